@@ -1,0 +1,38 @@
+"""What really runs when a PyTorch model is called: every call, in order, with its shapes and the line it came from.
+
+        cli  ──►  load, inputs, record, trace_file, render, findings  ──►  trace, errors
+
+Importing this package does not import torch; the first use of `record` does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fwdtrace.errors import FwdtraceError as FwdtraceError
+    from fwdtrace.record import record as record
+    from fwdtrace.trace import Trace as Trace
+    from fwdtrace.trace_file import load_trace as load_trace
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "FwdtraceError": "fwdtrace.errors",
+    "Trace": "fwdtrace.trace",
+    "load_trace": "fwdtrace.trace_file",
+    "record": "fwdtrace.record",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fwdtrace' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
