@@ -1,0 +1,339 @@
+"""The oracle: a second, independent account of a forward call, read off the interpreter's profile events.
+
+Nothing is installed on the model. Every call of a Python function reaches the profile function of its thread; kept are
+those that run `nn.Module.__call__`, an override of it, or the `forward` of their first argument's class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import functools
+import inspect
+import linecache
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import CodeType, FrameType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+Leaf = tuple[str, tuple[int, ...], str]
+
+WRAPPED_CALL = nn.Module._wrapped_call_impl.__code__
+CALL_IMPL = nn.Module._call_impl.__code__
+INNER = next(code for code in CALL_IMPL.co_consts if isinstance(code, CodeType) and code.co_name == "inner")
+RETURNS = {dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call as the interpreter ran it; `parent` is an index into the calls, a leaf is (name, shape, dtype)."""
+
+    path: str | None
+    class_name: str
+    nth: int
+    entry: str
+    parent: int | None
+    inputs: tuple[Leaf, ...]
+    outputs: tuple[Leaf, ...]
+    raised: bool
+
+
+@dataclass
+class Open:
+    """A call that has begun: its first frame, and the `forward` functions of its module that are running in it."""
+
+    index: int
+    module: nn.Module
+    entry: str
+    frame: FrameType
+    inputs: tuple[Leaf, ...] = ()
+    impl: FrameType | None = None
+    reached: bool = False
+    running: list[tuple[FrameType, FunctionType]] = field(default_factory=list)
+
+
+class Oracle:
+    """What the profile function of `observe` has seen so far; `calls` is complete once the block has ended."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.calls: list[Seen] = []
+        self._stacks: defaultdict[int, list[Open]] = defaultdict(list)
+        self._paths: dict[int, str] = {}
+        self._replaced: dict[int, list[tuple[FunctionType, nn.Module]]] = defaultdict(list)
+        self._met: list[nn.Module] = []
+        self._count: defaultdict[int, int] = defaultdict(int)
+        self._learn_paths()
+        for module in root.modules():
+            function = plain_function(vars(module).get("forward"))
+            if function is not None:
+                self._replaced[id(function.__code__)].append((function, module))
+
+    def profile(self, frame: FrameType, event: str, argument: object) -> None:
+        """Take in one event of one thread."""
+        if event == "call":
+            self._begin(frame)
+        elif event == "return":
+            self._end(frame, argument)
+
+    def _begin(self, frame: FrameType) -> None:
+        code = frame.f_code
+        if code is INNER:
+            stack = self._stacks[threading.get_ident()]
+            if stack and stack[-1].impl is frame.f_back:
+                stack[-1].impl = frame
+            return
+        function, owner = self._forward_in(frame)
+        if function is not None and owner is not None:
+            self._enter_forward(frame, owner, function)
+            return
+        module = first_argument(frame)
+        if not isinstance(module, nn.Module):
+            return
+        if code is WRAPPED_CALL or code is CALL_IMPL or method_run(frame, module, "__call__"):
+            self._enter_call(frame, module)
+
+    def _enter_call(self, frame: FrameType, module: nn.Module) -> None:
+        stack = self._stacks[threading.get_ident()]
+        code = frame.f_code
+        top = stack[-1] if stack else None
+        if top is None or top.module is not module or top.entry != "__call__" or top.reached or top.impl is not None:
+            top = self._push(stack, frame, module, "__call__")
+        if top is not None and code is CALL_IMPL:
+            top.impl = frame
+
+    def _enter_forward(self, frame: FrameType, module: nn.Module, function: FunctionType) -> None:
+        stack = self._stacks[threading.get_ident()]
+        top = stack[-1] if stack else None
+        if top is None or top.module is not module or not continues(top, function):
+            top = self._push(stack, frame, module, "forward")
+        if top is None:
+            return
+        if not top.reached:
+            top.reached = True
+            top.inputs = named_inputs(frame, function)
+        top.running.append((frame, function))
+
+    def _push(self, stack: list[Open], frame: FrameType, module: nn.Module, entry: str) -> Open | None:
+        path = self._path(module)
+        if path is None and not stack:
+            return None
+        self._count[id(module)] += 1
+        self._met.append(module)
+        parent = stack[-1].index if stack else None
+        name = type(module).__name__
+        self.calls.append(Seen(path, name, self._count[id(module)], entry, parent, (), (), raised=True))
+        opened = Open(len(self.calls) - 1, module, entry, frame)
+        if entry == "__call__":
+            opened.inputs = given_inputs(frame, module)
+        stack.append(opened)
+        return opened
+
+    def _end(self, frame: FrameType, result: object) -> None:
+        stack = self._stacks[threading.get_ident()]
+        if not stack:
+            return
+        top = stack[-1]
+        if top.running and top.running[-1][0] is frame:
+            top.running.pop()
+        if top.impl is frame:
+            top.impl = frame.f_back if frame.f_code is INNER else None
+        if top.frame is not frame:
+            return
+        stack.pop()
+        returned = frame.f_code.co_code[frame.f_lasti] in RETURNS
+        outputs = tuple(flattened("", result)) if returned else ()
+        self.calls[top.index] = dataclasses.replace(
+            self.calls[top.index], inputs=top.inputs, outputs=outputs, raised=not returned
+        )
+
+    def _forward_in(self, frame: FrameType) -> tuple[FunctionType | None, nn.Module | None]:
+        """The `forward` that this frame runs and its module, or two times None."""
+        first = first_argument(frame)
+        for function, module in self._replaced.get(id(frame.f_code), ()):
+            if runs(frame, function) and (first is module or not isinstance(first, nn.Module)):
+                return function, module
+        if not isinstance(first, nn.Module):
+            return None, None
+        return method_run(frame, first, "forward"), first
+
+    def _path(self, module: nn.Module) -> str | None:
+        if id(module) not in self._paths:
+            self._learn_paths()
+        return self._paths.get(id(module))
+
+    def _learn_paths(self) -> None:
+        for path, module in self.root.named_modules():
+            if id(module) not in self._paths:
+                self._paths[id(module)] = path
+                self._met.append(module)
+
+
+@contextmanager
+def observe(root: nn.Module) -> Iterator[Oracle]:
+    """Watch every module call of this thread, and of threads started in the block, until the block ends."""
+    oracle = Oracle(root)
+    before, before_in_threads = sys.getprofile(), threading.getprofile()
+    threading.setprofile(oracle.profile)
+    sys.setprofile(oracle.profile)
+    try:
+        yield oracle
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(before_in_threads)
+
+
+def continues(top: Open, function: FunctionType) -> bool:
+    """Whether a `forward` of the innermost call's module belongs to that call: it is the first, or a base class's."""
+    if top.reached:
+        return bool(top.running) and all(running is not function for _, running in top.running)
+    return top.impl is None or at_forward_call(top.impl)
+
+
+def plain_function(forward: object) -> FunctionType | None:
+    """The Python function that a `forward` set on an instance runs first; None for other callables."""
+    while isinstance(forward, functools.partial):
+        forward = forward.func
+    if isinstance(forward, MethodType):
+        forward = forward.__func__
+    return forward if isinstance(forward, FunctionType) else None
+
+
+def first_argument(frame: FrameType) -> object:
+    """The first positional argument of a frame at its beginning, also when it was taken in by `*args`."""
+    code = frame.f_code
+    if code.co_argcount:
+        return frame.f_locals.get(code.co_varnames[0])
+    if not code.co_flags & inspect.CO_VARARGS:
+        return None
+    rest = frame.f_locals.get(code.co_varnames[code.co_kwonlyargcount])
+    return rest[0] if isinstance(rest, tuple) and rest else None
+
+
+def method_run(frame: FrameType, module: nn.Module, name: str) -> FunctionType | None:
+    """The function called `name` in the classes of the module that this frame runs, if it runs one."""
+    for owner in type(module).__mro__:
+        function = vars(owner).get(name)
+        if isinstance(function, FunctionType) and owner is not nn.Module and runs(frame, function):
+            return function
+    return None
+
+
+def runs(frame: FrameType, function: FunctionType) -> bool:
+    """Whether the frame runs this function: its code, and, as decorators share theirs, its closure too."""
+    code = frame.f_code
+    if code is not function.__code__:
+        return False
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    return all(contents(cell) is frame.f_locals.get(name, EMPTY) for name, cell in cells)
+
+
+EMPTY = object()
+
+
+def contents(cell: Any) -> object:
+    """What a closure's cell holds, or EMPTY before it is filled."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return EMPTY
+
+
+def at_forward_call(frame: FrameType) -> bool:
+    """Whether torch's `_call_impl`, or its `inner`, stands at the line that calls `forward`, not at one for hooks."""
+    return "forward_call(*args" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+
+
+def arguments(frame: FrameType) -> tuple[tuple[object, ...], dict[str, object]]:
+    """The positional arguments a frame was entered with, but for the first, and the keyword arguments."""
+    values = frame.f_locals
+    names = frame.f_code.co_varnames
+    positional = names[: frame.f_code.co_argcount]
+    keyword_only = names[len(positional) : len(positional) + frame.f_code.co_kwonlyargcount]
+    rest = len(positional) + len(keyword_only)
+    starred: tuple[object, ...] = ()
+    keywords: dict[str, object] = {name: values[name] for name in keyword_only if name in values}
+    if frame.f_code.co_flags & inspect.CO_VARARGS:
+        starred = values.get(names[rest], ())
+        rest += 1
+    if frame.f_code.co_flags & inspect.CO_VARKEYWORDS:
+        keywords |= values.get(names[rest], {})
+    given = (*(values[name] for name in positional), *starred)
+    return given[1:], keywords
+
+
+def given_inputs(frame: FrameType, module: nn.Module) -> tuple[Leaf, ...]:
+    """The tensors that `__call__` was given, named by the parameters of `forward`."""
+    args, kwargs = arguments(frame)
+    forward = module.forward
+    return bound_inputs(lambda: inspect.signature(forward), args, kwargs)
+
+
+def named_inputs(frame: FrameType, function: FunctionType) -> tuple[Leaf, ...]:
+    """The tensors that a `forward` was entered with, named by its parameters."""
+    args, kwargs = arguments(frame)
+    takes_self = isinstance(first_argument(frame), nn.Module)
+    if not takes_self:
+        args = (first_argument(frame), *args)
+    return bound_inputs(lambda: signature_without_self(function, takes_self), args, kwargs)
+
+
+def signature_without_self(function: FunctionType, takes_self: bool) -> inspect.Signature:
+    """The signature of a `forward` as its callers see it."""
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    if takes_self and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        parameters = parameters[1:]
+    return signature.replace(parameters=parameters)
+
+
+def bound_inputs(
+    signature: Callable[[], inspect.Signature], args: Sequence[object], kwargs: Mapping[str, object]
+) -> tuple[Leaf, ...]:
+    """The tensors among the arguments, in the order of the parameters; by position where no signature fits."""
+    try:
+        bound = signature().bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = {f"[{i}]": value for i, value in enumerate(args)} | dict(kwargs)
+    return tuple(leaf for name, value in bound.items() for leaf in flattened(name, value))
+
+
+def flattened(name: str, value: object) -> Iterator[Leaf]:
+    """The tensors in nested containers as (name, shape, dtype), depth first."""
+    if isinstance(value, torch.Tensor):
+        yield name, shape_of(value), str(value.dtype).removeprefix("torch.")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from flattened(f"{name}.{key}", item)
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        for key in value._fields:
+            yield from flattened(f"{name}.{key}", getattr(value, key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from flattened(f"{name}[{i}]", item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for entry in dataclasses.fields(value):
+            yield from flattened(f"{name}.{entry.name}", getattr(value, entry.name))
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    """The sizes of a tensor; -1 for a ragged dimension of a nested one."""
+    if not tensor.is_nested:
+        return tuple(tensor.shape)
+    return tuple(ragged_size(tensor, dimension) for dimension in range(tensor.dim()))
+
+
+def ragged_size(tensor: torch.Tensor, dimension: int) -> int:
+    """One size of a nested tensor, -1 if its parts differ in it."""
+    try:
+        size = tensor.size(dimension)
+    except RuntimeError:
+        return -1
+    return size if isinstance(size, int) else -1
