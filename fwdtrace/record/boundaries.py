@@ -1,0 +1,181 @@
+"""The two boundaries of a call, `__call__` and `forward`, wrapped while somebody records.
+
+No hooks are added: with hooks of ours every module would leave the fast path that it really takes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from sys import _getframe
+from threading import current_thread
+from time import perf_counter_ns
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+from torch import nn
+from torch.compiler import is_dynamo_compiling
+
+from fwdtrace.record.frames import codes_between, how_entered, is_ours, position_outside_torch
+from fwdtrace.record.leaves import describe_inputs, describe_output
+from fwdtrace.record.open_calls import FAST_PATH, OpenCall, SeenModule, log, recordings, seen, stacks
+from fwdtrace.record.stand_ins import list_hooks, watch_hooks
+from fwdtrace.record.torch_names import (
+    CALL_CODE,
+    GLOBAL_HOOKS,
+    INNER_CODE,
+    MODULE_CALL,
+    SLOW_FORWARD_CODE,
+    STOP_RECOMPUTATION,
+    WRAPPED_CALL_CODE,
+    tracing_state,
+)
+from fwdtrace.record.tree import meet
+from fwdtrace.trace import CallError, Entry
+
+_PRE, _FORWARD, _BACKWARD_PRE, _BACKWARD = (hooks for _, hooks in GLOBAL_HOOKS)
+
+
+def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """In place of `Module.__call__`: open a call, run it, note how it ended."""
+    # Under torch.compile and torch.jit.trace every step we take would become part of the user's graph.
+    if is_dynamo_compiling() or tracing_state():
+        return MODULE_CALL(module, *args, **kwargs)
+    stack = stacks.stack
+    entry = seen.get(id(module)) or meet(module, stack, observe_forward)
+    if entry is None:
+        return MODULE_CALL(module, *args, **kwargs)
+    call = _open(entry, "__call__", stack, args, kwargs, _getframe(1))
+    own = module.__dict__
+    if own.get("_compiled_call_impl") is not None:
+        call.opaque = "compiled"
+    elif (
+        own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+        or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
+    ):  # fmt: skip
+        call.hooks = watch_hooks(module, call)
+    depth = len(stack)
+    try:
+        stack.append(call)
+        call.begin = perf_counter_ns()
+        output = MODULE_CALL(module, *args, **kwargs)
+        call.end = perf_counter_ns()
+        call.outputs = describe_output(output)
+        return output
+    except BaseException as error:
+        _note_error(call, error)
+        raise
+    finally:
+        del stack[depth:]
+
+
+def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
+    """In place of a `forward`: note that the open call reached it, or open a call that had no `__call__`."""
+    # Free variables only, so that the function can live with the original's globals: torch.jit.script resolves names there.
+    compiling, tracing, frame_at, identity, threads, modules = is_dynamo_compiling, tracing_state, _getframe, id, stacks, seen
+    from_call, from_inner, from_slow, wrapped_call = CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE, WRAPPED_CALL_CODE
+    fast_path, between, otherwise = FAST_PATH, codes_between, _enter_otherwise
+
+    def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if compiling() or tracing():
+            return original(module, *args, **kwargs)
+        frame = frame_at(1)
+        code = frame.f_code
+        if code is from_call or code is from_inner or code is from_slow:
+            stack = threads.stack
+            if stack:
+                call = stack[-1]
+                if call.chain is None and call.seen is modules.get(identity(module)):
+                    fast = code is from_call and frame.f_back.f_code is wrapped_call  # type: ignore[union-attr]
+                    call.chain = fast_path if fast else between(frame)
+                    return original(module, *args, **kwargs)
+        return otherwise(original, module, args, kwargs, frame)
+
+    wrapper = FunctionType(forward.__code__, original.__globals__, original.__name__, None, forward.__closure__)
+    functools.update_wrapper(wrapper, original)
+    wrapper.fwdtrace_original = original  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _enter_otherwise(
+    original: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
+) -> Any:
+    stack = stacks.stack
+    entry = seen.get(id(module)) or meet(module, stack, observe_forward)
+    if entry is None:
+        return original(module, *args, **kwargs)
+    how = how_entered(module, original, frame)
+    open_already = stack[-1] if stack and stack[-1].seen is entry else None
+    if how == "same call" or (how == "call" and open_already is not None):
+        if open_already is not None and open_already.chain is None:
+            open_already.chain = codes_between(frame)
+        return original(module, *args, **kwargs)
+    call = _open(entry, "forward" if how == "direct" else "__call__", stack, args, kwargs, frame)
+    call.chain = () if how == "direct" else codes_between(frame)
+    call.hooks = list_hooks(module)
+    return _run_forward(original, call, stack, module, args, kwargs)
+
+
+def _run_forward(
+    original: Callable[..., Any], call: OpenCall, stack: list[OpenCall], module: Any, args: Any, kwargs: Any
+) -> Any:
+    depth = len(stack)
+    try:
+        stack.append(call)
+        call.begin = perf_counter_ns()
+        output = original(module, *args, **kwargs)
+        call.end = perf_counter_ns()
+        call.outputs = describe_output(output)
+        return output
+    except BaseException as error:
+        _note_error(call, error)
+        raise
+    finally:
+        del stack[depth:]
+
+
+def _open(
+    entry: SeenModule, kind: Entry, stack: list[OpenCall], args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
+) -> OpenCall:
+    call = OpenCall()
+    call.seen = entry
+    call.entry = kind
+    call.chain = call.hooks = call.error = call.opaque = None
+    call.outputs = ()
+    call.begin = call.end = 0
+    if stack:
+        parent = call.parent = stack[-1]
+        call.thread = parent.thread
+        call.position = position_outside_torch(frame, parent.position)
+    else:
+        call.parent = next((each.home[-1] for each in recordings if each.home and each.home is not stack), None)
+        call.thread = None if any(each.home is stack for each in recordings) else current_thread().name
+        call.position = position_outside_torch(frame, None)
+    call.inputs = describe_inputs(args, kwargs)
+    log.append(call)
+    return call
+
+
+def _note_error(call: OpenCall, error: BaseException) -> None:
+    call.end = perf_counter_ns()
+    if type(error).__name__ == STOP_RECOMPUTATION:
+        return
+    step = error.__traceback__ and error.__traceback__.tb_next
+    while step is not None and id(step.tb_frame.f_code) not in _RUNNING:
+        step = step.tb_next
+    try:
+        message = str(error)
+    except Exception:  # the exception's own __str__ is broken, which must not replace the exception
+        message = ""
+    call.error = CallError(type(error).__name__, message, raised_below=step is not None)
+
+
+_FORWARD_CODE = next(
+    constant
+    for constant in observe_forward.__code__.co_consts
+    if isinstance(constant, CodeType) and constant.co_name == "forward"
+)
+_RUNNING = frozenset((id(observed_call.__code__), id(_run_forward.__code__)))
+for _code in (observed_call.__code__, _enter_otherwise.__code__, _run_forward.__code__):
+    is_ours(_code, "boundary")
+is_ours(_FORWARD_CODE, "forward")

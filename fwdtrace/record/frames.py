@@ -1,0 +1,155 @@
+"""Who called: the user's line behind a call, the functions between `__call__` and `forward`, and how `forward` was entered."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from bisect import bisect_right
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, Literal
+
+from torch import nn
+
+from fwdtrace.record.torch_names import (
+    CALL_CODE,
+    INNER_CODE,
+    NAMES_OF_CODES,
+    SLOW_FORWARD_CODE,
+    TORCH_FOLDER,
+    WRAPPED_CALL_CODE,
+)
+from fwdtrace.trace import Site
+
+Position = tuple[CodeType, int]
+"""A code object and the offset of the instruction in it: cheap to take while the model runs, a line later."""
+
+Entered = Literal["call", "same call", "override", "direct"]
+
+STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+
+Role = Literal["boundary", "forward", "stand-in", "hook"]
+# By id: hashing a code object takes microseconds. Our code lives as long as this module, so no id is reused.
+_roles: dict[int, Role] = {}
+_call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
+_is_torch: dict[int, bool] = {}
+_kept: list[CodeType] = []  # an id in _is_torch must not outlive its code object
+
+
+def is_ours(code: CodeType, role: Role) -> None:
+    """Declare a code object ours: it opens calls, wraps a forward, or stands in for a callable or a hook of the user's."""
+    _roles[id(code)] = role
+
+
+def from_torch(code: CodeType) -> bool:
+    """Whether the code object comes from torch or the standard library, so that no user would look for a line there."""
+    known = _is_torch.get(id(code))
+    if known is None:
+        file = code.co_filename
+        known = file.startswith((TORCH_FOLDER, "<frozen", "<eval_with_key>")) or (
+            file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
+        )
+        _kept.append(code)
+        _is_torch[id(code)] = known
+    return known
+
+
+def position_outside_torch(frame: FrameType | None, inherited: Position | None) -> Position | None:
+    """The nearest position outside torch; `inherited` if one of our wrappers comes first, as below `nn.Sequential`."""
+    while frame is not None:
+        code = frame.f_code
+        role = _roles.get(id(code))
+        if role is None:
+            if not from_torch(code):
+                return code, frame.f_lasti
+        elif inherited is not None and role in ("boundary", "forward"):
+            return inherited
+        frame = frame.f_back
+    return inherited
+
+
+def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:
+    """The code objects of the frames from `frame` out to where we opened the call, outermost first."""
+    codes: list[CodeType] = []
+    while frame is not None:
+        role = _roles.get(id(frame.f_code))
+        if role in ("boundary", "hook"):
+            break
+        if role is None:
+            codes.append(frame.f_code)
+        frame = frame.f_back
+    return tuple(reversed(codes))
+
+
+def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameType | None) -> Entered:
+    """How `original`, a forward of `module`, came to run: walk outwards from `frame`, the caller of our wrapper.
+
+    "call" is from `Module.__call__`, however decorated; "same call" from another forward of the same module, as in
+    `super().forward(x)`; "override" from a `__call__` of the class's own; "direct" from anywhere else.
+    """
+    override = getattr(type(module).__call__, "__code__", None)
+    forwards = {id(code): position for position, code in enumerate(_forward_codes(type(module)))}
+    here = forwards.get(id(getattr(original, "__code__", None)), -1)
+    while frame is not None:
+        code = frame.f_code
+        if id(code) in _call_ids:
+            return "call" if _bound(frame) is module else "direct"
+        role = _roles.get(id(code))
+        if role == "forward":
+            if frame.f_locals.get("module") is not module:
+                return "direct"
+            outer = getattr(frame.f_locals.get("original"), "__code__", None)
+            return "same call" if forwards.get(id(outer), -1) < here or here < 0 else "direct"
+        if role == "hook":
+            return "direct"
+        if id(code) in forwards and _first_argument(frame) is module:
+            return "same call" if forwards[id(code)] < here else "direct"
+        if code is override and code is not WRAPPED_CALL_CODE and _first_argument(frame) is module:
+            return "override"
+        frame = frame.f_back
+    return "direct"
+
+
+def name_of_code(code: CodeType) -> str:
+    """The name of a code object, qualified where Python tells it (3.11)."""
+    return NAMES_OF_CODES.get(code) or getattr(code, "co_qualname", code.co_name)
+
+
+def site_at(position: Position) -> Site:
+    """The file, line, function and source text of a position."""
+    code, instruction = position
+    line = _line(code, instruction)
+    text = linecache.getline(code.co_filename, line).strip()
+    return Site(code.co_filename, line, name_of_code(code), text)
+
+
+def _forward_codes(cls: type[nn.Module]) -> list[CodeType]:
+    """The code objects of the forwards in the class and its bases, most derived first, seen through our wrappers."""
+    functions = [base.__dict__["forward"] for base in cls.__mro__ if "forward" in base.__dict__]
+    originals = [getattr(function, "fwdtrace_original", function) for function in functions]
+    return [original.__code__ for original in originals if hasattr(original, "__code__")]
+
+
+def _bound(frame: FrameType) -> Any:
+    return frame.f_locals.get("self")
+
+
+def _first_argument(frame: FrameType) -> Any:
+    code = frame.f_code
+    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+
+
+_lines: dict[int, tuple[list[int], list[int]]] = {}
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    table = _lines.get(id(code))
+    if table is None:
+        spans = [(start, line) for start, _, line in code.co_lines() if line is not None]
+        table = [start for start, _ in spans], [line for _, line in spans]
+        _lines[id(code)] = table
+        _kept.append(code)
+    starts, lines = table
+    index = bisect_right(starts, instruction) - 1
+    return lines[index] if index >= 0 else code.co_firstlineno
+

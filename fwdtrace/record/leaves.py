@@ -1,0 +1,219 @@
+"""What went into a call and came out of it, as leaves: tensors without their data, and the short repr of all else."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.record.torch_names import torch_function_modes
+from fwdtrace.trace import Leaf, TensorMeta, Value
+
+Leaves = tuple[Leaf, ...]
+
+LONGEST_TEXT = 60
+MOST_SCALARS = 32
+"""A list of more numbers or strings than this is one leaf: token lists are data, not structure."""
+MOST_IN_OBJECT = 32
+"""Tensors described of one opaque object, a key-value cache for instance; the rest is counted."""
+DEEPEST_OBJECT = 4
+
+_SCALARS = (type(None), bool, int, float, complex, str, bytes)
+_SAFE_REPRS = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, slice, range, os.PathLike)
+
+# Positional arguments are named by their position here; Python names cannot begin with a digit, so the two never mix.
+_FIRST = "0"
+
+# Repeated shapes are one object each, however many calls have them.
+_single_inputs: dict[tuple[Any, ...], Leaves] = {}
+_single_outputs: dict[tuple[Any, ...], Leaves] = {}
+_leaves: dict[tuple[Any, ...], Leaf] = {}
+_tuples: dict[tuple[int, ...], Leaves] = {}
+
+
+def describe_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    """The leaves of a call's arguments; positional ones are named `"0"`, `"1"`, … until their parameter is known."""
+    if len(args) == 1 and not kwargs and type(args[0]) is Tensor and not torch_function_modes():
+        tensor = args[0]
+        try:
+            key = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.layout)
+            found = _single_inputs.get(key)
+            return found or _single_inputs.setdefault(key, (_tensor_leaf(tensor, _FIRST),))
+        except RuntimeError:  # a nested tensor has no shape
+            return _described([(_FIRST, tensor)])
+    return _described([*((str(index), value) for index, value in enumerate(args)), *kwargs.items()])
+
+
+def describe_output(value: Any) -> Leaves:
+    """The leaves of a call's result; a result that is one tensor is named `""`."""
+    if type(value) is Tensor and not torch_function_modes():
+        try:
+            key = (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
+            found = _single_outputs.get(key)
+            return found or _single_outputs.setdefault(key, (_tensor_leaf(value, ""),))
+        except RuntimeError:
+            pass
+    return _described([("", value)])
+
+
+def named_by_parameters(leaves: Leaves, parameters: tuple[str, ...], variadic: str) -> Leaves:
+    """The leaves with positions replaced by parameter names; what overflows goes to `variadic`, as in `args[0]`."""
+    if not any(leaf.name[:1].isdigit() for leaf in leaves):
+        return leaves
+    return tuple(
+        dataclasses.replace(leaf, name=_with_parameter(leaf.name, parameters, variadic))
+        if leaf.name[:1].isdigit()
+        else leaf
+        for leaf in leaves
+    )
+
+
+def forget_leaves() -> None:
+    """Drop the shared leaves; called when no recording is left that could use them."""
+    for cache in (_single_inputs, _single_outputs, _leaves, _tuples):
+        cache.clear()
+
+
+def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> str:
+    digits = len(name) - len(name.lstrip("0123456789"))
+    position, rest = int(name[:digits]), name[digits:]
+    if position < len(parameters):
+        return parameters[position] + rest
+    return f"{variadic}[{position - len(parameters)}]{rest}"
+
+
+def _described(named: list[tuple[str, Any]]) -> Leaves:
+    # What subclasses and modes of the user's would be told of our attribute reads would not be their model's doing.
+    with torch._C.DisableTorchFunction():
+        leaves = [leaf for name, value in named for leaf in _walk(value, name, ())]
+    return _tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
+
+
+def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:
+    if isinstance(value, Tensor):
+        yield _tensor_leaf(value, name)
+        return
+    if isinstance(value, _SCALARS):
+        yield _value_leaf(name, _shortened(repr(value)))
+        return
+    if id(value) in above:
+        yield _value_leaf(name, "<cycle>")
+        return
+    above = (*above, id(value))
+    children = _children(value)
+    if children is None:
+        yield from _object_leaves(value, name, above)
+        return
+    if not children:
+        yield _value_leaf(name, _text(value))
+        return
+    if len(children) > MOST_SCALARS and all(isinstance(child, _SCALARS) for _, child in children):
+        first = ", ".join(_shortened(repr(child), 12) for _, child in children[:3])
+        yield _value_leaf(name, f"[{first}, … {len(children)} items]")
+        return
+    for suffix, child in children:
+        yield from _walk(child, name + suffix, above)
+
+
+def _children(value: Any) -> list[tuple[str, Any]] | None:
+    """The parts of a container with the suffix that names each; None if the value is no container."""
+    if isinstance(value, Mapping):
+        return [(f".{key}" if isinstance(key, str) else f"[{_text(key)}]", item) for key, item in value.items()]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return [(f".{field}", item) for field, item in zip(value._fields, value, strict=False)]
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return [(f"[{index}]", item) for index, item in enumerate(value)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, (type, nn.Module)):
+        return [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
+    return None
+
+
+def _object_leaves(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:
+    if isinstance(value, nn.Module):
+        yield _value_leaf(name, _text(value))
+        return
+    tensors = list(_tensors_in(value, name, above))
+    for place, tensor in tensors[:MOST_IN_OBJECT]:
+        yield _tensor_leaf(tensor, place)
+    if not tensors:
+        yield _value_leaf(name, _text(value))
+    if len(tensors) > MOST_IN_OBJECT:
+        yield _value_leaf(name, f"… {len(tensors) - MOST_IN_OBJECT} more tensors")
+
+
+def _tensors_in(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    if isinstance(value, (*_SCALARS, *_SAFE_REPRS, type, nn.Module)) or len(above) > DEEPEST_OBJECT:
+        return
+    children = _children(value)
+    if children is None:
+        children = [(f".{key}", item) for key, item in _attributes(value).items()]
+    for suffix, child in children:
+        if id(child) not in above:
+            yield from _tensors_in(child, name + suffix, (*above, id(child)))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    # Through object: a __getattr__ or a property of the user's must not run because somebody watches.
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return dict(attributes) if isinstance(attributes, dict) else {}
+
+
+def _tensor_leaf(tensor: Tensor, name: str) -> Leaf:
+    layout = str(tensor.layout).removeprefix("torch.")
+    try:
+        shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
+    except RuntimeError:
+        shape, layout = _nested_shape(tensor), "nested"
+    key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout)
+    found = _leaves.get(key)
+    if found is None:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        found = TensorMeta(name, shape, dtype, str(tensor.device), bool(tensor.requires_grad), layout)
+        _leaves[key] = found
+    return found
+
+
+def _size(size: Any) -> int:
+    node = getattr(size, "node", None)
+    hint = getattr(node, "hint", None)
+    return hint if type(hint) is int else -1
+
+
+def _nested_shape(tensor: Tensor) -> tuple[int, ...]:
+    sizes = []
+    for dimension in range(tensor.dim()):
+        try:
+            sizes.append(tensor.size(dimension))
+        except RuntimeError:  # this dimension is ragged
+            sizes.append(-1)
+    return tuple(sizes)
+
+
+def _value_leaf(name: str, text: str) -> Leaf:
+    key = (name, text)
+    return _leaves.get(key) or _leaves.setdefault(key, Value(name, text))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (*_SCALARS, *_SAFE_REPRS, enum.Enum)):
+        return _shortened(repr(value))
+    if isinstance(value, (tuple, list, Mapping)) and not value:
+        return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
+    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+        return f"<{value.__qualname__}>"
+    return f"{type(value).__name__}(…)"
+
+
+def _shortened(text: str, longest: int = LONGEST_TEXT) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

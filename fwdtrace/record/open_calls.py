@@ -1,0 +1,102 @@
+"""What is noted while the model runs: calls that are still open, the modules they are of, and one stack a thread."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+
+from fwdtrace.record.frames import Position
+from fwdtrace.record.leaves import Leaves
+from fwdtrace.record.torch_names import CALL_CODE, WRAPPED_CALL_CODE
+from fwdtrace.trace import CallError, Entry
+
+
+FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
+"""The chain of a module that has nothing to run but its forward."""
+
+
+class SeenModule:
+    """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
+
+    __slots__ = ("calls_awaiting_backward", "is_script", "key", "module", "module_class", "parameters", "places")
+
+    def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
+        # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
+        self.module = weakref.ref(module, self._gone)
+        self.key = id(module)
+        self.module_class = type(module)
+        self.is_script = isinstance(module, torch.jit.ScriptModule)
+        self.parameters: int | None = None
+        self.places = places
+        self.calls_awaiting_backward: list[OpenCall] = []
+
+    def _gone(self, _: object) -> None:
+        if seen.get(self.key) is self:
+            del seen[self.key]
+
+
+class HookRun:
+    """One hook of one call, and what became of it."""
+
+    __slots__ = ("changed", "file", "fired", "kind", "line", "name")
+
+    def __init__(self, kind: str, name: str, file: str | None, line: int | None) -> None:
+        self.kind = kind
+        self.name = name
+        self.file = file
+        self.line = line
+        self.fired = False
+        self.changed = False
+
+
+class OpenCall:
+    """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
+
+    __slots__ = (
+        "begin", "chain", "end", "entry", "error", "hooks", "inputs", "opaque", "outputs", "parent", "position", "seen", "thread",
+    )  # fmt: skip
+
+    seen: SeenModule
+    parent: OpenCall | None
+    entry: Entry
+    inputs: Leaves
+    outputs: Leaves
+    position: Position | None
+    chain: Any
+    hooks: dict[Any, HookRun] | None
+    begin: int
+    end: int
+    error: CallError | None
+    opaque: str | None
+    thread: str | None
+
+
+class Stacks(threading.local):
+    """The open calls of this thread, outermost first."""
+
+    def __init__(self) -> None:
+        self.stack: list[OpenCall] = []
+
+
+stacks = Stacks()
+seen: dict[int, SeenModule] = {}
+"""By the id of the module; an entry goes when its module does, so that no id is taken for another's."""
+log: list[OpenCall] = []
+"""All calls since the oldest of the running recordings began, in order of beginning."""
+
+
+class Recorded:
+    """One running recording: its model, where its calls begin in the log, and the stack of the thread that opened it."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.start = len(log)
+        self.home = stacks.stack
+        self.tree_changed = False
+
+
+recordings: list[Recorded] = []

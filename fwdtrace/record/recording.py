@@ -1,0 +1,142 @@
+"""`record(model)`: installs the boundaries, removes them whatever happens, and hands out the finished Trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import perf_counter_ns
+from types import TracebackType
+
+from torch import nn
+from torch.nn.modules.module import Module, register_module_module_registration_hook
+
+from fwdtrace.record.boundaries import observe_forward, observed_call
+from fwdtrace.record.finish import Surroundings, finished_trace, surroundings_of
+from fwdtrace.record.leaves import forget_leaves
+from fwdtrace.record.open_calls import Recorded, log, recordings, seen
+from fwdtrace.record.stand_ins import take_out_all
+from fwdtrace.record.torch_names import MODULE_CALL
+from fwdtrace.record.tree import scan, unwrap_classes
+from fwdtrace.trace import Trace
+
+_removals: list[Callable[[], None]] = []
+
+
+class Recording:
+    """One recording of a model; a context manager. `trace` is what was seen up to now, and final once the block is left."""
+
+    def __init__(self, model: nn.Module, spec: str | None, seed: int | None) -> None:
+        self._model = model
+        self._spec = spec
+        self._seed = seed
+        self._recorded: Recorded | None = None
+        self._surroundings: Surroundings | None = None
+        self._began = 0
+        self._trace: Trace | None = None
+
+    def __enter__(self) -> Recording:
+        if self._recorded is not None or self._trace is not None:
+            raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
+        self._surroundings = surroundings_of(self._model, self._spec, self._seed)
+        self._recorded = _begin(self._model)
+        self._began = perf_counter_ns()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        duration = perf_counter_ns() - self._began
+        recorded, self._recorded = self._recorded, None
+        if recorded is None:
+            return
+        try:
+            self._trace = self._finish(recorded, duration)
+        finally:
+            _end(recorded)
+        if error is not None:
+            _forget_our_frames(error)
+
+    @property
+    def trace(self) -> Trace:
+        """The finished trace; inside the block, a trace of what has happened so far. RuntimeError before the block."""
+        if self._trace is not None:
+            return self._trace
+        if self._recorded is None:
+            raise RuntimeError("nothing is recorded yet: use `with fwdtrace.record(model) as recording:`")
+        return self._finish(self._recorded, perf_counter_ns() - self._began)
+
+    def _finish(self, recorded: Recorded, duration: int) -> Trace:
+        assert self._surroundings is not None
+        return finished_trace(recorded, self._surroundings, duration)
+
+
+def record(model: nn.Module, *, spec: str | None = None, seed: int | None = None) -> Recording:
+    """Observe every call of the model and its submodules inside a `with` block.
+
+    `spec` and `seed` are noted in the trace. The model, its results, gradients and the RNG are as without the recording.
+    TypeError if `model` is no `nn.Module`.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
+    return Recording(model, spec, seed)
+
+
+def _begin(model: nn.Module) -> Recorded:
+    recorded = Recorded(model)
+    recordings.append(recorded)
+    try:
+        if len(recordings) == 1:
+            _install()
+        scan(recorded, observe_forward)
+    except BaseException:
+        _end(recorded)
+        raise
+    return recorded
+
+
+def _end(recorded: Recorded) -> None:
+    if recorded in recordings:
+        recordings.remove(recorded)
+    if recordings:
+        return
+    take_out_all()
+    unwrap_classes()
+    while _removals:
+        _removals.pop()()
+    seen.clear()
+    log.clear()
+    forget_leaves()
+
+
+def _install() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(2 * limit)  # our frames must not be what exhausts the stack of a deep model
+    _removals.append(lambda: _restore_recursion_limit(limit))
+    _removals.append(register_module_module_registration_hook(_tree_changed).remove)
+    Module.__call__ = observed_call  # type: ignore[method-assign]
+    _removals.append(_restore_call)
+
+
+def _restore_recursion_limit(limit: int) -> None:
+    if sys.getrecursionlimit() == 2 * limit:
+        sys.setrecursionlimit(limit)
+
+
+def _restore_call() -> None:
+    if Module.__call__ is observed_call:
+        Module.__call__ = MODULE_CALL  # type: ignore[method-assign]
+
+
+def _tree_changed(module: nn.Module, name: str, submodule: nn.Module | None) -> None:
+    for recorded in recordings:
+        recorded.tree_changed = True
+
+
+def _forget_our_frames(error: BaseException) -> None:
+    """Take our frames out of the traceback of an exception on its way to the user."""
+    folder = __file__.rpartition("recording.py")[0]
+    before = error.__traceback__
+    while before is not None:
+        step = before.tb_next
+        while step is not None and step.tb_frame.f_code.co_filename.startswith(folder):
+            step = step.tb_next
+        before.tb_next = step
+        before = step

@@ -1,0 +1,68 @@
+"""Every name of torch that is not public and that recording relies on, in one place; a test fails when torch changes one."""
+
+from __future__ import annotations
+
+import os
+from types import CodeType
+from typing import Any
+
+import torch
+import torch.nn.modules.module as module_file
+from torch.nn.modules.module import Module
+
+TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+
+MODULE_CALL = Module.__call__
+"""`Module.__call__` as torch defines it; read before anything is wrapped."""
+
+WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
+CALL_CODE: CodeType = Module._call_impl.__code__
+INNER_CODE: CodeType = next(
+    constant
+    for constant in CALL_CODE.co_consts
+    if isinstance(constant, CodeType) and constant.co_name == "inner"
+)
+SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
+
+NAMES_OF_CODES = {
+    WRAPPED_CALL_CODE: "Module._wrapped_call_impl",
+    CALL_CODE: "Module._call_impl",
+    INNER_CODE: "Module._call_impl.inner",
+    SLOW_FORWARD_CODE: "Module._slow_forward",
+}
+
+GLOBAL_HOOKS: tuple[tuple[str, dict[int, Any]], ...] = (
+    ("global_forward_pre", module_file._global_forward_pre_hooks),
+    ("global_forward", module_file._global_forward_hooks),
+    ("global_full_backward_pre", module_file._global_backward_pre_hooks),
+    ("global_full_backward", module_file._global_backward_hooks),
+)
+GLOBAL_ALWAYS_CALLED: dict[int, bool] = module_file._global_forward_hooks_always_called
+
+MODULE_HOOKS = (
+    ("forward_pre", "_forward_pre_hooks"),
+    ("forward", "_forward_hooks"),
+    ("full_backward_pre", "_backward_pre_hooks"),
+    ("full_backward", "_backward_hooks"),
+)
+
+STOP_RECOMPUTATION = "_StopRecomputationError"
+"""The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
+
+tracing_state = torch._C._get_tracing_state
+torch_function_modes = torch._C._len_torch_function_stack
+
+
+def always_called(module: Module) -> dict[int, bool]:
+    """The ids of the module's forward hooks that also run when its forward raises."""
+    return module._forward_hooks_always_called
+
+
+def is_compiled(module: Module) -> bool:
+    """Whether `module.compile()` was called, so that `__call__` goes to compiled code and `forward` does not."""
+    return module._compiled_call_impl is not None
+
+
+def has_legacy_backward_hooks(module: Module) -> bool:
+    """Whether the module's backward hooks are of the kind before `register_full_backward_hook`."""
+    return module._is_full_backward_hook is False

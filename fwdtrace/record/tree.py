@@ -1,0 +1,149 @@
+"""Which modules are under observation and what they are called; wraps the `forward` of their classes, and unwraps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import Module
+
+from fwdtrace.record.frames import is_ours
+from fwdtrace.record.open_calls import OpenCall, Recorded, SeenModule, recordings, seen
+from fwdtrace.record.stand_ins import StandIn, put_in_place
+
+Observe = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes the wrapper of a forward."""
+
+MOST_NAMES = 9
+"""Names kept of one module, path and aliases; a tree that shares at every level has exponentially many."""
+
+_wrapped: dict[type, FunctionType] = {}
+_examined: set[type] = set()
+_cells: list[tuple[CellType, Any, Any]] = []
+
+
+def scan(recorded: Recorded, observe: Observe) -> None:
+    """Learn the names of all modules in the recording's tree and put their classes under observation."""
+    recorded.tree_changed = False
+    for module, names in _names(recorded.root):
+        entry = seen.get(id(module)) or _add(module, observe)
+        entry.places[recorded] = names
+
+
+def meet(module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModule | None:
+    """The entry of a module that is called for the first time; None if its calls belong to no recording."""
+    for recorded in recordings:
+        if recorded.tree_changed:
+            scan(recorded, observe)
+    entry = seen.get(id(module))
+    if entry is not None:
+        return entry
+    if stack:
+        return _add(module, observe, _places_below(module, stack[-1]))
+    # In a thread of its own only a replica is sure to be part of the model: DataParallel makes one for each thread.
+    above = next((recorded.home[-1] for recorded in recordings if recorded.home), None)
+    if above is None or not getattr(module, "_is_replica", False):
+        return None
+    return _add(module, observe, _places_below(module, above))
+
+
+def unwrap_classes() -> None:
+    """Give every class its own `forward` back, unless somebody else has replaced it meanwhile."""
+    for cell, original, wrapper in reversed(_cells):
+        if cell.cell_contents is wrapper:
+            cell.cell_contents = original
+    _cells.clear()
+    for cls, wrapper in reversed(_wrapped.items()):
+        if cls.__dict__.get("forward") is wrapper:
+            cls.forward = wrapper.fwdtrace_original  # type: ignore[attr-defined]
+    _wrapped.clear()
+    _examined.clear()
+
+
+def _add(module: nn.Module, observe: Observe, places: dict[object, tuple[str, ...]] | None = None) -> SeenModule:
+    entry = SeenModule(module, places or {})
+    seen[id(module)] = entry
+    if entry.is_script:
+        return entry
+    if hasattr(module, "real_recompile"):  # a lazy fx.GraphModule looks at the identity of its forward until it is compiled
+        module.real_recompile()
+    _wrap_forwards(type(module), observe)
+    for name, value in list(vars(module).items()):
+        if type(value) is MethodType and isinstance(value.__self__, Module):
+            _wrap_forwards(type(value.__self__), observe)
+            wrapper = next((found for found in _wrapped.values() if found.fwdtrace_original is value.__func__), None)
+            if wrapper is not None:  # a bound forward that was captured before
+                put_in_place(vars(module), name, StandIn(value, MethodType(wrapper, value.__self__)))
+                continue
+        if name == "forward" and callable(value) and type(value) is not StandIn:
+            put_in_place(vars(module), name, StandIn(value, MethodType(observe(_without_module(value)), module)))
+    return entry
+
+
+def _without_module(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward that was set on the instance, as a function that also takes the module."""
+
+    def on_instance(_: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    on_instance.__qualname__ = getattr(forward, "__qualname__", type(forward).__name__)
+    return on_instance
+
+
+def _wrap_forwards(cls: type, observe: Observe) -> None:
+    if cls in _examined:
+        return
+    _examined.add(cls)
+    for base in cls.__mro__:
+        original = base.__dict__.get("forward")
+        if base is Module or base in _wrapped or type(original) is not FunctionType:
+            continue
+        wrapper = observe(original)
+        _wrapped[base] = wrapper  # type: ignore[assignment]
+        base.forward = wrapper  # type: ignore[attr-defined]
+        # A forward that compares the class's forward with itself must go on finding itself there.
+        for cell in original.__closure__ or ():
+            if _contents(cell) is original:
+                cell.cell_contents = wrapper
+                _cells.append((cell, original, wrapper))
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
+
+
+def _names(root: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]]:
+    """Every module of the tree with all its names, in the order of `named_modules`; cycles are entered once."""
+    names: dict[nn.Module, list[str]] = {}
+    pending: list[tuple[str, nn.Module, frozenset[int]]] = [("", root, frozenset())]
+    while pending:
+        name, module, above = pending.pop()
+        known = names.setdefault(module, [])
+        if id(module) in above or len(known) == MOST_NAMES:
+            continue
+        known.append(name)
+        inside = above | {id(module)}
+        prefix = name + "." if name else ""
+        children = [(prefix + key, child, inside) for key, child in module._modules.items() if child is not None]
+        pending.extend(reversed(children))
+    return [(module, tuple(known)) for module, known in names.items()]
+
+
+def _places_below(module: nn.Module, call: OpenCall) -> dict[object, tuple[str, ...]]:
+    """The names of a module that no tree holds but that its caller holds, as a DataParallel replica holds its children."""
+    caller = call.seen.module()
+    held = caller._modules.items() if caller is not None else ()
+    name = next((key for key, child in held if child is module), None)
+    if name is None and getattr(module, "_is_replica", False):
+        name = next((key for key, child in held if type(child) is type(module)), None)
+    if name is None:
+        return {}
+    return {place: (f"{names[0]}.{name}".lstrip("."),) for place, names in call.seen.places.items()}
+
+
+is_ours(next(constant for constant in _without_module.__code__.co_consts if isinstance(constant, CodeType)), "stand-in")

@@ -1,0 +1,221 @@
+"""The values a recording is made of: Trace, Call, Op, TensorMeta, Hook, Site, Finding. Frozen, and free of torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from typing import Literal
+
+Entry = Literal["__call__", "forward"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMeta:
+    """A tensor without its data, and where it sits in the arguments or the result of a call.
+
+    `name` is the parameter name of `forward`, then `.key` or `[i]` into containers; `""` is a result that is one tensor.
+    `shape` is in elements; a ragged dimension of a nested tensor is -1. `dtype` is `"float32"`, never `"torch.float32"`.
+    `layout` is torch's, `"strided"` unless the tensor is sparse or nested.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    device: str = "cpu"
+    requires_grad: bool = False
+    layout: str = "strided"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A leaf that is no tensor: a number, a string, `None`, an object. `value` is its short repr."""
+
+    name: str
+    value: str
+
+
+Leaf = TensorMeta | Value
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A line of somebody's code: the file, the 1-based line, the qualified function and the stripped source text."""
+
+    file: str
+    line: int
+    function: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Something that `__call__` runs and `forward` does not.
+
+    `kind` is `forward_pre`, `forward`, `forward_always_call`, `full_backward_pre`, `full_backward` or `backward`, each also
+    with the prefix `global_`; `compiled` for `module.compile()`; `call_override` for a class with a `__call__` of its own.
+    `name` is the qualified name of the function or of the callable's class. `fired` says whether this call ran it,
+    `changed` whether it replaced the inputs or the output. `file` and `line` say where it was written, if that is known.
+    """
+
+    kind: str
+    name: str
+    fired: bool
+    changed: bool = False
+    file: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallError:
+    """The exception that ended a call. `raised_below` is true in the callers of the call that it came from."""
+
+    type: str
+    message: str
+    raised_below: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one module.
+
+    `id` counts calls and ops in order of beginning; `parent` is a call's id. `path` is the first qualified name of the
+    module (`""` is the root, None a module outside the tree), `aliases` its further ones. `nth` counts the calls of this
+    module, from 1. `entry` is `"forward"` when `forward` ran without its `__call__`. `chain` lists the functions that
+    really ran from the caller to `forward`, both ends included. `parameters` counts the elements of all parameters in the
+    module, those of its submodules included, shared ones once. `duration_us` is wall time in microseconds, submodules
+    included. `error` is set if the call raised; `outputs` is empty then. `opaque` says why nothing below this call could
+    be seen: `"compiled"` or `"script"`. `thread` names the thread if it was not the one that opened the recording.
+    """
+
+    id: int
+    parent: int | None
+    depth: int
+    path: str | None
+    class_name: str
+    nth: int
+    entry: Entry
+    inputs: tuple[Leaf, ...] = ()
+    outputs: tuple[Leaf, ...] = ()
+    site: Site | None = None
+    chain: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    parameters: int = 0
+    duration_us: float | None = None
+    error: CallError | None = None
+    aliases: tuple[str, ...] = ()
+    opaque: str | None = None
+    thread: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A functional operation, `torch.flatten` or `+`, that a module's `forward` ran itself; `parent` is that call's id."""
+
+    id: int
+    parent: int | None
+    name: str
+    inputs: tuple[Leaf, ...] = ()
+    outputs: tuple[Leaf, ...] = ()
+    site: Site | None = None
+    error: CallError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about."""
+
+    code: str
+    name: str
+    call: int | None
+    message: str
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What the trace was recorded with."""
+
+    fwdtrace: str
+    torch: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count."""
+
+    spec: str | None
+    class_name: str
+    training: bool
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """How the model was run; `duration_us` is the wall time of the whole recording in microseconds."""
+
+    device: str
+    grad: bool
+    seed: int | None
+    rank: int | None
+    duration_us: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All calls of one recording, in order of beginning. `ops` is None if ops were not recorded."""
+
+    versions: Versions
+    model: ModelInfo
+    run: RunInfo
+    calls: tuple[Call, ...]
+    ops: tuple[Op, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def at(self, path: str | None) -> tuple[Call, ...]:
+        """The calls of the module with this qualified name, or alias, in order."""
+        return tuple(call for call in self.calls if call.path == path or path in call.aliases)
+
+    def call(self, id: int) -> Call:
+        """The call with this id; KeyError if there is none."""
+        return self._by_id[id]
+
+    def children(self, parent: Call | None = None) -> tuple[Call, ...]:
+        """The calls made directly by `parent`; with None, those that nothing recorded made."""
+        return tuple(self._by_parent.get(parent.id if parent else None, ()))
+
+    def walk(self, parent: Call | None = None) -> Iterator[Call]:
+        """Every call below `parent`, depth first."""
+        stack = [iter(self.children(parent))]
+        while stack:
+            call = next(stack[-1], None)
+            if call is None:
+                stack.pop()
+                continue
+            yield call
+            stack.append(iter(self.children(call)))
+
+    def save(self, file: str | PathLike[str]) -> None:
+        """Write the trace as JSON (format `fwdtrace.trace/1`); OSError if the file cannot be written."""
+        from fwdtrace.trace_file import save_trace
+
+        save_trace(self, file)
+
+    def __str__(self) -> str:
+        from fwdtrace.render.tree import tree_text
+
+        return tree_text(self)
+
+    @cached_property
+    def _by_id(self) -> dict[int, Call]:
+        return {call.id: call for call in self.calls}
+
+    @cached_property
+    def _by_parent(self) -> dict[int | None, list[Call]]:
+        by_parent: dict[int | None, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            by_parent[call.parent].append(call)
+        return by_parent
