@@ -1,0 +1,298 @@
+"""SPEC -> nn.Module, and the inputs it wants. Runs only what the spec names: a file or module, and a constructor.
+
+A `SpecError` with a `__cause__` means that the spec is right and the user's own code raised: the cause is theirs.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from torch import nn
+
+from fwdtrace.errors import SpecError
+from fwdtrace.zoo import BUILT_INS
+
+DEFAULT_INPUTS = ("1x3x32x32",)
+MODELS_SHOWN = 8
+
+_HOW_TO_NAME = "a model of yours is file.py:Name or package.module:Name"
+_LITERALS_ONLY = "arguments are literals such as 3, 'gelu' or [1, 2]"
+_EXAMPLES = {"int": "8", "float": "0.5", "str": "'name'", "bool": "True", "": "8"}
+_IN_LIBRARIES = {
+    "torchvision": "torchvision.models:{name}",
+    "timm": "timm:create_model('{name}')",
+    "transformers": "file.py:build, a function that makes it from its config",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A module, the spec it came from, and the `--input` texts that suit it when the user gives none."""
+
+    module: nn.Module
+    spec: str
+    inputs: tuple[str, ...] = DEFAULT_INPUTS
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A spec taken apart: a file or module, the dotted name in it ("" if none), and the arguments if it is called."""
+
+    where: str
+    name: str
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+
+def load_model(spec: str) -> LoadedModel:
+    """Build the module that `spec` names; SpecError if it names none, or if the code that it names raised.
+
+    The folder of a file, or the current one for a module, stays on `sys.path`, as a model may import while it runs.
+    """
+    name, bracket, call = spec.partition("(")
+    for model in BUILT_INS:
+        if name == model.name:
+            return LoadedModel(_build(_parse(f"{model.target}{bracket}{call}")), spec, model.inputs)
+    return LoadedModel(_build(_parse(spec)), spec)
+
+
+def _parse(spec: str) -> Target:
+    """Take a spec apart at the first colon that a name follows, as paths and arguments may hold colons too."""
+    for colon in (index for index, letter in enumerate(spec) if letter == ":"):
+        where, text = spec[:colon], spec[colon + 1 :].strip()
+        try:
+            expression = ast.parse(text, mode="eval").body
+        except SyntaxError:
+            continue
+        call = expression if isinstance(expression, ast.Call) else None
+        name = call.func if call else expression
+        if where and _is_dotted_name(name):
+            return Target(where, ast.unparse(name), _arguments(call) if call else None)
+    if spec.endswith((".pt", ".pt2", ".pth")):
+        raise SpecError(f"{spec!r}: saved programs cannot be loaded yet; {_HOW_TO_NAME}")
+    if spec.endswith(".py") or (_is_path(spec) and ":" not in spec):
+        return Target(spec, "")
+    if ":" in spec:
+        where, _, text = spec.rpartition(":")
+        raise SpecError(f"{spec!r}: {text!r} is no name and no call such as Net(depth=3); {_HOW_TO_NAME}")
+    nearest = _nearest(spec, (model.name for model in BUILT_INS))
+    raise SpecError(f"no built-in model is named {spec!r}{nearest}; `fwdtrace models` lists them, {_HOW_TO_NAME}")
+
+
+def _is_dotted_name(node: ast.expr) -> bool:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def _arguments(call: ast.Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    keywords: dict[str, Any] = {}
+    for keyword in call.keywords:
+        value = _literal(keyword.value)
+        keywords.update({keyword.arg: value} if keyword.arg else value)
+    return tuple(_literal(node) for node in call.args), keywords
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        text = ast.unparse(node)
+        raise SpecError(f"{text!r} is not a literal; {_LITERALS_ONLY}, or name a function that builds it") from None
+
+
+def _build(target: Target) -> nn.Module:
+    home = _import_file(target.where) if _is_path(target.where) else _import_name(target.where)
+    if not target.name:
+        target = Target(target.where, _only_model(home, target.where))
+    found = _find(home, target)
+    spec = f"{target.where}:{target.name}"
+    if isinstance(found, nn.Module):
+        if target.arguments is not None:
+            raise SpecError(f"{spec!r} is a module already and takes no arguments here; leave them off")
+        return found
+    if not callable(found) or (inspect.isclass(found) and not issubclass(found, nn.Module)):
+        kind = "class" if inspect.isclass(found) else type(found).__name__.replace("module", "Python module")
+        raise SpecError(f"{spec!r} is a {kind}, not an nn.Module{_models_listed(home)}")
+    args, kwargs = target.arguments or ((), {})
+    _check_arguments(found, spec, args, kwargs)
+    module = _run_theirs(partial(found, *args, **kwargs), f"building {spec!r} raised; the traceback above is its own")
+    if not isinstance(module, nn.Module):
+        raise SpecError(f"{spec!r} returned a {type(module).__name__}, not an nn.Module; return the module alone")
+    return module
+
+
+def _only_model(home: ModuleType, where: str) -> str:
+    models = _models_in(home)
+    if len(models) == 1:
+        return models[0]
+    if not models:
+        raise SpecError(f"{where!r} defines no nn.Module; name a function that builds one, {where}:build")
+    raise SpecError(f"{where!r} needs the name of a model, such as {where}:{models[-1]}{_models_listed(home)}")
+
+
+def _find(home: ModuleType, target: Target) -> Any:
+    found: Any = home
+    for part in target.name.split("."):
+        if not hasattr(found, part):
+            nearest = _nearest(part, (name for name in dir(found) if not name.startswith("_")))
+            hint = _models_listed(home) if found is home else ""
+            if target.where in _IN_LIBRARIES:
+                hint = f"; write {_IN_LIBRARIES[target.where].format(name=target.name)}"
+            raise SpecError(f"{target.where!r} has no {target.name!r}{nearest}{hint}")
+        found = getattr(found, part)
+    return found
+
+
+def _check_arguments(build: Callable[..., Any], spec: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Tell arguments that cannot be right, which the spec is to blame for, from a constructor that raises."""
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        brief = inspect.Signature(parameters)
+        remedy = f"write {spec}({_example(signature)})" if _example(signature) else _LITERALS_ONLY
+        raise SpecError(f"{spec}{brief}: {error}; {remedy}, or name a function that builds it") from None
+
+
+def _example(signature: inspect.Signature) -> str:
+    """Literal arguments for what has no default; "" if one of them has a type that no literal has."""
+    examples: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR"):
+            continue
+        annotation = parameter.annotation
+        kind = "" if annotation is parameter.empty else getattr(annotation, "__name__", str(annotation))
+        if kind not in _EXAMPLES:
+            return ""
+        name = "" if parameter.kind is parameter.POSITIONAL_ONLY else f"{parameter.name}="
+        examples.append(f"{name}{_EXAMPLES[kind]}")
+    return ", ".join(examples)
+
+
+def _is_path(where: str) -> bool:
+    return where.endswith(".py") or "/" in where or os.sep in where or "\\" in where
+
+
+def _import_name(where: str) -> ModuleType:
+    if not all(part.isidentifier() for part in where.split(".")):
+        raise SpecError(f"{where!r} is neither a Python file nor the name of a module; {_HOW_TO_NAME}")
+    _make_importable(Path.cwd())
+    try:
+        return _import(where)
+    except SpecError as error:
+        missing = error.__cause__
+        if isinstance(missing, ModuleNotFoundError) and f"{where}.".startswith(f"{missing.name}."):
+            parent, _, last = where.rpartition(".")
+            folders = sys.modules[parent].__path__ if parent in sys.modules else [os.getcwd()]
+            nearest = _nearest(last, (module.name for module in pkgutil.iter_modules(folders)))
+            raise SpecError(
+                f"no module is named {missing.name!r}{nearest}; is it installed, or in this folder?"
+            ) from None
+        raise
+
+
+def _import_file(where: str) -> ModuleType:
+    file = Path(where).expanduser().absolute()
+    if not file.is_file():
+        if not file.parent.is_dir():
+            raise SpecError(f"there is no folder {str(Path(where).parent)!r}; check the path of {where!r}")
+        nearest = _nearest(file.name, (path.name for path in file.parent.glob("*.py")))
+        raise SpecError(f"there is no file {where!r}{nearest}; check the path")
+    if file.suffix != ".py":
+        raise SpecError(f"{where!r} is not a Python file; {_HOW_TO_NAME}")
+    root, parts = file.parent, [file.stem]
+    while (root / "__init__.py").is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    if parts[-1] == "__init__":
+        parts.pop()
+    _make_importable(root)
+    if file.parent != root:
+        sys.path.append(str(file.parent))  # last: the files of a package may be named like the standard library's
+    if _is_importable(parts, root):
+        return _import(".".join(parts))
+    return _import(f"{re.sub(r'[^0-9a-zA-Z_]', '_', file.stem)}_{zlib.crc32(bytes(file)):08x}", file)
+
+
+def _is_importable(parts: list[str], root: Path) -> bool:
+    """Whether importing this name gives the file, and not one of that name which Python already has."""
+    if parts[0] == "__main__" or not all(part.isidentifier() for part in parts):
+        return False
+    if parts[0] in sys.modules:
+        origin = getattr(sys.modules[parts[0]], "__file__", None)
+    else:
+        found = importlib.util.find_spec(parts[0])
+        origin = found.origin if found else None
+    return origin in (str(root / f"{parts[0]}.py"), str(root / parts[0] / "__init__.py"))
+
+
+def _import(name: str, file: Path | None = None) -> ModuleType:
+    """Import a module by name, or a file under a name of our own; what it raises is the cause of the SpecError."""
+    shown = file.name if file else name
+    broken = f"{shown!r} was found, but importing it raised; the traceback above is its own"
+    if file is None:
+        return cast(ModuleType, _run_theirs(partial(import_module, name), broken))
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise SpecError(f"{str(file)!r} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look classes up by the name of their module
+    try:
+        _run_theirs(partial(spec.loader.exec_module, module), broken)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _make_importable(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    invalidate_caches()
+
+
+def _run_theirs(function: Callable[[], Any], message: str) -> Any:
+    try:
+        return function()
+    except (Exception, SystemExit) as error:  # their code may raise anything; a script without a guard ends itself
+        raise SpecError(message) from error
+
+
+def _models_in(home: ModuleType) -> list[str]:
+    return [
+        name
+        for name, value in vars(home).items()
+        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == home.__name__
+    ]
+
+
+def _models_listed(home: ModuleType) -> str:
+    models = _models_in(home)
+    if not models:
+        return ""
+    more = f" and {len(models) - MODELS_SHOWN} more" if len(models) > MODELS_SHOWN else ""
+    return f"; it has {', '.join(models[:MODELS_SHOWN])}{more}"
+
+
+def _nearest(wanted: str, names: Iterable[str]) -> str:
+    matches = get_close_matches(wanted, list(names), n=1)
+    return f", the nearest is {matches[0]!r}" if matches else ""
