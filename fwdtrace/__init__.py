@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fwdtrace.errors import FwdtraceError as FwdtraceError
-    from fwdtrace.record import record as record
+    from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
     from fwdtrace.trace_file import load_trace as load_trace
 
@@ -22,7 +22,7 @@ _HOME = {
     "FwdtraceError": "fwdtrace.errors",
     "Trace": "fwdtrace.trace",
     "load_trace": "fwdtrace.trace_file",
-    "record": "fwdtrace.record",
+    "record": "fwdtrace.recorder",
 }
 
 

@@ -1,4 +1,4 @@
-"""Every name of torch that is not public and that recording relies on, in one place; a test fails when torch changes one."""
+"""The names of torch that are not public and that recording relies on; a test fails when torch changes one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ MODULE_CALL = Module.__call__
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
 INNER_CODE: CodeType = next(
-    constant
-    for constant in CALL_CODE.co_consts
-    if isinstance(constant, CodeType) and constant.co_name == "inner"
+    constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"
 )
 SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
 

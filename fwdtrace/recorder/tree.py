@@ -1,4 +1,4 @@
-"""Which modules are under observation and what they are called; wraps the `forward` of their classes, and unwraps it."""
+"""Which modules are under observation and what they are called; wraps and unwraps the `forward` of their classes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import Module
 
-from fwdtrace.record.frames import is_ours
-from fwdtrace.record.open_calls import OpenCall, Recorded, SeenModule, recordings, seen
-from fwdtrace.record.stand_ins import StandIn, put_in_place
+from fwdtrace.recorder.frames import is_ours
+from fwdtrace.recorder.open_calls import OpenCall, Recorded, SeenModule, recordings, seen
+from fwdtrace.recorder.stand_ins import StandIn, put_in_place
 
 Observe = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes the wrapper of a forward."""
@@ -57,7 +57,7 @@ def unwrap_classes() -> None:
     _cells.clear()
     for cls, wrapper in reversed(_wrapped.items()):
         if cls.__dict__.get("forward") is wrapper:
-            cls.forward = wrapper.fwdtrace_original  # type: ignore[attr-defined]
+            cls.forward = _original(wrapper)  # type: ignore[attr-defined]
     _wrapped.clear()
     _examined.clear()
 
@@ -67,19 +67,29 @@ def _add(module: nn.Module, observe: Observe, places: dict[object, tuple[str, ..
     seen[id(module)] = entry
     if entry.is_script:
         return entry
-    if hasattr(module, "real_recompile"):  # a lazy fx.GraphModule looks at the identity of its forward until it is compiled
-        module.real_recompile()
+    if hasattr(module, "real_recompile"):  # a lazy fx.GraphModule looks at the identity of its forward until compiled
+        module.real_recompile()  # type: ignore[operator]
     _wrap_forwards(type(module), observe)
-    for name, value in list(vars(module).items()):
-        if type(value) is MethodType and isinstance(value.__self__, Module):
-            _wrap_forwards(type(value.__self__), observe)
-            wrapper = next((found for found in _wrapped.values() if found.fwdtrace_original is value.__func__), None)
-            if wrapper is not None:  # a bound forward that was captured before
-                put_in_place(vars(module), name, StandIn(value, MethodType(wrapper, value.__self__)))
-                continue
-        if name == "forward" and callable(value) and type(value) is not StandIn:
-            put_in_place(vars(module), name, StandIn(value, MethodType(observe(_without_module(value)), module)))
+    own = vars(module)
+    if callable(own.get("forward")):
+        forward = own["forward"]
+        put_in_place(own, "forward", StandIn(forward, MethodType(observe(_without_module(forward)), module)))
+    for attribute in list(own.values()):
+        if isinstance(attribute, (list, dict)):
+            _watch_captured(attribute, observe)
+    _watch_captured(own, observe)
     return entry
+
+
+def _watch_captured(holder: dict[Any, Any] | list[Any], observe: Observe) -> None:
+    """Put stand-ins for the bound forwards in a container, which were taken before their class was wrapped."""
+    for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+        if type(value) is not MethodType or not isinstance(value.__self__, Module):
+            continue
+        _wrap_forwards(type(value.__self__), observe)
+        wrapper = next((found for found in _wrapped.values() if _original(found) is value.__func__), None)
+        if wrapper is not None:
+            put_in_place(holder, key, StandIn(value, MethodType(wrapper, value.__self__)))
 
 
 def _without_module(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,6 +120,10 @@ def _wrap_forwards(cls: type, observe: Observe) -> None:
                 _cells.append((cell, original, wrapper))
 
 
+def _original(wrapper: Any) -> Any:
+    return wrapper.fwdtrace_original
+
+
 def _contents(cell: CellType) -> Any:
     try:
         return cell.cell_contents
@@ -135,7 +149,7 @@ def _names(root: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]]:
 
 
 def _places_below(module: nn.Module, call: OpenCall) -> dict[object, tuple[str, ...]]:
-    """The names of a module that no tree holds but that its caller holds, as a DataParallel replica holds its children."""
+    """The names of a module that no tree holds but its caller does, as a DataParallel replica holds its children."""
     caller = call.seen.module()
     held = caller._modules.items() if caller is not None else ()
     name = next((key for key, child in held if child is module), None)

@@ -6,17 +6,16 @@ import inspect
 import os
 import platform
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from types import CodeType
 from typing import Any
 
 import torch
 from torch import nn
 
+from fwdtrace import __version__
 from fwdtrace.findings import find
-from fwdtrace.record.frames import Position, name_of_code, site_at
-from fwdtrace.record.leaves import Leaves, named_by_parameters
-from fwdtrace.record.open_calls import OpenCall, Recorded, SeenModule, log
+from fwdtrace.recorder.frames import Position, name_of_code, site_at
+from fwdtrace.recorder.leaves import Leaves, named_by_parameters
+from fwdtrace.recorder.open_calls import OpenCall, Recorded, SeenModule, log
 from fwdtrace.trace import Call, Hook, ModelInfo, RunInfo, Site, Trace, Versions
 
 
@@ -34,7 +33,7 @@ def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Sur
     cls = type(model)
     rank = os.environ.get("RANK")
     return Surroundings(
-        Versions(_own_version(), str(torch.__version__).partition("+")[0], platform.python_version()),
+        Versions(__version__, str(torch.__version__).partition("+")[0], platform.python_version()),
         ModelInfo(spec, f"{cls.__module__}.{cls.__qualname__}", model.training, 0),
         RunInfo(_device(model), torch.is_grad_enabled(), seed, int(rank) if rank else None, 0.0),
     )
@@ -46,7 +45,7 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
     trace = Trace(
         surroundings.versions,
         replace(surroundings.model, parameters=_parameters(recorded.root)),
-        replace(surroundings.run, grad=surroundings.run.grad, duration_us=duration / 1000),
+        replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
     )
     return replace(trace, findings=find(trace))
@@ -62,7 +61,7 @@ class _Finisher:
         self.signatures: dict[type, tuple[tuple[str, ...], str]] = {}
         self.inputs: dict[tuple[int, type], Leaves] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
-        self.shared: dict[Any, Any] = {}
+        self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
     def calls(self) -> list[Call]:
         numbers: dict[int, int] = {}
@@ -83,8 +82,8 @@ class _Finisher:
         calls = []
         for number, call in enumerate(kept):
             counts[id(call.seen)] = nth = counts.get(id(call.seen), 0) + 1
-            parent = numbers.get(id(call.parent)) if call.parent is not None else None
-            calls.append(self._call(call, number, parent, depths[id(call)], nth, id(call) in with_children))
+            above = numbers.get(id(call.parent))
+            calls.append(self._call(call, number, above, depths[id(call)], nth, id(call) in with_children))
         return calls
 
     def _call(self, call: OpenCall, number: int, parent: int | None, depth: int, nth: int, has_children: bool) -> Call:
@@ -149,7 +148,7 @@ class _Finisher:
         hooks = tuple(
             Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in call.hooks.values()
         )
-        return self.shared.setdefault(hooks, hooks)
+        return self.hooks.setdefault(hooks, hooks)
 
     def _parameters(self, seen: SeenModule) -> int:
         found = self.parameters.get(id(seen))
@@ -175,7 +174,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _is_lazy(parameter: nn.Parameter) -> bool:
-    return isinstance(parameter, nn.parameter.UninitializedTensorMixin)
+    return isinstance(parameter, nn.UninitializedParameter)
 
 
 def _positional_names(cls: type) -> tuple[tuple[str, ...], str]:
@@ -187,8 +186,8 @@ def _positional_names(cls: type) -> tuple[tuple[str, ...], str]:
         parameters = []
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = tuple(parameter.name for parameter in parameters if parameter.kind in positional)
-    rest = next((parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_POSITIONAL), "args")
-    return names, rest
+    rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_POSITIONAL]
+    return names, rest[0] if rest else "args"
 
 
 def _forward_name(cls: type) -> str:
@@ -197,12 +196,5 @@ def _forward_name(cls: type) -> str:
 
 
 def _device(model: nn.Module) -> str:
-    tensor = next((*model.parameters(), *model.buffers()), None) if False else next(iter(model.parameters()), None)
+    tensor = next(model.parameters(), None)
     return str(tensor.device) if tensor is not None else "cpu"
-
-
-def _own_version() -> str:
-    try:
-        return version("fwdtrace")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0.0.0"

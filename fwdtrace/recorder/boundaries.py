@@ -13,25 +13,23 @@ from time import perf_counter_ns
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from torch import nn
 from torch.compiler import is_dynamo_compiling
 
-from fwdtrace.record.frames import codes_between, how_entered, is_ours, position_outside_torch
-from fwdtrace.record.leaves import describe_inputs, describe_output
-from fwdtrace.record.open_calls import FAST_PATH, OpenCall, SeenModule, log, recordings, seen, stacks
-from fwdtrace.record.stand_ins import list_hooks, watch_hooks
-from fwdtrace.record.torch_names import (
+from fwdtrace.recorder.frames import codes_between, how_entered, is_ours, position_outside_torch
+from fwdtrace.recorder.leaves import describe_inputs, describe_output
+from fwdtrace.recorder.open_calls import FAST_PATH, OpenCall, log, recordings, seen, stacks
+from fwdtrace.recorder.stand_ins import list_hooks, watch_hooks
+from fwdtrace.recorder.torch_names import (
     CALL_CODE,
     GLOBAL_HOOKS,
     INNER_CODE,
     MODULE_CALL,
-    SLOW_FORWARD_CODE,
     STOP_RECOMPUTATION,
     WRAPPED_CALL_CODE,
     tracing_state,
 )
-from fwdtrace.record.tree import meet
-from fwdtrace.trace import CallError, Entry
+from fwdtrace.recorder.tree import meet
+from fwdtrace.trace import CallError
 
 _PRE, _FORWARD, _BACKWARD_PRE, _BACKWARD = (hooks for _, hooks in GLOBAL_HOOKS)
 
@@ -45,7 +43,24 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
     entry = seen.get(id(module)) or meet(module, stack, observe_forward)
     if entry is None:
         return MODULE_CALL(module, *args, **kwargs)
-    call = _open(entry, "__call__", stack, args, kwargs, _getframe(1))
+    call = OpenCall()
+    call.seen = entry
+    call.entry = "__call__"
+    call.chain = call.hooks = call.error = call.opaque = None
+    call.outputs = ()
+    call.end = 0
+    frame = _getframe(1)
+    if stack:
+        parent = call.parent = stack[-1]
+        call.thread = parent.thread
+        if frame.f_code is parent.seen.torch_forward:  # nn.Sequential and the like: the line that called them
+            call.position = parent.position
+        else:
+            call.position = position_outside_torch(frame, parent.position)
+    else:
+        _begin_in_thread(call, stack, frame)
+    call.inputs = describe_inputs(args, kwargs)
+    log.append(call)
     own = module.__dict__
     if own.get("_compiled_call_impl") is not None:
         call.opaque = "compiled"
@@ -71,17 +86,17 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
     """In place of a `forward`: note that the open call reached it, or open a call that had no `__call__`."""
-    # Free variables only, so that the function can live with the original's globals: torch.jit.script resolves names there.
-    compiling, tracing, frame_at, identity, threads, modules = is_dynamo_compiling, tracing_state, _getframe, id, stacks, seen
-    from_call, from_inner, from_slow, wrapped_call = CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE, WRAPPED_CALL_CODE
+    # Free variables only: the function lives with the original's globals, in which torch.jit.script looks names up.
+    compiling, frame_at, identity, threads, modules = is_dynamo_compiling, _getframe, id, stacks, seen
+    from_call, from_inner, wrapped_call = CALL_CODE, INNER_CODE, WRAPPED_CALL_CODE
     fast_path, between, otherwise = FAST_PATH, codes_between, _enter_otherwise
 
     def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if compiling() or tracing():
+        if compiling():
             return original(module, *args, **kwargs)
         frame = frame_at(1)
         code = frame.f_code
-        if code is from_call or code is from_inner or code is from_slow:
+        if code is from_call or code is from_inner:
             stack = threads.stack
             if stack:
                 call = stack[-1]
@@ -101,7 +116,7 @@ def _enter_otherwise(
     original: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
 ) -> Any:
     stack = stacks.stack
-    entry = seen.get(id(module)) or meet(module, stack, observe_forward)
+    entry = None if tracing_state() else seen.get(id(module)) or meet(module, stack, observe_forward)
     if entry is None:
         return original(module, *args, **kwargs)
     how = how_entered(module, original, frame)
@@ -110,7 +125,20 @@ def _enter_otherwise(
         if open_already is not None and open_already.chain is None:
             open_already.chain = codes_between(frame)
         return original(module, *args, **kwargs)
-    call = _open(entry, "forward" if how == "direct" else "__call__", stack, args, kwargs, frame)
+    call = OpenCall()
+    call.seen = entry
+    call.entry = "forward" if how == "direct" else "__call__"
+    call.error = call.opaque = None
+    call.outputs = ()
+    call.end = 0
+    if stack:
+        parent = call.parent = stack[-1]
+        call.thread = parent.thread
+        call.position = position_outside_torch(frame, parent.position)
+    else:
+        _begin_in_thread(call, stack, frame)
+    call.inputs = describe_inputs(args, kwargs)
+    log.append(call)
     call.chain = () if how == "direct" else codes_between(frame)
     call.hooks = list_hooks(module)
     return _run_forward(original, call, stack, module, args, kwargs)
@@ -134,26 +162,11 @@ def _run_forward(
         del stack[depth:]
 
 
-def _open(
-    entry: SeenModule, kind: Entry, stack: list[OpenCall], args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
-) -> OpenCall:
-    call = OpenCall()
-    call.seen = entry
-    call.entry = kind
-    call.chain = call.hooks = call.error = call.opaque = None
-    call.outputs = ()
-    call.begin = call.end = 0
-    if stack:
-        parent = call.parent = stack[-1]
-        call.thread = parent.thread
-        call.position = position_outside_torch(frame, parent.position)
-    else:
-        call.parent = next((each.home[-1] for each in recordings if each.home and each.home is not stack), None)
-        call.thread = None if any(each.home is stack for each in recordings) else current_thread().name
-        call.position = position_outside_torch(frame, None)
-    call.inputs = describe_inputs(args, kwargs)
-    log.append(call)
-    return call
+def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
+    """Fill in what a call gets from its caller when nothing is open in its thread."""
+    call.parent = next((each.home[-1] for each in recordings if each.home and each.home is not stack), None)
+    call.thread = None if any(each.home is stack for each in recordings) else current_thread().name
+    call.position = position_outside_torch(frame, None)
 
 
 def _note_error(call: OpenCall, error: BaseException) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.record.frames import is_ours
-from fwdtrace.record.open_calls import HookRun, OpenCall, seen, stacks
-from fwdtrace.record.torch_names import (
+from fwdtrace.recorder.frames import is_ours
+from fwdtrace.recorder.open_calls import HookRun, OpenCall, seen, stacks
+from fwdtrace.recorder.torch_names import (
     GLOBAL_ALWAYS_CALLED,
     GLOBAL_HOOKS,
     MODULE_HOOKS,
@@ -42,25 +42,27 @@ class StandIn:
         return operator.getitem, ((self.original,), 0)
 
 
-Slot = tuple[dict[Any, Any], Any, StandIn]
-"""A dictionary, a key in it, and the stand-in that was put there."""
+_slots: list[tuple[Any, Any, StandIn]] = []
 
 
-slots: list[Slot] = []
-
-
-def put_in_place(dictionary: dict[Any, Any], key: Any, stand_in: StandIn) -> None:
+def put_in_place(holder: dict[Any, Any] | list[Any], key: Any, stand_in: StandIn) -> None:
     """Put a stand-in where its original was, to be taken out by `take_out_all`."""
-    dictionary[key] = stand_in
-    slots.append((dictionary, key, stand_in))
+    holder[key] = stand_in
+    _slots.append((holder, key, stand_in))
 
 
 def take_out_all() -> None:
     """Put the originals back, last first, wherever our stand-in is still in place."""
-    for dictionary, key, stand_in in reversed(slots):
-        if dictionary.get(key) is stand_in:
-            dictionary[key] = stand_in.original
-    slots.clear()
+    for holder, key, stand_in in reversed(_slots):
+        for place in _places_of(stand_in, holder, key):
+            holder[place] = stand_in.original
+    _slots.clear()
+
+
+def _places_of(stand_in: StandIn, holder: dict[Any, Any] | list[Any], key: Any) -> list[Any]:
+    if isinstance(holder, dict):
+        return [key] if holder.get(key) is stand_in else []
+    return [index for index, value in enumerate(holder) if value is stand_in]
 
 
 def watch_hooks(module: nn.Module, call: OpenCall) -> dict[Any, HookRun]:
@@ -79,7 +81,7 @@ def watch_hooks(module: nn.Module, call: OpenCall) -> dict[Any, HookRun]:
 
 def list_hooks(module: nn.Module) -> dict[Any, HookRun]:
     """Everything that `__call__` would have run and a direct call does not."""
-    runs = {
+    runs: dict[Any, HookRun] = {
         key: describe_hook(_exact_kind(kind, key, module), getattr(hook, "original", hook))
         for kind, hooks in _hook_tables(module)
         for key, hook in hooks.items()
@@ -111,7 +113,7 @@ def describe_hook(kind: str, hook: Any) -> HookRun:
         function = type(function)
     function = getattr(function, "__wrapped__", function)
     name = f"{function.__module__}.{function.__qualname__}"
-    code = getattr(function, "__code__", None) or getattr(getattr(function, "__call__", None), "__code__", None)
+    code = getattr(function, "__code__", None) or getattr(vars(function).get("__call__"), "__code__", None)
     if not isinstance(code, CodeType):
         return HookRun(kind, name, None, None)
     return HookRun(kind, name, code.co_filename, code.co_firstlineno)

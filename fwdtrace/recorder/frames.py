@@ -1,4 +1,4 @@
-"""Who called: the user's line behind a call, the functions between `__call__` and `forward`, and how `forward` was entered."""
+"""Who called: the user's line behind a call, the functions from `__call__` to `forward`, how `forward` was entered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from fwdtrace.record.torch_names import (
+from fwdtrace.recorder.torch_names import (
     CALL_CODE,
     INNER_CODE,
     NAMES_OF_CODES,
@@ -37,7 +37,7 @@ _kept: list[CodeType] = []  # an id in _is_torch must not outlive its code objec
 
 
 def is_ours(code: CodeType, role: Role) -> None:
-    """Declare a code object ours: it opens calls, wraps a forward, or stands in for a callable or a hook of the user's."""
+    """Declare a code object ours: it opens calls, wraps a forward, or stands in for a callable or a hook."""
     _roles[id(code)] = role
 
 
@@ -88,22 +88,24 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
     `super().forward(x)`; "override" from a `__call__` of the class's own; "direct" from anywhere else.
     """
     override = getattr(type(module).__call__, "__code__", None)
-    forwards = {id(code): position for position, code in enumerate(_forward_codes(type(module)))}
-    here = forwards.get(id(getattr(original, "__code__", None)), -1)
+    forwards = _forwards(type(module))
+    here = _position(original, forwards)
     while frame is not None:
         code = frame.f_code
         if id(code) in _call_ids:
-            return "call" if _bound(frame) is module else "direct"
+            return "call" if frame.f_locals.get("self") is module else "direct"
         role = _roles.get(id(code))
         if role == "forward":
             if frame.f_locals.get("module") is not module:
                 return "direct"
-            outer = getattr(frame.f_locals.get("original"), "__code__", None)
-            return "same call" if forwards.get(id(outer), -1) < here or here < 0 else "direct"
+            outer = _position(frame.f_locals.get("original"), forwards)
+            return "same call" if outer < here or here < 0 else "direct"
         if role == "hook":
             return "direct"
-        if id(code) in forwards and _first_argument(frame) is module:
-            return "same call" if forwards[id(code)] < here else "direct"
+        # A generator's body runs when our wrapper is long gone. Bodies that share code, as decorated ones do, do not tell.
+        bodies = [position for position, forward in enumerate(forwards) if getattr(forward, "__code__", None) is code]
+        if len(bodies) == 1 and _first_argument(frame) is module:
+            return "same call" if bodies[0] < here else "direct"
         if code is override and code is not WRAPPED_CALL_CODE and _first_argument(frame) is module:
             return "override"
         frame = frame.f_back
@@ -112,7 +114,7 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
 
 def name_of_code(code: CodeType) -> str:
     """The name of a code object, qualified where Python tells it (3.11)."""
-    return NAMES_OF_CODES.get(code) or getattr(code, "co_qualname", code.co_name)
+    return NAMES_OF_CODES.get(code) or str(getattr(code, "co_qualname", code.co_name))
 
 
 def site_at(position: Position) -> Site:
@@ -123,15 +125,14 @@ def site_at(position: Position) -> Site:
     return Site(code.co_filename, line, name_of_code(code), text)
 
 
-def _forward_codes(cls: type[nn.Module]) -> list[CodeType]:
-    """The code objects of the forwards in the class and its bases, most derived first, seen through our wrappers."""
-    functions = [base.__dict__["forward"] for base in cls.__mro__ if "forward" in base.__dict__]
-    originals = [getattr(function, "fwdtrace_original", function) for function in functions]
-    return [original.__code__ for original in originals if hasattr(original, "__code__")]
+def _forwards(cls: type[nn.Module]) -> list[Any]:
+    """The forwards in the class and its bases, most derived first, seen through our wrappers."""
+    found = [base.__dict__["forward"] for base in cls.__mro__ if "forward" in base.__dict__]
+    return [getattr(forward, "fwdtrace_original", forward) for forward in found]
 
 
-def _bound(frame: FrameType) -> Any:
-    return frame.f_locals.get("self")
+def _position(forward: Any, forwards: list[Any]) -> int:
+    return next((position for position, each in enumerate(forwards) if each is forward), -1)
 
 
 def _first_argument(frame: FrameType) -> Any:
@@ -152,4 +153,3 @@ def _line(code: CodeType, instruction: int) -> int:
     starts, lines = table
     index = bisect_right(starts, instruction) - 1
     return lines[index] if index >= 0 else code.co_firstlineno
-

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.record.torch_names import torch_function_modes
+from fwdtrace.recorder.torch_names import torch_function_modes
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
 Leaves = tuple[Leaf, ...]
@@ -210,7 +210,7 @@ def _text(value: Any) -> str:
         return _shortened(repr(value))
     if isinstance(value, (tuple, list, Mapping)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"<{value.__qualname__}>"
     return f"{type(value).__name__}(…)"
 

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fwdtrace.record.frames import Position
-from fwdtrace.record.leaves import Leaves
-from fwdtrace.record.torch_names import CALL_CODE, WRAPPED_CALL_CODE
+from fwdtrace.recorder.frames import Position, from_torch
+from fwdtrace.recorder.leaves import Leaves
+from fwdtrace.recorder.torch_names import CALL_CODE, WRAPPED_CALL_CODE
 from fwdtrace.trace import CallError, Entry
-
 
 FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 """The chain of a module that has nothing to run but its forward."""
@@ -22,15 +21,17 @@ FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 class SeenModule:
     """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
 
-    __slots__ = ("calls_awaiting_backward", "is_script", "key", "module", "module_class", "parameters", "places")
+    __slots__ = ("calls_awaiting_backward", "is_script", "key", "module", "module_class", "places", "torch_forward")
 
     def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
         # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
         self.module = weakref.ref(module, self._gone)
         self.key = id(module)
         self.module_class = type(module)
+        forward = getattr(type(module), "forward", None)
+        code = getattr(getattr(forward, "fwdtrace_original", forward), "__code__", None)
+        self.torch_forward = code if code is not None and from_torch(code) else None
         self.is_script = isinstance(module, torch.jit.ScriptModule)
-        self.parameters: int | None = None
         self.places = places
         self.calls_awaiting_backward: list[OpenCall] = []
 
@@ -57,7 +58,8 @@ class OpenCall:
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        "begin", "chain", "end", "entry", "error", "hooks", "inputs", "opaque", "outputs", "parent", "position", "seen", "thread",
+        "begin", "chain", "end", "entry", "error", "hooks", "inputs", "opaque", "outputs", "parent", "position", "seen",
+        "thread",
     )  # fmt: skip
 
     seen: SeenModule
@@ -90,7 +92,7 @@ log: list[OpenCall] = []
 
 
 class Recorded:
-    """One running recording: its model, where its calls begin in the log, and the stack of the thread that opened it."""
+    """One running recording: its model, where its calls begin in the log, the stack of the thread that opened it."""
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root

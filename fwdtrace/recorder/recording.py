@@ -10,20 +10,20 @@ from types import TracebackType
 from torch import nn
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
-from fwdtrace.record.boundaries import observe_forward, observed_call
-from fwdtrace.record.finish import Surroundings, finished_trace, surroundings_of
-from fwdtrace.record.leaves import forget_leaves
-from fwdtrace.record.open_calls import Recorded, log, recordings, seen
-from fwdtrace.record.stand_ins import take_out_all
-from fwdtrace.record.torch_names import MODULE_CALL
-from fwdtrace.record.tree import scan, unwrap_classes
+from fwdtrace.recorder.boundaries import observe_forward, observed_call
+from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
+from fwdtrace.recorder.leaves import forget_leaves
+from fwdtrace.recorder.open_calls import Recorded, log, recordings, seen
+from fwdtrace.recorder.stand_ins import take_out_all
+from fwdtrace.recorder.torch_names import MODULE_CALL
+from fwdtrace.recorder.tree import scan, unwrap_classes
 from fwdtrace.trace import Trace
 
 _removals: list[Callable[[], None]] = []
 
 
 class Recording:
-    """One recording of a model; a context manager. `trace` is what was seen up to now, and final once the block is left."""
+    """One recording of a model, as a context manager; `trace` is what was seen."""
 
     def __init__(self, model: nn.Module, spec: str | None, seed: int | None) -> None:
         self._model = model
@@ -71,7 +71,7 @@ class Recording:
 def record(model: nn.Module, *, spec: str | None = None, seed: int | None = None) -> Recording:
     """Observe every call of the model and its submodules inside a `with` block.
 
-    `spec` and `seed` are noted in the trace. The model, its results, gradients and the RNG are as without the recording.
+    `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
     TypeError if `model` is no `nn.Module`.
     """
     if not isinstance(model, nn.Module):

@@ -1,5 +1,5 @@
 """Run a model under observation: `record(model)` gives a Recording, whose `trace` is the finished Trace."""
 
-from fwdtrace.record.recording import Recording, record
+from fwdtrace.recorder.recording import Recording, record
 
 __all__ = ["Recording", "record"]
