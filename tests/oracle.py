@@ -14,9 +14,10 @@ import linecache
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
@@ -70,6 +71,7 @@ class Oracle:
         self._replaced: dict[int, list[tuple[FunctionType, nn.Module]]] = defaultdict(list)
         self._met: list[nn.Module] = []
         self._count: defaultdict[int, int] = defaultdict(int)
+        self._home = self._stacks[threading.get_ident()]
         self._learn_paths()
         for module in root.modules():
             function = plain_function(vars(module).get("forward"))
@@ -118,16 +120,17 @@ class Oracle:
             return
         if not top.reached:
             top.reached = True
-            top.inputs = named_inputs(frame, function)
+            top.inputs = given_inputs(frame, module)
         top.running.append((frame, function))
 
     def _push(self, stack: list[Open], frame: FrameType, module: nn.Module, entry: str) -> Open | None:
         path = self._path(module)
-        if path is None and not stack:
+        if path is None and not stack and not self._home:
             return None
         self._count[id(module)] += 1
         self._met.append(module)
-        parent = stack[-1].index if stack else None
+        caller = stack or self._home
+        parent = caller[-1].index if caller else None
         name = type(module).__name__
         self.calls.append(Seen(path, name, self._count[id(module)], entry, parent, (), (), raised=True))
         opened = Open(len(self.calls) - 1, module, entry, frame)
@@ -251,58 +254,34 @@ def at_forward_call(frame: FrameType) -> bool:
     return "forward_call(*args" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
 
 
-def arguments(frame: FrameType) -> tuple[tuple[object, ...], dict[str, object]]:
-    """The positional arguments a frame was entered with, but for the first, and the keyword arguments."""
-    values = frame.f_locals
-    names = frame.f_code.co_varnames
-    positional = names[: frame.f_code.co_argcount]
-    keyword_only = names[len(positional) : len(positional) + frame.f_code.co_kwonlyargcount]
-    rest = len(positional) + len(keyword_only)
-    starred: tuple[object, ...] = ()
-    keywords: dict[str, object] = {name: values[name] for name in keyword_only if name in values}
-    if frame.f_code.co_flags & inspect.CO_VARARGS:
-        starred = values.get(names[rest], ())
-        rest += 1
-    if frame.f_code.co_flags & inspect.CO_VARKEYWORDS:
-        keywords |= values.get(names[rest], {})
-    given = (*(values[name] for name in positional), *starred)
-    return given[1:], keywords
+def arguments(frame: FrameType, module: nn.Module) -> tuple[tuple[object, ...], dict[str, object]]:
+    """The positional arguments a frame was entered with, but for the module itself, and the keyword arguments."""
+    code, values = frame.f_code, frame.f_locals
+    names = iter(code.co_varnames)
+    given = [values[next(names)] for _ in range(code.co_argcount)]
+    keywords = {name: values[name] for name in islice(names, code.co_kwonlyargcount)}
+    if code.co_flags & inspect.CO_VARARGS:
+        given.extend(values[next(names)])
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        keywords |= values[next(names)]
+    return tuple(given[1:] if given and given[0] is module else given), keywords
 
 
 def given_inputs(frame: FrameType, module: nn.Module) -> tuple[Leaf, ...]:
-    """The tensors that `__call__` was given, named by the parameters of `forward`."""
-    args, kwargs = arguments(frame)
-    forward = module.forward
-    return bound_inputs(lambda: inspect.signature(forward), args, kwargs)
-
-
-def named_inputs(frame: FrameType, function: FunctionType) -> tuple[Leaf, ...]:
-    """The tensors that a `forward` was entered with, named by its parameters."""
-    args, kwargs = arguments(frame)
-    takes_self = isinstance(first_argument(frame), nn.Module)
-    if not takes_self:
-        args = (first_argument(frame), *args)
-    return bound_inputs(lambda: signature_without_self(function, takes_self), args, kwargs)
-
-
-def signature_without_self(function: FunctionType, takes_self: bool) -> inspect.Signature:
-    """The signature of a `forward` as its callers see it."""
-    signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())
-    if takes_self and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
-        parameters = parameters[1:]
-    return signature.replace(parameters=parameters)
-
-
-def bound_inputs(
-    signature: Callable[[], inspect.Signature], args: Sequence[object], kwargs: Mapping[str, object]
-) -> tuple[Leaf, ...]:
-    """The tensors among the arguments, in the order of the parameters; by position where no signature fits."""
+    """The tensors a frame was given for `forward`, in the order of its parameters and named by them."""
+    args, kwargs = arguments(frame, module)
     try:
-        bound = signature().bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):
-        bound = {f"[{i}]": value for i, value in enumerate(args)} | dict(kwargs)
-    return tuple(leaf for name, value in bound.items() for leaf in flattened(name, value))
+        signature = inspect.signature(type(module).forward)
+        given = signature.bind(module, *args, **kwargs).arguments
+    except (AttributeError, TypeError, ValueError):  # a ScriptModule, arguments that do not fit, no Python signature
+        return tuple(flattened("args", args)) + tuple(leaf for name in kwargs for leaf in flattened(name, kwargs[name]))
+    named = dict(list(given.items())[1:])
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named |= named.pop(name, {})
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL and given.get(name, (None,))[0] is module:
+            named = {name: given[name][1:]} | named
+    return tuple(leaf for name, value in named.items() for leaf in flattened(name, value))
 
 
 def flattened(name: str, value: object) -> Iterator[Leaf]:

@@ -133,7 +133,7 @@ ACCOUNTS: dict[str, str] = {
           layer __call__ 2×4 → 2×4""",
     "RunsAThread": """
         · __call__ 2×4 → 2×4
-        layer __call__ 2×4 → 2×4""",
+          layer __call__ 2×4 → 2×4""",
     "CopiesALayer": """
         · __call__ 2×4 → 2×4
           ? __call__ 2×4 → 2×4""",
@@ -159,7 +159,7 @@ def test_arguments_are_named_by_parameter_then_key_or_index() -> None:
         ("rest[0][0]", wide, "float32"),
         ("rest[0][1].y", flat, "float32"),
         ("mask", wide, "bool"),
-        ("others.extra[0]", wide, "float32"),
+        ("extra[0]", wide, "float32"),
     )
     assert seen.outputs[:3] == (
         (".x", wide, "float32"),

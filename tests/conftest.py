@@ -1,0 +1,31 @@
+"""Every test runs seeded on one thread, and every test proves that no hook, wrapper or patch is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests import footprint
+from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
+
+
+def pytest_configure() -> None:
+    """Keep torch to one thread: the tests are small, and the machine is shared."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same random numbers for every test, in whatever order they run."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail the test after which something process-wide is not as it was."""
+    before = footprint.of_the_process()
+    yield
+    left = footprint.changes(before, footprint.of_the_process())
+    assert not left, f"left behind: {', '.join(left[:10])}"

@@ -1,0 +1,130 @@
+"""What a tracer could leave behind: pictures of the interpreter, of torch and of a model, before and after."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch.utils.checkpoint
+from torch import nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+import fwdtrace
+
+Picture = dict[Hashable, object]
+
+METHODS = (
+    *("forward", "__call__", "_call_impl", "_wrapped_call_impl", "_slow_forward", "__init__", "__new__"),
+    *("__setattr__", "__getattr__", "__delattr__", "__getstate__", "__setstate__", "__reduce_ex__", "__deepcopy__"),
+)
+NAMESPACES = (builtins, torch, torch.nn.functional, torch.Tensor, torch.autograd, torch.jit, torch.utils.checkpoint)
+OWN_CODE = str(Path(fwdtrace.__file__).parent / "record")
+MISSING = object()
+
+
+def of_the_process() -> Picture:
+    """Everything process-wide that a tracer may patch, install or switch."""
+    picture: Picture = dict(interpreter())
+    picture.update(torch_state())
+    for owner in module_classes():
+        methods = vars(owner)
+        picture.update({(owner, name): methods.get(name, MISSING) for name in METHODS})
+    for namespace in NAMESPACES:
+        picture.update({(namespace, name): value for name, value in vars(namespace).items() if callable(value)})
+    inherited = vars(torch._C.TensorBase)
+    picture.update({(torch.Tensor, name): vars(torch.Tensor).get(name, MISSING) for name in inherited})
+    # torch._dynamo wraps it when it is first imported, which may be during a test.
+    del picture[torch, "manual_seed"]
+    return picture
+
+
+def interpreter() -> Iterator[tuple[Hashable, object]]:
+    """Profile and trace functions, limits, handlers, collector."""
+    yield "sys.getprofile", sys.getprofile()
+    yield "sys.gettrace", sys.gettrace()
+    yield "threading.getprofile", threading.getprofile()
+    yield "threading.gettrace", threading.gettrace()
+    yield "sys.getrecursionlimit", sys.getrecursionlimit()
+    yield "sys.excepthook", sys.excepthook
+    yield "sys.displayhook", sys.displayhook
+    yield "threading.Thread.run", threading.Thread.run
+    yield "signal.SIGINT", signal.getsignal(signal.SIGINT)
+    yield "gc.isenabled", gc.isenabled()
+    yield "gc.callbacks", tuple(gc.callbacks)
+
+
+def torch_state() -> Iterator[tuple[Hashable, object]]:
+    """Global module hooks, modes, grad mode."""
+    for name, value in vars(torch_module).items():
+        if name.startswith("_global_"):
+            yield name, value
+            yield f"{name} contents", tuple(value.items()) if isinstance(value, dict) else value
+    yield "torch function modes", tuple(map(id, _get_current_function_mode_stack()))
+    yield "torch dispatch modes", tuple(map(id, _get_current_dispatch_mode_stack()))
+    yield "grad mode", torch.is_grad_enabled()
+    yield "tracing state", torch._C._get_tracing_state()
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    if compiler is not None:
+        yield "compiler stance", vars(compiler).get("_stance")
+
+
+def module_classes() -> set[type[nn.Module]]:
+    """`nn.Module` and every class that descends from it."""
+    found: set[type[nn.Module]] = set()
+    waiting: list[type[nn.Module]] = [nn.Module]
+    while waiting:
+        owner = waiting.pop()
+        if owner not in found:
+            found.add(owner)
+            waiting.extend(type.__subclasses__(owner))
+    return found
+
+
+def changes(before: Picture, after: Picture) -> list[str]:
+    """What differs, as one line each; what is new is no change, unless it is code of the recorder."""
+    changed = [describe(key) for key, value in before.items() if differs(value, after.get(key, value))]
+    left = [describe(key) for key, value in after.items() if is_recorder_code(value)]
+    return sorted({*changed, *left})
+
+
+def differs(before: object, after: object) -> bool:
+    """Whether a value was exchanged: identity for objects, equality for plain data."""
+    if before is after:
+        return False
+    return not (isinstance(before, (int, tuple, str)) and before == after)
+
+
+def is_recorder_code(value: object) -> bool:
+    """Whether this is a function written in the recorder."""
+    return isinstance(value, FunctionType) and value.__code__.co_filename.startswith(OWN_CODE)
+
+
+def describe(key: Hashable) -> str:
+    """A key of a picture in words."""
+    if not isinstance(key, tuple):
+        return str(key)
+    owner, name = key
+    return f"{getattr(owner, '__qualname__', getattr(owner, '__name__', owner))}.{name}"
+
+
+def of_a_model(model: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """What hangs on each module: its class, the names of its attributes, its hooks, and a `forward` of its own."""
+    return {path: of_a_module(module) for path, module in model.named_modules(remove_duplicate=False)}
+
+
+def of_a_module(module: nn.Module) -> tuple[Any, ...]:
+    """Class, attribute names, the number of each kind of hook, the code of a `forward` of its own."""
+    attributes = vars(module)
+    hooks = tuple((name, len(value)) for name, value in attributes.items() if name.endswith("hooks") and value)
+    own = getattr(attributes.get("forward"), "__qualname__", "forward" in attributes)
+    return type(module), tuple(sorted(attributes)), hooks, own
