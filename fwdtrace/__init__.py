@@ -1,6 +1,6 @@
 """What really runs when a PyTorch model is called: every call, in order, with its shapes and the line it came from.
 
-        cli  ──►  load, inputs, record, trace_file, render, findings  ──►  trace, errors
+        cli  ──►  load, inputs, recorder, trace_file, render, findings  ──►  trace, errors
 
 Importing this package does not import torch; the first use of `record` does.
 """
