@@ -15,7 +15,7 @@ from typing import Any
 
 from torch.compiler import is_dynamo_compiling
 
-from fwdtrace.recorder.frames import codes_between, how_entered, is_ours, position_outside_torch
+from fwdtrace.recorder.frames import codes_between, how_entered, is_ours, position_outside_torch, through_override
 from fwdtrace.recorder.leaves import describe_inputs, describe_output
 from fwdtrace.recorder.open_calls import FAST_PATH, OpenCall, log, recordings, seen, stacks
 from fwdtrace.recorder.stand_ins import list_hooks, watch_hooks
@@ -47,9 +47,11 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
     call.seen = entry
     call.entry = "__call__"
     call.chain = call.hooks = call.error = call.opaque = None
-    call.outputs = ()
+    call.outputs = call.outer = ()
     call.end = 0
     frame = _getframe(1)
+    if entry.own_call is not None:
+        call.outer, frame = through_override(module, entry.own_call, frame)
     if stack:
         parent = call.parent = stack[-1]
         call.thread = parent.thread
@@ -129,8 +131,10 @@ def _enter_otherwise(
     call.seen = entry
     call.entry = "forward" if how == "direct" else "__call__"
     call.error = call.opaque = None
-    call.outputs = ()
+    call.outputs = call.outer = ()
     call.end = 0
+    if how == "override" and entry.own_call is not None:
+        call.outer, frame = through_override(module, entry.own_call, frame)
     if stack:
         parent = call.parent = stack[-1]
         call.thread = parent.thread
@@ -139,7 +143,7 @@ def _enter_otherwise(
         _begin_in_thread(call, stack, frame)
     call.inputs = describe_inputs(args, kwargs)
     log.append(call)
-    call.chain = () if how == "direct" else codes_between(frame)
+    call.chain = codes_between(frame) if how == "call" else ()
     call.hooks = list_hooks(module)
     return _run_forward(original, call, stack, module, args, kwargs)
 

@@ -135,10 +135,10 @@ class _Finisher:
     def _chain(self, call: OpenCall) -> tuple[str, ...]:
         if call.chain is None:
             return ()
-        key = tuple(map(id, call.chain)), call.seen.module_class
+        key = (*map(id, call.outer), *map(id, call.chain)), call.seen.module_class
         found = self.chains.get(key)
         if found is None:
-            names = (*map(name_of_code, call.chain), _forward_name(call.seen.module_class))
+            names = (*map(name_of_code, (*call.outer, *call.chain)), _forward_name(call.seen.module_class))
             found = self.chains[key] = names
         return found
 

@@ -17,7 +17,6 @@ from fwdtrace.recorder.torch_names import (
     NAMES_OF_CODES,
     SLOW_FORWARD_CODE,
     TORCH_FOLDER,
-    WRAPPED_CALL_CODE,
 )
 from fwdtrace.trace import Site
 
@@ -81,13 +80,28 @@ def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:
     return tuple(reversed(codes))
 
 
+def through_override(module: nn.Module, override: CodeType, frame: FrameType) -> tuple[tuple[CodeType, ...], FrameType]:
+    """The code objects from the class's own `__call__` in to `frame`, and the frame that called it.
+
+    The empty tuple and `frame` itself if `module` was not called through its own `__call__`.
+    """
+    codes: list[CodeType] = []
+    step: FrameType | None = frame
+    while step is not None and id(step.f_code) not in _roles:
+        codes.append(step.f_code)
+        if step.f_code is override and _first_argument(step) is module:
+            return tuple(reversed(codes)), step.f_back or step
+        step = step.f_back
+    return (), frame
+
+
 def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameType | None) -> Entered:
     """How `original`, a forward of `module`, came to run: walk outwards from `frame`, the caller of our wrapper.
 
     "call" is from `Module.__call__`, however decorated; "same call" from another forward of the same module, as in
     `super().forward(x)`; "override" from a `__call__` of the class's own; "direct" from anywhere else.
     """
-    override = getattr(type(module).__call__, "__code__", None)
+    override = own_call_code(type(module))
     forwards = _forwards(type(module))
     here = _position(original, forwards)
     while frame is not None:
@@ -102,11 +116,11 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
             return "same call" if outer < here or here < 0 else "direct"
         if role == "hook":
             return "direct"
-        # A generator's body runs when our wrapper is long gone. Bodies that share code, as decorated ones do, do not tell.
+        # A generator's body runs when our wrapper is long gone. Bodies that share code, as decorators', say nothing.
         bodies = [position for position, forward in enumerate(forwards) if getattr(forward, "__code__", None) is code]
         if len(bodies) == 1 and _first_argument(frame) is module:
             return "same call" if bodies[0] < here else "direct"
-        if code is override and code is not WRAPPED_CALL_CODE and _first_argument(frame) is module:
+        if code is override and _first_argument(frame) is module:
             return "override"
         frame = frame.f_back
     return "direct"
@@ -123,6 +137,21 @@ def site_at(position: Position) -> Site:
     line = _line(code, instruction)
     text = linecache.getline(code.co_filename, line).strip()
     return Site(code.co_filename, line, name_of_code(code), text)
+
+
+def overridden_call(cls: type[nn.Module]) -> Any:
+    """The `__call__` that the class or a base defines over `nn.Module`'s; None if there is none."""
+    for base in cls.__mro__:
+        if base is nn.Module:
+            return None
+        if "__call__" in base.__dict__:
+            return base.__dict__["__call__"]
+    return None
+
+
+def own_call_code(cls: type[nn.Module]) -> CodeType | None:
+    """The code of the class's own `__call__`; None if it has none or none in Python."""
+    return getattr(overridden_call(cls), "__code__", None)
 
 
 def _forwards(cls: type[nn.Module]) -> list[Any]:

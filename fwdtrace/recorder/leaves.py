@@ -6,6 +6,8 @@ import dataclasses
 import enum
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -19,12 +21,15 @@ Leaves = tuple[Leaf, ...]
 LONGEST_TEXT = 60
 MOST_SCALARS = 32
 """A list of more numbers or strings than this is one leaf: token lists are data, not structure."""
-MOST_IN_OBJECT = 32
-"""Tensors described of one opaque object, a key-value cache for instance; the rest is counted."""
+MOST_IN_OBJECT = 8
+"""Tensors described of one opaque object: a key-value cache goes into every layer and holds two for each."""
+MOST_VISITED = 200
 DEEPEST_OBJECT = 4
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _SAFE_REPRS = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, slice, range, os.PathLike)
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+_SEALED = (*_SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
 
 # Positional arguments are named by their position here; Python names cannot begin with a digit, so the two never mix.
 _FIRST = "0"
@@ -134,30 +139,29 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _object_leaves(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:
-    if isinstance(value, nn.Module):
-        yield _value_leaf(name, _text(value))
-        return
-    tensors = list(_tensors_in(value, name, above))
-    for place, tensor in tensors[:MOST_IN_OBJECT]:
+    found = list(islice(_tensors_in(value, name, above, [MOST_VISITED]), MOST_IN_OBJECT + 1))
+    for place, tensor in found[:MOST_IN_OBJECT]:
         yield _tensor_leaf(tensor, place)
-    if not tensors:
+    if not found:
         yield _value_leaf(name, _text(value))
-    if len(tensors) > MOST_IN_OBJECT:
-        yield _value_leaf(name, f"… {len(tensors) - MOST_IN_OBJECT} more tensors")
+    if len(found) > MOST_IN_OBJECT:
+        yield _value_leaf(name, f"{_text(value)} holds more tensors than these {MOST_IN_OBJECT}")
 
 
-def _tensors_in(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+def _tensors_in(value: Any, name: str, above: tuple[int, ...], left: list[int]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that an opaque object holds; `left` is how many more values may be looked at."""
+    left[0] -= 1
     if isinstance(value, Tensor):
         yield name, value
         return
-    if isinstance(value, (*_SCALARS, *_SAFE_REPRS, type, nn.Module)) or len(above) > DEEPEST_OBJECT:
+    if isinstance(value, _SEALED) or len(above) > DEEPEST_OBJECT or left[0] < 0:
         return
     children = _children(value)
     if children is None:
         children = [(f".{key}", item) for key, item in _attributes(value).items()]
     for suffix, child in children:
         if id(child) not in above:
-            yield from _tensors_in(child, name + suffix, (*above, id(child)))
+            yield from _tensors_in(child, name + suffix, (*above, id(child)), left)
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def _text(value: Any) -> str:
         return _shortened(repr(value))
     if isinstance(value, (tuple, list, Mapping)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
-    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+    if isinstance(value, (type, *_FUNCTIONS)):
         return f"<{value.__qualname__}>"
     return f"{type(value).__name__}(…)"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import nn
 
-from fwdtrace.recorder.frames import Position, from_torch
+from fwdtrace.recorder.frames import Position, from_torch, own_call_code
 from fwdtrace.recorder.leaves import Leaves
 from fwdtrace.recorder.torch_names import CALL_CODE, WRAPPED_CALL_CODE
 from fwdtrace.trace import CallError, Entry
@@ -21,7 +22,9 @@ FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 class SeenModule:
     """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
 
-    __slots__ = ("calls_awaiting_backward", "is_script", "key", "module", "module_class", "places", "torch_forward")
+    __slots__ = (
+        "calls_awaiting_backward", "is_script", "key", "module", "module_class", "own_call", "places", "torch_forward",
+    )  # fmt: skip
 
     def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
         # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
@@ -31,6 +34,7 @@ class SeenModule:
         forward = getattr(type(module), "forward", None)
         code = getattr(getattr(forward, "fwdtrace_original", forward), "__code__", None)
         self.torch_forward = code if code is not None and from_torch(code) else None
+        self.own_call = own_call_code(type(module))
         self.is_script = isinstance(module, torch.jit.ScriptModule)
         self.places = places
         self.calls_awaiting_backward: list[OpenCall] = []
@@ -58,8 +62,8 @@ class OpenCall:
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        "begin", "chain", "end", "entry", "error", "hooks", "inputs", "opaque", "outputs", "parent", "position", "seen",
-        "thread",
+        "begin", "chain", "end", "entry", "error", "hooks", "inputs", "opaque", "outer", "outputs", "parent",
+        "position", "seen", "thread",
     )  # fmt: skip
 
     seen: SeenModule
@@ -74,6 +78,7 @@ class OpenCall:
     end: int
     error: CallError | None
     opaque: str | None
+    outer: tuple[CodeType, ...]
     thread: str | None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.recorder.frames import is_ours
+from fwdtrace.recorder.frames import is_ours, overridden_call
 from fwdtrace.recorder.open_calls import HookRun, OpenCall, seen, stacks
 from fwdtrace.recorder.torch_names import (
     GLOBAL_ALWAYS_CALLED,
@@ -28,7 +28,7 @@ class StandIn:
         self.original = original
         self.run = run
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 (as the original)
         return self.run(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -92,16 +92,6 @@ def list_hooks(module: nn.Module) -> dict[Any, HookRun]:
     if is_compiled(module):
         runs["compiled"] = HookRun("compiled", "Module.compile", None, None)
     return runs
-
-
-def overridden_call(cls: type[nn.Module]) -> Any:
-    """The `__call__` that the class or a base defines over `nn.Module`'s; None if there is none."""
-    for base in cls.__mro__:
-        if base is nn.Module:
-            return None
-        if "__call__" in base.__dict__:
-            return base.__dict__["__call__"]
-    return None
 
 
 def describe_hook(kind: str, hook: Any) -> HookRun:
