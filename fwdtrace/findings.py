@@ -56,7 +56,7 @@ def forward_error(trace: Trace) -> Iterator[Finding]:
 def not_observed(trace: Trace) -> Iterator[Finding]:
     """FT007: what ran but could not be seen."""
     reasons = {
-        "compiled": "ran compiled: the calls inside it are not shown; set TORCHDYNAMO_DISABLE=1 to see them run eagerly",
+        "compiled": "ran compiled: the calls inside it are not shown; TORCHDYNAMO_DISABLE=1 makes it run eagerly",
         "script": "is TorchScript: the calls inside it run in C++ and are not shown",
     }
     for calls in _by_place(call for call in trace.calls if call.opaque is not None):
@@ -69,16 +69,16 @@ def unregistered_module(trace: Trace) -> Iterator[Finding]:
     """FT010: a module with parameters ran that no registered module holds."""
     for calls in _by_place(call for call in trace.calls if call.path is None and call.parameters):
         first = calls[0]
-        if trace_parent_is_outside(trace, first):
+        if _called_from_outside(trace, first):
             continue
         message = (
-            f"a {first.class_name} with {first.parameters:,} parameters ran{_times(calls)} but is not registered: no optimizer,"
-            " state_dict or .to() will see it; assign it to an attribute, or use nn.ModuleList or nn.ModuleDict"
+            f"a {first.class_name} with {first.parameters:,} parameters ran{_times(calls)} but is not registered:"
+            " no optimizer, state_dict or .to() will see it; assign it to an attribute or put it into an nn.ModuleList"
         )
         yield Finding("FT010", "unregistered-module", first.id, message, first.site)
 
 
-def trace_parent_is_outside(trace: Trace, call: Call) -> bool:
+def _called_from_outside(trace: Trace, call: Call) -> bool:
     """Whether the caller is itself outside the tree, so that the finding belongs there."""
     return call.parent is not None and trace.call(call.parent).path is None
 

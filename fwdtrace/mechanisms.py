@@ -1,4 +1,4 @@
-"""The well-known mechanisms that live in hooks or in `__call__`, told by the name of the hook, and what skipping one does."""
+"""The well-known mechanisms that live in hooks, told by the name of the hook, and what skipping one does."""
 
 from __future__ import annotations
 

@@ -418,9 +418,8 @@ def test_an_async_forward_is_a_call_that_returns_a_coroutine() -> None:
             return x
 
     model = Net()
-    with fwdtrace.record(model) as recording:
-        with pytest.raises(StopIteration):
-            model(X).send(None)
+    with fwdtrace.record(model) as recording, pytest.raises(StopIteration):
+        model(X).send(None)
     assert [leaf.value for leaf in recording.trace.calls[0].outputs] == ["coroutine(…)"]  # type: ignore[union-attr]
 
 

@@ -1,0 +1,123 @@
+"""What recording relies on in torch and torch does not promise; these fail when torch changes it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils import checkpoint
+
+from fwdtrace.recorder import torch_names
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dynamo_has_patched_what_it_patches() -> None:
+    """The first compilation in a process changes nn.Module itself, which is not our doing."""
+    torch.compile(nn.ReLU(), backend="eager")(torch.ones(1))
+
+
+def callers_of_forward(model: nn.Module) -> list[CodeType]:
+    """The code objects from forward outwards, up to and including `_wrapped_call_impl`."""
+    found: list[CodeType] = []
+
+    def forward(*args: Any) -> None:
+        frame = sys._getframe(1)
+        while frame.f_code is not torch_names.WRAPPED_CALL_CODE:
+            found.append(frame.f_code)
+            assert frame.f_back is not None
+            frame = frame.f_back
+        found.append(frame.f_code)
+
+    model.forward = forward
+    model()
+    return found
+
+
+def test_a_plain_module_is_called_on_the_fast_path() -> None:
+    assert callers_of_forward(nn.Module()) == [torch_names.CALL_CODE, torch_names.WRAPPED_CALL_CODE]
+
+
+def test_a_module_with_a_hook_is_called_by_inner() -> None:
+    model = nn.Module()
+    model.register_forward_hook(lambda *_: None)
+    codes = [torch_names.INNER_CODE, torch_names.CALL_CODE, torch_names.WRAPPED_CALL_CODE]
+    assert callers_of_forward(model) == codes
+
+
+def test_module_call_is_wrapped_call_impl() -> None:
+    assert torch_names.MODULE_CALL.__code__ is torch_names.WRAPPED_CALL_CODE
+
+
+@pytest.fixture
+def hooked() -> Iterator[nn.Module]:
+    model = nn.Module()
+    model.register_forward_pre_hook(lambda *_: None)
+    model.register_forward_hook(lambda *_: None, always_call=True)
+    model.register_full_backward_pre_hook(lambda *_: None)
+    model.register_full_backward_hook(lambda *_: None)
+    yield model
+
+
+def test_a_module_keeps_its_hooks_in_these_dictionaries(hooked: nn.Module) -> None:
+    assert [len(getattr(hooked, attribute)) for _, attribute in torch_names.MODULE_HOOKS] == [1, 1, 1, 1]
+    assert list(torch_names.always_called(hooked)) == list(hooked._forward_hooks)
+    assert not torch_names.has_legacy_backward_hooks(hooked)
+
+
+def test_a_backward_hook_of_the_old_kind_is_told_apart() -> None:
+    model = nn.Module()
+    model.register_backward_hook(lambda *_: None)
+    assert torch_names.has_legacy_backward_hooks(model)
+
+
+def test_global_hooks_are_kept_in_these_dictionaries() -> None:
+    register = nn.modules.module
+    handles = [
+        register.register_module_forward_pre_hook(lambda *_: None),
+        register.register_module_forward_hook(lambda *_: None, always_call=True),
+        register.register_module_full_backward_pre_hook(lambda *_: None),
+        register.register_module_full_backward_hook(lambda *_: None),
+    ]
+    counts = [len(hooks) for _, hooks in torch_names.GLOBAL_HOOKS]
+    always = len(torch_names.GLOBAL_ALWAYS_CALLED)
+    for handle in handles:
+        handle.remove()
+    nn.modules.module._global_is_full_backward_hook = None  # registering one leaves the kind behind
+    assert counts == [1, 1, 1, 1] and always == 1
+
+
+def test_module_compile_is_known_by_its_compiled_call() -> None:
+    model = nn.ReLU()
+    assert not torch_names.is_compiled(model)
+    model.compile(backend="eager")
+    assert torch_names.is_compiled(model)
+
+
+def test_checkpoint_leaves_recomputation_by_this_exception() -> None:
+    assert issubclass(getattr(checkpoint, torch_names.STOP_RECOMPUTATION), Exception)
+
+
+def test_jit_tracing_is_known_by_the_tracing_state() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(bool(torch_names.tracing_state()))
+            return x
+
+    seen: list[bool] = []
+    assert not torch_names.tracing_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Net(), torch.ones(1), check_trace=False)
+    assert seen == [True]
+
+
+def test_function_modes_are_counted() -> None:
+    assert torch_names.torch_function_modes() == 0
+    with torch.overrides.BaseTorchFunctionMode():
+        assert torch_names.torch_function_modes() == 1
