@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +13,9 @@ from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for wh
 
 
 def pytest_configure() -> None:
-    """Keep torch to one thread: the tests are small, and the machine is shared."""
+    """Keep torch to one thread, as the tests are small; keep transformers quiet and off the network."""
     torch.set_num_threads(1)
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from torch.nn.modules import module as torch_module
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-import fwdtrace
+import fwdtrace.recorder
 
 Picture = dict[Hashable, object]
 
@@ -28,7 +28,7 @@ METHODS = (
     *("__setattr__", "__getattr__", "__delattr__", "__getstate__", "__setstate__", "__reduce_ex__", "__deepcopy__"),
 )
 NAMESPACES = (builtins, torch, torch.nn.functional, torch.Tensor, torch.autograd, torch.jit, torch.utils.checkpoint)
-OWN_CODE = str(Path(fwdtrace.__file__).parent / "record")
+OWN_CODE = str(Path(fwdtrace.recorder.__file__).parent)
 MISSING = object()
 
 
@@ -127,4 +127,4 @@ def of_a_module(module: nn.Module) -> tuple[Any, ...]:
     attributes = vars(module)
     hooks = tuple((name, len(value)) for name, value in attributes.items() if name.endswith("hooks") and value)
     own = getattr(attributes.get("forward"), "__qualname__", "forward" in attributes)
-    return type(module), tuple(sorted(attributes)), hooks, own
+    return type(module).__qualname__, tuple(sorted(attributes)), hooks, own

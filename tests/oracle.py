@@ -290,7 +290,7 @@ def flattened(name: str, value: object) -> Iterator[Leaf]:
         yield name, shape_of(value), str(value.dtype).removeprefix("torch.")
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from flattened(f"{name}.{key}", item)
+            yield from flattened(f"{name}[{key}]" if isinstance(key, int) else f"{name}.{key}", item)
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         for key in value._fields:
             yield from flattened(f"{name}.{key}", getattr(value, key))
@@ -300,6 +300,9 @@ def flattened(name: str, value: object) -> Iterator[Leaf]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for entry in dataclasses.fields(value):
             yield from flattened(f"{name}.{entry.name}", getattr(value, entry.name))
+    elif hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type, FunctionType, MethodType)):
+        for key, item in vars(value).items():
+            yield from flattened(f"{name}.{key}", item)
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:

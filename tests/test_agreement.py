@@ -1,0 +1,99 @@
+"""The recorder against the oracle, call for call, and the recorded run against the bare one, bit for bit."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+
+import pytest
+import torch
+
+import fwdtrace
+from fwdtrace.inputs import build_inputs
+from fwdtrace.load import load_model
+from fwdtrace.zoo import BUILT_INS
+from tests import models, real_models
+from tests.agreement import Workload, built, differences_in_calls, disagreements, seen_by
+from tests.oracle import observe
+
+both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+
+# state_dict() of a module that contains itself never ends, so this one is judged on its calls alone.
+ENDLESS = "Cyclic"
+TAKE_ONE_TENSOR = sorted(
+    name for name, model in vars(models).items() if inspect.isclass(model) and issubclass(model, torch.nn.Module)
+)
+
+
+@both_modes
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", [name for name in TAKE_ONE_TENSOR if name != ENDLESS])
+def test_a_small_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
+    assert disagreements(lambda: (getattr(models, name)(), (torch.ones(2, 4),), {}), training=training) == []
+
+
+def test_a_model_that_contains_itself_is_recorded_as_the_oracle_sees_it() -> None:
+    model, x = models.Cyclic(), torch.ones(2, 4)
+    with observe(model) as oracle:
+        model(x)
+    with fwdtrace.record(model) as recording:
+        model(x)
+    assert differences_in_calls(oracle.calls, seen_by(recording.trace)) == []
+
+
+@both_modes
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`:FutureWarning")
+@pytest.mark.parametrize("name", [row.name for row in BUILT_INS])
+def test_a_built_in_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
+    def build() -> Workload:
+        loaded = load_model(name)
+        inputs = build_inputs(loaded.inputs, loaded.module, seed=0)
+        return loaded.module, inputs.args, inputs.kwargs
+
+    assert disagreements(build, training=training) == []
+
+
+@both_modes
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", real_models.FEW)
+def test_a_real_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
+    assert disagreements(real_models.MODELS[name], training=training) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_direct_calls_in_squeezebert_are_found_and_no_others() -> None:
+    model, args, kwargs = built(real_models.MODELS["transformers:SqueezeBertModel"])
+    source = inspect.getsourcefile(import_module(type(model).__module__))
+    assert source is not None
+    with open(source, encoding="utf-8") as lines:
+        culprits = [number for number, line in enumerate(lines, start=1) if "layer.forward(" in line]
+    with fwdtrace.record(model) as recording:
+        model.eval()(*args, **kwargs)
+    direct = [call for call in recording.trace.calls if call.entry == "forward"]
+    sites = [(call.site.file, call.site.line) for call in direct if call.site]
+    assert len(culprits) == 1
+    assert sites == [(source, culprits[0])] * 3
+    named = [finding for finding in recording.trace.findings if finding.code == "FT001"]
+    assert [finding.call for finding in named] == [call.id for call in direct]
+
+
+def test_a_difference_between_two_accounts_is_named() -> None:
+    with observe(model := models.CallsTwice()) as oracle:
+        model(torch.ones(2, 4))
+    with fwdtrace.record(other := models.CallsDirectly()) as recording:
+        other(torch.ones(2, 4))
+    found = differences_in_calls(oracle.calls, seen_by(recording.trace))
+    assert "call 2 (layer): entry is 'forward', not '__call__'" in found
+    assert "call 1 (layer): path is 'first', not 'layer'" in found
+
+
+def test_a_run_that_is_not_repeatable_is_named() -> None:
+    scales = iter([1.0, 2.0])
+
+    def build() -> Workload:
+        model = models.UsesDropout()
+        with torch.no_grad():
+            model.layer.weight.mul_(next(scales))
+        return model, (torch.arange(8.0).view(2, 4),), {}
+
+    assert {"outputs", "gradients", "state"} <= set(disagreements(build, training=True))

@@ -1,0 +1,31 @@
+"""Real models of torchvision, timm and transformers against the oracle: minutes, so not part of the default run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import real_models
+from tests.agreement import built, disagreements, run
+
+pytestmark = [pytest.mark.sweep, pytest.mark.filterwarnings("ignore")]
+
+both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+
+
+@both_modes
+@pytest.mark.parametrize("name", real_models.MODELS)
+def test_a_real_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
+    assert disagreements(real_models.MODELS[name], training=training) == []
+
+
+@both_modes
+@pytest.mark.parametrize("name", real_models.MODELS)
+def test_a_real_model_runs_without_us(name: str, training: bool) -> None:
+    assert run(built(real_models.MODELS[name]), training=training).error is None
+
+
+def test_there_are_enough_real_models_of_every_library() -> None:
+    count = dict.fromkeys(("torchvision", "timm", "transformers"), 0)
+    for name in real_models.MODELS:
+        count[name.split(":")[0]] += 1
+    assert min(count.values()) >= 20
