@@ -1,0 +1,73 @@
+"""The command line: arguments in, text and exit status out. The only place that knows exit statuses.
+
+Exit status 0 is fine; 1 is what the user asked to fail on; 2 is trouble: bad usage, spec or file, or a model raised.
+"""
+
+from __future__ import annotations
+
+import sys
+from traceback import print_exc
+from typing import Annotated, NoReturn
+
+import typer
+
+from fwdtrace import __version__
+from fwdtrace.cli.models import models
+from fwdtrace.cli.results import AskedToFail, their_traceback
+from fwdtrace.cli.run import run
+from fwdtrace.cli.show import show
+from fwdtrace.errors import FwdtraceError
+
+FAILED = 1
+TROUBLE = 2
+
+app = typer.Typer(
+    name="fwdtrace",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help is text: brackets in it are brackets
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command()(run)
+app.command()(show)
+app.command()(models)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line, or these arguments in its place, and end the program."""
+    try:
+        app(arguments)
+    except AskedToFail as reason:
+        _end(FAILED, reason)
+    except FwdtraceError as error:
+        if error.__cause__ is not None:
+            print(their_traceback(error.__cause__), file=sys.stderr, end="")
+        _end(TROUBLE, error)
+    except OSError as error:
+        _end(TROUBLE, f"the result cannot be written: {error.strerror}")
+    except Exception:  # a mistake of ours must not look like status 1, which is an answer
+        print_exc()
+        _end(TROUBLE, "this is a mistake in fwdtrace itself; please report it with the lines above")
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Show what really runs when you call a PyTorch model.
+
+    fwdtrace run lenet              the calls of a built-in model
+
+    fwdtrace run model.py:Net       those of a model of yours
+    """
+    if version:
+        typer.echo(f"fwdtrace {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _end(status: int, message: object) -> NoReturn:
+    print(f"fwdtrace: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,106 @@
+"""What the commands share about results: a clean stdout, files by suffix, and tracebacks of the user's own code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from traceback import StackSummary, TracebackException
+
+from rich.console import Console
+
+import fwdtrace
+from fwdtrace import zoo
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.render.tree import tree_text
+from fwdtrace.trace import Trace
+
+SUFFIXES = (".json", ".txt")
+
+_OURS = os.path.dirname(fwdtrace.__file__) + os.sep
+_ZOO = os.path.dirname(zoo.__file__) + os.sep
+_IMPORT_MACHINERY = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
+
+
+class AskedToFail(Exception):
+    """What the user asked to fail on was there; the text says what."""
+
+
+def result_console() -> Console:
+    """The console for a result on stdout: text, never markup; plain where stdout is no terminal or NO_COLOR is set.
+
+    From here on, a reader that has seen enough ends the program without a word, as it ends `cat`.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def check_files(files: list[Path]) -> None:
+    """Refuse, before anything is run, a file that could not be written then."""
+    for file in files:
+        if file.suffix not in SUFFIXES:
+            raise FwdtraceError(f"-o {file}: the suffix picks the format; use {' or '.join(SUFFIXES)}")
+        if not file.parent.is_dir():
+            raise FwdtraceError(f"-o {file}: there is no folder {str(file.parent)!r}; make it first")
+        if file.is_dir():
+            raise FwdtraceError(f"-o {file}: is a folder; name a file")
+
+
+def save(trace: Trace, file: Path, *, width: int, depth: int | None, fold: bool) -> None:
+    """Write a trace in the format of the suffix, a tree as wide as it is on the screen."""
+    try:
+        if file.suffix == ".json":
+            trace.save(file)
+        else:
+            file.write_text(tree_text(trace, width=width, depth=depth, fold=fold).rstrip("\n") + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def stdout_kept_clean() -> Iterator[None]:
+    """Keep stdout for the result: what anybody prints meanwhile, C code included, goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        if sys.__stdout__ is None or sys.__stdout__.closed:
+            yield
+            return
+        sys.__stdout__.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            _flush_c_streams()
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def their_traceback(error: BaseException) -> str:
+    """The traceback of an exception of the user's code, without the frames of fwdtrace and of the import machinery."""
+    told = TracebackException.from_exception(error)
+    _forget_our_frames(told)
+    return "".join(told.format())
+
+
+def _forget_our_frames(told: TracebackException) -> None:
+    told.stack = StackSummary.from_list(frame for frame in told.stack if not _is_ours(frame.filename))
+    for chained in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        if chained is not None:
+            _forget_our_frames(chained)
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_IMPORT_MACHINERY) or (file.startswith(_OURS) and not file.startswith(_ZOO))
+
+
+def _flush_c_streams() -> None:
+    """Empty what C code has printed but C has kept, before it would end up in the result."""
+    import ctypes
+
+    if os.name == "posix":
+        ctypes.CDLL(None).fflush(None)

@@ -1,0 +1,143 @@
+"""Imports go one way, and torch is paid for by the commands that need it alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fwdtrace"
+LIBRARIES = {"torch", "typer", "rich", "numpy", "safetensors"}
+
+# What a part may import at its top. `recorder`, `render` and `zoo` are one part each; the standard library is free.
+ALLOWED = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "cli": {"typer", "__init__", "cli.models", "cli.results", "cli.run", "cli.show", "errors"},
+    "cli.models": {"typer", "zoo"},
+    "cli.results": {"rich", "__init__", "errors", "render", "trace", "zoo"},
+    "cli.run": {"typer", "cli.results", "errors"},
+    "cli.show": {"typer", "cli.results", "errors"},
+    "errors": set(),
+    "findings": {"mechanisms", "trace"},
+    "inputs": {"torch", "errors"},
+    "json_rows": set(),
+    "load": {"torch", "errors", "zoo"},
+    "mechanisms": {"trace"},
+    "recorder": {"torch", "__init__", "findings", "trace"},
+    "render": {"rich", "trace"},
+    "trace": set(),
+    "trace_file": {"errors", "json_rows", "trace"},
+    "zoo": {"torch"},
+}
+
+# What a part may import inside a function, when it is needed: each of these has a reason to wait.
+LATER = {
+    "cli.run": {"torch", "inputs", "load", "recorder", "render", "trace_file"},
+    "inputs": {"numpy", "safetensors"},
+    "trace": {"render", "trace_file"},
+}
+
+
+def parts_of(file: Path) -> str:
+    """The part a file belongs to: `fwdtrace/recorder/leaves.py` is of `recorder`, a command is its own."""
+    names = file.relative_to(PACKAGE).with_suffix("").parts
+    if len(names) == 1:
+        return names[0]
+    return "cli" if names == ("cli", "__init__") else ".".join(names) if names[0] == "cli" else names[0]
+
+
+def part_named(module: str) -> str | None:
+    """The part, or the library, that an imported module belongs to; None for the standard library."""
+    first, *rest = module.split(".")
+    if first != "fwdtrace":
+        return first if first in LIBRARIES else None
+    if not rest:
+        return "__init__"
+    return ".".join(rest[:2]) if rest[0] == "cli" else rest[0]
+
+
+def imports_in(tree: ast.AST, later: bool = False) -> Iterator[tuple[str, bool]]:
+    """The modules that are imported, each with whether a function does it; imports for type checkers do not count."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((name.name, later) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            inside = node.module in ("fwdtrace", "fwdtrace.cli")
+            names = [f"{node.module}.{name.name}" for name in node.names if is_part(node.module, name.name)]
+            yield from ((name, later) for name in (names if inside and names else [node.module or ""]))
+        yield from imports_in(node, later or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def is_part(package: str | None, name: str) -> bool:
+    """Whether `from package import name` imports a module."""
+    folder = PACKAGE.joinpath(*(package or "").split(".")[1:])
+    return (folder / f"{name}.py").exists() or (folder / name).is_dir()
+
+
+def violations(part: str, source: str) -> list[str]:
+    """The imports in a source text that its part may not make."""
+    found = []
+    for module, later in imports_in(ast.parse(source)):
+        wanted = part_named(module)
+        allowed = ALLOWED[part] | (LATER.get(part, set()) if later else set())
+        if wanted is not None and wanted != part and wanted not in allowed:
+            found.append(f"{part} imports {wanted}{' inside a function' if later else ''}")
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_file_has_its_place_in_the_table() -> None:
+    assert {parts_of(file) for file in FILES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_file_imports_what_its_part_may(file: Path) -> None:
+    assert violations(parts_of(file), file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "source", "found"),
+    [
+        ("trace", "import torch.nn", ["trace imports torch"]),
+        ("render", "from fwdtrace.recorder.leaves import x", ["render imports recorder"]),
+        ("load", "from fwdtrace import inputs", ["load imports inputs"]),
+        ("cli.run", "import torch", ["cli.run imports torch"]),
+        ("cli.show", "def f():\n    if x:\n        import torch", ["cli.show imports torch inside a function"]),
+        ("cli.run", "def f():\n    import torch", []),
+        ("trace", "if TYPE_CHECKING:\n    import torch", []),
+    ],
+)
+def test_the_check_of_imports_can_fail(part: str, source: str, found: list[str]) -> None:
+    assert violations(part, source) == found
+
+
+def imported_by(code: str) -> set[str]:
+    """The libraries that are imported when this code has run in a fresh interpreter."""
+    code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    return LIBRARIES & set(ran.stderr.split())
+
+
+@pytest.mark.parametrize("module", ["fwdtrace", "fwdtrace.cli", "fwdtrace.trace_file", "fwdtrace.render.tree"])
+def test_importing_does_not_import_torch(module: str) -> None:
+    assert not imported_by(f"import {module}") & {"torch", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["--version"], ["models"], ["run", "--help"], ["show", "--help"]]
+)
+def test_a_command_that_runs_no_model_does_not_import_torch(arguments: list[str]) -> None:
+    assert not imported_by(f"import fwdtrace.cli; fwdtrace.cli.main({arguments})") & {"torch", "numpy"}
+
+
+def test_the_check_of_torch_can_fail() -> None:
+    assert "torch" in imported_by("import fwdtrace; fwdtrace.record")
