@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests import footprint
+from tests.commands import command, folder, restored_signals  # noqa: F401  (fixtures of the command line)
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
 
 

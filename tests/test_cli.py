@@ -13,8 +13,6 @@ from fwdtrace.cli import app
 from fwdtrace.zoo import BUILT_INS
 from tests.commands import REPOSITORY, Command
 
-pytest_plugins = ["tests.commands"]
-
 COMMANDS = ["run", "show", "models"]
 
 

@@ -13,8 +13,6 @@ import pytest
 from fwdtrace import load_trace
 from tests.commands import REPOSITORY, Command, finish, start
 
-pytest_plugins = ["tests.commands"]
-
 NOISY = """
 import ctypes
 import os

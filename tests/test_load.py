@@ -12,8 +12,6 @@ from torch import nn
 from fwdtrace.errors import SpecError
 from fwdtrace.load import load_model
 
-pytest_plugins = ["tests.commands"]
-
 NET = """
 from torch import nn
 
