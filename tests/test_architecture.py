@@ -25,13 +25,13 @@ ALLOWED = {
     "errors": set(),
     "findings": {"mechanisms", "trace"},
     "inputs": {"torch", "errors"},
-    "json_rows": set(),
+    "json_stream": set(),
     "load": {"torch", "errors", "zoo"},
     "mechanisms": {"trace"},
     "recorder": {"torch", "__init__", "findings", "trace"},
     "render": {"rich", "trace"},
     "trace": set(),
-    "trace_file": {"errors", "json_rows", "trace"},
+    "trace_file": {"errors", "json_stream", "trace"},
     "zoo": {"torch"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_bad_usage_is_trouble(command: Command, arguments: list[str], told: str)
 
 
 def test_a_mistake_of_ours_does_not_look_like_an_answer(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fwdtrace.cli.models.BUILT_INS", None)
+    monkeypatch.setattr(import_module("fwdtrace.cli.models"), "BUILT_INS", None)
     ran = command("models")
     assert ran.status == 2
     assert "Traceback" in ran.err

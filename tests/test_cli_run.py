@@ -224,7 +224,8 @@ def test_an_import_that_fails_shows_its_own_traceback_only(command: Command, fol
 def test_bad_input_is_one_line_with_a_remedy(command: Command, folder: Path, arguments: list[str], told: str) -> None:
     ran = command("run", *arguments)
     assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
-    assert ran.err.startswith(f"fwdtrace: {told}")
+    assert ran.err.startswith("fwdtrace: ")
+    assert told in ran.err
 
 
 def test_a_shape_that_the_model_rejects_shows_how_far_it_came(command: Command) -> None:

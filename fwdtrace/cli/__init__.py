@@ -10,6 +10,7 @@ from traceback import print_exc
 from typing import Annotated, NoReturn
 
 import typer
+import typer.main
 
 from fwdtrace import __version__
 from fwdtrace.cli.models import models
@@ -35,7 +36,7 @@ app.command()(models)
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line, or these arguments in its place, and end the program."""
     try:
-        app(arguments)
+        typer.main.get_command(app)(arguments)  # app() itself would replace sys.excepthook
     except AskedToFail as reason:
         _end(FAILED, reason)
     except FwdtraceError as error:
