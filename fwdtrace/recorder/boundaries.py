@@ -46,7 +46,7 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
     call = OpenCall()
     call.seen = entry
     call.entry = "__call__"
-    call.chain = call.hooks = call.error = call.opaque = None
+    call.chain = call.hooks = call.error = call.opaque = call.kept_by = None
     call.outputs = call.outer = ()
     call.end = 0
     frame = _getframe(1)
@@ -130,7 +130,7 @@ def _enter_otherwise(
     call = OpenCall()
     call.seen = entry
     call.entry = "forward" if how == "direct" else "__call__"
-    call.error = call.opaque = None
+    call.error = call.opaque = call.kept_by = None
     call.outputs = call.outer = ()
     call.end = 0
     if how == "override" and entry.own_call is not None:

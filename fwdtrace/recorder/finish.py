@@ -16,6 +16,7 @@ from fwdtrace.findings import find
 from fwdtrace.recorder.frames import Position, name_of_code, site_at
 from fwdtrace.recorder.leaves import Leaves, named_by_parameters
 from fwdtrace.recorder.open_calls import OpenCall, Recorded, SeenModule, log
+from fwdtrace.recorder.tree import count_parameters
 from fwdtrace.trace import Call, Hook, ModelInfo, RunInfo, Site, Trace, Versions
 
 
@@ -44,11 +45,14 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
     calls = _Finisher(recorded).calls()
     trace = Trace(
         surroundings.versions,
-        replace(surroundings.model, parameters=_parameters(recorded.root)),
+        replace(surroundings.model, parameters=count_parameters(recorded.root)),
         replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
     )
     return replace(trace, findings=find(trace))
+
+
+_NOWHERE = (None, 0)
 
 
 class _Finisher:
@@ -56,66 +60,81 @@ class _Finisher:
 
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
-        self.sites: dict[Position, Site] = {}
+        self.common: dict[tuple[Any, ...], _Common] = {}
+        self.sites: dict[tuple[int, int], Site] = {}
         self.parameters: dict[int, int] = {}
         self.signatures: dict[type, tuple[tuple[str, ...], str]] = {}
-        self.inputs: dict[tuple[int, type], Leaves] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
     def calls(self) -> list[Call]:
-        numbers: dict[int, int] = {}
-        depths: dict[int, int] = {}
+        kept = self._kept()
         counts: dict[int, int] = {}
-        with_children: set[int] = set()
-        kept: list[OpenCall] = []
-        for call in log[self.recorded.start :]:
-            parent = call.parent
-            inside = parent is not None and id(parent) in numbers
-            if not inside and self.recorded not in call.seen.places:
-                continue
-            numbers[id(call)] = len(kept)
-            depths[id(call)] = depths[id(parent)] + 1 if inside else 0
-            if inside:
-                with_children.add(id(parent))
-            kept.append(call)
         calls = []
-        for number, call in enumerate(kept):
+        for call in kept:
             counts[id(call.seen)] = nth = counts.get(id(call.seen), 0) + 1
-            above = numbers.get(id(call.parent))
-            calls.append(self._call(call, number, above, depths[id(call)], nth, id(call) in with_children))
+            calls.append(self._call(call, nth))
         return calls
 
-    def _call(self, call: OpenCall, number: int, parent: int | None, depth: int, nth: int, has_children: bool) -> Call:
-        seen = call.seen
-        names = seen.places.get(self.recorded, ())
+    def _kept(self) -> list[OpenCall]:
+        """The calls that belong to this recording, numbered: those of its tree and all that these made."""
+        recorded = self.recorded
+        kept: list[OpenCall] = []
+        for call in log[recorded.start :]:
+            above = call.parent if call.parent is not None and call.parent.kept_by is recorded else None
+            if above is None and recorded not in call.seen.places:
+                call.kept_by = None
+                continue
+            call.kept_by = recorded
+            call.number = len(kept)
+            call.depth = above.depth + 1 if above is not None else 0
+            call.has_calls = False
+            if above is not None:
+                above.has_calls = True
+            kept.append(call)
+        return kept
+
+    def _call(self, call: OpenCall, nth: int) -> Call:
+        seen, above = call.seen, call.parent
+        code, instruction = call.position or _NOWHERE
+        key = (
+            id(seen), id(call.inputs), id(code), instruction, call.entry, id(call.chain), id(call.outer),
+            call.has_calls, call.opaque,
+        )  # fmt: skip
+        common = self.common.get(key) or self.common.setdefault(key, self._common(call))
         return Call(
-            id=number,
-            parent=parent,
-            depth=depth,
-            path=names[0] if names else None,
-            class_name=seen.module_class.__name__,
-            nth=nth,
-            entry=call.entry,
-            inputs=self._inputs(call),
-            outputs=call.outputs,
-            site=self._site(call.position),
-            chain=self._chain(call),
-            hooks=self._hooks(call),
-            parameters=self._parameters(seen),
-            duration_us=(call.end - call.begin) / 1000 if call.end else None,
-            error=call.error,
-            aliases=names[1:],
-            opaque=_opaque(call, has_children),
-            thread=call.thread,
+            call.number,
+            above.number if above is not None and above.kept_by is self.recorded else None,
+            call.depth,
+            common.path,
+            common.class_name,
+            nth,
+            call.entry,
+            common.inputs,
+            call.outputs,
+            common.site,
+            common.chain,
+            self._hooks(call) if call.hooks else (),
+            common.parameters,
+            (call.end - call.begin) / 1000 if call.end else None,
+            call.error,
+            common.aliases,
+            common.opaque,
+            call.thread,
         )
 
-    def _inputs(self, call: OpenCall) -> Leaves:
-        key = id(call.inputs), call.seen.module_class
-        found = self.inputs.get(key)
-        if found is None:
-            found = self.inputs[key] = named_by_parameters(call.inputs, *self._signature(call.seen))
-        return found
+    def _common(self, call: OpenCall) -> _Common:
+        names = call.seen.places.get(self.recorded, ())
+        return _Common(
+            path=names[0] if names else None,
+            aliases=names[1:],
+            class_name=call.seen.module_class.__name__,
+            inputs=named_by_parameters(call.inputs, *self._signature(call.seen)),
+            site=self._site(call.position),
+            chain=self._chain(call),
+            parameters=self._parameters(call.seen),
+            opaque=_opaque(call),
+        )
 
     def _signature(self, seen: SeenModule) -> tuple[tuple[str, ...], str]:
         cls = seen.module_class
@@ -127,10 +146,8 @@ class _Finisher:
     def _site(self, position: Position | None) -> Site | None:
         if position is None:
             return None
-        found = self.sites.get(position)
-        if found is None:
-            found = self.sites[position] = site_at(position)
-        return found
+        key = id(position[0]), position[1]
+        return self.sites.get(key) or self.sites.setdefault(key, site_at(position))
 
     def _chain(self, call: OpenCall) -> tuple[str, ...]:
         if call.chain is None:
@@ -143,23 +160,34 @@ class _Finisher:
         return found
 
     def _hooks(self, call: OpenCall) -> tuple[Hook, ...]:
-        if not call.hooks:
-            return ()
-        hooks = tuple(
-            Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in call.hooks.values()
-        )
+        runs = (call.hooks or {}).values()
+        hooks = tuple(Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in runs)
         return self.hooks.setdefault(hooks, hooks)
 
     def _parameters(self, seen: SeenModule) -> int:
-        found = self.parameters.get(id(seen))
+        found = self.parameters.get(id(seen), seen.parameters)
         if found is None:
             module = seen.module()
-            found = self.parameters[id(seen)] = _parameters(module) if module is not None else 0
+            found = self.parameters[id(seen)] = count_parameters(module) if module is not None else 0
         return found
 
 
-def _opaque(call: OpenCall, has_children: bool) -> str | None:
-    if has_children:
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What calls of one module from one line with the same shapes share."""
+
+    path: str | None
+    aliases: tuple[str, ...]
+    class_name: str
+    inputs: Leaves
+    site: Site | None
+    chain: tuple[str, ...]
+    parameters: int
+    opaque: str | None
+
+
+def _opaque(call: OpenCall) -> str | None:
+    if call.has_calls:
         return None
     if call.seen.is_script:
         return "script"
@@ -167,14 +195,6 @@ def _opaque(call: OpenCall, has_children: bool) -> str | None:
     if cls.__module__ == "torch._dynamo.eval_frame" and cls.__name__ == "OptimizedModule":
         return "compiled"
     return call.opaque
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters() if not _is_lazy(parameter))
-
-
-def _is_lazy(parameter: nn.Parameter) -> bool:
-    return isinstance(parameter, nn.UninitializedParameter)
 
 
 def _positional_names(cls: type) -> tuple[tuple[str, ...], str]:

@@ -31,6 +31,7 @@ Role = Literal["boundary", "forward", "stand-in", "hook"]
 # By id: hashing a code object takes microseconds. Our code lives as long as this module, so no id is reused.
 _roles: dict[int, Role] = {}
 _call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
+_chains: dict[tuple[int, ...], tuple[CodeType, ...]] = {(): ()}
 _is_torch: dict[int, bool] = {}
 _kept: list[CodeType] = []  # an id in _is_torch must not outlive its code object
 
@@ -77,7 +78,7 @@ def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:
         if role is None:
             codes.append(frame.f_code)
         frame = frame.f_back
-    return tuple(reversed(codes))
+    return _shared(codes)
 
 
 def through_override(module: nn.Module, override: CodeType, frame: FrameType) -> tuple[tuple[CodeType, ...], FrameType]:
@@ -90,7 +91,7 @@ def through_override(module: nn.Module, override: CodeType, frame: FrameType) ->
     while step is not None and id(step.f_code) not in _roles:
         codes.append(step.f_code)
         if step.f_code is override and _first_argument(step) is module:
-            return tuple(reversed(codes)), step.f_back or step
+            return _shared(codes), step.f_back or step
         step = step.f_back
     return (), frame
 
@@ -152,6 +153,12 @@ def overridden_call(cls: type[nn.Module]) -> Any:
 def own_call_code(cls: type[nn.Module]) -> CodeType | None:
     """The code of the class's own `__call__`; None if it has none or none in Python."""
     return getattr(overridden_call(cls), "__code__", None)
+
+
+def _shared(inner_first: list[CodeType]) -> tuple[CodeType, ...]:
+    """One tuple for all equal chains, so that a chain is known by its id."""
+    key = tuple(map(id, inner_first))
+    return _chains.get(key) or _chains.setdefault(key, tuple(reversed(inner_first)))
 
 
 def _forwards(cls: type[nn.Module]) -> list[Any]:

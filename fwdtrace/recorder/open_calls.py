@@ -23,7 +23,8 @@ class SeenModule:
     """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
 
     __slots__ = (
-        "calls_awaiting_backward", "is_script", "key", "module", "module_class", "own_call", "places", "torch_forward",
+        "calls_awaiting_backward", "is_script", "key", "module", "module_class", "own_call", "parameters",
+        "places", "torch_forward",
     )  # fmt: skip
 
     def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
@@ -37,6 +38,7 @@ class SeenModule:
         self.own_call = own_call_code(type(module))
         self.is_script = isinstance(module, torch.jit.ScriptModule)
         self.places = places
+        self.parameters: int | None = None
         self.calls_awaiting_backward: list[OpenCall] = []
 
     def _gone(self, _: object) -> None:
@@ -62,8 +64,24 @@ class OpenCall:
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        "begin", "chain", "end", "entry", "error", "hooks", "inputs", "opaque", "outer", "outputs", "parent",
-        "position", "seen", "thread",
+        "begin",
+        "chain",
+        "depth",
+        "end",
+        "entry",
+        "error",
+        "has_calls",
+        "hooks",
+        "inputs",
+        "kept_by",
+        "number",
+        "opaque",
+        "outer",
+        "outputs",
+        "parent",
+        "position",
+        "seen",
+        "thread",
     )  # fmt: skip
 
     seen: SeenModule
@@ -79,6 +97,10 @@ class OpenCall:
     error: CallError | None
     opaque: str | None
     outer: tuple[CodeType, ...]
+    kept_by: Recorded | None
+    number: int
+    depth: int
+    has_calls: bool
     thread: str | None
 
 

@@ -41,12 +41,19 @@ def meet(module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModu
     if entry is not None:
         return entry
     if stack:
-        return _add(module, observe, _places_below(module, stack[-1]))
+        entry = _add(module, observe, _places_below(module, stack[-1]))
+        entry.parameters = count_parameters(module)  # now: it may be gone when the recording ends
+        return entry
     # In a thread of its own only a replica is sure to be part of the model: DataParallel makes one for each thread.
     above = next((recorded.home[-1] for recorded in recordings if recorded.home), None)
     if above is None or not getattr(module, "_is_replica", False):
         return None
     return _add(module, observe, _places_below(module, above))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """The elements of all parameters in the module, shared ones once, those not yet initialised left out."""
+    return sum(each.numel() for each in module.parameters() if not isinstance(each, nn.UninitializedParameter))
 
 
 def unwrap_classes() -> None:
