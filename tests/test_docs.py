@@ -1,0 +1,101 @@
+"""The documents are judged against the tool: what README shows is what is printed, what they name exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fwdtrace.cli import app
+from tests.commands import REPOSITORY, Command
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SHOWN = [text for kind, text in BLOCKS if kind == "console" and text.startswith("$ fwdtrace")]
+
+
+def masked(text: str) -> str:
+    """The text with every duration replaced, as no two runs take the same time."""
+    return re.sub(r"\d[\d.,]* ?(µs|ms|s)\b", "TIME", text)
+
+
+@pytest.mark.parametrize("text", SHOWN, ids=lambda text: text.splitlines()[0][2:])
+def test_the_output_in_the_readme_is_what_the_tool_prints(command: Command, folder: Path, text: str) -> None:
+    for kind, source in BLOCKS:
+        if kind == "python" and source.startswith("# "):
+            (folder / source.split()[1]).write_text(source, encoding="utf-8")
+    line, _, expected = text.partition("\n")
+    arguments = shlex.split(line.removeprefix("$ fwdtrace "))
+    ran = command(*(argument for argument in arguments if argument != "2>/dev/null"))
+    assert masked(ran.out) == masked(expected)
+
+
+def test_the_readme_shows_a_plain_run_a_direct_call_and_a_failure() -> None:
+    lines = [text.splitlines()[0] for text in SHOWN]
+    assert lines[0] == "$ fwdtrace run lenet"
+    assert any("direct" in line for line in lines)
+    assert any("broken" in line for line in lines)
+
+
+def test_the_first_two_commands_need_nothing_but_python() -> None:
+    install, tests = (text for kind, text in BLOCKS if kind == "sh")
+    for text in (install, tests):
+        assert text.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
+    assert install.endswith(" && .venv/bin/fwdtrace run lenet\n")
+    assert tests.endswith(" && .venv/bin/python -m pytest\n")
+    assert f"<!-- tests -->\n```sh\n{tests}" in README
+
+
+@pytest.mark.parametrize("name", [info.callback.__name__ for info in app.registered_commands if info.callback])
+def test_every_command_has_help_and_is_in_the_readme(command: Command, name: str) -> None:
+    assert f"`fwdtrace {name}" in README
+    assert len(command(name, "--help").out.splitlines()[2].strip()) > 20
+
+
+def test_every_option_that_documents_name_exists(command: Command) -> None:
+    helps = "".join(command(name, "--help").out for name in ("run", "show", "models"))
+    named = set(re.findall(r"`(--[a-z-]+)", README + CHANGELOG))
+    assert named and all(option in helps for option in named)
+
+
+def test_the_file_table_is_what_is_there() -> None:
+    listed = re.findall(r"^\| `([\w./]+)` \|", README.partition("## Where things are")[2], re.MULTILINE)
+    there = [path.name + "/" * path.is_dir() for path in (REPOSITORY / "fwdtrace").iterdir()]
+    assert sorted(listed) == sorted(name for name in there if name not in ("__pycache__/", "py.typed"))
+
+
+def test_every_link_and_file_that_documents_name_exists() -> None:
+    for text in (README, CONTRIBUTING):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (REPOSITORY / target).exists(), target
+    for path in re.findall(r"`((?:tests|fwdtrace|render|recorder|cli)/[\w/.]*)`", CONTRIBUTING):
+        assert (REPOSITORY / path).exists() or (REPOSITORY / "fwdtrace" / path).exists(), path
+
+
+def test_the_commands_of_contributing_come_with_the_extras() -> None:
+    pyproject = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    tools = set(re.findall(r"\.venv/bin/([\w-]+)", CONTRIBUTING)) - {"pip", "python"}
+    assert tools == {"pre-commit", "ruff", "mypy"}
+    assert all(f'"{tool}"' in pyproject for tool in tools)
+    assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
+
+
+def test_every_requirement_of_the_extras_is_pinned() -> None:
+    pyproject = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^test = \[(.*?)\]\ndev = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
+    assert listed
+    pinned = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").replace("_", "-").lower()
+    for name in re.findall(r'"([\w-]+)', "".join(listed.groups())):
+        assert f"\n{name}==" in pinned, name
+
+
+def test_the_changelog_knows_the_version() -> None:
+    from fwdtrace import __version__
+
+    assert f"\n## {__version__}" in CHANGELOG
