@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.cli import main
-
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -31,6 +29,8 @@ Command = Callable[..., Outcome]
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, restored_signals: None) -> Command:
     """Run `fwdtrace` with these arguments inside this process, 80 columns wide."""
+    from fwdtrace.cli import main
+
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", ["fwdtrace"])
 
