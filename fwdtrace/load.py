@@ -67,7 +67,8 @@ def load_model(spec: str) -> LoadedModel:
     for model in BUILT_INS:
         if name == model.name:
             return LoadedModel(_build(_parse(f"{model.target}{bracket}{call}")), spec, model.inputs)
-    return LoadedModel(_build(_parse(spec)), spec)
+    module = _build(_parse(spec))
+    return LoadedModel(module, spec, DEFAULT_INPUTS if _takes_inputs(module) else ())
 
 
 def _parse(spec: str) -> Target:
@@ -136,6 +137,13 @@ def _build(target: Target) -> nn.Module:
     return module
 
 
+def _takes_inputs(module: nn.Module) -> bool:
+    try:
+        return bool(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):  # a ScriptModule's forward has no signature
+        return True
+
+
 def _only_model(home: ModuleType, where: str) -> str:
     models = _models_in(home)
     if len(models) == 1:
@@ -202,7 +210,7 @@ def _import_name(where: str) -> ModuleType:
         missing = error.__cause__
         if isinstance(missing, ModuleNotFoundError) and f"{where}.".startswith(f"{missing.name}."):
             parent, _, last = where.rpartition(".")
-            folders = sys.modules[parent].__path__ if parent in sys.modules else [os.getcwd()]
+            folders = getattr(sys.modules.get(parent), "__path__", None) or [os.getcwd()]
             nearest = _nearest(last, (module.name for module in pkgutil.iter_modules(folders)))
             raise SpecError(
                 f"no module is named {missing.name!r}{nearest}; is it installed, or in this folder?"

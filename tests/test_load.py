@@ -184,6 +184,7 @@ def test_a_file_with_one_model_needs_no_name(folder: Path) -> None:
         ("torch:nn", "'torch:nn' is a Python module, not an nn.Module"),
         ("nett:Net", "no module is named 'nett', the nearest is 'net'"),
         ("torch.optm:SGD", "no module is named 'torch.optm', the nearest is 'optim'"),
+        ("json.decoder.nets:Net", "no module is named 'json.decoder.nets'"),
         ("my-net:Net", "'my-net' is neither a Python file nor the name of a module"),
         ("net.ipynb/a:Net", "there is no folder 'net.ipynb'"),
         ("saved.pt2", "saved programs cannot be loaded yet"),
@@ -197,6 +198,11 @@ def test_a_wrong_spec_is_told_in_one_line_with_a_remedy(net: Path, spec: str, to
 def test_a_file_without_models_says_what_to_name(folder: Path) -> None:
     (folder / "empty.py").write_text("x = 1\n")
     assert refusal("empty.py") == "'empty.py' defines no nn.Module; name a function that builds one, empty.py:build"
+
+
+def test_a_model_without_arguments_wants_no_inputs(folder: Path) -> None:
+    (folder / "alone.py").write_text("from torch import nn\nclass Net(nn.Module):\n    def forward(self): return 1\n")
+    assert load_model("alone.py:Net").inputs == ()
 
 
 @pytest.mark.parametrize(
