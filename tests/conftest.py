@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,14 @@ def pytest_configure() -> None:
     """Keep torch to one thread, as the tests are small; keep transformers quiet and off the network."""
     torch.set_num_threads(1)
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def dynamo() -> None:
+    """Compile once: the first compilation in a process changes nn.Module itself, which is not our doing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.compile(torch.nn.ReLU(), backend="eager")(torch.ones(1))
 
 
 @pytest.fixture(autouse=True)

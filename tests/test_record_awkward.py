@@ -22,10 +22,7 @@ from fwdtrace.trace import Trace
 X = torch.ones(2, 4)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def dynamo_has_patched_what_it_patches() -> None:
-    """The first compilation in a process changes nn.Module itself, which is not our doing."""
-    torch.compile(nn.ReLU(), backend="eager")(X)
+pytestmark = pytest.mark.usefixtures("dynamo")
 
 
 def recorded(model: Any, *args: Any) -> Trace:

@@ -16,10 +16,7 @@ from torch.utils import checkpoint
 from fwdtrace.recorder import torch_names
 
 
-@pytest.fixture(autouse=True, scope="module")
-def dynamo_has_patched_what_it_patches() -> None:
-    """The first compilation in a process changes nn.Module itself, which is not our doing."""
-    torch.compile(nn.ReLU(), backend="eager")(torch.ones(1))
+pytestmark = pytest.mark.usefixtures("dynamo")
 
 
 def callers_of_forward(model: nn.Module) -> list[CodeType]:

@@ -15,9 +15,17 @@ from typing import Any
 
 from torch.compiler import is_dynamo_compiling
 
-from fwdtrace.recorder.frames import codes_between, how_entered, is_ours, position_outside_torch, through_override
+from fwdtrace.recorder.frames import (
+    codes_between,
+    error_of,
+    how_entered,
+    is_ours,
+    position_outside_torch,
+    through_override,
+)
 from fwdtrace.recorder.leaves import describe_inputs, describe_output
-from fwdtrace.recorder.open_calls import FAST_PATH, OpenCall, log, recordings, seen, stacks
+from fwdtrace.recorder.open_calls import FAST_PATH, OpenCall, log, recordings, recordings_of_ops, seen, stacks
+from fwdtrace.recorder.ops import switch, switch_back
 from fwdtrace.recorder.stand_ins import list_hooks, watch_hooks
 from fwdtrace.recorder.torch_names import (
     CALL_CODE,
@@ -29,7 +37,6 @@ from fwdtrace.recorder.torch_names import (
     tracing_state,
 )
 from fwdtrace.recorder.tree import meet
-from fwdtrace.trace import CallError
 
 _PRE, _FORWARD, _BACKWARD_PRE, _BACKWARD = (hooks for _, hooks in GLOBAL_HOOKS)
 
@@ -49,30 +56,33 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
     call.chain = call.hooks = call.error = call.opaque = call.kept_by = None
     call.outputs = call.outer = ()
     call.end = 0
-    frame = _getframe(1)
-    if entry.own_call is not None:
-        call.outer, frame = through_override(module, entry.own_call, frame)
-    if stack:
-        parent = call.parent = stack[-1]
-        call.thread = parent.thread
-        if frame.f_code is parent.seen.torch_forward:  # nn.Sequential and the like: the line that called them
-            call.position = parent.position
-        else:
-            call.position = position_outside_torch(frame, parent.position)
-    else:
-        _begin_in_thread(call, stack, frame)
-    call.inputs = describe_inputs(args, kwargs)
-    log.append(call)
-    own = module.__dict__
-    if own.get("_compiled_call_impl") is not None:
-        call.opaque = "compiled"
-    elif (
-        own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-        or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
-    ):  # fmt: skip
-        call.hooks = watch_hooks(module, call)
     depth = len(stack)
+    switched = ""
     try:
+        frame = _getframe(1)
+        if entry.own_call is not None:
+            call.outer, frame = through_override(module, entry.own_call, frame)
+        if stack:
+            parent = call.parent = stack[-1]
+            call.thread = parent.thread
+            if frame.f_code is parent.seen.torch_forward:  # nn.Sequential and the like: the line that called them
+                call.position = parent.position
+            else:
+                call.position = position_outside_torch(frame, parent.position)
+        else:
+            _begin_in_thread(call, stack, frame)
+        if recordings_of_ops:
+            switched = switch(entry, not stack)
+        call.inputs = describe_inputs(args, kwargs)
+        log.append(call)
+        own = module.__dict__
+        if own.get("_compiled_call_impl") is not None:
+            call.opaque = "compiled"
+        elif (
+            own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+            or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
+        ):  # fmt: skip
+            call.hooks = watch_hooks(module, call)
         stack.append(call)
         call.begin = perf_counter_ns()
         output = MODULE_CALL(module, *args, **kwargs)
@@ -84,6 +94,8 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         raise
     finally:
         del stack[depth:]
+        if switched:
+            switch_back(switched)
 
 
 def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,6 +164,7 @@ def _run_forward(
     original: Callable[..., Any], call: OpenCall, stack: list[OpenCall], module: Any, args: Any, kwargs: Any
 ) -> Any:
     depth = len(stack)
+    switched = switch(call.seen, not stack) if recordings_of_ops else ""
     try:
         stack.append(call)
         call.begin = perf_counter_ns()
@@ -164,6 +177,8 @@ def _run_forward(
         raise
     finally:
         del stack[depth:]
+        if switched:
+            switch_back(switched)
 
 
 def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
@@ -175,16 +190,8 @@ def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) ->
 
 def _note_error(call: OpenCall, error: BaseException) -> None:
     call.end = perf_counter_ns()
-    if type(error).__name__ == STOP_RECOMPUTATION:
-        return
-    step = error.__traceback__ and error.__traceback__.tb_next
-    while step is not None and id(step.tb_frame.f_code) not in _RUNNING:
-        step = step.tb_next
-    try:
-        message = str(error)
-    except Exception:  # the exception's own __str__ is broken, which must not replace the exception
-        message = ""
-    call.error = CallError(type(error).__name__, message, raised_below=step is not None)
+    if type(error).__name__ != STOP_RECOMPUTATION:
+        call.error = error_of(error)
 
 
 _FORWARD_CODE = next(
@@ -192,7 +199,7 @@ _FORWARD_CODE = next(
     for constant in observe_forward.__code__.co_consts
     if isinstance(constant, CodeType) and constant.co_name == "forward"
 )
-_RUNNING = frozenset((id(observed_call.__code__), id(_run_forward.__code__)))
-for _code in (observed_call.__code__, _enter_otherwise.__code__, _run_forward.__code__):
-    is_ours(_code, "boundary")
+is_ours(observed_call.__code__, "call")
+is_ours(_run_forward.__code__, "call")
+is_ours(_enter_otherwise.__code__, "boundary")
 is_ours(_FORWARD_CODE, "forward")

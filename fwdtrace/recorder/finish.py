@@ -15,9 +15,10 @@ from fwdtrace import __version__
 from fwdtrace.findings import find
 from fwdtrace.recorder.frames import Position, name_of_code, site_at
 from fwdtrace.recorder.leaves import Leaves, named_by_parameters
-from fwdtrace.recorder.open_calls import OpenCall, Recorded, SeenModule, log
+from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Recorded, SeenModule, log
+from fwdtrace.recorder.ops import name_of_op
 from fwdtrace.recorder.tree import count_parameters
-from fwdtrace.trace import Call, Hook, ModelInfo, RunInfo, Site, Trace, Versions
+from fwdtrace.trace import Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Versions
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Sur
 
 def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int) -> Trace:
     """The Trace of one recording; `duration` is in nanoseconds."""
-    calls = _Finisher(recorded).calls()
+    calls, ops = _Finisher(recorded).calls_and_ops()
     trace = Trace(
         surroundings.versions,
         replace(surroundings.model, parameters=count_parameters(recorded.root)),
         replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
+        tuple(ops) if recorded.ops else None,
     )
     return replace(trace, findings=find(trace))
 
@@ -64,35 +66,47 @@ class _Finisher:
         self.sites: dict[tuple[int, int], Site] = {}
         self.parameters: dict[int, int] = {}
         self.signatures: dict[type, tuple[tuple[str, ...], str]] = {}
+        self.op_names: dict[tuple[int, int, int], str] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
-    def calls(self) -> list[Call]:
-        kept = self._kept()
-        counts: dict[int, int] = {}
-        calls = []
-        for call in kept:
-            counts[id(call.seen)] = nth = counts.get(id(call.seen), 0) + 1
-            calls.append(self._call(call, nth))
-        return calls
-
-    def _kept(self) -> list[OpenCall]:
-        """The calls that belong to this recording, numbered: those of its tree and all that these made."""
+    def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
+        """Everything that belongs to this recording: the calls of its tree and all that these made."""
         recorded = self.recorded
-        kept: list[OpenCall] = []
-        for call in log[recorded.start :]:
-            above = call.parent if call.parent is not None and call.parent.kept_by is recorded else None
-            if above is None and recorded not in call.seen.places:
-                call.kept_by = None
+        kept: list[OpenCall | OpenOp] = []
+        for each in log[recorded.start :]:
+            above = each.parent if each.parent is not None and each.parent.kept_by is recorded else None
+            if not self._belongs(each, above):
+                each.kept_by = None
                 continue
-            call.kept_by = recorded
-            call.number = len(kept)
-            call.depth = above.depth + 1 if above is not None else 0
-            call.has_calls = False
-            if above is not None:
-                above.has_calls = True
-            kept.append(call)
-        return kept
+            each.kept_by = recorded
+            each.number = len(kept)
+            if type(each) is OpenCall:
+                each.depth = above.depth + 1 if above is not None else 0
+                each.has_calls = False
+                if above is not None:
+                    above.has_calls = True
+            kept.append(each)
+        counts: dict[int, int] = {}
+        calls, ops = [], []
+        for each in kept:
+            if type(each) is OpenOp:
+                ops.append(self._op(each))
+            elif type(each) is OpenCall:
+                counts[id(each.seen)] = nth = counts.get(id(each.seen), 0) + 1
+                calls.append(self._call(each, nth))
+        return calls, ops
+
+    def _belongs(self, each: OpenCall | OpenOp, above: OpenCall | None) -> bool:
+        if type(each) is OpenOp:
+            return above is not None and self.recorded.ops
+        return above is not None or (type(each) is OpenCall and self.recorded in each.seen.places)
+
+    def _op(self, op: OpenOp) -> Op:
+        code, instruction = op.position or _NOWHERE
+        key = id(op.function), id(code), instruction
+        name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
+        return Op(op.number, op.parent.number, name, op.inputs, op.outputs, self._site(op.position), op.error)
 
     def _call(self, call: OpenCall, nth: int) -> Call:
         seen, above = call.seen, call.parent

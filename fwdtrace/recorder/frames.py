@@ -6,7 +6,7 @@ import linecache
 import os
 from bisect import bisect_right
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Literal
 
 from torch import nn
@@ -18,7 +18,7 @@ from fwdtrace.recorder.torch_names import (
     SLOW_FORWARD_CODE,
     TORCH_FOLDER,
 )
-from fwdtrace.trace import Site
+from fwdtrace.trace import CallError, Site
 
 Position = tuple[CodeType, int]
 """A code object and the offset of the instruction in it: cheap to take while the model runs, a line later."""
@@ -27,7 +27,7 @@ Entered = Literal["call", "same call", "override", "direct"]
 
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
-Role = Literal["boundary", "forward", "stand-in", "hook"]
+Role = Literal["call", "boundary", "forward", "stand-in", "hook"]
 # By id: hashing a code object takes microseconds. Our code lives as long as this module, so no id is reused.
 _roles: dict[int, Role] = {}
 _call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
@@ -37,7 +37,7 @@ _kept: list[CodeType] = []  # an id in _is_torch must not outlive its code objec
 
 
 def is_ours(code: CodeType, role: Role) -> None:
-    """Declare a code object ours: it opens calls, wraps a forward, or stands in for a callable or a hook."""
+    """Declare a code object ours: it runs calls, wraps a forward, or stands in for a callable or a hook."""
     _roles[id(code)] = role
 
 
@@ -62,7 +62,7 @@ def position_outside_torch(frame: FrameType | None, inherited: Position | None) 
         if role is None:
             if not from_torch(code):
                 return code, frame.f_lasti
-        elif inherited is not None and role in ("boundary", "forward"):
+        elif inherited is not None and role in ("call", "boundary", "forward"):
             return inherited
         frame = frame.f_back
     return inherited
@@ -73,7 +73,7 @@ def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:
     codes: list[CodeType] = []
     while frame is not None:
         role = _roles.get(id(frame.f_code))
-        if role in ("boundary", "hook"):
+        if role in ("call", "boundary", "hook"):
             break
         if role is None:
             codes.append(frame.f_code)
@@ -125,6 +125,18 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
             return "override"
         frame = frame.f_back
     return "direct"
+
+
+def error_of(error: BaseException) -> CallError:
+    """What is kept of an exception that passes a wrapper of ours: type, text, whether a deeper call raised it."""
+    step: TracebackType | None = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    while step is not None and _roles.get(id(step.tb_frame.f_code)) != "call":
+        step = step.tb_next
+    try:
+        message = str(error)
+    except Exception:  # the exception's own __str__ is broken, which must not replace the exception
+        message = ""
+    return CallError(type(error).__name__, message, raised_below=step is not None)
 
 
 def name_of_code(code: CodeType) -> str:

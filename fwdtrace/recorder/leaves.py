@@ -95,8 +95,15 @@ def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> st
 def _described(named: list[tuple[str, Any]]) -> Leaves:
     # What subclasses and modes of the user's would be told of our attribute reads would not be their model's doing.
     with torch._C.DisableTorchFunction():
-        leaves = [leaf for name, value in named for leaf in _walk(value, name, ())]
+        leaves = [leaf for name, value in named for leaf in _leaves_of(value, name)]
     return _tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
+
+
+def _leaves_of(value: Any, name: str) -> list[Leaf]:
+    try:
+        return list(_walk(value, name, ()))
+    except Exception:  # a stranger's object: that it cannot be described must not stop the model
+        return [_value_leaf(name, f"{type(value).__name__}(…)")]
 
 
 def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:

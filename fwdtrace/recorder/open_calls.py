@@ -23,8 +23,8 @@ class SeenModule:
     """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
 
     __slots__ = (
-        "calls_awaiting_backward", "is_script", "key", "module", "module_class", "own_call", "parameters",
-        "places", "torch_forward",
+        "calls_awaiting_backward", "is_script", "key", "module", "module_class", "own_call", "parameters", "places",
+        "shows_ops", "torch_forward",
     )  # fmt: skip
 
     def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
@@ -35,6 +35,7 @@ class SeenModule:
         forward = getattr(type(module), "forward", None)
         code = getattr(getattr(forward, "fwdtrace_original", forward), "__code__", None)
         self.torch_forward = code if code is not None and from_torch(code) else None
+        self.shows_ops = self.torch_forward is None and bool(module._modules)
         self.own_call = own_call_code(type(module))
         self.is_script = isinstance(module, torch.jit.ScriptModule)
         self.places = places
@@ -104,28 +105,47 @@ class OpenCall:
     thread: str | None
 
 
+class OpenOp:
+    """One functional op, as noted when it ran."""
+
+    __slots__ = ("error", "function", "inputs", "kept_by", "number", "outputs", "parent", "position")
+
+    function: Any
+    parent: OpenCall
+    inputs: Leaves
+    outputs: Leaves
+    position: Position | None
+    error: CallError | None
+    kept_by: Recorded | None
+    number: int
+
+
 class Stacks(threading.local):
-    """The open calls of this thread, outermost first."""
+    """The open calls of this thread, outermost first, and whether the innermost one shows its ops."""
 
     def __init__(self) -> None:
         self.stack: list[OpenCall] = []
+        self.shows_ops = False
+        self.in_op = False
 
 
 stacks = Stacks()
 seen: dict[int, SeenModule] = {}
 """By the id of the module; an entry goes when its module does, so that no id is taken for another's."""
-log: list[OpenCall] = []
-"""All calls since the oldest of the running recordings began, in order of beginning."""
+log: list[OpenCall | OpenOp] = []
+"""All calls and ops since the oldest of the running recordings began, in order of beginning."""
 
 
 class Recorded:
     """One running recording: its model, where its calls begin in the log, the stack of the thread that opened it."""
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, ops: bool) -> None:
         self.root = root
+        self.ops = ops
         self.start = len(log)
         self.home = stacks.stack
         self.tree_changed = False
 
 
 recordings: list[Recorded] = []
+recordings_of_ops: list[Recorded] = []

@@ -13,7 +13,7 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 from fwdtrace.recorder.boundaries import observe_forward, observed_call
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
 from fwdtrace.recorder.leaves import forget_leaves
-from fwdtrace.recorder.open_calls import Recorded, log, recordings, seen
+from fwdtrace.recorder.open_calls import Recorded, log, recordings, recordings_of_ops, seen
 from fwdtrace.recorder.stand_ins import take_out_all
 from fwdtrace.recorder.torch_names import MODULE_CALL
 from fwdtrace.recorder.tree import scan, unwrap_classes
@@ -25,8 +25,9 @@ _removals: list[Callable[[], None]] = []
 class Recording:
     """One recording of a model, as a context manager; `trace` is what was seen."""
 
-    def __init__(self, model: nn.Module, spec: str | None, seed: int | None) -> None:
+    def __init__(self, model: nn.Module, ops: bool, spec: str | None, seed: int | None) -> None:
         self._model = model
+        self._ops = ops
         self._spec = spec
         self._seed = seed
         self._recorded: Recorded | None = None
@@ -38,7 +39,7 @@ class Recording:
         if self._recorded is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
         self._surroundings = surroundings_of(self._model, self._spec, self._seed)
-        self._recorded = _begin(self._model)
+        self._recorded = _begin(self._model, self._ops)
         self._began = perf_counter_ns()
         return self
 
@@ -68,20 +69,23 @@ class Recording:
         return finished_trace(recorded, self._surroundings, duration)
 
 
-def record(model: nn.Module, *, spec: str | None = None, seed: int | None = None) -> Recording:
+def record(model: nn.Module, *, ops: bool = False, spec: str | None = None, seed: int | None = None) -> Recording:
     """Observe every call of the model and its submodules inside a `with` block.
 
+    With `ops`, also the functional ops between them, those inside leaf modules and torch's own modules left out.
     `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
     TypeError if `model` is no `nn.Module`.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
-    return Recording(model, spec, seed)
+    return Recording(model, ops, spec, seed)
 
 
-def _begin(model: nn.Module) -> Recorded:
-    recorded = Recorded(model)
+def _begin(model: nn.Module, ops: bool) -> Recorded:
+    recorded = Recorded(model, ops)
     recordings.append(recorded)
+    if ops:
+        recordings_of_ops.append(recorded)
     try:
         if len(recordings) == 1:
             _install()
@@ -95,6 +99,8 @@ def _begin(model: nn.Module) -> Recorded:
 def _end(recorded: Recorded) -> None:
     if recorded in recordings:
         recordings.remove(recorded)
+    if recorded in recordings_of_ops:
+        recordings_of_ops.remove(recorded)
     if recordings:
         return
     take_out_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -49,6 +50,14 @@ STOP_RECOMPUTATION = "_StopRecomputationError"
 
 tracing_state = torch._C._get_tracing_state
 torch_function_modes = torch._C._len_torch_function_stack
+push_function_mode: Callable[[Any], None] = torch.overrides._push_mode
+pop_function_mode: Callable[[], Any] = torch.overrides._pop_mode
+
+
+def top_function_mode() -> Any:
+    """The torch function mode that is asked first; None if none is on."""
+    count = torch_function_modes()
+    return torch._C._get_function_stack_at(count - 1) if count else None
 
 
 def always_called(module: Module) -> dict[int, bool]:
