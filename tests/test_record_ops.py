@@ -1,4 +1,4 @@
-"""Functional ops between the calls: which are recorded, by what name, from which line, and that nothing else changes."""
+"""Functional ops between the calls: which are recorded, by what name, from which line, with nothing else changed."""
 
 from __future__ import annotations
 
