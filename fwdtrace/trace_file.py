@@ -110,11 +110,11 @@ def _read_trace(document: JSONStream) -> Trace:
     try:
         if wrong:
             raise wrong
-        heads = [read_at(key, reader_of(cls), parts.get(key), shared) for key, cls in _HEADS.items()]
+        versions, model, run = (read_at(key, reader_of(cls), parts.get(key), shared) for key, cls in _HEADS.items())
         for key in _ROWS:
             if type(parts.get(key)) is not tuple and (key in parts or key != "ops"):
                 raise Wrong(key, "must be a list")
-        trace = Trace(*heads, parts["calls"], parts.get("ops"), parts["findings"])
+        trace = Trace(versions, model, run, parts["calls"], parts.get("ops"), parts["findings"])
         _check_references(trace)
     except Wrong as error:
         raise _Refused(f"is no trace that can be read: {error.place} {error.reason}") from None

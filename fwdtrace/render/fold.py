@@ -1,0 +1,187 @@
+"""A trace as the rows of a tree: what is below what, what repeats and is folded, and how much is left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
+
+LONGEST_PERIOD = 8
+"""Siblings that repeat in a pattern longer than this are not folded."""
+
+Node = Call | Op
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Siblings that repeat the ones before them: `first` and `last` are the first and the last round of `times`."""
+
+    first: tuple[Node, ...]
+    last: tuple[Node, ...]
+    times: int
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: the guides in front of it, and those that go on below it; `cut` counts calls that the depth left out."""
+
+    guides: str
+    below: str
+    node: Node | Repeat
+    parent: Call | None
+    level: int
+    cut: int = 0
+
+
+def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> Iterator[Row]:
+    """Every row of the tree from top to bottom; guides do not go beyond `deepest` levels, numbers stand there instead.
+
+    `depth` cuts below that level, except on the way to a call that raised.
+    """
+    structure = _Structure(trace)
+    stack: list[tuple[Call | None, str, int, Iterator[tuple[Node | Repeat, bool]]]] = [
+        (None, "", 0, iter(structure.entries(None, fold, True)))
+    ]
+    while stack:
+        parent, guides, level, entries = stack[-1]
+        item = next(entries, None)
+        if item is None:
+            stack.pop()
+            continue
+        entry, is_last = item
+        folded = isinstance(entry, Repeat)
+        own, below = _guides(guides, level, is_last, folded, deepest)
+        if not isinstance(entry, Call):
+            yield Row(own, below, entry, parent, level)
+            continue
+        open_below = depth is None or level < depth
+        children = structure.entries(entry, fold, open_below)
+        cut = structure.size[entry.id] - 1
+        if not open_below:
+            cut -= sum(structure.size[child.id] for child, _ in children if isinstance(child, Call))
+        yield Row(own, below + ("│ " if children else "  "), entry, parent, level, 0 if open_below else cut)
+        stack.append((entry, below, level + 1, iter(children)))
+
+
+def _guides(above: str, level: int, is_last: bool, folded: bool, deepest: int) -> tuple[str, str]:
+    """The guides of a row, and those above its children."""
+    if level == 0:
+        return "", ""
+    if level > deepest:
+        return f"{above}⋯{level} ", above
+    return above + ("└" if is_last else "├") + ("┄" if folded else "╴"), above + ("  " if is_last else "│ ")
+
+
+class _Structure:
+    """Who called whom, how many calls that makes, and a number for each subtree that equal subtrees share."""
+
+    def __init__(self, trace: Trace) -> None:
+        nodes: Sequence[Node] = trace.calls
+        if trace.ops:
+            nodes = sorted((*trace.calls, *trace.ops), key=lambda node: node.id)
+        self.children: dict[int | None, list[Node]] = defaultdict(list)
+        for node in nodes:
+            self.children[node.parent].append(node)
+        self.by_id = {call.id: call for call in trace.calls}
+        self.size: dict[int, int] = {}
+        self.shape: dict[int, int] = {}
+        self._numbers: dict[Any, int] = {}
+        self._known: dict[int, int] = {}
+        for node in reversed(nodes):  # what is below a call began after it
+            below = self.children.get(node.id, ())
+            self.size[node.id] = isinstance(node, Call) + sum(self.size[child.id] for child in below)
+            self.shape[node.id] = self._shape(node, below)
+
+    def entries(self, parent: Call | None, fold: bool, everything: bool) -> list[tuple[Node | Repeat, bool]]:
+        """What is drawn below a call, each with whether it is the last; not `everything` is only what raised."""
+        nodes = self.children.get(parent.id if parent else None, [])
+        if not everything:
+            nodes = [node for node in nodes if isinstance(node, Call) and node.error]
+        drawn: list[Node | Repeat] = list(self._folded(nodes)) if fold else list(nodes)
+        return [(entry, number == len(drawn)) for number, entry in enumerate(drawn, 1)]
+
+    def _folded(self, nodes: list[Node]) -> Iterator[Node | Repeat]:
+        at = 0
+        while at < len(nodes):
+            period, times = self._repetition(nodes, at)
+            end = at + period * times
+            yield from nodes[at : at + period]
+            if times > 1:
+                hidden = sum(self.size[node.id] for node in nodes[at + period : end])
+                yield Repeat(tuple(nodes[at : at + period]), tuple(nodes[end - period : end]), times, hidden)
+            at = end
+
+    def _repetition(self, nodes: list[Node], at: int) -> tuple[int, int]:
+        """The shortest pattern that repeats from here on, and how often; (1, 1) if folding would save no row."""
+        for period in range(1, min(LONGEST_PERIOD, (len(nodes) - at) // 2) + 1):
+            steps = [self._step(nodes[at + place], nodes[at + place + period]) for place in range(period)]
+            if None in steps:
+                continue
+            end = at + 2 * period
+            while end < len(nodes) and self._step(nodes[end - period], nodes[end]) == steps[(end - at) % period]:
+                end += 1
+            times = (end - at) // period
+            if sum(self.size[node.id] for node in nodes[at + period : at + period * times]) > 1:
+                return period, times
+        return 1, 1
+
+    def _step(self, node: Node, next_node: Node) -> tuple[int, int] | None:
+        """How the path changes between two equal siblings: which part of it, and by how much; None if they differ."""
+        if self.shape[node.id] != self.shape[next_node.id]:
+            return None
+        if isinstance(node, Op) or isinstance(next_node, Op) or node.path == next_node.path:
+            return -1, 0
+        if node.path is None or next_node.path is None:
+            return None
+        old, new = node.path.split("."), next_node.path.split(".")
+        changed = [place for place, (part, other) in enumerate(zip(old, new, strict=False)) if part != other]
+        if len(old) != len(new) or len(changed) != 1:
+            return None
+        part, other = old[changed[0]], new[changed[0]]
+        return (changed[0], int(other) - int(part)) if part.isdecimal() and other.isdecimal() else None
+
+    def _shape(self, node: Node, below: Sequence[Node]) -> int:
+        """The same number for calls that differ in nothing that is drawn but their own path."""
+        children = tuple((self.shape[child.id], _relative(child, node)) for child in below)
+        leaves = self._number_of(node.inputs, _kinds), self._number_of(node.outputs, _kinds)
+        site = self._number_of(node.site)
+        if isinstance(node, Op):
+            return self._number((node.name, leaves, site, node.error, children))
+        return self._number(
+            (
+                *(node.class_name, node.entry, node.parameters, node.opaque, node.thread, node.error),
+                *(leaves, site, node.chain, self._number_of(node.hooks), children),
+            )
+        )
+
+    def _number_of(self, part: Any, key: Any = None) -> int:
+        """The number of a part of a call; parts that are one object are looked at once."""
+        found = self._known.get(id(part))
+        if found is None:
+            found = self._known[id(part)] = self._number(key(part) if key else part)
+        return found
+
+    def _number(self, key: Any) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))
+
+
+def _kinds(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
+    # Values such as a layer's index differ between layers that are otherwise equal; whether they are None counts.
+    return tuple(leaf if isinstance(leaf, TensorMeta) else (leaf.name, leaf.value == "None") for leaf in leaves)
+
+
+def _relative(child: Node, parent: Node) -> tuple[int, str | None]:
+    """The way from the caller's path to the child's: how many levels up, and the names down from there."""
+    if not isinstance(child, Call) or not isinstance(parent, Call) or child.path is None:
+        return 0, None
+    if parent.path is None:
+        return -1, child.path
+    if not parent.path or child.path.startswith(f"{parent.path}."):
+        return 0, child.path[len(parent.path) :]
+    above, down = parent.path.split("."), child.path.split(".")
+    shared = next((n for n, (a, b) in enumerate(zip(above, down, strict=False)) if a != b), min(len(above), len(down)))
+    return len(above) - shared, ".".join(down[shared:])
