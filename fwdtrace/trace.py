@@ -13,12 +13,26 @@ Entry = Literal["__call__", "forward"]
 
 
 @dataclass(frozen=True, slots=True)
+class Stats:
+    """The elements of a tensor in numbers; the first four are of the finite ones, None if there is none."""
+
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    zeros: int
+    nan: int
+    inf: int
+
+
+@dataclass(frozen=True, slots=True)
 class TensorMeta:
     """A tensor without its data, and where it sits in the arguments or the result of a call.
 
-    `name` is the parameter name of `forward`, then `.key` or `[i]` into containers; `""` is a result that is one tensor.
-    `shape` is in elements; a ragged dimension of a nested tensor is -1. `dtype` is `"float32"`, never `"torch.float32"`.
-    `layout` is torch's, `"strided"` unless the tensor is sparse or nested.
+    `name` is the parameter name of `forward`, then `.key` or `[i]` into containers; `""` is a result that is one
+    tensor. `shape` is in elements; a ragged dimension of a nested tensor is -1. `dtype` is `"float32"`, never
+    `"torch.float32"`. `layout` is torch's, `"strided"` unless the tensor is sparse or nested. `stats` is there only if
+    it was asked for.
     """
 
     name: str
@@ -27,6 +41,7 @@ class TensorMeta:
     device: str = "cpu"
     requires_grad: bool = False
     layout: str = "strided"
+    stats: Stats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +69,10 @@ class Site:
 class Hook:
     """Something that `__call__` runs and `forward` does not.
 
-    `kind` is `forward_pre`, `forward`, `forward_always_call`, `full_backward_pre`, `full_backward` or `backward`, each also
-    with the prefix `global_`; `compiled` for `module.compile()`; `call_override` for a class with a `__call__` of its own.
-    `name` is the qualified name of the function or of the callable's class. `fired` says whether this call ran it,
-    `changed` whether it replaced the inputs or the output. `file` and `line` say where it was written, if that is known.
+    `kind` is `forward_pre`, `forward`, `forward_always_call`, `full_backward_pre`, `full_backward` or `backward`, each
+    also with the prefix `global_`; `compiled` for `module.compile()`; `call_override` for a class with a `__call__` of
+    its own. `name` is the qualified name of the function or of the callable's class. `fired` says whether this call ran
+    it, `changed` whether it replaced the inputs or the output. `file` and `line` say where it was written, if known.
     """
 
     kind: str
@@ -78,16 +93,38 @@ class CallError:
 
 
 @dataclass(frozen=True, slots=True)
+class NonFinite:
+    """NaN and infinite elements in the outputs; whether the inputs had none; the module's parameters that have some."""
+
+    nan: int
+    inf: int
+    inputs_finite: bool
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """When the backward of a call ran: its place among all, from 0, and its wall time in microseconds."""
+
+    order: int
+    duration_us: float
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of one module.
 
     `id` counts calls and ops in order of beginning; `parent` is a call's id. `path` is the first qualified name of the
-    module (`""` is the root, None a module outside the tree), `aliases` its further ones. `nth` counts the calls of this
-    module, from 1. `entry` is `"forward"` when `forward` ran without its `__call__`. `chain` lists the functions that
-    really ran from the caller to `forward`, both ends included. `parameters` counts the elements of all parameters in the
-    module, those of its submodules included, shared ones once. `duration_us` is wall time in microseconds, submodules
-    included. `error` is set if the call raised; `outputs` is empty then. `opaque` says why nothing below this call could
-    be seen: `"compiled"` or `"script"`. `thread` names the thread if it was not the one that opened the recording.
+    module (`""` is the root, None a module outside the tree), `aliases` its further ones. `nth` counts the calls of
+    this module, from 1. `entry` is `"forward"` when `forward` ran without its `__call__`. `chain` lists the functions
+    that really ran between the caller and `forward`, and `forward`; it is empty if `forward` was not reached.
+    `parameters` counts the elements of all parameters in the module, those of its submodules included, shared ones
+    once. `duration_us` is wall time in microseconds, submodules included. `error` is set if the call raised; `outputs`
+    is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`. `thread` names
+    the thread if it was not the one that opened the recording.
+    `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something else.
+    `state` holds the module's own parameters and buffers and `settings` its `extra_repr()`, of the call that raised.
+    `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for.
     """
 
     id: int
@@ -108,11 +145,18 @@ class Call:
     aliases: tuple[str, ...] = ()
     opaque: str | None = None
     thread: str | None = None
+    forward_inputs: tuple[Leaf, ...] | None = None
+    forward_outputs: tuple[Leaf, ...] | None = None
+    state: tuple[Leaf, ...] = ()
+    settings: str | None = None
+    nonfinite: NonFinite | None = None
+    flops: int | None = None
+    backward: Backward | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A functional operation, `torch.flatten` or `+`, that a module's `forward` ran itself; `parent` is that call's id."""
+    """A functional operation, `torch.flatten` or `+`, that a `forward` ran itself; `parent` is the id of its call."""
 
     id: int
     parent: int | None
@@ -121,6 +165,28 @@ class Op:
     outputs: tuple[Leaf, ...] = ()
     site: Site | None = None
     error: CallError | None = None
+    nonfinite: NonFinite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncalled:
+    """A module with parameters of its own that did not run; `parameters` counts their elements."""
+
+    path: str
+    class_name: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """A parameter after backward. `norm` is the Euclidean norm of the finite part of its gradient, None without one."""
+
+    name: str
+    shape: tuple[int, ...]
+    requires_grad: bool
+    norm: float | None
+    nan: int = 0
+    inf: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +232,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Trace:
-    """All calls of one recording, in order of beginning. `ops` is None if ops were not recorded."""
+    """All calls of one recording, in order of beginning; `ops` and `gradients` are None if they were not recorded."""
 
     versions: Versions
     model: ModelInfo
@@ -174,6 +240,8 @@ class Trace:
     calls: tuple[Call, ...]
     ops: tuple[Op, ...] | None = None
     findings: tuple[Finding, ...] = ()
+    uncalled: tuple[Uncalled, ...] = ()
+    gradients: tuple[Gradient, ...] | None = None
 
     def at(self, path: str | None) -> tuple[Call, ...]:
         """The calls of the module with this qualified name, or alias, in order."""

@@ -16,13 +16,14 @@ from typing import Any, TextIO
 
 from fwdtrace.errors import TraceFileError
 from fwdtrace.json_stream import CutShort, JSONStream, NotJSON
-from fwdtrace.trace import Call, Finding, ModelInfo, Op, RunInfo, Trace, Versions
+from fwdtrace.trace import Call, Finding, Gradient, ModelInfo, Op, RunInfo, Trace, Uncalled, Versions
 from fwdtrace.trace_rows import Shared, Wrong, read_at, reader_of, row_of
 
 FORMAT = "fwdtrace.trace/1"
 
 _HEADS = {"versions": Versions, "model": ModelInfo, "run": RunInfo}
-_ROWS = {"calls": Call, "ops": Op, "findings": Finding}
+_ROWS = {"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient}
+_MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
 
 
 def save_trace(trace: Trace, file: str | os.PathLike[str]) -> None:
@@ -52,7 +53,7 @@ def write_trace(trace: Trace, stream: TextIO) -> None:
         stream.write(f',\n "{key}": {encode(row_of(getattr(trace, key)))}')
     for key in _ROWS:
         rows = getattr(trace, key)
-        if rows is None:
+        if key in _MAY_LACK and rows == _MAY_LACK[key]:
             continue
         stream.write(f',\n "{key}": [')
         for number, row in enumerate(rows):
@@ -112,9 +113,10 @@ def _read_trace(document: JSONStream) -> Trace:
             raise wrong
         versions, model, run = (read_at(key, reader_of(cls), parts.get(key), shared) for key, cls in _HEADS.items())
         for key in _ROWS:
-            if type(parts.get(key)) is not tuple and (key in parts or key != "ops"):
+            if type(parts.get(key)) is not tuple and (key in parts or key not in _MAY_LACK):
                 raise Wrong(key, "must be a list")
-        trace = Trace(versions, model, run, parts["calls"], parts.get("ops"), parts["findings"])
+        rows: list[Any] = [parts.get(key, _MAY_LACK.get(key)) for key in _ROWS]
+        trace = Trace(versions, model, run, *rows)
         _check_references(trace)
     except Wrong as error:
         raise _Refused(f"is no trace that can be read: {error.place} {error.reason}") from None
@@ -145,9 +147,7 @@ def _check_format(found: Any) -> None:
     if type(found) is not str:
         raise _Refused(f'is JSON, but no {FORMAT}: it has no "format"; name a file that fwdtrace saved')
     if found.startswith("fwdtrace.trace/"):
-        raise _Refused(
-            f"has the format {found[:40]!r}; this fwdtrace reads {FORMAT}. Record it again or upgrade"
-        )
+        raise _Refused(f"has the format {found[:40]!r}; this fwdtrace reads {FORMAT}. Record it again or upgrade")
     raise _Refused(f"has the format {found[:40]!r}, not {FORMAT}; name a trace that fwdtrace saved")
 
 

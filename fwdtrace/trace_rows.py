@@ -6,15 +6,35 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
 
-from fwdtrace.trace import Call, CallError, Finding, Hook, ModelInfo, Op, RunInfo, Site, TensorMeta, Value, Versions
+from fwdtrace.trace import (
+    Backward,
+    Call,
+    CallError,
+    Finding,
+    Gradient,
+    Hook,
+    ModelInfo,
+    NonFinite,
+    Op,
+    RunInfo,
+    Site,
+    Stats,
+    TensorMeta,
+    Uncalled,
+    Value,
+    Versions,
+)
 
 # Left out of a row at their defaults; every other field is there, null included.
 _OPTIONAL = {
-    *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread")),
+    *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
+    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward")),
     *((Hook, name) for name in ("changed", "file", "line")),
-    (TensorMeta, "layout"),
+    *((TensorMeta, name) for name in ("layout", "stats")),
+    *((Gradient, name) for name in ("nan", "inf")),
+    (NonFinite, "parameters"),
     (CallError, "raised_below"),
-    (Op, "error"),
+    *((Op, name) for name in ("error", "nonfinite")),
 }
 _ONE_OBJECT = (TensorMeta, Value, Site, Hook)
 
@@ -138,12 +158,16 @@ _KINDS: dict[str, Read] = {
     "str": _text,
     "str | None": _or_null(_text),
     "Entry": _entry,
+    "Stats | None": _or_null(reader_of(Stats)),
+    "NonFinite | None": _or_null(reader_of(NonFinite)),
+    "Backward | None": _or_null(reader_of(Backward)),
     "Site | None": _or_null(reader_of(Site)),
     "CallError | None": _or_null(reader_of(CallError)),
     "tuple[int, ...]": _tuple_of(_whole),
     "tuple[str, ...]": _tuple_of(_text),
     "tuple[Hook, ...]": _tuple_of(reader_of(Hook)),
     "tuple[Leaf, ...]": _tuple_of(_leaf),
+    "tuple[Leaf, ...] | None": _or_null(_tuple_of(_leaf)),
 }
 
 # For each type and field: the attribute, the key in JSON, how it is read, and the default at which it is left out.
@@ -157,5 +181,8 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
         )
         for field in fields(cls)
     ]
-    for cls in (Versions, ModelInfo, RunInfo, Call, Op, Finding, TensorMeta, Value, Site, Hook, CallError)
+    for cls in (
+        *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
+        *(TensorMeta, Stats, Value, Site, Hook, CallError, NonFinite, Backward),
+    )
 }

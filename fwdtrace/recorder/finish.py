@@ -18,7 +18,7 @@ from fwdtrace.recorder.leaves import Leaves, named_by_parameters
 from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Recorded, SeenModule, log
 from fwdtrace.recorder.ops import name_of_op
 from fwdtrace.recorder.tree import count_parameters
-from fwdtrace.trace import Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Versions
+from fwdtrace.trace import Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,20 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
         replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
         tuple(ops) if recorded.ops else None,
+        uncalled=_uncalled(recorded, calls),
     )
     return replace(trace, findings=find(trace))
+
+
+def _uncalled(recorded: Recorded, calls: list[Call]) -> tuple[Uncalled, ...]:
+    """The modules of the tree with parameters of their own that no call is of."""
+    called = {call.path for call in calls}
+    counts = (
+        (path, type(module).__name__, count_parameters(module, recurse=False))
+        for path, module in recorded.root.named_modules()
+        if path not in called and module._parameters
+    )
+    return tuple(Uncalled(path, name, count) for path, name, count in counts if count)
 
 
 _NOWHERE = (None, 0)

@@ -66,6 +66,14 @@ def describe_output(value: Any) -> Leaves:
     return _described([("", value)])
 
 
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors that `describe_output` describes, in the order of their leaves."""
+    try:
+        return [part for _, part in _walk(value, "", ()) if isinstance(part, Tensor)]
+    except Exception:  # as above: a stranger's object
+        return []
+
+
 def named_by_parameters(leaves: Leaves, parameters: tuple[str, ...], variadic: str) -> Leaves:
     """The leaves with positions replaced by parameter names; what overflows goes to `variadic`, as in `args[0]`."""
     if not any(leaf.name[:1].isdigit() for leaf in leaves):
@@ -101,20 +109,25 @@ def _described(named: list[tuple[str, Any]]) -> Leaves:
 
 def _leaves_of(value: Any, name: str) -> list[Leaf]:
     try:
-        return list(_walk(value, name, ()))
+        return [_leaf(part, place) for place, part in _walk(value, name, ())]
     except Exception:  # a stranger's object: that it cannot be described must not stop the model
         return [_value_leaf(name, f"{type(value).__name__}(…)")]
 
 
-def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:
+def _leaf(part: Tensor | str, name: str) -> Leaf:
+    return _tensor_leaf(part, name) if isinstance(part, Tensor) else _value_leaf(name, part)
+
+
+def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor | str]]:
+    """The leaves with their names: the tensors themselves, and the text of what is none."""
     if isinstance(value, Tensor):
-        yield _tensor_leaf(value, name)
+        yield name, value
         return
     if isinstance(value, _SCALARS):
-        yield _value_leaf(name, _shortened(repr(value)))
+        yield name, _shortened(repr(value))
         return
     if id(value) in above:
-        yield _value_leaf(name, "<cycle>")
+        yield name, "<cycle>"
         return
     above = (*above, id(value))
     children = _children(value)
@@ -122,11 +135,11 @@ def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:
         yield from _object_leaves(value, name, above)
         return
     if not children:
-        yield _value_leaf(name, _text(value))
+        yield name, _text(value)
         return
     if len(children) > MOST_SCALARS and all(isinstance(child, _SCALARS) for _, child in children):
         first = ", ".join(_shortened(repr(child), 12) for _, child in children[:3])
-        yield _value_leaf(name, f"[{first}, … {len(children)} items]")
+        yield name, f"[{first}, … {len(children)} items]"
         return
     for suffix, child in children:
         yield from _walk(child, name + suffix, above)
@@ -145,14 +158,13 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
-def _object_leaves(value: Any, name: str, above: tuple[int, ...]) -> Iterator[Leaf]:
+def _object_leaves(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor | str]]:
     found = list(islice(_tensors_in(value, name, above, [MOST_VISITED]), MOST_IN_OBJECT + 1))
-    for place, tensor in found[:MOST_IN_OBJECT]:
-        yield _tensor_leaf(tensor, place)
+    yield from found[:MOST_IN_OBJECT]
     if not found:
-        yield _value_leaf(name, _text(value))
+        yield name, _text(value)
     if len(found) > MOST_IN_OBJECT:
-        yield _value_leaf(name, f"{_text(value)} holds more tensors than these {MOST_IN_OBJECT}")
+        yield name, f"{_text(value)} holds more tensors than these {MOST_IN_OBJECT}"
 
 
 def _tensors_in(value: Any, name: str, above: tuple[int, ...], left: list[int]) -> Iterator[tuple[str, Tensor]]:

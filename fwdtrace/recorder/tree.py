@@ -51,9 +51,10 @@ def meet(module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModu
     return _add(module, observe, _places_below(module, above))
 
 
-def count_parameters(module: nn.Module) -> int:
+def count_parameters(module: nn.Module, *, recurse: bool = True) -> int:
     """The elements of all parameters in the module, shared ones once, those not yet initialised left out."""
-    return sum(each.numel() for each in module.parameters() if not isinstance(each, nn.UninitializedParameter))
+    parameters = module.parameters(recurse)
+    return sum(each.numel() for each in parameters if not isinstance(each, nn.UninitializedParameter))
 
 
 def unwrap_classes() -> None:
