@@ -1,0 +1,23 @@
+"""How findings name calls: the module, how often, and which calls are told of together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fwdtrace.trace import Call, Site
+
+
+def by_place(calls: Iterable[Call]) -> list[list[Call]]:
+    """The calls grouped by module and line, in order of the first."""
+    groups: dict[tuple[str | None, str, Site | None], list[Call]] = {}
+    for call in calls:
+        groups.setdefault((call.path, call.class_name, call.site), []).append(call)
+    return list(groups.values())
+
+
+def name_of(call: Call) -> str:
+    return call.path or ("the model" if call.path == "" else call.class_name)
+
+
+def times(calls: list[Call]) -> str:
+    return f" {len(calls)} times" if len(calls) > 1 else ""
