@@ -20,6 +20,8 @@ from fwdtrace.recorder.ops import name_of_op
 from fwdtrace.recorder.tree import count_parameters
 from fwdtrace.trace import Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
 
+COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "cli", "")
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -49,7 +51,7 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
         replace(surroundings.model, parameters=count_parameters(recorded.root)),
         replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
-        tuple(ops) if recorded.ops else None,
+        tuple(ops) if recorded.options.ops else None,
         uncalled=_uncalled(recorded, calls),
     )
     return replace(trace, findings=find(trace))
@@ -111,14 +113,15 @@ class _Finisher:
 
     def _belongs(self, each: OpenCall | OpenOp, above: OpenCall | None) -> bool:
         if type(each) is OpenOp:
-            return above is not None and self.recorded.ops
+            return above is not None and self.recorded.options.ops
         return above is not None or (type(each) is OpenCall and self.recorded in each.seen.places)
 
     def _op(self, op: OpenOp) -> Op:
         code, instruction = op.position or _NOWHERE
         key = id(op.function), id(code), instruction
         name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
-        return Op(op.number, op.parent.number, name, op.inputs, op.outputs, self._site(op.position), op.error)
+        site = self._site(op.position)
+        return Op(op.number, op.parent.number, name, op.inputs, op.outputs, site, op.error, **(op.extra or {}))
 
     def _call(self, call: OpenCall, nth: int) -> Call:
         seen, above = call.seen, call.parent
@@ -147,7 +150,19 @@ class _Finisher:
             common.aliases,
             common.opaque,
             call.thread,
+            **(self._extra(call) if call.extra else {}),
         )
+
+    def _extra(self, call: OpenCall) -> dict[str, Any]:
+        extra = dict(call.extra or {})
+        changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
+        if "forward_inputs" in extra:
+            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call.seen))
+        if not any("forward_pre" in kind for kind in changed):
+            extra.pop("forward_inputs", None)
+        if all("forward_pre" in kind for kind in changed):
+            extra.pop("forward_outputs", None)
+        return extra
 
     def _common(self, call: OpenCall) -> _Common:
         names = call.seen.places.get(self.recorded, ())
@@ -170,7 +185,8 @@ class _Finisher:
         return found
 
     def _site(self, position: Position | None) -> Site | None:
-        if position is None:
+        # A command calls the model in its user's place: there is no line of theirs to show.
+        if position is None or position[0].co_filename.startswith(COMMANDS):
             return None
         key = id(position[0]), position[1]
         return self.sites.get(key) or self.sites.setdefault(key, site_at(position))
