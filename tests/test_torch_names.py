@@ -114,6 +114,30 @@ def test_jit_tracing_is_known_by_the_tracing_state() -> None:
     assert seen == [True]
 
 
+def test_nobody_is_asked_while_torch_function_is_off() -> None:
+    class Asked(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError
+
+    with torch.overrides.BaseTorchFunctionMode(), torch_names.without_torch_function():
+        assert torch.ones(2).as_subclass(Asked).shape == (2,)
+
+
+def test_the_innermost_function_mode_is_the_one_pushed_last() -> None:
+    mode = torch.overrides.BaseTorchFunctionMode()
+    assert torch_names.top_function_mode() is None
+    torch_names.push_function_mode(mode)
+    assert torch_names.top_function_mode() is mode
+    assert torch_names.pop_function_mode() is mode
+
+
+def test_a_tensor_of_functionalize_is_told_apart() -> None:
+    seen = []
+    torch.func.functionalize(lambda x: seen.append(torch_names.is_functional(x)) or x)(torch.ones(1))
+    assert seen == [True] and not torch_names.is_functional(torch.ones(1))
+
+
 def test_function_modes_are_counted() -> None:
     assert torch_names.torch_function_modes() == 0
     with torch.overrides.BaseTorchFunctionMode():

@@ -16,8 +16,10 @@ def by_place(calls: Iterable[Call]) -> list[list[Call]]:
 
 
 def name_of(call: Call) -> str:
+    """What a person calls the module."""
     return call.path or ("the model" if call.path == "" else call.class_name)
 
 
 def times(calls: list[Call]) -> str:
+    """How often, from twice on."""
     return f" {len(calls)} times" if len(calls) > 1 else ""

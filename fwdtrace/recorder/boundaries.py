@@ -24,7 +24,17 @@ from fwdtrace.recorder.frames import (
     through_override,
 )
 from fwdtrace.recorder.leaves import describe_inputs, describe_output
-from fwdtrace.recorder.open_calls import FAST_PATH, OpenCall, log, recordings, recordings_of_ops, seen, stacks
+from fwdtrace.recorder.open_calls import (
+    FAST_PATH,
+    OpenCall,
+    log,
+    recordings,
+    recordings_of_ops,
+    recordings_of_values,
+    seen,
+    stacks,
+    value_options,
+)
 from fwdtrace.recorder.ops import switch, switch_back
 from fwdtrace.recorder.stand_ins import list_hooks, watch_hooks
 from fwdtrace.recorder.torch_names import (
@@ -37,6 +47,7 @@ from fwdtrace.recorder.torch_names import (
     tracing_state,
 )
 from fwdtrace.recorder.tree import meet
+from fwdtrace.recorder.values import are_finite, note_values
 
 _PRE, _FORWARD, _BACKWARD_PRE, _BACKWARD = (hooks for _, hooks in GLOBAL_HOOKS)
 
@@ -53,7 +64,7 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
     call = OpenCall()
     call.seen = entry
     call.entry = "__call__"
-    call.chain = call.hooks = call.error = call.opaque = call.kept_by = None
+    call.chain = call.hooks = call.error = call.opaque = call.kept_by = call.extra = None
     call.outputs = call.outer = ()
     call.end = 0
     depth = len(stack)
@@ -83,11 +94,14 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
         ):  # fmt: skip
             call.hooks = watch_hooks(module, call)
+        inputs_finite = not recordings_of_values or are_finite(args, kwargs)
         stack.append(call)
         call.begin = perf_counter_ns()
         output = MODULE_CALL(module, *args, **kwargs)
         call.end = perf_counter_ns()
         call.outputs = describe_output(output)
+        if recordings_of_values:
+            note_values(call, value_options(), inputs_finite, output, module)
         return output
     except BaseException as error:
         _note_error(call, error)
@@ -103,7 +117,7 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
     # Free variables only: the function lives with the original's globals, in which torch.jit.script looks names up.
     compiling, frame_at, identity, threads, modules = is_dynamo_compiling, _getframe, id, stacks, seen
     from_call, from_inner, wrapped_call = CALL_CODE, INNER_CODE, WRAPPED_CALL_CODE
-    fast_path, between, otherwise = FAST_PATH, codes_between, _enter_otherwise
+    fast_path, between, otherwise, between_hooks = FAST_PATH, codes_between, _enter_otherwise, _run_between_hooks
 
     def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         if compiling():
@@ -117,6 +131,8 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
                 if call.chain is None and call.seen is modules.get(identity(module)):
                     fast = code is from_call and frame.f_back.f_code is wrapped_call  # type: ignore[union-attr]
                     call.chain = fast_path if fast else between(frame)
+                    if call.hooks:
+                        return between_hooks(original, call, module, args, kwargs)
                     return original(module, *args, **kwargs)
         return otherwise(original, module, args, kwargs, frame)
 
@@ -124,6 +140,13 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
     functools.update_wrapper(wrapper, original)
     wrapper.fwdtrace_original = original  # type: ignore[attr-defined]
     return wrapper
+
+
+def _run_between_hooks(original: Callable[..., Any], call: OpenCall, module: Any, args: Any, kwargs: Any) -> Any:
+    call.extra = {"forward_inputs": describe_inputs(args, kwargs)}
+    output = original(module, *args, **kwargs)
+    call.extra["forward_outputs"] = describe_output(output)
+    return output
 
 
 def _enter_otherwise(
@@ -142,7 +165,7 @@ def _enter_otherwise(
     call = OpenCall()
     call.seen = entry
     call.entry = "forward" if how == "direct" else "__call__"
-    call.error = call.opaque = call.kept_by = None
+    call.error = call.opaque = call.kept_by = call.extra = None
     call.outputs = call.outer = ()
     call.end = 0
     if how == "override" and entry.own_call is not None:
@@ -166,11 +189,14 @@ def _run_forward(
     depth = len(stack)
     switched = switch(call.seen, not stack) if recordings_of_ops else ""
     try:
+        inputs_finite = not recordings_of_values or are_finite(args, kwargs)
         stack.append(call)
         call.begin = perf_counter_ns()
         output = original(module, *args, **kwargs)
         call.end = perf_counter_ns()
         call.outputs = describe_output(output)
+        if recordings_of_values:
+            note_values(call, value_options(), inputs_finite, output, module)
         return output
     except BaseException as error:
         _note_error(call, error)
@@ -190,8 +216,23 @@ def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) ->
 
 def _note_error(call: OpenCall, error: BaseException) -> None:
     call.end = perf_counter_ns()
-    if type(error).__name__ != STOP_RECOMPUTATION:
-        call.error = error_of(error)
+    if type(error).__name__ == STOP_RECOMPUTATION:
+        return
+    call.error = error_of(error)
+    module = call.seen.module()
+    if module is not None and not call.error.raised_below:
+        call.extra = {**(call.extra or {}), **_state_of(module)}
+
+
+def _state_of(module: Any) -> dict[str, Any]:
+    """The module's own parameters and buffers and its settings, which explain why it could not run."""
+    own = {**module._parameters, **module._buffers}
+    state = describe_inputs((), {name: tensor for name, tensor in own.items() if tensor is not None})
+    try:
+        settings = str(module.extra_repr())
+    except Exception:  # the user's own method, which must not replace the error it is asked about
+        settings = ""
+    return {"state": state} | ({"settings": settings} if settings else {})
 
 
 _FORWARD_CODE = next(
@@ -202,4 +243,5 @@ _FORWARD_CODE = next(
 is_ours(observed_call.__code__, "call")
 is_ours(_run_forward.__code__, "call")
 is_ours(_enter_otherwise.__code__, "boundary")
+is_ours(_run_between_hooks.__code__, "boundary")
 is_ours(_FORWARD_CODE, "forward")

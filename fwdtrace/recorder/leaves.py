@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.recorder.torch_names import torch_function_modes
+from fwdtrace.recorder.torch_names import torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
 Leaves = tuple[Leaf, ...]
@@ -102,7 +102,7 @@ def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> st
 
 def _described(named: list[tuple[str, Any]]) -> Leaves:
     # What subclasses and modes of the user's would be told of our attribute reads would not be their model's doing.
-    with torch._C.DisableTorchFunction():
+    with without_torch_function():
         leaves = [leaf for name, value in named for leaf in _leaves_of(value, name)]
     return _tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -65,24 +66,8 @@ class OpenCall:
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        "begin",
-        "chain",
-        "depth",
-        "end",
-        "entry",
-        "error",
-        "has_calls",
-        "hooks",
-        "inputs",
-        "kept_by",
-        "number",
-        "opaque",
-        "outer",
-        "outputs",
-        "parent",
-        "position",
-        "seen",
-        "thread",
+        "begin", "chain", "depth", "end", "entry", "error", "extra", "has_calls", "hooks", "inputs", "kept_by",
+        "number", "opaque", "outer", "outputs", "parent", "position", "seen", "thread",
     )  # fmt: skip
 
     seen: SeenModule
@@ -103,12 +88,14 @@ class OpenCall:
     depth: int
     has_calls: bool
     thread: str | None
+    extra: dict[str, Any] | None
+    """Further fields of the Call, by name, which few calls have."""
 
 
 class OpenOp:
     """One functional op, as noted when it ran."""
 
-    __slots__ = ("error", "function", "inputs", "kept_by", "number", "outputs", "parent", "position")
+    __slots__ = ("error", "extra", "function", "inputs", "kept_by", "number", "outputs", "parent", "position")
 
     function: Any
     parent: OpenCall
@@ -116,6 +103,7 @@ class OpenOp:
     outputs: Leaves
     position: Position | None
     error: CallError | None
+    extra: dict[str, Any] | None
     kept_by: Recorded | None
     number: int
 
@@ -136,12 +124,21 @@ log: list[OpenCall | OpenOp] = []
 """All calls and ops since the oldest of the running recordings began, in order of beginning."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a recording was asked for beside the calls."""
+
+    ops: bool = False
+    check_finite: bool = False
+    stats: bool = False
+
+
 class Recorded:
     """One running recording: its model, where its calls begin in the log, the stack of the thread that opened it."""
 
-    def __init__(self, root: nn.Module, ops: bool) -> None:
+    def __init__(self, root: nn.Module, options: Options) -> None:
         self.root = root
-        self.ops = ops
+        self.options = options
         self.start = len(log)
         self.home = stacks.stack
         self.tree_changed = False
@@ -149,3 +146,10 @@ class Recorded:
 
 recordings: list[Recorded] = []
 recordings_of_ops: list[Recorded] = []
+recordings_of_values: list[Recorded] = []
+
+
+def value_options() -> Options:
+    """What any of the running recordings asks of values."""
+    asked = [recorded.options for recorded in recordings_of_values]
+    return Options(check_finite=any(each.check_finite for each in asked), stats=any(each.stats for each in asked))

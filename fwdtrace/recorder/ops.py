@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from fwdtrace.recorder.frames import error_of, is_ours, position_outside_torch
 from fwdtrace.recorder.leaves import describe_inputs, describe_output
-from fwdtrace.recorder.open_calls import OpenOp, SeenModule, log, stacks
+from fwdtrace.recorder.open_calls import OpenOp, SeenModule, log, recordings_of_values, stacks, value_options
 from fwdtrace.recorder.torch_names import pop_function_mode, push_function_mode, top_function_mode
+from fwdtrace.recorder.values import are_finite, note_values
 from fwdtrace.trace import TensorMeta
 
 _QUERY_NAMES = """
@@ -49,7 +50,8 @@ class OpMode(TorchFunctionMode):
         op.position = position_outside_torch(_getframe(1), parent.position)
         op.inputs = describe_inputs(args, kwargs)
         op.outputs = ()
-        op.error = op.kept_by = None
+        op.error = op.kept_by = op.extra = None
+        inputs_finite = not recordings_of_values or are_finite(args, kwargs)
         stacks.in_op = True
         try:
             result = function(*args, **kwargs)
@@ -60,6 +62,8 @@ class OpMode(TorchFunctionMode):
         finally:
             stacks.in_op = False
         op.outputs = describe_output(result)
+        if recordings_of_values:
+            note_values(op, value_options(), inputs_finite, result)
         if function is Tensor.__setitem__ or any(type(leaf) is TensorMeta for leaf in op.outputs):
             log.append(op)
         return result

@@ -13,10 +13,19 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 from fwdtrace.recorder.boundaries import observe_forward, observed_call
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
 from fwdtrace.recorder.leaves import forget_leaves
-from fwdtrace.recorder.open_calls import Recorded, log, recordings, recordings_of_ops, seen
+from fwdtrace.recorder.open_calls import (
+    Options,
+    Recorded,
+    log,
+    recordings,
+    recordings_of_ops,
+    recordings_of_values,
+    seen,
+)
 from fwdtrace.recorder.stand_ins import take_out_all
 from fwdtrace.recorder.torch_names import MODULE_CALL
 from fwdtrace.recorder.tree import scan, unwrap_classes
+from fwdtrace.recorder.values import forget_values
 from fwdtrace.trace import Trace
 
 _removals: list[Callable[[], None]] = []
@@ -25,9 +34,9 @@ _removals: list[Callable[[], None]] = []
 class Recording:
     """One recording of a model, as a context manager; `trace` is what was seen."""
 
-    def __init__(self, model: nn.Module, ops: bool, spec: str | None, seed: int | None) -> None:
+    def __init__(self, model: nn.Module, options: Options, spec: str | None, seed: int | None) -> None:
         self._model = model
-        self._ops = ops
+        self._options = options
         self._spec = spec
         self._seed = seed
         self._recorded: Recorded | None = None
@@ -39,7 +48,7 @@ class Recording:
         if self._recorded is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
         self._surroundings = surroundings_of(self._model, self._spec, self._seed)
-        self._recorded = _begin(self._model, self._ops)
+        self._recorded = _begin(self._model, self._options)
         self._began = perf_counter_ns()
         return self
 
@@ -69,23 +78,34 @@ class Recording:
         return finished_trace(recorded, self._surroundings, duration)
 
 
-def record(model: nn.Module, *, ops: bool = False, spec: str | None = None, seed: int | None = None) -> Recording:
+def record(
+    model: nn.Module,
+    *,
+    ops: bool = False,
+    check_finite: bool = False,
+    stats: bool = False,
+    spec: str | None = None,
+    seed: int | None = None,
+) -> Recording:
     """Observe every call of the model and its submodules inside a `with` block.
 
     With `ops`, also the functional ops between them, those inside leaf modules and torch's own modules left out.
+    With `check_finite`, where NaN and infinities come up. With `stats`, the statistics of every output.
     `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
     TypeError if `model` is no `nn.Module`.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
-    return Recording(model, ops, spec, seed)
+    return Recording(model, Options(ops, check_finite, stats), spec, seed)
 
 
-def _begin(model: nn.Module, ops: bool) -> Recorded:
-    recorded = Recorded(model, ops)
+def _begin(model: nn.Module, options: Options) -> Recorded:
+    recorded = Recorded(model, options)
     recordings.append(recorded)
-    if ops:
+    if options.ops:
         recordings_of_ops.append(recorded)
+    if options.check_finite or options.stats:
+        recordings_of_values.append(recorded)
     try:
         if len(recordings) == 1:
             _install()
@@ -97,10 +117,9 @@ def _begin(model: nn.Module, ops: bool) -> Recorded:
 
 
 def _end(recorded: Recorded) -> None:
-    if recorded in recordings:
-        recordings.remove(recorded)
-    if recorded in recordings_of_ops:
-        recordings_of_ops.remove(recorded)
+    for each in (recordings, recordings_of_ops, recordings_of_values):
+        if recorded in each:
+            each.remove(recorded)
     if recordings:
         return
     take_out_all()
@@ -110,6 +129,7 @@ def _end(recorded: Recorded) -> None:
     seen.clear()
     log.clear()
     forget_leaves()
+    forget_values()
 
 
 def _install() -> None:

@@ -1,0 +1,99 @@
+"""What is measured of the values of tensors, if asked: elements that are not finite, and statistics."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwdtrace.recorder.leaves import Leaves, tensors_of
+from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Options
+from fwdtrace.recorder.torch_names import is_functional, without_torch_function
+from fwdtrace.trace import NonFinite, Stats, TensorMeta
+
+_finite: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+"""Tensors found finite, by id, with the version they had: the output of one call is the input of the next."""
+
+
+def are_finite(*values: Any) -> bool:
+    """Whether no tensor in the values has a NaN or an infinity."""
+    return all(_is_finite(tensor) for tensor in tensors_of(values))
+
+
+def note_values(
+    note: OpenCall | OpenOp, options: Options, inputs_finite: bool, result: Any, module: Any = None
+) -> None:
+    """Add to a call or op what was asked for of its result."""
+    tensors = tensors_of(result)
+    if options.check_finite and not all(_is_finite(tensor) for tensor in tensors):
+        own = module.named_parameters(recurse=False) if module is not None else ()
+        parameters = tuple(name for name, parameter in own if not _is_finite(parameter))
+        nan, inf = (sum(counts) for counts in zip(*map(_nan_and_inf, tensors), strict=True))
+        note.extra = {**(note.extra or {}), "nonfinite": NonFinite(nan, inf, inputs_finite, parameters)}
+    if options.stats:
+        note.outputs = _with_stats(note.outputs, tensors)
+
+
+def forget_values() -> None:
+    """Drop what is known of tensors; called when no recording is left."""
+    _finite.clear()
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    known = _finite.get(id(tensor))
+    try:
+        version = tensor._version
+    except RuntimeError:  # an inference tensor has no version
+        version = -1
+    if known is not None and known[0]() is tensor and known[1] == version >= 0:
+        return True
+    try:
+        with torch.no_grad(), without_torch_function():
+            if not _has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+                return True
+            # One pass that makes nothing; a sum that overflows is looked at more closely.
+            if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+                return False
+    except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed: nothing is known of it
+        return True
+    _finite[id(tensor)] = weakref.ref(tensor), version
+    return True
+
+
+def _nan_and_inf(tensor: Tensor) -> tuple[int, int]:
+    with torch.no_grad(), without_torch_function():
+        if _is_finite(tensor):
+            return 0, 0
+        return int(tensor.isnan().sum()), int(tensor.isinf().sum())
+
+
+def _with_stats(leaves: Leaves, tensors: list[Tensor]) -> Leaves:
+    remaining = iter(tensors)
+    return tuple(
+        replace(leaf, stats=_stats(next(remaining))) if isinstance(leaf, TensorMeta) else leaf for leaf in leaves
+    )
+
+
+def _stats(tensor: Tensor) -> Stats | None:
+    """The statistics of the elements, absolute values if they are complex; None where there are no values."""
+    try:
+        with torch.no_grad(), without_torch_function():
+            if not _has_values(tensor) or tensor.numel() == 0:
+                return None
+            numbers = (tensor.abs() if tensor.is_complex() else tensor).to_dense().double()
+            nan, inf = int(numbers.isnan().sum()), int(numbers.isinf().sum())
+            finite = numbers[numbers.isfinite()] if nan or inf else numbers
+            zeros = int((numbers == 0).sum())
+            if not finite.numel():
+                return Stats(None, None, None, None, zeros, nan, inf)
+            spread = finite.std(correction=0)
+            return Stats(finite.mean().item(), spread.item(), finite.min().item(), finite.max().item(), zeros, nan, inf)
+    except (RuntimeError, NotImplementedError):  # a layout or subclass that does not compute
+        return None
+
+
+def _has_values(tensor: Tensor) -> bool:
+    return not tensor.is_meta and not is_functional(tensor) and type(tensor).__name__ != "FakeTensor"
