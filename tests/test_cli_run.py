@@ -83,9 +83,10 @@ def test_without_a_spec_it_runs_lenet(command: Command) -> None:
 
 def test_the_tree_has_a_row_for_each_call(command: Command) -> None:
     ran = command("run", "lenet")
-    names = [line.split()[0] for line in ran.out.replace("├─", "").replace("└─", "").splitlines() if "→" in line]
+    rows = [line for line in ran.out.splitlines() if line.startswith(("├╴", "└╴"))]
     assert ran.status == 0
-    assert [name for name in names if name in ORDER] == ORDER[1:]
+    assert [row[2:].split()[0] for row in rows] == ORDER[1:]
+    assert all("__call__ → forward" in row for row in rows)
 
 
 def test_lines_are_no_wider_than_the_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +149,9 @@ def test_the_codes_are_those_that_findings_have() -> None:
 
     from fwdtrace.cli.run import FINDINGS
 
-    source = (REPOSITORY / "fwdtrace" / "findings.py").read_text(encoding="utf-8")
-    assert dict(re.findall(r'Finding\(\s*"(FT\d+)", "([a-z-]+)"', source)) == FINDINGS
+    files = (REPOSITORY / "fwdtrace" / "findings").glob("*.py")
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    assert dict(re.findall(r'Finding\(\s*"(FT\d+)",\s*"([a-z-]+)"', source)) == FINDINGS
 
 
 def test_files_are_written_in_the_format_of_their_suffix(command: Command, folder: Path) -> None:

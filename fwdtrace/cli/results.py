@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from traceback import StackSummary, TracebackException
+from typing import Literal
 
 from rich.console import Console
 
@@ -37,7 +38,10 @@ def result_console() -> Console:
     """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    return Console(markup=False, highlight=False, emoji=False)
+    colors: Literal["auto"] | None = (
+        None if os.environ.get("NO_COLOR") else "auto"
+    )  # rich itself would keep bold and dim
+    return Console(color_system=colors, markup=False, highlight=False, emoji=False)
 
 
 def check_files(files: list[Path]) -> None:
