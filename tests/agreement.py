@@ -37,8 +37,11 @@ class Result:
     footprint: dict[str, Any]
 
 
-def disagreements(build: Builder, *, training: bool) -> list[str]:
-    """Build and run twice; name each difference between oracle and recorder, and between bare and recorded run."""
+def disagreements(build: Builder, *, training: bool, raises: str | None = None) -> list[str]:
+    """Build and run twice; name each difference between oracle and recorder, and between bare and recorded run.
+
+    `raises` is the type of the exception that the model is there to raise; any other outcome is a difference too.
+    """
     bare = built(build)
     with observe(bare[0]) as oracle:
         expected = run(bare, training=training)
@@ -47,7 +50,11 @@ def disagreements(build: Builder, *, training: bool) -> list[str]:
         got = run(recorded, training=training)
     # No order is fixed for keyword arguments: that of the call and that of the parameters are both right.
     seen = [dataclasses.replace(call, inputs=tuple(sorted(call.inputs))) for call in oracle.calls]
-    return [*differences_in_calls(seen, seen_by(recording.trace)), *differences_in_results(expected, got)]
+    return [
+        *([] if str(expected.error).split(":")[0] == str(raises) else [f"the bare run ended with {expected.error}"]),
+        *differences_in_calls(seen, seen_by(recording.trace)),
+        *differences_in_results(expected, got),
+    ]
 
 
 def built(build: Builder) -> Workload:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import real_models
-from tests.agreement import built, disagreements, run
+from tests.agreement import disagreements
 
 pytestmark = [pytest.mark.sweep, pytest.mark.filterwarnings("ignore")]
 
@@ -16,12 +16,6 @@ both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "tr
 @pytest.mark.parametrize("name", real_models.MODELS)
 def test_a_real_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
     assert disagreements(real_models.MODELS[name], training=training) == []
-
-
-@both_modes
-@pytest.mark.parametrize("name", real_models.MODELS)
-def test_a_real_model_runs_without_us(name: str, training: bool) -> None:
-    assert run(built(real_models.MODELS[name]), training=training).error is None
 
 
 def test_there_are_enough_real_models_of_every_library() -> None:

@@ -1,0 +1,205 @@
+"""Print what observing costs, as ratios measured in one run: per call, per real model, per process, per byte."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import tempfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import fwdtrace
+from tests.benchmarks.contenders import (
+    ESSENTIAL,
+    PEERS,
+    Pass,
+    bare,
+    identities,
+    linears,
+    resnet50,
+    small_llama,
+    two_empty_hooks,
+    vit_b_16,
+)
+from tests.benchmarks.rounds import NOTHING, milliseconds, passes, processes, ratio
+from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
+
+CALLS = 1000
+LENET = """
+import torch
+from fwdtrace.zoo.lenet import LeNet
+torch.manual_seed(0)
+with torch.no_grad():
+    print(LeNet().eval()(torch.rand(1, 3, 32, 32)).shape)
+"""
+
+
+def per_call(console: Console, rounds: int) -> None:
+    """Added time per call where the modules do little or nothing."""
+    for name, (model, x) in {"Identity": identities(CALLS), "Linear(16, 16)": linears(CALLS)}.items():
+        measured = passes((*ESSENTIAL, PEERS[0]), model, x, rounds)
+        base, hooks = forwards(measured[bare]), forwards(measured[two_empty_hooks])
+        table = Table(title=f"{CALLS} × {name}; µs are those of one call; min / median of {rounds}")
+        for heading in ("", "forward ms", "× bare", "µs added", "× two hooks", "prepare ms", "finish µs"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for contender, took in measured.items():
+            times = forwards(took)
+            table.add_row(
+                contender.__name__.replace("_", " "),
+                milliseconds(times),
+                ratio(times, base),
+                added(times, base),
+                added_ratio(times, base, hooks),
+                milliseconds([each.prepare for each in took]),
+                milliseconds([each.finish * 1e3 / CALLS for each in took]),
+            )
+        console.print(table)
+
+
+def per_model(console: Console, rounds: int) -> None:
+    """The whole forward call of real models, and everything that watching it takes."""
+    for make in (resnet50, vit_b_16, small_llama):
+        model, x = make()
+        measured = passes((*ESSENTIAL, *PEERS), model, x, rounds)
+        table = Table(title=f"{make.__name__}, {count(model, x)} calls, min / median of {rounds}")
+        for heading in ("", "forward ms", "× bare", "all ms", "all × bare", "finish ms"):
+            table.add_column(heading, justify="right" if heading else "left")
+        base = forwards(measured[bare])
+        for contender, took in measured.items():
+            whole = [each.prepare + each.forward + each.finish for each in took]
+            finish = milliseconds([each.finish for each in took])
+            table.add_row(
+                contender.__name__.replace("_", " "),
+                *(milliseconds(forwards(took)), ratio(forwards(took), base), milliseconds(whole), ratio(whole, base)),
+                finish,
+            )
+        console.print(table)
+
+
+def per_process(console: Console, rounds: int) -> None:
+    """Whole commands against the least that could do the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "trace.json")
+        model, x = linears(10)
+        with fwdtrace.record(model) as recording:
+            model(x)
+        recording.trace.save(file)
+        fwdtrace_command = ["-m", "fwdtrace"]
+        groups = {
+            "a script that runs LeNet": {
+                "a script that runs LeNet": ["-c", LENET],
+                "fwdtrace run lenet": [*fwdtrace_command, "run", "lenet"],
+            },
+            "import typer, rich": {
+                "import typer, rich": ["-c", "import typer, rich"],
+                "fwdtrace --help": [*fwdtrace_command, "--help"],
+                "fwdtrace models": [*fwdtrace_command, "models"],
+                "fwdtrace show": [*fwdtrace_command, "show", file],
+                "fwdtrace rule": [*fwdtrace_command, "rule", "FT001"],
+            },
+        }
+        for least, commands in groups.items():
+            measured = processes(commands, rounds)
+            table = Table(title=f"processes, min / median of {rounds}")
+            for heading in ("", "ms", f"× {least}"):
+                table.add_column(heading, justify="right" if heading else "left")
+            for name, times in measured.items():
+                table.add_row(name, milliseconds(times), ratio(times, measured[least]))
+            console.print(table)
+
+
+def per_byte(console: Console, rounds: int) -> None:
+    """What a recording of a hundred thousand calls keeps, and what writing it takes."""
+    model, x = linears(CALLS)
+    repeats = 100
+    gc.collect()
+    tracemalloc.start()
+    with torch.no_grad(), fwdtrace.record(model) as recording:
+        for _ in range(repeats):
+            model(x)
+    gc.collect()
+    recorded, _ = tracemalloc.get_traced_memory()
+    trace = recording.trace
+    gc.collect()
+    finished, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    calls = len(trace.calls)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        start = perf_counter()
+        trace.save(file)
+        wrote = perf_counter() - start
+        size = file.stat().st_size
+        start = perf_counter()
+        same = fwdtrace.load_trace(file) == trace
+        read = perf_counter() - start
+    table = Table("", "a call", title=f"{calls} calls of {CALLS} layers")
+    table.add_row("kept when the block ends", f"{recorded / calls:.0f} bytes")
+    table.add_row("kept when finished", f"{finished / calls:.0f} bytes")
+    table.add_row("most while finishing", f"{peak / calls:.0f} bytes")
+    table.add_row("JSON", f"{size / calls:.0f} bytes, written in {wrote * 1e6 / calls:.1f} µs")
+    table.add_row("read back " + ("equal" if same else "DIFFERENT"), f"{read * 1e6 / calls:.1f} µs")
+    console.print(table)
+
+
+def forwards(took: list[Pass]) -> list[float]:
+    """The seconds of the forward calls alone."""
+    return [each.forward for each in took]
+
+
+def added(times: list[float], base: list[float]) -> str:
+    """Microseconds added to a call, by the minima and by the medians."""
+    if not times:
+        return NOTHING
+    return f"{(min(times) - min(base)) * 1e6 / CALLS:.2f} / {(median(times) - median(base)) * 1e6 / CALLS:.2f}"
+
+
+def added_ratio(times: list[float], base: list[float], hooks: list[float]) -> str:
+    """What is added, in units of what two empty hooks add."""
+    if not times:
+        return NOTHING
+    by_minimum = (min(times) - min(base)) / (min(hooks) - min(base))
+    return f"{by_minimum:.2f} / {(median(times) - median(base)) / (median(hooks) - median(base)):.2f}"
+
+
+def count(model: nn.Module, x: Tensor) -> int:
+    """How many calls a forward call is made of."""
+    with torch.no_grad(), fwdtrace.record(model) as recording:
+        model(x)
+    return len(recording.trace.calls)
+
+
+PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
+    "call": (per_call, 25),
+    "model": (per_model, 5),
+    "process": (per_process, 7),
+    "byte": (per_byte, 1),
+}
+
+
+def main() -> None:
+    """Run the parts that were asked for, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of: {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--rounds", type=int, help="rounds of each measurement")
+    options = parser.parse_args()
+    unknown = sorted(set(options.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    console = Console(width=120)
+    for part in options.parts or PARTS:
+        measure, rounds = PARTS[part]
+        measure(console, options.rounds or rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Ways of watching a forward call, one function each: bare, two hooks that do nothing, fwdtrace, and its peers.
+
+A contender runs the model once and says how long each phase took. Missing here are peers that leave torch's functions
+wrapped, as torchlens does: whoever comes after them in the same process would be measured through their wrappers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import fwdtrace
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One observed forward call, in seconds: getting ready, the call itself, and all until the result can be read."""
+
+    prepare: float
+    forward: float
+    finish: float = 0.0
+
+
+Contender = Callable[[nn.Module, Tensor], Pass]
+
+
+def bare(model: nn.Module, x: Tensor) -> Pass:
+    """Nobody watches."""
+    start = perf_counter()
+    model(x)
+    return Pass(0.0, perf_counter() - start)
+
+
+def two_empty_hooks(model: nn.Module, x: Tensor) -> Pass:
+    """A pre-hook and a forward hook that do nothing, on every module."""
+    start = perf_counter()
+    handles: list[Any] = []
+    for module in model.modules():
+        handles.append(module.register_forward_pre_hook(lambda module, args: None))
+        handles.append(module.register_forward_hook(lambda module, args, result: None))
+    called = perf_counter()
+    model(x)
+    returned = perf_counter()
+    for handle in handles:
+        handle.remove()
+    return Pass(called - start, returned - called, perf_counter() - returned)
+
+
+def fwdtrace_record(model: nn.Module, x: Tensor) -> Pass:
+    """fwdtrace, every call of every module."""
+    start = perf_counter()
+    with fwdtrace.record(model) as recording:
+        called = perf_counter()
+        model(x)
+        returned = perf_counter()
+    calls = recording.trace.calls
+    finished = perf_counter()
+    assert calls, "nothing was recorded"
+    return Pass(called - start, returned - called, finished - returned)
+
+
+def torchinfo_summary(model: nn.Module, x: Tensor) -> Pass:
+    """torchinfo's table, not printed."""
+    from torchinfo import summary
+
+    start = perf_counter()
+    summary(model, input_data=x, verbose=0)
+    return Pass(0.0, perf_counter() - start)
+
+
+def torchview_graph(model: nn.Module, x: Tensor) -> Pass:
+    """torchview's graph, not drawn."""
+    from torchview import draw_graph
+
+    start = perf_counter()
+    draw_graph(model, input_data=x)
+    return Pass(0.0, perf_counter() - start)
+
+
+def debug_mode(model: nn.Module, x: Tensor) -> Pass:
+    """torch's own DebugMode, modules only as far as it can, and its text."""
+    from torch.utils._debug_mode import DebugMode
+
+    start = perf_counter()
+    mode = DebugMode(record_nn_module=True)
+    with mode:
+        called = perf_counter()
+        model(x)
+        returned = perf_counter()
+    mode.debug_string()
+    return Pass(called - start, returned - called, perf_counter() - returned)
+
+
+ESSENTIAL: tuple[Contender, ...] = (bare, two_empty_hooks, fwdtrace_record)
+PEERS: tuple[Contender, ...] = (torchinfo_summary, torchview_graph, debug_mode)
+
+
+def identities(count: int) -> tuple[nn.Module, Tensor]:
+    """Modules that do nothing, one after the other."""
+    return nn.Sequential(*(nn.Identity() for _ in range(count))).eval(), torch.ones(1, 16)
+
+
+def linears(count: int) -> tuple[nn.Module, Tensor]:
+    """Linear layers of 16 to 16, one after the other."""
+    return nn.Sequential(*(nn.Linear(16, 16) for _ in range(count))).eval(), torch.ones(1, 16)
+
+
+def resnet50() -> tuple[nn.Module, Tensor]:
+    """torchvision's ResNet-50 and one image."""
+    from torchvision.models import resnet50
+
+    return resnet50().eval(), torch.rand(1, 3, 224, 224)
+
+
+def vit_b_16() -> tuple[nn.Module, Tensor]:
+    """torchvision's ViT-B/16 and one image."""
+    from torchvision.models import vit_b_16
+
+    return vit_b_16().eval(), torch.rand(1, 3, 224, 224)
+
+
+def small_llama() -> tuple[nn.Module, Tensor]:
+    """A Llama of 8 layers and 512 channels, and 128 tokens."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=1000, hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8
+    )
+    return LlamaForCausalLM(config).eval(), torch.randint(0, 1000, (1, 128))
