@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fwdtrace.direct import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
     from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _HOME = {
     "FwdtraceError": "fwdtrace.errors",
     "Trace": "fwdtrace.trace",
+    "compare_direct": "fwdtrace.direct",
     "load_trace": "fwdtrace.trace_file",
     "record": "fwdtrace.recorder",
 }

@@ -45,7 +45,7 @@ _BY_HOOK_NAME = (
     (
         r"LazyModuleMixin\._infer_parameters",
         Mechanism(
-            "lazy parameters", "the parameters were not initialised", "run the model once through __call__ first"
+            "lazy initialisation", "the parameters were not initialised", "run the model once through __call__ first"
         ),
     ),
     (
@@ -67,6 +67,20 @@ _BY_HOOK_NAME = (
     (
         r"_ReplicateState\.|\.replicate\b",
         Mechanism("replicate (DDP)", "the gradients are not synchronised between ranks", "call the module itself"),
+    ),
+    (
+        r"DistributedDataParallel$",
+        Mechanism(
+            "DistributedDataParallel",
+            "the gradients are not synchronised between ranks",
+            "let other methods go through the wrapper too, by an argument of its forward",
+        ),
+    ),
+    (
+        r"DataParallel$",
+        Mechanism(
+            "the wrapper", "the parameters were neither gathered nor spread", "let all methods go through the wrapper"
+        ),
     ),
     (
         r"distribute_module|torch\.distributed\.tensor\.",
@@ -100,6 +114,36 @@ _BY_HOOK_NAME = (
         r"neftune",
         Mechanism("NEFTune", "no noise was added to the embeddings", "call the module itself"),
     ),
+    (
+        r"ActivationSparsifier|torch\.ao\.pruning\.",
+        Mechanism("activation sparsifier", "the activations were neither seen nor masked", "call the module itself"),
+    ),
+    (
+        r"module_tracker|flop_counter|_debug_mode|mem_tracker|comm_mode",
+        Mechanism("a module tracker", "its operations were counted for the module around it", "call the module itself"),
+    ),
+    (
+        r"^(torchinfo|thop|torchsummary|fvcore|captum|transformer_lens)\.",
+        Mechanism("a library that watches through hooks", "it did not see this module", "call the module itself"),
+    ),
+    (
+        r"^peft\.",
+        Mechanism("PEFT", "the rows of a mixed batch took the active adapter", "call the module itself"),
+    ),
+    (
+        r"ScriptModule",
+        Mechanism("a scripted hook", "what it changes was not changed", "call the module itself"),
+    ),
+    (
+        r"_dynamo\.eval_frame\.OptimizedModule\.__call__",
+        Mechanism(
+            "torch.compile", "only hooks on the wrapper; its forward is the compiled one", "call the wrapper itself"
+        ),
+    ),
+    (
+        r"GraphModule.*\.(__call__|call_wrapped)",
+        Mechanism("fx.GraphModule", "its report on errors in generated code is missing", "call the module itself"),
+    ),
 )
 _COMPILED = Mechanism(
     "module.compile()",
@@ -113,3 +157,34 @@ def mechanism_of(hook: Hook) -> Mechanism | None:
     if hook.kind == "compiled":
         return _COMPILED
     return next((mechanism for pattern, mechanism in _BY_HOOK_NAME if re.search(pattern, hook.name)), None)
+
+
+def mechanism_name(kind: str, name: str) -> str | None:
+    """The name of the well-known mechanism behind a hook of this kind and name; None for a hook of the user's own."""
+    mechanism = mechanism_of(Hook(kind, name, fired=False))
+    return mechanism.name if mechanism else None
+
+
+def short_name(name: str) -> str:
+    """The last part of a qualified name, two for a method that every class has."""
+    parts = name.replace(".<locals>", "").split(".")
+    return ".".join(parts[-2:]) if parts[-1] == "__call__" else parts[-1]
+
+
+def kind_in_words(kind: str) -> str:
+    """A hook's kind as people say it: `full_backward_pre` is a full backward pre-hook."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    words = kind.replace("_", " ")
+    return f"{words}-hook" if kind.endswith("_pre") else f"{words} hook"
+
+
+_WORDS = {
+    "call_override": "__call__ of its own",
+    "compiled": "compiled call",
+    "wrapper": "wrapper around it",
+    "parametrization": "parametrization",
+    "instance_forward": "forward of its own",
+    "forward_always_call": "always-called forward hook",
+    "global_forward_always_call": "always-called global forward hook",
+}

@@ -20,6 +20,7 @@ def output_of(name: str) -> object:
     return loaded.module.eval()(*inputs.args, **inputs.kwargs)
 
 
+@pytest.mark.usefixtures("dynamo")
 @pytest.mark.parametrize("name", [model.name for model in BUILT_INS if model.name != "lenet-broken"])
 def test_a_built_in_model_runs_on_the_inputs_it_wants(name: str) -> None:
     assert output_of(name) is not None

@@ -6,6 +6,7 @@ Exit status 0 is fine; 1 is what the user asked to fail on; 2 is trouble: bad us
 from __future__ import annotations
 
 import sys
+import warnings
 from traceback import print_exc
 from typing import Annotated, NoReturn
 
@@ -13,8 +14,10 @@ import typer
 import typer.main
 
 from fwdtrace import __version__
+from fwdtrace.cli.compare import compare
 from fwdtrace.cli.models import models
 from fwdtrace.cli.results import AskedToFail, their_traceback
+from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
 from fwdtrace.cli.show import show
 from fwdtrace.errors import FwdtraceError
@@ -29,12 +32,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(run)
+app.command()(compare)
 app.command()(show)
 app.command()(models)
+app.command()(rule)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line, or these arguments in its place, and end the program."""
+    # torch says so on import where there is no numpy, and nothing here needs it
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
     try:
         typer.main.get_command(app)(arguments)  # app() itself would replace sys.excepthook
     except AskedToFail as reason:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 IMAGE = ("1x3x32x32",)
 ROW = ("1x16",)
+ROWS = ("8x16",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +44,16 @@ BUILT_INS = (
     BuiltIn(
         "stale-weight", "fwdtrace.zoo.hooks:StaleWeight", "weight_norm run directly computes with an old weight", ROW
     ),
+    BuiltIn("every-hook", "fwdtrace.zoo.mechanisms:EveryHook", "a hook of each kind on the model", ROWS),
+    BuiltIn("gradient-hook", "fwdtrace.zoo.mechanisms:GradientHook", "a hook that scales a gradient", ROWS),
+    BuiltIn("weight-norm", "fwdtrace.zoo.mechanisms:weight_norm", "the old weight_norm, which is a hook", ROWS),
+    BuiltIn("spectral-norm", "fwdtrace.zoo.mechanisms:spectral_norm", "the old spectral_norm, which is a hook", ROWS),
+    BuiltIn("pruned", "fwdtrace.zoo.mechanisms:pruned", "a pruned layer, whose mask is applied by a hook", ROWS),
+    BuiltIn("lazy", "fwdtrace.zoo.mechanisms:lazy", "a lazy layer, which a hook initialises", ROWS),
+    BuiltIn("checkpointed", "fwdtrace.zoo.mechanisms:checkpointed", "activation checkpointing by hooks", ROWS),
+    BuiltIn("observed", "fwdtrace.zoo.mechanisms:observed", "layers with quantization observers, for --at first", ROWS),
+    BuiltIn("fake-quantized", "fwdtrace.zoo.mechanisms:fake_quantized", "layers in QAT, for --at first", ROWS),
+    BuiltIn("compiled", "fwdtrace.zoo.mechanisms:compiled", "compiled in place by module.compile()", ROWS),
+    BuiltIn("half-precision", "fwdtrace.zoo.calls:HalfPrecision", "a __call__ of its own, which autocasts", ROWS),
+    BuiltIn("parametrized", "fwdtrace.zoo.mechanisms:Parametrized", "the new norms, which need no __call__", ROWS),
 )

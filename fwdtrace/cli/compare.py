@@ -1,0 +1,105 @@
+"""`fwdtrace compare SPEC --direct-forward`: run a model called and directly, and say what differs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
+from fwdtrace.errors import FwdtraceError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fwdtrace.comparison import Comparison
+
+
+def compare(
+    spec: Annotated[
+        str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")
+    ] = "lenet",
+    direct_forward: Annotated[
+        bool, typer.Option("--direct-forward", help="Compare model(x) with model.forward(x).")
+    ] = False,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Run every submodule directly, one at a time.")] = False,
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-i",
+            "--input",
+            metavar="INPUT",
+            help="1x3x32x32, NAME=SHAPE, SHAPE:int64:0..100, or a .pt, .npy or .safetensors file; repeatable.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, and nothing else.")] = False,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Save the comparison to a .json or .txt file; repeatable."),
+    ] = None,
+) -> None:
+    """Run a model as model(x) and as model.forward(x) on equal copies, and show what differs. Exits with 1 if it does.
+
+    Example: fwdtrace compare model.py:Net --direct-forward --at encoder
+    """
+    if not direct_forward:
+        raise FwdtraceError(f"compare {spec}: say what with; --direct-forward compares model(x) with model.forward(x)")
+    if at and each:
+        raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
+    files = output or []
+    check_files(files)
+    with stdout_kept_clean():
+        comparison = _compared(spec, at or [""], each, input, seed)
+    console = result_console()
+    for file in files:
+        _save(comparison, file, console.width)
+    if json:
+        from fwdtrace.comparison_file import write_comparison
+
+        write_comparison(comparison, sys.stdout)
+    else:
+        from fwdtrace.render.comparison import print_comparison
+
+        print_comparison(comparison, console)
+    sys.stdout.flush()
+    if not comparison.equal:
+        count = len(comparison.differences)
+        raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
+
+
+def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> Comparison:
+    from fwdtrace.direct import Setting, run_experiments
+    from fwdtrace.inputs import build_inputs
+    from fwdtrace.load import load_model
+    from fwdtrace.randomness import seed_all
+
+    def build() -> nn.Module:
+        seed_all(seed)
+        return load_model(spec).module
+
+    seed_all(seed)
+    try:
+        loaded = load_model(spec)
+        inputs = build_inputs(input or loaded.inputs, loaded.module, seed)
+        return run_experiments(Setting(build, inputs.args, inputs.kwargs, spec, seed), at, each=each)
+    except KeyboardInterrupt:
+        raise FwdtraceError(f"interrupted while {spec!r} was compared") from None
+
+
+def _save(comparison: Comparison, file: Path, width: int) -> None:
+    from fwdtrace.render.comparison import comparison_text
+
+    try:
+        if file.suffix == ".json":
+            comparison.save(file)
+        else:
+            file.write_text(comparison_text(comparison, width=width) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,219 @@
+"""`compare_direct`: a model called and run directly, on equal copies and in several rounds, compared bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from fwdtrace.comparison import Carried, Comparison, Difference, Experiment, Fired, Round
+from fwdtrace.direct.copies import Build, copies_of
+from fwdtrace.direct.differences import differences_of, measures_of
+from fwdtrace.direct.inventory import inventory_of
+from fwdtrace.direct.observed import BACKWARD_PROBES, FORWARD_PROBES, differences_seen, fired_on_both, observed, probed
+from fwdtrace.direct.steps import Enter, Snapshot, called, directly, learn, look, move_weights, step
+from fwdtrace.direct.verdict import call_of, direct_call_of, fix_of, verdict_of, worst_first
+from fwdtrace.errors import FwdtraceError, SpecError
+from fwdtrace.randomness import random_state
+from fwdtrace.trace import Trace
+
+FIRST, SECOND, CHANGED = "first step", "second step", "changed weights"
+MODES = (("train", True), ("eval", False))
+Steps = dict[tuple[str, str], Snapshot]
+Inventory = tuple[Carried, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared: a module or a function that builds one, its arguments, and where they came from."""
+
+    model: nn.Module | Build
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    spec: str | None = None
+    seed: int | None = None
+
+
+def compare_direct(
+    model: nn.Module | Build, /, *args: Any, at: Sequence[str] = ("",), each: bool = False, **kwargs: Any
+) -> Comparison:
+    """Run `model(*args, **kwargs)` and `model.forward(*args, **kwargs)` on equal copies and compare all they do.
+
+    `model` is a module, or a function that builds one where a deep copy would lose something. `at` names the modules to
+    run directly, `""` the root; `each` takes every submodule in turn. The model and the random states are left as they
+    were. FwdtraceError if the model cannot be copied, or if it raises when it is called.
+    """
+    return run_experiments(Setting(model, args, kwargs), at, each=each)
+
+
+def run_experiments(setting: Setting, at: Sequence[str], *, each: bool) -> Comparison:
+    """The comparison of one setting, whatever its arguments are called."""
+    before = random_state()
+    try:
+        return _compared_at(setting, at, each)
+    finally:
+        before.restore()
+
+
+def _compared_at(setting: Setting, at: Sequence[str], each: bool) -> Comparison:
+    laboratory = _Laboratory(setting)
+    pristine = laboratory.fresh()
+    inventory = inventory_of(pristine)
+    targets = [path for path, _ in pristine.named_modules() if path] if each else list(dict.fromkeys(at))
+    for target in targets:
+        _check(pristine, target)
+    normal = laboratory.steps(called)
+    laboratory.refuse_if_broken(normal)
+    trace = laboratory.observe(called)
+    experiments: list[Experiment] = []
+    differences: list[Difference] = []
+    for target in targets:
+        experiment, found = laboratory.experiment(target, normal, trace, inventory, with_probes=not each)
+        experiments.append(experiment)
+        differences.extend(found)
+    if any(difference.mode for difference in differences):
+        differences = laboratory.without_chance(differences, normal)
+    ordered, tried = worst_first(differences), tuple(experiments)
+    return Comparison(
+        "direct-forward",
+        verdict_of(ordered, tried, inventory),
+        ordered,
+        trace.versions,
+        trace.model,
+        fix=fix_of(ordered, tried, inventory),
+        seed=setting.seed,
+        copies=laboratory.copies.how,
+        inventory=inventory,
+        experiments=tried,
+        findings=tuple(finding for finding in trace.findings if finding.code in ("FT001", "FT002")),
+        notes=tuple(laboratory.notes),
+    )
+
+
+def _check(model: nn.Module, target: str) -> None:
+    try:
+        model.get_submodule(target)
+    except AttributeError:
+        names = [path for path, _ in model.named_modules() if path]
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise SpecError(f"the model has no module {target!r}; it has {shown or 'none but itself'}") from None
+
+
+class _Laboratory:
+    """Runs either side on copies of its own; every side and round begins from the same random states."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.copies = copies_of(setting.model)
+        self.fresh = self.copies.fresh
+        self.start = random_state()
+        self.input_gradients = True
+        self.notes: list[str] = []
+
+    def steps(self, enter: Enter) -> Steps:
+        """All rounds of one side."""
+        return {key: snapshot for mode, training in MODES for key, snapshot in self._rounds(enter, mode, training)}
+
+    def _rounds(self, enter: Enter, mode: str, training: bool) -> list[tuple[tuple[str, str], Snapshot]]:
+        args, kwargs = self.setting.args, self.setting.kwargs
+        model = self.fresh().train(training)
+        run = partial(step, model, enter(model), args, kwargs, input_gradients=self.input_gradients)
+        self.start.restore()
+        rounds = [((mode, FIRST), run())]
+        if rounds[0][1].raised is not None:
+            return rounds
+        learn(model)
+        self.start.restore()
+        rounds.append(((mode, SECOND), run()))
+        model = self.fresh().train(training)
+        entry = enter(model)
+        move_weights(model)
+        self.start.restore()
+        rounds.append(((mode, CHANGED), look(model, entry, args, kwargs)))
+        return rounds
+
+    def refuse_if_broken(self, normal: Steps) -> None:
+        """FwdtraceError if `model(x)` raises in both modes, caused by what it raised; else note the mode that fails."""
+        failed = [mode for mode, _ in MODES if normal[mode, FIRST].raised is not None]
+        if len(failed) < len(MODES):
+            for mode in failed:
+                raised = normal[mode, FIRST].raised
+                assert raised is not None
+                text = raised.message.partition("\n")[0]
+                self.notes.append(f"{mode} mode: model(x) itself raises {raised.type} in {raised.where}: {text}")
+            return
+        model = self.fresh()
+        self.start.restore()
+        try:
+            model(*self.setting.args, **self.setting.kwargs)
+        except Exception as error:  # the model's own, which the caller shows as the cause
+            raise FwdtraceError("the model raised when it was called, so there is nothing to compare") from error
+        raised = normal["train", FIRST].raised
+        assert raised is not None
+        raise FwdtraceError(f"nothing to compare: {raised.where} after model(x) raised {raised.type}: {raised.message}")
+
+    def observe(self, enter: Enter) -> Trace:
+        """The trace of one forward and backward on a copy, in train mode if the model works in it."""
+        model = self.fresh().train(not any(note.startswith("train mode") for note in self.notes))
+        self.start.restore()
+        return observed(model, enter, self.setting.args, self.setting.kwargs, self.setting.spec, self.setting.seed)
+
+    def experiment(
+        self, target: str, normal: Steps, trace: Trace, inventory: Inventory, *, with_probes: bool
+    ) -> tuple[Experiment, list[Difference]]:
+        """One module run directly against the normal side."""
+        enter = directly(target)
+        call, entry = call_of(target), direct_call_of(target)
+        if target == "module" and any(item.kind == "wrapper" for item in inventory):
+            call, entry = "model(x)", "model.module.forward(x)"
+        calls = [found for found in trace.calls if found.path == target or target in found.aliases]
+        hidden = any(found.opaque for found in trace.calls)
+        if not calls and not hidden:
+            return Experiment(target, call, entry, reached=False), []
+        direct = self.steps(enter)
+        seen = self.observe(enter)
+        rounds, differences = _compared(normal, direct, call, entry)
+        hooks = fired_on_both(trace, seen, inventory)
+        differences.extend(differences_seen(trace, seen, hooks, target, call, entry))
+        probes = self._probes(target, enter) if with_probes else ()
+        there = [found for found in seen.calls if found.path == target or target in found.aliases]
+        chain, direct_chain = (side[0].chain if side else () for side in (calls, there))
+        experiment = Experiment(target, call, entry, chain, direct_chain, tuple(rounds), hooks, probes)
+        return experiment, [dataclasses.replace(difference, target=target) for difference in differences]
+
+    def _probes(self, target: str, enter: Enter) -> tuple[Fired, ...]:
+        sides = []
+        for way in (called, enter):
+            self.start.restore()
+            sides.append(probed(self.fresh, way, target, self.setting.args, self.setting.kwargs))
+        one, other = sides
+        kinds = (*FORWARD_PROBES, *BACKWARD_PROBES)
+        return tuple(Fired(target, kind, "", one[kind], other[kind]) for kind in kinds if kind in one and kind in other)
+
+    def without_chance(self, differences: list[Difference], normal: Steps) -> list[Difference]:
+        """The differences without those that the model also shows when it is called a second time in the same way."""
+        _, chance = _compared(normal, self.steps(called), "model(x)", "model(x) again")
+        by_chance = {(found.kind, found.path, found.mode, found.round) for found in chance}
+        if by_chance:
+            message = worst_first(chance)[0].message
+            self.notes.append(f"not counted, as the model differs from itself when it is called twice: {message}")
+        return [found for found in differences if (found.kind, found.path, found.mode, found.round) not in by_chance]
+
+
+def _compared(normal: Steps, direct: Steps, call: str, entry: str) -> tuple[list[Round], list[Difference]]:
+    rounds: list[Round] = []
+    differences: list[Difference] = []
+    for (mode, name), before in normal.items():
+        after = direct.get((mode, name))
+        if after is None:
+            continue
+        rounds.append(Round(mode, name, measures_of(before, after)))
+        differences.extend(
+            dataclasses.replace(difference, mode=mode, round=name)
+            for difference in differences_of(before, after, call, entry)
+        )
+    return rounds, differences

@@ -1,0 +1,129 @@
+"""The verdict in one sentence and the fix: from what was found to what to make of it. No torch."""
+
+from __future__ import annotations
+
+from fwdtrace.comparison import ACT_IN_FORWARD, SEVERITIES, Carried, Difference, Experiment
+from fwdtrace.mechanisms import Mechanism, mechanism_of, short_name
+from fwdtrace.trace import Hook
+
+HARM = ("numbers", "gradients", "exception")
+NO_REMEDY = ("", "call the module itself")
+MOST_NAMES = 3
+TELLS_MOST = ("missing-gradient", "unsynchronised", "hook")
+
+
+def call_of(target: str) -> str:
+    """How the module at a path is called: `model(x)`, `f5(x)`."""
+    return f"{_expression(target)}(x)"
+
+
+def direct_call_of(target: str) -> str:
+    """How it is run directly: `model.forward(x)`, `f5.forward(x)`."""
+    return f"{_expression(target)}.forward(x)"
+
+
+def worst_first(differences: list[Difference]) -> tuple[Difference, ...]:
+    """The differences by severity, otherwise in the order in which they were found."""
+    order = list(SEVERITIES)
+    return tuple(sorted(differences, key=lambda difference: order.index(difference.severity)))
+
+
+def verdict_of(
+    differences: tuple[Difference, ...], experiments: tuple[Experiment, ...], inventory: tuple[Carried, ...]
+) -> str:
+    """What the experiment says, in one sentence."""
+    if not differences:
+        return _no_difference(experiments)
+    targets = list(dict.fromkeys(difference.target or "" for difference in differences))
+    worst = differences[0]
+    target = worst.target or ""
+    entry, call = next((found.entry, found.call) for found in experiments if found.target == target)
+    claims = {
+        "numbers": f"{entry} does not compute what {call} computes",
+        "gradients": f"{entry} does not train what {call} trains",
+        "exception": f"{entry} fails where {call} works",
+        "rounding": f"{entry} computes what {call} computes up to rounding",
+        "cost": f"{entry} computes what {call} computes at another cost",
+        "observation": f"{entry} computes what {call} computes, unobserved",
+    }
+    mine = [difference for difference in differences if (difference.target or "") == target]
+    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in _telling(mine))
+    others = len(targets) - 1
+    hooks = sum(difference.kind == "hook" for difference in mine)
+    if worst.severity == "observation" and hooks > 1:
+        evidence += f", and {hooks - 1} more hook{'s' if hooks > 2 else ''} likewise"
+    more = "" if not others else f" ({others} other module{'s' if others > 1 else ''} differ{'s' * (others == 1)} too)"
+    return f"{claims[worst.severity]}{_because(target, inventory)}: {evidence}{more}."
+
+
+def _telling(differences: list[Difference]) -> list[Difference]:
+    """Of each severity that does harm the first difference, or the one that tells most; else of the worst severity."""
+    chosen = []
+    for severity in HARM if differences[0].severity in HARM else (differences[0].severity,):
+        found = [difference for difference in differences if difference.severity == severity]
+        most = [difference for difference in found if difference.kind in TELLS_MOST]
+        chosen.extend((most or found)[:1])
+    return chosen
+
+
+def fix_of(
+    differences: tuple[Difference, ...], experiments: tuple[Experiment, ...], inventory: tuple[Carried, ...]
+) -> str:
+    """What to do about it; "" if nothing differs."""
+    if not differences:
+        return ""
+    targets = list(dict.fromkeys(difference.target or "" for difference in differences))
+    entries = {found.target: f"{found.call} instead of {found.entry}" for found in experiments}
+    remedies = list(
+        dict.fromkeys(
+            found.remedy
+            for item in inventory
+            if item.path in targets and (found := _mechanism(item)) and found.remedy not in NO_REMEDY
+        )
+    )
+    shown = ", ".join(entries[target] for target in targets[:3])
+    more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
+    return "; ".join([f"write {shown}{more}", *remedies])
+
+
+def _no_difference(experiments: tuple[Experiment, ...]) -> str:
+    reached = [experiment for experiment in experiments if experiment.reached and experiment.rounds]
+    if not reached:
+        return "Nothing to compare: the model never calls what was to be run directly."
+    modes = list(dict.fromkeys(found.mode for experiment in reached for found in experiment.rounds))
+    rounds = len(reached[0].rounds)
+    if len(reached) == 1:
+        entries = f"{reached[0].entry} and {reached[0].call}"
+    else:
+        entries = f"calling and running directly each of {len(reached)} modules"
+    return (
+        f"No difference found: in {rounds} rounds ({' and '.join(modes)} mode) {entries} gave bit-identical outputs, "
+        "gradients, buffers and random states, and no hook was lost."
+    )
+
+
+def _expression(target: str) -> str:
+    if not target:
+        return "model"
+    return f"model.{target}" if target[0].isdigit() else target
+
+
+def _when(difference: Difference) -> str:
+    if difference.round is None:
+        return ""
+    when = {"changed weights": "after the weights were changed in place"}.get(difference.round, difference.round)
+    return f" ({when}, {difference.mode} mode)"
+
+
+def _because(target: str, inventory: tuple[Carried, ...]) -> str:
+    names = dict.fromkeys(
+        found.name if (found := _mechanism(item)) else short_name(item.name)
+        for item in inventory
+        if item.path == target and item.kind not in ACT_IN_FORWARD
+    )
+    shown = [*list(names)[:MOST_NAMES], *(["more"] if len(names) > MOST_NAMES else [])]
+    return f", as it skips {' and '.join(shown)}" if shown else ""
+
+
+def _mechanism(item: Carried) -> Mechanism | None:
+    return mechanism_of(Hook(item.kind, item.name, fired=False))
