@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.cells import cell_len
 
-SMALLEST = {"name": 20, "inputs": 9, "outputs": 9, "source": 10}
-"""What the columns that can be cut are cut to, before whole columns are dropped."""
+from fwdtrace.render.shapes import Listing
+
+CUT = ("name", "inputs", "outputs", "source")
+"""The columns that can be cut; those of the entry and the parameters are shown whole or not at all."""
 
 DROPPED_FIRST = ("source", "parameters", "inputs", "entry", "outputs")
-MOST_ROWS = 0.85
-"""The share of rows that stay in full when long ones are cut to keep the columns."""
+COMFORTABLE = {"name": 30, "inputs": 16, "outputs": 16, "source": 12}
+BEARABLE = {"name": 0, "inputs": 0, "outputs": 0, "source": 10}
+LEAST = {"name": 16, "inputs": 8, "outputs": 8, "source": 0}
+SHARE_OF_NAMES = 0.35
+"""The part of the width that names may take before anything else is shown in full."""
+
+NEARLY_ALL = 0.9
+"""The share of rows that matters for a width; a few long ones are cut instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The texts of one row, in full and, where there are two, in short."""
+    """The texts of one row; where there are two, the second is what is shown for want of room."""
 
     guides: str
     name: str
     class_name: str
     entry: tuple[str, str]
-    inputs: str
-    outputs: str
+    inputs: Listing
+    outputs: Listing
     parameters: tuple[str, str]
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The width of each column in cells, 0 if it is dropped, and which of the two texts the rows take."""
+    """The width of each column in cells, 0 if it is not shown, and which of two texts the rows take."""
 
     gap: int
     name: int
@@ -54,60 +62,71 @@ class Columns:
 
 
 def columns_for(rows: Sequence[Cells], width: int) -> Columns:
-    """The columns that show most of these rows in `width` cells."""
-    whole = {short: _columns(rows, short, 1.0) for short in (False, True)}
-    most = {short: _columns(rows, short, MOST_ROWS) for short in (False, True)}
-    exact = whole[False]
-    brief = replace(exact, gap=1, parameters=whole[True].parameters, short_parameters=True)
-    briefest = replace(brief, entry=whole[True].entry, short_entry=True)
+    """The columns that show most of these rows in `width` cells; the first row are the titles."""
+    exact = Columns(
+        gap=2,
+        name=_size(rows, lambda row: f"{row.guides}{row.name} {row.class_name}".rstrip()),
+        entry=_size(rows, lambda row: row.entry[0]),
+        inputs=_size(rows, lambda row: row.inputs.whole),
+        outputs=_size(rows, lambda row: row.outputs.whole),
+        parameters=_size(rows, lambda row: row.parameters[0]),
+        source=_size(rows, lambda row: row.source),
+    )
+    brief = replace(exact, gap=1, parameters=_size(rows, lambda row: row.parameters[1]), short_parameters=True)
     for columns in (exact, replace(exact, gap=1), brief):
         if columns.total <= width:
             return columns
-    least = {key: min(size, getattr(exact, key)) for key, size in SMALLEST.items()}
-    usual = {key: max(least[key], getattr(most[False], key)) for key in SMALLEST}
-    for columns, floors in ((brief, usual), (briefest, usual), (briefest, least)):
-        shrunk = _shrunk(columns, floors, width)
-        if shrunk:
-            return shrunk
+    bare = dict.fromkeys(CUT, 0)
+    usual = {
+        "name": _size(rows, lambda row: row.guides + row.name, NEARLY_ALL),
+        "inputs": _size(rows, lambda row: row.inputs.least, NEARLY_ALL),
+        "outputs": _size(rows, lambda row: row.outputs.least, NEARLY_ALL),
+        "source": 0,
+    }
+    shapes = {
+        **usual,
+        "inputs": _size(rows, lambda row: row.inputs.least),
+        "outputs": _size(rows, lambda row: row.outputs.least),
+    }
+    names = {**shapes, "name": min(_size(rows, lambda row: row.guides + row.name), int(width * SHARE_OF_NAMES))}
+    briefest = replace(brief, entry=_size(rows, lambda row: row.entry[1]), short_entry=True)
+    found = (
+        _shrunk(brief, usual, COMFORTABLE, width)
+        or _shrunk(briefest, names, BEARABLE, width)
+        or _shrunk(briefest, shapes, BEARABLE, width)
+        or _shrunk(briefest, usual, BEARABLE, width)
+    )
     for key in DROPPED_FIRST:
+        if found:
+            break
         briefest = _without(briefest, key)
-        shrunk = _shrunk(briefest, least, width)
-        if shrunk:
-            return shrunk
-    return replace(briefest, name=max(width, 1))
+        enough = usual if key in ("source", "parameters") else bare
+        found = _shrunk(briefest, enough, LEAST, width)
+    return found or replace(briefest, name=max(width, 1))
+
+
+def _size(rows: Sequence[Cells], text: Callable[[Cells], str], share: float = 1.0) -> int:
+    """The width in which this share of the rows is in full, and the title; 0 if only the title is there."""
+    title, *sizes = (cell_len(text(row)) for row in rows)
+    if not any(sizes):
+        return 0
+    return max(title, sorted(sizes)[int((len(sizes) - 1) * share)])
 
 
 def _without(columns: Columns, key: str) -> Columns:
-    sizes: dict[str, Any] = {key: 0}
-    return replace(columns, **sizes, dropped=(*columns.dropped, key)) if getattr(columns, key) else columns
+    if not getattr(columns, key):
+        return columns
+    size: dict[str, Any] = {key: 0}
+    return replace(columns, **size, dropped=(*columns.dropped, key))
 
 
-def _columns(rows: Sequence[Cells], short: bool, share: float) -> Columns:
-    """Columns in which this share of the rows is in full."""
-
-    def size(texts: list[str]) -> int:
-        sizes = sorted(map(cell_len, texts))
-        return sizes[int((len(sizes) - 1) * share)] if sizes else 0
-
-    return Columns(
-        gap=1 if short else 2,
-        name=size([f"{row.guides}{row.name} {row.class_name}".rstrip() for row in rows]),
-        entry=size([row.entry[short] for row in rows]),
-        inputs=size([row.inputs for row in rows]),
-        outputs=size([row.outputs for row in rows]),
-        parameters=size([row.parameters[short] for row in rows]),
-        source=size([row.source for row in rows]),
-    )
-
-
-def _shrunk(columns: Columns, floors: dict[str, int], width: int) -> Columns | None:
-    """The same columns in `width` cells, the widest cut first; None if they cannot be made that narrow."""
-    sizes: dict[str, Any] = {key: getattr(columns, key) for key in SMALLEST}
+def _shrunk(columns: Columns, needed: dict[str, int], floors: dict[str, int], width: int) -> Columns | None:
+    """The columns in `width` cells, the source cut first and names last; None if that takes more than they can give."""
+    sizes: dict[str, Any] = {key: getattr(columns, key) for key in CUT}
+    least = {key: min(sizes[key], max(needed[key], floors[key])) for key in CUT}
     over = columns.total - width
-    while over > 0:
-        cuttable = [key for key in sizes if sizes[key] > floors[key]]
-        if not cuttable:
-            return None
-        sizes[max(cuttable, key=lambda key: sizes[key])] -= 1
-        over -= 1
-    return replace(columns, **sizes)
+    for keys in (("source",), ("inputs", "outputs"), ("name",)):
+        while over > 0 and (cuttable := [key for key in keys if sizes[key] > least[key]]):
+            sizes[max(cuttable, key=lambda key: int(sizes[key]))] -= 1
+            over -= 1
+    return replace(columns, **sizes) if over <= 0 else None

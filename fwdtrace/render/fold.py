@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fwdtrace.render.shapes import is_none, root_of
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
 
 LONGEST_PERIOD = 8
@@ -17,12 +18,16 @@ Node = Call | Op
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Siblings that repeat the ones before them: `first` and `last` are the first and the last round of `times`."""
+    """Siblings that repeat the ones before them: `first` and `last` are the first and the last round of `times`.
+
+    `hidden` counts the calls of the rounds that are not drawn; `but` names the containers in which shapes differ.
+    """
 
     first: tuple[Node, ...]
     last: tuple[Node, ...]
     times: int
     hidden: int
+    but: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,10 @@ class _Structure:
             end = at + period * times
             yield from nodes[at : at + period]
             if times > 1:
+                first, last = tuple(nodes[at : at + period]), tuple(nodes[end - period : end])
                 hidden = sum(self.size[node.id] for node in nodes[at + period : end])
-                yield Repeat(tuple(nodes[at : at + period]), tuple(nodes[end - period : end]), times, hidden)
+                but = self._differing([(nodes[i], nodes[i + period]) for i in range(at, end - period)])
+                yield Repeat(first, last, times, hidden, but)
             at = end
 
     def _repetition(self, nodes: list[Node], at: int) -> tuple[int, int]:
@@ -144,6 +151,18 @@ class _Structure:
         part, other = old[changed[0]], new[changed[0]]
         return (changed[0], int(other) - int(part)) if part.isdecimal() and other.isdecimal() else None
 
+    def _differing(self, pairs: list[tuple[Node, Node]]) -> tuple[str, ...]:
+        """The containers, in pairs of equal calls and in all below them, in which the tensors are not the same."""
+        found: dict[str, None] = {}
+        while pairs:
+            node, other = pairs.pop()
+            for leaves, others in ((node.inputs, other.inputs), (node.outputs, other.outputs)):
+                if leaves is not others:
+                    differing = set(leaves).symmetric_difference(others)
+                    found |= dict.fromkeys(root_of(leaf.name) for leaf in differing if root_of(leaf.name) != leaf.name)
+            pairs += zip(self.children.get(node.id, ()), self.children.get(other.id, ()), strict=True)
+        return tuple(sorted({root.removeprefix(".") for root in found}))
+
     def _shape(self, node: Node, below: Sequence[Node]) -> int:
         """The same number for calls that differ in nothing that is drawn but their own path."""
         children = tuple((self.shape[child.id], _relative(child, node)) for child in below)
@@ -170,8 +189,16 @@ class _Structure:
 
 
 def _kinds(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
-    # Values such as a layer's index differ between layers that are otherwise equal; whether they are None counts.
-    return tuple(leaf if isinstance(leaf, TensorMeta) else (leaf.name, leaf.value == "None") for leaf in leaves)
+    """What must be equal in leaves that count as equal.
+
+    Values such as the index of a layer are passed over, and so is what is in a container: a cache grows as layers run.
+    """
+    kinds: dict[Any, None] = {}
+    for leaf in leaves:
+        root = root_of(leaf.name)
+        is_itself = root == leaf.name and (isinstance(leaf, TensorMeta) or is_none(leaf))
+        kinds[leaf if is_itself else root] = None
+    return tuple(kinds)
 
 
 def _relative(child: Node, parent: Node) -> tuple[int, str | None]:

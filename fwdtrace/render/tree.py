@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment, Segments
 
-from fwdtrace.render import cells
-from fwdtrace.render.cells import Usual, cut, cut_source, padded, printable, usual
+from fwdtrace.render import shapes, words
 from fwdtrace.render.columns import Cells, Columns, columns_for
 from fwdtrace.render.fold import Node, Repeat, Row, tree_rows
+from fwdtrace.render.shapes import Listing, Usual, usual
+from fwdtrace.render.words import cut, cut_left, padded, plural, printable, wrapped
 from fwdtrace.trace import Call, Op, Trace
 
 Line = list[tuple[str, str]]
@@ -25,6 +25,17 @@ MOST_CHAINS = 4
 MOST_FINDINGS = 25
 LINES_AT_ONCE = 500
 
+_TITLES = Cells(
+    guides="",
+    name="module",
+    class_name="",
+    entry=("called", "called"),
+    inputs=Listing.of("input"),
+    outputs=Listing.of("output"),
+    parameters=("params", "params"),
+    source="from",
+)
+
 # One for one, so that what is aligned stays aligned.
 _SYMBOLS = "×→…✗·µ⋯├└│╴┄"
 _ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~")
@@ -32,7 +43,8 @@ _ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~")
 
 def tree_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
     """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    return "\n".join("".join(text for text, _ in line) for line in _lines(trace, width, depth, fold, "utf-8"))
+    lines = _lines(trace, width, depth, fold, "utf-8")
+    return "\n".join("".join(text for text, _ in _fitting(line, width)) for line in lines)
 
 
 def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold: bool = True) -> None:
@@ -42,7 +54,7 @@ def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold
     while batch := list(islice(lines, LINES_AT_ONCE)):
         pieces = []
         for line in batch:
-            for text, style in line:
+            for text, style in _fitting(line, console.width):
                 shown = text if takes_symbols else text.translate(_ASCII)
                 pieces.append(Segment(shown, console.get_style(style) if style else None))
             pieces.append(Segment.line())
@@ -55,12 +67,14 @@ def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: st
     yield []
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=max(2, width // 8)))
     texts = [None if isinstance(row.node, Repeat) else _cells(row, row.node, known) for row in rows]
-    columns = columns_for([text for text in texts if text], width)
+    columns = columns_for([_TITLES, *(text for text in texts if text)], width)
     if rows:
-        yield _titles(columns)
+        yield _joined(
+            columns, [("module", "dim")], [(text, "dim") for text in ("called", "input", "output", "params", "from")]
+        )
     for row, text in zip(rows, texts, strict=True):
         if isinstance(row.node, Repeat):
-            yield _repeat_line(row, row.node, width, encoding)
+            yield from _repeat_lines(row, row.node, width, encoding)
         elif text:
             yield from _row_lines(row, row.node, text, columns, width, known)
     if rows:
@@ -68,7 +82,7 @@ def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: st
     yield from _findings(trace, width, encoding)
     yield from _footer(trace, width, encoding)
     if columns.dropped:
-        yield [(cut(f"too narrow for: {', '.join(columns.dropped)}", width), "dim")]
+        yield from ([(part, "dim")] for part in wrapped(f"too narrow for: {', '.join(columns.dropped)}", width))
 
 
 def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
@@ -77,7 +91,9 @@ def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
     facts = [
         f"torch {printable(trace.versions.torch)}",
         f"{'train' if model.training else 'eval'}{'' if run.grad else ', no grad'}",
-        printable(run.device) if known.dtype == "float32" else f"{printable(run.device)}, {cells.dtype(known.dtype)}",
+        printable(run.device)
+        if known.dtype == "float32"
+        else f"{printable(run.device)}, {shapes.short_dtype(known.dtype)}",
         f"{model.parameters:,} parameters",
     ]
     if run.rank is not None:
@@ -96,35 +112,18 @@ def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
 
 def _cells(row: Row, node: Node, known: Usual) -> Cells:
     """The texts of a row before anything is cut."""
-    inputs, outputs = cells.inputs(node, known), cells.outputs(node, known)
-    if isinstance(node, Op):
-        return Cells(
-            guides=row.guides,
-            name=printable(node.name, known.encoding),
-            class_name="",
-            entry=("", ""),
-            inputs=", ".join(inputs),
-            outputs=", ".join(outputs),
-            parameters=("", ""),
-            source=cells.source(node.site, known.encoding),
-        )
-    nth = f" #{node.nth}" if node.nth > 1 else ""
+    call = node if isinstance(node, Call) else None
+    nth = f" #{call.nth}" if call and call.nth > 1 else ""
     return Cells(
         guides=row.guides,
-        name=cells.name(node, row.parent, known.encoding) + nth,
-        class_name=printable(node.class_name, known.encoding) if node.path else "",
-        entry=(cells.entry(node), cells.entry(node, short=True)),
-        inputs=", ".join(inputs),
-        outputs=f"({', '.join(outputs)})" if cells.is_bundle(node) else ", ".join(outputs),
-        parameters=(cells.count(node.parameters), cells.count(node.parameters, short=True)),
-        source=cells.source(node.site, known.encoding),
+        name=words.name(node, row.parent, known.encoding) + nth,
+        class_name=printable(call.class_name, known.encoding) if call and call.path else "",
+        entry=(words.entry(call), words.entry(call, short=True)) if call else ("", ""),
+        inputs=shapes.inputs(node, known),
+        outputs=shapes.outputs(node, known),
+        parameters=(words.count(call.parameters), words.count(call.parameters, short=True)) if call else ("", ""),
+        source=words.source(node.site, known.encoding),
     )
-
-
-def _titles(columns: Columns) -> Line:
-    """The names of the columns, where there is room for them."""
-    texts = ("called", "input", "output", "params", "from")
-    return _joined(columns, [("module", "dim")], [(text, "dim") for text in texts])
 
 
 def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, known: Usual) -> Iterator[Line]:
@@ -137,25 +136,28 @@ def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, 
         _name_cell(text, columns.name, style),
         [
             (text.entry[columns.short_entry], "bold red" if direct else style or "dim"),
-            (_listed(cells.inputs(node, known), text.inputs, columns.inputs), style),
-            (_listed(cells.outputs(node, known), text.outputs, columns.outputs), style),
+            (text.inputs.within(columns.inputs), style),
+            (text.outputs.within(columns.outputs), style),
             (text.parameters[columns.short_parameters], style),
-            (cut_source(text.source, columns.source), style or "dim"),
+            (cut_left(text.source, columns.source), style or "dim"),
         ],
     )
-    marks = cells.marks(node) if isinstance(node, Call) else []
+    marks = words.marks(node) if isinstance(node, Call) else []
+    if direct and not columns.entry:
+        marks.insert(0, "DIRECT")
     if row.cut:
         marks.append(f"{row.cut:,} calls below, --depth {row.level + 1} shows more")
     mark = " · ".join(marks)
+    line = _fitting(line, width)
     below = width - cell_len(row.below)
     if mark and _length(line) + 2 + cell_len(mark) <= width:
         yield [*line, (f"  {mark}", "yellow")]
     else:
         yield line
-        for part in _wrapped(mark, below):
+        for part in wrapped(mark, below):
             yield [(row.below, "dim"), (part, "yellow")]
     if error and not error.raised_below:
-        parts = _wrapped(f"✗ {printable(f'{error.type}: {error.message}', known.encoding)}", below)
+        parts = wrapped(f"✗ {printable(f'{error.type}: {error.message}', known.encoding)}", below)
         for part in parts[:MOST_ERROR_LINES]:
             yield [(row.below, "dim"), (part, "bold red")]
         if len(parts) > MOST_ERROR_LINES:
@@ -166,18 +168,9 @@ def _name_cell(text: Cells, width: int, style: str) -> Line:
     room = width - cell_len(text.guides)
     rest = room - cell_len(text.name) - 1
     line = [(text.guides, "dim"), (cut(text.name, room), style or "bold")]
-    if text.class_name and (rest >= 4 or rest >= cell_len(text.class_name)):
+    if text.class_name and (rest >= 6 or rest >= cell_len(text.class_name)):
         line.append((f" {cut(text.class_name, rest)}", style or "cyan"))
     return line
-
-
-def _listed(texts: list[str], whole: str, width: int) -> str:
-    """The leaves in full if they fit, else as many as do."""
-    if cell_len(whole) <= width:
-        return whole
-    if whole.startswith("(") and width > 2:
-        return f"({cells.listed(texts, width - 2)})"
-    return cells.listed(texts, width)
 
 
 def _joined(columns: Columns, name: Line, texts: list[tuple[str, str]]) -> Line:
@@ -197,15 +190,11 @@ def _joined(columns: Columns, name: Line, texts: list[tuple[str, str]]) -> Line:
         line += [(gap + " " * (columns.parameters - cell_len(text)) + text, parameters[1])]
     if columns.source:
         line += [(gap, ""), (cut(source[0], columns.source), source[1])]
-    while line and not line[-1][0].rstrip(" "):
-        line.pop()
-    if line:
-        line[-1] = (line[-1][0].rstrip(" "), line[-1][1])
     return line
 
 
-def _repeat_line(row: Row, repeat: Repeat, width: int, encoding: str) -> Line:
-    first, last = ([_label(node, row.parent, encoding) for node in nodes] for nodes in (repeat.first, repeat.last))
+def _repeat_lines(row: Row, repeat: Repeat, width: int, encoding: str) -> Iterator[Line]:
+    first, last = ([words.name(node, row.parent, encoding) for node in nodes] for nodes in (repeat.first, repeat.last))
     if first[0] == last[0]:  # one module called again and again
         first, last = (
             [
@@ -214,27 +203,30 @@ def _repeat_line(row: Row, repeat: Repeat, width: int, encoding: str) -> Line:
             ]
             for labels, nodes in ((first, repeat.first), (last, repeat.last))
         )
-    count = f"  ×{repeat.times:,}, same shapes"
-    hidden = f"  +{repeat.hidden:,} calls, --no-fold shows them"
-    room = width - cell_len(row.guides + count + hidden)
-    label = cut(f"{', '.join(first)} … {', '.join(last)}", max(room, 12))
-    return [(row.guides, "dim"), (label, "bold"), (count, "cyan"), (hidden, "dim")]
-
-
-def _label(node: Node, parent: Call | None, encoding: str) -> str:
-    return printable(node.name, encoding) if isinstance(node, Op) else cells.name(node, parent, encoding)
+    label = f"{', '.join(first)} … {', '.join(last)}"
+    but = f" but in {printable(', '.join(repeat.but), encoding)}" if repeat.but else ""
+    count = f"  ×{repeat.times:,}, same shapes{cut(but, width // 3)}"
+    hidden = f"+{plural(repeat.hidden, 'call')}, --no-fold shows them"
+    room = width - cell_len(row.guides + count)
+    line = [(row.guides, "dim"), (cut(label, max(room, 8)), "bold"), (cut(count, width - len(row.guides) - 8), "cyan")]
+    if _length(line) + 2 + len(hidden) <= width:
+        yield [*line, (f"  {hidden}", "dim")]
+        return
+    yield line
+    for part in wrapped(hidden, width - cell_len(row.below) - 2):
+        yield [(f"{row.below}  {part}", "dim")]
 
 
 def _findings(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
     for finding in trace.findings[:MOST_FINDINGS]:
         title = printable(f"{finding.code} {finding.name}", encoding)
-        where = cells.source(finding.site, encoding)
+        where = words.source(finding.site, encoding)
         yield [
             (cut(title, width), "bold yellow"),
-            (f"  {cut_source(where, width - cell_len(title) - 2)}" if where else "", "dim"),
+            (f"  {cut_left(where, width - cell_len(title) - 2)}" if where else "", "dim"),
         ]
         for paragraph in finding.message.splitlines():
-            for part in _wrapped(printable(paragraph, encoding), width - 2):
+            for part in wrapped(printable(paragraph, encoding), width - 2):
                 yield [(f"  {part}", "")]
     if len(trace.findings) > MOST_FINDINGS:
         yield [(f"{len(trace.findings) - MOST_FINDINGS:,} more findings, --json has all", "dim")]
@@ -246,25 +238,36 @@ def _footer(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
     """The totals, and the functions that ran between a caller and `forward`, the most frequent way first."""
     direct = sum(call.entry == "forward" for call in trace.calls)
     raised = sum(call.error is not None and not call.error.raised_below for call in trace.calls)
-    line: Line = [(f"{len(trace.calls):,} call{'' if len(trace.calls) == 1 else 's'}", "bold")]
+    line: Line = [(plural(len(trace.calls), "call"), "bold")]
     if direct:
         line += [(" · ", "dim"), (f"{direct:,} direct", "bold red")]
     if raised:
         line += [(" · ", "dim"), (f"{raised:,} raised", "red")]
-    yield [*line, (" · ", "dim"), (cells.duration(trace.run.duration_us), "")]
-    ways = Counter(map(cells.way, trace.calls)).most_common()
+    yield [*line, (" · ", "dim"), (words.duration(trace.run.duration_us), "")]
+    ways = Counter(map(words.way, trace.calls)).most_common()
     for number, (way, times) in enumerate(ways[:MOST_CHAINS]):
-        text = cut(printable(way, encoding), width - 9 - len(f"{times:,}"))
+        text = cut(printable(way, encoding), width - 10 - len(f"{times:,}"))
         yield [("       " if number else "chain  ", "dim"), (text, "dim"), (f"  ×{times:,}", "dim")]
     if len(ways) > MOST_CHAINS:
         rest = sum(times for _, times in ways[MOST_CHAINS:])
         yield [(f"       {len(ways) - MOST_CHAINS} other ways, ×{rest:,}, --json has all", "dim")]
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` cells."""
-    lines = textwrap.wrap(text, max(width, 10), break_on_hyphens=False)
-    return [part for line in lines for part in (chop_cells(line, max(width, 10)) if cell_len(line) > width else [line])]
+def _fitting(line: Line, width: int) -> Line:
+    """The line without spaces at its end, and without what does not fit."""
+    fitting: Line = []
+    room = width
+    for text, style in line:
+        if room <= 0:
+            break
+        fitting.append((cut(text, room), style))
+        room -= cell_len(text)
+    while fitting and not fitting[-1][0].rstrip(" "):
+        fitting.pop()
+    if fitting:
+        text, style = fitting.pop()
+        fitting.append((text.rstrip(" "), style))
+    return fitting
 
 
 def _length(line: Line) -> int:
