@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.compare": {"typer", "cli.results", "errors"},
     "cli.models": {"typer", "zoo"},
     "cli.results": {"rich", "__init__", "errors", "render", "trace", "zoo"},
+    "cli.rule": {"typer", "cli.results", "errors", "rules"},
     "cli.run": {"typer", "cli.results", "errors", "findings"},
     "cli.show": {"typer", "cli.results"},
     "comparison": {"trace"},
