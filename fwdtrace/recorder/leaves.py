@@ -24,7 +24,7 @@ MOST_SCALARS = 32
 MOST_IN_OBJECT = 8
 """Tensors described of one opaque object: a key-value cache goes into every layer and holds two for each."""
 MOST_VISITED = 200
-DEEPEST_OBJECT = 4
+DEEPEST_OBJECT = 5
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _SAFE_REPRS = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, slice, range, os.PathLike)
@@ -132,7 +132,7 @@ def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, 
     above = (*above, id(value))
     children = _children(value)
     if children is None:
-        yield from _object_leaves(value, name, above)
+        yield from _object_leaves(value, name)
         return
     if not children:
         yield name, _text(value)
@@ -158,8 +158,8 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
-def _object_leaves(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor | str]]:
-    found = list(islice(_tensors_in(value, name, above, [MOST_VISITED]), MOST_IN_OBJECT + 1))
+def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:
+    found = list(islice(_tensors_in(value, name, (id(value),), [MOST_VISITED]), MOST_IN_OBJECT + 1))
     yield from found[:MOST_IN_OBJECT]
     if not found:
         yield name, _text(value)
