@@ -153,15 +153,15 @@ class _Structure:
 
     def _differing(self, pairs: list[tuple[Node, Node]]) -> tuple[str, ...]:
         """The containers, in pairs of equal calls and in all below them, in which the tensors are not the same."""
-        found: dict[str, None] = {}
+        found: set[str] = set()
         while pairs:
             node, other = pairs.pop()
             for leaves, others in ((node.inputs, other.inputs), (node.outputs, other.outputs)):
                 if leaves is not others:
-                    differing = set(leaves).symmetric_difference(others)
-                    found |= dict.fromkeys(root_of(leaf.name) for leaf in differing if root_of(leaf.name) != leaf.name)
+                    differing = set(map(_what, leaves)).symmetric_difference(map(_what, others))
+                    found.update(root_of(name) for name, *_ in differing if root_of(name) != name)
             pairs += zip(self.children.get(node.id, ()), self.children.get(other.id, ()), strict=True)
-        return tuple(sorted({root.removeprefix(".") for root in found}))
+        return tuple(sorted(root.removeprefix(".") for root in found))
 
     def _shape(self, node: Node, below: Sequence[Node]) -> int:
         """The same number for calls that differ in nothing that is drawn but their own path."""
@@ -169,10 +169,10 @@ class _Structure:
         leaves = self._number_of(node.inputs, _kinds), self._number_of(node.outputs, _kinds)
         site = self._number_of(node.site)
         if isinstance(node, Op):
-            return self._number((node.name, leaves, site, node.error, children))
+            return self._number((node.name, leaves, site, node.error, node.nonfinite, children))
         return self._number(
             (
-                *(node.class_name, node.entry, node.parameters, node.opaque, node.thread, node.error),
+                *(node.class_name, node.entry, node.parameters, node.opaque, node.thread, node.error, node.nonfinite),
                 *(leaves, site, node.chain, self._number_of(node.hooks), children),
             )
         )
@@ -197,8 +197,15 @@ def _kinds(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
     for leaf in leaves:
         root = root_of(leaf.name)
         is_itself = root == leaf.name and (isinstance(leaf, TensorMeta) or is_none(leaf))
-        kinds[leaf if is_itself else root] = None
+        kinds[_what(leaf) if is_itself else root] = None
     return tuple(kinds)
+
+
+def _what(leaf: Leaf) -> tuple[Any, ...]:
+    """A leaf without its elements."""
+    if isinstance(leaf, TensorMeta):
+        return leaf.name, leaf.shape, leaf.dtype, leaf.device, leaf.layout
+    return leaf.name, leaf.value == "None"
 
 
 def _relative(child: Node, parent: Node) -> tuple[int, str | None]:

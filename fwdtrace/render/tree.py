@@ -133,7 +133,7 @@ def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, 
     direct = isinstance(node, Call) and node.entry == "forward"
     line = _joined(
         columns,
-        _name_cell(text, columns.name, style),
+        _name_cell(text, columns.name, "bold red" if direct else style),
         [
             (text.entry[columns.short_entry], "bold red" if direct else style or "dim"),
             (text.inputs.within(columns.inputs), style),

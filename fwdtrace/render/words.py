@@ -133,6 +133,12 @@ def marks(call: Call) -> list[str]:
     found += [f"{_NO_HOOKS[hook.kind]} skipped" for hook in call.hooks if hook.kind in _NO_HOOKS and not hook.fired]
     if call.entry == "__call__" and not call.opaque and call.chain and call.chain[0].endswith(".__call__"):
         found.append("own __call__")
+    if call.nonfinite:
+        found += [
+            f"{number:,} {kind}"
+            for number, kind in ((call.nonfinite.nan, "NaN"), (call.nonfinite.inf, "inf"))
+            if number
+        ]
     if call.thread:
         found.append(f"thread {printable(call.thread)}")
     return found
