@@ -29,6 +29,7 @@ METHODS = (
 )
 NAMESPACES = (builtins, torch, torch.nn.functional, torch.Tensor, torch.autograd, torch.jit, torch.utils.checkpoint)
 OWN_CODE = str(Path(fwdtrace.recorder.__file__).parent)
+DYNAMOS_CODE = tuple(str(Path(torch.__file__).parent / place) for place in ("_dynamo", "_compile.py"))
 MISSING = object()
 
 
@@ -43,8 +44,6 @@ def of_the_process() -> Picture:
         picture.update({(namespace, name): value for name, value in vars(namespace).items() if callable(value)})
     inherited = vars(torch._C.TensorBase)
     picture.update({(torch.Tensor, name): vars(torch.Tensor).get(name, MISSING) for name in inherited})
-    # torch._dynamo wraps it when it is first imported, which may be during a test.
-    del picture[torch, "manual_seed"]
     return picture
 
 
@@ -99,7 +98,7 @@ def changes(before: Picture, after: Picture) -> list[str]:
 
 def differs(before: object, after: object) -> bool:
     """Whether a value was exchanged: identity for objects, equality for plain data."""
-    if before is after:
+    if before is after or is_dynamos(after):
         return False
     return not (isinstance(before, (int, tuple, str)) and before == after)
 
@@ -107,6 +106,11 @@ def differs(before: object, after: object) -> bool:
 def is_recorder_code(value: object) -> bool:
     """Whether this is a function written in the recorder."""
     return isinstance(value, FunctionType) and value.__code__.co_filename.startswith(OWN_CODE)
+
+
+def is_dynamos(value: object) -> bool:
+    """Whether torch's compiler put this function there, as it does for good when it is first used."""
+    return isinstance(value, FunctionType) and value.__code__.co_filename.startswith(DYNAMOS_CODE)
 
 
 def describe(key: Hashable) -> str:
