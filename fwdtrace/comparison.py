@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Literal
@@ -21,6 +22,12 @@ SEVERITIES: dict[Severity, str] = {
     "observation": "lost observation",
 }
 """What a difference does to the user, worst first."""
+
+HARM: tuple[Severity, ...] = ("numbers", "gradients", "exception")
+"""The severities of which none makes up for another."""
+
+TELLS_MOST = ("missing-gradient", "unsynchronised", "hook")
+"""The kinds that name what is wrong, before those of their severity that only follow from it."""
 
 ACT_IN_FORWARD = ("parametrization", "instance_forward")
 """The kinds of an inventory that a direct call does not skip."""
@@ -161,3 +168,13 @@ class Comparison:
         from fwdtrace.render.comparison import comparison_text
 
         return comparison_text(self)
+
+
+def telling(differences: Sequence[Difference]) -> list[Difference]:
+    """What to say where there is no room for all: one difference of each severity that does harm, else the worst."""
+    chosen = []
+    for severity in HARM if differences[0].severity in HARM else (differences[0].severity,):
+        found = [difference for difference in differences if difference.severity == severity]
+        most = [difference for difference in found if difference.kind in TELLS_MOST]
+        chosen.extend((most or found)[:1])
+    return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,8 +66,7 @@ def _compared_at(setting: Setting, at: Sequence[str], each: bool) -> Comparison:
     targets = [path for path, _ in pristine.named_modules() if path] if each else list(dict.fromkeys(at))
     for target in targets:
         _check(pristine, target)
-    normal = laboratory.steps(called)
-    laboratory.refuse_if_broken(normal)
+    normal = laboratory.normal()
     trace = laboratory.observe(called)
     experiments: list[Experiment] = []
     differences: list[Difference] = []
@@ -114,14 +113,17 @@ class _Laboratory:
         self.input_gradients = True
         self.notes: list[str] = []
 
+    def step(self, model: nn.Module, entry: Callable[..., Any]) -> Snapshot:
+        """One forward and backward with the arguments of this comparison."""
+        return step(model, entry, self.setting.args, self.setting.kwargs, input_gradients=self.input_gradients)
+
     def steps(self, enter: Enter) -> Steps:
         """All rounds of one side."""
         return {key: snapshot for mode, training in MODES for key, snapshot in self._rounds(enter, mode, training)}
 
     def _rounds(self, enter: Enter, mode: str, training: bool) -> list[tuple[tuple[str, str], Snapshot]]:
-        args, kwargs = self.setting.args, self.setting.kwargs
         model = self.fresh().train(training)
-        run = partial(step, model, enter(model), args, kwargs, input_gradients=self.input_gradients)
+        run = partial(self.step, model, enter(model))
         self.start.restore()
         rounds = [((mode, FIRST), run())]
         if rounds[0][1].raised is not None:
@@ -133,10 +135,24 @@ class _Laboratory:
         entry = enter(model)
         move_weights(model)
         self.start.restore()
-        rounds.append(((mode, CHANGED), look(model, entry, args, kwargs)))
+        rounds.append(((mode, CHANGED), look(model, entry, self.setting.args, self.setting.kwargs)))
         return rounds
 
-    def refuse_if_broken(self, normal: Steps) -> None:
+    def normal(self) -> Steps:
+        """All rounds of the called side; FwdtraceError if it raises in both modes."""
+        steps = self.steps(called)
+        if all(steps[mode, FIRST].raised is not None for mode, _ in MODES):
+            self.input_gradients = False
+            again = self.steps(called)
+            if any(again[mode, FIRST].raised is None for mode, _ in MODES):
+                self.notes.append(
+                    "gradients of the inputs were not compared: with them the model cannot run"
+                )
+                steps = again
+        self._refuse_if_broken(steps)
+        return steps
+
+    def _refuse_if_broken(self, normal: Steps) -> None:
         """FwdtraceError if `model(x)` raises in both modes, caused by what it raised; else note the mode that fails."""
         failed = [mode for mode, _ in MODES if normal[mode, FIRST].raised is not None]
         if len(failed) < len(MODES):
@@ -160,7 +176,7 @@ class _Laboratory:
         """The trace of one forward and backward on a copy, in train mode if the model works in it."""
         model = self.fresh().train(not any(note.startswith("train mode") for note in self.notes))
         self.start.restore()
-        return observed(model, enter, self.setting.args, self.setting.kwargs, self.setting.spec, self.setting.seed)
+        return observed(model, enter, self.step, self.setting.spec, self.setting.seed)
 
     def experiment(
         self, target: str, normal: Steps, trace: Trace, inventory: Inventory, *, with_probes: bool
@@ -189,7 +205,7 @@ class _Laboratory:
         sides = []
         for way in (called, enter):
             self.start.restore()
-            sides.append(probed(self.fresh, way, target, self.setting.args, self.setting.kwargs))
+            sides.append(probed(self.fresh, way, target, self.step))
         one, other = sides
         kinds = (*FORWARD_PROBES, *BACKWARD_PROBES)
         return tuple(Fired(target, kind, "", one[kind], other[kind]) for kind in kinds if kind in one and kind in other)

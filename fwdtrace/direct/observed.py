@@ -12,10 +12,13 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 
 from fwdtrace.comparison import Carried, Difference, Fired
-from fwdtrace.direct.steps import Enter, step
+from fwdtrace.direct.steps import Enter, Snapshot
 from fwdtrace.mechanisms import kind_in_words, mechanism_name, short_name
 from fwdtrace.recorder import record
 from fwdtrace.trace import Call, Trace
+
+Run = Callable[[nn.Module, Callable[..., Any]], Snapshot]
+"""Forward and backward once through what entering a copy gave."""
 
 Key = tuple[str | None, str, str]
 
@@ -23,10 +26,10 @@ FORWARD_PROBES = ("forward_pre", "forward", "forward_always_call", "global_forwa
 BACKWARD_PROBES = ("full_backward_pre", "full_backward", "global_full_backward_pre", "global_full_backward")
 
 
-def observed(model: nn.Module, enter: Enter, args: Any, kwargs: Any, spec: str | None, seed: int | None) -> Trace:
+def observed(model: nn.Module, enter: Enter, run: Run, spec: str | None, seed: int | None) -> Trace:
     """The trace of one forward and backward."""
     with record(model, spec=spec, seed=seed) as recording:
-        step(model, enter(model), args, kwargs, input_gradients=True)
+        run(model, enter(model))
     return recording.trace
 
 
@@ -56,7 +59,7 @@ def differences_seen(
             yield _lost(hook, call, entry)
 
 
-def probed(fresh: Callable[[], nn.Module], enter: Enter, target: str, args: Any, kwargs: Any) -> dict[str, int]:
+def probed(fresh: Callable[[], nn.Module], enter: Enter, target: str, run: Run) -> dict[str, int]:
     """How often a hook of each kind runs for the module at `target`, if one is added; kinds that raise are left out."""
     counts: dict[str, int] = {}
     for kinds in (FORWARD_PROBES, BACKWARD_PROBES):
@@ -66,7 +69,7 @@ def probed(fresh: Callable[[], nn.Module], enter: Enter, target: str, args: Any,
         try:
             with _probes(model.get_submodule(target), kinds, found), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                snapshot = step(model, entry, args, kwargs, input_gradients=True)
+                snapshot = run(model, entry)
         except RuntimeError:  # a ScriptModule refuses hooks
             continue
         if snapshot.raised is None:
@@ -93,7 +96,9 @@ def _probes(target: nn.Module, kinds: tuple[str, ...], found: Counter[str]) -> I
         "global_full_backward_pre": module_hooks.register_module_full_backward_pre_hook,
         "global_full_backward": module_hooks.register_module_full_backward_hook,
     }
+    full = module_hooks._global_is_full_backward_hook  # registering sets it, and removing leaves it set
     with ExitStack() as stack:
+        stack.callback(setattr, module_hooks, "_global_is_full_backward_hook", full)
         for kind in kinds:
             stack.callback(register[kind](counting(kind)).remove)
         yield

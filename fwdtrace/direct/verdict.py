@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fwdtrace.comparison import ACT_IN_FORWARD, SEVERITIES, Carried, Difference, Experiment
+from fwdtrace.comparison import ACT_IN_FORWARD, SEVERITIES, Carried, Difference, Experiment, telling
 from fwdtrace.mechanisms import Mechanism, mechanism_of, short_name
 from fwdtrace.trace import Hook
 
-HARM = ("numbers", "gradients", "exception")
 NO_REMEDY = ("", "call the module itself")
 MOST_NAMES = 3
-TELLS_MOST = ("missing-gradient", "unsynchronised", "hook")
 
 
 def call_of(target: str) -> str:
@@ -47,23 +45,13 @@ def verdict_of(
         "observation": f"{entry} computes what {call} computes, unobserved",
     }
     mine = [difference for difference in differences if (difference.target or "") == target]
-    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in _telling(mine))
+    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in telling(mine))
     others = len(targets) - 1
     hooks = sum(difference.kind == "hook" for difference in mine)
     if worst.severity == "observation" and hooks > 1:
         evidence += f", and {hooks - 1} more hook{'s' if hooks > 2 else ''} likewise"
     more = "" if not others else f" ({others} other module{'s' if others > 1 else ''} differ{'s' * (others == 1)} too)"
     return f"{claims[worst.severity]}{_because(target, inventory)}: {evidence}{more}."
-
-
-def _telling(differences: list[Difference]) -> list[Difference]:
-    """Of each severity that does harm the first difference, or the one that tells most; else of the worst severity."""
-    chosen = []
-    for severity in HARM if differences[0].severity in HARM else (differences[0].severity,):
-        found = [difference for difference in differences if difference.severity == severity]
-        most = [difference for difference in found if difference.kind in TELLS_MOST]
-        chosen.extend((most or found)[:1])
-    return chosen
 
 
 def fix_of(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.segment import Segment, Segments
@@ -13,11 +14,35 @@ Line = list[tuple[str, str]]
 # One for one, so that what is aligned stays aligned.
 _SYMBOLS = "×→…✗·│─"
 _ASCII = str.maketrans(_SYMBOLS, "x>~X-|-")
+MARKS = {"✗": "red", "=": "green"}
 
 
 def plain(lines: Iterable[Line]) -> str:
     """The lines without styles."""
     return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+
+def in_columns(cells: list[str], widths: list[int], *, mark: str = " ", style: str = "") -> Iterator[Line]:
+    """A row whose texts are wrapped in their columns, with a mark before it."""
+    parts = [
+        textwrap.wrap(text, size, break_on_hyphens=False) or [""] for text, size in zip(cells, widths, strict=True)
+    ]
+    if cells[0].startswith("  "):
+        parts[0] = [f"  {line}" for line in textwrap.wrap(cells[0].strip(), widths[0] - 2)]
+    for number in range(max(map(len, parts))):
+        texts = [lines[number] if number < len(lines) else "" for lines in parts]
+        text = " ".join(f"{text:<{size}}" for text, size in zip(texts, widths, strict=True)).rstrip()
+        shown = mark if number == 0 else " "
+        yield [(f"{shown} ", MARKS.get(shown, "")), (text, style or ("red" if mark == "✗" else ""))]
+
+
+def wrapped(text: str, width: int, indent: str, style: str, *, first: str = "") -> Iterator[Line]:
+    """The text on lines of this width, the first behind `first`, the others behind `indent`."""
+    lines = textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    for line in lines:
+        yield [(line, style)]
 
 
 def print_lines(lines: Iterable[Line], console: Console) -> None:
