@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,19 +10,12 @@ import typer
 
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, save, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.rules import RULES
 
 if TYPE_CHECKING:
     from fwdtrace.inputs import Inputs
     from fwdtrace.load import LoadedModel
     from fwdtrace.trace import Trace
-
-FINDINGS = {
-    "FT001": "direct-forward",
-    "FT002": "stale-or-skipped",
-    "FT006": "forward-error",
-    "FT007": "not-observed",
-    "FT010": "unregistered-module",
-}
 
 
 def run(
@@ -84,26 +76,22 @@ def run(
 
 def _codes(text: str) -> set[str]:
     wanted = {code.strip() for code in text.split(",") if code.strip()}
+    known = {rule.code for rule in RULES}
     if wanted == {"any"}:
-        return set(FINDINGS)
-    unknown = sorted(code for code in wanted if code not in FINDINGS)
-    if unknown:
-        known = ", ".join(f"{code} ({name})" for code, name in FINDINGS.items())
-        raise FwdtraceError(f"--fail-on {text}: there is no finding {unknown[0]!r}; there are {known}, or any")
+        return known
+    for code in sorted(wanted - known):
+        names = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
+        raise FwdtraceError(f"--fail-on {text}: there is no finding {code!r}; there are {names}, or any")
     return wanted
 
 
 def _record(spec: str, input: list[str] | None, seed: int, train: bool) -> tuple[Trace, BaseException | None]:
     """The trace of one run, and what the model raised, if it did."""
-    import torch
-
     from fwdtrace.inputs import build_inputs
     from fwdtrace.load import load_model
+    from fwdtrace.randomness import seed_all
 
-    torch.manual_seed(seed)
-    random.seed(seed)
-    if "numpy" in sys.modules:  # torch imports it where it is installed
-        sys.modules["numpy"].random.seed(seed)
+    seed_all(seed)
     try:
         loaded = load_model(spec)
     except KeyboardInterrupt:
@@ -122,8 +110,6 @@ def _observe(loaded: LoadedModel, inputs: Inputs, seed: int) -> tuple[Trace, Bas
     with torch.no_grad(), record(loaded.module, spec=loaded.spec, seed=seed) as recording:
         try:
             loaded.module(*inputs.args, **inputs.kwargs)
-        except (
-            BaseException
-        ) as raised:  # the model is the user's, and Ctrl-C is an answer too: both have a trace to show
+        except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
             error = raised
     return recording.trace, error
