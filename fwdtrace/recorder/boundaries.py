@@ -23,12 +23,14 @@ from fwdtrace.recorder.frames import (
     position_outside_torch,
     through_override,
 )
+from fwdtrace.recorder.gradients import forward_begins, forward_ends
 from fwdtrace.recorder.leaves import describe_inputs, describe_output
 from fwdtrace.recorder.open_calls import (
     FAST_PATH,
     OpenCall,
     log,
     recordings,
+    recordings_of_gradients,
     recordings_of_ops,
     recordings_of_values,
     seen,
@@ -96,10 +98,14 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             call.hooks = watch_hooks(module, call)
         inputs_finite = not recordings_of_values or are_finite(args, kwargs)
         stack.append(call)
+        if recordings_of_gradients:
+            forward_begins(call)
         call.begin = perf_counter_ns()
         output = MODULE_CALL(module, *args, **kwargs)
         call.end = perf_counter_ns()
         call.outputs = describe_output(output)
+        if recordings_of_gradients:
+            forward_ends(call, output)
         if recordings_of_values:
             note_values(call, value_options(), inputs_finite, output, module)
         return output
@@ -191,10 +197,14 @@ def _run_forward(
     try:
         inputs_finite = not recordings_of_values or are_finite(args, kwargs)
         stack.append(call)
+        if recordings_of_gradients:
+            forward_begins(call)
         call.begin = perf_counter_ns()
         output = original(module, *args, **kwargs)
         call.end = perf_counter_ns()
         call.outputs = describe_output(output)
+        if recordings_of_gradients:
+            forward_ends(call, output)
         if recordings_of_values:
             note_values(call, value_options(), inputs_finite, output, module)
         return output

@@ -13,12 +13,14 @@ from torch import nn
 
 from fwdtrace import __version__
 from fwdtrace.findings import find
+from fwdtrace.recorder.costs import total_flops
 from fwdtrace.recorder.frames import Position, name_of_code, site_at
+from fwdtrace.recorder.gradients import backwards_of, gradients_of
 from fwdtrace.recorder.leaves import Leaves, named_by_parameters
 from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Recorded, SeenModule, log
 from fwdtrace.recorder.ops import name_of_op
 from fwdtrace.recorder.tree import count_parameters
-from fwdtrace.trace import Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
+from fwdtrace.trace import Backward, Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
 
 COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "cli", "")
 
@@ -53,6 +55,7 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
         uncalled=_uncalled(recorded, calls),
+        gradients=gradients_of(recorded.root) if recorded.options.gradients else None,
     )
     return replace(trace, findings=find(trace))
 
@@ -83,6 +86,8 @@ class _Finisher:
         self.op_names: dict[tuple[int, int, int], str] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
+        self.flops: dict[OpenCall, int] = {}
+        self.backwards: dict[OpenCall, Backward] = {}
 
     def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
         """Everything that belongs to this recording: the calls of its tree and all that these made."""
@@ -101,6 +106,11 @@ class _Finisher:
                 if above is not None:
                     above.has_calls = True
             kept.append(each)
+        opened = [each for each in kept if type(each) is OpenCall]
+        if recorded.options.costs:
+            self.flops = total_flops(opened, lambda call: bool(call.thread) or _opaque(call) == "compiled")
+        if recorded.options.gradients:
+            self.backwards = backwards_of(opened)
         counts: dict[int, int] = {}
         calls, ops = [], []
         for each in kept:
@@ -151,6 +161,8 @@ class _Finisher:
             common.opaque,
             call.thread,
             **(self._extra(call) if call.extra else {}),
+            flops=self.flops.get(call),
+            backward=self.backwards.get(call),
         )
 
     def _extra(self, call: OpenCall) -> dict[str, Any]:

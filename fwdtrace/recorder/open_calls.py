@@ -131,6 +131,8 @@ class Options:
     ops: bool = False
     check_finite: bool = False
     stats: bool = False
+    costs: bool = False
+    gradients: bool = False
 
 
 class Recorded:
@@ -147,6 +149,8 @@ class Recorded:
 recordings: list[Recorded] = []
 recordings_of_ops: list[Recorded] = []
 recordings_of_values: list[Recorded] = []
+recordings_of_costs: list[Recorded] = []
+recordings_of_gradients: list[Recorded] = []
 
 
 def value_options() -> Options:

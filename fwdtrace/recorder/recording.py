@@ -11,13 +11,17 @@ from torch import nn
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
 from fwdtrace.recorder.boundaries import observe_forward, observed_call
+from fwdtrace.recorder.costs import count_costs, forget_costs, stop_counting
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
+from fwdtrace.recorder.gradients import forget_gradients
 from fwdtrace.recorder.leaves import forget_leaves
 from fwdtrace.recorder.open_calls import (
     Options,
     Recorded,
     log,
     recordings,
+    recordings_of_costs,
+    recordings_of_gradients,
     recordings_of_ops,
     recordings_of_values,
     seen,
@@ -84,6 +88,8 @@ def record(
     ops: bool = False,
     check_finite: bool = False,
     stats: bool = False,
+    costs: bool = False,
+    gradients: bool = False,
     spec: str | None = None,
     seed: int | None = None,
 ) -> Recording:
@@ -91,12 +97,14 @@ def record(
 
     With `ops`, also the functional ops between them, those inside leaf modules and torch's own modules left out.
     With `check_finite`, where NaN and infinities come up. With `stats`, the statistics of every output.
+    With `costs`, the floating-point operations of every call. With `gradients`, what is in the `grad` of every
+    parameter at the end of the block, and when and how long the backward of every call ran.
     `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
     TypeError if `model` is no `nn.Module`.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
-    return Recording(model, Options(ops, check_finite, stats), spec, seed)
+    return Recording(model, Options(ops, check_finite, stats, costs, gradients), spec, seed)
 
 
 def _begin(model: nn.Module, options: Options) -> Recorded:
@@ -106,10 +114,15 @@ def _begin(model: nn.Module, options: Options) -> Recorded:
         recordings_of_ops.append(recorded)
     if options.check_finite or options.stats:
         recordings_of_values.append(recorded)
+    if options.gradients:
+        recordings_of_gradients.append(recorded)
     try:
         if len(recordings) == 1:
             _install()
         scan(recorded, observe_forward)
+        if options.costs:
+            recordings_of_costs.append(recorded)
+            count_costs()
     except BaseException:
         _end(recorded)
         raise
@@ -117,7 +130,10 @@ def _begin(model: nn.Module, options: Options) -> Recorded:
 
 
 def _end(recorded: Recorded) -> None:
-    for each in (recordings, recordings_of_ops, recordings_of_values):
+    if recorded in recordings_of_costs:
+        recordings_of_costs.remove(recorded)
+        stop_counting()
+    for each in (recordings, recordings_of_ops, recordings_of_values, recordings_of_gradients):
         if recorded in each:
             each.remove(recorded)
     if recordings:
@@ -130,6 +146,8 @@ def _end(recorded: Recorded) -> None:
     log.clear()
     forget_leaves()
     forget_values()
+    forget_costs()
+    forget_gradients()
 
 
 def _install() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 import torch.nn.modules.module as module_file
+from torch._C import DispatchKey
+from torch._ops import OpOverload
 from torch.nn.modules.module import Module
 
 TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
@@ -54,12 +56,38 @@ without_torch_function = torch._C.DisableTorchFunction
 is_functional: Callable[[torch.Tensor], bool] = torch._is_functional_tensor
 push_function_mode: Callable[[Any], None] = torch.overrides._push_mode
 pop_function_mode: Callable[[], Any] = torch.overrides._pop_mode
+next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
+"""The number that the next node of the graph will get that is made in this thread."""
+graph_task: Callable[[], int] = torch._C._current_graph_task_id
+"""Which backward pass runs; -1 if none does."""
+when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 
 def top_function_mode() -> Any:
     """The torch function mode that is asked first; None if none is on."""
     count = torch_function_modes()
     return torch._C._get_function_stack_at(count - 1) if count else None
+
+
+def run_composite(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run the kernel of an operation that is made of other operations, so that those are dispatched."""
+    return function._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+
+
+def is_composite(function: Any) -> bool:
+    """Whether eager torch runs an operation through such a kernel, because no backend has one of its own."""
+    if not isinstance(function, OpOverload):
+        return False
+    name = function.name()  # type: ignore[no-untyped-call]
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return has_kernel(name, DispatchKey.CompositeImplicitAutograd) and not any(
+        has_kernel(name, key) for key in (DispatchKey.CPU, DispatchKey.CUDA, DispatchKey.MPS, DispatchKey.XPU)
+    )
+
+
+def node_number(node: Any) -> int:
+    """The number of a node of the graph: those made later in a thread have higher ones."""
+    return int(node._sequence_nr())
 
 
 def always_called(module: Module) -> dict[int, bool]:
