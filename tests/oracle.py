@@ -29,6 +29,8 @@ Leaf = tuple[str, tuple[int, ...], str]
 WRAPPED_CALL = nn.Module._wrapped_call_impl.__code__
 CALL_IMPL = nn.Module._call_impl.__code__
 INNER = next(code for code in CALL_IMPL.co_consts if isinstance(code, CodeType) and code.co_name == "inner")
+# Generators and coroutines begin again at every step; as a `forward` they are seen through their `__call__` alone.
+SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 RETURNS = {dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap}
 
 
@@ -54,7 +56,7 @@ class Open:
     module: nn.Module
     entry: str
     frame: FrameType
-    inputs: tuple[Leaf, ...] = ()
+    inputs: tuple[Leaf, ...]
     impl: FrameType | None = None
     reached: bool = False
     running: list[tuple[FrameType, FunctionType]] = field(default_factory=list)
@@ -87,6 +89,8 @@ class Oracle:
 
     def _begin(self, frame: FrameType) -> None:
         code = frame.f_code
+        if code.co_flags & SUSPENDABLE:
+            return
         if code is INNER:
             stack = self._stacks[threading.get_ident()]
             if stack and stack[-1].impl is frame.f_back:
@@ -118,9 +122,7 @@ class Oracle:
             top = self._push(stack, frame, module, "forward")
         if top is None:
             return
-        if not top.reached:
-            top.reached = True
-            top.inputs = given_inputs(frame, module)
+        top.reached = True
         top.running.append((frame, function))
 
     def _push(self, stack: list[Open], frame: FrameType, module: nn.Module, entry: str) -> Open | None:
@@ -133,11 +135,8 @@ class Oracle:
         parent = caller[-1].index if caller else None
         name = type(module).__name__
         self.calls.append(Seen(path, name, self._count[id(module)], entry, parent, (), (), raised=True))
-        opened = Open(len(self.calls) - 1, module, entry, frame)
-        if entry == "__call__":
-            opened.inputs = given_inputs(frame, module)
-        stack.append(opened)
-        return opened
+        stack.append(Open(len(self.calls) - 1, module, entry, frame, given_inputs(frame, module)))
+        return stack[-1]
 
     def _end(self, frame: FrameType, result: object) -> None:
         stack = self._stacks[threading.get_ident()]

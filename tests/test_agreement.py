@@ -12,7 +12,7 @@ import fwdtrace
 from fwdtrace.inputs import build_inputs
 from fwdtrace.load import load_model
 from fwdtrace.zoo import BUILT_INS
-from tests import models, real_models
+from tests import awkward_models, models, real_models
 from tests.agreement import (
     Workload,
     built,
@@ -24,6 +24,7 @@ from tests.agreement import (
     tensors_in,
 )
 from tests.oracle import observe
+from tests.small_models import SMALL_MODELS
 
 both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 
@@ -34,6 +35,7 @@ ERRORS = {
     "Raises": "ValueError",
     "RaisesBelow": "ValueError",
     "Interrupted": "KeyboardInterrupt",
+    "CleansUpAfterAnInterrupt": "KeyboardInterrupt",
     "lenet-broken": "RuntimeError",
 }
 # The stale weight was computed from a magnitude that has been changed in place since.
@@ -42,23 +44,21 @@ ERRORS_IN_BACKWARD = {"stale-weight": "RuntimeError"}
 COMPILED = "compiled"
 # The recomputation of a checkpoint ends by an exception once it has what it needs: no error of the model's.
 STOPPED_EARLY = "checkpointed"
-TAKE_ONE_TENSOR = sorted(
-    name for name, model in vars(models).items() if inspect.isclass(model) and issubclass(model, torch.nn.Module)
-)
 
 
 @both_modes
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("name", [name for name in TAKE_ONE_TENSOR if name != ENDLESS])
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+@pytest.mark.parametrize("name", [name for name in SMALL_MODELS if name != ENDLESS])
 def test_a_small_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
     def build() -> Workload:
-        return getattr(models, name)(), (torch.ones(2, 4),), {}
+        return SMALL_MODELS[name](), (torch.ones(2, 4),), {}
 
     assert disagreements(build, training=training, raises=ERRORS.get(name)) == []
 
 
 def test_a_model_that_contains_itself_is_recorded_as_the_oracle_sees_it() -> None:
-    model, x = models.Cyclic(), torch.ones(2, 4)
+    model, x = awkward_models.Cyclic(), torch.ones(2, 4)
     with observe(model) as oracle:
         model(x)
     with fwdtrace.record(model) as recording:
@@ -136,7 +136,7 @@ def test_a_run_that_is_not_repeatable_is_named() -> None:
     scales = iter([1.0, 2.0])
 
     def build() -> Workload:
-        model = models.UsesDropout()
+        model = awkward_models.UsesDropout()
         with torch.no_grad():
             model.layer.weight.mul_(next(scales))
         return model, (torch.arange(8.0).view(2, 4),), {}

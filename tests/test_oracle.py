@@ -11,6 +11,7 @@ from torch import nn
 
 from tests import models
 from tests.oracle import Leaf, Oracle, Seen, observe
+from tests.small_models import SMALL_MODELS
 
 ACCOUNTS: dict[str, str] = {
     "Chain": """
@@ -140,13 +141,60 @@ ACCOUNTS: dict[str, str] = {
     "Scripted": """
         · __call__ 2×4 → 2×3
           script __call__ 2×4 → 2×3""",
+    "CallsAGraph": """
+        · __call__ 2×4 → 2×3
+          graph __call__ 2×4 → 2×3
+            graph.first __call__ 2×4 → 2×4
+            graph.second __call__ 2×4 → 2×3""",
+    "CallsVmapped": """
+        · __call__ 2×4 → 2×4
+          layer __call__ 4 → 4""",
+    "CallsWithOtherWeights": """
+        · __call__ 2×4 → 2×4
+          layer __call__ 2×4 → 2×4""",
+    "CallsByOtherNames": """
+        · __call__ 2×4 → 2×4
+          layer __call__ 2×4 → 2×4
+          layer __call__ 2×4 → 2×4
+          layer __call__ 2×4 → 2×4""",
+    "CallsThroughPartial": """
+        · __call__ 2×4 → 2×4
+          layer forward 2×4 → 2×4""",
+    "CallsThroughMap": """
+        · __call__ 2×4 → 2×4
+          layer __call__ 2×4 → 2×4
+          layer forward 2×4 → 2×4""",
+    "HookChangesTheInput": """
+        · __call__ 2×4 → 1×1
+          layer __call__ 2×4 → 1×1""",
+    "PreHookRaises": """
+        · __call__ 2×4 → 2×4
+          layer __call__ 2×4 → raised
+          other __call__ 2×4 → 2×4""",
+    "HookRaises": """
+        · __call__ 2×4 → 2×4
+          layer __call__ 2×4 → raised
+          other __call__ 2×4 → 2×4""",
+    "GeneratorForward": """
+        · __call__ 2×4 → 2×2×4
+          steps __call__ 2×4 → nothing
+          steps.layer __call__ 2×4 → 2×4
+          steps.layer __call__ 2×4 → 2×4""",
+    "CleansUpAfterAnInterrupt": """
+        · __call__ 2×4 → raised
+          child __call__ 2×4 → raised
+          cleaner __call__ 2×4 → 2×4""",
+    "MixesIn": """
+        · __call__ 2×4 → 2×4
+          mixed __call__ 2×4 → 2×4
+          mixed forward 2×4 → 2×4""",
 }
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", ACCOUNTS)
 def test_the_oracle_gives_the_account_written_by_hand(name: str) -> None:
-    model = getattr(models, name)()
+    model = SMALL_MODELS[name]()
     expected = [line.removeprefix(" " * 8) for line in ACCOUNTS[name].splitlines()[1:]]
     assert account(watched(model, torch.ones(2, 4))) == expected
 
@@ -204,7 +252,7 @@ def test_a_nested_tensor_has_minus_one_for_a_ragged_size() -> None:
 
 def test_the_profile_functions_are_given_back() -> None:
     before = sys.getprofile(), threading.getprofile()
-    watched(models.Raises(), torch.ones(1))
+    watched(SMALL_MODELS["Raises"](), torch.ones(1))
     assert (sys.getprofile(), threading.getprofile()) == before
 
 
