@@ -102,7 +102,24 @@ def columns_for(rows: Sequence[Cells], width: int) -> Columns:
         briefest = _without(briefest, key)
         enough = usual if key in ("source", "parameters") else bare
         found = _shrunk(briefest, enough, LEAST, width)
-    return found or replace(briefest, name=max(width, 1))
+    return _filled(found, exact, rows, width) if found else replace(briefest, name=max(width, 1))
+
+
+def _filled(columns: Columns, exact: Columns, rows: Sequence[Cells], width: int) -> Columns:
+    """The columns with the room that cut shapes do not take after all, given to entries, names and sources."""
+    columns = replace(
+        columns,
+        inputs=_size(rows, lambda row: row.inputs.within(columns.inputs)),
+        outputs=_size(rows, lambda row: row.outputs.within(columns.outputs)),
+    )
+    if columns.entry and columns.total - columns.entry + exact.entry <= width:
+        columns = replace(columns, entry=exact.entry, short_entry=False)
+    columns = replace(columns, name=min(exact.name, columns.name + width - columns.total))
+    return (
+        replace(columns, source=min(exact.source, columns.source + width - columns.total))
+        if columns.source
+        else columns
+    )
 
 
 def _size(rows: Sequence[Cells], text: Callable[[Cells], str], share: float = 1.0) -> int:

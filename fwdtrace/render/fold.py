@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fwdtrace.render.shapes import is_none, root_of
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
@@ -16,30 +16,40 @@ LONGEST_PERIOD = 8
 Node = Call | Op
 
 
+class Amount(NamedTuple):
+    """How many calls and how many ops."""
+
+    calls: int
+    ops: int
+
+
+NOTHING = Amount(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Repeat:
     """Siblings that repeat the ones before them: `first` and `last` are the first and the last round of `times`.
 
-    `hidden` counts the calls of the rounds that are not drawn; `but` names the containers in which shapes differ.
+    `hidden` is what the rounds that are not drawn hold; `but` names the containers in which shapes differ.
     """
 
     first: tuple[Node, ...]
     last: tuple[Node, ...]
     times: int
-    hidden: int
+    hidden: Amount
     but: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the guides in front of it, and those that go on below it; `cut` counts calls that the depth left out."""
+    """One row: the guides in front of it, and those that go on below it; `cut` is what the depth left out below it."""
 
     guides: str
     below: str
     node: Node | Repeat
     parent: Call | None
     level: int
-    cut: int = 0
+    cut: Amount
 
 
 def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> Iterator[Row]:
@@ -61,14 +71,13 @@ def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> I
         folded = isinstance(entry, Repeat)
         own, below = _guides(guides, level, is_last, folded, deepest)
         if not isinstance(entry, Call):
-            yield Row(own, below, entry, parent, level)
+            yield Row(own, below, entry, parent, level, NOTHING)
             continue
         open_below = depth is None or level < depth
         children = structure.entries(entry, fold, open_below)
-        cut = structure.size[entry.id] - 1
-        if not open_below:
-            cut -= sum(structure.size[child.id] for child, _ in children if isinstance(child, Call))
-        yield Row(own, below + ("│ " if children else "  "), entry, parent, level, 0 if open_below else cut)
+        shown = {child.id for child, _ in children if isinstance(child, Call)}
+        cut = NOTHING if open_below else structure.amount(structure.below(entry), without=shown)
+        yield Row(own, below + ("│ " if children else "  "), entry, parent, level, cut)
         stack.append((entry, below, level + 1, iter(children)))
 
 
@@ -92,14 +101,25 @@ class _Structure:
         for node in nodes:
             self.children[node.parent].append(node)
         self.by_id = {call.id: call for call in trace.calls}
-        self.size: dict[int, int] = {}
+        self._amounts: dict[int, Amount] = {}
         self.shape: dict[int, int] = {}
         self._numbers: dict[Any, int] = {}
         self._known: dict[int, int] = {}
         for node in reversed(nodes):  # what is below a call began after it
-            below = self.children.get(node.id, ())
-            self.size[node.id] = isinstance(node, Call) + sum(self.size[child.id] for child in below)
+            below = self.below(node)
+            calls, ops = self.amount(below) if below else (0, 0)
+            is_call = isinstance(node, Call)
+            self._amounts[node.id] = Amount(calls + is_call, ops + (not is_call))
             self.shape[node.id] = self._shape(node, below)
+
+    def below(self, node: Node) -> list[Node]:
+        """What a call made directly."""
+        return self.children.get(node.id, [])
+
+    def amount(self, nodes: Sequence[Node], without: Container[int] = ()) -> Amount:
+        """What these nodes are together with all below them."""
+        amounts = [self._amounts[node.id] for node in nodes if node.id not in without]
+        return Amount(sum(calls for calls, _ in amounts), sum(ops for _, ops in amounts))
 
     def entries(self, parent: Call | None, fold: bool, everything: bool) -> list[tuple[Node | Repeat, bool]]:
         """What is drawn below a call, each with whether it is the last; not `everything` is only what raised."""
@@ -117,7 +137,7 @@ class _Structure:
             yield from nodes[at : at + period]
             if times > 1:
                 first, last = tuple(nodes[at : at + period]), tuple(nodes[end - period : end])
-                hidden = sum(self.size[node.id] for node in nodes[at + period : end])
+                hidden = self.amount(nodes[at + period : end])
                 but = self._differing([(nodes[i], nodes[i + period]) for i in range(at, end - period)])
                 yield Repeat(first, last, times, hidden, but)
             at = end
@@ -132,7 +152,9 @@ class _Structure:
             while end < len(nodes) and self._step(nodes[end - period], nodes[end]) == steps[(end - at) % period]:
                 end += 1
             times = (end - at) // period
-            if sum(self.size[node.id] for node in nodes[at + period : at + period * times]) > 1:
+            if period > 1 and times == 2:  # two pairs that look alike are chance, not a loop
+                continue
+            if sum(self.amount(nodes[at + period : at + period * times])) > 1:
                 return period, times
         return 1, 1
 
@@ -160,7 +182,7 @@ class _Structure:
                 if leaves is not others:
                     differing = set(map(_what, leaves)).symmetric_difference(map(_what, others))
                     found.update(root_of(name) for name, *_ in differing if root_of(name) != name)
-            pairs += zip(self.children.get(node.id, ()), self.children.get(other.id, ()), strict=True)
+            pairs += zip(self.below(node), self.below(other), strict=True)
         return tuple(sorted(root.removeprefix(".") for root in found))
 
     def _shape(self, node: Node, below: Sequence[Node]) -> int:

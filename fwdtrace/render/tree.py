@@ -12,7 +12,7 @@ from rich.segment import Segment, Segments
 
 from fwdtrace.render import shapes, words
 from fwdtrace.render.columns import Cells, Columns, columns_for
-from fwdtrace.render.fold import Node, Repeat, Row, tree_rows
+from fwdtrace.render.fold import Amount, Node, Repeat, Row, tree_rows
 from fwdtrace.render.shapes import Listing, Usual, usual
 from fwdtrace.render.words import cut, cut_left, padded, plural, printable, wrapped
 from fwdtrace.trace import Call, Op, Trace
@@ -82,7 +82,7 @@ def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: st
     yield from _findings(trace, width, encoding)
     yield from _footer(trace, width, encoding)
     if columns.dropped:
-        yield from ([(part, "dim")] for part in wrapped(f"too narrow for: {', '.join(columns.dropped)}", width))
+        yield from ([(part, "dim")] for part in wrapped(f"too narrow for the {', '.join(columns.dropped)}", width))
 
 
 def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
@@ -145,8 +145,8 @@ def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, 
     marks = words.marks(node) if isinstance(node, Call) else []
     if direct and not columns.entry:
         marks.insert(0, "DIRECT")
-    if row.cut:
-        marks.append(f"{row.cut:,} calls below, --depth {row.level + 1} shows more")
+    if any(row.cut):
+        marks.append(f"+{_amount(row.cut)}, --depth {row.level + 1} shows more")
     mark = " · ".join(marks)
     line = _fitting(line, width)
     below = width - cell_len(row.below)
@@ -203,10 +203,10 @@ def _repeat_lines(row: Row, repeat: Repeat, width: int, encoding: str) -> Iterat
             ]
             for labels, nodes in ((first, repeat.first), (last, repeat.last))
         )
-    label = f"{', '.join(first)} … {', '.join(last)}"
+    label = ", ".join(first) if first == last else f"{', '.join(first)} … {', '.join(last)}"
     but = f" but in {printable(', '.join(repeat.but), encoding)}" if repeat.but else ""
     count = f"  ×{repeat.times:,}, same shapes{cut(but, width // 3)}"
-    hidden = f"+{plural(repeat.hidden, 'call')}, --no-fold shows them"
+    hidden = f"+{_amount(repeat.hidden)}, --no-fold shows them"
     room = width - cell_len(row.guides + count)
     line = [(row.guides, "dim"), (cut(label, max(room, 8)), "bold"), (cut(count, width - len(row.guides) - 8), "cyan")]
     if _length(line) + 2 + len(hidden) <= width:
@@ -239,6 +239,8 @@ def _footer(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
     direct = sum(call.entry == "forward" for call in trace.calls)
     raised = sum(call.error is not None and not call.error.raised_below for call in trace.calls)
     line: Line = [(plural(len(trace.calls), "call"), "bold")]
+    if trace.ops is not None:
+        line += [(" · ", "dim"), (plural(len(trace.ops), "op"), "")]
     if direct:
         line += [(" · ", "dim"), (f"{direct:,} direct", "bold red")]
     if raised:
@@ -268,6 +270,10 @@ def _fitting(line: Line, width: int) -> Line:
         text, style = fitting.pop()
         fitting.append((text.rstrip(" "), style))
     return fitting
+
+
+def _amount(amount: Amount) -> str:
+    return " and ".join(plural(number, noun) for number, noun in zip(amount, ("call", "op"), strict=True) if number)
 
 
 def _length(line: Line) -> int:
