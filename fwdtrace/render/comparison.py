@@ -18,7 +18,7 @@ from fwdtrace.comparison import (
 from fwdtrace.mechanisms import kind_in_words
 from fwdtrace.render.experiment import LABEL, place_of, side_by_side
 from fwdtrace.render.lines import Line, in_columns, plain, print_lines, wrapped
-from fwdtrace.trace import Finding
+from fwdtrace.trace import Finding, Site
 
 MOST_MODULES = 3
 MOST_ALIKE = 3
@@ -56,8 +56,7 @@ def _lines(comparison: Comparison, width: int) -> Iterator[Line]:
     if comparison.findings:
         yield []
         yield [("The model runs forward directly by itself", "bold")]
-        for finding in comparison.findings:
-            yield from _finding(finding, width)
+        yield from _findings(comparison.findings, width)
     for note in comparison.notes:
         yield []
         yield from wrapped(f"Note: {note}", width, "", "yellow")
@@ -181,11 +180,17 @@ def _seen(alike: list[Difference]) -> str:
     return "; ".join(f"{', '.join(rounds)} of {mode} mode" for mode, rounds in modes.items())
 
 
-def _finding(finding: Finding, width: int) -> Iterator[Line]:
-    yield from wrapped(f"{finding.code} {finding.message}", width, "    ", "", first="  ✗ ")
-    if finding.site is not None:
-        where = f"{_short_path(finding.site.file)}:{finding.site.line}"
-        yield from wrapped(f"{where}  {finding.site.code}", width, "      ", "cyan", first="    ")
+def _findings(findings: Sequence[Finding], width: int) -> Iterator[Line]:
+    """One entry for what is found on the same line of many modules."""
+    alike: dict[tuple[str, Site | None], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.code, finding.site), []).append(finding)
+    for (code, site), group in alike.items():
+        more = f" (and {len(group) - 1} more from this line)" if len(group) > 1 else ""
+        yield from wrapped(f"{code} {group[0].message}{more}", width, "    ", "", first="  ✗ ")
+        if site is not None:
+            where = f"{_short_path(site.file)}:{site.line}"
+            yield from wrapped(f"{where}  {site.code}", width, "      ", "cyan", first="    ")
 
 
 def _short_path(file: str | None) -> str:
