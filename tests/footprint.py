@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins
 import gc
+import operator
 import signal
 import sys
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -21,8 +23,6 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import fwdtrace.recorder
 
-Picture = dict[Hashable, object]
-
 METHODS = (
     *("forward", "__call__", "_call_impl", "_wrapped_call_impl", "_slow_forward", "__init__", "__new__"),
     *("__setattr__", "__getattr__", "__delattr__", "__getstate__", "__setstate__", "__reduce_ex__", "__deepcopy__"),
@@ -33,21 +33,21 @@ DYNAMOS_CODE = tuple(str(Path(torch.__file__).parent / place) for place in ("_dy
 MISSING = object()
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What is process-wide: single facts, and the names of every module class and of torch's namespaces."""
+
+    facts: dict[str, object]
+    names: dict[object, dict[str, object]]
+
+
 def of_the_process() -> Picture:
     """Everything process-wide that a tracer may patch, install or switch."""
-    picture: Picture = dict(interpreter())
-    picture.update(torch_state())
-    for owner in module_classes():
-        methods = vars(owner)
-        picture.update({(owner, name): methods.get(name, MISSING) for name in METHODS})
-    for namespace in NAMESPACES:
-        picture.update({(namespace, name): value for name, value in vars(namespace).items() if callable(value)})
-    inherited = vars(torch._C.TensorBase)
-    picture.update({(torch.Tensor, name): vars(torch.Tensor).get(name, MISSING) for name in inherited})
-    return picture
+    owners = (*NAMESPACES, *module_classes())
+    return Picture(dict([*interpreter(), *torch_state()]), {owner: dict(vars(owner)) for owner in owners})
 
 
-def interpreter() -> Iterator[tuple[Hashable, object]]:
+def interpreter() -> Iterator[tuple[str, object]]:
     """Profile and trace functions, limits, handlers, collector."""
     yield "sys.getprofile", sys.getprofile()
     yield "sys.gettrace", sys.gettrace()
@@ -62,7 +62,7 @@ def interpreter() -> Iterator[tuple[Hashable, object]]:
     yield "gc.callbacks", tuple(gc.callbacks)
 
 
-def torch_state() -> Iterator[tuple[Hashable, object]]:
+def torch_state() -> Iterator[tuple[str, object]]:
     """Global module hooks, modes, grad mode."""
     for name, value in vars(torch_module).items():
         if name.startswith("_global_"):
@@ -91,9 +91,24 @@ def module_classes() -> set[type[nn.Module]]:
 
 def changes(before: Picture, after: Picture) -> list[str]:
     """What differs, as one line each; what is new is no change, unless it is code of the recorder."""
-    changed = [describe(key) for key, value in before.items() if differs(value, after.get(key, value))]
-    left = [describe(key) for key, value in after.items() if is_recorder_code(value)]
-    return sorted({*changed, *left})
+    changed = {name for name, fact in before.facts.items() if differs(fact, after.facts.get(name, fact))}
+    for owner, now in after.names.items():
+        was = before.names.get(owner, {})
+        if len(was) == len(now) and all(map(operator.is_, was.values(), now.values())):
+            continue
+        replaced = {name for name in watched(owner, was) if differs(was.get(name, MISSING), now.get(name, MISSING))}
+        ours = {name for name, value in now.items() if is_recorder_code(value)}
+        changed |= {describe(owner, name) for name in replaced | ours}
+    return sorted(changed)
+
+
+def watched(owner: object, was: dict[str, object]) -> Iterable[str]:
+    """The names whose values must stay: methods of a module class that was there before, functions of a namespace."""
+    if owner is torch.Tensor:
+        return [*was, *vars(torch._C.TensorBase)]
+    if owner in NAMESPACES:
+        return [name for name, value in was.items() if callable(value)]
+    return METHODS if was else ()
 
 
 def differs(before: object, after: object) -> bool:
@@ -113,11 +128,8 @@ def is_dynamos(value: object) -> bool:
     return isinstance(value, FunctionType) and value.__code__.co_filename.startswith(DYNAMOS_CODE)
 
 
-def describe(key: Hashable) -> str:
-    """A key of a picture in words."""
-    if not isinstance(key, tuple):
-        return str(key)
-    owner, name = key
+def describe(owner: object, name: str) -> str:
+    """A name and whose it is."""
     return f"{getattr(owner, '__qualname__', getattr(owner, '__name__', owner))}.{name}"
 
 
