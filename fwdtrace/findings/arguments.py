@@ -19,7 +19,14 @@ DTYPES = {
     "Float": "float32",
     "Double": "float64",
     "ComplexFloat": "complex64",
+    "unsigned char": "uint8",
+    "int": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "bfloat16": "bfloat16",
 }
+"""By the names that torch's messages have for them."""
 
 
 def missing(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -125,11 +132,16 @@ def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """Operands or parameters of different dtypes."""
     given = list(dict.fromkeys(leaf.dtype for leaf in failure.tensors))
     own = list(dict.fromkeys(leaf.dtype for leaf in failure.state if "float" in leaf.dtype))
-    if len(own) == 1 and given and own[0] not in given:
+    # Dtypes that torch tells of and that are not here are those of something made of what was given.
+    words = re.findall(r"unsigned char|[A-Za-z]\w*?(?=Tensor|\W|$)", match.string)
+    told = {DTYPES[word] for word in words if word in DTYPES}
+    if len(own) == 1 and given and own[0] not in given and not told - {*given, *own}:
         fix = f"convert the input, x.to(torch.{own[0]})"
         if "float" in given[0]:
             fix += f", or the module, {'model' if failure.call.path == '' else failure.name}.to(torch.{given[0]})"
         return Explanation(f"expects {own[0]}, as its parameters are, got {given[0]}", fix)
+    if told - {*given, *own}:
+        return None
     mixed = list(dict.fromkeys([*given, *own]))
     if len(mixed) < 2:
         return None

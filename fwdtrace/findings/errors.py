@@ -11,7 +11,7 @@ from fwdtrace.findings.products import PRODUCTS
 from fwdtrace.findings.sequences import SEQUENCES
 from fwdtrace.findings.sizes import SIZES
 from fwdtrace.findings.words import name_of
-from fwdtrace.trace import Call, CallError, Finding, Op, Site, Trace
+from fwdtrace.trace import Call, CallError, Finding, Op, Trace
 
 # In this order: a tensor of the wrong kind first, since what torch says of it can also read like a wrong shape.
 KINDS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
@@ -20,42 +20,44 @@ LONGEST_ERROR = 300
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
-    """FT006: the innermost call or op that raised, unless a caller caught the error; one finding a place and text."""
-    found: dict[tuple[str, Site | None], list[Finding]] = {}
-    for root in trace.calls:
-        if root.parent is None and root.error is not None:
-            failure, wrapped_by = _innermost(trace, root, root.error)
-            site = failure.op.site if failure.op else failure.call.site
-            message = _message(failure, wrapped_by)
-            found.setdefault((message, site), []).append(
-                Finding("FT006", "forward-error", failure.call.id, message, site)
-            )
-    yield from (findings[0] for findings in found.values())
+    """FT006: the innermost call or op that raised, unless a caller caught the error; the same one is told of once."""
+    raised = [(call, call.error) for call in trace.calls if call.parent is None and call.error is not None]
+    latest = _latest_below(trace) if raised else {}
+    told = set()
+    for root, error in raised:
+        failure, wrapped_by = _innermost(trace, root, error, latest)
+        site = failure.op.site if failure.op else failure.call.site
+        key = failure.call.path, failure.name, site, failure.error
+        if key not in told:
+            told.add(key)
+            yield Finding("FT006", "forward-error", failure.call.id, _message(failure, wrapped_by), site)
 
 
-def _innermost(trace: Trace, root: Call, error: CallError) -> tuple[Failure, Call | None]:
-    """Where the error came from, and the caller that made another error of it, if one did."""
-    call, wrapped_by = root, None
+def _latest_below(trace: Trace) -> dict[int, Call | Op]:
+    """By the id of a call: what ran last directly below it."""
+    latest: dict[int, Call | Op] = {}
+    events: list[Call | Op] = [*trace.calls, *(trace.ops or ())]
+    for event in sorted(events, key=lambda event: event.id):
+        if event.parent is not None:
+            latest[event.parent] = event
+    return latest
+
+
+def _innermost(trace: Trace, call: Call, error: CallError, latest: dict[int, Call | Op]) -> tuple[Failure, Call | None]:
+    """Where the error of `call` came from, and the caller that made another error of it, if one did."""
+    wrapped_by = None
     while True:
-        below = _last_that_raised(trace, call)
+        # An error that was caught and after which something ran is not what ended the call.
+        below = latest.get(call.id)
+        if error.raised_below:
+            below = next((child for child in reversed(trace.children(call)) if child.error is not None), None)
         if below is None or below.error is None:
             return Failure(trace, call, None, error), wrapped_by
         if (below.error.type, below.error.message) != (error.type, error.message):
             wrapped_by = call
-        error = below.error
         if isinstance(below, Op):
-            return Failure(trace, call, below, error), wrapped_by
-        call = below
-
-
-def _last_that_raised(trace: Trace, call: Call) -> Call | Op | None:
-    """The call or op directly below that the error of `call` came from; None if it came from `call` itself."""
-    ops = (op for op in trace.ops or () if op.parent == call.id)
-    below: list[Call | Op] = sorted([*trace.children(call), *ops], key=lambda event: event.id)
-    if call.error is not None and call.error.raised_below:
-        return next((each for each in reversed(below) if isinstance(each, Call) and each.error is not None), None)
-    # An error that was caught and after which something ran is not what ended the call.
-    return below[-1] if below and below[-1].error is not None else None
+            return Failure(trace, call, below, below.error), wrapped_by
+        call, error = below, below.error
 
 
 def _message(failure: Failure, wrapped_by: Call | None) -> str:

@@ -8,6 +8,7 @@ from fwdtrace.findings.failure import (
     OUTPUT_SIZES,
     Explanation,
     Failure,
+    Shape,
     set_argument,
     sizes,
     times,
@@ -19,7 +20,11 @@ SPATIAL = {1: "length", 2: "height×width", 3: "depth×height×width"}
 
 def channels(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A convolution that was given another number of channels than its weight is for."""
-    return _channels(failure, len(sizes(match[1])) - 2, int(match[2]), int(match[3]))
+    dimensions, expected, got = len(sizes(match[1])) - 2, int(match[3]), int(match[4])
+    shape = failure.tensors[0].shape if failure.tensors else ()
+    if len(shape) <= dimensions or shape[-dimensions - 1] != got:  # not what was given, but something made of it
+        shape = sizes(match[2])
+    return _channels(failure, shape, dimensions, expected, got)
 
 
 def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -29,11 +34,12 @@ def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | No
     if weight is None or grouped or "Transpose" in failure.call.class_name or not failure.tensors:
         return None
     dimensions, shape = len(weight.shape) - 2, failure.tensors[0].shape
-    return _channels(failure, dimensions, weight.shape[1], shape[-dimensions - 1]) if len(shape) > dimensions else None
+    if len(shape) <= dimensions:
+        return None
+    return _channels(failure, shape, dimensions, weight.shape[1], shape[-dimensions - 1])
 
 
-def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Explanation:
-    shape = failure.tensors[0].shape if failure.tensors else ()
+def _channels(failure: Failure, shape: Shape, dimensions: int, expected: int, got: int) -> Explanation:
     says = f"expects {expected} channel{'s' if expected > 1 else ''}, got {got}"
     if len(shape) == dimensions + 1:  # no batch
         says += f" ({len(shape)} dimensions are read as channels×{SPATIAL.get(dimensions, '…')})"
@@ -47,8 +53,9 @@ def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Exp
         )
         moved = times(tuple(shape[at] for at in order))
         return Explanation(says, f"if the channels are last, x.permute{order} makes it {moved}")
-    grouped = "groups=" in (failure.call.settings or "")
-    fixes = [] if failure.op or grouped else [set_argument(failure, "in_channels", got)]
+    settings = "" if failure.op else failure.call.settings or ""
+    layer = "kernel_size=" in settings and "groups=" not in settings
+    fixes = [] if not layer else [set_argument(failure, "in_channels", got)]
     maker = failure.maker(shape, -dimensions - 1) if len(shape) == dimensions + 2 else None
     if maker is not None:
         fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
@@ -92,8 +99,11 @@ def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | No
     if own is None or len(shape) < 2 or len(own.shape) != 1 or own.shape[0] == shape[1]:
         return None
     expected, got = own.shape[0], shape[1]
+    if not {expected, got} & set(sizes(failure.error.message)):  # it was another norm that failed
+        return None
     group = "num_groups" in failure.error.message or "vector of size" in failure.error.message
-    fixes = [] if failure.op else [set_argument(failure, "num_channels" if group else "num_features", got)]
+    layer = not failure.op and "eps=" in (failure.call.settings or "")
+    fixes = [set_argument(failure, "num_channels" if group else "num_features", got)] if layer else []
     maker = failure.maker(shape, 1)
     if maker is not None:
         fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
@@ -159,7 +169,7 @@ def pixel_shuffle(failure: Failure, match: re.Match[str]) -> Explanation | None:
 _SIZES = r"\[([\d, ]*)\]"
 LAYERS = (
     (
-        re.compile(rf"weight of size {_SIZES}, expected input\[[\d, ]*\] to have (\d+) channels, but got (\d+)"),
+        re.compile(rf"weight of size {_SIZES}, expected input{_SIZES} to have (\d+) channels, but got (\d+)"),
         channels,
     ),
     (re.compile(r"Invalid channel dimensions"), channels_on_meta),

@@ -30,16 +30,12 @@ def linear(failure: Failure, match: re.Match[str]) -> Explanation | None:
         weight = failure.parameter("weight")
     if weight is None or len(weight.shape) != 2 or not failure.tensors:
         return None
-    if sizes(match["product"])[-2:] != weight.shape[::-1]:  # the product that failed is not that with the weight
-        return None
     expected, shape = weight.shape[1], failure.tensors[0].shape
-    if not shape or shape[-1] == expected:
+    left, right = sizes(match["left"]), sizes(match["product"])
+    if right[-2:] != weight.shape[::-1] or left[-1:] != shape[-1:]:  # it was another product that failed
         return None
-    fix = (
-        f"use a weight of {weight.shape[0]}×{shape[-1]}"
-        if failure.op
-        else set_argument(failure, "in_features", shape[-1])
-    )
+    layer = not failure.op and "in_features=" in (failure.call.settings or "")
+    fix = set_argument(failure, "in_features", shape[-1]) if layer else f"use a weight of {weight.shape[0]}×{shape[-1]}"
     return features(failure, expected, shape, fix)
 
 
@@ -113,10 +109,10 @@ def own_parameter(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if failure.op:
         return None
     left, right = sizes(match["left"]), sizes(match["product"])
-    parameter = next((leaf for leaf in failure.state if leaf.shape in (right, right[::-1])), None)
     if len(left) < 2 or len(right) < 2:
         return None
-    by = f" ({_called(parameter, right)})" if parameter else ""
+    alike = [leaf for leaf in failure.state if leaf.shape in (right, right[::-1])]
+    by = f", the shape of {_called(alike[0], right)}" if len(alike) == 1 else ""
     return Explanation(
         f"cannot multiply {times(left)} by {times(right)}{by}: the inner sizes are {left[-1]} and {right[-2]}"
     )

@@ -12,7 +12,7 @@ from fwdtrace.trace import TensorMeta
 
 def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An embedding that was given an index it has no row for."""
-    if failure.op and "embedding" not in failure.op.name:
+    if "embedding" not in (failure.op.name if failure.op else failure.call.class_name).lower():
         return None
     weight = failure.tensors[1] if failure.op and len(failure.tensors) > 1 else failure.parameter("weight")
     if weight is None or len(weight.shape) != 2 or not failure.tensors:
@@ -35,6 +35,8 @@ def _reached(ids: TensorMeta, rows: int) -> str:
 
 def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An embedding that was given indices that are not whole numbers."""
+    if "embedding" not in (failure.op.name if failure.op else failure.call.class_name).lower():
+        return None
     got = failure.tensors[0].dtype if failure.tensors else match[1]
     return Explanation(f"expects indices of int64 or int32, got {got}", "convert the indices: x.long()")
 
@@ -119,7 +121,7 @@ def mask_of_transformer(failure: Failure, match: re.Match[str]) -> Explanation |
     """A fused transformer layer whose mask has the wrong number of elements."""
     target, count = sizes(match[1]), int(match[2])
     mask = next((leaf for leaf in failure.tensors if "mask" in leaf.name and prod(leaf.shape) == count), None)
-    if failure.op or mask is None or len(target) < 2:
+    if not failure.call.class_name.startswith("Transformer") or failure.op or mask is None or len(target) < 2:
         return None
     return Explanation(f"expects {mask.name} {times(target[-2:])} (queries×keys), got {times(mask.shape)}")
 

@@ -91,12 +91,15 @@ def unflattened(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
 
 def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """Two operands with sizes in one dimension that differ and are not 1."""
+    """Two operands with sizes in one dimension that differ and are not 1.
+
+    What a call was given may clash and yet be innocent, so the sizes must be those that torch tells of.
+    """
     shapes = [leaf.shape for leaf in failure.tensors]
     for at, left in enumerate(shapes):
         for right in shapes[at + 1 :]:
             dimension = _clash(left, right)
-            if dimension is not None:
+            if dimension is not None and {left[dimension], right[dimension]} == set(sizes(match[0])):
                 says = (
                     f"cannot broadcast {times(left)} with {times(right)}: {left[dimension]} and {right[dimension]} in "
                 )
@@ -163,6 +166,6 @@ SIZES = (
         ),
         expanded,
     ),
-    (re.compile(r"must match the size of tensor b|not broadcastable|cannot be broadcast|[Ss]hape mismatch"), broadcast),
+    (re.compile(r"tensor a \(\d+\) must match the size of tensor b \(\d+\)"), broadcast),
 )
 """What torch says, and who explains it."""
