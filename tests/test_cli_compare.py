@@ -63,7 +63,7 @@ nothing compiled in place.
 
 = the same in all 6 rounds: first step, second step, changed weights, each in
   train and eval mode
-  As measured, autograd recorded both sides alike and no training flag changed
+  As measured, autograd was at work on both sides and no training flag changed
   on either.
 
 No difference found: in 6 rounds (train and eval mode) model.forward(x) and

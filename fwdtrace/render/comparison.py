@@ -55,7 +55,7 @@ def _lines(comparison: Comparison, width: int) -> Iterator[Line]:
         yield from _by_severity(comparison, width)
     if comparison.findings:
         yield []
-        yield [("The model runs forward directly by itself", "bold")]
+        yield from wrapped("The model runs forward directly by itself", width, "", "bold")
         yield from _findings(comparison.findings, width)
     for note in comparison.notes:
         yield []
@@ -88,10 +88,10 @@ def _inventory(comparison: Comparison, width: int) -> Iterator[Line]:
         )
         yield from wrapped(text, width, "", "")
     else:
-        yield [("Acts through __call__, and not when its own module is run directly", "bold")]
+        yield from wrapped("Acts through __call__, and not when its own module is run directly", width, "", "bold")
         yield from _alike(through_call, width)
     if in_forward:
-        yield [("Acts in forward, and in a direct call too", "bold")]
+        yield from wrapped("Acts in forward, and in a direct call too", width, "", "bold")
         yield from _alike(in_forward, width)
 
 
@@ -111,7 +111,7 @@ def _alike(items: Sequence[Carried], width: int) -> Iterator[Line]:
 
 
 def _one_line_each(comparison: Comparison, width: int) -> Iterator[Line]:
-    yield [("Run directly, one at a time", "bold")]
+    yield from wrapped("Run directly, one at a time", width, "", "bold")
     apart: dict[str, list[Difference]] = {}
     for difference in comparison.differences:
         apart.setdefault(difference.target or "", []).append(difference)
@@ -122,7 +122,9 @@ def _one_line_each(comparison: Comparison, width: int) -> Iterator[Line]:
         yield from in_columns([experiment.entry, text], [label, width - label - 3], mark="✗")
     if experiments:
         count = len(comparison.differences)
-        yield [(f"    --at shows one in full, --json all {count} differences", "dim")]
+        yield from wrapped(
+            f"--at shows one in full, --json all {count} differences", width, "    ", "dim", first="    "
+        )
     same = [found.target for found in comparison.experiments if found.reached and found.target not in apart]
     if same:
         text = f"{_modules(len(same))} the same in all rounds: {_some(same)}"
@@ -167,7 +169,13 @@ def _differences(found: list[Difference], width: int) -> Iterator[Line]:
             if seen:
                 yield from wrapped(seen, width, "      ", "dim", first="    in ")
         if len(paths) > MOST_ALIKE:
-            yield [(f"    … and {len(paths) - MOST_ALIKE} more of the same kind, which --json lists", "dim")]
+            yield from wrapped(
+                f"… and {len(paths) - MOST_ALIKE} more of the same kind, which --json lists",
+                width,
+                "    ",
+                "dim",
+                first="    ",
+            )
 
 
 def _seen(alike: list[Difference]) -> str:

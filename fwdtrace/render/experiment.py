@@ -56,6 +56,13 @@ def _rounds(rounds: tuple[Round, ...], width: int) -> Iterator[Line]:
     size = max(len(_first_word(found)) for found in rounds) + 2
     ordered = [found for mode in modes for found in rounds if found.mode == mode]
     label = max(LABEL, max(len(measure.what) for found in rounds for measure in found.measures) + 4)
+    if label + size * len(ordered) > width:
+        for found in ordered:
+            apart = ", ".join(measure.what for measure in found.measures if not measure.same)
+            mark = "✗ " if apart else "= "
+            text = f"{found.name}, {found.mode} mode: {apart or 'the same'}"
+            yield from wrapped(text, width, "    ", MARKS[mark[0]] if apart else "", first=mark)
+        return
     yield [(" " * label + "".join(f"{found.mode:<{size}}" for found in ordered).rstrip(), "dim")]
     yield [(" " * label + "".join(f"{_first_word(found):<{size}}" for found in ordered).rstrip(), "dim")]
     for what in dict.fromkeys(measure.what for found in ordered for measure in found.measures):
@@ -93,7 +100,7 @@ def _not_so(experiment: Experiment, width: int) -> Iterator[Line]:
     }
     parts = []
     if graphs and all("none" not in pair for pair in graphs):
-        parts.append("autograd recorded both sides alike")
+        parts.append("autograd was at work on both sides")
     if flags == {"unchanged"}:
         parts.append("no training flag changed on either")
     if parts:
