@@ -223,7 +223,7 @@ class Drops(io.StringIO):
 
 
 def test_values_are_read_whole_however_little_the_stream_gives() -> None:
-    made = {"a": [1.5, -12e-3, None, True, 'é\ud800\n"\\'], "b": [], "": {"c": 10**20}}
+    made = {"a": [1.5, -12e-3, None, True, 'é\ud800\n"\\'], "b": [], "n": 1234567890, "": {"c": 10**20}}
     stream = JSONStream(Drops(json.dumps(made)))
     stream.expect("{")
     read = {}
@@ -337,6 +337,15 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path: Path
         save_trace(replace(lenet(), calls=(*lenet().calls, last)), file)
     assert load_trace(file) == lenet()
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_whoever_reads_the_old_file_while_it_is_saved_again_reads_it_whole(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    save_trace(lenet(), file)
+    with file.open() as old:
+        save_trace(everything(), file)
+        assert old.read() == text_of(lenet())
+    assert load_trace(file) == everything()
 
 
 def test_a_saved_file_has_the_rights_of_any_other(tmp_path: Path) -> None:
