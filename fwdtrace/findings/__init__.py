@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from fwdtrace.findings.coverage import not_observed, unregistered_module
+from fwdtrace.findings.coverage import fused_path, not_observed, unregistered_module
 from fwdtrace.findings.entries import direct_forward, stale_or_skipped
 from fwdtrace.findings.errors import forward_error
+from fwdtrace.findings.gradients import no_gradient
+from fwdtrace.findings.modules import never_called, shared_module
+from fwdtrace.findings.values import hook_changed_value, non_finite
 from fwdtrace.trace import Finding, Trace
 
-RULES = (direct_forward, stale_or_skipped, forward_error, not_observed, unregistered_module)
+RULES = (
+    direct_forward,
+    stale_or_skipped,
+    never_called,
+    shared_module,
+    non_finite,
+    forward_error,
+    not_observed,
+    fused_path,
+    no_gradient,
+    hook_changed_value,
+    unregistered_module,
+)
 
 
 def find(trace: Trace) -> tuple[Finding, ...]:

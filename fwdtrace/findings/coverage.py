@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fwdtrace.findings.words import by_place, name_of, times
+from fwdtrace.findings.words import by_place, listed, name_of, times
 from fwdtrace.trace import Call, Finding, Trace
 
 
@@ -18,6 +18,23 @@ def not_observed(trace: Trace) -> Iterator[Finding]:
         first = calls[0]
         message = f"{name_of(first)} ({first.class_name}) {reasons[first.opaque or '']}"
         yield Finding("FT007", "not-observed", first.id, message, first.site)
+
+
+def fused_path(trace: Trace) -> Iterator[Finding]:
+    """FT007: layers that torch computed in one kernel in place of the modules in them; all are one finding."""
+    fused = [call for call in trace.calls if call.class_name == _CAN_FUSE and _has_no_calls(trace, call)]
+    if fused:
+        names = listed(list(dict.fromkeys(map(name_of, fused))))
+        message = f"{names} ({_CAN_FUSE}) ran its fused path: one kernel computed it, no module inside it was called"
+        yield Finding("FT007", "not-observed", fused[0].id, message, fused[0].site)
+
+
+_CAN_FUSE = "TransformerEncoderLayer"
+"""The one class of torch that may compute itself without its children, which it calls otherwise."""
+
+
+def _has_no_calls(trace: Trace, call: Call) -> bool:
+    return not (trace.children(call) or call.error or call.opaque)
 
 
 def unregistered_module(trace: Trace) -> Iterator[Finding]:

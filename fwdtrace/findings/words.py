@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fwdtrace.trace import Call, Site
+
+MOST_LISTED = 3
 
 
 def by_place(calls: Iterable[Call]) -> list[list[Call]]:
@@ -23,3 +25,10 @@ def name_of(call: Call) -> str:
 def times(calls: list[Call]) -> str:
     """How often, from twice on."""
     return f" {len(calls)} times" if len(calls) > 1 else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names in a row, the first few if there are many: `a, b, c and 9 more`."""
+    if len(names) <= MOST_LISTED + 1:
+        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{', '.join(names[:MOST_LISTED])} and {len(names) - MOST_LISTED} more"
