@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A finding explained: `example` is a file that defines `Net`, which has the finding when it is given `input`."""
+    """A finding explained: `example` is a file that defines `Net`, which has it when it is run with these `options`."""
 
     code: str
     name: str
     meaning: str
     example: str
     fix: str
-    input: str = "2x4"
+    options: str = "--input 2x4"
 
 
 RULES = (
@@ -32,10 +32,13 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(4, 4)
-        self.layer.register_forward_hook(lambda module, args, out: print("never"))
+        self.layer.register_forward_hook(look)
 
     def forward(self, x):
         return self.layer.forward(x)
+
+def look(module, args, output):
+    print("never")
 """,
         "Write self.layer(x). `fwdtrace compare model.py:Net --direct-forward --at layer` says what it costs.",
     ),
@@ -59,6 +62,68 @@ class Net(nn.Module):
 """,
         "Write self.layer(x), or use what acts in forward: torch.nn.utils.parametrizations in place of the old norms, "
         "checkpoint_wrapper in place of checkpoint, torch.compile(module) in place of module.compile().",
+    ),
+    Rule(
+        "FT003",
+        "never-called",
+        "A module with parameters did not run. Either its weights were used all the same, read by the module around "
+        "it, and then hooks on it never fire; or they were not used, and then they get no gradient and are dead "
+        "weight in the checkpoint.",
+        """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Linear(4, 4)
+        self.forgotten = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.used(x)
+""",
+        "Call the module, or remove it. Where the module around it reads its weights, hook that one.",
+    ),
+    Rule(
+        "FT004",
+        "shared-module",
+        "One module object is called from several places, or registered under several names. Its weights are shared, "
+        "its gradients add up, and what is kept in buffers, such as the statistics of a batch norm, mixes. That may be "
+        "intended; it is a mistake where a list was multiplied or a default argument was reused.",
+        """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4)] * 2)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+""",
+        "Make one module for each place, nn.ModuleList(nn.Linear(4, 4) for _ in range(2)), unless sharing is meant.",
+    ),
+    Rule(
+        "FT005",
+        "non-finite",
+        "The first call or operation that made NaN or infinities out of finite numbers. All that comes after it only "
+        "passes them on, so this is the line to look at, and not the loss.",
+        """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(torch.log(x))
+""",
+        "Keep the numbers in the domain of the operation, here torch.log(x.clamp(min=1e-6)); add an epsilon to what is "
+        "divided by, or compute in float32 what overflows in float16.",
+        "--input 2x4 --check-finite",
     ),
     Rule(
         "FT006",
@@ -96,6 +161,49 @@ class Net(nn.Module):
         return self.layer(x)
 """,
         "Trace the model before it is scripted; set TORCHDYNAMO_DISABLE=1 to run a compiled one eagerly.",
+    ),
+    Rule(
+        "FT008",
+        "no-gradient",
+        "Backward left a parameter without a gradient, with one that is all zero, or with NaN in it, so that no "
+        "optimizer trains it. The finding names the place where the path from the loss to the parameter breaks.",
+        """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lost = nn.Linear(4, 4)
+        self.trained = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.trained(self.lost(x).detach())
+""",
+        "Take the detach(), .data, .item(), numpy() or torch.no_grad() out of the path, or freeze the parameter openly "
+        "with requires_grad_(False).",
+        "--input 2x4 --backward",
+    ),
+    Rule(
+        "FT009",
+        "hook-changed-value",
+        "A hook replaced an input or the output of a module, so that what the code of the model says is not what was "
+        "computed. Some libraries work in this way; a hook that was left over from an experiment does, too.",
+        """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.layer.register_forward_hook(positive)
+
+    def forward(self, x):
+        return self.layer(x)
+
+def positive(module, args, output):
+    return output.clamp(min=0)
+""",
+        "Return nothing from a hook that should only look, and remove a hook that has served: handle.remove().",
     ),
     Rule(
         "FT010",

@@ -35,7 +35,7 @@ def rule(
 
 
 def _text(found: Rule, width: int) -> str:
-    how = f"An example, model.py, for `fwdtrace run model.py:Net --input {found.input}`:"
+    how = f"An example, model.py, for `fwdtrace run model.py:Net {found.options}`:"
     return "\n\n".join(
         [
             f"{found.code} {found.name}",
