@@ -1,0 +1,191 @@
+"""Trace -> where the time, the operations, the parameters or the memory go: a row a module, the largest first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+from rich.cells import cell_len
+from rich.console import Console
+
+from fwdtrace.render import words
+from fwdtrace.render.lines import Line, plain, print_lines
+from fwdtrace.render.words import cut_left, printable
+from fwdtrace.trace import Call, TensorMeta, Trace
+
+Key = Literal["time", "self-time", "flops", "parameters", "memory"]
+
+GAP = "  "
+LEAST_NAME = 12
+_BITS = re.compile(r"\d+")
+_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the calls of one module come to; times in microseconds, memory in bytes of what they returned."""
+
+    name: str
+    class_name: str
+    calls: int = 0
+    total: float = 0.0
+    own: float = 0.0
+    flops: int | None = None
+    parameters: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its title, the key that sorts by it, the number of a row, and the text of a number."""
+
+    title: str
+    key: Key | None
+    number: Callable[[_Row], float | None]
+    text: Callable[[float], str]
+
+
+_COLUMNS = (
+    _Column("calls", None, lambda row: row.calls, lambda number: f"{number:,.0f}"),
+    _Column("time", "time", lambda row: row.total, words.duration),
+    _Column("own time", "self-time", lambda row: row.own, words.duration),
+    _Column("FLOPs", "flops", lambda row: row.flops, lambda number: words.count(int(number), short=True) or "0"),
+    _Column("params", "parameters", lambda row: row.parameters, lambda number: words.count(int(number), short=True)),
+    _Column("output", "memory", lambda row: row.memory, lambda number: _size(int(number))),
+)
+_DROPPED_FIRST = ("calls", "params", "output", "own time", "FLOPs", "time")
+
+
+def ranking_text(trace: Trace, *, by: Key, top: int, width: int = 80) -> str:
+    """The `top` modules by `by` as plain text, at most `width` cells wide."""
+    return plain(_lines(trace, by, top, width))
+
+
+def print_ranking(trace: Trace, console: Console, *, by: Key, top: int) -> None:
+    """Print the `top` modules by `by`, as wide as the console is."""
+    print_lines(_lines(trace, by, top, console.width), console)
+
+
+def _lines(trace: Trace, by: Key, top: int, width: int) -> list[Line]:
+    rows = _rows(trace)
+    sorted_by = next(column for column in _COLUMNS if column.key == by)
+    if any(sorted_by.number(row) is not None for row in rows):
+        rows.sort(key=lambda row: -(sorted_by.number(row) or 0))
+    shown = rows[:top]
+    columns = _fitting([column for column in _COLUMNS if _says_something(column, shown)], shown, sorted_by, width)
+    sizes = {column.title: _size_of(column, shown) for column in columns}
+    name_width = width - sum(len(GAP) + size for size in sizes.values())
+    longest = max((cell_len(_name(row)) for row in shown), default=0)
+    name_width = min(name_width, max(longest, len("module")))
+    title: Line = [("module".ljust(name_width), "dim")]
+    for column in columns:
+        title.append((GAP + column.title.rjust(sizes[column.title]), "bold" if column is sorted_by else "dim"))
+    lines = [title]
+    for row in shown:
+        lines.append(_name_cell(row, name_width))
+        for column in columns:
+            text = _cell(column, row)
+            lines[-1].append((GAP + text.rjust(sizes[column.title]), "bold" if column is sorted_by else ""))
+    notes = _notes(rows, len(shown), by)
+    lines += [[], *([(part, "dim")] for note in notes for part in words.wrapped(note, width))] if notes else []
+    return lines
+
+
+def _rows(trace: Trace) -> list[_Row]:
+    """A row a module, in order of first call; what is outside the tree is one row a class."""
+    rows: dict[tuple[str | None, str], _Row] = {}
+    inside: dict[int, float] = {}
+    for call in trace.calls:
+        if call.parent is not None:
+            inside[call.parent] = inside.get(call.parent, 0.0) + (call.duration_us or 0.0)
+    for call in trace.calls:
+        key = call.path, "" if call.path is not None else call.class_name
+        row = rows.setdefault(key, _Row(call.path or "", call.class_name))
+        row.calls += 1
+        row.own += max((call.duration_us or 0.0) - inside.get(call.id, 0.0), 0.0)
+        row.parameters = max(row.parameters, call.parameters)
+        row.memory += _bytes(call)
+        if not _is_within_itself(trace, call):
+            row.total += call.duration_us or 0.0
+            row.flops = row.flops if call.flops is None else (row.flops or 0) + call.flops
+    return list(rows.values())
+
+
+def _is_within_itself(trace: Trace, call: Call) -> bool:
+    """Whether the module called itself, so that the outer call's time has this one's in it."""
+    parent = call.parent
+    while parent is not None and call.path is not None:
+        above = trace.call(parent)
+        if above.path == call.path:
+            return True
+        parent = above.parent
+    return False
+
+
+def _bytes(call: Call) -> int:
+    """The bytes of the tensors that the call returned, were each stored by itself."""
+    return sum(_element(leaf.dtype) * prod(leaf.shape) for leaf in call.outputs if isinstance(leaf, TensorMeta))
+
+
+def _element(dtype: str) -> int:
+    found = _BITS.search(dtype)
+    return max(int(found[0]) // 8, 1) if found else 1
+
+
+def _says_something(column: _Column, rows: Sequence[_Row]) -> bool:
+    return any(column.number(row) for row in rows)
+
+
+def _fitting(columns: list[_Column], rows: Sequence[_Row], kept: _Column, width: int) -> list[_Column]:
+    """The columns that leave room for names; the one that is sorted by stays."""
+    for title in _DROPPED_FIRST:
+        needed = sum(len(GAP) + _size_of(column, rows) for column in columns)
+        if needed + LEAST_NAME <= width:
+            break
+        columns = [column for column in columns if column.title != title or column is kept]
+    return columns
+
+
+def _size_of(column: _Column, rows: Sequence[_Row]) -> int:
+    return max(cell_len(column.title), *(cell_len(_cell(column, row)) for row in rows), 0)
+
+
+def _cell(column: _Column, row: _Row) -> str:
+    number = column.number(row)
+    return column.text(number) if number is not None else ""
+
+
+def _name(row: _Row) -> str:
+    return printable(f"{row.name} {row.class_name}".strip() if row.name else f"({row.class_name})")
+
+
+def _name_cell(row: _Row, width: int) -> Line:
+    path, _, rest = _name(row).partition(" ")
+    if cell_len(path) + 2 > width or not rest:
+        text = cut_left(path, width)
+        return [(text + " " * (width - cell_len(text)), "bold")]
+    rest = words.cut(rest, width - cell_len(path) - 1)
+    return [(path, "bold"), (f" {words.padded(rest, width - cell_len(path) - 1)}", "cyan")]
+
+
+def _notes(rows: Sequence[_Row], shown: int, by: Key) -> list[str]:
+    """What the table leaves out, and what its numbers are not."""
+    notes = []
+    if shown < len(rows):
+        notes.append(f"{words.plural(len(rows) - shown, 'more module')}, --top {len(rows)} shows all")
+    if any(row.flops is not None for row in rows):
+        notes.append("FLOPs as torch counts them: no attention on CPU, no fused encoder layers")
+    elif by == "flops":
+        notes.append("no FLOPs were counted when this was recorded; --costs counts them")
+    return notes
+
+
+def _size(number: int) -> str:
+    """`812 B`, `18.4 KiB`."""
+    if not number:
+        return ""
+    size, unit = next(((size, unit) for size, unit in _UNITS if number >= size), (1, "B"))
+    return f"{number / size:.1f} {unit}" if unit != "B" else f"{number} B"
