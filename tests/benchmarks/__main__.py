@@ -41,6 +41,15 @@ with torch.no_grad():
     print(LeNet().eval()(torch.rand(1, 3, 32, 32)).shape)
 """
 
+TYPER = """
+import rich.console, typer
+app = typer.Typer(add_completion=False)
+@app.command()
+def say(word: str, times: int = 1) -> None:
+    rich.console.Console().print(word * times)
+app()
+"""
+
 
 def per_call(console: Console, rounds: int) -> None:
     """Added time per call where the modules do little or nothing."""
@@ -100,6 +109,7 @@ def per_process(console: Console, rounds: int) -> None:
             },
             "import typer, rich": {
                 "import typer, rich": ["-c", "import typer, rich"],
+                "a typer command": ["-c", TYPER, "word"],
                 "fwdtrace --help": [*fwdtrace_command, "--help"],
                 "fwdtrace models": [*fwdtrace_command, "models"],
                 "fwdtrace show": [*fwdtrace_command, "show", file],
