@@ -149,18 +149,18 @@ def set_argument(failure: Failure, argument: str, value: object) -> str:
 
 
 def operands(failure: Failure, told_already: str) -> str:
-    """Every operand and parameter with its shape, and with its dtype and device where these are not all the same.
+    """Every operand and parameter with its shape; empty if what was told already says it all.
 
-    Empty if what was told already says it all.
+    With the dtypes that are no floats, with all of them if the floats differ, and with devices that differ.
     """
     # A counter, as batch norm has, plays no part in what can be wrong with shapes.
     tensors = [*failure.tensors, *(leaf for leaf in failure.state if leaf.shape or "float" in leaf.dtype)]
-    dtypes = {leaf.dtype for leaf in tensors}
+    floats = {leaf.dtype for leaf in tensors if "float" in leaf.dtype}
     devices = {leaf.device for leaf in tensors}
     told = []
     for leaf in tensors[:MOST_OPERANDS]:
         words = [times(leaf.shape)]
-        if len(dtypes) > 1:
+        if len(floats) > 1 or leaf.dtype not in floats:
             words.append(leaf.dtype)
         if len(devices) > 1:
             words.append(f"on {leaf.device}")

@@ -117,11 +117,16 @@ def _broadcasts_to(shape: Shape, target: Shape) -> bool:
     )
 
 
-def mask_of_transformer(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """A fused transformer layer whose mask has the wrong number of elements."""
+def fused_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A fused attention or transformer layer whose mask has the wrong number of elements."""
     target, count = sizes(match[1]), int(match[2])
     mask = next((leaf for leaf in failure.tensors if "mask" in leaf.name and prod(leaf.shape) == count), None)
-    if not failure.call.class_name.startswith("Transformer") or failure.op or mask is None or len(target) < 2:
+    if (
+        not failure.call.class_name.startswith(("Transformer", "MultiheadAttention"))
+        or failure.op
+        or mask is None
+        or len(target) < 2
+    ):
         return None
     return Explanation(f"expects {mask.name} {times(target[-2:])} (queries×keys), got {times(mask.shape)}")
 
@@ -145,6 +150,6 @@ SEQUENCES = (
     ),
     (re.compile(r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)"), padding_mask),
     (re.compile(r"must match the size of tensor b|batch2 tensor to be"), scaled_attention),
-    (re.compile(rf"shape '{_SIZES}' is invalid for input of size (\d+)"), mask_of_transformer),
+    (re.compile(rf"shape '{_SIZES}' is invalid for input of size (\d+)"), fused_mask),
 )
 """What torch says, and who explains it."""
