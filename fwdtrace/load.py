@@ -71,6 +71,19 @@ def load_model(spec: str) -> LoadedModel:
     return LoadedModel(module, spec, DEFAULT_INPUTS if _takes_inputs(module) else ())
 
 
+def load_function(spec: str) -> Callable[..., Any]:
+    """The function that `spec` names, such as the loss `train.py:loss`; SpecError if it names none."""
+    target = _parse(spec)
+    found = _find(_home_of(target), target) if target.name else None
+    if target.arguments is not None or not callable(found):
+        raise SpecError(f"{spec!r} is no function; name one, such as file.py:loss, without arguments")
+    return found  # type: ignore[no-any-return]
+
+
+def _home_of(target: Target) -> ModuleType:
+    return _import_file(target.where) if _is_path(target.where) else _import_name(target.where)
+
+
 def _parse(spec: str) -> Target:
     """Take a spec apart at the first colon that a name follows, as paths and arguments may hold colons too."""
     for colon in (index for index, letter in enumerate(spec) if letter == ":"):
@@ -117,7 +130,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _build(target: Target) -> nn.Module:
-    home = _import_file(target.where) if _is_path(target.where) else _import_name(target.where)
+    home = _home_of(target)
     if not target.name:
         target = Target(target.where, _only_model(home, target.where))
     found = _find(home, target)

@@ -302,14 +302,14 @@ def test_depth_does_not_hide_what_raised() -> None:
 
 def test_ops_stand_between_the_calls_and_fold_too() -> None:
     site = Site("/home/user/model.py", 3, "f", "x = x + 1")
-    plus = (Op(5 + n, 0, "+", (tensor(4, name="x"), Value("other", "1")), (tensor(4),), site) for n in range(5))
+    plus = (Op(5 + n, 0, "+", (tensor(4, name="0"), Value("1", "1")), (tensor(4),), site) for n in range(5))
     ops = (Op(1, 0, "torch.flatten", (tensor(1, 4, name="input"),), (tensor(4),), site), *plus)
     calls = (call(0, None, "", "Net", (1, 4), (4,)), call(2, 0, "fc", "Linear", (4,), (4,)))
     assert rows(trace(*calls, ops=ops)) == [
-        "Net              __call__ → forward  1×4        → 4       model.py:10",
-        "├╴torch.flatten                      1×4        → 4       model.py:3",
-        "├╴fc Linear      __call__ → forward  4          → 4       model.py:10",
-        "├╴+                                  4, other=1 → 4       model.py:3",
+        "Net              __call__ → forward  1×4   → 4       model.py:10",
+        "├╴torch.flatten                      1×4   → 4       model.py:3",
+        "├╴fc Linear      __call__ → forward  4     → 4       model.py:10",
+        "├╴+                                  4, 1  → 4       model.py:3",
         "└┄+  ×5, same shapes  +4 ops, --no-fold shows them",
     ]
     assert "2 calls · 6 ops · 1.5 ms" in tree_text(trace(*calls, ops=ops))

@@ -15,7 +15,6 @@ from torch.utils import checkpoint
 
 from fwdtrace.recorder import torch_names
 
-
 pytestmark = pytest.mark.usefixtures("dynamo")
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import StackSummary, TracebackException
 from typing import Literal
@@ -16,8 +17,9 @@ from rich.console import Console
 
 import fwdtrace
 from fwdtrace import zoo
+from fwdtrace.cli.options import Key
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.render.tree import tree_text
+from fwdtrace.render.tree import print_tree, tree_text
 from fwdtrace.trace import Trace
 
 SUFFIXES = (".json", ".txt")
@@ -55,13 +57,50 @@ def check_files(files: list[Path]) -> None:
             raise FwdtraceError(f"-o {file}: is a folder; name a file")
 
 
-def save(trace: Trace, file: Path, *, width: int, depth: int | None, fold: bool) -> None:
-    """Write a trace in the format of the suffix, a tree as wide as it is on the screen."""
+@dataclass(frozen=True)
+class Shown:
+    """How a trace is shown to a person: as a tree, cut and folded or not, as source code, or as a ranking."""
+
+    depth: int | None = None
+    fold: bool = True
+    source: bool = False
+    sort: Key | None = None
+    top: int = 20
+
+
+def print_shown(trace: Trace, shown: Shown, console: Console) -> None:
+    """Print a trace as it is to be shown."""
+    if shown.source:
+        from fwdtrace.render.source import print_source
+
+        print_source(trace, console)
+    elif shown.sort:
+        from fwdtrace.render.ranking import print_ranking
+
+        print_ranking(trace, console, by=shown.sort, top=shown.top)
+    else:
+        print_tree(trace, console, depth=shown.depth, fold=shown.fold)
+
+
+def _text(trace: Trace, shown: Shown, width: int) -> str:
+    if shown.source:
+        from fwdtrace.render.source import source_text
+
+        return source_text(trace, width=width)
+    if shown.sort:
+        from fwdtrace.render.ranking import ranking_text
+
+        return ranking_text(trace, by=shown.sort, top=shown.top, width=width)
+    return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold)
+
+
+def save(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
+    """Write a trace in the format of the suffix, text as wide as it is on the screen."""
     try:
         if file.suffix == ".json":
             trace.save(file)
         else:
-            file.write_text(tree_text(trace, width=width, depth=depth, fold=fold).rstrip("\n") + "\n", encoding="utf-8")
+            file.write_text(_text(trace, shown, width).rstrip("\n") + "\n", encoding="utf-8")
     except OSError as error:
         raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
 

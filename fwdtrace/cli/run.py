@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fwdtrace.cli.results import AskedToFail, check_files, result_console, save, stdout_kept_clean
+from fwdtrace.cli.options import Depth, Input, Json, NoFold, Output, Seed, Sort, Source, Spec, Top
+from fwdtrace.cli.results import AskedToFail, Shown, check_files, print_shown, result_console, save, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.rules import RULES
 
@@ -18,28 +20,48 @@ if TYPE_CHECKING:
     from fwdtrace.trace import Trace
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What to record beside the calls, and how to run the model."""
+
+    seed: int
+    train: bool
+    ops: bool
+    check_finite: bool
+    stats: bool
+    costs: bool
+    backward: bool
+    loss: str | None
+    fused: bool
+
+
 def run(
-    spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")
-    ] = "lenet",
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-i",
-            "--input",
-            metavar="INPUT",
-            help="1x3x32x32, NAME=SHAPE, SHAPE:int64:0..100, or a .pt, .npy or .safetensors file; repeatable.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")] = 0,
+    spec: Spec = "lenet",
+    input: Input = None,
+    seed: Seed = 0,
     train: Annotated[bool, typer.Option("--train", help="Run in training mode instead of eval mode.")] = False,
-    depth: Annotated[int | None, typer.Option(metavar="N", min=0, help="Show calls down to depth N only.")] = None,
-    no_fold: Annotated[bool, typer.Option("--no-fold", help="Show every one of a row of equal blocks.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON, and nothing else.")] = False,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save the trace to a .json or .txt file; repeatable."),
+    ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")] = True,
+    check_finite: Annotated[
+        bool, typer.Option("--check-finite", help="Find where NaN and infinities come up (FT005).")
+    ] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Keep mean, std, min, max and zeros of every output.")] = False,
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Run backward too, and tell which parameters get no gradient (FT008).")
+    ] = False,
+    loss: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
     ] = None,
+    costs: Annotated[bool, typer.Option("--costs", help="Count the floating-point operations of every call.")] = False,
+    no_fused: Annotated[
+        bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
+    ] = False,
+    source: Source = False,
+    sort: Sort = None,
+    top: Top = 20,
+    depth: Depth = None,
+    no_fold: NoFold = False,
+    json: Json = False,
+    output: Output = None,
     fail_on: Annotated[
         str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")
     ] = "",
@@ -51,22 +73,26 @@ def run(
     files = output or []
     check_files(files)
     codes = _codes(fail_on)
+    shown = Shown(depth, not no_fold, source, sort, top)
+    asked = Asked(
+        seed, train, ops, check_finite, stats, costs or sort == "flops", backward or bool(loss), loss, not no_fused
+    )
     with stdout_kept_clean():
-        trace, error = _record(spec, input, seed, train)
+        trace, error = _record(spec, input, asked)
     console = result_console()
     for file in files:
-        save(trace, file, width=console.width, depth=depth, fold=not no_fold)
+        save(trace, file, shown, width=console.width)
     if json:
         from fwdtrace.trace_file import write_trace
 
         write_trace(trace, sys.stdout)
     else:
-        from fwdtrace.render.tree import print_tree
-
-        print_tree(trace, console, depth=depth, fold=not no_fold)
+        print_shown(trace, shown, console)
     sys.stdout.flush()
     if isinstance(error, KeyboardInterrupt):
         raise FwdtraceError(f"interrupted; {spec!r} had run as far as the trace shows")
+    if isinstance(error, FwdtraceError):
+        raise error
     if error is not None:
         raise FwdtraceError(f"{spec!r} raised while it ran; the traceback above is its own") from error
     found = sorted({finding.code for finding in trace.findings} & codes)
@@ -85,31 +111,54 @@ def _codes(text: str) -> set[str]:
     return wanted
 
 
-def _record(spec: str, input: list[str] | None, seed: int, train: bool) -> tuple[Trace, BaseException | None]:
+def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, BaseException | None]:
     """The trace of one run, and what the model raised, if it did."""
     from fwdtrace.inputs import build_inputs
     from fwdtrace.load import load_model
     from fwdtrace.randomness import seed_all
 
-    seed_all(seed)
+    seed_all(asked.seed)
     try:
         loaded = load_model(spec)
     except KeyboardInterrupt:
         raise FwdtraceError(f"interrupted while {spec!r} was being built") from None
-    inputs = build_inputs(input or loaded.inputs, loaded.module, seed)
-    loaded.module.train(train)
-    return _observe(loaded, inputs, seed)
+    inputs = build_inputs(input or loaded.inputs, loaded.module, asked.seed)
+    loaded.module.train(asked.train)
+    return _observe(loaded, inputs, asked)
 
 
-def _observe(loaded: LoadedModel, inputs: Inputs, seed: int) -> tuple[Trace, BaseException | None]:
+def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:
     import torch
 
     from fwdtrace.recorder import record
 
+    loss = _loss(asked.loss)
+    recording = record(
+        loaded.module,
+        ops=asked.ops,
+        check_finite=asked.check_finite,
+        stats=asked.stats,
+        costs=asked.costs,
+        gradients=asked.backward,
+        spec=loaded.spec,
+        seed=asked.seed,
+    )
+    if not asked.fused:
+        torch.backends.mha.set_fastpath_enabled(False)
     error: BaseException | None = None
-    with torch.no_grad(), record(loaded.module, spec=loaded.spec, seed=seed) as recording:
+    with torch.set_grad_enabled(asked.backward), recording:
         try:
-            loaded.module(*inputs.args, **inputs.kwargs)
+            result = loaded.module(*inputs.args, **inputs.kwargs)
+            if asked.backward:
+                from fwdtrace.backward import run_backward
+
+                run_backward(loaded.module, result, loss)
         except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
             error = raised
     return recording.trace, error
+
+
+def _loss(spec: str | None) -> Callable[..., Any] | None:
+    from fwdtrace.load import load_function
+
+    return load_function(spec) if spec else None

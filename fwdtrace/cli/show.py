@@ -8,33 +8,35 @@ from typing import Annotated
 
 import typer
 
-from fwdtrace.cli.results import check_files, result_console, save
+from fwdtrace.cli.options import Depth, Json, NoFold, Output, Sort, Source, Top
+from fwdtrace.cli.results import Shown, check_files, print_shown, result_console, save
 
 
 def show(
     file: Annotated[Path, typer.Argument(help="A trace that was saved with -o FILE.json.", show_default=False)],
-    depth: Annotated[int | None, typer.Option(min=0, help="Show calls down to this depth only.")] = None,
-    no_fold: Annotated[bool, typer.Option("--no-fold", help="Show every one of equal blocks.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON, and nothing else.")] = False,
-    output: Annotated[
-        list[Path] | None, typer.Option("-o", "--output", help="Save to this .json or .txt file; repeatable.")
-    ] = None,
+    source: Source = False,
+    sort: Sort = None,
+    top: Top = 20,
+    depth: Depth = None,
+    no_fold: NoFold = False,
+    json: Json = False,
+    output: Output = None,
 ) -> None:
     """Show a saved trace again, or write it in another format.
 
     Example: fwdtrace show trace.json --depth 2
     """
-    from fwdtrace.render.tree import print_tree
     from fwdtrace.trace_file import load_trace, write_trace
 
     files = output or []
     check_files(files)
+    shown = Shown(depth, not no_fold, source, sort, top)
     trace = load_trace(file)
     console = result_console()
     for target in files:
-        save(trace, target, width=console.width, depth=depth, fold=not no_fold)
+        save(trace, target, shown, width=console.width)
     if json:
         write_trace(trace, sys.stdout)
     else:
-        print_tree(trace, console, depth=depth, fold=not no_fold)
+        print_shown(trace, shown, console)
     sys.stdout.flush()

@@ -62,7 +62,7 @@ def forward_ends(call: OpenCall, output: Any) -> None:
 
 
 def backwards_of(calls: Iterable[OpenCall]) -> dict[OpenCall, Backward]:
-    """Order and time of the backward of these calls, submodules included; calls none of whose nodes ran are left out."""
+    """Order and time of the backward of these calls, submodules included; without those none of whose nodes ran."""
     kept = list(calls)
     spans = {call: list(_backwards[call]) for call in kept if call in _backwards}
     for call in reversed(kept):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
 
@@ -72,8 +72,8 @@ def usual(trace: Trace, encoding: str = "utf-8") -> Usual:
 
 
 def inputs(node: Call | Op, known: Usual) -> Listing:
-    """What goes in, tensors first and None last; the first tensor goes without its name."""
-    return _listing(node.inputs, known, "inputs")
+    """What goes in, tensors first and None last; the first tensor goes without its name. Of an op only its operands."""
+    return _listing(node.inputs, known, "operands" if isinstance(node, Op) else "inputs")
 
 
 def outputs(node: Call | Op, known: Usual) -> Listing:
@@ -101,8 +101,17 @@ def _listing(leaves: tuple[Leaf, ...], known: Usual, side: str) -> Listing:
     key = id(leaves), side  # calls share their leaves, which live as long as the trace
     found = known.listings.get(key)
     if found is None:
-        found = known.listings[key] = _new_listing(leaves, known, is_output=side == "outputs")
+        shown = _operands(leaves) if side == "operands" else leaves
+        found = known.listings[key] = _new_listing(shown, known, is_output=side == "outputs")
     return found
+
+
+def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
+    """The tensors an op was given, and a number if that is its second operand; settings go without saying."""
+    tensors = [leaf for leaf in leaves if isinstance(leaf, TensorMeta)]
+    number = [leaf for leaf in leaves if leaf.name == "1" and not isinstance(leaf, TensorMeta)]
+    kept: list[Leaf] = [*tensors, *(number if len(tensors) == 1 == len(leaves) - 1 else [])]
+    return tuple(replace(leaf, name="") if leaf.name[:1].isdigit() else leaf for leaf in kept or leaves)
 
 
 def _new_listing(leaves: tuple[Leaf, ...], known: Usual, *, is_output: bool) -> Listing:

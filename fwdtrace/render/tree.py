@@ -239,7 +239,7 @@ def _footer(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
     direct = sum(call.entry == "forward" for call in trace.calls)
     raised = sum(call.error is not None and not call.error.raised_below for call in trace.calls)
     line: Line = [(plural(len(trace.calls), "call"), "bold")]
-    if trace.ops is not None:
+    if trace.ops:
         line += [(" · ", "dim"), (plural(len(trace.ops), "op"), "")]
     if direct:
         line += [(" · ", "dim"), (f"{direct:,} direct", "bold red")]
