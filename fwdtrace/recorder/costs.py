@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from fwdtrace.recorder.open_calls import OpenCall, recordings_of_costs, stacks
-from fwdtrace.recorder.torch_names import is_composite, run_composite
+from fwdtrace.recorder.torch_names import dispatch_modes, is_composite, run_composite
 
 _own_flops: dict[OpenCall, int] = {}
 """What each call computed itself, its submodules left out; a call that computed nothing is not there."""
@@ -26,17 +27,18 @@ class CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __ini
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and count it."""
         kwargs = kwargs or {}
-        stack = stacks.stack
-        if _asks_for_a_size(function):
-            return NotImplemented  # the tensor itself answers
         formula = flop_registry.get(getattr(function, "_overloadpacket", function))
         if formula is None:
-            # In inference mode operations come whole that otherwise come as the parts that have formulas.
-            if not is_composite(function):
+            answers_itself = any(cls.__torch_dispatch__ is not Tensor.__torch_dispatch__ for cls in types)
+            if answers_itself and not dispatch_modes():
+                return NotImplemented  # the tensor's class goes on, with operations that are seen again
+            if answers_itself or not is_composite(function):
                 return function(*args, **kwargs)
+            # In inference mode operations come whole that otherwise come as the parts that have formulas.
             with self:
                 return run_composite(function, *args, **kwargs)
         result = function(*args, **kwargs)
+        stack = stacks.stack
         if stack:
             _own_flops[stack[-1]] = _own_flops.get(stack[-1], 0) + _flops(formula, args, kwargs, result)
         return result
@@ -87,15 +89,3 @@ def _flops(formula: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> 
         return int(formula(*args, **kwargs, out_val=result))
     except Exception:  # a formula that does not know these arguments must not stop the model
         return 0
-
-
-def _asks_for_a_size(function: Any) -> bool:
-    return getattr(function, "_overloadpacket", function).__name__ in _SIZES
-
-
-_SIZE_NAMES = """
-    dim is_contiguous is_non_overlapping_and_dense is_strides_like_format layout numel size storage_offset stride
-    sym_is_contiguous sym_numel sym_size sym_storage_offset sym_stride
-"""
-_SIZES = frozenset(_SIZE_NAMES.split())
-"""What a tensor with a shape of its own kind, a nested one, is asked through operations."""

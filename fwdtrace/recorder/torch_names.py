@@ -52,6 +52,7 @@ STOP_RECOMPUTATION = "_StopRecomputationError"
 
 tracing_state = torch._C._get_tracing_state
 torch_function_modes = torch._C._len_torch_function_stack
+dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 without_torch_function = torch._C.DisableTorchFunction
 is_functional: Callable[[torch.Tensor], bool] = torch._is_functional_tensor
 push_function_mode: Callable[[Any], None] = torch.overrides._push_mode
