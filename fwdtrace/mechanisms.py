@@ -45,7 +45,7 @@ _BY_HOOK_NAME = (
     (
         r"LazyModuleMixin\._infer_parameters",
         Mechanism(
-            "lazy initialisation", "the parameters were not initialised", "run the model once through __call__ first"
+            "lazy initialisation", "the parameters were not initialised", "run model(x) once before anything else"
         ),
     ),
     (
@@ -53,7 +53,7 @@ _BY_HOOK_NAME = (
         Mechanism(
             "quantization observer",
             "no range was observed, so the quantization parameters are wrong",
-            "calibrate through __call__",
+            "calibrate with calls",
         ),
     ),
     (

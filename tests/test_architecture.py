@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
         *("typer", "__init__", "errors"),
         *("cli.compare", "cli.models", "cli.results", "cli.rule", "cli.run", "cli.show"),
     },
-    "cli.compare": {"typer", "cli.results", "errors"},
+    "cli.compare": {"typer", "cli.options", "cli.results", "errors"},
     "cli.models": {"typer", "zoo"},
     "cli.options": {"typer"},
     "cli.results": {"rich", "cli.options", "__init__", "errors", "render", "trace", "zoo"},

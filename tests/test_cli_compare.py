@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fwdtrace.rules import RULES
+from fwdtrace.zoo import BUILT_INS
 from tests import real_models
-from tests.commands import Command
+from tests.commands import REPOSITORY, Command
 
 NET = """\
 import torch
@@ -131,7 +132,7 @@ def test_each_shows_a_line_for_what_differs(command: Command) -> None:
         ("weight-norm", 1, "after the weights were changed in place"),
         ("spectral-norm", 1, "silently none"),
         ("pruned", 1, "Trying to backward through the graph a second time"),
-        ("lazy", 1, "Fix: write model(x) instead of model.forward(x); run the model once through __call__ first."),
+        ("lazy", 1, "Fix: write model(x) instead of model.forward(x); run model(x) once before anything else."),
         ("checkpointed", 1, "first runs twice in forward and backward of model(x), once of model.forward(x)"),
         ("compiled", 1, "model(x) runs compiled code, model.forward(x) runs eagerly"),
         ("half-precision", 1, "8×16 float32 instead of 8×16 bfloat16"),
@@ -207,6 +208,27 @@ def test_a_model_that_raises_shows_its_own_traceback(command: Command, net: str)
 def test_a_module_in_a_file_is_copied(command: Command, net: str) -> None:
     ran = command("compare", "net.py:net", "--direct-forward", "-i", "seed=2x4", "-i", "at=2x4")
     assert ran.status == 0 and "every run on a deep copy" in ran.out
+
+
+SECTION = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## What does `__call__` do?")[2]
+ROWS = re.findall(r"^\| `([a-z][\w-]+)( --at first)?` \| (.+) \|$", SECTION.partition("\n## ")[0], re.MULTILINE)
+
+
+@pytest.mark.usefixtures("dynamo")
+@pytest.mark.parametrize(("name", "at", "sentence"), ROWS, ids=[row[0] for row in ROWS])
+def test_the_readme_says_of_a_model_what_the_command_says(command: Command, name: str, at: str, sentence: str) -> None:
+    ran = command("compare", name, "--direct-forward", *at.split())
+    assert sentence in " ".join(ran.out.split())
+
+
+def test_the_readme_has_every_model_of_a_mechanism() -> None:
+    targets = ("fwdtrace.zoo.mechanisms:", "fwdtrace.zoo.calls:HalfPrecision")
+    assert [row[0] for row in ROWS] == [model.name for model in BUILT_INS if model.target.startswith(targets)]
+
+
+def test_the_readme_quotes_what_was_measured_of_autograd_and_training() -> None:
+    (quoted,) = re.findall(r'Its words are "([^"]+)"', SECTION)
+    assert " ".join(quoted.split()) in " ".join(LENET.split())
 
 
 def test_the_rules_know_the_command() -> None:

@@ -117,7 +117,7 @@ def test_a_lazy_layer_fails_and_the_remedy_is_told(build: Build) -> None:
     (error, *_) = found(comparison, "exception")
     assert error.round == "first step" and error.severity == "exception"
     assert error.after.startswith("ValueError in forward: Attempted to use an uninitialized parameter")
-    assert comparison.fix.endswith("run the model once through __call__ first")
+    assert comparison.fix.endswith("run model(x) once before anything else")
 
 
 def test_a_lazy_child_of_a_model_that_is_run_directly_initialises() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdtrace.cli.options import Input, Json, Output, Seed, Spec
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")
-    ] = "lenet",
+    spec: Spec = "lenet",
     direct_forward: Annotated[
         bool, typer.Option("--direct-forward", help="Compare model(x) with model.forward(x).")
     ] = False,
@@ -29,21 +28,10 @@ def compare(
         typer.Option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Run every submodule directly, one at a time.")] = False,
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-i",
-            "--input",
-            metavar="INPUT",
-            help="1x3x32x32, NAME=SHAPE, SHAPE:int64:0..100, or a .pt, .npy or .safetensors file; repeatable.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, and nothing else.")] = False,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save the comparison to a .json or .txt file; repeatable."),
-    ] = None,
+    input: Input = None,
+    seed: Seed = 0,
+    json: Json = False,
+    output: Output = None,
 ) -> None:
     """Run a model as model(x) and as model.forward(x) on equal copies, and show what differs. Exits with 1 if it does.
 

@@ -178,8 +178,8 @@ def _measured(what: str, text: str, one: dict[str, Any], other: dict[str, Any]) 
     if what == "output":
         return Measure(what, text, _shapes(other) if text != _shapes(other) else "other numbers", False)
     missing = [name for name in apart if one.get(name) is not None and other.get(name) is None]
-    told = f"{len(apart)} of {len(one)} differ"
-    return Measure(what, text, f"{told}, {len(missing)} missing" if missing else told, False)
+    counts = ((len(apart) - len(missing), "differ"), (len(missing), "missing"))
+    return Measure(what, text, ", ".join(f"{count} of {len(one)} {how}" for count, how in counts if count), False)
 
 
 def _same(one: dict[str, Any], other: dict[str, Any], name: str) -> bool:
@@ -223,6 +223,8 @@ def _outcome(raised: Raised | None) -> str:
     if raised is None:
         return "a result"
     first = raised.message.strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    if len(first) > LONGEST_MESSAGE:
+        first = first.partition(" (")[0]
     return f"{raised.type} in {raised.where}: {shorten(first, LONGEST_MESSAGE, placeholder='…')}"
 
 

@@ -145,9 +145,7 @@ class _Laboratory:
             self.input_gradients = False
             again = self.steps(called)
             if any(again[mode, FIRST].raised is None for mode, _ in MODES):
-                self.notes.append(
-                    "gradients of the inputs were not compared: with them the model cannot run"
-                )
+                self.notes.append("gradients of the inputs were not compared: with them the model cannot run")
                 steps = again
         self._refuse_if_broken(steps)
         return steps

@@ -40,9 +40,9 @@ def verdict_of(
         "numbers": f"{entry} does not compute what {call} computes",
         "gradients": f"{entry} does not train what {call} trains",
         "exception": f"{entry} fails where {call} works",
-        "rounding": f"{entry} computes what {call} computes up to rounding",
-        "cost": f"{entry} computes what {call} computes at another cost",
-        "observation": f"{entry} computes what {call} computes, unobserved",
+        "rounding": f"{entry} computes the same as {call} up to rounding",
+        "cost": f"{entry} computes the same as {call} at another cost",
+        "observation": f"{entry} computes the same as {call}, unobserved",
     }
     mine = [difference for difference in differences if (difference.target or "") == target]
     evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in telling(mine))
