@@ -11,16 +11,17 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import StackSummary, TracebackException
-from typing import Literal
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Literal
 
 import fwdtrace
 from fwdtrace import zoo
 from fwdtrace.cli.options import Key
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.render.tree import print_tree, tree_text
-from fwdtrace.trace import Trace
+
+if TYPE_CHECKING:  # what draws is loaded when there is something to draw
+    from rich.console import Console
+
+    from fwdtrace.trace import Trace
 
 SUFFIXES = (".json", ".txt")
 
@@ -38,6 +39,8 @@ def result_console() -> Console:
 
     From here on, a reader that has seen enough ends the program without a word, as it ends `cat`.
     """
+    from rich.console import Console
+
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     colors: Literal["auto"] | None = (
@@ -79,6 +82,8 @@ def print_shown(trace: Trace, shown: Shown, console: Console) -> None:
 
         print_ranking(trace, console, by=shown.sort, top=shown.top)
     else:
+        from fwdtrace.render.tree import print_tree
+
         print_tree(trace, console, depth=shown.depth, fold=shown.fold)
 
 
@@ -91,6 +96,8 @@ def _text(trace: Trace, shown: Shown, width: int) -> str:
         from fwdtrace.render.ranking import ranking_text
 
         return ranking_text(trace, by=shown.sort, top=shown.top, width=width)
+    from fwdtrace.render.tree import tree_text
+
     return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold)
 
 
