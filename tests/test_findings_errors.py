@@ -8,7 +8,7 @@ import pytest
 
 from fwdtrace.findings import find
 from fwdtrace.trace import CallError, Leaf, Value
-from tests.crashes import PRODUCT, layer, linear, ran, root, tensor, told, trace_of
+from tests.crashes import PRODUCT, layer, linear, ran, root, tensor, told, told_of_op, trace_of
 
 
 def test_dtypes_that_differ_are_told_with_both_ways_out() -> None:
@@ -150,3 +150,41 @@ def test_the_same_failure_again_and_again_is_one_finding() -> None:
     failed = root("ValueError", "no", raised_below=False)
     findings = find(trace_of(failed, replace(failed, id=1, nth=2), replace(failed, id=2, nth=3)))
     assert [finding.call for finding in findings] == [0]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Given groups=1, weight of size [], expected input[] to have 3 channels, but got 1 channels instead",
+        "Invalid channel dimensions",
+        "Expected number of channels in input to be divisible by num_groups, but got input of shape [6] and"
+        " num_groups=4",
+        "running_mean should contain 3 elements not 4",
+        "Given normalized_shape=[], expected input with shape [*], but got input of size[]",
+        "index out of range in self",
+        "Expected hidden[0] size (1, 3, 8), got [1, 2, 8]",
+        "The shape of the 2D attn_mask is torch.Size([4]), but should be (3).",
+        "Expected key_padded_mask.shape[5] to be 2, but got 3",
+        "Expected size for first two dimensions of batch2 tensor to be: [] but got: [].",
+        "The size of tensor a (4) must match the size of tensor b (3) at non-singleton dimension 3",
+        "Sizes of tensors must match except in dimension 9. Expected size 2 but got size 3 for tensor number 1",
+        "shape '[0, -1]' is invalid for input of size 0",
+        PRODUCT.format("1x400", "256x120"),
+    ],
+)
+@pytest.mark.parametrize("shapes", [(), ((),), ((0,), (-1, 4)), ((2,), (), (3, 0, -1))], ids=str)
+def test_whatever_the_text_and_the_shapes_something_is_said(message: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    operands = [tensor(f"key_padding_mask[{at}]", *shape) for at, shape in enumerate(shapes)]
+    state = tuple(tensor(name, *shape) for name, shape in zip(("weight", "bias"), shapes, strict=False))
+    for class_name in ("Conv2d", "GroupNorm", "Embedding", "LSTM", "MultiheadAttention", "Linear"):
+        assert told(layer("m", class_name, *operands, state=state, settings="eps="), message)
+    for name in (
+        "F.conv2d",
+        "F.embedding",
+        "F.scaled_dot_product_attention",
+        "torch.bmm",
+        "torch.cat",
+        "+",
+        "F.linear",
+    ):
+        assert told_of_op(name, message, *operands)

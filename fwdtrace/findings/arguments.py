@@ -100,7 +100,7 @@ def _returned_by(failure: Failure, parts: list[Leaf]) -> str:
     shapes = [leaf.shape for leaf in parts if isinstance(leaf, TensorMeta)]
     if not shapes:
         return ""
-    for event in failure.events_before():
+    for event in failure.events_before:
         if isinstance(event, Call) and [leaf.shape for leaf in event.outputs if isinstance(leaf, TensorMeta)] == shapes:
             return f", as {name_of(event)} ({event.class_name}) returned" if len(event.outputs) > 1 else ""
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -83,16 +82,17 @@ class Failure:
         names = {name} | ({str(position)} if position is not None else set())
         return next((leaf.value for leaf in self.inputs if isinstance(leaf, Value) and leaf.name in names), None)
 
-    def events_before(self) -> Iterator[Call | Op]:
+    @cached_property
+    def events_before(self) -> list[Call | Op]:
         """The calls and ops that had finished when this one began, the latest first."""
         last = self.op.id if self.op else self.call.id
         events: list[Call | Op] = [*self.trace.calls, *(self.trace.ops or ())]
         finished = (event for event in events if event.id < last and event.outputs)
-        yield from sorted(finished, key=lambda event: event.id, reverse=True)
+        return sorted(finished, key=lambda event: event.id, reverse=True)
 
     def flattened(self, shape: Shape) -> Shape:
         """The sizes that were flattened into the last size of `shape` on the way here; empty if none were."""
-        for event in self.events_before():
+        for event in self.events_before:
             if shape not in shapes_of(event.outputs):
                 continue
             before = shapes_of(event.inputs)
@@ -106,7 +106,7 @@ class Failure:
 
     def maker(self, shape: Shape, dimension: int) -> Call | None:
         """The layer that chose the size of this dimension, seen through what left it as it was."""
-        for event in self.events_before():
+        for event in self.events_before:
             if shape not in shapes_of(event.outputs):
                 continue
             if isinstance(event, Call) and event.class_name in OUTPUT_SIZES:

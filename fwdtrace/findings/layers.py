@@ -22,6 +22,8 @@ def channels(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A convolution that was given another number of channels than its weight is for."""
     dimensions, expected, got = len(sizes(match[1])) - 2, int(match[3]), int(match[4])
     shape = failure.tensors[0].shape if failure.tensors else ()
+    if dimensions < 1:
+        return None
     if len(shape) <= dimensions or shape[-dimensions - 1] != got:  # not what was given, but something made of it
         shape = sizes(match[2])
     return _channels(failure, shape, dimensions, expected, got)
@@ -34,7 +36,7 @@ def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | No
     if weight is None or grouped or "Transpose" in failure.call.class_name or not failure.tensors:
         return None
     dimensions, shape = len(weight.shape) - 2, failure.tensors[0].shape
-    if len(shape) <= dimensions:
+    if not 1 <= dimensions < len(shape):
         return None
     return _channels(failure, shape, dimensions, weight.shape[1], shape[-dimensions - 1])
 
@@ -116,9 +118,11 @@ def groups(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A group norm whose channels cannot be divided into its groups."""
     if (explained := channels_of_norm(failure, match)) is not None:
         return explained
-    channels = sizes(match[1])[1]
+    shape = sizes(match[1])
+    if len(shape) < 2:
+        return None
     return Explanation(
-        f"cannot divide {channels} channels into {match[2]} groups", "use a num_groups that divides them"
+        f"cannot divide {shape[1]} channels into {match[2]} groups", "use a num_groups that divides them"
     )
 
 
@@ -143,6 +147,8 @@ def normalized_shape(failure: Failure, match: re.Match[str]) -> Explanation | No
     """A layer norm whose shape is not that of the input's last dimensions."""
     expected, shape = sizes(match[1]), sizes(match[2])
     got = shape[-len(expected) :]
+    if not expected or not got:
+        return None
     fix = "" if failure.op else set_argument(failure, "normalized_shape", list(got) if len(got) > 1 else got[0])
     if len(expected) == 1 and expected[0] in shape[1:-1]:
         fix = f"if dimension {shape.index(expected[0], 1)} is to be normalised, transpose it to the last"

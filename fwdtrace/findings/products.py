@@ -59,7 +59,7 @@ def _fix(failure: Failure, expected: int, shape: Shape, flattened: Shape, fix: s
         fixes.append(f"if dimension {shape.index(expected, 1)} holds the features, transpose it to the last")
     elif maker is not None and not flattened:
         fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
-    elif flattened and expected % flattened[0] == 0:
+    elif flattened and flattened[0] > 0 and expected % flattened[0] == 0:
         square = _squared(expected // flattened[0], len(flattened) - 1)
         such_as = f" = {times((flattened[0], *square))}" if square else ""
         fixes.append(f"let what comes before give {expected}{such_as}")

@@ -56,7 +56,7 @@ def hidden(failure: Failure, match: re.Match[str]) -> Explanation | None:
     shape = failure.tensors[0].shape if failure.tensors else ()
     fix = ""
     if len(shape) == len(expected) == len(got) == 3 and expected[1] != got[1] and got[1] in shape[:2]:
-        first = shape.index(expected[1]) == 0
+        first = shape[0] == expected[1]
         fix = f"if dimension {int(first)} of the input is the batch, use batch_first={not first}"
     says = f"expects {match[1]} of {times(expected)} (layers×batch×features), got {times(got)}"
     return Explanation(says, fix)
@@ -75,6 +75,8 @@ def embedding_dimension(failure: Failure, match: re.Match[str]) -> Explanation |
 def attention_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An attention mask that is not queries×keys."""
     got, expected = sizes(match[2]), sizes(match[3])
+    if len(got) < 2 or len(expected) < 2:
+        return None
     form = "heads·batch×queries×keys" if len(expected) > 2 else "queries×keys"
     says = f"expects attn_mask {times(expected)} ({form}), got {times(got)}"
     query = failure.tensors[0].shape if failure.tensors else ()
@@ -87,7 +89,7 @@ def attention_mask(failure: Failure, match: re.Match[str]) -> Explanation | None
 def padding_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A padding mask that is not batch×keys."""
     mask = next((leaf for leaf in failure.tensors if "padding_mask" in leaf.name), None)
-    if mask is None:
+    if mask is None or len(mask.shape) != 2 or match[1] not in "01":
         return None
     says = (
         f"expects {match[2]} in dimension {match[1]} of {mask.name} (batch×keys), got {match[3]}: {times(mask.shape)}"
@@ -100,6 +102,8 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     if not failure.op or not failure.op.name.endswith("scaled_dot_product_attention") or len(failure.tensors) < 3:
         return None
     query, key, value = (leaf.shape for leaf in failure.tensors[:3])
+    if min(len(query), len(key), len(value)) < 2:
+        return None
     if query[-1] != key[-1]:
         return Explanation(f"expects query and key with as many features, got {query[-1]} and {key[-1]}")
     if key[-2] != value[-2]:

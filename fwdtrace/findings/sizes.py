@@ -133,7 +133,7 @@ def _broadcast_fix(failure: Failure, left: Shape, right: Shape) -> str:
 
 def _giver(failure: Failure, shape: Shape) -> str:
     """The call or op that last gave a tensor of this shape."""
-    event = next((event for event in failure.events_before() if shape in shapes_of(event.outputs)), None)
+    event = next((event for event in failure.events_before if shape in shapes_of(event.outputs)), None)
     return "" if event is None else f"{name_of(event)} ({event.class_name})" if isinstance(event, Call) else event.name
 
 
