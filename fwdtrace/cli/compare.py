@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +46,40 @@ def compare(
     check_files(files)
     with stdout_kept_clean():
         comparison = _compared(spec, at or [""], each, input, seed)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+        _show(comparison, files, json)
+    if not comparison.equal:
+        count = len(comparison.differences)
+        raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
+
+
+def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> Comparison:
+    from rich.console import Console
+
+    from fwdtrace.direct import Setting, inventory_of, run_experiments
+    from fwdtrace.inputs import build_inputs
+    from fwdtrace.load import load_model
+    from fwdtrace.randomness import seed_all
+
+    def build() -> nn.Module:
+        seed_all(seed)
+        return load_model(spec).module
+
+    seed_all(seed)
+    try:
+        loaded = load_model(spec)
+        # Ranks that share the work on one batch need the same one, all others need their own to differ in gradients.
+        shared = any(item.mechanism == "tensor parallel" for item in inventory_of(loaded.module))
+        own = 0 if shared else int(os.environ.get("RANK", "0"))
+        inputs = build_inputs(input or loaded.inputs, loaded.module, seed + own)
+        setting = Setting(build, inputs.args, inputs.kwargs, spec, seed)
+        with Console(stderr=True).status(spec) as status:
+            return run_experiments(setting, at, each=each, tell=status.update)
+    except KeyboardInterrupt:
+        raise FwdtraceError(f"interrupted while {spec!r} was compared") from None
+
+
+def _show(comparison: Comparison, files: list[Path], json: bool) -> None:
     console = result_console()
     for file in files:
         _save(comparison, file, console.width)
@@ -57,28 +92,6 @@ def compare(
 
         print_comparison(comparison, console)
     sys.stdout.flush()
-    if not comparison.equal:
-        count = len(comparison.differences)
-        raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
-
-
-def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> Comparison:
-    from fwdtrace.direct import Setting, run_experiments
-    from fwdtrace.inputs import build_inputs
-    from fwdtrace.load import load_model
-    from fwdtrace.randomness import seed_all
-
-    def build() -> nn.Module:
-        seed_all(seed)
-        return load_model(spec).module
-
-    seed_all(seed)
-    try:
-        loaded = load_model(spec)
-        inputs = build_inputs(input or loaded.inputs, loaded.module, seed)
-        return run_experiments(Setting(build, inputs.args, inputs.kwargs, spec, seed), at, each=each)
-    except KeyboardInterrupt:
-        raise FwdtraceError(f"interrupted while {spec!r} was compared") from None
 
 
 def _save(comparison: Comparison, file: Path, width: int) -> None:

@@ -71,8 +71,21 @@ class Shown:
     top: int = 20
 
 
-def print_shown(trace: Trace, shown: Shown, console: Console) -> None:
-    """Print a trace as it is to be shown."""
+def give(trace: Trace, shown: Shown, files: list[Path], *, as_json: bool) -> None:
+    """Save a trace to the files, and print it: as JSON and nothing else, or as it is to be shown."""
+    console = result_console()
+    for file in files:
+        _save(trace, file, shown, width=console.width)
+    if as_json:
+        from fwdtrace.trace_file import write_trace
+
+        write_trace(trace, sys.stdout)
+    else:
+        _print(trace, shown, console)
+    sys.stdout.flush()
+
+
+def _print(trace: Trace, shown: Shown, console: Console) -> None:
     if shown.source:
         from fwdtrace.render.source import print_source
 
@@ -101,7 +114,7 @@ def _text(trace: Trace, shown: Shown, width: int) -> str:
     return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold)
 
 
-def save(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
+def _save(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
     """Write a trace in the format of the suffix, text as wide as it is on the screen."""
     try:
         if file.suffix == ".json":

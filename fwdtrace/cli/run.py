@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fwdtrace.cli.options import Depth, Input, Json, NoFold, Output, Seed, Sort, Source, Spec, Top
-from fwdtrace.cli.results import AskedToFail, Shown, check_files, print_shown, result_console, save, stdout_kept_clean
+from fwdtrace.cli.results import AskedToFail, Shown, check_files, give, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.rules import RULES
 
@@ -79,16 +78,7 @@ def run(
     )
     with stdout_kept_clean():
         trace, error = _record(spec, input, asked)
-    console = result_console()
-    for file in files:
-        save(trace, file, shown, width=console.width)
-    if json:
-        from fwdtrace.trace_file import write_trace
-
-        write_trace(trace, sys.stdout)
-    else:
-        print_shown(trace, shown, console)
-    sys.stdout.flush()
+    give(trace, shown, files, as_json=json)
     if isinstance(error, KeyboardInterrupt):
         raise FwdtraceError(f"interrupted; {spec!r} had run as far as the trace shows")
     if isinstance(error, FwdtraceError):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fwdtrace.cli.options import Depth, Json, NoFold, Output, Sort, Source, Top
-from fwdtrace.cli.results import Shown, check_files, print_shown, result_console, save
+from fwdtrace.cli.results import Shown, check_files, give
 
 
 def show(
@@ -26,17 +25,10 @@ def show(
 
     Example: fwdtrace show trace.json --depth 2
     """
-    from fwdtrace.trace_file import load_trace, write_trace
+    from fwdtrace.trace_file import load_trace
 
     files = output or []
     check_files(files)
     shown = Shown(depth, not no_fold, source, sort, top)
     trace = load_trace(file)
-    console = result_console()
-    for target in files:
-        save(trace, target, shown, width=console.width)
-    if json:
-        write_trace(trace, sys.stdout)
-    else:
-        print_shown(trace, shown, console)
-    sys.stdout.flush()
+    give(trace, shown, files, as_json=json)
