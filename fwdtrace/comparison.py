@@ -23,6 +23,9 @@ SEVERITIES: dict[Severity, str] = {
 }
 """What a difference does to the user, worst first."""
 
+FIRST_STEP, SECOND_STEP, CHANGED_WEIGHTS = "first step", "second step", "changed weights"
+"""The rounds of a direct-forward comparison."""
+
 HARM: tuple[Severity, ...] = ("numbers", "gradients", "exception")
 """The severities of which none makes up for another."""
 
@@ -172,9 +175,13 @@ class Comparison:
 
 def telling(differences: Sequence[Difference]) -> list[Difference]:
     """What to say where there is no room for all: one difference of each severity that does harm, else the worst."""
+    harm = [difference for difference in differences if difference.severity in HARM]
+    if any(difference.round == FIRST_STEP for difference in harm):  # the second step then differs as a consequence
+        harm = [difference for difference in harm if difference.round != SECOND_STEP]
+    rest = [difference for difference in differences if difference.severity == differences[0].severity]
     chosen = []
-    for severity in HARM if differences[0].severity in HARM else (differences[0].severity,):
-        found = [difference for difference in differences if difference.severity == severity]
+    for severity in HARM if harm else (differences[0].severity,):
+        found = [difference for difference in harm or rest if difference.severity == severity]
         most = [difference for difference in found if difference.kind in TELLS_MOST]
         chosen.extend((most or found)[:1])
     return chosen

@@ -50,8 +50,8 @@ ALLOWED: dict[str, set[str]] = {
 
 # What a part may import inside a function, when it is needed: each of these has a reason to wait.
 LATER: dict[str, set[str]] = {
-    "cli.compare": {"comparison_file", "direct", "inputs", "load", "randomness", "render"},
-    "cli.results": {"render"},
+    "cli.compare": {"rich", "comparison_file", "direct", "inputs", "load", "randomness", "render"},
+    "cli.results": {"render", "trace_file"},
     "cli.run": {"torch", "backward", "inputs", "load", "randomness", "recorder", "trace_file"},
     "cli.show": {"trace_file"},
     "comparison": {"comparison_file", "render"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
 import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 
 from fwdtrace.comparison import Comparison
 from fwdtrace.direct import compare_direct
+from tests.commands import REPOSITORY
 
 RANKS = 2
 
@@ -45,6 +49,10 @@ class Plain(nn.Module):
         out: Tensor = self.a(x)
         return out
 
+    def other(self, x: Tensor) -> Tensor:
+        out: Tensor = self.b(self.a(x))
+        return out
+
 
 def wrapped() -> nn.Module:
     return nn.parallel.DistributedDataParallel(Pair(), broadcast_buffers=False)
@@ -66,6 +74,22 @@ def sharded() -> nn.Module:
     fully_shard(model.a, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model
+
+
+def gathered_already() -> nn.Module:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = Plain()
+    fully_shard(model, mesh=init_device_mesh("cpu", (RANKS,)), reshard_after_forward=False)
+    model(torch.ones(1, 4))
+    return model
+
+
+def sharded_by_wrapper() -> nn.Module:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return FullyShardedDataParallel(Plain(), device_id=torch.device("cpu"))
 
 
 def sharded_with_another_entry() -> nn.Module:
@@ -107,10 +131,44 @@ def everything(rank: int) -> dict[str, Comparison]:
         "fsdp group": compare_direct(sharded, own, at=["a"]),
         "fsdp no group": compare_direct(sharded, own, at=["b"]),
         "fsdp registered": compare_direct(sharded_with_another_entry, own),
+        "fsdp gathered": compare_direct(gathered_already, own),
+        "fsdp wrapper": compare_direct(sharded_by_wrapper, own),
+        "fsdp wrapped": compare_direct(sharded_by_wrapper, own, at=["module"]),
         "tp": compare_direct(parallel, common),
         "tp child": compare_direct(parallel, common, at=["a"]),
         "tp inputs": compare_direct(prepared_inputs, own[:2]),
     }
+
+
+def synchronised(rank: int) -> dict[str, bool]:
+    """Whether the gradients of the ranks are the same after DDP was used in some other way than `ddp(x)` alone."""
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(rank))
+
+    def other(ddp: Any) -> None:
+        ddp.module.other(x).sum().backward()
+
+    def other_after_a_step(ddp: Any) -> None:
+        ddp(x).sum().backward()
+        ddp.zero_grad()
+        ddp.module.other(x).sum().backward()
+
+    def both_in_one_backward(ddp: Any) -> None:
+        (ddp(x).sum() + ddp.module.other(x).sum()).backward()
+
+    def other_after_a_forgotten_call(ddp: Any) -> None:
+        ddp(x)
+        ddp.module.other(x).sum().backward()
+
+    found = {}
+    for use in (other, other_after_a_step, both_in_one_backward, other_after_a_forgotten_call):
+        torch.manual_seed(0)
+        ddp = nn.parallel.DistributedDataParallel(Plain())
+        use(ddp)
+        gradient = ddp.module.a.weight.grad
+        gathered = [torch.empty_like(gradient) for _ in range(RANKS)]
+        dist.all_gather(gathered, gradient)
+        found[use.__name__] = torch.equal(*gathered)
+    return found
 
 
 def work(rank: int, folder: str) -> None:
@@ -121,7 +179,7 @@ def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
     result: object
     try:
-        result = everything(rank)
+        result = {**everything(rank), "synchronised": synchronised(rank)}
     except Exception:  # the test that asks for the results shows it
         result = traceback.format_exc()
     Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(result))
@@ -129,7 +187,7 @@ def work(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Comparison]]:
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = str(tmp_path_factory.mktemp("ranks"))
     context = torch.multiprocessing.get_context("spawn")
     processes = [context.Process(target=work, args=(rank, folder)) for rank in range(RANKS)]
@@ -144,7 +202,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Comparison
     return results
 
 
-def test_ddp_run_directly_still_synchronises(ranks: list[dict[str, Comparison]]) -> None:
+def test_ddp_run_directly_still_synchronises(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         assert rank["ddp"].equal
         (experiment,) = rank["ddp"].experiments
@@ -152,7 +210,7 @@ def test_ddp_run_directly_still_synchronises(ranks: list[dict[str, Comparison]])
         assert (measure.called, measure.direct, measure.same) == ("all equal", "all equal", True)
 
 
-def test_the_module_inside_ddp_does_not_synchronise_its_gradients(ranks: list[dict[str, Comparison]]) -> None:
+def test_the_module_inside_ddp_does_not_synchronise_its_gradients(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         comparison = rank["ddp module"]
         (first, *_) = [each for each in comparison.differences if each.kind == "unsynchronised"]
@@ -167,20 +225,18 @@ def test_the_module_inside_ddp_does_not_synchronise_its_gradients(ranks: list[di
         assert comparison.fix.endswith("let other methods go through the wrapper too, by an argument of its forward")
 
 
-def test_a_child_that_ddp_reaches_by_forward_is_synchronised(ranks: list[dict[str, Comparison]]) -> None:
+def test_a_child_that_ddp_reaches_by_forward_is_synchronised(ranks: list[dict[str, Any]]) -> None:
     assert all(rank["ddp child"].equal for rank in ranks)
 
 
-def test_composable_replicate_does_not_synchronise(ranks: list[dict[str, Comparison]]) -> None:
+def test_composable_replicate_does_not_synchronise(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         assert "gradients are not synchronised" in rank["replicate"].verdict
         assert "as it skips replicate (DDP)" in rank["replicate"].verdict
 
 
 @pytest.mark.parametrize(("name", "entry"), [("fsdp", "model.forward(x)"), ("fsdp group", "a.forward(x)")])
-def test_a_shard_group_that_is_run_directly_is_not_gathered(
-    ranks: list[dict[str, Comparison]], name: str, entry: str
-) -> None:
+def test_a_shard_group_that_is_run_directly_is_not_gathered(ranks: list[dict[str, Any]], name: str, entry: str) -> None:
     for rank in ranks:
         worst = rank[name].differences[0]
         assert worst.severity == "exception" and "got mixed torch.Tensor and DTensor" in worst.after
@@ -190,24 +246,65 @@ def test_a_shard_group_that_is_run_directly_is_not_gathered(
         assert "register_fsdp_forward_method" in rank[name].fix
 
 
-def test_a_child_that_is_no_shard_group_of_its_own_is_the_same(ranks: list[dict[str, Comparison]]) -> None:
+def test_a_child_that_is_no_shard_group_of_its_own_is_the_same(ranks: list[dict[str, Any]]) -> None:
     assert all(rank["fsdp no group"].equal for rank in ranks)
 
 
-def test_a_registered_forward_method_mends_fsdp(ranks: list[dict[str, Comparison]]) -> None:
+def test_a_model_that_is_gathered_already_gets_local_gradients(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        first = [each for each in rank["fsdp gathered"].differences if each.round == "first step"]
+        assert {each.kind for each in first} >= {"gradient"} and "output" not in {each.kind for each in first}
+
+
+def test_the_module_inside_the_fsdp_wrapper_is_not_gathered(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["fsdp wrapper"].equal
+        worst = rank["fsdp wrapped"].differences[0]
+        assert worst.severity == "exception" and worst.after.startswith("RuntimeError in forward: ")
+
+
+def test_ddp_synchronises_what_its_own_forward_armed(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["synchronised"] == {
+            "other": False,
+            "other_after_a_step": False,
+            "both_in_one_backward": True,
+            "other_after_a_forgotten_call": True,
+        }
+
+
+def test_the_command_speaks_once_under_torchrun(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch.distributed as dist\nfrom torch import nn\n"
+        "def build():\n"
+        "    if not dist.is_initialized():\n        dist.init_process_group('gloo')\n"
+        "    return nn.parallel.DistributedDataParallel(nn.Linear(16, 4))\n",
+        encoding="utf-8",
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
+    compare = ["-m", "fwdtrace", "compare", "net.py:build", "--direct-forward", "--at", "module", "-i", "8x16"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    ran = subprocess.run([*launch, *compare], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1
+    shown = " ".join(ran.stdout.split())
+    assert shown.count("model.module.forward(x) does not train what model(x) trains") == 1, ran.stderr
+    assert "of 2 parameters, 1 have another gradient on each rank" in shown
+
+
+def test_a_registered_forward_method_mends_fsdp(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         severities = {each.severity for each in rank["fsdp registered"].differences}
         assert not severities & {"numbers", "gradients", "exception"}
 
 
-def test_a_tensor_parallel_child_that_is_run_directly_fails(ranks: list[dict[str, Comparison]]) -> None:
+def test_a_tensor_parallel_child_that_is_run_directly_fails(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         assert rank["tp"].equal
         assert "got mixed torch.Tensor and DTensor" in rank["tp child"].differences[0].after
         assert "as it skips tensor parallel" in rank["tp child"].verdict
 
 
-def test_inputs_that_tensor_parallelism_prepares_are_the_wrong_batch(ranks: list[dict[str, Comparison]]) -> None:
+def test_inputs_that_tensor_parallelism_prepares_are_the_wrong_batch(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         assert "the output is 2×4 float32 instead of 4×4 float32" in rank["tp inputs"].verdict
 

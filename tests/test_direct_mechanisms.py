@@ -394,6 +394,29 @@ def test_a_sparsifier_that_lives_in_a_pre_hook_gets_no_data() -> None:
     assert (hook.called, hook.direct) == (1, 0)
 
 
+@pytest.mark.parametrize("at", ["weight_norm", ""])
+def test_cached_parametrizations_do_not_depend_on_the_call_either(at: str) -> None:
+    from torch.nn.utils import parametrize
+
+    with parametrize.cached():
+        assert compare_direct(lambda: zoo.Parametrized().weight_norm, ROW).equal
+
+
+def test_fx_quantization_has_a_function_in_place_of_a_direct_child() -> None:
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    kinds = {}
+    for way in ("call", "forward"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            prepared = prepare_fx(Direct(way).eval(), get_default_qconfig_mapping("fbgemm"), (ROW,))
+            prepared(ROW)
+            quantized = convert_fx(prepared)
+        kinds[way] = [node.op for node in quantized.graph.nodes if node.name == "b" or "linear" in node.name]
+    assert kinds == {"call": ["call_module"], "forward": ["call_function"]}
+
+
 def test_the_inputs_of_a_direct_child_are_not_found_by_its_name() -> None:
     from torch.ao.quantization.utils import get_fqn_to_example_inputs
 

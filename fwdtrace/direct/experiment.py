@@ -10,7 +10,17 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.comparison import Carried, Comparison, Difference, Experiment, Fired, Round
+from fwdtrace.comparison import (
+    CHANGED_WEIGHTS,
+    FIRST_STEP,
+    SECOND_STEP,
+    Carried,
+    Comparison,
+    Difference,
+    Experiment,
+    Fired,
+    Round,
+)
 from fwdtrace.direct.copies import Build, copies_of
 from fwdtrace.direct.differences import differences_of, measures_of
 from fwdtrace.direct.inventory import inventory_of
@@ -21,7 +31,6 @@ from fwdtrace.errors import FwdtraceError, SpecError
 from fwdtrace.randomness import random_state
 from fwdtrace.trace import Trace
 
-FIRST, SECOND, CHANGED = "first step", "second step", "changed weights"
 MODES = (("train", True), ("eval", False))
 Steps = dict[tuple[str, str], Snapshot]
 Inventory = tuple[Carried, ...]
@@ -50,27 +59,31 @@ def compare_direct(
     return run_experiments(Setting(model, args, kwargs), at, each=each)
 
 
-def run_experiments(setting: Setting, at: Sequence[str], *, each: bool) -> Comparison:
-    """The comparison of one setting, whatever its arguments are called."""
+def run_experiments(
+    setting: Setting, at: Sequence[str], *, each: bool, tell: Callable[[str], None] = lambda entry: None
+) -> Comparison:
+    """The comparison of one setting, whatever its arguments are called; `tell` hears of each experiment it begins."""
     before = random_state()
     try:
-        return _compared_at(setting, at, each)
+        return _compared_at(setting, at, each, tell)
     finally:
         before.restore()
 
 
-def _compared_at(setting: Setting, at: Sequence[str], each: bool) -> Comparison:
+def _compared_at(setting: Setting, at: Sequence[str], each: bool, tell: Callable[[str], None]) -> Comparison:
     laboratory = _Laboratory(setting)
     pristine = laboratory.fresh()
     inventory = inventory_of(pristine)
     targets = [path for path, _ in pristine.named_modules() if path] if each else list(dict.fromkeys(at))
     for target in targets:
         _check(pristine, target)
+    tell(call_of(""))
     normal = laboratory.normal()
     trace = laboratory.observe(called)
     experiments: list[Experiment] = []
     differences: list[Difference] = []
     for target in targets:
+        tell(direct_call_of(target))
         experiment, found = laboratory.experiment(target, normal, trace, inventory, with_probes=not each)
         experiments.append(experiment)
         differences.extend(found)
@@ -125,26 +138,26 @@ class _Laboratory:
         model = self.fresh().train(training)
         run = partial(self.step, model, enter(model))
         self.start.restore()
-        rounds = [((mode, FIRST), run())]
+        rounds = [((mode, FIRST_STEP), run())]
         if rounds[0][1].raised is not None:
             return rounds
         learn(model)
         self.start.restore()
-        rounds.append(((mode, SECOND), run()))
+        rounds.append(((mode, SECOND_STEP), run()))
         model = self.fresh().train(training)
         entry = enter(model)
         move_weights(model)
         self.start.restore()
-        rounds.append(((mode, CHANGED), look(model, entry, self.setting.args, self.setting.kwargs)))
+        rounds.append(((mode, CHANGED_WEIGHTS), look(model, entry, self.setting.args, self.setting.kwargs)))
         return rounds
 
     def normal(self) -> Steps:
         """All rounds of the called side; FwdtraceError if it raises in both modes."""
         steps = self.steps(called)
-        if all(steps[mode, FIRST].raised is not None for mode, _ in MODES):
+        if all(steps[mode, FIRST_STEP].raised is not None for mode, _ in MODES):
             self.input_gradients = False
             again = self.steps(called)
-            if any(again[mode, FIRST].raised is None for mode, _ in MODES):
+            if any(again[mode, FIRST_STEP].raised is None for mode, _ in MODES):
                 self.notes.append("gradients of the inputs were not compared: with them the model cannot run")
                 steps = again
         self._refuse_if_broken(steps)
@@ -152,10 +165,10 @@ class _Laboratory:
 
     def _refuse_if_broken(self, normal: Steps) -> None:
         """FwdtraceError if `model(x)` raises in both modes, caused by what it raised; else note the mode that fails."""
-        failed = [mode for mode, _ in MODES if normal[mode, FIRST].raised is not None]
+        failed = [mode for mode, _ in MODES if normal[mode, FIRST_STEP].raised is not None]
         if len(failed) < len(MODES):
             for mode in failed:
-                raised = normal[mode, FIRST].raised
+                raised = normal[mode, FIRST_STEP].raised
                 assert raised is not None
                 text = raised.message.partition("\n")[0]
                 self.notes.append(f"{mode} mode: model(x) itself raises {raised.type} in {raised.where}: {text}")
@@ -166,7 +179,7 @@ class _Laboratory:
             model(*self.setting.args, **self.setting.kwargs)
         except Exception as error:  # the model's own, which the caller shows as the cause
             raise FwdtraceError("the model raised when it was called, so there is nothing to compare") from error
-        raised = normal["train", FIRST].raised
+        raised = normal["train", FIRST_STEP].raised
         assert raised is not None
         raise FwdtraceError(f"nothing to compare: {raised.where} after model(x) raised {raised.type}: {raised.message}")
 
@@ -181,10 +194,10 @@ class _Laboratory:
     ) -> tuple[Experiment, list[Difference]]:
         """One module run directly against the normal side."""
         enter = directly(target)
-        call, entry = call_of(target), direct_call_of(target)
+        call, entry, paths = call_of(target), direct_call_of(target), {target}
         if target == "module" and any(item.kind == "wrapper" for item in inventory):
-            call, entry = "model(x)", "model.module.forward(x)"
-        calls = [found for found in trace.calls if found.path == target or target in found.aliases]
+            call, entry, paths = "model(x)", "model.module.forward(x)", {"module", "_fsdp_wrapped_module"}
+        calls = [found for found in trace.calls if paths & {found.path, *found.aliases}]
         hidden = any(found.opaque for found in trace.calls)
         if not calls and not hidden:
             return Experiment(target, call, entry, reached=False), []
@@ -194,7 +207,7 @@ class _Laboratory:
         hooks = fired_on_both(trace, seen, inventory)
         differences.extend(differences_seen(trace, seen, hooks, target, call, entry))
         probes = self._probes(target, enter) if with_probes else ()
-        there = [found for found in seen.calls if found.path == target or target in found.aliases]
+        there = [found for found in seen.calls if paths & {found.path, *found.aliases}]
         chain, direct_chain = (side[0].chain if side else () for side in (calls, there))
         experiment = Experiment(target, call, entry, chain, direct_chain, tuple(rounds), hooks, probes)
         return experiment, [dataclasses.replace(difference, target=target) for difference in differences]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fwdtrace.comparison import ACT_IN_FORWARD, SEVERITIES, Carried, Difference, Experiment, telling
+from fwdtrace.comparison import ACT_IN_FORWARD, CHANGED_WEIGHTS, SEVERITIES, Carried, Difference, Experiment, telling
 from fwdtrace.mechanisms import Mechanism, mechanism_of, short_name
 from fwdtrace.trace import Hook
 
@@ -33,8 +33,10 @@ def verdict_of(
     if not differences:
         return _no_difference(experiments)
     targets = list(dict.fromkeys(difference.target or "" for difference in differences))
-    worst = differences[0]
-    target = worst.target or ""
+    target = differences[0].target or ""
+    mine = [difference for difference in differences if (difference.target or "") == target]
+    told = telling(mine)
+    worst = told[0]
     entry, call = next((found.entry, found.call) for found in experiments if found.target == target)
     claims = {
         "numbers": f"{entry} does not compute what {call} computes",
@@ -44,8 +46,7 @@ def verdict_of(
         "cost": f"{entry} computes the same as {call} at another cost",
         "observation": f"{entry} computes the same as {call}, unobserved",
     }
-    mine = [difference for difference in differences if (difference.target or "") == target]
-    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in telling(mine))
+    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in told)
     others = len(targets) - 1
     hooks = sum(difference.kind == "hook" for difference in mine)
     if worst.severity == "observation" and hooks > 1:
@@ -99,7 +100,7 @@ def _expression(target: str) -> str:
 def _when(difference: Difference) -> str:
     if difference.round is None:
         return ""
-    when = {"changed weights": "after the weights were changed in place"}.get(difference.round, difference.round)
+    when = {CHANGED_WEIGHTS: "after the weights were changed in place"}.get(difference.round, difference.round)
     return f" ({when}, {difference.mode} mode)"
 
 
