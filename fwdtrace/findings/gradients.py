@@ -24,10 +24,13 @@ _HELD = ("ParameterList", "ParameterDict", "NonDynamicallyQuantizableLinear")
 
 @dataclass(frozen=True, slots=True)
 class _Reason:
-    """What is wrong with a gradient, as follows the names of the parameters; the call and the line to look at."""
+    """What is wrong with a gradient, as follows the names of the parameters, and the line to look at.
+
+    `{}` in the text stands for the call it is about; calls that share text and line are told of together.
+    """
 
     text: str
-    call: int | None = None
+    call: Call | None = None
     site: Site | None = None
 
 
@@ -42,14 +45,16 @@ def no_gradient(trace: Trace) -> Iterator[Finding]:
         why = "backward began and came to none" if began else "no backward ran in the recording"
         yield Finding("FT008", "no-gradient", None, f"no parameter has a gradient: {why}")
         return
-    reasons: dict[_Reason, list[Gradient]] = {}
+    alike: dict[tuple[str, Site | None], list[tuple[Gradient, _Reason]]] = {}
     for gradient, reason in _reasons(trace, gradients):
-        reasons.setdefault(reason, []).append(gradient)
-    for reason, found in reasons.items():
-        names = listed(_collapsed([each.name for each in found], [each.name for each in gradients]))
-        elements = sum(prod(each.shape) for each in found)
-        message = f"{names} ({elements:,} parameters) {reason.text}"
-        yield Finding("FT008", "no-gradient", reason.call, message, reason.site)
+        alike.setdefault((reason.text, reason.site), []).append((gradient, reason))
+    for (text, site), cases in alike.items():
+        names = _collapsed([each.name for each, _ in cases], [each.name for each in gradients])
+        elements = sum(prod(each.shape) for each, _ in cases)
+        calls = list(dict.fromkeys(name_of(reason.call) for _, reason in cases if reason.call))
+        first = cases[0][1].call
+        message = f"{listed(names)} ({elements:,} parameters) {text.replace('{}', listed(calls) if calls else '')}"
+        yield Finding("FT008", "no-gradient", first.id if first else None, message, site)
 
 
 def _reasons(trace: Trace, gradients: tuple[Gradient, ...]) -> Iterator[tuple[Gradient, _Reason]]:
@@ -76,12 +81,12 @@ def _reasons(trace: Trace, gradients: tuple[Gradient, ...]) -> Iterator[tuple[Gr
             if not own:
                 yield each, _Reason("got no gradient: never called")
             elif all(call.error for call in own):
-                yield each, _Reason(f"got no gradient: {name_of(own[0])} raised, and the error was caught", own[0].id)
+                yield each, _Reason("got no gradient: {} raised, and the error was caught", own[0], own[0].site)
             elif (skipped := _skipped_hook(own, each)) is not None:
                 yield each, skipped
             elif module in arrived:
-                text = f"got no gradient: {name_of(own[0])} ran, but what reached the loss does not depend on them"
-                yield each, _Reason(text, own[0].id, own[0].site)
+                text = "got no gradient: {} ran, but what reached the loss does not depend on them"
+                yield each, _Reason(text, own[0], own[0].site)
             else:
                 yield each, paths.get(module) or paths.setdefault(module, _broken_path(trace, own[0]))
 
@@ -96,8 +101,8 @@ def _first_non_finite(trace: Trace, modules: set[str]) -> _Reason:
     if not calls:
         return _Reason("got NaN or infinite gradients")
     first = min(calls, key=lambda call: (0, call.backward.order) if call.backward else (1, -call.id))
-    text = f"got NaN or infinite gradients; backward met them first in {name_of(first)} ({first.class_name})"
-    return _Reason(text, first.id, first.site)
+    text = f"got NaN or infinite gradients; backward met them first in {{}} ({first.class_name})"
+    return _Reason(text, first, first.site)
 
 
 def _skipped_hook(calls: list[Call], gradient: Gradient) -> _Reason | None:
@@ -106,8 +111,8 @@ def _skipped_hook(calls: list[Call], gradient: Gradient) -> _Reason | None:
         for hook in call.hooks:
             mechanism = mechanism_of(hook)
             if call.entry == "forward" and mechanism is not None and not hook.fired:
-                text = f"got no gradient: {mechanism.name} did not act, as {name_of(call)}.forward ran without __call__"
-                return _Reason(text, call.id, call.site)
+                text = f"got no gradient: {mechanism.name} did not act, as the forward of {{}} ran without __call__"
+                return _Reason(text, call, call.site)
     return None
 
 
@@ -117,11 +122,8 @@ def _broken_path(trace: Trace, call: Call) -> _Reason:
         outer = call
         while outer.parent is not None and not any(map(_gives_gradient, _around(trace, outer))):
             outer = trace.call(outer.parent)
-        name = name_of(outer)
-        text = (
-            f"got no gradient: nothing that {name} returned requires one; it ran under no_grad or detached its result"
-        )
-        return _Reason(text, outer.id, outer.site)
+        text = "got no gradient: nothing that {} returned requires one: run under no_grad, or detached"
+        return _Reason(text, outer, outer.site)
     inner: Call = call
     while inner.parent is not None:
         above = trace.call(inner.parent)
@@ -129,11 +131,11 @@ def _broken_path(trace: Trace, call: Call) -> _Reason:
         if cut is not None:
             return cut
         if not _requires(above.outputs):
-            text = f"got no gradient: the result of {name_of(inner)} was detached inside {name_of(above)}"
-            return _Reason(text, above.id, inner.site)
+            text = f"got no gradient: the result of {{}} was detached inside {name_of(above)}"
+            return _Reason(text, inner, inner.site)
         inner = above
-    text = f"got no gradient: backward never came to {name_of(call)}, though what it returned requires a gradient"
-    return _Reason(text, call.id, call.site)
+    text = "got no gradient: backward never came to {}, though what was returned requires a gradient"
+    return _Reason(text, call, call.site)
 
 
 def _around(trace: Trace, call: Call) -> list[Call]:
@@ -157,12 +159,12 @@ def _cut_after(trace: Trace, call: Call) -> _Reason | None:
     for node in sorted(nodes, key=lambda node: node.id):
         if _requires(node.inputs) and _has_numbers(node.outputs) and not _requires(node.outputs):
             name = node.name if isinstance(node, Op) else name_of(node)
-            return _Reason(f"got no gradient: {name} cut the graph after {name_of(call)}", call.id, node.site)
+            return _Reason(f"got no gradient: {name} cut the graph after {{}}", call, node.site)
     results = {(leaf.shape, leaf.dtype) for leaf in call.outputs if isinstance(leaf, TensorMeta) and leaf.requires_grad}
     for each in calls:
         if any(_is_like(leaf, results) for leaf in each.inputs) and not _requires(each.inputs):
-            text = f"got no gradient: {name_of(each)} got the result of {name_of(call)}, or one like it, detached"
-            return _Reason(text, each.id, each.site)
+            text = f"got no gradient: {name_of(each)} got the result of {{}}, or one like it, detached"
+            return _Reason(text, call, each.site)
     return None
 
 

@@ -107,8 +107,9 @@ def _sites(trace: Trace, calls: Iterable[Call]) -> list[str]:
         if call.parent is None:
             continue
         parent = trace.call(call.parent)
-        line = f"line {call.site.line}" if call.site else "somewhere"
-        sites[parent.path, call.site] = f"{line} in {name_of(parent)}"
+        # Below nn.Sequential and the like the line is that of their caller, which is told of instead.
+        site = call.site if call.site != parent.site else None
+        sites[parent.path, site] = f"line {site.line} in {name_of(parent)}" if site else name_of(parent)
     return list(sites.values())
 
 
