@@ -19,7 +19,7 @@ from fwdtrace.trace import Call, TensorMeta, Trace
 Key = Literal["time", "self-time", "flops", "parameters", "memory"]
 
 GAP = "  "
-LEAST_NAME = 12
+LEAST_NAME = 20
 _BITS = re.compile(r"\d+")
 _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -28,7 +28,7 @@ _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 class _Row:
     """What the calls of one module come to; times in microseconds, memory in bytes of what they returned."""
 
-    name: str
+    path: str | None
     class_name: str
     calls: int = 0
     total: float = 0.0
@@ -103,7 +103,7 @@ def _rows(trace: Trace) -> list[_Row]:
             inside[call.parent] = inside.get(call.parent, 0.0) + (call.duration_us or 0.0)
     for call in trace.calls:
         key = call.path, "" if call.path is not None else call.class_name
-        row = rows.setdefault(key, _Row(call.path or "", call.class_name))
+        row = rows.setdefault(key, _Row(call.path, call.class_name))
         row.calls += 1
         row.own += max((call.duration_us or 0.0) - inside.get(call.id, 0.0), 0.0)
         row.parameters = max(row.parameters, call.parameters)
@@ -159,7 +159,10 @@ def _cell(column: _Column, row: _Row) -> str:
 
 
 def _name(row: _Row) -> str:
-    return printable(f"{row.name} {row.class_name}".strip() if row.name else f"({row.class_name})")
+    """The path and the class; the class alone for the root, in brackets for what is outside the tree."""
+    if row.path is None:
+        return printable(f"({row.class_name})")
+    return printable(f"{row.path} {row.class_name}".strip())
 
 
 def _name_cell(row: _Row, width: int) -> Line:
