@@ -9,6 +9,11 @@ from fwdtrace.findings.words import listed, name_of
 from fwdtrace.trace import Call, Finding, Site, Trace, Uncalled
 
 _PARAMETER_HOLDERS = ("ParameterList", "ParameterDict", "BufferList", "BufferDict")
+_USERS = {
+    "MultiheadAttention": "MultiheadAttention reads the weights itself",
+    "TransformerEncoderLayer": "the fused path of TransformerEncoderLayer reads the weights itself",
+}
+"""What happens to the weights of a module that did not run, by the class of the module around it."""
 _NORMS = re.compile(r"(Sync)?BatchNorm|LazyBatchNorm")
 
 
@@ -21,8 +26,12 @@ def never_called(trace: Trace) -> Iterator[Finding]:
         return  # what comes after an error never had its turn
     used: dict[str, list[Uncalled]] = {}
     unused: dict[str, list[Uncalled]] = {}
+    classes = {name: call.class_name for call in trace.calls for name in (call.path, *call.aliases)}
+    arrived = {each.name[:end] for each in trace.gradients or () if each.norm is not None for end in _ends(each.name)}
     for module in _idle(trace):
-        user = _used_by(trace, module)
+        user = _USERS.get(classes.get(module.path.rpartition(".")[0], ""))
+        if user is None and module.path in arrived:
+            user = "the weights got gradients, so something reads them directly"
         group = used.setdefault(user, []) if user else unused.setdefault(_kind(module.path), [])
         group.append(module)
     for user, modules in used.items():
@@ -77,19 +86,6 @@ def _idle(trace: Trace) -> list[Uncalled]:
 def _ends(name: str) -> list[int]:
     """Where the names of the modules around this one end, and its own: those of `a.b` at 1 and 3."""
     return [index for index, character in enumerate(name) if character == "."] + [len(name)]
-
-
-def _used_by(trace: Trace, module: Uncalled) -> str:
-    """Who used the weights of a module that did not run, as far as the trace knows."""
-    parents = trace.at(module.path.rpartition(".")[0])
-    parent = parents[0].class_name if parents else ""
-    if parent == "MultiheadAttention":
-        return "MultiheadAttention reads the weights itself"
-    if parent == "TransformerEncoderLayer":
-        return "the fused path of TransformerEncoderLayer reads the weights itself"
-    below = (each for each in trace.gradients or () if each.name.startswith(f"{module.path}."))
-    arrived = any(each.norm is not None for each in below)
-    return "the weights got gradients, so something reads them directly" if arrived else ""
 
 
 def _kind(path: str) -> str:
