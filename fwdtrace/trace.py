@@ -85,11 +85,15 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class CallError:
-    """The exception that ended a call. `raised_below` is true in the callers of the call that it came from."""
+    """The exception that ended a call. `raised_below` is true in the callers of the call that it came from.
+
+    `site` is the line of the user's own code inside the call that it came from, None if it came from torch's alone.
+    """
 
     type: str
     message: str
     raised_below: bool = False
+    site: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ _OPTIONAL = {
     *((TensorMeta, name) for name in ("layout", "stats")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
-    (CallError, "raised_below"),
+    *((CallError, name) for name in ("raised_below", "site")),
     *((Op, name) for name in ("error", "nonfinite")),
 }
 _ONE_OBJECT = (TensorMeta, Value, Site, Hook)

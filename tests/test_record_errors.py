@@ -81,7 +81,9 @@ def test_an_error_raised_after_another_was_caught_is_the_callers_own() -> None:
     model = Net()
     with pytest.raises(ValueError, match="no luck"), fwdtrace.record(model) as recording:
         model(X)
-    assert recording.trace.calls[0].error == CallError("ValueError", "no luck")
+    error = recording.trace.calls[0].error
+    assert error is not None and (error.type, error.message, error.raised_below) == ("ValueError", "no luck", False)
+    assert error.site is not None and error.site.code == 'raise ValueError("no luck") from None'
 
 
 def test_an_interrupt_closes_every_open_call() -> None:
@@ -122,4 +124,5 @@ def test_an_exception_whose_text_cannot_be_made_is_recorded_and_passed_on() -> N
     model = Net()
     with pytest.raises(Broken), fwdtrace.record(model) as recording:
         model(X)
-    assert recording.trace.calls[0].error == CallError("Broken", "")
+    error = recording.trace.calls[0].error
+    assert error is not None and (error.type, error.message) == ("Broken", "")

@@ -56,6 +56,7 @@ class Runs(nn.Module):
         (lambda self, x: torch.flatten(x), ["torch.flatten"]),
         (lambda self, x: torch.cat([x, x]), ["torch.cat"]),
         (lambda self, x: x.view(-1).reshape(2, 4), ["Tensor.view", "Tensor.reshape"]),
+        (lambda self, x: torch.mm(x, x.T), ["Tensor.T", "torch.mm"]),
         (lambda self, x: torch.einsum("ij->ji", x), ["torch.einsum"]),
         (lambda self, x: torch.zeros(3), ["torch.zeros"]),
         (lambda self, x: (x.shape, x.size(0), x.dim(), x.dtype, x.is_cuda, len(x), x.numel()), []),
@@ -132,6 +133,12 @@ def test_fused_transformer_layers_stay_fused_while_ops_are_recorded() -> None:
     trace = recorded(model, X)
     assert [call.class_name for call in trace.calls] == ["Runs", "TransformerEncoderLayer"]
     assert ops(trace) == ["[]", "+"]
+
+
+def test_a_model_that_is_a_fused_transformer_layer_stays_fused_while_ops_are_recorded() -> None:
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    trace = recorded(layer, X[None])
+    assert [call.class_name for call in trace.calls] == ["TransformerEncoderLayer"] and ops(trace) == []
 
 
 def test_without_ops_the_trace_has_none() -> None:

@@ -26,7 +26,7 @@ def forward_error(trace: Trace) -> Iterator[Finding]:
     told = set()
     for root, error in raised:
         failure, wrapped_by = _innermost(trace, root, error, latest)
-        site = failure.op.site if failure.op else failure.call.site
+        site = failure.op.site if failure.op else failure.error.site or failure.call.site
         key = failure.call.path, failure.name, site, failure.error
         if key not in told:
             told.add(key)

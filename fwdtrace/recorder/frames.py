@@ -128,15 +128,21 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
 
 
 def error_of(error: BaseException) -> CallError:
-    """What is kept of an exception that passes a wrapper of ours: type, text, whether a deeper call raised it."""
+    """What is kept of an exception that passes a wrapper of ours: type, text, where it came from."""
     step: TracebackType | None = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    position: Position | None = None
     while step is not None and _roles.get(id(step.tb_frame.f_code)) != "call":
+        code = step.tb_frame.f_code
+        if id(code) not in _roles and not from_torch(code):
+            position = code, step.tb_lasti
         step = step.tb_next
     try:
         message = str(error)
     except Exception:  # the exception's own __str__ is broken, which must not replace the exception
         message = ""
-    return CallError(type(error).__name__, message, raised_below=step is not None)
+    if step is not None:
+        return CallError(type(error).__name__, message, raised_below=True)
+    return CallError(type(error).__name__, message, site=site_at(position) if position is not None else None)
 
 
 def name_of_code(code: CodeType) -> str:

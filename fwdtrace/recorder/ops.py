@@ -7,6 +7,8 @@ from sys import _getframe
 from types import CodeType
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -77,7 +79,7 @@ def switch(entry: SeenModule, is_outermost: bool) -> str:
 
     Off inside leaf modules and torch's own: fused fast paths ask whether a mode is on.
     """
-    shown = entry.shows_ops or is_outermost
+    shown = entry.shows_ops or (is_outermost and entry.torch_forward is None)
     if shown == stacks.shows_ops:
         return ""
     stacks.shows_ops = shown
@@ -122,6 +124,10 @@ def _is_query(function: Any) -> bool:
 def _function_name(function: Any) -> str:
     if type(function) is _METHOD_WRAPPER:
         return f"Tensor.{function.__self__.__name__}"
+    short = getattr(function, "__name__", "")
+    for home, prefix in ((F, "F."), (torch, "torch.")):  # some functions have several names, and resolve_name takes any
+        if getattr(home, short, None) is function:
+            return prefix + short
     name = str(resolve_name(function) or getattr(function, "__qualname__", type(function).__name__))
     for long, short in (("torch.nn.functional.", "F."), ("torch.Tensor.", "Tensor."), ("torch.functional.", "torch.")):
         if name.startswith(long):

@@ -72,11 +72,14 @@ def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: st
         yield _joined(
             columns, [("module", "dim")], [(text, "dim") for text in ("called", "input", "output", "params", "from")]
         )
+    told_by_op = {row.node.parent for row in rows if isinstance(row.node, Op) and row.node.error}
     for row, text in zip(rows, texts, strict=True):
         if isinstance(row.node, Repeat):
             yield from _repeat_lines(row, row.node, width, encoding)
         elif text:
             yield from _row_lines(row, row.node, text, columns, width, known)
+            if not isinstance(row.node, Call) or row.node.id not in told_by_op:
+                yield from _error_lines(row, row.node, width, encoding)
     if rows:
         yield []
     yield from _findings(trace, width, encoding)
@@ -127,7 +130,7 @@ def _cells(row: Row, node: Node, known: Usual) -> Cells:
 
 
 def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, known: Usual) -> Iterator[Line]:
-    """A row of the tree, and below it what found no room in it: its marks, and the error if it began here."""
+    """A row of the tree, and below it the marks that found no room in it."""
     error = node.error
     style = "red" if error else "dim" if isinstance(node, Op) else ""
     direct = isinstance(node, Call) and node.entry == "forward"
@@ -156,8 +159,14 @@ def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, 
         yield line
         for part in wrapped(mark, below):
             yield [(row.below, "dim"), (part, "yellow")]
+
+
+def _error_lines(row: Row, node: Node, width: int, encoding: str) -> Iterator[Line]:
+    """The error, below the row in which it began."""
+    error = node.error
     if error and not error.raised_below:
-        parts = wrapped(f"✗ {printable(f'{error.type}: {error.message}', known.encoding)}", below)
+        text = f"{error.type}: {error.message}" if error.message else error.type
+        parts = wrapped(f"✗ {printable(text, encoding)}", width - cell_len(row.below))
         for part in parts[:MOST_ERROR_LINES]:
             yield [(row.below, "dim"), (part, "bold red")]
         if len(parts) > MOST_ERROR_LINES:
