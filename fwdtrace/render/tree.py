@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment, Segments
 
-from fwdtrace.render import shapes, words
+from fwdtrace.render import shapes, summary, words
 from fwdtrace.render.columns import Cells, Columns, columns_for
-from fwdtrace.render.fold import Amount, Node, Repeat, Row, tree_rows
+from fwdtrace.render.fold import Node, Repeat, Row, tree_rows
 from fwdtrace.render.shapes import Listing, Usual, usual
-from fwdtrace.render.words import cut, cut_left, padded, plural, printable, wrapped
+from fwdtrace.render.words import cut, cut_left, padded, printable, wrapped
 from fwdtrace.trace import Call, Op, Trace
 
 Line = list[tuple[str, str]]
@@ -89,21 +89,9 @@ def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: st
 
 
 def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
-    model, run = trace.model, trace.run
-    name = printable(model.spec or model.class_name, known.encoding)
-    facts = [
-        f"torch {printable(trace.versions.torch)}",
-        f"{'train' if model.training else 'eval'}{'' if run.grad else ', no grad'}",
-        printable(run.device)
-        if known.dtype == "float32"
-        else f"{printable(run.device)}, {shapes.short_dtype(known.dtype)}",
-        f"{model.parameters:,} parameters",
-    ]
-    if run.rank is not None:
-        facts.append(f"rank {run.rank}")
-    line: Line = [(cut(name, width), "bold")]
+    line: Line = [(cut(summary.title(trace, known.encoding), width), "bold")]
     used = cell_len(line[0][0])
-    for fact in facts:
+    for fact in summary.facts(trace, known):
         if used + 3 + cell_len(fact) > width:
             yield line
             line, used = [(cut(fact, width), "")], cell_len(fact)
@@ -116,10 +104,9 @@ def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
 def _cells(row: Row, node: Node, known: Usual) -> Cells:
     """The texts of a row before anything is cut."""
     call = node if isinstance(node, Call) else None
-    nth = f" #{call.nth}" if call and call.nth > 1 else ""
     return Cells(
         guides=row.guides,
-        name=words.name(node, row.parent, known.encoding) + nth,
+        name=summary.label(node, row.parent, known.encoding),
         class_name=printable(call.class_name, known.encoding) if call and call.path else "",
         entry=(words.entry(call), words.entry(call, short=True)) if call else ("", ""),
         inputs=shapes.inputs(node, known),
@@ -149,7 +136,7 @@ def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, 
     if direct and not columns.entry:
         marks.insert(0, "DIRECT")
     if any(row.cut):
-        marks.append(f"+{_amount(row.cut)}, --depth {row.level + 1} shows more")
+        marks.append(f"+{summary.amount_text(row.cut)}, --depth {row.level + 1} shows more")
     mark = " · ".join(marks)
     line = _fitting(line, width)
     below = width - cell_len(row.below)
@@ -203,19 +190,9 @@ def _joined(columns: Columns, name: Line, texts: list[tuple[str, str]]) -> Line:
 
 
 def _repeat_lines(row: Row, repeat: Repeat, width: int, encoding: str) -> Iterator[Line]:
-    first, last = ([words.name(node, row.parent, encoding) for node in nodes] for nodes in (repeat.first, repeat.last))
-    if first[0] == last[0]:  # one module called again and again
-        first, last = (
-            [
-                f"{label} #{node.nth}" if isinstance(node, Call) else label
-                for label, node in zip(labels, nodes, strict=True)
-            ]
-            for labels, nodes in ((first, repeat.first), (last, repeat.last))
-        )
-    label = ", ".join(first) if first == last else f"{', '.join(first)} … {', '.join(last)}"
-    but = f" but in {printable(', '.join(repeat.but), encoding)}" if repeat.but else ""
-    count = f"  ×{repeat.times:,}, same shapes{cut(but, width // 3)}"
-    hidden = f"+{_amount(repeat.hidden)}, --no-fold shows them"
+    label = summary.repeat_label(repeat, row.parent, encoding)
+    count = f"  {cut(summary.repeat_count(repeat, encoding), width // 2)}"
+    hidden = f"+{summary.amount_text(repeat.hidden)}, --no-fold shows them"
     room = width - cell_len(row.guides + count)
     line = [(row.guides, "dim"), (cut(label, max(room, 8)), "bold"), (cut(count, width - len(row.guides) - 8), "cyan")]
     if _length(line) + 2 + len(hidden) <= width:
@@ -245,16 +222,10 @@ def _findings(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
 
 def _footer(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
     """The totals, and the functions that ran between a caller and `forward`, the most frequent way first."""
-    direct = sum(call.entry == "forward" for call in trace.calls)
-    raised = sum(call.error is not None and not call.error.raised_below for call in trace.calls)
-    line: Line = [(plural(len(trace.calls), "call"), "bold")]
-    if trace.ops:
-        line += [(" · ", "dim"), (plural(len(trace.ops), "op"), "")]
-    if direct:
-        line += [(" · ", "dim"), (f"{direct:,} direct", "bold red")]
-    if raised:
-        line += [(" · ", "dim"), (f"{raised:,} raised", "red")]
-    yield [*line, (" · ", "dim"), (words.duration(trace.run.duration_us), "")]
+    line: Line = []
+    for text, style in summary.totals(trace):
+        line += [(" · ", "dim"), (text, style)]
+    yield line[1:]
     ways = Counter(map(words.way, trace.calls)).most_common()
     for number, (way, times) in enumerate(ways[:MOST_CHAINS]):
         text = cut(printable(way, encoding), width - 10 - len(f"{times:,}"))
@@ -279,10 +250,6 @@ def _fitting(line: Line, width: int) -> Line:
         text, style = fitting.pop()
         fitting.append((text.rstrip(" "), style))
     return fitting
-
-
-def _amount(amount: Amount) -> str:
-    return " and ".join(plural(number, noun) for number, noun in zip(amount, ("call", "op"), strict=True) if number)
 
 
 def _length(line: Line) -> int:
