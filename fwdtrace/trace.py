@@ -119,13 +119,15 @@ class Call:
     """One call of one module.
 
     `id` counts calls and ops in order of beginning; `parent` is a call's id. `path` is the first qualified name of the
-    module (`""` is the root, None a module outside the tree), `aliases` its further ones. `nth` counts the calls of
-    this module, from 1. `entry` is `"forward"` when `forward` ran without its `__call__`. `chain` lists the functions
-    that really ran between the caller and `forward`, and `forward`; it is empty if `forward` was not reached.
+    module (`""` is the root, None a module outside the tree; a DataParallel replica has that of the module it copies),
+    `aliases` its further ones. `nth` counts the calls of this module, from 1. `inputs` is what `__call__` was given,
+    before pre-hooks, `outputs` what it gave, after forward hooks. `entry` is `"forward"` when `forward` ran without its
+    `__call__`. `chain` lists the functions that really ran between the caller and `forward`, and `forward`; it is empty
+    if `forward` was not reached.
     `parameters` counts the elements of all parameters in the module, those of its submodules included, shared ones
     once. `duration_us` is wall time in microseconds, submodules included. `error` is set if the call raised; `outputs`
     is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`. `thread` names
-    the thread if it was not the one that opened the recording.
+    the thread if it was not the one that opened the recording; its calls are under those that were open there.
     `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something else.
     `state` holds the module's own parameters and buffers and `settings` its `extra_repr()`, of the call that raised.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for.

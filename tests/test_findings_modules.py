@@ -171,7 +171,10 @@ def test_two_forward_passes_share_nothing() -> None:
     assert recording.trace.findings == ()
 
 
-FUSED = "(TransformerEncoderLayer) ran its fused path: one kernel computed it, no module inside it was called"
+FUSED = (
+    "(TransformerEncoderLayer) ran its fused path: one kernel computed it, no module inside it was called;"
+    " --no-fused, or torch.backends.mha.set_fastpath_enabled(False), runs them"
+)
 
 
 def test_layers_that_ran_their_fused_path_are_one_finding() -> None:

@@ -25,7 +25,10 @@ def fused_path(trace: Trace) -> Iterator[Finding]:
     fused = [call for call in trace.calls if call.class_name == _CAN_FUSE and _has_no_calls(trace, call)]
     if fused:
         names = listed(list(dict.fromkeys(map(name_of, fused))))
-        message = f"{names} ({_CAN_FUSE}) ran its fused path: one kernel computed it, no module inside it was called"
+        message = (
+            f"{names} ({_CAN_FUSE}) ran its fused path: one kernel computed it, no module inside it was called;"
+            " --no-fused, or torch.backends.mha.set_fastpath_enabled(False), runs them"
+        )
         yield Finding("FT007", "not-observed", fused[0].id, message, fused[0].site)
 
 
