@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -157,6 +159,34 @@ def test_a_compiled_call_has_no_count_and_neither_has_its_caller(dynamo: None) -
         warnings.simplefilter("ignore")
         counts = flops(counted(model, X))
     assert counts == {"": None, "0": None, "1": 64}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_code_with_graph_breaks_computes_the_same_while_it_is_counted(dynamo: None) -> None:
+    class Breaks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.first(x)
+            torch._dynamo.graph_break()
+            return self.second(torch.relu(x))
+
+    model = Breaks()
+    compiled = torch.compile(model, backend="aot_eager")
+    expected = model(X)
+    with fwdtrace.record(compiled, costs=True) as recording:
+        output = compiled(X)
+    assert torch.equal(output, expected)
+    assert recording.trace.calls[0].flops is None
+
+
+def test_counting_imports_no_compiler() -> None:
+    code = "import sys, torch, fwdtrace; m = torch.nn.Linear(2, 2)\n"
+    code += "with fwdtrace.record(m, costs=True): m(torch.ones(1, 2))\nprint('torch._dynamo' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_an_operation_on_a_nested_tensor_is_counted_as_what_is_computed() -> None:

@@ -13,7 +13,8 @@ _WRITTEN = ("-inf", "inf", "nan")
 
 def non_finite(trace: Trace) -> Iterator[Finding]:
     """FT005: the first call or op to end that made NaN or infinities out of finite inputs."""
-    if all(node.nonfinite is None for node in (*trace.calls, *(trace.ops or ()))):
+    nodes: list[Call | Op] = [*trace.calls, *(trace.ops or ())]
+    if all(node.nonfinite is None for node in nodes):
         return
     spoiled = [node for node in _in_order_of_ending(trace) if node.nonfinite is not None]
     if not any(_of(node).nan or isinstance(node, Call) for node in spoiled):

@@ -44,6 +44,11 @@ class CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __ini
         return result
 
     @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep torch from importing its compiler at the first operation: a second, told of the first layer."""
+        return False
+
+    @classmethod
     def ignore_compile_internals(cls) -> bool:
         """Let torch.compile compile as it does without us."""
         return True
@@ -62,18 +67,22 @@ def stop_counting() -> None:
 
 
 def total_flops(calls: Iterable[OpenCall], unseen: Callable[[OpenCall], bool]) -> dict[OpenCall, int]:
-    """The operations of each call, its submodules included; a call within which some ran `unseen` is left out."""
-    newest_first = list(calls)[::-1]
-    totals = {call: _own_flops.get(call, 0) for call in newest_first}
-    for call in newest_first:
-        above = call.parent
-        if unseen(call) or call not in totals:
-            totals.pop(call, None)
-            if above is not None:
-                totals.pop(above, None)
-        elif above in totals and above is not None:
-            totals[above] += totals[call]
-    return totals
+    """The operations of each call, its submodules included; left out is every call in, or around, one that is `unseen`.
+
+    Of compiled code some operations come by and some do not.
+    """
+    oldest_first = list(calls)
+    totals: dict[OpenCall, int | None] = {}
+    for call in oldest_first:
+        hidden = unseen(call) or (call.parent in totals and totals[call.parent] is None)
+        totals[call] = None if hidden else _own_flops.get(call, 0)
+    for call in reversed(oldest_first):
+        own, above = totals[call], call.parent
+        if above is None or above not in totals:
+            continue
+        so_far = totals[above]
+        totals[above] = None if own is None or so_far is None else so_far + own
+    return {call: total for call, total in totals.items() if total is not None}
 
 
 def forget_costs() -> None:

@@ -108,7 +108,7 @@ class _Finisher:
             kept.append(each)
         opened = [each for each in kept if type(each) is OpenCall]
         if recorded.options.costs:
-            self.flops = total_flops(opened, lambda call: bool(call.thread) or _opaque(call) == "compiled")
+            self.flops = total_flops(opened, lambda call: bool(call.thread) or _is_compiled(call))
         if recorded.options.gradients:
             self.backwards = backwards_of(opened)
         counts: dict[int, int] = {}
@@ -245,10 +245,13 @@ def _opaque(call: OpenCall) -> str | None:
         return None
     if call.seen.is_script:
         return "script"
+    return "compiled" if _is_compiled(call) else None
+
+
+def _is_compiled(call: OpenCall) -> bool:
     cls = call.seen.module_class
-    if cls.__module__ == "torch._dynamo.eval_frame" and cls.__name__ == "OptimizedModule":
-        return "compiled"
-    return call.opaque
+    wraps = cls.__module__ == "torch._dynamo.eval_frame" and cls.__name__ == "OptimizedModule"
+    return wraps or call.opaque == "compiled"
 
 
 def _positional_names(cls: type) -> tuple[tuple[str, ...], str]:
