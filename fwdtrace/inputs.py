@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.errors import InputError
+from fwdtrace.memory import memory
+from fwdtrace.spec import Inputs as Inputs
+from fwdtrace.spec import nearest
 
 FORMS = "1x3x32x32, NAME=1x8, 1x8:float16, 1x8:int64:0..100, scalar, or a .pt, .npy or .safetensors file"
 INTEGERS = (0, 2)  # 0 or 1 is a class, a token and an index of whatever has at least two of them
@@ -25,22 +25,21 @@ _INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "ui
 _DTYPES = (*_FLOATS, *_INTEGERS, "bool")
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The positional and keyword arguments of one forward call."""
+def build_inputs(
+    specs: Sequence[str] | Inputs, module: nn.Module, seed: int, device: torch.device | None = None
+) -> Inputs:
+    """Turn `--input` texts into arguments for `module`, on the device of its parameters unless another is given.
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-def build_inputs(specs: Sequence[str], module: nn.Module, seed: int) -> Inputs:
-    """Turn `--input` texts into arguments for `module`, on the device of its parameters; InputError if one is wrong.
+    InputError if one is wrong; what are arguments already is left as it is.
 
     Floats are standard normal, integers 0 or 1 unless a range LOW..HIGH (HIGH excluded) is given, bools either. A shape
     without a dtype takes that of the module's parameters.
     """
     generator = torch.Generator().manual_seed(seed)
-    device, dtype = _home_of(module)
+    home, dtype = _home_of(module)
+    device = device or home
+    if isinstance(specs, Inputs):
+        return Inputs(_on(device, specs.args), _on(device, specs.kwargs))
     signature = _signature(module)
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -103,7 +102,7 @@ def _dtype(spec: str, text: str) -> torch.dtype:
     if ".." in text:
         raise InputError(f"--input {spec}: a range needs an integer dtype before it, as in 1x8:int64:{text}")
     raise InputError(
-        f"--input {spec}: there is no dtype {text!r}{_nearest(text, _DTYPES)}; known are {', '.join(_DTYPES)}"
+        f"--input {spec}: there is no dtype {text!r}{nearest(text, _DTYPES)}; known are {', '.join(_DTYPES)}"
     )
 
 
@@ -128,18 +127,10 @@ def _span(spec: str, text: str, dtype: torch.dtype) -> tuple[int, int]:
 
 
 def _check_size(spec: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    needed, memory = math.prod(max(size, 1) for size in shape) * dtype.itemsize / 2**30, _memory() / 2**30
-    if needed > memory:
-        remedy = f"this machine has {memory:,.0f} GiB; use a smaller shape"
+    needed, there = math.prod(max(size, 1) for size in shape) * dtype.itemsize / 2**30, memory() / 2**30
+    if needed > there:
+        remedy = f"this machine has {there:,.0f} GiB; use a smaller shape"
         raise InputError(f"--input {spec}: needs {needed:,.0f} GiB, and {remedy}")
-
-
-def _memory() -> float:
-    """The bytes of memory that this machine has; infinity where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def _is_file(text: str) -> bool:
@@ -150,8 +141,8 @@ def _read(text: str) -> Any:
     file = Path(text).expanduser()
     if not file.is_file():
         folder = file.parent if file.parent.is_dir() else Path()
-        nearest = _nearest(file.name, (path.name for path in folder.iterdir() if _is_file(path.name)))
-        raise InputError(f"--input {text}: there is no such file{nearest}; check the path")
+        near = nearest(file.name, (path.name for path in folder.iterdir() if _is_file(path.name)))
+        raise InputError(f"--input {text}: there is no such file{near}; check the path")
     readers: dict[str, Callable[[Path], Any]] = {".npy": _read_npy, ".safetensors": _read_safetensors}
     return readers.get(file.suffix, _read_pt)(file)
 
@@ -231,7 +222,7 @@ def _check_name(name: str, spec: str, signature: inspect.Signature | None) -> No
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     names = [parameter.name for parameter in parameters]
-    raise InputError(f"--input {spec}: forward has no {name!r}{_nearest(name, names)}; it takes {', '.join(names)}")
+    raise InputError(f"--input {spec}: forward has no {name!r}{nearest(name, names)}; it takes {', '.join(names)}")
 
 
 def _check_call(signature: inspect.Signature | None, args: list[Any], kwargs: dict[str, Any]) -> None:
@@ -244,11 +235,6 @@ def _check_call(signature: inspect.Signature | None, args: list[Any], kwargs: di
         names = ", ".join(signature.parameters) or "nothing"
         remedy = "give one --input for each, in order or as NAME=SHAPE"
         raise InputError(f"the inputs do not fit: {error}; forward takes {names}: {remedy}") from None
-
-
-def _nearest(wanted: str, names: Iterable[str]) -> str:
-    matches = get_close_matches(wanted, list(names), n=1)
-    return f", the nearest is {matches[0]!r}" if matches else ""
 
 
 def _first_line(error: Exception) -> str:

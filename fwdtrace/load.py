@@ -1,4 +1,4 @@
-"""SPEC -> nn.Module, and the inputs it wants. Runs only what the spec names: a file or module, and a constructor.
+"""SPEC -> nn.Module, and the inputs it wants: a built-in, a source's, or what a file or module of the user's holds.
 
 A `SpecError` with a `__cause__` means that the spec is right and the user's own code raised: the cause is theirs.
 """
@@ -13,9 +13,8 @@ import pkgutil
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module, invalidate_caches
 from pathlib import Path
@@ -25,28 +24,16 @@ from typing import Any, cast
 from torch import nn
 
 from fwdtrace.errors import SpecError
+from fwdtrace.sources import load_from_source
+from fwdtrace.spec import LITERALS_ONLY, Arguments, arguments_of, nearest, run_theirs
+from fwdtrace.spec import LoadedModel as LoadedModel
 from fwdtrace.zoo import BUILT_INS
 
 DEFAULT_INPUTS = ("1x3x32x32",)
 MODELS_SHOWN = 8
 
 _HOW_TO_NAME = "a model of yours is file.py:Name or package.module:Name"
-_LITERALS_ONLY = "arguments are literals such as 3, 'gelu' or [1, 2]"
 _EXAMPLES = {"int": "8", "float": "0.5", "str": "'name'", "bool": "True", "": "8"}
-_IN_LIBRARIES = {
-    "torchvision": "torchvision.models:{name}",
-    "timm": "timm:create_model('{name}')",
-    "transformers": "file.py:build, a function that makes it from its config",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A module, the spec it came from, and the `--input` texts that suit it when the user gives none."""
-
-    module: nn.Module
-    spec: str
-    inputs: tuple[str, ...] = DEFAULT_INPUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +42,7 @@ class Target:
 
     where: str
     name: str
-    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    arguments: Arguments | None = None
 
 
 def load_model(spec: str) -> LoadedModel:
@@ -67,6 +54,9 @@ def load_model(spec: str) -> LoadedModel:
     for model in BUILT_INS:
         if name == model.name:
             return LoadedModel(_build(_parse(f"{model.target}{bracket}{call}")), spec, model.inputs)
+    found = load_from_source(spec)
+    if found is not None:
+        return found
     module = _build(_parse(spec))
     return LoadedModel(module, spec, DEFAULT_INPUTS if _takes_inputs(module) else ())
 
@@ -95,38 +85,20 @@ def _parse(spec: str) -> Target:
         call = expression if isinstance(expression, ast.Call) else None
         name = call.func if call else expression
         if where and _is_dotted_name(name):
-            return Target(where, ast.unparse(name), _arguments(call) if call else None)
-    if spec.endswith((".pt", ".pt2", ".pth")):
-        raise SpecError(f"{spec!r}: saved programs cannot be loaded yet; {_HOW_TO_NAME}")
+            return Target(where, ast.unparse(name), arguments_of(call) if call else None)
     if spec.endswith(".py") or (_is_path(spec) and ":" not in spec):
         return Target(spec, "")
     if ":" in spec:
         where, _, text = spec.rpartition(":")
         raise SpecError(f"{spec!r}: {text!r} is no name and no call such as Net(depth=3); {_HOW_TO_NAME}")
-    nearest = _nearest(spec, (model.name for model in BUILT_INS))
-    raise SpecError(f"no built-in model is named {spec!r}{nearest}; `fwdtrace models` lists them, {_HOW_TO_NAME}")
+    near = nearest(spec, (model.name for model in BUILT_INS))
+    raise SpecError(f"no built-in model is named {spec!r}{near}; `fwdtrace models` lists them, {_HOW_TO_NAME}")
 
 
 def _is_dotted_name(node: ast.expr) -> bool:
     while isinstance(node, ast.Attribute):
         node = node.value
     return isinstance(node, ast.Name)
-
-
-def _arguments(call: ast.Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    keywords: dict[str, Any] = {}
-    for keyword in call.keywords:
-        value = _literal(keyword.value)
-        keywords.update({keyword.arg: value} if keyword.arg else value)
-    return tuple(_literal(node) for node in call.args), keywords
-
-
-def _literal(node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        text = ast.unparse(node)
-        raise SpecError(f"{text!r} is not a literal; {_LITERALS_ONLY}, or name a function that builds it") from None
 
 
 def _build(target: Target) -> nn.Module:
@@ -142,9 +114,10 @@ def _build(target: Target) -> nn.Module:
     if not callable(found) or (inspect.isclass(found) and not issubclass(found, nn.Module)):
         kind = "class" if inspect.isclass(found) else type(found).__name__.replace("module", "Python module")
         raise SpecError(f"{spec!r} is a {kind}, not an nn.Module{_models_listed(home)}")
-    args, kwargs = target.arguments or ((), {})
+    arguments = target.arguments or Arguments()
+    args, kwargs = arguments.args, arguments.kwargs or {}
     _check_arguments(found, spec, args, kwargs)
-    module = _run_theirs(partial(found, *args, **kwargs), f"building {spec!r} raised; the traceback above is its own")
+    module = run_theirs(partial(found, *args, **kwargs), f"building {spec!r} raised; the traceback above is its own")
     if not isinstance(module, nn.Module):
         raise SpecError(f"{spec!r} returned a {type(module).__name__}, not an nn.Module; return the module alone")
     return module
@@ -170,11 +143,9 @@ def _find(home: ModuleType, target: Target) -> Any:
     found: Any = home
     for part in target.name.split("."):
         if not hasattr(found, part):
-            nearest = _nearest(part, (name for name in dir(found) if not name.startswith("_")))
+            near = nearest(part, (name for name in dir(found) if not name.startswith("_")))
             hint = _models_listed(home) if found is home else ""
-            if target.where in _IN_LIBRARIES:
-                hint = f"; write {_IN_LIBRARIES[target.where].format(name=target.name)}"
-            raise SpecError(f"{target.where!r} has no {target.name!r}{nearest}{hint}")
+            raise SpecError(f"{target.where!r} has no {target.name!r}{near}{hint}")
         found = getattr(found, part)
     return found
 
@@ -190,7 +161,7 @@ def _check_arguments(build: Callable[..., Any], spec: str, args: tuple[Any, ...]
     except TypeError as error:
         parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
         brief = inspect.Signature(parameters)
-        remedy = f"write {spec}({_example(signature)})" if _example(signature) else _LITERALS_ONLY
+        remedy = f"write {spec}({_example(signature)})" if _example(signature) else LITERALS_ONLY
         raise SpecError(f"{spec}{brief}: {error}; {remedy}, or name a function that builds it") from None
 
 
@@ -224,10 +195,8 @@ def _import_name(where: str) -> ModuleType:
         if isinstance(missing, ModuleNotFoundError) and f"{where}.".startswith(f"{missing.name}."):
             parent, _, last = where.rpartition(".")
             folders = getattr(sys.modules.get(parent), "__path__", None) or [os.getcwd()]
-            nearest = _nearest(last, (module.name for module in pkgutil.iter_modules(folders)))
-            raise SpecError(
-                f"no module is named {missing.name!r}{nearest}; is it installed, or in this folder?"
-            ) from None
+            near = nearest(last, (module.name for module in pkgutil.iter_modules(folders)))
+            raise SpecError(f"no module is named {missing.name!r}{near}; is it installed, or in this folder?") from None
         raise
 
 
@@ -236,8 +205,8 @@ def _import_file(where: str) -> ModuleType:
     if not file.is_file():
         if not file.parent.is_dir():
             raise SpecError(f"there is no folder {str(Path(where).parent)!r}; check the path of {where!r}")
-        nearest = _nearest(file.name, (path.name for path in file.parent.glob("*.py")))
-        raise SpecError(f"there is no file {where!r}{nearest}; check the path")
+        near = nearest(file.name, (path.name for path in file.parent.glob("*.py")))
+        raise SpecError(f"there is no file {where!r}{near}; check the path")
     if file.suffix != ".py":
         raise SpecError(f"{where!r} is not a Python file; {_HOW_TO_NAME}")
     root, parts = file.parent, [file.stem]
@@ -271,14 +240,14 @@ def _import(name: str, file: Path | None = None) -> ModuleType:
     shown = file.name if file else name
     broken = f"{shown!r} was found, but importing it raised; the traceback above is its own"
     if file is None:
-        return cast(ModuleType, _run_theirs(partial(import_module, name), broken))
+        return cast(ModuleType, run_theirs(partial(import_module, name), broken))
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise SpecError(f"{str(file)!r} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look classes up by the name of their module
     try:
-        _run_theirs(partial(spec.loader.exec_module, module), broken)
+        run_theirs(partial(spec.loader.exec_module, module), broken)
     except BaseException:
         del sys.modules[name]
         raise
@@ -289,13 +258,6 @@ def _make_importable(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     invalidate_caches()
-
-
-def _run_theirs(function: Callable[[], Any], message: str) -> Any:
-    try:
-        return function()
-    except (Exception, SystemExit) as error:  # their code may raise anything; a script without a guard ends itself
-        raise SpecError(message) from error
 
 
 def _models_in(home: ModuleType) -> list[str]:
@@ -312,8 +274,3 @@ def _models_listed(home: ModuleType) -> str:
         return ""
     more = f" and {len(models) - MODELS_SHOWN} more" if len(models) > MODELS_SHOWN else ""
     return f"; it has {', '.join(models[:MODELS_SHOWN])}{more}"
-
-
-def _nearest(wanted: str, names: Iterable[str]) -> str:
-    matches = get_close_matches(wanted, list(names), n=1)
-    return f", the nearest is {matches[0]!r}" if matches else ""

@@ -187,8 +187,6 @@ def test_a_file_with_one_model_needs_no_name(folder: Path) -> None:
         ("json.decoder.nets:Net", "no module is named 'json.decoder.nets'"),
         ("my-net:Net", "'my-net' is neither a Python file nor the name of a module"),
         ("net.ipynb/a:Net", "there is no folder 'net.ipynb'"),
-        ("saved.pt2", "saved programs cannot be loaded yet"),
-        ("timm:resnet18", "'timm' has no 'resnet18'; write timm:create_model('resnet18')"),
     ],
 )
 def test_a_wrong_spec_is_told_in_one_line_with_a_remedy(net: Path, spec: str, told: str) -> None:

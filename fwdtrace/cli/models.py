@@ -1,17 +1,38 @@
-"""`fwdtrace models`: the built-in models, one line each."""
+"""`fwdtrace models`: the built-in models, one line each, or the names that a source such as timm has."""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import Annotated
+
 import typer
 
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.spec import nearest
 from fwdtrace.zoo import BUILT_INS
 
 
-def models() -> None:
-    """List the built-in models.
+def models(
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Only names like this, 'vit*'; all if there is none.")
+    ] = "*",
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="List the models of torchvision, timm or transformers.")
+    ] = None,
+) -> None:
+    """List the built-in models, or those of a library.
 
-    Example: fwdtrace models
+    Example: fwdtrace models --source timm 'vit*'
     """
-    width = max(len(model.name) for model in BUILT_INS)
-    for model in BUILT_INS:
-        typer.echo(f"{model.name:<{width}}  {model.summary}")
+    if source is not None:
+        from fwdtrace.sources import names_of
+
+        listed = dict.fromkeys(names_of(source), "")
+    else:
+        listed = {model.name: model.summary for model in BUILT_INS}
+    found = [name for name in listed if fnmatchcase(name, pattern)]
+    if not found:
+        raise FwdtraceError(f"no {source or 'built-in'} model is named like {pattern!r}{nearest(pattern, listed)}")
+    width = max(map(len, found))
+    for name in found:
+        typer.echo(f"{name:<{width}}  {listed[name]}".rstrip())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.rules import RULES
 
 if TYPE_CHECKING:
+    import torch
+
     from fwdtrace.inputs import Inputs
     from fwdtrace.load import LoadedModel
     from fwdtrace.trace import Trace
@@ -32,12 +35,20 @@ class Asked:
     backward: bool
     loss: str | None
     fused: bool
+    device: str | None
+    weights: Path | None
 
 
 def run(
     spec: Spec = "lenet",
     input: Input = None,
     seed: Seed = 0,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, or meta, where weights need no memory.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights for the model: .safetensors, .pt, .pth or .bin.")
+    ] = None,
     train: Annotated[bool, typer.Option("--train", help="Run in training mode instead of eval mode.")] = False,
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")] = True,
     check_finite: Annotated[
@@ -73,9 +84,8 @@ def run(
     check_files(files)
     codes = _codes(fail_on)
     shown = Shown(depth, not no_fold, source, sort, top)
-    asked = Asked(
-        seed, train, ops, check_finite, stats, costs or sort == "flops", backward or bool(loss), loss, not no_fused
-    )
+    flops, gradients = costs or sort == "flops", backward or bool(loss)
+    asked = Asked(seed, train, ops, check_finite, stats, flops, gradients, loss, not no_fused, device, weights)
     with stdout_kept_clean():
         trace, error = _record(spec, input, asked)
     give(trace, shown, files, as_json=json)
@@ -103,18 +113,55 @@ def _codes(text: str) -> set[str]:
 
 def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, BaseException | None]:
     """The trace of one run, and what the model raised, if it did."""
+    from fwdtrace.devices import usable
     from fwdtrace.inputs import build_inputs
+    from fwdtrace.weights import load_weights
+
+    device = usable(asked.device) if asked.device else None
+    on_meta = device is not None and device.type == "meta"
+    loaded = _loaded(spec, device, asked.seed)
+    if asked.weights and on_meta:
+        raise FwdtraceError(f"--weights {asked.weights}: a model on meta has no place for values; leave --device off")
+    if asked.weights:
+        load_weights(loaded.module, asked.weights)
+    inputs = build_inputs(input or loaded.inputs, loaded.module, asked.seed, device)
+    loaded.module.train(asked.train)
+    return _observe_without_values(loaded, inputs, asked) if on_meta else _observe(loaded, inputs, asked)
+
+
+def _loaded(spec: str, device: torch.device | None, seed: int) -> LoadedModel:
+    from fwdtrace.devices import on_device
     from fwdtrace.load import load_model
     from fwdtrace.randomness import seed_all
 
-    seed_all(asked.seed)
+    seed_all(seed)
     try:
-        loaded = load_model(spec)
+        if device is None:
+            return load_model(spec)
+        loaded = on_device(device, lambda: load_model(spec))
+        loaded.module.to(device)
+        return loaded
     except KeyboardInterrupt:
         raise FwdtraceError(f"interrupted while {spec!r} was being built") from None
-    inputs = build_inputs(input or loaded.inputs, loaded.module, asked.seed)
-    loaded.module.train(asked.train)
-    return _observe(loaded, inputs, asked)
+
+
+def _observe_without_values(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:
+    """Run on meta tensors and, if that fails, on fake ones; then say which line needs values."""
+    from fwdtrace.inputs import Inputs
+    from fwdtrace.meta import META, fake, needs_values, where_values_are_needed
+
+    with META:
+        trace, error = _observe(loaded, inputs, asked)
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return trace, error
+    with fake(loaded.module) as faked:
+        again, other = _observe(loaded, Inputs(faked(inputs.args), faked(inputs.kwargs)), asked)
+    if needs_values(other) or other is None:
+        trace, error = replace(again, run=replace(again.run, device="meta")), other
+    if error is None or not needs_values(error):
+        return trace, error
+    where = where_values_are_needed(error)
+    return trace, FwdtraceError(f"{loaded.spec!r} needs real values at {where}; leave --device meta off")
 
 
 def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:

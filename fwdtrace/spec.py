@@ -1,0 +1,86 @@
+"""What a spec says and what it leads to: a name, literal arguments, a model and the inputs that it wants."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from fwdtrace.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LITERALS_ONLY = "arguments are literals such as 3, 'gelu' or [1, 2]"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The positional and keyword arguments of one forward call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A module, the spec it came from, and what suits it when the user gives no input: `--input` texts, or values."""
+
+    module: nn.Module
+    spec: str
+    inputs: tuple[str, ...] | Inputs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The literal arguments of a call in a spec."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] | None = None
+
+
+def arguments_of(call: ast.Call) -> Arguments:
+    """The arguments of a call, all of which must be literals; SpecError if one is not."""
+    keywords: dict[str, Any] = {}
+    for keyword in call.keywords:
+        value = _literal(keyword.value)
+        keywords.update({keyword.arg: value} if keyword.arg else value)
+    return Arguments(tuple(_literal(node) for node in call.args), keywords)
+
+
+def name_and_arguments(text: str) -> tuple[str, Arguments]:
+    """Take `NAME(depth=3)` apart, where the name may hold anything, as a path does; no arguments if it is no call."""
+    for bracket in (index for index, letter in enumerate(text) if letter == "("):
+        try:
+            call = ast.parse(f"name{text[bracket:]}", mode="eval").body
+        except SyntaxError:
+            continue
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            return text[:bracket].strip(), arguments_of(call)
+    return text.strip(), Arguments()
+
+
+def run_theirs(function: Callable[[], Any], message: str) -> Any:
+    """Run code that is not ours; a SpecError with what it raised as its cause, unless it raised one itself."""
+    try:
+        return function()
+    except SpecError:
+        raise
+    except (Exception, SystemExit) as error:  # their code may raise anything; a script without a guard ends itself
+        raise SpecError(message) from error
+
+
+def nearest(wanted: str, names: Iterable[str]) -> str:
+    """A hint for a message, `, the nearest is 'lenet'`; "" if no name is near."""
+    matches = get_close_matches(wanted, list(names), n=1)
+    return f", the nearest is {matches[0]!r}" if matches else ""
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        text = ast.unparse(node)
+        raise SpecError(f"{text!r} is not a literal; {LITERALS_ONLY}, or name a function that builds it") from None

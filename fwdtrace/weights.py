@@ -1,0 +1,103 @@
+"""`--weights FILE` into a model: every name and shape must fit, and what does not is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.errors import FwdtraceError
+
+MOST_NAMED = 3
+
+
+def load_weights(module: nn.Module, file: Path) -> None:
+    """Copy a state dict from a `.safetensors`, `.pt`, `.pth` or `.bin` file; FwdtraceError if it does not fit."""
+    state = _read(file)
+    own = module.state_dict()
+    problems = [
+        *_listed("missing", _missing(module, own, state)),
+        *_listed("unexpected", [name for name in state if name not in own]),
+        *_listed(
+            "of another shape",
+            [
+                f"{name} is {_shape(state[name])} and not {_shape(own[name])}"
+                for name in own
+                if name in state and isinstance(own[name], Tensor) and state[name].shape != own[name].shape
+            ],
+        ),
+    ]
+    if problems:
+        wrapped = all(name.startswith("module.") for name in state)
+        remedy = "save model.module.state_dict() in place of model.state_dict()" if wrapped else "name its own model"
+        raise FwdtraceError(f"--weights {file}: does not fit the model: {'; '.join(problems)}; {remedy}")
+    with torch.no_grad():
+        module.load_state_dict(state, strict=False)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise FwdtraceError(f"--weights {file}: there is no such file; check the path")
+    try:
+        read = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickled(file)
+    except FwdtraceError:
+        raise
+    except Exception as error:  # both libraries raise a dozen kinds on a file that is not their own
+        said = type(error).__name__
+        raise FwdtraceError(f"--weights {file}: cannot be read as weights ({said}); save a state_dict") from None
+    return _state_in(file, read)
+
+
+def _read_safetensors(file: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        needs = "a .safetensors file needs safetensors, which comes with the extra fwdtrace[weights]"
+        raise FwdtraceError(f"--weights {file}: {needs}; run `pip install safetensors`") from None
+    return load_file(file)
+
+
+def _read_pickled(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _state_in(file: Path, read: Any) -> dict[str, Tensor]:
+    """The state dict itself, or the only one in a checkpoint that holds the optimizer's state and more beside it."""
+    found = [read] if _is_state(read) else []
+    if not found and isinstance(read, dict):
+        found = [value for value in read.values() if _is_state(value)]
+    if len(found) != 1:
+        holds = (
+            f"{len(found)} dicts of tensors by name" if found else f"a {type(read).__name__} without tensors by name"
+        )
+        raise FwdtraceError(f"--weights {file}: holds {holds}; save model.state_dict() alone")
+    return dict(found[0])
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, Tensor) for each in value.values())
+
+
+def _missing(module: nn.Module, own: dict[str, Any], state: dict[str, Tensor]) -> list[str]:
+    """The names that a file must have; of tensors that have several, one is enough."""
+    there = dict(module.named_parameters(remove_duplicate=False))
+    given = {id(there[name]) for name in state if name in there}
+    optional = ("num_batches_tracked", "_extra_state")  # files from before these were kept lack them
+    return [
+        name for name in own if name not in state and not name.endswith(optional) and id(there.get(name)) not in given
+    ]
+
+
+def _listed(what: str, names: Iterable[str]) -> list[str]:
+    named = list(names)
+    if not named:
+        return []
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return [f"{len(named)} {what} ({', '.join(named[:MOST_NAMED])}{more})"]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "a scalar"
