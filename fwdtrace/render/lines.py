@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment, Segments
+
+from fwdtrace.render.words import cut
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with the style it has where there are colours."""
 
 # One for one, so that what is aligned stays aligned.
-_SYMBOLS = "×→…✗·│─"
-_ASCII = str.maketrans(_SYMBOLS, "x>~X-|-")
+_SYMBOLS = "×→…✗·µ⋯├└│╴┄─"
+_ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~-")
+LINES_AT_ONCE = 500
 MARKS = {"✗": "red", "=": "green"}
 
 
@@ -46,21 +51,34 @@ def wrapped(text: str, width: int, indent: str, style: str, *, first: str = "") 
 
 
 def print_lines(lines: Iterable[Line], console: Console) -> None:
-    """Print the lines as they are: text, never markup."""
+    """Print the lines as they are, text and never markup, no wider than the console."""
     takes_symbols = _takes(console.encoding)
-    pieces = []
-    for line in lines:
-        for text, style in _without_trailing_space(line):
-            shown = text if takes_symbols else text.translate(_ASCII)
-            pieces.append(Segment(shown, console.get_style(style) if style else None))
-        pieces.append(Segment.line())
-    console.print(Segments(pieces), end="", crop=False)
+    remaining = iter(lines)
+    while batch := list(islice(remaining, LINES_AT_ONCE)):
+        pieces = []
+        for line in batch:
+            for text, style in fitting(line, console.width):
+                shown = text if takes_symbols else text.translate(_ASCII)
+                pieces.append(Segment(shown, console.get_style(style) if style else None))
+            pieces.append(Segment.line())
+        console.print(Segments(pieces), end="", crop=False)
 
 
-def _without_trailing_space(line: Line) -> Line:
-    while line and not line[-1][0].strip():
-        line = line[:-1]
-    return [*line[:-1], (line[-1][0].rstrip(), line[-1][1])] if line else []
+def fitting(line: Line, width: int) -> Line:
+    """The line without spaces at its end, and without what does not fit."""
+    kept: Line = []
+    room = width
+    for text, style in line:
+        if room <= 0:
+            break
+        kept.append((cut(text, room), style))
+        room -= cell_len(text)
+    while kept and not kept[-1][0].rstrip(" "):
+        kept.pop()
+    if kept:
+        text, style = kept.pop()
+        kept.append((text.rstrip(" "), style))
+    return kept
 
 
 def _takes(encoding: str) -> bool:

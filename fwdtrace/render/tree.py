@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.segment import Segment, Segments
 
 from fwdtrace.render import shapes, summary, words
 from fwdtrace.render.columns import Cells, Columns, columns_for
 from fwdtrace.render.fold import Node, Repeat, Row, tree_rows
+from fwdtrace.render.lines import Line, fitting, print_lines
 from fwdtrace.render.shapes import Listing, Usual, usual
 from fwdtrace.render.words import cut, cut_left, padded, printable, wrapped
 from fwdtrace.trace import Call, Op, Trace
 
-Line = list[tuple[str, str]]
-"""Pieces of text, each with the style it has where there are colours."""
-
 MOST_ERROR_LINES = 6
 MOST_CHAINS = 4
 MOST_FINDINGS = 25
-LINES_AT_ONCE = 500
 
 _TITLES = Cells(
     guides="",
@@ -36,29 +31,17 @@ _TITLES = Cells(
     source="from",
 )
 
-# One for one, so that what is aligned stays aligned.
-_SYMBOLS = "×→…✗·µ⋯├└│╴┄"
-_ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~")
-
 
 def tree_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
     """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
     lines = _lines(trace, width, depth, fold, "utf-8")
-    return "\n".join("".join(text for text, _ in _fitting(line, width)) for line in lines)
+    return "\n".join("".join(text for text, _ in fitting(line, width)) for line in lines)
 
 
 def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold: bool = True) -> None:
     """Print the tree as wide as the console is, in ASCII if the console takes nothing else."""
     lines = _lines(trace, console.width, depth, fold, console.encoding)
-    takes_symbols = printable(_SYMBOLS, console.encoding) == _SYMBOLS
-    while batch := list(islice(lines, LINES_AT_ONCE)):
-        pieces = []
-        for line in batch:
-            for text, style in _fitting(line, console.width):
-                shown = text if takes_symbols else text.translate(_ASCII)
-                pieces.append(Segment(shown, console.get_style(style) if style else None))
-            pieces.append(Segment.line())
-        console.print(Segments(pieces), end="", crop=False)
+    print_lines(lines, console)
 
 
 def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: str) -> Iterator[Line]:
@@ -138,7 +121,7 @@ def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, 
     if any(row.cut):
         marks.append(f"+{summary.amount_text(row.cut)}, --depth {row.level + 1} shows more")
     mark = " · ".join(marks)
-    line = _fitting(line, width)
+    line = fitting(line, width)
     below = width - cell_len(row.below)
     if mark and _length(line) + 2 + cell_len(mark) <= width:
         yield [*line, (f"  {mark}", "yellow")]
@@ -233,23 +216,6 @@ def _footer(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
     if len(ways) > MOST_CHAINS:
         rest = sum(times for _, times in ways[MOST_CHAINS:])
         yield [(f"       {len(ways) - MOST_CHAINS} other ways, ×{rest:,}, --json has all", "dim")]
-
-
-def _fitting(line: Line, width: int) -> Line:
-    """The line without spaces at its end, and without what does not fit."""
-    fitting: Line = []
-    room = width
-    for text, style in line:
-        if room <= 0:
-            break
-        fitting.append((cut(text, room), style))
-        room -= cell_len(text)
-    while fitting and not fitting[-1][0].rstrip(" "):
-        fitting.pop()
-    if fitting:
-        text, style = fitting.pop()
-        fitting.append((text.rstrip(" "), style))
-    return fitting
 
 
 def _length(line: Line) -> int:
