@@ -57,6 +57,34 @@ def disagreements(build: Builder, *, training: bool, raises: str | None = None) 
     ]
 
 
+def differences_with_all_options(build: Builder, *, training: bool) -> list[str]:
+    """Build and run twice, bare and with everything recorded that can be; name what differs in the results."""
+    bare = built(build)
+    expected = run(bare, training=training)
+    recorded = built(build)
+    with fwdtrace.record(
+        recorded[0], ops=True, check_finite=True, stats=True, costs=True, gradients=training
+    ) as recording:
+        got = run(recorded, training=training)
+    missing = [
+        name
+        for name, present in {
+            "ops": bool(recording.trace.ops),
+            "flops": any(call.flops is not None for call in recording.trace.calls),
+            "statistics": any(
+                leaf.stats for call in recording.trace.calls for leaf in call.outputs if isinstance(leaf, TensorMeta)
+            ),
+            "gradients": bool(recording.trace.gradients) == training,
+        }.items()
+        if not present
+    ]
+    return [
+        *([f"the bare run ended with {expected.error}"] if expected.error else []),
+        *(f"the trace has no {name}" for name in missing),
+        *differences_in_results(expected, got),
+    ]
+
+
 def built(build: Builder) -> Workload:
     """A workload built from a given random state; the same one each time."""
     torch.manual_seed(0)

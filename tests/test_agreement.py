@@ -18,6 +18,7 @@ from tests.agreement import (
     built,
     differences_in_calls,
     differences_in_results,
+    differences_with_all_options,
     disagreements,
     run,
     seen_by,
@@ -103,6 +104,13 @@ def built_in(name: str, training: bool) -> Workload:
 @pytest.mark.parametrize("name", real_models.FEW)
 def test_a_real_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
     assert disagreements(real_models.MODELS[name], training=training) == []
+
+
+@both_modes
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", real_models.FEW)
+def test_everything_recorded_of_a_real_model_leaves_its_results_as_they_are(name: str, training: bool) -> None:
+    assert differences_with_all_options(real_models.MODELS[name], training=training) == []
 
 
 @pytest.mark.filterwarnings("ignore")

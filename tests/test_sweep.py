@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import real_models
-from tests.agreement import disagreements
+from tests.agreement import differences_with_all_options, disagreements
 
 pytestmark = [pytest.mark.sweep, pytest.mark.filterwarnings("ignore")]
 
@@ -16,6 +16,12 @@ both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "tr
 @pytest.mark.parametrize("name", real_models.MODELS)
 def test_a_real_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
     assert disagreements(real_models.MODELS[name], training=training) == []
+
+
+@both_modes
+@pytest.mark.parametrize("name", real_models.MODELS)
+def test_everything_recorded_of_a_real_model_leaves_its_results_as_they_are(name: str, training: bool) -> None:
+    assert differences_with_all_options(real_models.MODELS[name], training=training) == []
 
 
 def test_there_are_enough_real_models_of_every_library() -> None:
