@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ _NEEDS_VALUES = (
     "Cannot copy out of meta tensor",
     "'Meta' backend",
     "data-dependent",
+    "register_meta function",
+    "concrete integers",
     "fake tensor",
     "FakeTensor",
 )
@@ -78,13 +81,27 @@ def fake(module: nn.Module) -> Iterator[Callable[[Any], Any]]:
     shapes = ShapeEnv(allow_scalar_outputs=True, allow_dynamic_output_shape_ops=True)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=shapes)
     known: dict[int, Any] = {}
-    with mode:
+    with mode, _quiet(FakeTensorMode.__module__, ShapeEnv.__module__):
         for each in module.modules():
             for name, parameter in each._parameters.items():
                 each._parameters[name] = _faked(parameter, known)
             for name, buffer in each._buffers.items():
                 each._buffers[name] = _faked(buffer, known)
         yield lambda values: tree_map_only(Tensor, lambda tensor: _faked(tensor, known), values)
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Keep torch from logging, with its own stack, what it raises as well."""
+    found = [logging.getLogger(name) for name in loggers]
+    before = [logger.disabled for logger in found]
+    for logger in found:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, was in zip(found, before, strict=True):
+            logger.disabled = was
 
 
 def _faked(tensor: Any, known: dict[int, Any]) -> Any:

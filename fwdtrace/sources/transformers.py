@@ -30,7 +30,7 @@ def load(name: str, /, **overrides: Any) -> tuple[nn.Module, tuple[str, ...]]:
         return _load(name, overrides)
     except ImportError as error:  # the library imports a model's own file only now
         refuse_broken_torchvision(error)
-        raise
+        raise SpecError(f"transformers:{name}: {' '.join(str(error).split())[:200]}") from None
 
 
 def names() -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,57 +15,63 @@ FIRST_TOKEN = 3
 SAMPLES = 16_000
 """A second of sound."""
 FRAMES = 128
+"""Of a spectrogram."""
 
-_PARTS = ("vision_config", "backbone_config", "audio_config", "speech_config", "encoder", "encoder_config")
+_IMAGE_TOKENS = ("image_token_id", "image_token_index", "boi_token_id")
+_SOUND_TOKENS = ("audio_token_id", "audio_token_index")
 
 
 def inputs_for(module: nn.Module, config: Any) -> tuple[str, ...]:
-    """One `NAME=SHAPE` for each argument that `forward` needs."""
-    parameters = inspect.signature(module.forward).parameters
-    texts = {name: text(config) for name in _wanted(module, config, list(parameters)) if (text := _TEXTS.get(name))}
-    return tuple(f"{name}={text}" for name, text in texts.items() if text)
+    """One `NAME=SHAPE` for each argument that `forward` needs, as far as the config tells what it is."""
+    forward = inspect.signature(module.forward).parameters
+    required = [name for name, each in forward.items() if each.default is each.empty]
+    wanted = [str(getattr(module, "main_input_name", "")), *required, *_companions(config, forward)]
+    if "input_ids" not in wanted or torch.get_default_device().type == "meta":
+        # A mask of ones is what a model assumes without one, and looks at if it gets one: on meta it cannot.
+        wanted = [name for name in wanted if name != "attention_mask"]
+    names = [name for name in dict.fromkeys(wanted) if name in forward and name in _TEXTS]
+    names = names or [name for name in forward if name in _TEXTS][:1]
+    return tuple(f"{name}={_TEXTS[name](config)}" for name in names)
 
 
-def _wanted(module: nn.Module, config: Any, parameters: list[str]) -> list[str]:
-    """The names of the arguments: the main one, and what this kind of model takes with it."""
-    main = str(getattr(module, "main_input_name", parameters[0]))
-    wanted = [main if main in parameters else parameters[0]]
-    signature = inspect.signature(module.forward).parameters.values()
-    wanted += [each.name for each in signature if each.default is each.empty and each.name in _TEXTS]
-    two_kinds = hasattr(config, "text_config") and _find(config, ("image_token_id", "image_token_index")) is None
-    if two_kinds or "input_ids" in wanted:
-        if _vocabulary(config) and two_kinds:
-            wanted.append("input_ids")
-        if two_kinds and (hasattr(config, "vision_config") or hasattr(config, "audio_config")):
-            wanted += ["pixel_values", "input_features"]
-    # A mask of ones is what a model assumes without one, and what it looks at; a meta tensor has nothing to look at.
-    if "input_ids" in wanted and torch.get_default_device().type != "meta":
-        wanted.append("attention_mask")
+def _companions(config: Any, forward: Any) -> Iterator[str]:
+    """The arguments that go with the main one, though `forward` gives them a default."""
+    yield "attention_mask"
+    yield "bbox"
     if getattr(config, "is_encoder_decoder", False):
-        wanted.append("decoder_input_ids")
-    return [name for name in dict.fromkeys(wanted) if name in parameters]
+        yield "decoder_input_ids"
+    # A model whose text holds a mark for each image runs on text alone; one without compares the two.
+    marks = _has(config, _IMAGE_TOKENS)
+    sees = hasattr(config, "vision_config") and not marks
+    hears = hasattr(config, "audio_config") and not _has(config, _SOUND_TOKENS)
+    if hasattr(config, "text_config") and (sees or hears):
+        yield "input_ids"
+    if sees or (hasattr(config, "image_size") and not hasattr(config, "vision_config") and not marks):
+        yield "pixel_values"
+    if hears:
+        yield "input_features"
 
 
-def _find(config: Any, names: tuple[str, ...]) -> Any:
-    """The first of these settings that the config, or the config of a part that is no text, has."""
-    for part in (*(getattr(config, part, None) for part in _PARTS), config):
-        for name in names:
-            value = getattr(part, name, None)
-            if value is not None:
-                return value
-    return None
+def _has(config: Any, names: tuple[str, ...]) -> bool:
+    return any(isinstance(getattr(config, name, None), int) for name in names)
 
 
-def _vocabulary(config: Any) -> int | None:
-    texts = config.get_text_config()
-    size = getattr(texts, "vocab_size", None) or getattr(config, "vocab_size", None)
-    return size if isinstance(size, int) else None
+def _find(config: Any, *names: str) -> Any:
+    """The first of these settings in the configs of the parts that are no text, inner ones first, or in the config."""
+    parts = (getattr(config, part, None) for part in getattr(config, "sub_configs", {}) if "text" not in part)
+    for part in (*parts, getattr(config, "encoder", None)):
+        value = _find(part, *names) if part is not None and hasattr(part, "to_dict") else None
+        if value is not None:
+            return value
+    return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
 
 
 def _tokens(config: Any) -> str:
-    vocabulary = _vocabulary(config) or 2
+    texts = config.get_text_config()
+    vocabulary = getattr(texts, "vocab_size", None) or getattr(config, "vocab_size", None)
+    vocabulary = vocabulary if isinstance(vocabulary, int) else 2
     low = FIRST_TOKEN if vocabulary > 2 * FIRST_TOKEN else 0
-    settings = {**config.to_dict(), **config.get_text_config().to_dict()}
+    settings = {**config.to_dict(), **texts.to_dict()}
     marks = [
         value
         for name, value in settings.items()
@@ -74,44 +80,66 @@ def _tokens(config: Any) -> str:
     return f"1x{TOKENS}:int64:{low}..{min([vocabulary, *marks])}"
 
 
-def _mask(config: Any) -> str:
+def _ones(_: Any) -> str:
     return f"1x{TOKENS}:int64:1..2"
 
 
-def _boxes(config: Any) -> str:
+def _boxes(_: Any) -> str:
     return f"1x{TOKENS}x4:int64:0..1"
 
 
 def _image(config: Any) -> str:
-    size = _find(config, ("image_size", "img_size", "input_size")) or 224
+    size = _find(config, "image_size", "img_size", "input_size", "crop_size") or 224
     if isinstance(size, dict):
         size = (size.get("height", 224), size.get("width", 224))
     height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
-    channels = _find(config, ("num_channels", "in_channels", "in_chans", "num_image_channels")) or 3
-    frames = _find(config, ("num_frames",))
-    clip = f"{frames}x" if isinstance(frames, int) else ""
-    return f"1x{clip}{channels}x{height}x{width}"
+    channels = _find(config, "num_channels", "in_channels", "in_chans", "num_image_channels") or 3
+    frames = _find(config, "num_frames")
+    return f"1x{f'{frames}x' if isinstance(frames, int) else ''}{channels}x{height}x{width}"
+
+
+def _video(config: Any) -> str:
+    frames = _find(config, "frames_per_clip", "num_frames") or 16
+    return f"1x{frames}x{_find(config, 'in_chans', 'num_channels') or 3}x" + "x".join(_image(config).split("x")[-2:])
 
 
 def _sound(config: Any) -> str:
-    bins, length = _find(config, ("num_mel_bins",)), _find(config, ("max_length",))
-    return f"1x{length}x{bins}" if bins and isinstance(length, int) and length > bins else f"1x{SAMPLES}"
+    bins, length = _find(config, "num_mel_bins"), _find(config, "max_length")
+    if bins and isinstance(length, int) and length > bins:
+        return f"1x{length}x{bins}"
+    is_codec = _find(config, "codebook_size", "audio_channels") is not None
+    return f"1x{_find(config, 'audio_channels') or 1}x{SAMPLES}" if is_codec else f"1x{SAMPLES}"
 
 
 def _spectrogram(config: Any) -> str:
-    bins = _find(config, ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim", "mel_bins")) or 80
-    positions = getattr(config, "max_source_positions", None) or _find(config, ("max_source_positions",))
-    if getattr(config, "model_type", "") == "whisper" or (positions and positions <= 1500):
+    bins = _find(config, "feature_projection_input_dim", "input_feat_per_channel", "num_mel_bins", "mel_bins")
+    bins = bins or _find(config, "input_dim") or 80
+    if _find(config, "enable_fusion") is not None:
+        return f"1x1x1001x{bins}"
+    positions = _find(config, "max_source_positions")
+    if positions and positions <= 1500:  # as for Whisper: two frames for each position
         return f"1x{bins}x{2 * positions}"
     return f"1x{FRAMES}x{bins}"
 
 
+def _spectrogram_mask(config: Any) -> str:
+    return f"1x{max(int(size) for size in _spectrogram(config).split('x'))}:int64:1..2"
+
+
+def _series(config: Any) -> str:
+    channels = _find(config, "num_input_channels")
+    return f"1x{_find(config, 'context_length') or 64}" + (f"x{channels}" if channels else "")
+
+
 _TEXTS: dict[str, Callable[[Any], str]] = {
     "input_ids": _tokens,
-    "attention_mask": _mask,
+    "attention_mask": _ones,
     "bbox": _boxes,
     "decoder_input_ids": _tokens,
     "pixel_values": _image,
+    "pixel_values_videos": _video,
     "input_values": _sound,
     "input_features": _spectrogram,
+    "input_features_mask": _spectrogram_mask,
+    "past_values": _series,
 }
