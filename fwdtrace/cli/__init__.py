@@ -15,6 +15,7 @@ import typer.main
 
 from fwdtrace import __version__
 from fwdtrace.cli.compare import compare
+from fwdtrace.cli.exec import exec
 from fwdtrace.cli.models import models
 from fwdtrace.cli.results import AskedToFail, their_traceback
 from fwdtrace.cli.rule import rule
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command("exec", context_settings={"allow_interspersed_args": False})(exec)
 app.command()(show)
 app.command()(models)
 app.command()(rule)

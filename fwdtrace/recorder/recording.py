@@ -66,7 +66,7 @@ class Recording:
         finally:
             _end(recorded)
         if error is not None:
-            _forget_our_frames(error)
+            forget_our_frames(error)
 
     @property
     def trace(self) -> Trace:
@@ -174,7 +174,7 @@ def _tree_changed(module: nn.Module, name: str, submodule: nn.Module | None) -> 
         recorded.tree_changed = True
 
 
-def _forget_our_frames(error: BaseException) -> None:
+def forget_our_frames(error: BaseException) -> None:
     """Take our frames out of the traceback of an exception on its way to the user."""
     folder = __file__.rpartition("recording.py")[0]
     before = error.__traceback__

@@ -1,0 +1,158 @@
+"""`fwdtrace exec` on training scripts: their results stay as they are, and the files hold what was seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fwdtrace import load_trace
+
+PACKAGE = str(Path(__file__).parents[1])
+
+TRAIN = """\
+import hashlib
+import os
+import signal
+import sys
+
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.drop = nn.Dropout(0.5)
+        self.norm = nn.BatchNorm1d(8)
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x):
+        if "kill" in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if "interrupt" in sys.argv:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.last(self.norm(self.drop(torch.relu(self.first(x)))))
+
+
+class Critic(nn.Linear):
+    pass
+
+
+net, critic = Net(), Critic(2, 1)
+optimizer = torch.optim.Adam([*net.parameters(), *critic.parameters()], lr=float(sys.argv[1]))
+for step in range(4):
+    loss = critic(net(torch.randn(6, 4))).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(step, loss.item().hex())
+print(hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.state_dict().values())).hexdigest())
+sys.exit(3)
+"""
+
+TREE = """\
+__main__.Critic · torch TORCH · train · cpu · 3 parameters
+
+module  called              input → output  params  from
+Critic  __call__ → forward  6×2   → 6×1          3  train.py:36
+
+1 call · TIME
+chain  Module._wrapped_call_impl → Module._call_impl → forward  ×1
+"""
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "train.py").write_text(TRAIN, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": PACKAGE, "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+def test_the_loss_curve_the_weights_and_the_status_are_those_of_the_bare_program(tmp_path: Path) -> None:
+    bare = run(["train.py", "1e-2"], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "--every", "2", "--ops", "--stats", "train.py", "1e-2"], tmp_path)
+    assert (traced.returncode, traced.stdout) == (bare.returncode, bare.stdout)
+    assert bare.returncode == 3
+    assert "__main__.Net" in traced.stderr
+
+
+def test_each_model_and_each_call_has_a_file(tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--first", "2", "train.py", "1e-2"], tmp_path)
+    files = ["t.Critic.call2.json", "t.Critic.json", "t.call2.json", "t.json"]
+    assert sorted(file.name for file in tmp_path.glob("*.json")) == files
+    assert [call.path for call in load_trace(tmp_path / "t.json").calls] == ["", "first", "drop", "norm", "last"]
+    assert ran.stderr == "fwdtrace: saved t.json, t.Critic.json, t.call2.json, t.Critic.call2.json\n"
+
+
+def test_the_tree_is_shown_on_stderr(tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "--model", "Critic", "--call", "2", "train.py", "1e-2"], tmp_path)
+    lines = ran.stderr.splitlines()
+    lines[0] = lines[0].replace(lines[0].split(" · ")[1], "torch TORCH")
+    lines[5] = "1 call · TIME"
+    assert "\n".join(lines) == TREE
+
+
+def test_the_program_is_ended_after_the_calls_that_were_asked_for(tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "--stop-after", "1", "-o", "t.json", "train.py", "1e-2"], tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert load_trace(tmp_path / "t.json").model.class_name == "__main__.Net"
+
+
+@pytest.mark.parametrize(("how", "number"), [("interrupt", signal.SIGINT), ("kill", signal.SIGTERM)])
+def test_a_program_killed_in_a_call_leaves_what_had_run(how: str, number: signal.Signals, tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "train.py", "1e-2", how], tmp_path)
+    assert ran.returncode == -number
+    assert load_trace(tmp_path / "t.json").calls[0].class_name == "Net"
+
+
+def test_a_program_killed_later_leaves_complete_files(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import torch\nnet = torch.nn.Linear(2, 2)\nnet(torch.ones(1, 2))\nprint(flush=True)\nwhile True: pass\n",
+        encoding="utf-8",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "late.py"], cwd=tmp_path,
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": PACKAGE},
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        program.stdout.readline()
+        program.kill()
+    assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]
+
+
+def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path) -> None:
+    (tmp_path / "direct.py").write_text(
+        "import torch\nnet = torch.nn.Linear(2, 2)\nnet.forward(torch.ones(1, 2))\n", encoding="utf-8"
+    )
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--fail-on", "FT001", "direct.py"], tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("fwdtrace: failing as --fail-on asks: FT001\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.py"], "fwdtrace: nothing.py: there is no such file; name a Python file, or -m MODULE\n"),
+        (
+            ["--call", "2", "--every", "3", "train.py"],
+            "fwdtrace: --first, --call and --every are three ways to choose calls; give one of them\n",
+        ),
+        (
+            ["-o", "t.csv", "train.py"],
+            "fwdtrace: -o t.csv: the suffix picks the format; use .json or .txt\n",
+        ),
+    ],
+)
+def test_a_wrong_command_line_runs_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", *arguments], tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", message)

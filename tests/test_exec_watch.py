@@ -1,0 +1,189 @@
+"""Which calls of a program are kept, judged on a watch over models that are built and called here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from fwdtrace.recorder.open_calls import Options
+from fwdtrace.recorder.watch import Kept, Wanted, Watch
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(4, 3)
+        self.decoder = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.encode(x))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x)
+
+
+class Wrapper(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x)
+
+
+@contextmanager
+def watched(wanted: Wanted, stop: Callable[[Kept], bool] = lambda kept: False) -> Iterator[list[Kept]]:
+    """What is kept of the calls in the block."""
+    kept: list[Kept] = []
+
+    def keep(each: Kept) -> bool:
+        kept.append(each)
+        return stop(each)
+
+    watch = Watch(wanted, Options(), keep)
+    watch.begin()
+    try:
+        yield kept
+    finally:
+        watch.end()
+
+
+def told(kept: list[Kept]) -> list[tuple[str, int, list[str | None]]]:
+    return [(each.trace.calls[0].class_name, each.number, [call.path for call in each.trace.calls]) for each in kept]
+
+
+WHOLE = ["", "encoder", "decoder"]
+X = torch.ones(2, 4)
+
+
+def test_the_first_call_of_each_model_is_kept() -> None:
+    with watched(Wanted()) as kept:
+        one, other = Net(), nn.Linear(4, 4)
+        for _ in range(3):
+            other(one(X))
+    assert told(kept) == [("Net", 1, WHOLE), ("Linear", 1, [""])]
+    assert [each.root for each in kept] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [(Wanted(first=2), [1, 2]), (Wanted(call=3), [3]), (Wanted(every=2), [1, 3, 5]), (Wanted(call=9), [])],
+)
+def test_the_calls_that_are_asked_for_are_kept(wanted: Wanted, numbers: list[int]) -> None:
+    with watched(wanted) as kept:
+        net = Net()
+        for _ in range(5):
+            net(X)
+    assert [each.number for each in kept] == numbers
+
+
+def test_the_module_around_a_model_is_the_root() -> None:
+    with watched(Wanted()) as kept:
+        net = Wrapper(Net())
+        net(X)
+    assert told(kept) == [("Wrapper", 1, ["", "module", "module.encoder", "module.decoder"])]
+
+
+def test_a_method_that_bypasses_the_wrapper_is_a_way_in_of_its_own() -> None:
+    with watched(Wanted()) as kept:
+        net = Wrapper(Net())
+        net(X)
+        net.module.encode(X)
+        net.module(X)
+        net(X)
+        net.module.decoder(X[:, :3])
+    assert [call.path for each in kept for call in each.trace.children()] == ["", "module.encoder", "module"]
+
+
+def test_a_direct_forward_of_a_model_is_seen_and_named() -> None:
+    with watched(Wanted()) as kept:
+        net = Net()
+        net.forward(X)
+    assert [(call.path, call.entry) for call in kept[0].trace.calls] == [
+        ("", "forward"), ("encoder", "__call__"), ("decoder", "__call__"),
+    ]  # fmt: skip
+    site = kept[0].trace.calls[0].site
+    assert site is not None
+    assert site.code == "net.forward(X)"
+
+
+def test_a_copy_and_a_model_made_later_are_models_of_their_own() -> None:
+    with watched(Wanted()) as kept:
+        net = Net()
+        for _ in range(3):
+            net(X)
+        deepcopy(net)(X)
+        nn.Sequential(nn.Linear(4, 4))(X)
+    classes = [(each.root, each.class_name.rpartition(".")[2]) for each in kept]
+    assert classes == [(0, "Net"), (1, "Net"), (2, "Sequential")]
+
+
+def test_a_model_without_parameters_is_not_kept() -> None:
+    with watched(Wanted()) as kept:
+        nn.Sequential(nn.ReLU())(X)
+        nn.MSELoss()(X, X)
+    assert kept == []
+
+
+@pytest.mark.parametrize("name", ["Net", f"{__name__}.Net", "module"])
+def test_a_module_inside_is_kept_by_its_class_or_path(name: str) -> None:
+    with watched(Wanted(model=name)) as kept:
+        net = Wrapper(Net())
+        for _ in range(2):
+            net(X)
+    assert told(kept) == [("Net", 1, WHOLE)]
+
+
+def test_a_recomputation_during_backward_is_no_call_of_the_program() -> None:
+    with watched(Wanted()) as kept:
+        net = Net()
+        loss = checkpoint(net.encode, X.clone().requires_grad_(), use_reentrant=False).sum()
+        loss.backward()
+    assert told(kept) == [("Linear", 1, ["encoder"])]
+
+
+def test_a_call_that_raises_is_kept_and_raises_as_before() -> None:
+    with watched(Wanted()) as kept, pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        net = Net()
+        net(torch.ones(2, 5))
+    assert [call.error is not None for call in kept[0].trace.calls] == [True, True]
+
+
+def test_the_program_is_asked_to_end_after_the_last_call_that_is_wanted() -> None:
+    with watched(Wanted(first=5), stop=lambda kept: kept.number == 2) as kept, pytest.raises(SystemExit) as end:
+        net = Net()
+        for _ in range(5):
+            net(X)
+    assert end.value.code == 0
+    assert len(kept) == 2
+
+
+def test_classes_are_left_alone_once_the_last_wanted_call_is_over() -> None:
+    own = Net.__dict__["forward"]
+    with watched(Wanted()):
+        net = Net()
+        unused = deepcopy(net)
+        assert "__call__" in vars(nn.Linear)
+        net(X)
+        net(X)
+        assert "__call__" not in vars(nn.Linear)
+        assert "__call__" in vars(Net)  # the copy may be called yet
+        unused(X)
+        unused(X)
+        assert "__call__" not in vars(Net)
+        assert Net.__dict__["forward"] is own
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_a_model_can_be_scripted_while_it_is_watched() -> None:
+    with watched(Wanted()) as kept:
+        net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        scripted = torch.jit.script(net)
+        assert torch.equal(scripted(X), net(X))
+    assert kept
