@@ -8,11 +8,13 @@ from fwdtrace.findings.errors import forward_error
 from fwdtrace.findings.gradients import no_gradient
 from fwdtrace.findings.modules import never_called, shared_module
 from fwdtrace.findings.values import hook_changed_value, non_finite
+from fwdtrace.findings.wrappers import bypassed_wrapper
 from fwdtrace.trace import Finding, Trace
 
 RULES = (
     direct_forward,
     stale_or_skipped,
+    bypassed_wrapper,
     never_called,
     shared_module,
     non_finite,

@@ -1,0 +1,120 @@
+"""`torchrun … -m fwdtrace exec` over gloo: a file for each rank, where the ranks differ, and calls past a wrapper."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fwdtrace import load_trace
+
+PACKAGE = str(Path(__file__).parents[1])
+
+SCRIPT = """\
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+mode = sys.argv[1]
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 8)
+        self.b = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+    def encode(self, x):
+        return self.a(x)
+
+
+x = torch.randn(5 + (dist.get_rank() if mode == "ragged" else 0), 4)
+if mode.startswith("fsdp"):
+    net = fully_shard(Net(), mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    if mode == "fsdp-registered":
+        register_fsdp_forward_method(net, "encode")
+else:
+    net = nn.parallel.DistributedDataParallel(Net())
+if mode == "bypass":
+    with torch.no_grad():
+        net.module(x)
+    net.module.encode(x).sum().backward()
+elif mode in ("fsdp-bypass", "fsdp-registered"):
+    try:
+        net.encode(x).sum().backward()
+    except RuntimeError as error:
+        print("raised", flush=True)
+else:
+    net(x).square().mean().backward()
+print(float(sum(p.sum() for p in Net().parameters())).hex(), flush=True)
+dist.destroy_process_group()
+"""
+
+
+def launch(mode: str, folder: Path, processes: int = 2) -> tuple[str, list[str]]:
+    """Stdout, and what fwdtrace said of the ranks, numbers of times left out."""
+    (folder / "train.py").write_text(SCRIPT, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+         "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+         "-m", "fwdtrace", "exec", "train.py", mode],
+        cwd=folder, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]
+    return ran.stdout, [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
+
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) -> None:
+    _, said = launch(mode, tmp_path)
+    assert said == ["2 ranks made the same calls with the same shapes", "time: T … T"]
+    traces = [load_trace(tmp_path / f"train.rank{rank}.json") for rank in (0, 1)]
+    assert [trace.run.rank for trace in traces] == [0, 1]
+    assert all("FT002" not in {finding.code for finding in trace.findings} for trace in traces)
+
+
+def test_another_shape_on_one_of_four_ranks_is_told(tmp_path: Path) -> None:
+    _, said = launch("ragged", tmp_path, processes=4)
+    assert said[:2] == [
+        "rank 1: DistributedDataParallel input 6×4, on rank 0 5×4",
+        "rank 1: module input 6×4, on rank 0 5×4",
+    ]
+    assert said[-2:] == ["rank 3: module.b input 8×8, on rank 0 5×8", "time: T … T"]
+
+
+def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_path: Path) -> None:
+    launch("bypass", tmp_path)
+    trace = load_trace(tmp_path / "train.rank1.json")
+    found = [finding for finding in trace.findings if finding.code == "FT002"]
+    assert [finding.message for finding in found] == [
+        "module.a was called past DistributedDataParallel: the gradients of this call are not synchronised between "
+        "ranks; call the wrapper itself, and let forward choose what else there is to do"
+    ]
+    assert found[0].site is not None
+    assert (found[0].site.line, found[0].site.code) == (25, "return self.a(x)")
+    assert [call.path for call in trace.children()] == ["module", "module.a"]
+
+
+@pytest.mark.parametrize(("mode", "times"), [("fsdp-bypass", 1), ("fsdp-registered", 0)])
+def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: int, tmp_path: Path) -> None:
+    out, _ = launch(mode, tmp_path)
+    assert out.count("raised") == 2 * times
+    found = [each for each in load_trace(tmp_path / "train.rank0.json").findings if each.code == "FT002"]
+    assert len(found) == times
+    assert all("register_fsdp_forward_method" in finding.message for finding in found)
