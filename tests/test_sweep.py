@@ -6,6 +6,7 @@ import pytest
 
 from tests import real_models
 from tests.agreement import differences_with_all_options, disagreements
+from tests.families import FAMILIES
 
 pytestmark = [pytest.mark.sweep, pytest.mark.filterwarnings("ignore")]
 
@@ -24,8 +25,20 @@ def test_everything_recorded_of_a_real_model_leaves_its_results_as_they_are(name
     assert differences_with_all_options(real_models.MODELS[name], training=training) == []
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_of_every_family_is_recorded_as_the_oracle_sees_it(name: str) -> None:
+    assert disagreements(FAMILIES[name], training=False) == []
+
+
 def test_there_are_enough_real_models_of_every_library() -> None:
     count = dict.fromkeys(("torchvision", "timm", "transformers"), 0)
     for name in real_models.MODELS:
         count[name.split(":")[0]] += 1
     assert min(count.values()) >= 20
+
+
+def test_every_family_of_every_library_is_there() -> None:
+    count = {library: sum(name.startswith(library) for name in FAMILIES) for library in ("torch", "timm", "transf")}
+    assert count["torch"] >= 80
+    assert count["timm"] >= 150
+    assert count["transf"] >= 100
