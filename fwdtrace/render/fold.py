@@ -81,6 +81,14 @@ def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> I
         stack.append((entry, below, level + 1, iter(children)))
 
 
+def repeats(trace: Trace) -> Iterator[Repeat]:
+    """Every repeat below any call, also below calls of rounds that a repeat hides."""
+    structure = _Structure(trace)
+    for parent in (None, *trace.calls):
+        entries = structure.entries(parent, fold=True, everything=True)
+        yield from (entry for entry, _ in entries if isinstance(entry, Repeat))
+
+
 def _guides(above: str, level: int, is_last: bool, folded: bool, deepest: int) -> tuple[str, str]:
     """The guides of a row, and those above its children."""
     if level == 0:

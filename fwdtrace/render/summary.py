@@ -9,6 +9,12 @@ from fwdtrace.render.words import plural, printable
 from fwdtrace.trace import Call, Trace
 
 
+def in_order(trace: Trace) -> list[Node]:
+    """Calls and ops together, in order of beginning."""
+    nodes: list[Node] = [*trace.calls, *(trace.ops or ())]
+    return sorted(nodes, key=lambda node: node.id)
+
+
 def title(trace: Trace, encoding: str = "utf-8") -> str:
     """The spec of the model, or its class."""
     return printable(trace.model.spec or trace.model.class_name, encoding)

@@ -1,0 +1,84 @@
+"""Trace -> CSV for a spreadsheet or a data frame: a row for every call and op, none folded, in order of beginning."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from fwdtrace.render.summary import in_order
+from fwdtrace.render.words import printable
+from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
+
+COLUMNS = (
+    "id", "parent", "depth", "kind", "path", "class", "nth", "entry", "inputs", "outputs", "parameters", "duration_us",
+    "flops", "backward_us", "nan", "inf", "hooks_fired", "hooks_skipped", "file", "line", "function", "code",
+    "error_type", "error",
+)  # fmt: skip
+
+_FORMULA = re.compile(r"[=+\-@].*[^\d.]")
+
+
+def csv_text(trace: Trace) -> str:
+    """The trace as CSV with a header; an empty cell is what was not measured, or the path of a module outside the tree.
+
+    A tensor is `x float32[1,3,32,32]`, a value `scale=2.0`; there is `; ` between them.
+    """
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    depths: dict[int | None, int] = {call.id: call.depth for call in trace.calls}
+    for node in in_order(trace):
+        cells = _call(node) if isinstance(node, Call) else {"depth": depths.get(node.parent, -1) + 1, "kind": "op"}
+        cells |= _shared(node)
+        writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
+    return stream.getvalue()
+
+
+def _call(call: Call) -> dict[str, object]:
+    return {
+        "depth": call.depth,
+        "kind": "call",
+        "path": call.path,
+        "class": call.class_name,
+        "nth": call.nth,
+        "entry": call.entry,
+        "parameters": call.parameters,
+        "duration_us": call.duration_us,
+        "flops": call.flops,
+        "backward_us": call.backward.duration_us if call.backward else None,
+        "hooks_fired": "; ".join(hook.name for hook in call.hooks if hook.fired),
+        "hooks_skipped": "; ".join(hook.name for hook in call.hooks if not hook.fired and "backward" not in hook.kind),
+    }
+
+
+def _shared(node: Call | Op) -> dict[str, object]:
+    """The cells that calls and ops have in common."""
+    cells: dict[str, object] = {
+        "id": node.id,
+        "parent": node.parent,
+        "inputs": "; ".join(map(_leaf, node.inputs)),
+        "outputs": "; ".join(map(_leaf, node.outputs)),
+    }
+    if isinstance(node, Op):
+        cells["path"] = node.name
+    if node.site:
+        site = node.site
+        cells |= {"file": site.file, "line": site.line, "function": site.function, "code": site.code}
+    if node.error:
+        cells |= {"error_type": node.error.type, "error": node.error.message}
+    if node.nonfinite:
+        cells |= {"nan": node.nonfinite.nan, "inf": node.nonfinite.inf}
+    return cells
+
+
+def _leaf(leaf: Leaf) -> str:
+    if isinstance(leaf, TensorMeta):
+        return f"{leaf.name} {leaf.dtype}[{','.join(map(str, leaf.shape))}]".lstrip()
+    return f"{leaf.name}={leaf.value}" if leaf.name else leaf.value
+
+
+def _text(text: str) -> str:
+    """The text on one line, and with ' before what a spreadsheet would take for a formula and compute."""
+    text = printable(text)
+    return f"'{text}" if _FORMULA.match(text) else text

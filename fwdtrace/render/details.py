@@ -1,0 +1,128 @@
+"""All that is known of one call or op, as small titled tables of text: what a page shows on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fwdtrace.mechanisms import kind_in_words, mechanism_name
+from fwdtrace.render import words
+from fwdtrace.render.words import printable
+from fwdtrace.trace import Call, Gradient, Hook, Leaf, NonFinite, Op, Stats, TensorMeta, Value
+
+Cells = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table; `head` are the titles of its columns, or nothing."""
+
+    title: str
+    rows: tuple[Cells, ...]
+    head: Cells = ()
+
+
+def tables(node: Call | Op) -> Iterator[Table]:
+    """What is known of a call or op, the most asked for first."""
+    if node.error:
+        error = node.error
+        where = "raised below, and passed on" if error.raised_below else ""
+        yield Table("error", tuple((line,) for line in (f"{error.type}: {error.message}", where) if line))
+    yield _leaves("input", node.inputs)
+    yield _leaves("output", node.outputs)
+    if node.nonfinite:
+        yield Table("not finite", tuple(_nonfinite(node.nonfinite)))
+    if isinstance(node, Call):
+        yield from _of_a_call(node)
+    if node.site:
+        site = node.site
+        yield Table("from", ((f"{site.file}:{site.line}",), (f"in {site.function}",), (site.code,)))
+
+
+def gradients(rows: Sequence[Gradient]) -> Table:
+    """Every parameter after backward."""
+    cells = tuple(
+        (
+            gradient.name,
+            _shape(gradient.shape),
+            "frozen" if not gradient.requires_grad else "none" if gradient.norm is None else f"{gradient.norm:.4g}",
+            f"{gradient.nan:,}",
+            f"{gradient.inf:,}",
+        )
+        for gradient in rows
+    )
+    return Table("gradients", cells, ("parameter", "shape", "norm", "NaN", "inf"))
+
+
+def _of_a_call(call: Call) -> Iterator[Table]:
+    if call.forward_inputs is not None:
+        yield _leaves("input of forward, after hooks", call.forward_inputs)
+    if call.forward_outputs is not None:
+        yield _leaves("output of forward, before hooks", call.forward_outputs)
+    if call.hooks:
+        yield Table("hooks", tuple(map(_hook, call.hooks)), ("kind", "name", "", "from"))
+    yield Table("ran", ((words.way(call),),))
+    facts = [
+        ("parameters", words.count(call.parameters)),
+        ("FLOPs", "" if call.flops is None else f"{call.flops:,}"),
+        ("backward", f"{words.duration(call.backward.duration_us)}, #{call.backward.order}" if call.backward else ""),
+        ("settings", call.settings or ""),
+        ("also named", ", ".join(call.aliases)),
+        ("thread", call.thread or ""),
+        ("not seen below", call.opaque or ""),
+    ]
+    shown = tuple((name, text) for name, text in facts if text)
+    if shown:
+        yield Table("facts", shown)
+    if call.state:
+        yield _leaves("state", call.state)
+
+
+def _leaves(title: str, leaves: Sequence[Leaf]) -> Table:
+    """A row a leaf; the columns that say something of one of them."""
+    if not leaves:
+        return Table(title, (("nothing",),))
+    stats = any(isinstance(leaf, TensorMeta) and leaf.stats for leaf in leaves)
+    what = "shape" if all(isinstance(leaf, TensorMeta) for leaf in leaves) else "value"
+    head = ("name", what, "dtype", "device", "", *(("mean", "std", "min", "max", "zeros", "NaN", "inf") * stats))
+    rows = [_leaf(leaf, stats) for leaf in leaves]
+    shown = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    if len(shown) == 1:
+        return Table(title, tuple((row[shown[0]],) for row in rows))
+    return Table(title, tuple(tuple(row[column] for column in shown) for row in rows), tuple(head[n] for n in shown))
+
+
+def _leaf(leaf: Leaf, stats: bool) -> Cells:
+    if isinstance(leaf, Value):
+        return (leaf.name, leaf.value, "", "", "", *("",) * (7 * stats))
+    notes = [leaf.layout] if leaf.layout != "strided" else []
+    notes += ["requires grad"] if leaf.requires_grad else []
+    cells = (leaf.name, _shape(leaf.shape), leaf.dtype, leaf.device, ", ".join(notes))
+    return (*cells, *(_stats(leaf.stats) if leaf.stats else ("",) * 7)) if stats else cells
+
+
+def _stats(stats: Stats) -> Cells:
+    numbers = (stats.mean, stats.std, stats.min, stats.max)
+    return (
+        *("" if number is None else f"{number:.4g}" for number in numbers),
+        *(f"{number:,}" for number in (stats.zeros, stats.nan, stats.inf)),
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join("?" if size < 0 else str(size) for size in shape) or "scalar"
+
+
+def _hook(hook: Hook) -> Cells:
+    name = mechanism_name(hook.kind, hook.name)
+    did = "changed a value" if hook.changed else "ran" if hook.fired else "did not run"
+    where = f"{hook.file}:{hook.line}" if hook.file else ""
+    return kind_in_words(hook.kind), f"{hook.name} ({name})" if name else hook.name, did, where
+
+
+def _nonfinite(found: NonFinite) -> Iterator[Cells]:
+    yield "NaN", f"{found.nan:,}"
+    yield "infinite", f"{found.inf:,}"
+    yield "inputs", "all finite: it began here" if found.inputs_finite else "not all finite either"
+    if found.parameters:
+        yield "in parameters", ", ".join(map(printable, found.parameters))

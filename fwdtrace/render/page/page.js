@@ -1,0 +1,335 @@
+// Shows each trace of the page in a view of its own. All text goes in as text, never as markup.
+"use strict";
+
+const ROWS_AT_ONCE = 500;
+const ROWS_TO_BEGIN_WITH = 120;
+const NAME_ON_ONE_LINE = 50;
+const FILTERS = { "direct": (kind) => kind.direct, "errors": (kind) => kind.error, "shape changes": (kind) => kind.changed };
+const COLUMNS = ["called", "input", "output", "parameters", "flops", "time", "from"];
+const TITLES = { parameters: "params", flops: "FLOPs" };
+
+function element(name, attributes, ...content) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes ?? {})) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...content);
+  return made;
+}
+
+function tableOf([title, head, rows]) {
+  const line = (name, texts) => element("tr", null, ...texts.map((text) => element(name, null, text)));
+  const table = element("table", null, element("tbody", null, ...rows.map((texts) => line("td", texts))));
+  if (head.length) table.prepend(element("thead", null, line("th", head)));
+  return element("section", null, element("h3", null, title), element("div", { class: "scroll" }, table));
+}
+
+// The rows of a trace by their number, and how they hang together; -1 is above those that nothing called.
+function rowsOf(trace) {
+  const below = new Map();
+  const depths = [];
+  trace.rows.forEach(([parent], row) => {
+    if (!below.has(parent)) below.set(parent, []);
+    below.get(parent).push(row);
+    depths.push(parent < 0 ? 0 : depths[parent] + 1);
+  });
+  const rows = {
+    number: trace.rows.length,
+    depths,
+    folds: new Map(trace.folds.map(([after, last, ...words]) => [after, { after, last, words }])),
+    parent: (row) => trace.rows[row][0],
+    kind: (row) => trace.kinds[trace.rows[row][1]],
+    time: (row) => trace.rows[row][4] ?? "",
+    children: (row) => below.get(row) ?? [],
+    ancestors(row) {
+      const found = [];
+      for (let above = rows.parent(row); above >= 0; above = rows.parent(above)) found.push(above);
+      return found;
+    },
+    path(row) {
+      const parts = [row, ...rows.ancestors(row)].map((each) => trace.rows[each][2]);
+      const whole = parts.findIndex((part) => !part?.startsWith("."));
+      return parts.slice(0, whole + 1).reverse().join("").replace(/^\./, "");
+    },
+    name(row) {
+      const [, , path, nth] = trace.rows[row];
+      const kind = rows.kind(row);
+      const name = kind.op ? kind.name : path === null ? `(${kind.name})` : path.replace(/^\./, "") || kind.name;
+      return nth > 1 ? `${name} #${nth}` : name;
+    },
+    text(row) {
+      const kind = rows.kind(row);
+      return [rows.path(row), rows.name(row), kind.name, kind.input, kind.output, kind.from].join(" ").toLowerCase();
+    },
+  };
+  return rows;
+}
+
+function view(trace) {
+  const rows = rowsOf(trace);
+  const columns = COLUMNS.filter((column) => column === "time" ? trace.rows.some((_, row) => rows.time(row))
+    : trace.kinds.some((kind) => kind[column]));
+  const findings = new Map();
+  for (const finding of trace.findings) findings.set(finding.row, [...findings.get(finding.row) ?? [], finding]);
+
+  // All that the user can change; everything that is seen follows from it.
+  const toggled = new Set();
+  const unfolded = new Set();
+  const detailed = new Set();
+  const filters = new Set();
+  let kept = null;
+  let matches = null;
+  let limit = ROWS_AT_ONCE;
+  let openDepth = depthToBeginWith();
+  let current = rows.children(-1)[0];
+  let texts = null;
+
+  // What is drawn below a row: rows, and a fold in place of those that it hides. An entry is a row or a fold.
+  function entries(parent) {
+    const found = [];
+    let hiddenTo = -1;
+    for (const row of rows.children(parent)) {
+      if (row <= hiddenTo || kept && !kept.has(row)) continue;
+      found.push(row);
+      const fold = kept ? undefined : rows.folds.get(row);
+      if (!fold) continue;
+      found.push(fold);
+      if (!unfolded.has(fold)) hiddenTo = fold.last;
+    }
+    return found;
+  }
+
+  function isOpen(row) {
+    return (kept !== null || rows.depths[row] < openDepth) !== toggled.has(row);
+  }
+
+  // Every entry that is seen, with its level, lazily: there may be more than a page can hold.
+  function* seen() {
+    const stack = [entries(-1).values()];
+    while (stack.length) {
+      const { value: entry, done } = stack.at(-1).next();
+      if (done) {
+        stack.pop();
+        continue;
+      }
+      yield [entry, stack.length];
+      if (typeof entry === "number" && isOpen(entry)) stack.push(entries(entry).values());
+    }
+  }
+
+  function depthToBeginWith() {
+    let level = entries(-1);
+    let number = level.length;
+    for (let depth = 0; level.length; depth += 1) {
+      level = level.flatMap((entry) => typeof entry === "number" ? entries(entry) : []);
+      number += level.length;
+      if (number > ROWS_TO_BEGIN_WITH && depth) return depth;
+    }
+    return Infinity;
+  }
+
+  function rowLine(row, level) {
+    const kind = rows.kind(row);
+    const isParent = entries(row).length > 0;
+    const notes = [...kind.notes ?? [], ...(findings.get(row) ?? []).map((finding) => finding.title)];
+    const short = rows.name(row).length + kind.name.length <= NAME_ON_ONE_LINE;
+    const name = element("td", { class: short ? "name short" : "name" }, element("i", { class: "twisty" }),
+      element("bdi", { class: "path" }, rows.name(row)));
+    if (trace.rows[row][2]) name.append(" ", element("bdi", { class: "class" }, kind.name));
+    if (kind.raised) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
+    const texts = columns.map((column) => [column, column === "time" ? rows.time(row) : kind[column] ?? ""]);
+    return element("tr", {
+      class: ["op", "direct", "error"].filter((each) => kind[each]).concat(matches?.has(row) ? "match" : []).join(" "),
+      role: "row", tabindex: -1, "aria-level": level, "aria-expanded": isParent ? String(isOpen(row)) : undefined,
+    }, name, ...texts.map(([column, text]) => element("td", { class: column }, text)),
+    element("td", { class: "notes" }, notes.join(" · ")));
+  }
+
+  function foldLine(fold, level) {
+    const [label, count, hidden] = fold.words;
+    return element("tr", {
+      class: "fold", role: "row", tabindex: -1, "aria-level": level, "aria-expanded": String(unfolded.has(fold)),
+    }, element("td", { class: "name", colspan: columns.length + 2 }, element("i", { class: "twisty" }),
+      element("bdi", { class: "path" }, label), ` ${count} `, element("span", { class: "quiet" }, hidden)));
+  }
+
+  function detailLine(row) {
+    const about = (findings.get(row) ?? []).map((each) => tableOf([each.title, [], [[each.message]]]));
+    return element("tr", { class: "details" }, element("td", { colspan: columns.length + 2 },
+      element("div", { class: "tables" }, ...about, ...rows.kind(row).tables.map(tableOf))));
+  }
+
+  function draw() {
+    const drawn = [];
+    const walk = seen();
+    for (const [entry, level] of walk) {
+      const line = typeof entry === "number" ? rowLine(entry, level) : foldLine(entry, level);
+      line.entry = entry;
+      line.style.setProperty("--level", Math.min(level - 1, 40));
+      drawn.push(line);
+      if (detailed.has(entry)) drawn.push(detailLine(entry));
+      if (drawn.length >= limit) break;
+    }
+    let left = 0;
+    if (drawn.length >= limit) for (const _ of seen()) left += 1;
+    left -= drawn.filter((line) => line.entry !== undefined).length;
+    body.replaceChildren(...drawn);
+    more.hidden = left <= 0;
+    more.textContent = `${left.toLocaleString("en")} more rows`;
+    const line = lines().find((each) => each.entry === current) ?? lines()[0];
+    if (line) line.tabIndex = 0;
+    const number = rows.number.toLocaleString("en");
+    count.textContent = matches ? `${matches.size.toLocaleString("en")} of ${number} rows` : `${number} rows`;
+  }
+
+  const lines = () => [...body.children].filter((line) => line.entry !== undefined);
+
+  function focus(entry) {
+    current = entry;
+    draw();
+    const line = lines().find((each) => each.entry === entry);
+    line?.focus({ preventScroll: true });
+    line?.scrollIntoView({ block: "nearest" });
+  }
+
+  function flip(set, entry) {
+    if (!set.delete(entry)) set.add(entry);
+  }
+
+  function openOrClose(entry) {
+    flip(typeof entry === "number" ? toggled : unfolded, entry);
+    focus(entry);
+  }
+
+  // Keeps what the search and the filters match, and what called it.
+  function keep() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    matches = null;
+    if (words.length || filters.size) {
+      texts ??= trace.rows.map((_, row) => rows.text(row));
+      matches = new Set();
+      trace.rows.forEach((_, row) => {
+        const isKind = [...filters].every((filter) => FILTERS[filter](rows.kind(row)));
+        if (isKind && words.every((word) => texts[row].includes(word))) matches.add(row);
+      });
+    }
+    kept = matches && new Set([...matches].flatMap((row) => [row, ...rows.ancestors(row)]));
+    toggled.clear();
+    limit = ROWS_AT_ONCE;
+    draw();
+  }
+
+  // Shows a row wherever it is: everything above it opens.
+  function reveal(row) {
+    search.value = "";
+    filters.clear();
+    chips.forEach((chip) => chip.setAttribute("aria-pressed", "false"));
+    keep();
+    for (const each of [row, ...rows.ancestors(row)]) {
+      if (each !== row && !isOpen(each)) toggled.add(each);
+      for (const fold of rows.folds.values()) {
+        if (each > fold.after && each <= fold.last && rows.parent(each) === rows.parent(fold.after)) unfolded.add(fold);
+      }
+    }
+    let place = 0;
+    for (const [entry] of seen()) {
+      place += 1;
+      if (entry === row) break;
+    }
+    limit = Math.max(limit, place + ROWS_AT_ONCE);
+    detailed.add(row);
+    focus(row);
+  }
+
+  function openTo(depth) {
+    openDepth = depth;
+    toggled.clear();
+    draw();
+  }
+
+  function pressed(event) {
+    const line = event.target.closest("tr");
+    if (event.target !== line || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { entry } = line;
+    const all = lines();
+    const place = all.indexOf(line);
+    const expanded = line.getAttribute("aria-expanded");
+    const to = (other) => other && focus(other.entry);
+    const actions = {
+      ArrowDown: () => to(all[place + 1]),
+      ArrowUp: () => to(all[place - 1]),
+      ArrowRight: () => expanded === "false" ? openOrClose(entry) : expanded === "true" && to(all[place + 1]),
+      ArrowLeft: () => expanded === "true" ? openOrClose(entry) : rows.parent(entry) >= 0 && focus(rows.parent(entry)),
+      Home: () => to(all[0]),
+      End: () => to(all.at(-1)),
+      Enter: () => clicked(event),
+      " ": () => clicked(event),
+    };
+    if (!actions[event.key]) return;
+    event.preventDefault();
+    actions[event.key]();
+  }
+
+  function clicked(event) {
+    const line = event.target.closest("tr");
+    if (line?.entry === undefined || String(getSelection())) return;
+    const { entry } = line;
+    const isTwisty = event.target.classList.contains("twisty") && line.hasAttribute("aria-expanded");
+    if (typeof entry !== "number" || isTwisty) {
+      openOrClose(entry);
+      return;
+    }
+    flip(detailed, entry);
+    focus(entry);
+  }
+
+  const search = element("input", { type: "search", placeholder: "search   /", "aria-label": "search", input: keep,
+    keydown: (event) => {
+      if (!["Escape", "ArrowDown", "Enter"].includes(event.key)) return;
+      event.preventDefault();
+      if (event.key === "Escape") {
+        search.value = "";
+        keep();
+      }
+      focus(event.key === "Escape" ? current : lines()[0]?.entry);
+    } });
+  const chips = Object.entries(FILTERS).map(([name, isKind]) => {
+    const number = trace.rows.filter((_, row) => isKind(rows.kind(row))).length;
+    return element("button", { "aria-pressed": "false", disabled: !number, click: ({ currentTarget }) => {
+      flip(filters, name);
+      currentTarget.setAttribute("aria-pressed", filters.has(name));
+      keep();
+    } }, `${name} ${number.toLocaleString("en")}`);
+  });
+  const count = element("span", { class: "quiet", "aria-live": "polite" });
+  const body = element("tbody", { keydown: pressed, click: clicked });
+  const more = element("button", { class: "more", click: () => {
+    limit += ROWS_AT_ONCE;
+    draw();
+  } });
+  const titles = ["module", ...columns.map((column) => TITLES[column] ?? column), ""];
+  const place = element("main", null,
+    element("h1", null, element("bdi", null, trace.title)),
+    element("p", { class: "facts" }, trace.facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ")),
+    element("ul", { class: "findings", hidden: !trace.findings.length }, ...trace.findings.map((finding) => element("li", null,
+      element("button", { disabled: finding.row === null, click: () => reveal(finding.row) }, finding.title), " ",
+      element("span", { class: "quiet" }, finding.from), element("p", null, finding.message)))),
+    element("div", { class: "toolbar" }, search, ...chips,
+      element("button", { class: "plain", click: () => openTo(Infinity) }, "open all"),
+      element("button", { class: "plain", click: () => openTo(1) }, "close all"), count),
+    element("table", { class: "tree", role: "treegrid", "aria-label": trace.title },
+      element("thead", null, element("tr", { role: "row" },
+        ...titles.map((title, number) => element("th", { class: columns[number - 1] ?? "" }, title)))), body),
+    more, element("div", { class: "tables" }, ...trace.tables.map(tableOf)));
+  draw();
+  return { place, search };
+}
+
+const views = JSON.parse(document.getElementById("data").textContent).traces.map(view);
+document.body.append(...views.map(({ place }) => place));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.tagName === "INPUT") return;
+  event.preventDefault();
+  views[0].search.focus();
+});
