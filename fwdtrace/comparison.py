@@ -11,12 +11,13 @@ from fwdtrace.trace import Finding, ModelInfo, Versions
 
 Kind = Literal["direct-forward", "traces"]
 
-Severity = Literal["numbers", "gradients", "exception", "rounding", "cost", "observation"]
+Severity = Literal["numbers", "gradients", "exception", "structure", "rounding", "cost", "observation"]
 
 SEVERITIES: dict[Severity, str] = {
     "numbers": "wrong numbers",
     "gradients": "wrong or missing gradients",
     "exception": "exception",
+    "structure": "another structure",
     "rounding": "other rounding",
     "cost": "same numbers at another cost",
     "observation": "lost observation",
@@ -59,11 +60,43 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """How far the tensors on one side of two calls are apart, in the one that is furthest.
+
+    `absolute` is the largest difference of two elements and `ulp` the same in units in the last place of the first of
+    them; `relative` is it by the largest element. They are None where only one is NaN or infinite, and `ulp` also for
+    other types. `same` is bit for bit, `close` within the tolerance of the dtype. NaN is NaN's equal.
+    """
+
+    absolute: float | None
+    relative: float | None
+    ulp: int | None
+    same: bool
+    close: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
-    """The first call whose inputs agree and whose output does not."""
+    """The first call whose inputs agree and whose output does not: innermost, as the first trace names it.
+
+    `other_path` is its name in the second trace if that is another, `why` what is not the same in the two modules.
+    """
 
     path: str | None
     nth: int
+    class_name: str = ""
+    other_path: str | None = None
+    apart: Apart | None = None
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How far the outputs of one call are apart, some way after the origin."""
+
+    path: str | None
+    nth: int
+    apart: Apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +172,8 @@ class Comparison:
     """Two runs side by side: what differs, worst first, in one sentence, and what to do about it.
 
     `inventory`, `experiments` and `findings` are filled by a direct-forward comparison only; `findings` are the direct
-    calls that the model makes by itself. `copies` says what every run was made on, `notes` what to know besides.
+    calls that the model makes by itself. `other`, `origin` and `growth` are of two traces only. `copies` says what
+    every run was made on, `notes` what to know besides.
     """
 
     kind: Kind
@@ -155,6 +189,8 @@ class Comparison:
     experiments: tuple[Experiment, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    other: ModelInfo | None = None
+    growth: tuple[Growth, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -168,6 +204,10 @@ class Comparison:
         save_comparison(self, file)
 
     def __str__(self) -> str:
+        if self.kind == "traces":
+            from fwdtrace.render.changes import changes_text
+
+            return changes_text(self)
         from fwdtrace.render.comparison import comparison_text
 
         return comparison_text(self)

@@ -12,7 +12,7 @@ import json
 import os
 from typing import Any, TextIO
 
-from fwdtrace.comparison import Carried, Comparison, Difference
+from fwdtrace.comparison import Carried, Comparison, Difference, Origin
 from fwdtrace.trace_rows import row_of
 
 FORMAT = "fwdtrace.comparison/1"
@@ -22,6 +22,7 @@ _ROWS = ("differences", "inventory", "experiments", "findings")
 _OPTIONAL = {
     Difference: ("target", "mode", "round"),
     Carried: ("mechanism", "file", "line"),
+    Origin: ("other_path", "apart"),
 }
 
 
@@ -43,6 +44,7 @@ def write_comparison(comparison: Comparison, stream: TextIO) -> None:
         "versions": _json(comparison.versions),
         "model": _json(comparison.model),
         "seed": comparison.seed,
+        **({"other": _json(comparison.other), "growth": _json(comparison.growth)} if comparison.other else {}),
         "copies": comparison.copies,
         "notes": list(comparison.notes),
     }

@@ -14,7 +14,7 @@ from fwdtrace.cli import app
 from fwdtrace.zoo import BUILT_INS
 from tests.commands import REPOSITORY, Command
 
-COMMANDS = ["run", "compare", "show", "models", "rule"]
+COMMANDS = ["run", "compare", "exec", "show", "models", "rule"]
 
 
 def test_without_arguments_it_shows_its_help(command: Command) -> None:

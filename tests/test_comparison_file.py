@@ -26,7 +26,7 @@ COMPARISON = Comparison(
     Versions("0.1.0", "2.13.0", "3.11.7"),
     ModelInfo("net.py:Net", "net.Net", False, 62),
     fix="write f5(x)",
-    origin=Origin("f5", 1),
+    origin=Origin("f5", 1, "Linear", why=("weight differs",)),
     seed=3,
     copies="a deep copy",
     inventory=(Carried("f5", "Linear", "forward", "net.look", file="net.py", line=7),),
@@ -58,7 +58,7 @@ def test_the_document_is_what_the_contract_says() -> None:
     assert document["format"] == FORMAT == "fwdtrace.comparison/1"
     assert document["kind"] == "direct-forward" and document["equal"] is False
     assert document["verdict"] == "f5.forward(x) is not f5(x)."
-    assert document["origin"] == {"path": "f5", "nth": 1}
+    assert document["origin"] == {"path": "f5", "nth": 1, "class": "Linear", "why": ["weight differs"]}
     assert document["differences"] == [
         {
             **{"kind": "output", "severity": "numbers", "path": "logits", "before": "1×10 float32"},

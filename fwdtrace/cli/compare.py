@@ -1,4 +1,4 @@
-"""`fwdtrace compare SPEC --direct-forward`: run a model called and directly, and say what differs."""
+"""`fwdtrace compare`: two models or saved traces, one model in two ways, or called and directly; say what differs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdtrace.cli.compare_two import Asked, compared
 from fwdtrace.cli.options import Input, Json, Output, Seed, Spec
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 def compare(
     spec: Spec = "lenet",
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, FILE.json.")
+    ] = None,
     direct_forward: Annotated[
         bool, typer.Option("--direct-forward", help="Compare model(x) with model.forward(x).")
     ] = False,
@@ -29,23 +33,54 @@ def compare(
         typer.Option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Run every submodule directly, one at a time.")] = False,
+    map: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OLD=NEW", help="Names, 'encoder.{i}.attn=blocks.{i}.attention'; repeatable."),
+    ] = None,
+    same_init: Annotated[
+        bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name.")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
+    ] = False,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")
+    ] = None,
+    max_bytes: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, compare statistics.")
+    ] = 2**30,
     input: Input = None,
     seed: Seed = 0,
     json: Json = False,
     output: Output = None,
 ) -> None:
-    """Run a model as model(x) and as model.forward(x) on equal copies, and show what differs. Exits with 1 if it does.
+    """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
+
+    Leads with the first call whose inputs agree and whose output does not.
+
+    Example: fwdtrace compare original.py:Net port.py:Net --same-init
 
     Example: fwdtrace compare model.py:Net --direct-forward --at encoder
     """
-    if not direct_forward:
-        raise FwdtraceError(f"compare {spec}: say what with; --direct-forward compares model(x) with model.forward(x)")
+    two = other is not None or train or dtype is not None
+    if direct_forward and (two or map or same_init):
+        raise FwdtraceError("--direct-forward compares one SPEC with itself; leave the other options off")
+    if not direct_forward and (at or each):
+        raise FwdtraceError("--at and --each go with --direct-forward")
+    if not direct_forward and not two:
+        ways = "a second SPEC, --train, --dtype, or --direct-forward, which compares model(x) with model.forward(x)"
+        raise FwdtraceError(f"compare {spec}: say what with: {ways}")
     if at and each:
         raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
     files = output or []
     check_files(files)
     with stdout_kept_clean():
-        comparison = _compared(spec, at or [""], each, input, seed)
+        if direct_forward:
+            comparison = _compared(spec, at or [""], each, input, seed)
+        else:
+            maps = tuple(map or ())
+            asked = Asked(spec, other, maps, tuple(input or ()), seed, train, dtype, same_init, max_bytes)
+            comparison = compared(asked)
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         _show(comparison, files, json)
     if not comparison.equal:
@@ -88,19 +123,23 @@ def _show(comparison: Comparison, files: list[Path], json: bool) -> None:
 
         write_comparison(comparison, sys.stdout)
     else:
-        from fwdtrace.render.comparison import print_comparison
-
-        print_comparison(comparison, console)
+        if comparison.kind == "traces":
+            from fwdtrace.render.changes import print_changes as print_it
+        else:
+            from fwdtrace.render.comparison import print_comparison as print_it
+        print_it(comparison, console)
     sys.stdout.flush()
 
 
 def _save(comparison: Comparison, file: Path, width: int) -> None:
-    from fwdtrace.render.comparison import comparison_text
-
+    if comparison.kind == "traces":
+        from fwdtrace.render.changes import changes_text as text_of
+    else:
+        from fwdtrace.render.comparison import comparison_text as text_of
     try:
         if file.suffix == ".json":
             comparison.save(file)
         else:
-            file.write_text(comparison_text(comparison, width=width) + "\n", encoding="utf-8")
+            file.write_text(text_of(comparison, width=width) + "\n", encoding="utf-8")
     except OSError as error:
         raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None

@@ -28,6 +28,7 @@ from fwdtrace.recorder.leaves import describe_inputs, describe_output
 from fwdtrace.recorder.open_calls import (
     FAST_PATH,
     OpenCall,
+    keepers,
     log,
     recordings,
     recordings_of_gradients,
@@ -97,6 +98,8 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         ):  # fmt: skip
             call.hooks = watch_hooks(module, call)
         inputs_finite = not recordings_of_values or are_finite(args, kwargs)
+        for keeper in keepers:
+            keeper.inputs(call, *args, kwargs)
         stack.append(call)
         if recordings_of_gradients:
             forward_begins(call)
@@ -108,6 +111,8 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             forward_ends(call, output)
         if recordings_of_values:
             note_values(call, value_options(), inputs_finite, output, module)
+        for keeper in keepers:
+            keeper.outputs(call, output)
         return output
     except BaseException as error:
         _note_error(call, error)
@@ -196,6 +201,8 @@ def _run_forward(
     switched = switch(call.seen, not stack) if recordings_of_ops else ""
     try:
         inputs_finite = not recordings_of_values or are_finite(args, kwargs)
+        for keeper in keepers:
+            keeper.inputs(call, *args, kwargs)
         stack.append(call)
         if recordings_of_gradients:
             forward_begins(call)
@@ -207,6 +214,8 @@ def _run_forward(
             forward_ends(call, output)
         if recordings_of_values:
             note_values(call, value_options(), inputs_finite, output, module)
+        for keeper in keepers:
+            keeper.outputs(call, output)
         return output
     except BaseException as error:
         _note_error(call, error)

@@ -6,7 +6,7 @@ import threading
 import weakref
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +15,9 @@ from fwdtrace.recorder.frames import Position, from_torch, own_call_code
 from fwdtrace.recorder.leaves import Leaves
 from fwdtrace.recorder.torch_names import CALL_CODE, WRAPPED_CALL_CODE
 from fwdtrace.trace import CallError, Entry
+
+if TYPE_CHECKING:
+    from fwdtrace.recorder.kept import Keeper
 
 FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 """The chain of a module that has nothing to run but its forward."""
@@ -151,6 +154,8 @@ recordings_of_ops: list[Recorded] = []
 recordings_of_values: list[Recorded] = []
 recordings_of_costs: list[Recorded] = []
 recordings_of_gradients: list[Recorded] = []
+keepers: list[Keeper] = []
+"""Those that keep the numbers of every call."""
 
 
 def value_options() -> Options:

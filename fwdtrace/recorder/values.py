@@ -52,7 +52,7 @@ def _is_finite(tensor: Tensor) -> bool:
         return True
     try:
         with torch.no_grad(), without_torch_function():
-            if not _has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+            if not has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
                 return True
             # One pass that makes nothing; a sum that overflows is looked at more closely.
             if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
@@ -73,15 +73,15 @@ def _nan_and_inf(tensor: Tensor) -> tuple[int, int]:
 def _with_stats(leaves: Leaves, tensors: list[Tensor]) -> Leaves:
     remaining = iter(tensors)
     return tuple(
-        replace(leaf, stats=_stats(next(remaining))) if isinstance(leaf, TensorMeta) else leaf for leaf in leaves
+        replace(leaf, stats=stats_of(next(remaining))) if isinstance(leaf, TensorMeta) else leaf for leaf in leaves
     )
 
 
-def _stats(tensor: Tensor) -> Stats | None:
+def stats_of(tensor: Tensor) -> Stats | None:
     """The statistics of the elements, absolute values if they are complex; None where there are no values."""
     try:
         with torch.no_grad(), without_torch_function():
-            if not _has_values(tensor) or tensor.numel() == 0:
+            if not has_values(tensor) or tensor.numel() == 0:
                 return None
             numbers = (tensor.abs() if tensor.is_complex() else tensor).to_dense().double()
             nan, inf = int(numbers.isnan().sum()), int(numbers.isinf().sum())
@@ -95,5 +95,6 @@ def _stats(tensor: Tensor) -> Stats | None:
         return None
 
 
-def _has_values(tensor: Tensor) -> bool:
+def has_values(tensor: Tensor) -> bool:
+    """Whether the tensor holds numbers, and not only a shape."""
     return not tensor.is_meta and not is_functional(tensor) and type(tensor).__name__ != "FakeTensor"

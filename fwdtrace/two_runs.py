@@ -1,0 +1,92 @@
+"""Run two models on the same inputs from the same random state, keep their numbers, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from fwdtrace.align import align, renamed
+from fwdtrace.compare import How, compare_traces
+from fwdtrace.comparison import Comparison
+from fwdtrace.randomness import seed_all
+from fwdtrace.recorder import record
+from fwdtrace.recorder.kept import Keeper, Sides
+from fwdtrace.trace import Call, Trace
+from fwdtrace.values import Values, held_apart
+
+MAX_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model, what it is called with, and the spec it came from."""
+
+    model: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    spec: str | None = None
+
+
+class Raised(Exception):
+    """One of the two models raised; its exception is the cause."""
+
+
+def compare_runs(
+    before: Side, after: Side, how: How | None = None, *, seed: int = 0, max_bytes: int = MAX_BYTES
+) -> Comparison:
+    """Run both models once without gradients and compare all that was recorded, numbers included.
+
+    Copies of at most `max_bytes` are kept, half of them of each side; larger tensors are compared by digest and
+    statistics. Raised if a model raises.
+    """
+    how = how or How()
+    ours, kept, left_out = _run(before, seed, max_bytes // 2)
+    theirs, found, left_out_too = _run(after, seed, max_bytes // 2)
+    if left_out or left_out_too:
+        text = f"{left_out + left_out_too} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
+        how = replace(how, notes=(*how.notes, f"{text}; --max-bytes keeps more"))
+    is_port = align(ours, theirs, how.maps).is_port
+
+    def why(call: Call, other: Call) -> Iterable[str]:
+        return held_apart(_module(before.model, call), _module(after.model, other))
+
+    return compare_traces(ours, theirs, replace(how, why=how.why or why), Values(kept, found, part=is_port).measure)
+
+
+def copy_weights(before: nn.Module, after: nn.Module, maps: Iterable[str]) -> str:
+    """Copy the parameters and buffers of the first into the second by their names after the maps; say what was left."""
+    source = renamed(before.state_dict(), maps)
+    target = after.state_dict()
+    fit = {name: source[name] for name in target if name in source and source[name].shape == target[name].shape}
+    after.load_state_dict({**target, **fit})
+    left = [name for name in target if name not in fit]
+    unused = [name for name in source if name not in fit]
+    text = f"{len(fit)} of {len(target)} weights of the second are copies of the first's"
+    for what, names in (("left as they were", left), ("of the first not used", unused)):
+        if names:
+            text += f"; {len(names)} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+    return text
+
+
+def _run(side: Side, seed: int, max_bytes: int) -> tuple[Trace, dict[int, Sides], int]:
+    seed_all(seed)
+    recording = record(side.model, ops=True, spec=side.spec, seed=seed)
+    with torch.no_grad(), Keeper(max_bytes) as keeper:
+        try:
+            with recording:
+                side.model(*side.args, **side.kwargs)
+        except Exception as error:  # the model is the user's
+            raise Raised(side.spec or type(side.model).__name__) from error
+        return recording.trace, keeper.by_id(), keeper.digests
+
+
+def _module(model: nn.Module, call: Call) -> nn.Module:
+    """The module a call was of; an empty one for a module outside the tree."""
+    try:
+        return nn.Module() if call.path is None else model.get_submodule(call.path)
+    except AttributeError:  # it was swapped in during forward, and out again
+        return nn.Module()

@@ -1,0 +1,129 @@
+"""Calls are paired by name, by mapped name and by order; a rewrite of BERT with names of its own is aligned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fwdtrace.align import align, renamed
+from fwdtrace.compare import How
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.two_runs import Side, compare_runs, copy_weights
+from tests.real_models import MODELS
+from tests.traces import call, trace
+
+MAPS = (
+    "bert.embeddings.word_embeddings=tokens",
+    "bert.embeddings.position_embeddings=places",
+    "bert.embeddings.token_type_embeddings=kinds",
+    "bert.embeddings.LayerNorm=norm",
+    "bert.encoder.layer.{i}.attention.self.query=blocks.{i}.q",
+    "bert.encoder.layer.{i}.attention.self.key=blocks.{i}.k",
+    "bert.encoder.layer.{i}.attention.self.value=blocks.{i}.v",
+    "bert.encoder.layer.{i}.attention.output.dense=blocks.{i}.o",
+    "bert.encoder.layer.{i}.attention.output.LayerNorm=blocks.{i}.norm1",
+    "bert.encoder.layer.{i}.intermediate.dense=blocks.{i}.up",
+    "bert.encoder.layer.{i}.output.dense=blocks.{i}.down",
+    "bert.encoder.layer.{i}.output.LayerNorm=blocks.{i}.norm2",
+    "bert.encoder.layer.{i}=blocks.{i}",
+    "bert.pooler.dense=pool",
+    "classifier=head",
+)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(32, 32) for _ in range(4))
+        self.norm1, self.norm2 = nn.LayerNorm(32, eps=1e-12), nn.LayerNorm(32, eps=1e-12)
+        self.up, self.down = nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).unflatten(-1, (4, 8)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(8)).softmax(-1)
+        x = self.norm1(x + self.o((weights @ v).transpose(1, 2).flatten(2)))
+        return self.norm2(x + self.down(functional.gelu(self.up(x))))  # type: ignore[no-any-return]
+
+
+class Port(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.kinds, self.places = nn.Embedding(99, 32), nn.Embedding(2, 32), nn.Embedding(512, 32)
+        self.norm = nn.LayerNorm(32, eps=1e-12)
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.pool, self.head = nn.Linear(32, 32), nn.Linear(32, 2)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        places = torch.arange(input_ids.shape[1])[None]
+        x = self.norm(self.tokens(input_ids) + self.kinds(torch.zeros_like(input_ids)) + self.places(places))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(torch.tanh(self.pool(x[:, 0])))  # type: ignore[no-any-return]
+
+
+def bert_and_port() -> tuple[nn.Module, Port, dict[str, Any]]:
+    model, _, kwargs = MODELS["transformers:BertForSequenceClassification"]()
+    port = Port()
+    copy_weights(model, port, MAPS)
+    return model.eval(), port.eval(), kwargs
+
+
+@pytest.mark.parametrize("maps", [(), MAPS])
+def test_a_port_of_bert_is_aligned_and_equal_within_tolerance(maps: tuple[str, ...]) -> None:
+    model, port, kwargs = bert_and_port()
+    found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
+    assert found.equal, found.verdict
+    assert found.verdict.startswith("No difference found beyond rounding")
+
+
+@pytest.mark.parametrize("maps", [(), MAPS])
+def test_a_bug_in_a_layer_of_the_port_is_found(maps: tuple[str, ...]) -> None:
+    model, port, kwargs = bert_and_port()
+    with torch.no_grad():
+        port.blocks[1].up.weight[3] *= 1.5
+    found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
+    assert found.origin is not None
+    assert found.origin.path == "bert.encoder.layer.1.intermediate.dense"
+    assert found.origin.other_path == "blocks.1.up"
+
+
+def test_the_copied_weights_are_counted_and_those_left_are_named() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
+    other = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4)})
+    text = copy_weights(model, other, ["0=a", "1=b"])
+    assert text == (
+        "2 of 4 weights of the second are copies of the first's; 2 left as they were: b.weight, b.bias; "
+        "2 of the first not used: b.weight, b.bias"
+    )
+    assert torch.equal(other["a"].weight, model[0].weight)
+
+
+def test_the_map_that_says_most_of_a_name_holds() -> None:
+    names = renamed({"layer.3.attn.q": 1, "layer.3.mlp": 2, "layers": 3}, ["layer.{i}=b{i}", "layer.{i}.attn=x.{i}.y"])
+    assert names == {"x.3.y.q": 1, "b3.mlp": 2, "layers": 3}
+
+
+@pytest.mark.parametrize("text", ["a", "=b", "a=", "a.{i}=b.{j}", "a.{i}.{i}=b.{i}"])
+def test_a_map_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(FwdtraceError, match="--map"):
+        renamed({}, [text])
+
+
+def test_a_layer_left_out_of_a_list_moves_the_names_after_it() -> None:
+    before = trace(
+        call(0, None, "", "Net"), call(1, 0, "0", "Linear", parameters=4), call(2, 0, "1", "ReLU"),
+        call(3, 0, "2", "Linear", parameters=6), call(4, 0, "3", "Linear", parameters=8),
+    )  # fmt: skip
+    after = trace(
+        call(0, None, "", "Net"), call(1, 0, "0", "Linear", parameters=4), call(2, 0, "1", "Linear", parameters=6),
+        call(3, 0, "3", "Linear", parameters=8),
+    )  # fmt: skip
+    found = align(before, after)
+    assert [(one.path, other.path) for one, other in found.pairs] == [("", ""), ("0", "0"), ("2", "1"), ("3", "3")]
+    assert [one.path for one in found.only_before] == ["1"]
+    assert not found.is_port

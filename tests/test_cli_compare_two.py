@@ -1,0 +1,154 @@
+"""`fwdtrace compare A B` as a user types it: what it prints, its JSON, its exit status, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import fwdtrace
+from tests.commands import Command, finish, start
+
+SCHEMA = json.loads((Path(fwdtrace.__file__).parent / "schema" / "comparison-1.json").read_text(encoding="utf-8"))
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, bias=0.0):
+        super().__init__()
+        self.inp = nn.Linear(4, 4)
+        self.drop = nn.Dropout(0.5)
+        self.out = nn.Linear(4, 2)
+        nn.init.eye_(self.inp.weight)
+        nn.init.ones_(self.out.weight)
+        nn.init.constant_(self.inp.bias, bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x):
+        return self.out(self.drop(self.inp(x)))
+
+
+class Other(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x))
+"""
+
+SHOWN = """\
+The second run leaves the first at inp (Linear): its inputs agree, its output
+does not: bias differs by up to 4.
+
+first   Net · nets.py:Net · 30 parameters
+second  Net · nets.py:Net(bias=4) · 30 parameters
+
+  from there on                               difference    relative         ulp
+  inp                                                  4           4  33,554,432
+  drop                                                 4           4  33,554,432
+  out                                                 16           4  33,554,432
+  the model                                           16           4  33,554,432
+
+wrong numbers
+  ✗ the model gives other numbers, up to 16 apart, 4 of the largest element,
+    33,554,432 ulp
+    … and 3 more of output, which --json lists
+
+Note: tolerance: float32 1.3e-06 of the largest element or 1e-05; what is within
+it is called rounding.
+"""
+
+
+@pytest.fixture
+def nets(folder: Path) -> Path:
+    import torch
+
+    (folder / "nets.py").write_text(NETS, encoding="utf-8")
+    torch.save(torch.ones(1, 4), folder / "x.pt")
+    return folder
+
+
+def test_the_origin_comes_first_then_how_the_difference_grows(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "x.pt")
+    assert found.out == SHOWN
+    assert found.status == 1 and found.err == "fwdtrace: 4 differences found\n"
+
+
+def test_a_model_is_its_own_equal(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net", "-i", "2x4")
+    assert found.status == 0
+    assert found.out.startswith("No difference found: 4 calls on both sides, and all outputs are bit-identical.\n")
+
+
+def test_dropout_in_training_mode_is_its_own_equal(command: Command, nets: Path) -> None:
+    assert command("compare", "nets.py:Net", "nets.py:Net", "-i", "2x4", "--train").status == 0
+
+
+def test_one_model_in_training_mode_leaves_eval_mode_at_its_dropout(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "-i", "2x4", "--train", "--json")
+    document = json.loads(found.out)
+    assert document["origin"]["path"] == "drop"
+    assert "mode (eval) became (train)" in document["origin"]["why"]
+
+
+def test_another_dtype_is_compared_within_its_tolerance(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "-i", "x.pt", "--dtype", "bfloat16")
+    assert found.status == 0, found.out
+    assert "bfloat16 0.016 of the largest element or 1e-05" in found.out
+
+
+def test_the_json_follows_its_schema(command: Command, nets: Path) -> None:
+    document = json.loads(command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "x.pt", "--json").out)
+    jsonschema.validate(document, SCHEMA)
+    assert document["kind"] == "traces" and document["equal"] is False
+    assert document["origin"] == {
+        **{"path": "inp", "nth": 1, "class": "Linear", "why": ["bias differs by up to 4"]},
+        "apart": {"absolute": 4.0, "relative": 4.0, "ulp": 33554432, "same": False, "close": False},
+    }
+    assert [row["path"] for row in document["growth"]] == ["inp", "drop", "out", ""]
+
+
+def test_a_port_with_other_names_gets_the_weights_of_the_first(command: Command, nets: Path) -> None:
+    maps = ("--map", "inp=first", "--map", "out=last")
+    assert command("compare", "nets.py:Net", "nets.py:Other", "-i", "2x4", *maps).status == 1
+    found = command("compare", "nets.py:Net", "nets.py:Other", "-i", "2x4", *maps, "--same-init")
+    assert found.status == 0
+    assert "4 of 4 weights of the second are copies of the first's" in found.out
+
+
+def test_saved_traces_are_compared_and_torch_is_not_imported(command: Command, nets: Path) -> None:
+    for spec, file in (("nets.py:Net", "a.json"), ("nets.py:Net", "b.json"), ("nets.py:Net(bias=4)", "c.json")):
+        command("run", spec, "-i", "x.pt", "--stats", "-o", file)
+    assert command("compare", "a.json", "b.json").status == 0
+    found = command("compare", "a.json", "c.json", "--json")
+    assert found.status == 1 and json.loads(found.out)["origin"]["path"] == "inp"
+    (nets / "torch.py").write_text("raise ImportError('torch was imported')", encoding="utf-8")
+    ended = finish(start("compare", "a.json", "c.json", PYTHONPATH=f"{nets}:{Path(fwdtrace.__file__).parents[1]}"))
+    assert ended.status == 1 and ended.out.startswith("The second run leaves the first at inp (Linear)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nets.py:Net",), "say what with"),
+        (("nets.py:Net", "--train", "--direct-forward"), "--direct-forward compares one SPEC with itself"),
+        (("nets.py:Net", "nets.py:Net", "--each"), "--at and --each go with --direct-forward"),
+        (("nets.py:Net", "--dtype", "float5"), "--dtype float5: there are bfloat16"),
+        (("a.json", "nets.py:Net"), "a saved trace is compared with another"),
+        (("a.json", "b.json", "--train"), "saved traces have been run"),
+        (("nets.py:Net", "nets.py:Net", "--map", "x"), "--map x: write OLD=NEW"),
+        (("nets.py:Net", "nets.py:Net", "-i", "1x5"), "raised while it ran"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    command: Command, nets: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    found = command("compare", *arguments)
+    assert found.status == 2 and message in found.err and not found.out
