@@ -113,6 +113,18 @@ def test_jit_tracing_is_known_by_the_tracing_state() -> None:
     assert seen == [True]
 
 
+def test_symbolic_tracing_is_noticed() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch_names.fx_tracing())
+            return x
+
+    seen: list[bool] = []
+    assert not torch_names.fx_tracing()
+    torch.fx.symbolic_trace(Net())
+    assert seen == [True]
+
+
 def test_nobody_is_asked_while_torch_function_is_off() -> None:
     class Asked(torch.Tensor):
         @classmethod

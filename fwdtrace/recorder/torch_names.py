@@ -8,6 +8,7 @@ from types import CodeType
 from typing import Any
 
 import torch
+import torch.fx._symbolic_trace as fx_file
 import torch.nn.modules.module as module_file
 from torch._C import DispatchKey
 from torch._ops import OpOverload
@@ -51,6 +52,8 @@ STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
 
 tracing_state = torch._C._get_tracing_state
+fx_tracing: Callable[[], bool] = getattr(fx_file, "is_fx_symbolic_tracing", fx_file.is_fx_tracing)
+"""Whether `torch.fx` traces; by the name that older versions have, and newer ones warn of, if there is no other."""
 torch_function_modes = torch._C._len_torch_function_stack
 dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 without_torch_function = torch._C.DisableTorchFunction

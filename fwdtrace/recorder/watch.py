@@ -16,7 +16,6 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-import torch.fx._symbolic_trace as fx_tracing
 from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
@@ -24,7 +23,7 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 from fwdtrace.recorder.frames import is_ours
 from fwdtrace.recorder.open_calls import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames, record
-from fwdtrace.recorder.torch_names import tracing_state
+from fwdtrace.recorder.torch_names import fx_tracing, graph_task, tracing_state
 from fwdtrace.trace import Trace
 
 MOST_ROOTS = 20
@@ -294,12 +293,7 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
 
 def _is_being_traced() -> bool:
     """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
-    return bool(
-        tracing_state()
-        or torch.compiler.is_compiling()
-        or fx_tracing._is_fx_tracing_flag
-        or torch._C._current_graph_task_id() != -1
-    )
+    return bool(tracing_state() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
 
 
 def _names(cls: type) -> tuple[str, str]:
