@@ -123,7 +123,7 @@ def test_a_forward_with_keywords_of_its_own_takes_any_name() -> None:
 
 
 def test_a_scripted_module_takes_its_inputs_unchecked() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning)):
         scripted = torch.jit.script(nn.Linear(2, 2))
     assert build_inputs(["1x2"], scripted, 0).args[0].shape == (1, 2)
 
