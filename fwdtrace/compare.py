@@ -62,6 +62,7 @@ def compare_traces(before: Trace, after: Trace, how: How | None = None, measure:
         notes=(*how.notes, *_notes(before, after, found, judged, exact)),
         other=after.model,
         growth=growth_from(before, origin, judged),
+        traces=(before, after),
     )
 
 

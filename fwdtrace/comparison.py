@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Literal
 
-from fwdtrace.trace import Finding, ModelInfo, Versions
+from fwdtrace.trace import Finding, ModelInfo, Trace, Versions
 
 Kind = Literal["direct-forward", "traces"]
 
@@ -172,8 +172,8 @@ class Comparison:
     """Two runs side by side: what differs, worst first, in one sentence, and what to do about it.
 
     `inventory`, `experiments` and `findings` are filled by a direct-forward comparison only; `findings` are the direct
-    calls that the model makes by itself. `other`, `origin` and `growth` are of two traces only. `copies` says what
-    every run was made on, `notes` what to know besides.
+    calls that the model makes by itself. `other`, `origin`, `growth` and `traces` are of two traces only; the traces
+    themselves are not saved with it. `copies` says what every run was made on, `notes` what to know besides.
     """
 
     kind: Kind
@@ -191,6 +191,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     other: ModelInfo | None = None
     growth: tuple[Growth, ...] = ()
+    traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
 
     @property
     def equal(self) -> bool:

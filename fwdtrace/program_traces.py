@@ -56,7 +56,8 @@ class ProgramTraces:
 
 def with_parts(file: Path, *parts: str) -> Path:
     """The file with more parts in its name, before the suffix."""
-    return file.with_name(".".join((file.stem, *parts)) + file.suffix)
+    suffix = ".trace.json" if file.name.endswith(".trace.json") else file.suffix
+    return file.with_name(".".join((file.name.removesuffix(suffix), *parts)) + suffix)
 
 
 def joined(first: Trace, second: Trace) -> Trace:

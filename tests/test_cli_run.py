@@ -218,7 +218,7 @@ def test_an_import_that_fails_shows_its_own_traceback_only(command: Command, fol
             ["lenet", "--fail-on", "FT999"],
             "--fail-on FT999: there is no finding 'FT999'; there are FT001 (direct-forward)",
         ),
-        (["lenet", "-o", "t.html"], "-o t.html: the suffix picks the format; use .json or .txt"),
+        (["lenet", "-o", "t.doc"], "-o t.doc: the suffix picks the format; use one of .json .txt "),
         (["lenet", "-o", "nowhere/t.json"], "-o nowhere/t.json: there is no folder 'nowhere'; make it first"),
     ],
 )

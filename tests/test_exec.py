@@ -148,8 +148,9 @@ def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path
             "fwdtrace: --first, --call and --every are three ways to choose calls; give one of them\n",
         ),
         (
-            ["-o", "t.csv", "train.py"],
-            "fwdtrace: -o t.csv: the suffix picks the format; use .json or .txt\n",
+            ["-o", "t.c", "train.py"],
+            "fwdtrace: -o t.c: the suffix picks the format; "
+            "use one of .json .txt .svg .html .md .mmd .csv .trace.json\n",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def compare(
     if at and each:
         raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
     files = output or []
-    check_files(files)
+    check_files(files, (".json", ".txt") if direct_forward else (".json", ".txt", ".html"))
     with stdout_kept_clean():
         if direct_forward:
             comparison = _compared(spec, at or [""], each, input, seed)
@@ -132,14 +132,24 @@ def _show(comparison: Comparison, files: list[Path], json: bool) -> None:
 
 
 def _save(comparison: Comparison, file: Path, width: int) -> None:
-    if comparison.kind == "traces":
-        from fwdtrace.render.changes import changes_text as text_of
-    else:
-        from fwdtrace.render.comparison import comparison_text as text_of
     try:
         if file.suffix == ".json":
             comparison.save(file)
         else:
-            file.write_text(text_of(comparison, width=width) + "\n", encoding="utf-8")
+            file.write_text(_as_suffix(comparison, file, width).rstrip("\n") + "\n", encoding="utf-8")
     except OSError as error:
         raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
+
+
+def _as_suffix(comparison: Comparison, file: Path, width: int) -> str:
+    if file.suffix == ".html":
+        from fwdtrace.render.html import comparison_html
+
+        return comparison_html(comparison)
+    if comparison.kind == "traces":
+        from fwdtrace.render.changes import changes_text
+
+        return changes_text(comparison, width=width)
+    from fwdtrace.render.comparison import comparison_text
+
+    return comparison_text(comparison, width=width)

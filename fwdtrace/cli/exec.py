@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fwdtrace.cli.options import Depth, NoFold
-from fwdtrace.cli.results import AskedToFail, check_files
+from fwdtrace.cli.results import AskedToFail, Shown, check_files, save_as_suffix
 from fwdtrace.errors import FwdtraceError, TraceFileError
 from fwdtrace.rules import RULES
 
@@ -75,7 +75,7 @@ def exec(
         name = script.rpartition(".")[2] if module else Path(script).stem
         file = with_parts(file or Path(f"{name}.json").absolute(), f"rank{ranks.own}")
         file.unlink(missing_ok=True)  # of a run before
-    shown = _Shown(depth, not no_fold, output is None, ranks)
+    shown = _Reporting(depth, not no_fold, output is None, ranks)
 
     from fwdtrace.recorder.open_calls import Options
     from fwdtrace.recorder.watch import Kept, Wanted, Watch
@@ -121,7 +121,7 @@ class _Ranks:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Reporting:
     """How traces are shown, and whether at all."""
 
     depth: int | None
@@ -147,19 +147,14 @@ def _codes(text: str) -> set[str]:
     return wanted
 
 
-def _save(trace: Trace, file: Path, shown: _Shown) -> None:
+def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
     try:
-        if file.suffix == ".json":
-            trace.save(file)
-        else:
-            from fwdtrace.render.tree import tree_text
-
-            file.write_text(tree_text(trace, depth=shown.depth, fold=shown.fold).rstrip("\n") + "\n", encoding="utf-8")
+        save_as_suffix(trace, file, Shown(shown.depth, shown.fold), width=80)
     except OSError as error:  # the program must not end because of us
         print(f"fwdtrace: {file.name} cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def _report(traces: ProgramTraces, shown: _Shown) -> None:
+def _report(traces: ProgramTraces, shown: _Reporting) -> None:
     """What is said when the program has ended; of several ranks rank 0 speaks for all."""
     if shown.ranks is not None and shown.ranks.own != 0:
         return
@@ -174,7 +169,7 @@ def _report(traces: ProgramTraces, shown: _Shown) -> None:
         _report_ranks(traces.file, shown.ranks)
 
 
-def _print(traces: ProgramTraces, shown: _Shown) -> None:
+def _print(traces: ProgramTraces, shown: _Reporting) -> None:
     from rich.console import Console
 
     from fwdtrace.render.tree import print_tree
@@ -193,7 +188,7 @@ def _report_ranks(own: Path, ranks: _Ranks) -> None:
     from fwdtrace.trace_file import load_trace
 
     files = {rank: own.with_name(own.name.replace(".rank0", f".rank{rank}")) for rank in range(ranks.near)}
-    if own.suffix != ".json":
+    if own.suffix != ".json" or own.name.endswith(".trace.json"):
         return
     until = time.monotonic() + WAIT_FOR_RANKS
     while not all(file.exists() for file in files.values()) and time.monotonic() < until:

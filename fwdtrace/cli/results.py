@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # what draws is loaded when there is something to draw
 
     from fwdtrace.trace import Trace
 
-SUFFIXES = (".json", ".txt")
+TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".csv", ".trace.json")
 
 _OURS = os.path.dirname(fwdtrace.__file__) + os.sep
 _ZOO = os.path.dirname(zoo.__file__) + os.sep
@@ -49,11 +49,11 @@ def result_console() -> Console:
     return Console(color_system=colors, markup=False, highlight=False, emoji=False)
 
 
-def check_files(files: list[Path]) -> None:
+def check_files(files: list[Path], suffixes: tuple[str, ...] = TRACE_SUFFIXES) -> None:
     """Refuse, before anything is run, a file that could not be written then."""
     for file in files:
-        if file.suffix not in SUFFIXES:
-            raise FwdtraceError(f"-o {file}: the suffix picks the format; use {' or '.join(SUFFIXES)}")
+        if not file.name.endswith(suffixes):
+            raise FwdtraceError(f"-o {file}: the suffix picks the format; use one of {' '.join(suffixes)}")
         if not file.parent.is_dir():
             raise FwdtraceError(f"-o {file}: there is no folder {str(file.parent)!r}; make it first")
         if file.is_dir():
@@ -75,7 +75,10 @@ def give(trace: Trace, shown: Shown, files: list[Path], *, as_json: bool) -> Non
     """Save a trace to the files, and print it: as JSON and nothing else, or as it is to be shown."""
     console = result_console()
     for file in files:
-        _save(trace, file, shown, width=console.width)
+        try:
+            save_as_suffix(trace, file, shown, width=console.width)
+        except OSError as error:
+            raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
     if as_json:
         from fwdtrace.trace_file import write_trace
 
@@ -114,15 +117,40 @@ def _text(trace: Trace, shown: Shown, width: int) -> str:
     return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold)
 
 
-def _save(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
-    """Write a trace in the format of the suffix, text as wide as it is on the screen."""
-    try:
-        if file.suffix == ".json":
-            trace.save(file)
-        else:
-            file.write_text(_text(trace, shown, width).rstrip("\n") + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
+def save_as_suffix(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
+    """Write a trace in the format of the suffix, text as wide as it is on the screen; OSError if that cannot be."""
+    if file.suffix == ".json" and not file.name.endswith(".trace.json"):
+        trace.save(file)
+    else:
+        file.write_text(_as_suffix(trace, file, shown, width).rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
+    if file.suffix == ".json":
+        from fwdtrace.render.timeline import timeline_text
+
+        return timeline_text(trace)
+    if file.suffix == ".csv":
+        from fwdtrace.render.csv import csv_text
+
+        return csv_text(trace)
+    if file.suffix == ".html":
+        from fwdtrace.render.html import html_text
+
+        return html_text(trace)
+    if file.suffix == ".md":
+        from fwdtrace.render.markdown import markdown_text
+
+        return markdown_text(trace, depth=shown.depth, fold=shown.fold)
+    if file.suffix == ".mmd":
+        from fwdtrace.render.mermaid import mermaid_text
+
+        return mermaid_text(trace, depth=shown.depth, fold=shown.fold)
+    if file.suffix == ".svg":
+        from fwdtrace.render.svg import svg_text
+
+        return svg_text(trace, width=width, depth=shown.depth, fold=shown.fold)
+    return _text(trace, shown, width)
 
 
 @contextmanager

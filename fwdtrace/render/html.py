@@ -1,4 +1,4 @@
-"""Trace -> one HTML page that needs nothing else: a tree to open, search and filter, and all that is known on demand.
+"""Trace, or a comparison of two -> one HTML page that needs nothing else: trees to open, search and filter.
 
 What a row says is put in words here; `page/` holds the page that shows it. Equal rows share their words, and the page
 makes what it shows of them when it shows it, so that a trace of many calls stays small and quick.
@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from fwdtrace.comparison import Comparison
 from fwdtrace.render import shapes, summary, words
 from fwdtrace.render.details import Table, gradients, tables
 from fwdtrace.render.fold import Repeat, repeats
@@ -31,11 +32,43 @@ _PAGE = Path(__file__).with_name("page")
 
 def html_text(trace: Trace) -> str:
     """The trace as a page; it allows itself no script, style or connection but its own."""
+    return _page(summary.title(trace), {"traces": [_trace(trace)]})
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """The two traces of a comparison side by side below what it found; ValueError if it is not of two traces."""
+    if comparison.traces is None:
+        raise ValueError("this comparison holds no traces")
+    from fwdtrace.render.changes import changes_text
+
+    verdict, _, rest = changes_text(comparison, width=100).partition("\n\n")
+    views = [_trace(trace) for trace in comparison.traces]
+    for view, trace, side, only in zip(
+        views, comparison.traces, ("first", "second"), ("missing", "added"), strict=True
+    ):
+        view["title"] = f"{side} · {view['title']}"
+        view["differs"] = _differing(comparison, trace, only)
+    found = {"verdict": verdict, "equal": comparison.equal, "text": rest}
+    return _page(summary.title(comparison.traces[0]), {"comparison": found, "traces": views})
+
+
+def _differing(comparison: Comparison, trace: Trace, only: str) -> list[int]:
+    """The rows of the calls that a difference names; those that one side alone has are told of on that side."""
+    named = {
+        (difference.path, difference.nth)
+        for difference in comparison.differences
+        if difference.kind not in ("missing", "added") or difference.kind == only
+    }
+    number = {node.id: place for place, node in enumerate(summary.in_order(trace))}
+    return [number[call.id] for call in trace.calls if (call.path or "", call.nth) in named]
+
+
+def _page(title: str, shown: dict[str, Any]) -> str:
     style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    data = json.dumps({"traces": [_trace(trace)]}, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c")
     page = (_PAGE / "page.html").read_text(encoding="utf-8")
     parts = {
-        "title": escape(summary.title(trace)),
+        "title": escape(title),
         "style": style,
         "style_hash": _hash(style),
         "script": script,

@@ -4,7 +4,10 @@
 const ROWS_AT_ONCE = 500;
 const ROWS_TO_BEGIN_WITH = 120;
 const NAME_ON_ONE_LINE = 50;
-const FILTERS = { "direct": (kind) => kind.direct, "errors": (kind) => kind.error, "shape changes": (kind) => kind.changed };
+const FILTERS = {
+  "differences": (kind, differs) => differs, "direct": (kind) => kind.direct, "errors": (kind) => kind.error,
+  "shape changes": (kind) => kind.changed,
+};
 const COLUMNS = ["called", "input", "output", "parameters", "flops", "time", "from"];
 const TITLES = { parameters: "params", flops: "FLOPs" };
 
@@ -68,6 +71,7 @@ function rowsOf(trace) {
 
 function view(trace) {
   const rows = rowsOf(trace);
+  const differing = new Set(trace.differs);
   const columns = COLUMNS.filter((column) => column === "time" ? trace.rows.some((_, row) => rows.time(row))
     : trace.kinds.some((kind) => kind[column]));
   const findings = new Map();
@@ -75,7 +79,8 @@ function view(trace) {
 
   // All that the user can change; everything that is seen follows from it.
   const toggled = new Set();
-  const unfolded = new Set();
+  const hidesADifference = ({ after, last }) => (trace.differs ?? []).some((row) => row > after && row <= last);
+  const unfolded = new Set([...rows.folds.values()].filter(hidesADifference));
   const detailed = new Set();
   const filters = new Set();
   let kept = null;
@@ -140,7 +145,8 @@ function view(trace) {
     if (kind.raised) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
     const texts = columns.map((column) => [column, column === "time" ? rows.time(row) : kind[column] ?? ""]);
     return element("tr", {
-      class: ["op", "direct", "error"].filter((each) => kind[each]).concat(matches?.has(row) ? "match" : []).join(" "),
+      class: ["op", "direct", "error"].filter((each) => kind[each])
+        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : []).join(" "),
       role: "row", tabindex: -1, "aria-level": level, "aria-expanded": isParent ? String(isOpen(row)) : undefined,
     }, name, ...texts.map(([column, text]) => element("td", { class: column }, text)),
     element("td", { class: "notes" }, notes.join(" · ")));
@@ -210,7 +216,7 @@ function view(trace) {
       texts ??= trace.rows.map((_, row) => rows.text(row));
       matches = new Set();
       trace.rows.forEach((_, row) => {
-        const isKind = [...filters].every((filter) => FILTERS[filter](rows.kind(row)));
+        const isKind = [...filters].every((filter) => FILTERS[filter](rows.kind(row), differing.has(row)));
         if (isKind && words.every((word) => texts[row].includes(word))) matches.add(row);
       });
     }
@@ -294,8 +300,9 @@ function view(trace) {
       }
       focus(event.key === "Escape" ? current : lines()[0]?.entry);
     } });
-  const chips = Object.entries(FILTERS).map(([name, isKind]) => {
-    const number = trace.rows.filter((_, row) => isKind(rows.kind(row))).length;
+  const filtersShown = Object.entries(FILTERS).filter(([name]) => trace.differs || name !== "differences");
+  const chips = filtersShown.map(([name, isKind]) => {
+    const number = trace.rows.filter((_, row) => isKind(rows.kind(row), differing.has(row))).length;
     return element("button", { "aria-pressed": "false", disabled: !number, click: ({ currentTarget }) => {
       flip(filters, name);
       currentTarget.setAttribute("aria-pressed", filters.has(name));
@@ -326,8 +333,13 @@ function view(trace) {
   return { place, search };
 }
 
-const views = JSON.parse(document.getElementById("data").textContent).traces.map(view);
-document.body.append(...views.map(({ place }) => place));
+const { comparison, traces } = JSON.parse(document.getElementById("data").textContent);
+const views = traces.map(view);
+if (comparison) {
+  document.body.append(element("header", null,
+    element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), element("pre", null, comparison.text)));
+}
+document.body.append(element("div", { class: "views" }, ...views.map(({ place }) => place)));
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.tagName === "INPUT") return;
   event.preventDefault();
