@@ -203,4 +203,4 @@ def traits(tensor: Tensor) -> tuple[Any, ...]:
 
 def bits(tensor: Tensor) -> Tensor:
     """The bytes of a tensor, so that NaN equals NaN and -0 differs from 0."""
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)

@@ -298,3 +298,25 @@ class PlainForward:
 
 class Mixed(PlainForward, nn.Module):
     """A module that inherits its `forward` from a plain class."""
+
+
+class CallsForwardOfABase(nn.Module):
+    """A module that runs the `forward` of the base class of its child, which names its parameter otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = RenamesItsParameter(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer.run(x)
+
+
+class RenamesItsParameter(nn.Linear):
+    """A `forward` with another name for its parameter than the base class has."""
+
+    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features) + 1
+
+    def run(self, features: Tensor) -> Tensor:
+        """Leave the addition out."""
+        return super().forward(features)

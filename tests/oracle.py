@@ -270,7 +270,7 @@ def given_inputs(frame: FrameType, module: nn.Module) -> tuple[Leaf, ...]:
     """The tensors a frame was given for `forward`, in the order of its parameters and named by them."""
     args, kwargs = arguments(frame, module)
     try:
-        signature = inspect.signature(type(module).forward)
+        signature = inspect.signature(forward_in(frame, module))
         given = signature.bind(module, *args, **kwargs).arguments
     except (AttributeError, TypeError, ValueError):  # a ScriptModule, arguments that do not fit, no Python signature
         return tuple(flattened("args", args)) + tuple(leaf for name in kwargs for leaf in flattened(name, kwargs[name]))
@@ -281,6 +281,13 @@ def given_inputs(frame: FrameType, module: nn.Module) -> tuple[Leaf, ...]:
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL and given.get(name, (None,))[0] is module:
             named = {name: given[name][1:]} | named
     return tuple(leaf for name, value in named.items() for leaf in flattened(name, value))
+
+
+def forward_in(frame: FrameType, module: nn.Module) -> Callable[..., object]:
+    """The `forward` that a frame runs, which may be that of a base class; that of the class if it is no forward."""
+    forwards = [vars(cls)["forward"] for cls in type(module).__mro__ if "forward" in vars(cls)]
+    found = [forward for forward in forwards if getattr(forward, "__code__", None) is frame.f_code]
+    return found[0] if found else type(module).forward
 
 
 def flattened(name: str, value: object) -> Iterator[Leaf]:

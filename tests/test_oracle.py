@@ -188,6 +188,9 @@ ACCOUNTS: dict[str, str] = {
         · __call__ 2×4 → 2×4
           mixed __call__ 2×4 → 2×4
           mixed forward 2×4 → 2×4""",
+    "CallsForwardOfABase": """
+        · __call__ 2×4 → 2×4
+          layer forward 2×4 → 2×4""",
 }
 
 

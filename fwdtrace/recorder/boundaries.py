@@ -24,7 +24,7 @@ from fwdtrace.recorder.frames import (
     through_override,
 )
 from fwdtrace.recorder.gradients import forward_begins, forward_ends
-from fwdtrace.recorder.leaves import describe_inputs, describe_output
+from fwdtrace.recorder.leaves import describe_inputs, describe_output, named_by_parameters, positional_names
 from fwdtrace.recorder.open_calls import (
     FAST_PATH,
     OpenCall,
@@ -188,6 +188,10 @@ def _enter_otherwise(
     else:
         _begin_in_thread(call, stack, frame)
     call.inputs = describe_inputs(args, kwargs)
+    own = module.__dict__.get("forward") or type(module).forward
+    if how == "direct" and getattr(own, "fwdtrace_original", original) is not original:
+        # the forward of a base class, which may name its parameters otherwise
+        call.inputs = named_by_parameters(call.inputs, *positional_names(original))
     log.append(call)
     call.chain = codes_between(frame) if how == "call" else ()
     call.hooks = list_hooks(module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import platform
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from fwdtrace.findings import find
 from fwdtrace.recorder.costs import total_flops
 from fwdtrace.recorder.frames import Position, name_of_code, site_at
 from fwdtrace.recorder.gradients import backwards_of, gradients_of
-from fwdtrace.recorder.leaves import Leaves, named_by_parameters
+from fwdtrace.recorder.leaves import Leaves, named_by_parameters, positional_names
 from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Recorded, SeenModule, log
 from fwdtrace.recorder.ops import name_of_op
 from fwdtrace.recorder.tree import count_parameters
@@ -193,7 +192,7 @@ class _Finisher:
         cls = seen.module_class
         found = self.signatures.get(cls)
         if found is None:
-            found = self.signatures[cls] = _positional_names(cls)
+            found = self.signatures[cls] = positional_names(getattr(cls, "forward", None))
         return found
 
     def _site(self, position: Position | None) -> Site | None:
@@ -252,19 +251,6 @@ def _is_compiled(call: OpenCall) -> bool:
     cls = call.seen.module_class
     wraps = cls.__module__ == "torch._dynamo.eval_frame" and cls.__name__ == "OptimizedModule"
     return wraps or call.opaque == "compiled"
-
-
-def _positional_names(cls: type) -> tuple[tuple[str, ...], str]:
-    """The names of the parameters of `forward` that take positions, and of the one that takes the rest."""
-    forward = getattr(cls, "forward", None)
-    try:
-        parameters = list(inspect.signature(forward).parameters.values())[1:] if callable(forward) else []
-    except (TypeError, ValueError):  # written in C
-        parameters = []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = tuple(parameter.name for parameter in parameters if parameter.kind in positional)
-    rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_POSITIONAL]
-    return names, rest[0] if rest else "args"
 
 
 def _forward_name(cls: type) -> str:

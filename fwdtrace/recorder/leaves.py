@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -84,6 +85,18 @@ def named_by_parameters(leaves: Leaves, parameters: tuple[str, ...], variadic: s
         else leaf
         for leaf in leaves
     )
+
+
+def positional_names(forward: Any) -> tuple[tuple[str, ...], str]:
+    """The names of the parameters of a `forward` that take positions, and of the one that takes the rest."""
+    try:
+        parameters = list(inspect.signature(forward).parameters.values())[1:] if callable(forward) else []
+    except (TypeError, ValueError):  # written in C
+        parameters = []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = tuple(parameter.name for parameter in parameters if parameter.kind in positional)
+    rest = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.VAR_POSITIONAL]
+    return names, rest[0] if rest else "args"
 
 
 def forget_leaves() -> None:
