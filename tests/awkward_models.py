@@ -305,7 +305,7 @@ class CallsForwardOfABase(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = RenamesItsParameter(4, 4)
+        self.layer = RenamesItsParameter()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer.run(x)
@@ -313,6 +313,9 @@ class CallsForwardOfABase(nn.Module):
 
 class RenamesItsParameter(nn.Linear):
     """A `forward` with another name for its parameter than the base class has."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
 
     def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(features) + 1
