@@ -283,6 +283,12 @@ class Trace:
 
         return tree_text(self)
 
+    def _repr_html_(self) -> str:
+        """The tree for a notebook, in the colours of the terminal."""
+        from fwdtrace.render.notebook import notebook_html
+
+        return notebook_html(self)
+
     @cached_property
     def _by_id(self) -> dict[int, Call]:
         return {call.id: call for call in self.calls}

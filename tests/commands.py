@@ -34,6 +34,7 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     from fwdtrace.cli import main
 
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setattr(sys, "argv", ["fwdtrace"])
 
     def run(*arguments: str) -> Outcome:

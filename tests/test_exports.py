@@ -165,6 +165,13 @@ def test_a_picture_is_an_image_that_needs_nothing_else() -> None:
     assert "f5 Linear" in text and "forward DIRECT" in text
 
 
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_a_notebook_shows_the_tree_with_all_text_as_text(text: str) -> None:
+    piece = hostile(text)._repr_html_()
+    assert set(re.findall(r"</?(\w+)", piece)) <= {"pre", "span"}
+    assert "forward DIRECT" in lenet(direct=True)._repr_html_()
+
+
 def test_a_page_needs_nothing_else_and_is_small() -> None:
     page = html_text(lenet())
     assert len(page.encode()) < 50_000

@@ -40,14 +40,18 @@ model: Net
 """
 
 
+ALONE = {"PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Settings by which pytest loads the plugin that it is told to, by the name of its entry point, and no other."""
+
+
 def run(folder: Path, *arguments: str, width: int = 3, call: str = "") -> tuple[int, str]:
     """The status and output of pytest over the test file."""
     source = TEST.replace("WIDTH", str(width)).replace("CALL", call)
     (folder / "test_net.py").write_text(source, encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "fwdtrace.pytest_plugin", "-p", "no:cacheprovider", "-q", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "fwdtrace", "-p", "no:cacheprovider", "-q", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": ""},
+        env={**os.environ, "PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1", **ALONE},
     )  # fmt: skip
     return ran.returncode, ran.stdout
 

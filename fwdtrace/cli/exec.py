@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdtrace.cli.fail_on import FailOn, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, NoFold
-from fwdtrace.cli.results import AskedToFail, Shown, check_files, save_as_suffix
+from fwdtrace.cli.results import Shown, check_files, save_as_suffix
 from fwdtrace.errors import FwdtraceError, TraceFileError
-from fwdtrace.rules import RULES
 
 if TYPE_CHECKING:
     from fwdtrace.program_traces import ProgramTraces
@@ -48,9 +48,7 @@ def exec(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save there instead of printing on stderr.")
     ] = None,
-    fail_on: Annotated[
-        str, typer.Option(metavar="CODES", help="Exit with 1 on these findings, if the program itself ends with 0.")
-    ] = "",
+    fail_on: FailOn = "",
 ) -> None:
     """Run a program as Python would, and show the first call of each of its models.
 
@@ -64,7 +62,7 @@ def exec(
     script, *arguments = program
     if sum([first > 1, call is not None, every is not None]) > 1:
         raise FwdtraceError("--first, --call and --every are three ways to choose calls; give one of them")
-    codes = _codes(fail_on)
+    codes = codes_of(fail_on)
     if output is not None:
         check_files([output])
     if not module and not os.path.isfile(script):
@@ -107,9 +105,7 @@ def exec(
     except SystemExit as end:
         if end.code not in (None, 0):
             raise
-    found = sorted({finding.code for trace in traces.by_key.values() for finding in trace.findings} & codes)
-    if found:
-        raise AskedToFail(f"failing as --fail-on asks: {', '.join(found)}")
+    fail_if_found((finding for trace in traces.by_key.values() for finding in trace.findings), codes)
 
 
 @dataclass(frozen=True)
@@ -135,16 +131,6 @@ def _ranks() -> _Ranks | None:
     if "RANK" not in os.environ or not size.isdigit() or size == "1":
         return None
     return _Ranks(int(os.environ["RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", size)))
-
-
-def _codes(text: str) -> set[str]:
-    wanted = {code.strip() for code in text.split(",") if code.strip()}
-    known = {rule.code for rule in RULES}
-    if wanted == {"any"}:
-        return known
-    for code in sorted(wanted - known):
-        raise FwdtraceError(f"--fail-on {text}: there is no finding {code!r}; `fwdtrace rule` lists them, or say any")
-    return wanted
 
 
 def _save(trace: Trace, file: Path, shown: _Reporting) -> None:

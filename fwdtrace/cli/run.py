@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fwdtrace.cli.fail_on import FailOn, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, Input, Json, NoFold, Output, Seed, Sort, Source, Spec, Top
-from fwdtrace.cli.results import AskedToFail, Shown, check_files, give, stdout_kept_clean
+from fwdtrace.cli.results import Shown, check_files, give, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.rules import RULES
 
 if TYPE_CHECKING:
     import torch
@@ -72,9 +72,7 @@ def run(
     no_fold: NoFold = False,
     json: Json = False,
     output: Output = None,
-    fail_on: Annotated[
-        str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")
-    ] = "",
+    fail_on: FailOn = "",
 ) -> None:
     """Run a model once and show every call, in order, with its shapes.
 
@@ -82,7 +80,7 @@ def run(
     """
     files = output or []
     check_files(files)
-    codes = _codes(fail_on)
+    codes = codes_of(fail_on)
     shown = Shown(depth, not no_fold, source, sort, top)
     flops, gradients = costs or sort == "flops", backward or bool(loss)
     asked = Asked(seed, train, ops, check_finite, stats, flops, gradients, loss, not no_fused, device, weights)
@@ -95,20 +93,7 @@ def run(
         raise error
     if error is not None:
         raise FwdtraceError(f"{spec!r} raised while it ran; the traceback above is its own") from error
-    found = sorted({finding.code for finding in trace.findings} & codes)
-    if found:
-        raise AskedToFail(f"failing as --fail-on asks: {', '.join(found)}")
-
-
-def _codes(text: str) -> set[str]:
-    wanted = {code.strip() for code in text.split(",") if code.strip()}
-    known = {rule.code for rule in RULES}
-    if wanted == {"any"}:
-        return known
-    for code in sorted(wanted - known):
-        names = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
-        raise FwdtraceError(f"--fail-on {text}: there is no finding {code!r}; there are {names}, or any")
-    return wanted
+    fail_if_found(trace.findings, codes)
 
 
 def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, BaseException | None]:

@@ -33,7 +33,15 @@ _LENGTH = re.compile(r' textLength="[^"]*"([^>]*>)([^<]*)<')
 
 def svg_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
     """The tree as SVG, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    console = Console(
+    console = recording_console(width)
+    print_tree(trace, console, depth=depth, fold=fold)
+    picture = console.export_svg(title="", theme=_THEME, code_format=_PICTURE, unique_id="fwdtrace")
+    return _LENGTH.sub(_with_room_for_wide_letters, picture)
+
+
+def recording_console(width: int) -> Console:
+    """A console that keeps what is printed on it, colours included, to be exported."""
+    return Console(
         file=io.StringIO(),
         record=True,
         width=width,
@@ -41,9 +49,6 @@ def svg_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: b
         force_terminal=True,
         legacy_windows=False,
     )
-    print_tree(trace, console, depth=depth, fold=fold)
-    picture = console.export_svg(title="", theme=_THEME, code_format=_PICTURE, unique_id="fwdtrace")
-    return _LENGTH.sub(_with_room_for_wide_letters, picture)
 
 
 def _with_room_for_wide_letters(found: re.Match[str]) -> str:

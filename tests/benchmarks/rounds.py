@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,10 +42,12 @@ def passes(contenders: Sequence[Contender], model: nn.Module, x: Tensor, rounds:
 def processes(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[float]]:
     """Wall seconds of each command of this Python in each round, one unmeasured round first; nothing if one fails."""
     found: dict[str, list[float]] = {name: [] for name in commands}
+    # An installed package has its byte code beside it; the first round, which does not count, writes what is missing.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for number in range(rounds + 1):
         for name, arguments in commands.items():
             start = perf_counter()
-            ended = subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+            ended = subprocess.run([sys.executable, *arguments], capture_output=True, check=False, env=environment)
             if number and ended.returncode == 0:
                 found[name].append(perf_counter() - start)
     return found

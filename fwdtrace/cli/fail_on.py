@@ -1,0 +1,59 @@
+"""`--fail-on CODES`: the findings that end a command with status 1, and where GitHub Actions shows them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fwdtrace.cli.results import AskedToFail
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.rules import RULES
+
+if TYPE_CHECKING:
+    from fwdtrace.trace import Finding
+
+FailOn = Annotated[str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")]
+
+
+def codes_of(text: str) -> set[str]:
+    """The codes that a text such as `FT001,FT010` or `any` names; FwdtraceError if there is no such finding."""
+    wanted = {code.strip() for code in text.split(",") if code.strip()}
+    known = {rule.code for rule in RULES}
+    if wanted == {"any"}:
+        return known
+    for code in sorted(wanted - known):
+        names = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
+        raise FwdtraceError(f"--fail-on {text}: there is no finding {code!r}; there are {names}, or any")
+    return wanted
+
+
+def fail_if_found(findings: Iterable[Finding], codes: set[str]) -> None:
+    """Raise AskedToFail if there is a finding with one of the codes; in a workflow of GitHub, annotate its line too."""
+    found = [finding for finding in findings if finding.code in codes]
+    if not found:
+        return
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for finding in found:
+            print(_annotation(finding), file=sys.stderr)
+    raise AskedToFail(f"failing as --fail-on asks: {', '.join(sorted({finding.code for finding in found}))}")
+
+
+def _annotation(finding: Finding) -> str:
+    """The workflow command that shows a finding at its line; GitHub looks for the file in the checkout."""
+    properties = {"title": f"{finding.code} {finding.name}"}
+    if finding.site:
+        checkout = os.environ.get("GITHUB_WORKSPACE", os.getcwd())
+        file = Path(finding.site.file)
+        inside = file.is_relative_to(checkout)
+        properties |= {"file": str(file.relative_to(checkout) if inside else file), "line": str(finding.site.line)}
+    told = ",".join(f"{name}={_escaped(text, ':,')}" for name, text in properties.items())
+    return f"::error {told}::{_escaped(finding.message)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    return "".join(f"%{ord(char):02X}" if char in "%\r\n" + more else char for char in text)
