@@ -36,12 +36,13 @@ class Raised(Exception):
 
 
 def compare_runs(
-    before: Side, after: Side, how: How | None = None, *, seed: int = 0, max_bytes: int = MAX_BYTES
+    before: Side, after: Side, how: How | None = None, *, seed: int = 0, max_bytes: int = MAX_BYTES, batch: int = 1
 ) -> Comparison:
     """Run both models once without gradients and compare all that was recorded, numbers included.
 
     Copies of at most `max_bytes` are kept, half of them of each side; larger tensors are compared by digest and
-    statistics. Raised if a model raises.
+    statistics. With `batch`, the second has that many times the examples, the same
+    ones first. Raised if a model raises.
     """
     how = how or How()
     ours, kept, left_out = _run(before, seed, max_bytes // 2)
@@ -54,7 +55,8 @@ def compare_runs(
     def why(call: Call, other: Call) -> Iterable[str]:
         return held_apart(_module(before.model, call), _module(after.model, other))
 
-    return compare_traces(ours, theirs, replace(how, why=how.why or why), Values(kept, found, part=is_port).measure)
+    values = Values(kept, found, part=is_port, batch=batch)
+    return compare_traces(ours, theirs, replace(how, why=how.why or why), values.measure)
 
 
 def copy_weights(before: nn.Module, after: nn.Module, maps: Iterable[str]) -> str:

@@ -26,15 +26,19 @@ Side = Literal["inputs", "outputs"]
 class Values:
     """What was kept of two runs, measured against each other; nothing is known of a call that kept nothing."""
 
-    def __init__(self, before: Mapping[int, Sides], after: Mapping[int, Sides], *, part: bool = False) -> None:
+    def __init__(
+        self, before: Mapping[int, Sides], after: Mapping[int, Sides], *, part: bool = False, batch: int = 1
+    ) -> None:
         self._before = before
         self._after = after
         self._part = part
+        self._batch = batch
 
     def measure(self, call: Call, other: Call, side: Side) -> Apart | None:
         """How far the tensors on one side of two calls are apart; None if they cannot be compared.
 
-        With `part`, tensors that only one of the two has are left out.
+        With `part`, tensors that only one of the two has are left out. With `batch`, of a tensor that has that many
+        times the rows of the other, only the first of them are compared.
         """
         ours, theirs = self._before.get(call.id), self._after.get(other.id)
         if ours is None or theirs is None:
@@ -43,10 +47,18 @@ class Values:
         known, found = [each for each in ours[place] if each], [each for each in theirs[place] if each]
         if not known or not found or (len(known) != len(found) and not self._part):
             return None
-        pairs = list(zip(known, found, strict=False))
+        pairs = [(one, self._same_examples(one, other)) for one, other in zip(known, found, strict=False)]
         if any(one.shape != other.shape for one, other in pairs):
             return None
         return furthest(apart(one, other) for one, other in pairs)
+
+    def _same_examples(self, one: Kept, other: Kept) -> Kept:
+        """The second tensor as far as it is of the examples that the first has too."""
+        if self._batch == 1 or other.tensor is None or not one.shape:
+            return other
+        if other.shape != (self._batch * one.shape[0], *one.shape[1:]):
+            return other
+        return Kept(one.shape, other.dtype, other.tensor[: one.shape[0]])
 
 
 def apart(one: Kept, other: Kept) -> Apart:

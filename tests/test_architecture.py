@@ -73,7 +73,9 @@ ALLOWED: dict[str, set[str]] = {
 LATER: dict[str, set[str]] = {
     "cli.compare": {"rich", "comparison_file", "direct", "inputs", "load", "randomness", "render"},
     "cli.exec": {"rich", "program", "program_traces", "ranks", "recorder", "render", "trace_file"},
-    "cli.compare_two": {"torch", "align", "compare", "inputs", "load", "randomness", "trace_file", "two_runs"},
+    "cli.compare_two": {
+        *("torch", "align", "compare", "devices", "inputs", "load", "randomness", "trace_file", "two_runs", "weights"),
+    },
     "cli.results": {"render", "trace_file"},
     "cli.models": {"sources"},
     "cli.run": {"torch", "backward", "devices", "inputs", "load", "meta", "randomness", "recorder", "weights"},

@@ -184,7 +184,7 @@ def build():
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["lenet"], "compare lenet: say what with: a second SPEC, --train, --dtype, or --direct-forward, which"),
+        (["lenet"], "compare lenet: say what with: a second SPEC, --train, --dtype,"),
         (["--direct-forward", "--at", "f5", "--each"], "--at and --each: give the one or the other"),
         (["--direct-forward", "--at", "f9"], "the model has no module 'f9'; it has c1, s2, c3, flatten, f5, f6"),
         (["lenett", "--direct-forward"], "no built-in model is named 'lenett', the nearest is 'lenet'"),

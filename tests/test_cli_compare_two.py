@@ -33,6 +33,16 @@ class Net(nn.Module):
         return self.out(self.drop(self.inp(x)))
 
 
+class Mixes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inp = nn.Linear(4, 4)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(self.inp(x))
+
+
 class Other(nn.Module):
     def __init__(self):
         super().__init__()
@@ -104,6 +114,34 @@ def test_another_dtype_is_compared_within_its_tolerance(command: Command, nets: 
     assert "bfloat16 0.016 of the largest element or 1e-05" in found.out
 
 
+def test_examples_come_out_the_same_in_a_larger_batch_unless_the_model_mixes_them(command: Command, nets: Path) -> None:
+    assert command("compare", "nets.py:Mixes", "-i", "2x4", "--batch", "3").status == 0
+    found = command("compare", "nets.py:Mixes", "nets.py:Mixes", "-i", "2x4", "--batch", "3", "--train", "--json")
+    assert json.loads(found.out)["origin"]["path"] == "norm"
+
+
+def test_a_compiled_model_is_compared_by_what_comes_out(nets: Path) -> None:
+    found = finish(start("compare", "nets.py:Net", "-i", "x.pt", "--compile"))
+    assert found.status == 0, found.out + found.err
+    assert "of compiled code only what goes in and comes out is seen" in found.out.replace("\n", " ")
+
+
+def test_another_device_is_one_that_can_be_used_and_holds_numbers(command: Command, nets: Path) -> None:
+    assert command("compare", "nets.py:Net", "-i", "x.pt", "--device", "cpu").status == 0
+    assert "there are no numbers on meta" in command("compare", "nets.py:Net", "-i", "x.pt", "--device", "meta").err
+    assert "--device nowhere: cannot be used here" in command("compare", "nets.py:Net", "--device", "nowhere").err
+
+
+def test_weights_from_a_file_are_those_of_both(command: Command, nets: Path) -> None:
+    import torch
+
+    state = {"inp.weight": torch.randn(4, 4), "inp.bias": torch.randn(4)}
+    torch.save(state | {"out.weight": torch.randn(2, 4), "out.bias": torch.randn(2)}, nets / "w.pt")
+    found = command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "2x4", "--weights", "w.pt")
+    assert found.status == 0, found.out
+    assert "4 of 4 weights of the second are copies of the first's" in found.out.replace("\n", " ")
+
+
 def test_the_json_follows_its_schema(command: Command, nets: Path) -> None:
     document = json.loads(command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "x.pt", "--json").out)
     jsonschema.validate(document, SCHEMA)
@@ -142,7 +180,7 @@ def test_saved_traces_are_compared_and_torch_is_not_imported(command: Command, n
         (("nets.py:Net", "nets.py:Net", "--each"), "--at and --each go with --direct-forward"),
         (("nets.py:Net", "--dtype", "float5"), "--dtype float5: there are bfloat16"),
         (("a.json", "nets.py:Net"), "a saved trace is compared with another"),
-        (("a.json", "b.json", "--train"), "saved traces have been run"),
+        (("a.json", "b.json", "--train"), "only models can be run in another way"),
         (("nets.py:Net", "nets.py:Net", "--map", "x"), "--map x: write OLD=NEW"),
         (("nets.py:Net", "nets.py:Net", "-i", "1x5"), "raised while it ran"),
     ],

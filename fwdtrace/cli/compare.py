@@ -40,12 +40,21 @@ def compare(
     same_init: Annotated[
         bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name.")
     ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights for the first, copied into the second as well.")
+    ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
     ] = False,
     dtype: Annotated[
         str | None, typer.Option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")
     ] = None,
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Run the second compiled.")] = False,
+    batch: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first."),
+    ] = 1,
     max_bytes: Annotated[
         int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, compare statistics.")
     ] = 2**30,
@@ -62,13 +71,13 @@ def compare(
 
     Example: fwdtrace compare model.py:Net --direct-forward --at encoder
     """
-    two = other is not None or train or dtype is not None
-    if direct_forward and (two or map or same_init):
+    two = other is not None or train or dtype or device or compile or batch > 1
+    if direct_forward and (two or map or same_init or weights):
         raise FwdtraceError("--direct-forward compares one SPEC with itself; leave the other options off")
     if not direct_forward and (at or each):
         raise FwdtraceError("--at and --each go with --direct-forward")
     if not direct_forward and not two:
-        ways = "a second SPEC, --train, --dtype, or --direct-forward, which compares model(x) with model.forward(x)"
+        ways = "a second SPEC, --train, --dtype, --device, --compile, --batch, or --direct-forward for model.forward(x)"
         raise FwdtraceError(f"compare {spec}: say what with: {ways}")
     if at and each:
         raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
@@ -79,7 +88,10 @@ def compare(
             comparison = _compared(spec, at or [""], each, input, seed)
         else:
             maps = tuple(map or ())
-            asked = Asked(spec, other, maps, tuple(input or ()), seed, train, dtype, same_init, max_bytes)
+            asked = Asked(
+                *(spec, other, maps, tuple(input or ()), seed, train, dtype, device, compile, batch),
+                *(same_init, weights, max_bytes),
+            )
             comparison = compared(asked)
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         _show(comparison, files, json)

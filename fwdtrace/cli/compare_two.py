@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from fwdtrace.comparison import Comparison
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
@@ -24,8 +27,18 @@ class Asked:
     seed: int
     train: bool
     dtype: str | None
+    device: str | None
+    compile: bool
+    batch: int
     same_init: bool
+    weights: Path | None
     max_bytes: int
+
+    @property
+    def is_of_models(self) -> bool:
+        """Whether something was asked for that only models have, and saved traces do not."""
+        variants = (self.train, self.dtype, self.device, self.compile, self.batch > 1)
+        return any((*variants, self.same_init, self.weights, self.input))
 
 
 def compared(asked: Asked) -> Comparison:
@@ -40,8 +53,8 @@ def compared(asked: Asked) -> Comparison:
         return _of_models(asked)
     if len(saved) == 1 or asked.other is None:
         raise FwdtraceError(f"compare {saved[0]}: a saved trace is compared with another; give two .json files")
-    if asked.train or asked.dtype or asked.same_init or asked.input:
-        raise FwdtraceError("--train, --dtype, --same-init and --input are for models; saved traces have been run")
+    if asked.is_of_models:
+        raise FwdtraceError(f"compare {saved[0]}: only models can be run in another way; saved traces have been run")
     from fwdtrace.compare import How, compare_traces
     from fwdtrace.trace_file import load_trace
 
@@ -49,13 +62,12 @@ def compared(asked: Asked) -> Comparison:
 
 
 def _of_models(asked: Asked) -> Comparison:
-    import torch
-
     from fwdtrace.compare import How
     from fwdtrace.inputs import build_inputs
     from fwdtrace.load import load_model
     from fwdtrace.randomness import seed_all
     from fwdtrace.two_runs import Raised, Side, compare_runs, copy_weights
+    from fwdtrace.weights import load_weights
 
     try:
         seed_all(asked.seed)
@@ -68,25 +80,20 @@ def _of_models(asked: Asked) -> Comparison:
         before.module.train(asked.train and asked.other is not None)
         after.module.train(asked.train)
         notes = []
-        if asked.same_init:
+        if asked.weights:
+            load_weights(before.module, asked.weights)
+        if asked.same_init or asked.weights:
             notes.append(copy_weights(before.module, after.module, asked.maps))
-        args, kwargs = second.args, second.kwargs
-        if asked.dtype:
-            dtype = getattr(torch, asked.dtype)
-            after.module.to(dtype)
-            args = tuple(_cast(value, dtype) for value in args)
-            kwargs = {name: _cast(value, dtype) for name, value in kwargs.items()}
-        how = How(
-            asked.maps,
-            frozenset({"dtype"} if asked.dtype else ()),
-            False if asked.dtype else None,
-            tuple(notes),
-        )
+        args, kwargs = _in_another_way(asked, after.module, second.args, second.kwargs)
+        if asked.compile:
+            notes.append("of compiled code only what goes in and comes out is seen, and compared")
+        exact = False if asked.dtype or asked.compile or asked.batch > 1 else None
+        how = How(asked.maps, _expected(asked), exact, tuple(notes))
         sides = (
             Side(before.module, first.args, first.kwargs, asked.spec),
             Side(after.module, args, kwargs, asked.other or asked.spec),
         )
-        return compare_runs(*sides, how, seed=asked.seed, max_bytes=asked.max_bytes)
+        return compare_runs(*sides, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch)
     except Raised as raised:
         raise FwdtraceError(
             f"{str(raised)!r} raised while it ran; the traceback above is its own"
@@ -95,9 +102,40 @@ def _of_models(asked: Asked) -> Comparison:
         raise FwdtraceError(f"interrupted while {asked.spec!r} was compared") from None
 
 
-def _cast(value: object, dtype: object) -> object:
-    import torch
+def _expected(asked: Asked) -> frozenset[str]:
+    """The kinds of difference that are what was asked for, and no news."""
+    kinds = {"dtype"} if asked.dtype else set()
+    kinds |= {"shape", "input shape"} if asked.batch > 1 else set()
+    kinds |= {"missing", "ops", "hooks", "entry"} if asked.compile else set()
+    return frozenset(kinds)
 
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.to(dtype)  # type: ignore[call-overload]
-    return value
+
+def _in_another_way(
+    asked: Asked, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Change the second model as asked, and its inputs with it: device, type, how many examples, compiled."""
+    import torch
+    from torch.utils import _pytree
+
+    from fwdtrace.devices import usable
+
+    device = usable(asked.device) if asked.device else None
+    if device is not None and device.type == "meta":
+        raise FwdtraceError("--device meta: there are no numbers on meta to compare; run it with `fwdtrace run`")
+    dtype = getattr(torch, asked.dtype) if asked.dtype else None
+    tensors = [leaf for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.dim()]
+    examples = tensors[0].shape[0] if tensors else 0
+
+    def changed(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        if asked.batch > 1 and value.dim() and value.shape[0] == examples:
+            # Others after the same ones: what mixes examples then gives other numbers for the same.
+            value = torch.cat([value, *(value.roll(number, -1) for number in range(1, asked.batch))])
+        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+
+    model.to(device=device, dtype=dtype)
+    if asked.compile:
+        model.compile()
+    found: tuple[tuple[Any, ...], dict[str, Any]] = _pytree.tree_map(changed, (args, kwargs))
+    return found
