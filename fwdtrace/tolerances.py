@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from fwdtrace.comparison import Apart
@@ -38,6 +39,15 @@ def apart_by_stats(one: Stats, other: Stats, dtypes: tuple[str, str]) -> Apart:
     numbers = [(getattr(one, name) or 0.0, getattr(other, name) or 0.0) for name in ("mean", "std", "min", "max")]
     largest = max(abs(a) for a, _ in numbers)
     return judged(max(abs(a - b) for a, b in numbers), largest, None, dtypes)
+
+
+def furthest(found: Iterable[Apart]) -> Apart:
+    """The one of several that is furthest apart."""
+
+    def distance(each: Apart) -> tuple[bool, bool, float]:
+        return not each.same, not each.close, math.inf if each.absolute is None else each.absolute
+
+    return max(found, key=distance)
 
 
 def tolerance_of(dtypes: Iterable[str]) -> tuple[float, float]:

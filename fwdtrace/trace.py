@@ -227,13 +227,17 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """How the model was run; `duration_us` is the wall time of the whole recording in microseconds."""
+    """How the model was run; `duration_us` is the wall time of the whole recording in microseconds.
+
+    `values` is the name of the file beside the trace that holds its numbers, if they were saved.
+    """
 
     device: str
     grad: bool
     seed: int | None
     rank: int | None
     duration_us: float
+    values: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ _OPTIONAL = {
     *((TensorMeta, name) for name in ("layout", "stats")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
+    (RunInfo, "values"),
     *((CallError, name) for name in ("raised_below", "site")),
     *((Op, name) for name in ("error", "nonfinite")),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fwdtrace.comparison import Apart
 from fwdtrace.recorder.kept import Kept, Sides, digest_of
 from fwdtrace.recorder.values import stats_of
-from fwdtrace.tolerances import SAME, UNLIKE, apart_by_stats, judged
+from fwdtrace.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
 from fwdtrace.trace import Call, Stats
 
 _INTEGERS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16} | {
@@ -83,11 +83,6 @@ def apart(one: Kept, other: Kept) -> Apart:
     return judged(absolute, largest, ulp, (_name(one.dtype), _name(other.dtype)))
 
 
-def furthest(found: Iterable[Apart]) -> Apart:
-    """The one of several that is furthest apart."""
-    return max(found, key=_distance)
-
-
 def held_apart(one: nn.Module, other: nn.Module) -> Iterator[str]:
     """What two modules hold themselves and not alike: their class, settings, mode, parameters and buffers, in words."""
     if type(one) is not type(other) and type(one).__name__ != type(other).__name__:
@@ -132,10 +127,6 @@ def _stats(kept: Kept) -> Stats | None:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _distance(found: Apart) -> tuple[bool, bool, float]:
-    return not found.same, not found.close, math.inf if found.absolute is None else found.absolute
 
 
 def _ulp(difference: float, size: float, dtype: torch.dtype) -> int | None:

@@ -172,6 +172,46 @@ def test_saved_traces_are_compared_and_torch_is_not_imported(command: Command, n
     assert ended.status == 1 and ended.out.startswith("The second run leaves the first at inp (Linear)")
 
 
+@pytest.mark.parametrize("max_bytes", ["1000000", "0"])
+def test_saved_values_tell_the_origin_without_torch(command: Command, nets: Path, max_bytes: str) -> None:
+    for spec, name in (("nets.py:Net", "a"), ("nets.py:Net", "b"), ("nets.py:Net(bias=4)", "c")):
+        kept = ("--save-values", f"{name}.safetensors", "--max-bytes", max_bytes)
+        assert command("run", spec, "-i", "x.pt", *kept, "-o", f"{name}.json").status == 0
+    assert "bit-identical" in command("compare", "a.json", "b.json").out
+    (nets / "torch.py").write_text("raise ImportError('torch was imported')", encoding="utf-8")
+    path = f"{nets}:{Path(fwdtrace.__file__).parents[1]}"
+    found = json.loads(finish(start("compare", "a.json", "c.json", "--json", PYTHONPATH=path)).out)
+    assert found["origin"]["path"] == "inp"
+    ulp = 33554432 if max_bytes != "0" else None
+    assert found["origin"]["apart"] == {"absolute": 4.0, "relative": 4.0, "ulp": ulp, "same": False, "close": False}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_saved_values_are_read_as_they_were(folder: Path, dtype: str) -> None:
+    import torch
+
+    from fwdtrace.recorder.kept import Kept
+    from fwdtrace.values_file import SavedValues, save_values
+
+    tensor = torch.randn(7).to(getattr(torch, dtype))
+    kept = Kept((7,), tensor.dtype, tensor, b"x", None)
+    save_values({3: ((kept,), (kept, None))}, folder / "v.safetensors")
+    saved = SavedValues(folder / "v.safetensors")
+    assert saved.array(0).tolist() == tensor.double().tolist()
+    assert saved.about(0) == {"shape": [7], "dtype": dtype, "digest": "78", "stats": None}
+
+
+def test_values_that_are_gone_or_of_something_else_are_told_of(command: Command, nets: Path) -> None:
+    for name in ("a", "b"):
+        command("run", "nets.py:Net", "-i", "x.pt", "--save-values", f"{name}.safetensors", "-o", f"{name}.json")
+    (nets / "a.safetensors").unlink()
+    assert "its values are to be in a.safetensors, which is not there" in command("compare", "a.json", "b.json").err
+    (nets / "a.safetensors").write_bytes(b"something else")
+    assert "was not written by `fwdtrace run --save-values`" in command("compare", "a.json", "b.json").err
+    assert "use .safetensors" in command("run", "nets.py:Net", "--save-values", "a.bin").err
+    assert "on meta has no values" in command("run", "lenet", "--device", "meta", "--save-values", "a.safetensors").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fwdtrace.cli.compare_two import Asked, compared
-from fwdtrace.cli.options import Input, Json, Output, Seed, Spec
+from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 
@@ -55,9 +55,7 @@ def compare(
         int,
         typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first."),
     ] = 1,
-    max_bytes: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, compare statistics.")
-    ] = 2**30,
+    max_bytes: MaxBytes = 2**30,
     input: Input = None,
     seed: Seed = 0,
     json: Json = False,

@@ -55,10 +55,15 @@ def compared(asked: Asked) -> Comparison:
         raise FwdtraceError(f"compare {saved[0]}: a saved trace is compared with another; give two .json files")
     if asked.is_of_models:
         raise FwdtraceError(f"compare {saved[0]}: only models can be run in another way; saved traces have been run")
+    from functools import partial
+
     from fwdtrace.compare import How, compare_traces
     from fwdtrace.trace_file import load_trace
+    from fwdtrace.values_file import measure, values_of
 
-    return compare_traces(load_trace(asked.spec), load_trace(asked.other), How(asked.maps))
+    before, after = load_trace(asked.spec), load_trace(asked.other)
+    ours, theirs = values_of(before, asked.spec), values_of(after, asked.other)
+    return compare_traces(before, after, How(asked.maps), partial(measure, ours, theirs) if ours and theirs else None)
 
 
 def _of_models(asked: Asked) -> Comparison:

@@ -25,6 +25,9 @@ Output = Annotated[
     list[Path] | None,
     typer.Option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
 ]
+MaxBytes = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
+]
 Source = Annotated[bool, typer.Option("--source", help="Show the code, with the shapes beside each line.")]
 Key = Literal["time", "self-time", "flops", "parameters", "memory"]
 Sort = Annotated[

@@ -49,15 +49,16 @@ def result_console() -> Console:
     return Console(color_system=colors, markup=False, highlight=False, emoji=False)
 
 
-def check_files(files: list[Path], suffixes: tuple[str, ...] = TRACE_SUFFIXES) -> None:
+def check_files(files: list[Path], suffixes: tuple[str, ...] = TRACE_SUFFIXES, option: str = "-o") -> None:
     """Refuse, before anything is run, a file that could not be written then."""
     for file in files:
         if not file.name.endswith(suffixes):
-            raise FwdtraceError(f"-o {file}: the suffix picks the format; use one of {' '.join(suffixes)}")
+            known = f"one of {' '.join(suffixes)}" if len(suffixes) > 1 else suffixes[0]
+            raise FwdtraceError(f"{option} {file}: the suffix picks the format; use {known}")
         if not file.parent.is_dir():
-            raise FwdtraceError(f"-o {file}: there is no folder {str(file.parent)!r}; make it first")
+            raise FwdtraceError(f"{option} {file}: there is no folder {str(file.parent)!r}; make it first")
         if file.is_dir():
-            raise FwdtraceError(f"-o {file}: is a folder; name a file")
+            raise FwdtraceError(f"{option} {file}: is a folder; name a file")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fwdtrace.cli.fail_on import FailOn, codes_of, fail_if_found
-from fwdtrace.cli.options import Depth, Input, Json, NoFold, Output, Seed, Sort, Source, Spec, Top
+from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top
 from fwdtrace.cli.results import Shown, check_files, give, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 
@@ -37,6 +38,8 @@ class Asked:
     fused: bool
     device: str | None
     weights: Path | None
+    save_values: Path | None
+    max_bytes: int
 
 
 def run(
@@ -61,6 +64,10 @@ def run(
     loss: Annotated[
         str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
     ] = None,
+    save_values: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the numbers of every call, .safetensors, for compare.")
+    ] = None,
+    max_bytes: MaxBytes = 2**30,
     costs: Annotated[bool, typer.Option("--costs", help="Count the floating-point operations of every call.")] = False,
     no_fused: Annotated[
         bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
@@ -80,10 +87,26 @@ def run(
     """
     files = output or []
     check_files(files)
+    if save_values is not None:
+        check_files([save_values], (".safetensors",), option="--save-values")
     codes = codes_of(fail_on)
     shown = Shown(depth, not no_fold, source, sort, top)
     flops, gradients = costs or sort == "flops", backward or bool(loss)
-    asked = Asked(seed, train, ops, check_finite, stats, flops, gradients, loss, not no_fused, device, weights)
+    asked = Asked(
+        seed,
+        train,
+        ops,
+        check_finite,
+        stats,
+        flops,
+        gradients,
+        loss,
+        not no_fused,
+        device,
+        weights,
+        save_values,
+        max_bytes,
+    )
     with stdout_kept_clean():
         trace, error = _record(spec, input, asked)
     give(trace, shown, files, as_json=json)
@@ -105,6 +128,8 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
     device = usable(asked.device) if asked.device else None
     on_meta = device is not None and device.type == "meta"
     loaded = _loaded(spec, device, asked.seed)
+    if asked.save_values and on_meta:
+        raise FwdtraceError(f"--save-values {asked.save_values}: a model on meta has no values; leave --device off")
     if asked.weights and on_meta:
         raise FwdtraceError(f"--weights {asked.weights}: a model on meta has no place for values; leave --device off")
     if asked.weights:
@@ -153,6 +178,8 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     import torch
 
     from fwdtrace.recorder import record
+    from fwdtrace.recorder.kept import Keeper
+    from fwdtrace.values_file import save_values
 
     loss = _loss(asked.loss)
     recording = record(
@@ -168,7 +195,8 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     if not asked.fused:
         torch.backends.mha.set_fastpath_enabled(False)
     error: BaseException | None = None
-    with torch.set_grad_enabled(asked.backward), recording:
+    keeper = Keeper(asked.max_bytes, fingerprints=True) if asked.save_values else None
+    with torch.set_grad_enabled(asked.backward), keeper or nullcontext(), recording:
         try:
             result = loaded.module(*inputs.args, **inputs.kwargs)
             if asked.backward:
@@ -177,7 +205,11 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
                 run_backward(loaded.module, result, loss)
         except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
             error = raised
-    return recording.trace, error
+    trace = recording.trace
+    if keeper is None or asked.save_values is None:
+        return trace, error
+    save_values(keeper.by_id(), asked.save_values)
+    return replace(trace, run=replace(trace.run, values=asked.save_values.name)), error
 
 
 def _loss(spec: str | None) -> Callable[..., Any] | None:

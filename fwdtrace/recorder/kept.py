@@ -20,7 +20,7 @@ from fwdtrace.trace import Stats
 
 @dataclass(frozen=True)
 class Kept:
-    """One tensor as it was: a copy of it, or its digest and statistics where a copy would have been too much."""
+    """One tensor as it was: a copy of it, or its digest and statistics where a copy is too much, or all of these."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -34,10 +34,14 @@ Sides = tuple[tuple[Kept | None, ...], tuple[Kept | None, ...]]
 
 
 class Keeper:
-    """Keeps the numbers of every call inside a `with` block, in copies of at most `max_bytes` together."""
+    """Keeps the numbers of every call inside a `with` block, in copies of at most `max_bytes` together.
 
-    def __init__(self, max_bytes: int) -> None:
+    With `fingerprints`, every tensor has its digest and statistics, whether it is copied or not.
+    """
+
+    def __init__(self, max_bytes: int, *, fingerprints: bool = False) -> None:
         self.left = max_bytes
+        self._fingerprints = fingerprints
         self.digests = 0
         self._inputs: dict[OpenCall, tuple[Kept | None, ...]] = {}
         self._outputs: dict[OpenCall, tuple[Kept | None, ...]] = {}
@@ -86,11 +90,14 @@ class Keeper:
                 if not has_values(tensor):
                     return None
                 size = tensor.numel() * tensor.element_size()
-                if size <= self.left:
+                shape, copy = tuple(tensor.shape), tensor.detach().clone() if size <= self.left else None
+                if copy is not None:
                     self.left -= size
-                    return Kept(tuple(tensor.shape), tensor.dtype, tensor.detach().clone())
-                self.digests += 1
-                return Kept(tuple(tensor.shape), tensor.dtype, None, digest_of(tensor), stats_of(tensor))
+                    if not self._fingerprints:
+                        return Kept(shape, tensor.dtype, copy)
+                else:
+                    self.digests += 1
+                return Kept(shape, tensor.dtype, copy, digest_of(tensor), stats_of(tensor))
         except (RuntimeError, NotImplementedError):  # a layout or subclass that does not copy: nothing is known of it
             return None
 
