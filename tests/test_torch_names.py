@@ -113,6 +113,15 @@ def test_jit_tracing_is_known_by_the_tracing_state() -> None:
     assert seen == [True]
 
 
+def test_generated_code_is_in_a_file_of_a_known_name() -> None:
+    code = type(torch.fx.symbolic_trace(nn.Sequential(nn.ReLU()))).forward.__code__
+    assert code.co_filename.startswith(torch_names.GENERATED)
+
+
+def test_a_class_that_defines_no_forward_has_that_of_module() -> None:
+    assert nn.ParameterList.forward is torch_names.NO_FORWARD is not nn.Linear.forward
+
+
 def test_symbolic_tracing_is_noticed() -> None:
     class Net(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

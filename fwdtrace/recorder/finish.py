@@ -18,6 +18,7 @@ from fwdtrace.recorder.gradients import backwards_of, gradients_of
 from fwdtrace.recorder.leaves import Leaves, named_by_parameters, positional_names
 from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Recorded, SeenModule, log
 from fwdtrace.recorder.ops import name_of_op
+from fwdtrace.recorder.torch_names import NO_FORWARD
 from fwdtrace.recorder.tree import count_parameters
 from fwdtrace.trace import Backward, Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
 
@@ -60,12 +61,12 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
 
 
 def _uncalled(recorded: Recorded, calls: list[Call]) -> tuple[Uncalled, ...]:
-    """The modules of the tree with parameters of their own that no call is of."""
+    """The modules of the tree with parameters of their own that no call is of, though they could be called."""
     called = {call.path for call in calls}
     counts = (
         (path, type(module).__name__, count_parameters(module, recurse=False))
         for path, module in recorded.root.named_modules()
-        if path not in called and module._parameters
+        if path not in called and module._parameters and getattr(type(module), "forward", None) is not NO_FORWARD
     )
     return tuple(Uncalled(path, name, count) for path, name, count in counts if count)
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from fwdtrace.recorder.torch_names import (
     CALL_CODE,
+    GENERATED,
     INNER_CODE,
     NAMES_OF_CODES,
     SLOW_FORWARD_CODE,
@@ -46,7 +47,7 @@ def from_torch(code: CodeType) -> bool:
     known = _is_torch.get(id(code))
     if known is None:
         file = code.co_filename
-        known = file.startswith((TORCH_FOLDER, "<frozen", "<eval_with_key>")) or (
+        known = file.startswith((TORCH_FOLDER, "<frozen", GENERATED)) or (
             file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
         )
         _kept.append(code)

@@ -13,7 +13,7 @@ from torch import nn
 
 from fwdtrace.recorder.frames import Position, from_torch, own_call_code
 from fwdtrace.recorder.leaves import Leaves
-from fwdtrace.recorder.torch_names import CALL_CODE, WRAPPED_CALL_CODE
+from fwdtrace.recorder.torch_names import CALL_CODE, GENERATED, WRAPPED_CALL_CODE
 from fwdtrace.trace import CallError, Entry
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class SeenModule:
     """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
 
     __slots__ = (
-        "calls_awaiting_backward", "is_script", "key", "module", "module_class", "own_call", "parameters", "places",
-        "shows_ops", "torch_forward",
+        "calls_awaiting_backward", "is_script", "is_users", "key", "module", "module_class", "own_call", "parameters",
+        "places", "shows_ops", "torch_forward",
     )  # fmt: skip
 
     def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
@@ -39,7 +39,9 @@ class SeenModule:
         forward = getattr(type(module), "forward", None)
         code = getattr(getattr(forward, "fwdtrace_original", forward), "__code__", None)
         self.torch_forward = code if code is not None and from_torch(code) else None
-        self.shows_ops = self.torch_forward is None and bool(module._modules)
+        # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
+        self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
+        self.shows_ops = self.is_users and bool(module._modules)
         self.own_call = own_call_code(type(module))
         self.is_script = isinstance(module, torch.jit.ScriptModule)
         self.places = places

@@ -79,7 +79,7 @@ def switch(entry: SeenModule, is_outermost: bool) -> str:
 
     Off inside leaf modules and torch's own: fused fast paths ask whether a mode is on.
     """
-    shown = entry.shows_ops or (is_outermost and entry.torch_forward is None)
+    shown = entry.shows_ops or (is_outermost and entry.is_users)
     if shown == stacks.shows_ops:
         return ""
     stacks.shows_ops = shown

@@ -48,6 +48,12 @@ MODULE_HOOKS = (
     ("full_backward", "_backward_hooks"),
 )
 
+NO_FORWARD = Module.forward
+"""What a class has for `forward` that defines none; a module of it holds others, or a graph reads its parameters."""
+
+GENERATED = "<eval_with_key>"
+"""How the file name begins of the code that `torch.fx` generates for a graph."""
+
 STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,4 +26,15 @@ def load(file: str, /) -> tuple[nn.Module, Inputs | tuple[str, ...]]:
     if torch.get_default_device().type != "cpu":
         raise SpecError(f"{file!r} holds its weights and their device; leave --device off")
     example = program.example_inputs
-    return program.module(), ("1x3x32x32",) if example is None else Inputs(tuple(example[0]), dict(example[1]))
+    module: nn.Module = program.module()
+    for part in module.modules():
+        part.training = False
+    # torch puts methods there that raise in either mode; in the mode of the export the program runs as it is.
+    vars(module).update(train=partial(_stay_as_exported, module), eval=partial(_stay_as_exported, module, False))
+    return module, ("1x3x32x32",) if example is None else Inputs(tuple(example[0]), dict(example[1]))
+
+
+def _stay_as_exported(module: nn.Module, mode: bool = True) -> nn.Module:
+    if mode:
+        raise SpecError("an exported program runs in the mode that it was exported in; leave --train off")
+    return module
