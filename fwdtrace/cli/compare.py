@@ -11,6 +11,7 @@ import typer
 
 from fwdtrace.cli.compare_two import Asked, compared
 from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec
+from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 
@@ -81,7 +82,7 @@ def compare(
         raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
     files = output or []
     check_files(files, (".json", ".txt") if direct_forward else (".json", ".txt", ".html"))
-    with stdout_kept_clean():
+    with stdout_kept_clean(), progress(f"comparing {' and '.join(each for each in (spec, other) if each)}"):
         if direct_forward:
             comparison = _compared(spec, at or [""], each, input, seed)
         else:

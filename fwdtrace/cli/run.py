@@ -12,6 +12,7 @@ import typer
 
 from fwdtrace.cli.fail_on import FailOn, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top
+from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import Shown, check_files, give, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 
@@ -123,11 +124,13 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
     """The trace of one run, and what the model raised, if it did."""
     from fwdtrace.devices import usable
     from fwdtrace.inputs import build_inputs
+    from fwdtrace.recorder.open_calls import log
     from fwdtrace.weights import load_weights
 
     device = usable(asked.device) if asked.device else None
     on_meta = device is not None and device.type == "meta"
-    loaded = _loaded(spec, device, asked.seed)
+    with progress(f"building {spec}"):
+        loaded = _loaded(spec, device, asked.seed)
     if asked.save_values and on_meta:
         raise FwdtraceError(f"--save-values {asked.save_values}: a model on meta has no values; leave --device off")
     if asked.weights and on_meta:
@@ -136,7 +139,8 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
         load_weights(loaded.module, asked.weights)
     inputs = build_inputs(input or loaded.inputs, loaded.module, asked.seed, device)
     loaded.module.train(asked.train)
-    return _observe_without_values(loaded, inputs, asked) if on_meta else _observe(loaded, inputs, asked)
+    with progress(f"running {spec}", calls=log.__len__):
+        return _observe_without_values(loaded, inputs, asked) if on_meta else _observe(loaded, inputs, asked)
 
 
 def _loaded(spec: str, device: torch.device | None, seed: int) -> LoadedModel:
