@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,8 +78,6 @@ def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
         text=True,
         encoding="utf-8",
         env=environment,
-        # Who runs the tests in the background has them ignore Ctrl-C, and a child would inherit that.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 
@@ -15,7 +16,11 @@ from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for wh
 
 
 def pytest_configure() -> None:
-    """Keep torch to one thread, as the tests are small; keep transformers quiet and off the network."""
+    """Keep torch to one thread, as the tests are small; keep transformers quiet and off the network; heed Ctrl-C.
+
+    Who runs the tests in the background has them ignore it, and the programs that they interrupt would inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 
