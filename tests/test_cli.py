@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -80,7 +81,8 @@ def test_a_result_that_cannot_be_written_is_trouble() -> None:
 
 def test_the_module_and_the_shell_completion_work() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "fwdtrace", "--show-completion", "bash"], cwd=REPOSITORY, capture_output=True, text=True
-    )
+        [sys.executable, "-m", "fwdtrace", "--show-completion", "bash"], cwd=REPOSITORY, capture_output=True, text=True,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},  # no shell may be above the tests
+    )  # fmt: skip
     assert ran.returncode == 0
     assert "complete" in ran.stdout

@@ -398,8 +398,12 @@ def test_a_sparsifier_that_lives_in_a_pre_hook_gets_no_data() -> None:
 def test_cached_parametrizations_do_not_depend_on_the_call_either(at: str) -> None:
     from torch.nn.utils import parametrize
 
-    with parametrize.cached():
-        assert compare_direct(lambda: zoo.Parametrized().weight_norm, ROW).equal
+    class Cached(zoo.Parametrized):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with parametrize.cached():  # it knows modules by their id, so no other model may live in the block
+                return super().forward(x) + super().forward(x)
+
+    assert compare_direct(Cached, ROW, at=[at]).equal
 
 
 def test_fx_quantization_has_a_function_in_place_of_a_direct_child() -> None:
