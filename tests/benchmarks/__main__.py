@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable
@@ -19,11 +21,15 @@ from torch import Tensor, nn
 import fwdtrace
 from tests.benchmarks.contenders import (
     ESSENTIAL,
+    MORE,
     PEERS,
     Pass,
     bare,
     identities,
     linears,
+    llama_405b_on_meta,
+    llama_generating_32_tokens,
+    lstm_of_10_000_steps,
     resnet50,
     small_llama,
     two_empty_hooks,
@@ -75,9 +81,14 @@ def per_call(console: Console, rounds: int) -> None:
 
 def per_model(console: Console, rounds: int) -> None:
     """The whole forward call of real models, and everything that watching it takes."""
-    for make in (resnet50, vit_b_16, small_llama):
+    for make in (
+        *(resnet50, vit_b_16, small_llama, llama_generating_32_tokens, lstm_of_10_000_steps, llama_405b_on_meta),
+    ):
         model, x = make()
-        measured = passes((*ESSENTIAL, *PEERS), model, x, rounds)
+        # Values do not exist on meta, and each peer takes minutes there or for ten thousand steps.
+        large = make in (lstm_of_10_000_steps, llama_405b_on_meta)
+        contenders = (*ESSENTIAL, *MORE[:1]) if large else (*ESSENTIAL, *MORE, *PEERS)
+        measured = passes(contenders, model, x, rounds)
         table = Table(title=f"{make.__name__}, {count(model, x)} calls, min / median of {rounds}")
         for heading in ("", "forward ms", "× bare", "all ms", "all × bare", "finish ms"):
             table.add_column(heading, justify="right" if heading else "left")
@@ -160,6 +171,76 @@ def per_byte(console: Console, rounds: int) -> None:
     console.print(table)
 
 
+GROWING = """
+import resource, sys, time, torch, fwdtrace
+from tests.benchmarks.contenders import Stepped
+torch.set_num_threads(1)
+steps = int(sys.argv[1])
+model, x = Stepped(steps).eval(), torch.rand(1, 32)
+with torch.no_grad():
+    Stepped(10)(x)
+    begin = time.perf_counter()
+    model(x)
+    bare = time.perf_counter() - begin
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    with fwdtrace.record(model) as recording:
+        model(x)
+    calls = len(recording.trace.calls)
+    took = time.perf_counter() - begin
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(calls, bare, took, (after - before) * 1024)
+"""
+
+
+def per_size(console: Console, rounds: int) -> None:
+    """How time and memory grow with the number of calls: each size in a process of its own."""
+    table = Table("calls", "bare µs", "recorded and finished µs", "peak bytes", title="of one call")
+    for steps in (1_000, 10_000, 100_000, 1_000_000):
+        ended = subprocess.run([sys.executable, "-c", GROWING, str(steps)], capture_output=True, text=True, check=True)
+        calls, bare_took, took, peak = map(float, ended.stdout.split())
+        cells = (f"{bare_took * 1e6 / calls:.1f}", f"{took * 1e6 / calls:.1f}", f"{peak / calls:.0f}")
+        table.add_row(f"{int(calls):,}", *cells)
+    console.print(table)
+
+
+TRAINING = """
+import torch
+from torch import nn
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(20)))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+x = torch.rand(32, 64)
+import time
+model(x)  # the call that is recorded
+model(x)
+begin = time.perf_counter()
+for _ in range(500):
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+print(time.perf_counter() - begin)
+"""
+
+
+def per_step(console: Console, rounds: int) -> None:
+    """A training loop under `fwdtrace exec` after the call that was recorded, against the same loop without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "train.py"
+        script.write_text(TRAINING, encoding="utf-8")
+        ways = {"bare": [], "fwdtrace exec": ["-m", "fwdtrace", "exec", "-o", str(Path(folder) / "t.json")]}
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                command = [sys.executable, *way, str(script)]
+                times[name].append(float(subprocess.run(command, capture_output=True, check=True).stdout))
+    table = Table("", "ms", "× bare", title=f"500 training steps while not recording, min / median of {rounds}")
+    for name, took in times.items():
+        table.add_row(name, milliseconds(took), ratio(took, times["bare"]))
+    console.print(table)
+
+
 def forwards(took: list[Pass]) -> list[float]:
     """The seconds of the forward calls alone."""
     return [each.forward for each in took]
@@ -192,6 +273,8 @@ PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "model": (per_model, 5),
     "process": (per_process, 7),
     "byte": (per_byte, 1),
+    "size": (per_size, 1),
+    "step": (per_step, 9),
 }
 
 

@@ -51,10 +51,24 @@ def two_empty_hooks(model: nn.Module, x: Tensor) -> Pass:
     return Pass(called - start, returned - called, perf_counter() - returned)
 
 
-def fwdtrace_record(model: nn.Module, x: Tensor) -> Pass:
+def fwdtrace_calls(model: nn.Module, x: Tensor) -> Pass:
     """fwdtrace, every call of every module."""
+    return _recorded(model, x)
+
+
+def fwdtrace_calls_and_ops(model: nn.Module, x: Tensor) -> Pass:
+    """fwdtrace, every call of every module and the functional ops between them, as the commands record by default."""
+    return _recorded(model, x, ops=True)
+
+
+def fwdtrace_everything(model: nn.Module, x: Tensor) -> Pass:
+    """fwdtrace with all that it can record of a forward call, statistics and operation counts too."""
+    return _recorded(model, x, ops=True, check_finite=True, stats=True, costs=True)
+
+
+def _recorded(model: nn.Module, x: Tensor, **options: bool) -> Pass:
     start = perf_counter()
-    with fwdtrace.record(model) as recording:
+    with fwdtrace.record(model, **options) as recording:
         called = perf_counter()
         model(x)
         returned = perf_counter()
@@ -96,7 +110,8 @@ def debug_mode(model: nn.Module, x: Tensor) -> Pass:
     return Pass(called - start, returned - called, perf_counter() - returned)
 
 
-ESSENTIAL: tuple[Contender, ...] = (bare, two_empty_hooks, fwdtrace_record)
+ESSENTIAL: tuple[Contender, ...] = (bare, two_empty_hooks, fwdtrace_calls)
+MORE: tuple[Contender, ...] = (fwdtrace_calls_and_ops, fwdtrace_everything)
 PEERS: tuple[Contender, ...] = (torchinfo_summary, torchview_graph, debug_mode)
 
 
@@ -132,3 +147,52 @@ def small_llama() -> tuple[nn.Module, Tensor]:
         vocab_size=1000, hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8
     )
     return LlamaForCausalLM(config).eval(), torch.randint(0, 1000, (1, 128))
+
+
+class Stepped(nn.Module):
+    """An LSTM cell that is called for each of many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.cell = nn.LSTMCell(32, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state: Any = None
+        for _ in range(self.steps):
+            state = self.cell(x, state)
+        return state[0]  # type: ignore[no-any-return]
+
+
+def lstm_of_10_000_steps() -> tuple[nn.Module, Tensor]:
+    """An LSTM cell called 10,000 times."""
+    return Stepped(10_000).eval(), torch.rand(1, 32)
+
+
+class Generates(nn.Module):
+    """A language model whose call generates tokens one after the other."""
+
+    def __init__(self, model: nn.Module, tokens: int) -> None:
+        super().__init__()
+        self.model, self.tokens = model, tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.generate(x, max_new_tokens=self.tokens, do_sample=False, pad_token_id=0)  # type: ignore[no-any-return, operator]
+
+
+def llama_generating_32_tokens() -> tuple[nn.Module, Tensor]:
+    """The small Llama, 16 tokens, and 32 generated after them."""
+    model, tokens = small_llama()
+    return Generates(model, 32).eval(), tokens[:, :16]
+
+
+def llama_405b_on_meta() -> tuple[nn.Module, Tensor]:
+    """Llama-3.1-405B from its configuration, without weights, and 16 tokens."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        **{"vocab_size": 128256, "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126},
+        **{"num_attention_heads": 128, "num_key_value_heads": 8},
+    )
+    with torch.device("meta"):
+        return LlamaForCausalLM(config).eval(), torch.zeros(1, 16, dtype=torch.int64)
