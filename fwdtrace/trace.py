@@ -32,7 +32,8 @@ class TensorMeta:
     `name` is the parameter name of `forward`, then `.key` or `[i]` into containers; `""` is a result that is one
     tensor. `shape` is in elements; a ragged dimension of a nested tensor is -1. `dtype` is `"float32"`, never
     `"torch.float32"`. `layout` is torch's, `"strided"` unless the tensor is sparse or nested. `stats` is there only if
-    it was asked for.
+    it was asked for. A DTensor has `placements` on the dimensions of its mesh, `Shard(dim=0)` or `Replicate()`; its
+    `shape` is that of the whole, `local_shape` that of the part on this rank.
     """
 
     name: str
@@ -42,6 +43,8 @@ class TensorMeta:
     requires_grad: bool = False
     layout: str = "strided"
     stats: Stats | None = None
+    placements: tuple[str, ...] = ()
+    local_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace import load_trace
+from fwdtrace.trace import TensorMeta
 
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -22,6 +23,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
@@ -47,6 +49,13 @@ if mode.startswith("fsdp"):
     net = fully_shard(Net(), mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
     if mode == "fsdp-registered":
         register_fsdp_forward_method(net, "encode")
+elif mode.startswith("tensor"):
+    size = dist.get_world_size()
+    mesh = init_device_mesh("cpu", (size // 2, 2), mesh_dim_names=("data", "tensor"))
+    plan = {"a": ColwiseParallel(use_local_output=False), "b": RowwiseParallel()}
+    net = parallelize_module(Net(), mesh["tensor"], plan)
+    if size > 2:
+        net = fully_shard(net, mesh=mesh["data"])
 else:
     net = nn.parallel.DistributedDataParallel(Net())
 if mode == "bypass":
@@ -118,3 +127,15 @@ def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: i
     found = [each for each in load_trace(tmp_path / "train.rank0.json").findings if each.code == "FT002"]
     assert len(found) == times
     assert all("register_fsdp_forward_method" in finding.message for finding in found)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_distributed_tensor_has_its_placements_and_both_its_shapes(processes: int, tmp_path: Path) -> None:
+    _, said = launch("tensor", tmp_path, processes)
+    assert said == [f"{processes} ranks made the same calls with the same shapes", "time: T … T"]
+    for rank in range(processes):
+        trace = load_trace(tmp_path / f"train.rank{rank}.json")
+        (leaf,) = trace.at("a")[0].outputs
+        assert leaf == TensorMeta("", (5, 8), "float32", "cpu", True, "strided", None, ("Shard(dim=1)",), (5, 4))
+        assert trace.model.class_name.endswith("FSDPNet" if processes > 2 else "Net")

@@ -540,3 +540,9 @@ def test_very_many_calls_fold_into_a_few_rows() -> None:
         "│ └┄0 … 8",
         "└┄layers.0 … layers.2999",
     ]
+
+
+def test_a_distributed_tensor_is_shown_with_its_placements_and_the_shape_of_its_part() -> None:
+    placed = TensorMeta("x", (6, 8), "float32", placements=("Shard(dim=1)", "Replicate()"), local_shape=(6, 4))
+    text = tree_text(trace(call(0, None, "", "Net", inputs=(placed,))))
+    assert "6×8 S(1),R here 6×4 → 1×16" in text

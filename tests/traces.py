@@ -109,7 +109,7 @@ def everything() -> Trace:
     """A trace in which every field of every value is something else than its default."""
     site = Site("/home/user/model.py", 31, "Net.forward", "x = self.f5.forward(x)")
     stats = Stats(0.5, None, -1.0, 2.5, 3, 4, 5)
-    sparse = TensorMeta("x.parts[0]", (2, -1), "bfloat16", "cuda:1", True, "sparse_coo", stats)
+    sparse = TensorMeta("x.parts[0]", (2, -1), "bfloat16", "cuda:1", True, "sparse_coo", stats, ("Shard(0)",), (1, -1))
     hooks = (
         Hook("forward_pre", "model.look", True, True, "/home/user/model.py", 3),
         Hook("global_full_backward", "model.watch", False),

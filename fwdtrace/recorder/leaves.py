@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.recorder.torch_names import torch_function_modes, without_torch_function
+from fwdtrace.recorder.torch_names import placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
 Leaves = tuple[Leaf, ...]
@@ -211,11 +211,14 @@ def _tensor_leaf(tensor: Tensor, name: str) -> Leaf:
         shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
     except RuntimeError:
         shape, layout = _nested_shape(tensor), "nested"
-    key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout)
+    placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
+    key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout, placements, local_shape)
     found = _leaves.get(key)
     if found is None:
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        found = TensorMeta(name, shape, dtype, str(tensor.device), bool(tensor.requires_grad), layout)
+        dtype, gradient = str(tensor.dtype).removeprefix("torch."), bool(tensor.requires_grad)
+        found = TensorMeta(
+            name, shape, dtype, str(tensor.device), gradient, layout, placements=placements, local_shape=local_shape
+        )
         _leaves[key] = found
     return found
 

@@ -73,6 +73,18 @@ graph_task: Callable[[], int] = torch._C._current_graph_task_id
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 
+def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """How a DTensor is placed on its mesh, and the shape of its part on this rank; nothing of any other tensor.
+
+    `to_local()` would say the same, and make a node in the user's graph.
+    """
+    local = getattr(tensor, "_local_tensor", None)
+    placements = getattr(tensor, "placements", None)
+    if local is None or placements is None:
+        return (), None
+    return tuple(map(repr, placements)), tuple(local.shape)
+
+
 def top_function_mode() -> Any:
     """The torch function mode that is asked first; None if none is on."""
     count = torch_function_modes()

@@ -96,6 +96,7 @@ def _leaf(leaf: Leaf, stats: bool) -> Cells:
     if isinstance(leaf, Value):
         return (leaf.name, leaf.value, "", "", "", *("",) * (7 * stats))
     notes = [leaf.layout] if leaf.layout != "strided" else []
+    notes += [f"{', '.join(leaf.placements)}, here {_shape(leaf.local_shape)}"] if leaf.local_shape is not None else []
     notes += ["requires grad"] if leaf.requires_grad else []
     cells = (leaf.name, _shape(leaf.shape), leaf.dtype, leaf.device, ", ".join(notes))
     return (*cells, *(_stats(leaf.stats) if leaf.stats else ("",) * 7)) if stats else cells

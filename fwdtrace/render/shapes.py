@@ -17,6 +17,7 @@ MOST_OF_CONTAINER = 4
 
 _ROOT = re.compile(r"\.?[^.\[]*|\[[^\]]*\]")
 _INDEX = re.compile(r"\[\d+\]")
+_PLACEMENT = re.compile(r"^([A-Z])\w*\((?:dim=)?(.*)\)$")
 _DTYPE = re.compile(r"(bfloat|float|complex|uint|int)(\d+)")
 _LETTERS = {"bfloat": "bf", "float": "f", "complex": "c", "uint": "u", "int": "i"}
 
@@ -162,4 +163,12 @@ def _text(label: str, leaf: Leaf, known: Usual) -> str:
         words.append(printable(leaf.layout, known.encoding))
     if leaf.device != known.device:
         words.append(printable(leaf.device, known.encoding))
+    if leaf.local_shape is not None:
+        placed = ",".join(_PLACEMENT.sub(_short_placement, printable(each, known.encoding)) for each in leaf.placements)
+        words.append(f"{placed} here {'×'.join(map(str, leaf.local_shape)) or 'scalar'}")
     return " ".join(words)
+
+
+def _short_placement(found: re.Match[str]) -> str:
+    """As torch writes it where there is little room: `Shard(dim=1)` is `S(1)`, `Replicate()` is `R`."""
+    return f"{found[1]}({found[2]})" if found[2] else found[1]
