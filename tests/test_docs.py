@@ -49,7 +49,7 @@ def test_the_first_two_commands_need_nothing_but_python() -> None:
     for text in (install, tests):
         assert text.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
     assert install.endswith(" && .venv/bin/fwdtrace run lenet\n")
-    assert tests.endswith(" && .venv/bin/python -m pytest\n")
+    assert tests.endswith(" && .venv/bin/python -m pytest -n auto\n")
     assert f"<!-- tests -->\n```sh\n{tests}" in README
 
 
