@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import subprocess
-import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import fwdtrace
+from tests.benchmarks.apart import per_peer, per_process, per_size, per_step
 from tests.benchmarks.contenders import (
     ESSENTIAL,
     MORE,
@@ -35,26 +34,10 @@ from tests.benchmarks.contenders import (
     two_empty_hooks,
     vit_b_16,
 )
-from tests.benchmarks.rounds import NOTHING, milliseconds, passes, processes, ratio
+from tests.benchmarks.rounds import NOTHING, milliseconds, passes, ratio
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
 
 CALLS = 1000
-LENET = """
-import torch
-from fwdtrace.zoo.lenet import LeNet
-torch.manual_seed(0)
-with torch.no_grad():
-    print(LeNet().eval()(torch.rand(1, 3, 32, 32)).shape)
-"""
-
-TYPER = """
-import rich.console, typer
-app = typer.Typer(add_completion=False)
-@app.command()
-def say(word: str, times: int = 1) -> None:
-    rich.console.Console().print(word * times)
-app()
-"""
 
 
 def per_call(console: Console, rounds: int) -> None:
@@ -104,39 +87,6 @@ def per_model(console: Console, rounds: int) -> None:
         console.print(table)
 
 
-def per_process(console: Console, rounds: int) -> None:
-    """Whole commands against the least that could do the same."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "trace.json")
-        model, x = linears(10)
-        with fwdtrace.record(model) as recording:
-            model(x)
-        recording.trace.save(file)
-        fwdtrace_command = ["-m", "fwdtrace"]
-        groups = {
-            "a script that runs LeNet": {
-                "a script that runs LeNet": ["-c", LENET],
-                "fwdtrace run lenet": [*fwdtrace_command, "run", "lenet"],
-            },
-            "import typer, rich": {
-                "import typer, rich": ["-c", "import typer, rich"],
-                "a typer command": ["-c", TYPER, "word"],
-                "fwdtrace --help": [*fwdtrace_command, "--help"],
-                "fwdtrace models": [*fwdtrace_command, "models"],
-                "fwdtrace show": [*fwdtrace_command, "show", file],
-                "fwdtrace rule": [*fwdtrace_command, "rule", "FT001"],
-            },
-        }
-        for least, commands in groups.items():
-            measured = processes(commands, rounds)
-            table = Table(title=f"processes, min / median of {rounds}")
-            for heading in ("", "ms", f"× {least}"):
-                table.add_column(heading, justify="right" if heading else "left")
-            for name, times in measured.items():
-                table.add_row(name, milliseconds(times), ratio(times, measured[least]))
-            console.print(table)
-
-
 def per_byte(console: Console, rounds: int) -> None:
     """What a recording of a hundred thousand calls keeps, and what writing it takes."""
     model, x = linears(CALLS)
@@ -171,76 +121,6 @@ def per_byte(console: Console, rounds: int) -> None:
     console.print(table)
 
 
-GROWING = """
-import resource, sys, time, torch, fwdtrace
-from tests.benchmarks.contenders import Stepped
-torch.set_num_threads(1)
-steps = int(sys.argv[1])
-model, x = Stepped(steps).eval(), torch.rand(1, 32)
-with torch.no_grad():
-    Stepped(10)(x)
-    begin = time.perf_counter()
-    model(x)
-    bare = time.perf_counter() - begin
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
-    with fwdtrace.record(model) as recording:
-        model(x)
-    calls = len(recording.trace.calls)
-    took = time.perf_counter() - begin
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(calls, bare, took, (after - before) * 1024)
-"""
-
-
-def per_size(console: Console, rounds: int) -> None:
-    """How time and memory grow with the number of calls: each size in a process of its own."""
-    table = Table("calls", "bare µs", "recorded and finished µs", "peak bytes", title="of one call")
-    for steps in (1_000, 10_000, 100_000, 1_000_000):
-        ended = subprocess.run([sys.executable, "-c", GROWING, str(steps)], capture_output=True, text=True, check=True)
-        calls, bare_took, took, peak = map(float, ended.stdout.split())
-        cells = (f"{bare_took * 1e6 / calls:.1f}", f"{took * 1e6 / calls:.1f}", f"{peak / calls:.0f}")
-        table.add_row(f"{int(calls):,}", *cells)
-    console.print(table)
-
-
-TRAINING = """
-import torch
-from torch import nn
-torch.set_num_threads(1)
-torch.manual_seed(0)
-model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(20)))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-x = torch.rand(32, 64)
-import time
-model(x)  # the call that is recorded
-model(x)
-begin = time.perf_counter()
-for _ in range(500):
-    optimizer.zero_grad()
-    model(x).square().mean().backward()
-    optimizer.step()
-print(time.perf_counter() - begin)
-"""
-
-
-def per_step(console: Console, rounds: int) -> None:
-    """A training loop under `fwdtrace exec` after the call that was recorded, against the same loop without it."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "train.py"
-        script.write_text(TRAINING, encoding="utf-8")
-        ways = {"bare": [], "fwdtrace exec": ["-m", "fwdtrace", "exec", "-o", str(Path(folder) / "t.json")]}
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
-            for name, way in ways.items():
-                command = [sys.executable, *way, str(script)]
-                times[name].append(float(subprocess.run(command, capture_output=True, check=True).stdout))
-    table = Table("", "ms", "× bare", title=f"500 training steps while not recording, min / median of {rounds}")
-    for name, took in times.items():
-        table.add_row(name, milliseconds(took), ratio(took, times["bare"]))
-    console.print(table)
-
-
 def forwards(took: list[Pass]) -> list[float]:
     """The seconds of the forward calls alone."""
     return [each.forward for each in took]
@@ -272,6 +152,7 @@ PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "call": (per_call, 25),
     "model": (per_model, 5),
     "process": (per_process, 7),
+    "peer": (per_peer, 1),
     "byte": (per_byte, 1),
     "size": (per_size, 1),
     "step": (per_step, 9),

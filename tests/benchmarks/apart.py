@@ -1,0 +1,186 @@
+"""Measurements that need a process of their own: whole commands, growth with size, programs, and peers that linger."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import fwdtrace
+from tests.benchmarks.contenders import linears
+from tests.benchmarks.rounds import NOTHING, milliseconds, processes, ratio
+
+LENET = """
+import torch
+from fwdtrace.zoo.lenet import LeNet
+torch.manual_seed(0)
+with torch.no_grad():
+    print(LeNet().eval()(torch.rand(1, 3, 32, 32)).shape)
+"""
+
+TYPER = """
+import rich.console, typer
+app = typer.Typer(add_completion=False)
+@app.command()
+def say(word: str, times: int = 1) -> None:
+    rich.console.Console().print(word * times)
+app()
+"""
+
+
+def per_process(console: Console, rounds: int) -> None:
+    """Whole commands against the least that could do the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "trace.json")
+        model, x = linears(10)
+        with fwdtrace.record(model) as recording:
+            model(x)
+        recording.trace.save(file)
+        fwdtrace_command = ["-m", "fwdtrace"]
+        groups = {
+            "a script that runs LeNet": {
+                "a script that runs LeNet": ["-c", LENET],
+                "fwdtrace run lenet": [*fwdtrace_command, "run", "lenet"],
+            },
+            "import typer, rich": {
+                "import typer, rich": ["-c", "import typer, rich"],
+                "a typer command": ["-c", TYPER, "word"],
+                "fwdtrace --help": [*fwdtrace_command, "--help"],
+                "fwdtrace models": [*fwdtrace_command, "models"],
+                "fwdtrace show": [*fwdtrace_command, "show", file],
+                "fwdtrace rule": [*fwdtrace_command, "rule", "FT001"],
+            },
+        }
+        for least, commands in groups.items():
+            measured = processes(commands, rounds)
+            table = Table(title=f"processes, min / median of {rounds}")
+            for heading in ("", "ms", f"× {least}"):
+                table.add_column(heading, justify="right" if heading else "left")
+            for name, times in measured.items():
+                table.add_row(name, milliseconds(times), ratio(times, measured[least]))
+            console.print(table)
+
+
+GROWING = """
+import resource, sys, time, torch, fwdtrace
+from tests.benchmarks.contenders import Stepped
+torch.set_num_threads(1)
+steps = int(sys.argv[1])
+model, x = Stepped(steps).eval(), torch.rand(1, 32)
+with torch.no_grad():
+    Stepped(10)(x)
+    begin = time.perf_counter()
+    model(x)
+    bare = time.perf_counter() - begin
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    with fwdtrace.record(model) as recording:
+        model(x)
+    calls = len(recording.trace.calls)
+    took = time.perf_counter() - begin
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(calls, bare, took, (after - before) * 1024)
+"""
+
+
+def per_size(console: Console, rounds: int) -> None:
+    """How time and memory grow with the number of calls: each size in a process of its own."""
+    table = Table("calls", "bare µs", "recorded and finished µs", "peak bytes", title="of one call")
+    for steps in (1_000, 10_000, 100_000, 1_000_000):
+        ended = subprocess.run([sys.executable, "-c", GROWING, str(steps)], capture_output=True, text=True, check=True)
+        calls, bare_took, took, peak = map(float, ended.stdout.split())
+        cells = (f"{bare_took * 1e6 / calls:.1f}", f"{took * 1e6 / calls:.1f}", f"{peak / calls:.0f}")
+        table.add_row(f"{int(calls):,}", *cells)
+    console.print(table)
+
+
+# Peers that leave torch's functions wrapped, or print: whoever came after them in a process would be measured through
+# their wrappers, so each has a process of its own, where bare calls come first.
+ALONE = {
+    "fwdtrace, calls and ops": "import fwdtrace\ndef watch():\n  with fwdtrace.record(model, ops=True): model(x)",
+    "torchlens trace": "import torchlens\ndef watch(): torchlens.trace(model, x)",
+    "torchvista": "import torchvista\ndef watch(): torchvista.trace_model(model, x)",
+    "transformers debugger": (
+        "import tempfile\nfrom transformers.model_debugging_utils import model_addition_debugger_context\n"
+        "def watch():\n  with tempfile.TemporaryDirectory() as f, model_addition_debugger_context(model, f): model(x)"
+    ),
+}
+ALONE_SCRIPT = """
+import sys
+from tests.torchvision_shim import sitecustomize
+import torch
+from time import perf_counter
+from tests.benchmarks import contenders
+torch.set_num_threads(1)
+model, x = getattr(contenders, sys.argv[1])()
+def times(run, rounds):
+    found = []
+    for number in range(rounds + 1):
+        begin = perf_counter()
+        run()
+        found.append(perf_counter() - begin)
+    return min(found[1:])
+with torch.no_grad():
+    bare = times(lambda: model(x), 5)
+    exec(sys.argv[2])
+    print("took", bare, times(watch, 3))
+"""
+
+
+def per_peer(console: Console, rounds: int) -> None:
+    """What else watches a forward call, from beginning to end, each in a process of its own."""
+    for make in ("resnet50", "small_llama"):
+        table = Table("", "bare ms", "watched ms", "× bare", title=f"{make}, minima")
+        for name, watch in ALONE.items():
+            command = [sys.executable, "-W", "ignore", "-c", ALONE_SCRIPT, make, watch]
+            lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+            took = next((line.split()[1:] for line in reversed(lines) if line.startswith("took ")), None)
+            bare_took, watched = map(float, took or (0.0, 0.0))
+            cells = (
+                (f"{bare_took * 1e3:.1f}", f"{watched * 1e3:.1f}", f"{watched / bare_took:.2f}")
+                if took
+                else [NOTHING] * 3
+            )
+            table.add_row(name, *cells)
+        console.print(table)
+
+
+TRAINING = """
+import torch
+from torch import nn
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(20)))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+x = torch.rand(32, 64)
+import time
+model(x)  # the call that is recorded
+model(x)
+begin = time.perf_counter()
+for _ in range(500):
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+print(time.perf_counter() - begin)
+"""
+
+
+def per_step(console: Console, rounds: int) -> None:
+    """A training loop under `fwdtrace exec` after the call that was recorded, against the same loop without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "train.py"
+        script.write_text(TRAINING, encoding="utf-8")
+        ways = {"bare": [], "fwdtrace exec": ["-m", "fwdtrace", "exec", "-o", str(Path(folder) / "t.json")]}
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                command = [sys.executable, *way, str(script)]
+                times[name].append(float(subprocess.run(command, capture_output=True, check=True).stdout))
+    table = Table("", "ms", "× bare", title=f"500 training steps while not recording, min / median of {rounds}")
+    for name, took in times.items():
+        table.add_row(name, milliseconds(took), ratio(took, times["bare"]))
+    console.print(table)
