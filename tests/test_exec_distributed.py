@@ -116,7 +116,7 @@ def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_pa
         "ranks; call the wrapper itself, and let forward choose what else there is to do"
     ]
     assert found[0].site is not None
-    assert (found[0].site.line, found[0].site.code) == (25, "return self.a(x)")
+    assert (found[0].site.line, found[0].site.code) == (26, "return self.a(x)")
     assert [call.path for call in trace.children()] == ["module", "module.a"]
 
 
