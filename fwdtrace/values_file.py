@@ -28,12 +28,10 @@ _NUMPY = {
 def save_values(sides: Mapping[int, Sides], file: Path) -> None:
     """Write what was kept of every call: whole tensors by number, and of each its digest and statistics.
 
-    FwdtraceError if safetensors is not installed or the file cannot be written.
+    FwdtraceError if the file cannot be written.
     """
-    try:
-        from safetensors.torch import save_file
-    except ImportError:
-        raise FwdtraceError(f"--save-values {file}: needs safetensors; run `pip install safetensors`") from None
+    from safetensors.torch import save_file
+
     numbers: dict[int, int] = {}
     rows: list[dict[str, Any]] = []
     tensors: dict[str, Any] = {}

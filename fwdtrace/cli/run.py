@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,6 +91,8 @@ def run(
     check_files(files)
     if save_values is not None:
         check_files([save_values], (".safetensors",), option="--save-values")
+        if find_spec("safetensors") is None:
+            raise FwdtraceError(f"--save-values {save_values}: needs safetensors; run `pip install safetensors`")
     codes = codes_of(fail_on)
     shown = Shown(depth, not no_fold, source, sort, top)
     flops, gradients = costs or sort == "flops", backward or bool(loss)
