@@ -44,7 +44,7 @@ def compare_traces(before: Trace, after: Trace, how: How | None = None, measure:
     judged = [_judged(call, other, exact, found.is_port, how.expected, measure) for call, other in found.pairs]
     has_numbers = any(each.apart is not None for each in judged)
     judged = when_inputs_are_unknown(before, judged)
-    structure = [] if found.is_port and has_numbers else list(_structure(before, after, found))
+    structure = list((_results if found.is_port and has_numbers else _structure)(before, after, found))
     structure += [*_exceptions(found)]
     differences = [each for each in [*_numbers(judged), *structure] if each.kind not in how.expected]
     origin = origin_of(before, after, judged, found) if differences else None
@@ -157,6 +157,15 @@ def _structure(before: Trace, after: Trace, found: Alignment) -> Iterator[Differ
         latest = max(latest, other.id)
 
 
+def _results(before: Trace, after: Trace, found: Alignment) -> Iterator[Difference]:
+    """Of a port, whose inside may be built otherwise: what the models themselves give has the same shapes."""
+    for call, other in found.pairs:
+        one, two = _shapes(call.outputs), _shapes(other.outputs)
+        if call.parent is None and other.parent is None and not call.error and not other.error and one != two:
+            message = f"{_name(call.path)}: shape {one} became {two}"
+            yield _difference("shape", "structure", call, one, two, message)
+
+
 def _traits(call: Call, other: Call) -> Iterator[tuple[str, Severity, str, str]]:
     yield "name", "observation", _name(call.path), _name(other.path)
     yield "class", "structure", call.class_name, other.class_name
@@ -189,7 +198,9 @@ def _verdict(
         if not known:
             return f"No difference found: {count}, alike in all that was recorded; numbers were not."
         if all(each.same for each in known):
-            return f"No difference found: {count}, and all outputs are bit-identical."
+            alone = found.only_before or found.only_after or len(known) < len(judged)
+            compared = f"the {len(known)} outputs that could be compared" if alone else "all outputs"
+            return f"No difference found: {count}, and {compared} are bit-identical."
         most = max((each for each in known if not each.same), key=lambda each: each.absolute or 0.0)
         return f"No difference found beyond rounding: {count}, outputs {distance_in_words(most)}."
     count = f"{len(differences)} difference{'s' * (len(differences) > 1)}"

@@ -156,4 +156,5 @@ def _ulp(difference: float, size: float, dtypes: tuple[str, str]) -> int | None:
     epsilon = EPSILONS.get(dtypes[0])
     if epsilon is None or dtypes[0] != dtypes[1]:
         return None
-    return round(difference / math.ldexp(epsilon, math.frexp(max(size, 2.0**-126))[1] - 1))
+    smallest = {"float16": 2.0**-14, "float64": 2.0**-1022}.get(dtypes[0], 2.0**-126)
+    return round(difference / math.ldexp(epsilon, math.frexp(max(size, smallest))[1] - 1))

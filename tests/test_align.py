@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -127,3 +128,14 @@ def test_a_layer_left_out_of_a_list_moves_the_names_after_it() -> None:
     assert [(one.path, other.path) for one, other in found.pairs] == [("", ""), ("0", "0"), ("2", "1"), ("3", "3")]
     assert [one.path for one in found.only_before] == ["1"]
     assert not found.is_port
+
+
+@pytest.mark.parametrize("maps", [(), ("zz=yy",)])
+def test_a_port_that_gives_another_shape_is_no_equal(maps: tuple[str, ...]) -> None:
+    def made(name: str, width: int) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(OrderedDict([(name, nn.Linear(4, 4)), (f"{name}_last", nn.Linear(4, width))]))
+
+    sides = (Side(made(name, width).eval(), (torch.ones(1, 4),), {}) for name, width in (("a", 3), ("b", 2)))
+    found = compare_runs(*sides, How(maps))
+    assert "the model: shape 1×3 became 1×2" in [difference.message for difference in found.differences]
