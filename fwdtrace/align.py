@@ -22,13 +22,15 @@ Pair = tuple[Call, Call]
 class Alignment:
     """The calls of two traces that belong together, in the order of the first, and those without a counterpart.
 
-    `is_port` is true if most calls have other names on the other side, as in a rewrite of the same model.
+    `is_port` is true if most calls have other names on the other side, as in a rewrite of the same model; `given_up`
+    if so many calls had no namesake that their order was not looked at.
     """
 
     pairs: tuple[Pair, ...]
     only_before: tuple[Call, ...]
     only_after: tuple[Call, ...]
     is_port: bool
+    given_up: bool = False
 
 
 def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
@@ -45,12 +47,14 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
         found = namesakes.get(_key(call, _renamed(call.path, renames)), [])
         if found and _alike(call, found[0]):
             partner[call.id] = found.pop(0)
-    inner = {call.parent for call in before.calls}
-    leaves = [call for call in before.calls if call.id not in inner]
-    is_port = bool(maps) or sum(call.id in partner for call in leaves) * 2 < len(leaves)
+    leaves = list(_innermost(before))
+    expected = len(leaves)
+    if any(call.error for call in (*before.children(), *after.children())):  # the rest of one of them did not run
+        expected = min(expected, len(list(_innermost(after))))
+    is_port = bool(maps) or sum(call.id in partner for call in leaves) * 2 < expected
     if is_port and not maps:
         partner = {call.id: other for call, other in _roots(before, after)}
-    _by_order(before, after, partner)
+    given_up = not _by_order(before, after, partner)
     _by_contents(before, after, partner)
     pairs = tuple((call, partner[call.id]) for call in before.calls if call.id in partner)
     taken = {other.id for _, other in pairs}
@@ -59,6 +63,7 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
         tuple(call for call in before.calls if call.id not in partner),
         tuple(call for call in after.calls if call.id not in taken),
         is_port,
+        given_up,
     )
 
 
@@ -111,21 +116,41 @@ def _roots(before: Trace, after: Trace) -> list[Pair]:
     return list(zip(before.children(), after.children(), strict=False))
 
 
-def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> None:
+def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
     """Pair the calls that call nothing and have no partner yet, those with parameters first, the others between them.
 
     An activation or a dropout is often a function in a rewrite, and what stands between them then still matches.
+    False if there are too many to look at, once those that begin and end alike are paired.
     """
+    complete = True
     for with_parameters in (True, False):
         found = {other.id: id for id, other in partner.items()}
         ours = _unpaired(before, partner, with_parameters)
         theirs = _unpaired(after, found, with_parameters)
-        if not ours or not theirs or max(len(ours), len(theirs)) > MOST_BY_ORDER:
-            continue
-        one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
-        for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
-            for number in range(block.size):
-                partner[ours[block.a + number][0].id] = theirs[block.b + number][0]
+        start, end = _alike_at_both_ends(ours, theirs)
+        pairs = [*zip(ours[:start], theirs[:start], strict=True)]
+        pairs += zip(ours[len(ours) - end :], theirs[len(theirs) - end :], strict=True)
+        ours, theirs = ours[start : len(ours) - end], theirs[start : len(theirs) - end]
+        if max(len(ours), len(theirs)) <= MOST_BY_ORDER:
+            one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
+            for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
+                pairs += zip(ours[block.a : block.a + block.size], theirs[block.b : block.b + block.size], strict=True)
+        elif ours and theirs:
+            complete = False
+        partner.update((call.id, counterpart) for (call, _), (counterpart, _) in pairs)
+    return complete
+
+
+def _alike_at_both_ends(ours: Sequence[tuple[Call, T]], theirs: Sequence[tuple[Call, T]]) -> tuple[int, int]:
+    """How many signatures are the same from the beginning on, and how many of the others up to the end."""
+    most = min(len(ours), len(theirs))
+    start = 0
+    while start < most and ours[start][1] == theirs[start][1]:
+        start += 1
+    end = 0
+    while end < most - start and ours[-1 - end][1] == theirs[-1 - end][1]:
+        end += 1
+    return start, end
 
 
 def _unpaired(

@@ -79,7 +79,7 @@ def _judged(
     inputs: bool | None = _agree(call.inputs, other.inputs, into, exact, is_port, expected)
     if inputs and into is None and any(isinstance(leaf, TensorMeta) for leaf in call.inputs):
         inputs = None
-    return Judged(call, other, inputs, outputs and call.error is None and other.error is None, distance)
+    return Judged(call, other, inputs, outputs and call.error is None and other.error is None, distance, into)
 
 
 def _agree(
@@ -204,6 +204,9 @@ def _verdict(
         most = max((each for each in known if not each.same), key=lambda each: each.absolute or 0.0)
         return f"No difference found beyond rounding: {count}, outputs {distance_in_words(most)}."
     count = f"{len(differences)} difference{'s' * (len(differences) > 1)}"
+    given = next((each for each in judged if each.call.parent is None and each.other.parent is None), None)
+    if given is not None and given.inputs is False:
+        return f"The two runs were given other inputs, {_inputs_in_words(given)}: {count} found."
     if origin is None:
         return f"{count} found, the first: {differences[0].message}."
     what = f"{_name(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
@@ -213,13 +216,29 @@ def _verdict(
     return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}."
 
 
+def _inputs_in_words(given: Judged) -> str:
+    one, two = (_side(call.inputs) for call in (given.call, given.other))
+    if one != two:
+        return f"{one} and {two}"
+    if given.into is not None and not given.into.same:
+        return distance_in_words(given.into)
+    return " and ".join(", ".join(_texts(call.inputs)) or "none" for call in (given.call, given.other))
+
+
 def _notes(before: Trace, after: Trace, found: Alignment, judged: Sequence[Judged], exact: bool) -> Iterator[str]:
     dtypes = {name for call, other in found.pairs for name in (*_dtypes(call.outputs), *_dtypes(other.outputs))}
     if any(each.apart is not None for each in judged) and in_words(dtypes):
         within = "what is within it is called rounding" if exact else "what is within it counts as equal"
         yield f"tolerance: {in_words(dtypes)}; {within}"
     elif not any(each.apart is not None for each in judged):
-        yield "no numbers were compared: the traces hold none"
+        yield "no numbers were compared: the traces hold none of the same calls; `run --save-values` keeps them"
+    if None not in (before.run.seed, after.run.seed) and before.run.seed != after.run.seed:
+        yield f"recorded with seeds {before.run.seed} and {after.run.seed}, so random weights and inputs are others"
+    for call, other in found.pairs:
+        if call.error and other.error and not call.error.raised_below and call.error.type == other.error.type:
+            yield f"{_name(call.path)} raised {call.error.type} in both"
+    if found.given_up:
+        yield "too many calls have no namesake to align them by order; --map tells which name became which"
     if found.is_port and (found.only_before or found.only_after):
         left = f"{len(found.only_before)} of the first and {len(found.only_after)} of the second"
         yield f"{len(found.pairs)} calls were aligned; {left} have no counterpart"

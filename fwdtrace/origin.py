@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwdtrace.align import Alignment
@@ -16,7 +16,7 @@ MOST_ROWS = 6
 class Judged:
     """Two calls that belong together: whether their inputs and outputs agree, and how far the outputs are apart.
 
-    `inputs` is None if their numbers are not known.
+    `inputs` is None if their numbers are not known; `into` is how far they are apart.
     """
 
     call: Call
@@ -24,6 +24,7 @@ class Judged:
     inputs: bool | None
     outputs: bool
     apart: Apart | None
+    into: Apart | None = None
 
 
 def when_inputs_are_unknown(trace: Trace, judged: Sequence[Judged]) -> list[Judged]:
@@ -56,7 +57,15 @@ def origin_of(before: Trace, after: Trace, judged: Sequence[Judged], found: Alig
         return Origin(call.path, call.nth, call.class_name, why=(f"it runs in the {side} only",))
     call, other = chosen.call, chosen.other
     path = other.path if other.path != call.path else None
-    return Origin(call.path, call.nth, call.class_name, path, chosen.apart)
+    return Origin(call.path, call.nth, call.class_name, path, chosen.apart, tuple(_raised(call, other)))
+
+
+def _raised(call: Call, other: Call) -> Iterator[str]:
+    """What one of two calls raised and the other did not, in words."""
+    types = [each.error.type if each.error else None for each in (call, other)]
+    for raised, side in zip(types, ("first", "second"), strict=True):
+        if raised is not None and types[0] != types[1]:
+            yield f"it raised {raised} in the {side}"
 
 
 def growth_from(trace: Trace, origin: Origin | None, judged: Sequence[Judged]) -> tuple[Growth, ...]:

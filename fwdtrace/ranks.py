@@ -9,11 +9,26 @@ from fwdtrace.trace import Call, Leaf, TensorMeta, Trace
 MOST_LINES = 5
 
 
-def rank_report(traces: Mapping[int, Trace], missing: list[int]) -> list[str]:
-    """Lines that tell how each rank differs from the lowest one; `missing` are ranks that left no trace."""
-    lines = [f"rank {rank}: no trace was found" for rank in missing]
+def rank_report(found: Mapping[int, Mapping[str, Trace]]) -> list[str]:
+    """Lines that tell how the traces of each rank differ from those of the lowest one that has the same part.
+
+    A part is what one of the files of a rank is called without the rank: another model, or another call.
+    """
+    lines = [f"rank {rank}: no trace was found" for rank, parts in found.items() if not parts]
+    reports = {}
+    for part in dict.fromkeys(part for parts in found.values() for part in parts):
+        traces = {rank: parts[part] for rank, parts in found.items() if part in parts}
+        absent = [rank for rank, parts in found.items() if parts and part not in parts]
+        reports[part] = [f"rank {rank}: no such call was kept" for rank in absent] + _of_part(traces)
+    for part, told in reports.items():
+        lines += told if len(reports) == 1 else [f"{part}: {line}" for line in told]
+    return lines
+
+
+def _of_part(traces: Mapping[int, Trace]) -> list[str]:
     if len(traces) < 2:
-        return lines
+        return []
+    lines = []
     base = min(traces)
     same = []
     for rank in sorted(traces):

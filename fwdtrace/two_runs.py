@@ -32,7 +32,14 @@ class Side:
 
 
 class Raised(Exception):
-    """One of the two models raised; its exception is the cause."""
+    """A model raised, the first of the two if both did; its exception is the cause, its spec the text.
+
+    `comparison` is that of the calls up to there.
+    """
+
+    def __init__(self, spec: str, comparison: Comparison) -> None:
+        super().__init__(spec)
+        self.comparison = comparison
 
 
 def compare_runs(
@@ -41,12 +48,12 @@ def compare_runs(
     """Run both models once without gradients and compare all that was recorded, numbers included.
 
     Copies of at most `max_bytes` are kept, half of them of each side; larger tensors are compared by digest and
-    statistics. With `batch`, the second has that many times the examples, the same
-    ones first. Raised if a model raises.
+    statistics. With `batch`, the second has that many times the examples, the same ones first. Raised if a model
+    raised, once all up to there is compared.
     """
     how = how or How()
-    ours, kept, left_out = _run(before, seed, max_bytes // 2)
-    theirs, found, left_out_too = _run(after, seed, max_bytes // 2)
+    ours, kept, left_out, error = _run(before, seed, max_bytes // 2)
+    theirs, found, left_out_too, other_error = _run(after, seed, max_bytes // 2)
     if left_out or left_out_too:
         text = f"{left_out + left_out_too} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
         how = replace(how, notes=(*how.notes, f"{text}; --max-bytes keeps more"))
@@ -56,7 +63,11 @@ def compare_runs(
         return held_apart(_module(before.model, call), _module(after.model, other))
 
     values = Values(kept, found, part=is_port, batch=batch)
-    return compare_traces(ours, theirs, replace(how, why=how.why or why), values.measure)
+    comparison = compare_traces(ours, theirs, replace(how, why=how.why or why), values.measure)
+    for side, raised in ((before, error), (after, other_error)):
+        if raised is not None:
+            raise Raised(side.spec or type(side.model).__name__, comparison) from raised
+    return comparison
 
 
 def copy_weights(before: nn.Module, after: nn.Module, maps: Iterable[str]) -> str:
@@ -74,16 +85,17 @@ def copy_weights(before: nn.Module, after: nn.Module, maps: Iterable[str]) -> st
     return text
 
 
-def _run(side: Side, seed: int, max_bytes: int) -> tuple[Trace, dict[int, Sides], int]:
+def _run(side: Side, seed: int, max_bytes: int) -> tuple[Trace, dict[int, Sides], int, Exception | None]:
     seed_all(seed)
     recording = record(side.model, ops=True, spec=side.spec, seed=seed)
+    raised = None
     with torch.no_grad(), Keeper(max_bytes) as keeper:
         try:
             with recording:
                 side.model(*side.args, **side.kwargs)
         except Exception as error:  # the model is the user's
-            raise Raised(side.spec or type(side.model).__name__) from error
-        return recording.trace, keeper.by_id(), keeper.digests
+            raised = error
+        return recording.trace, keeper.by_id(), keeper.digests, raised
 
 
 def _module(model: nn.Module, call: Call) -> nn.Module:

@@ -44,10 +44,15 @@ class Values:
         if ours is None or theirs is None:
             return None
         place = 0 if side == "inputs" else 1
-        known, found = [each for each in ours[place] if each], [each for each in theirs[place] if each]
-        if not known or not found or (len(known) != len(found) and not self._part):
+        known, found = ours[place], theirs[place]
+        if self._part:
+            known, found = (tuple(each for each in side if each) for side in (known, found))
+        elif len(known) != len(found):
             return None
-        pairs = [(one, self._same_examples(one, other)) for one, other in zip(known, found, strict=False)]
+        both = [(one, other) for one, other in zip(known, found, strict=False) if one and other]
+        if not both:
+            return None
+        pairs = [(one, self._same_examples(one, other)) for one, other in both]
         if any(one.shape != other.shape for one, other in pairs):
             return None
         return furthest(apart(one, other) for one, other in pairs)
@@ -68,10 +73,13 @@ def apart(one: Kept, other: Kept) -> Apart:
     a, b = _dense(one.tensor), _dense(other.tensor)
     if a.dtype == b.dtype and a.device == b.device and _same_bits(a, b):
         return SAME
+    unequal = (a.cpu() != b.cpu()).reshape(-1) if one.dtype == other.dtype == torch.int64 else None
     wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
     a, b = a.cpu().to(wide).reshape(-1), b.cpu().to(wide).reshape(-1)
     difference = (a - b).abs()
     difference[(a == b) | (a.isnan() & b.isnan())] = 0.0
+    if unequal is not None:  # of whole numbers too large for float64
+        difference[unequal] = difference[unequal].clamp(min=1.0)
     if not difference.numel():
         return replace(SAME, same=False)
     place = int(difference.nan_to_num(math.inf, math.inf).argmax())

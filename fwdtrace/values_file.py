@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 FORMAT = "fwdtrace.values/1"
 EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 _NUMPY = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"},
-    **{"U8": "u1", "BOOL": "?"},
+    **{"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int64": "<i8", "int32": "<i4"},
+    **{"int16": "<i2", "int8": "i1", "uint8": "u1", "bool": "?"},
 }
+"""How numpy reads the elements of each type that is saved whole; a tensor of another has its fingerprint alone."""
 
 
 def save_values(sides: Mapping[int, Sides], file: Path) -> None:
@@ -30,6 +31,7 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
 
     FwdtraceError if the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     numbers: dict[int, int] = {}
@@ -41,10 +43,10 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
             return None
         if id(kept) not in numbers:
             numbers[id(kept)] = len(rows)
-            if kept.tensor is not None:
-                tensors[str(len(rows))] = kept.tensor.contiguous()
             stats = asdict(kept.stats) if kept.stats else None
             dtype = str(kept.dtype).removeprefix("torch.")
+            if kept.tensor is not None and dtype in _NUMPY and str(kept.tensor.layout) == "torch.strided":
+                tensors[str(len(rows))] = kept.tensor.contiguous()
             rows.append({"shape": kept.shape, "dtype": dtype, "digest": kept.digest.hex(), "stats": stats})
         return numbers[id(kept)]
 
@@ -52,8 +54,8 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
     about = {"format": FORMAT, "calls": json.dumps(calls), "tensors": json.dumps(rows)}
     try:
         save_file(tensors, file, metadata=about)
-    except OSError as error:
-        raise FwdtraceError(f"--save-values {file}: cannot be written: {error.strerror}") from None
+    except (OSError, SafetensorError) as error:
+        raise FwdtraceError(f"--save-values {file}: cannot be written: {error}") from None
 
 
 class SavedValues:
@@ -76,19 +78,19 @@ class SavedValues:
             raise FwdtraceError(f"{file}: was not written by `fwdtrace run --save-values`") from None
         self._start = 8 + length
 
-    def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int]:
-        """The numbers of the tensors on one side of a call."""
-        both = self._calls.get(str(call.id), [[], []])
-        return [number for number in both[side == "outputs"] if number is not None]
+    def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
+        """The numbers of the tensors on one side of a call, None for one without values."""
+        both: list[list[int | None]] = self._calls.get(str(call.id), [[], []])
+        return both[side == "outputs"]
 
     def about(self, number: int) -> dict[str, Any]:
         """Shape, dtype, digest and statistics of a tensor."""
         return self._rows[number]
 
     def array(self, number: int) -> Any:
-        """The elements as a numpy array of float64, or None: not kept whole, of a rare type, or no numpy."""
+        """The elements as a numpy array, or None: not saved whole, or no numpy."""
         found = self._header.get(str(number))
-        if found is None or found["dtype"] not in _NUMPY:
+        if found is None:
             return None
         try:
             import numpy
@@ -97,10 +99,10 @@ class SavedValues:
         begin, end = found["data_offsets"]
         with self.file.open("rb") as stream:
             stream.seek(self._start + begin)
-            elements = numpy.frombuffer(stream.read(end - begin), dtype=_NUMPY[found["dtype"]])
+            elements = numpy.frombuffer(stream.read(end - begin), dtype=_NUMPY[self.about(number)["dtype"]])
         if found["dtype"] == "BF16":  # the upper half of a float32
             elements = (elements.astype("<u4") << 16).view("<f4")
-        return elements.astype("f8")
+        return elements
 
 
 def values_of(trace: Trace, file: str) -> SavedValues | None:
@@ -118,10 +120,10 @@ def measure(
 ) -> Apart | None:
     """How far the saved tensors on one side of two calls are apart; None if they cannot be compared."""
     ours, theirs = before.side(call, side), after.side(other, side)
-    if not ours or len(ours) != len(theirs):
+    if len(ours) != len(theirs):
         return None
-    pairs = list(zip(ours, theirs, strict=True))
-    if any(before.about(one)["shape"] != after.about(two)["shape"] for one, two in pairs):
+    pairs = [(one, two) for one, two in zip(ours, theirs, strict=True) if one is not None and two is not None]
+    if not pairs or any(before.about(one)["shape"] != after.about(two)["shape"] for one, two in pairs):
         return None
     return furthest(_apart(before, one, after, two) for one, two in pairs)
 
@@ -138,9 +140,13 @@ def _apart(before: SavedValues, one: int, after: SavedValues, two: int) -> Apart
         return apart_by_stats(Stats(**ours["stats"]), Stats(**theirs["stats"]), dtypes)
     import numpy
 
+    unequal = a != b if dtypes == ("int64", "int64") else None
+    a, b = a.astype("f8"), b.astype("f8")
     with numpy.errstate(all="ignore"):
         difference = numpy.abs(a - b)
     difference[(a == b) | (numpy.isnan(a) & numpy.isnan(b))] = 0.0
+    if unequal is not None:  # of whole numbers too large for float64
+        difference[unequal] = difference[unequal].clip(min=1.0)
     difference[numpy.isnan(difference)] = math.inf
     if not difference.size:
         return SAME

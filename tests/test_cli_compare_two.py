@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import jsonschema
 import pytest
 
 import fwdtrace
+from fwdtrace.trace import Leaf, TensorMeta
 from tests.commands import Command, finish, start
 
 SCHEMA = json.loads((Path(fwdtrace.__file__).parent / "schema" / "comparison-1.json").read_text(encoding="utf-8"))
@@ -201,6 +203,28 @@ def test_saved_values_are_read_as_they_were(folder: Path, dtype: str) -> None:
     assert saved.about(0) == {"shape": [7], "dtype": dtype, "digest": "78", "stats": None}
 
 
+def test_a_trace_is_shown_though_its_values_cannot_be_written(
+    command: Command, nets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    ran = command("run", "nets.py:Net", "-i", "x.pt", "--save-values", "full.safetensors", "-o", "t.json")
+    assert ran.status == 2 and "--save-values full.safetensors: cannot be written" in ran.err
+    assert "inp Linear" in ran.out and fwdtrace.load_trace("t.json").run.values is None
+
+
+def test_a_tensor_of_a_rare_type_is_saved_by_its_fingerprint(command: Command, nets: Path) -> None:
+    (nets / "rare.py").write_text(
+        "import torch\nclass Rare(torch.nn.Module):\n    def forward(self, x):\n        return torch.fft.fft(x)\n"
+    )
+    for name in ("a", "b"):
+        kept = ("--save-values", f"{name}.safetensors", "-o", f"{name}.json")
+        assert command("run", "rare.py:Rare", "-i", "2x4", *kept).status == 0
+    assert "bit-identical" in command("compare", "a.json", "b.json").out
+
+
 def test_values_that_are_gone_or_of_something_else_are_told_of(command: Command, nets: Path) -> None:
     for name in ("a", "b"):
         command("run", "nets.py:Net", "-i", "x.pt", "--save-values", f"{name}.safetensors", "-o", f"{name}.json")
@@ -222,7 +246,6 @@ def test_values_that_are_gone_or_of_something_else_are_told_of(command: Command,
         (("a.json", "nets.py:Net"), "a saved trace is compared with another"),
         (("a.json", "b.json", "--train"), "only models can be run in another way"),
         (("nets.py:Net", "nets.py:Net", "--map", "x"), "--map x: write OLD=NEW"),
-        (("nets.py:Net", "nets.py:Net", "-i", "1x5"), "raised while it ran"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -230,3 +253,100 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     found = command("compare", *arguments)
     assert found.status == 2 and message in found.err and not found.out
+
+
+RAISED = """\
+The second run leaves the first at inp (Linear): it raised RuntimeError in the
+second.
+"""
+
+
+def test_a_model_that_raises_is_compared_up_to_there(command: Command, nets: Path) -> None:
+    (nets / "broken.py").write_text(NETS.replace("self.inp = nn.Linear(4, 4)", "self.inp = nn.Linear(3, 4)"), "utf-8")
+    found = command("compare", "nets.py:Net", "broken.py:Net", "-i", "x.pt", "-o", "c.json")
+    assert found.status == 2 and found.out.startswith(RAISED)
+    assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x4 and 3x4)\n" in found.err
+    assert found.err.endswith("fwdtrace: 'broken.py:Net' raised while it ran; the traceback above is its own\n")
+    assert json.loads(Path("c.json").read_text(encoding="utf-8"))["origin"]["path"] == "inp"
+
+
+def test_two_models_that_raise_alike_are_told_of(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net", "-i", "1x5")
+    assert found.status == 2 and "Note: inp raised RuntimeError in both." in found.out
+    assert "'nets.py:Net' raised while it ran" in found.err
+
+
+def saved(command: Command, file: str, *arguments: str) -> None:
+    assert command("run", "nets.py:Net", *arguments, "-o", file).status == 0
+
+
+def test_runs_of_other_inputs_are_told_so(command: Command, nets: Path) -> None:
+    saved(command, "a.json", "-i", "2x4", "--stats", "--save-values", "a.safetensors")
+    saved(command, "b.json", "-i", "2x4", "--stats", "--save-values", "b.safetensors", "--seed", "1")
+    saved(command, "c.json", "-i", "3x4")
+    found = command("compare", "a.json", "b.json")
+    assert found.status == 1 and found.out.startswith("The two runs were given other inputs, up to ")
+    assert "Note: recorded with seeds 0 and 1" in " ".join(found.out.split())
+    found = command("compare", "a.json", "c.json")
+    assert found.out.startswith("The two runs were given other inputs, 2×4 float32 and 3×4 float32: ")
+    assert "Note: values were saved with a.json only." in found.out
+
+
+def test_a_trace_is_its_own_equal_and_one_without_calls_is_nothing_to_compare(command: Command, nets: Path) -> None:
+    saved(command, "a.json", "-i", "2x4")
+    assert command("compare", "a.json", "a.json").out.startswith("No difference found: 4 calls on both sides, alike in")
+    trace = fwdtrace.load_trace("a.json")
+    dataclasses.replace(trace, calls=(), ops=None, findings=()).save("none.json")
+    found = command("compare", "none.json", "none.json")
+    assert (found.status, found.out) == (2, "")
+    assert found.err == "fwdtrace: compare none.json none.json: neither holds a call, so there is nothing to compare\n"
+    found = command("compare", "a.json", "none.json")
+    assert found.status == 1 and "the model (Net) runs in the first only" in found.out
+
+
+def test_models_that_have_nothing_to_do_with_each_other_are_no_equals(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Mixes", "lenet", "-i", "x.pt")
+    assert found.status == 2
+    saved(command, "a.json", "-i", "2x4")
+    command("run", "lenet", "-o", "b.json")
+    found = command("compare", "a.json", "b.json")
+    assert found.status == 1 and "1×10" in found.out
+
+
+def test_a_trace_of_another_torch_is_compared_within_tolerance_and_said_to_be(command: Command, nets: Path) -> None:
+    saved(command, "a.json", "-i", "x.pt", "--stats")
+    trace = fwdtrace.load_trace("a.json")
+    older = dataclasses.replace(trace.versions, torch="2.4.1+cpu")
+    calls = [dataclasses.replace(call, outputs=tuple(rounded(leaf) for leaf in call.outputs)) for call in trace.calls]
+    dataclasses.replace(trace, versions=older, calls=tuple(calls)).save("b.json")
+    found = command("compare", "a.json", "b.json")
+    assert found.status == 0 and found.out.startswith("No difference found beyond rounding: 4 calls")
+    assert f"recorded with torch {trace.versions.torch} and 2.4.1+cpu" in " ".join(found.out.split())
+
+
+def rounded(leaf: Leaf) -> Leaf:
+    assert isinstance(leaf, TensorMeta) and leaf.stats is not None and leaf.stats.max is not None
+    return dataclasses.replace(leaf, stats=dataclasses.replace(leaf.stats, max=leaf.stats.max + 1e-6))
+
+
+def test_whole_numbers_too_large_for_a_float_are_told_apart(command: Command, nets: Path) -> None:
+    import torch
+
+    (nets / "whole.py").write_text(
+        "import torch\nclass Add(torch.nn.Module):\n    def __init__(self, n): super().__init__(); self.n = n\n"
+        "    def forward(self, x): return x + self.n\n",
+        encoding="utf-8",
+    )
+    torch.save(torch.tensor([2**60]), nets / "n.pt")
+    found = command("compare", "whole.py:Add(0)", "whole.py:Add(1)", "-i", "n.pt")
+    assert found.status == 1 and "gives other numbers, up to 1 apart" in found.out
+    for name, number in (("a", 0), ("b", 1)):
+        kept = ("--save-values", f"{name}.safetensors", "-o", f"{name}.json")
+        assert command("run", f"whole.py:Add({number})", "-i", "n.pt", *kept).status == 0
+    assert "gives other numbers, up to 1 apart" in command("compare", "a.json", "b.json").out
+
+
+def test_a_saved_comparison_is_no_trace_to_show(command: Command, nets: Path) -> None:
+    command("compare", "nets.py:Net", "nets.py:Net", "-i", "x.pt", "-o", "c.json")
+    found = command("show", "c.json")
+    assert found.status == 2 and "c.json" in found.err and "comparison" in found.err

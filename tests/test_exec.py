@@ -157,3 +157,83 @@ def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path
 def test_a_wrong_command_line_runs_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
     ran = run(["-m", "fwdtrace", "exec", *arguments], tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", message)
+
+
+WORKERS = """\
+import sys
+
+import torch
+import torch.multiprocessing
+from torch import nn
+
+torch.set_num_threads(1)
+net = nn.Linear(4, 2)
+nn.init.ones_(net.weight), nn.init.zeros_(net.bias)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        with torch.no_grad():
+            return net(torch.full((4,), float(index))).repeat(2)
+
+
+def work(number):
+    child = nn.Bilinear(2, 2, 1)
+    print("child", number, tuple(child(torch.ones(1, 2), torch.ones(1, 2)).shape), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "workers":
+        for rows in torch.utils.data.DataLoader(Rows(), batch_size=2, num_workers=2):
+            print(net(rows).tolist())
+    else:
+        print(net(torch.ones(1, 4)).tolist(), flush=True)
+        child = torch.multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(1,))
+        child.start()
+        child.join()
+        print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("way", ["workers", "fork", "spawn"])
+def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(way: str, tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text(WORKERS, encoding="utf-8")
+    bare = run(["workers.py", way], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "workers.py", way], tmp_path)
+    assert bare.stdout and (bare.returncode, bare.stderr) == (0, "")
+    assert (traced.returncode, traced.stdout) == (0, bare.stdout)
+    assert traced.stderr == "fwdtrace: saved t.json\n"
+    assert [file.name for file in tmp_path.glob("*.json")] == ["t.json"]
+    assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]
+
+
+DIRECT = """\
+import sys
+import threading
+
+import torch
+
+net = torch.nn.Linear(2, 2)
+if sys.argv[1] == "thread":
+    threading.Timer(0.3, net.forward, [torch.ones(1, 2)]).start()
+else:
+    net.forward(torch.ones(1, 2))
+    sys.exit(4)
+"""
+ANNOTATION = "::error title=FT001 direct-forward,file=direct.py,line={}::"
+
+
+@pytest.mark.parametrize(("how", "status", "line"), [("thread", 1, None), ("exit", 4, 10)])
+def test_findings_of_a_program_are_shown_where_github_shows_them(
+    how: str, status: int, line: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    (tmp_path / "direct.py").write_text(DIRECT, encoding="utf-8")
+    ran = run(["-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "direct.py", how], tmp_path)
+    assert ran.returncode == status
+    shown = [text for text in ran.stderr.splitlines() if text.startswith("::error")]
+    assert len(shown) == 1 and (line is None or shown[0].startswith(ANNOTATION.format(line)))

@@ -17,6 +17,7 @@ PACKAGE = str(Path(__file__).parents[1])
 
 SCRIPT = """\
 import sys
+import time
 
 import torch
 import torch.distributed as dist
@@ -62,6 +63,18 @@ if mode == "bypass":
     with torch.no_grad():
         net.module(x)
     net.module.encode(x).sum().backward()
+elif mode == "past":
+    net.module(x).sum().backward()
+elif mode == "late":
+    net(x).sum().backward()
+    time.sleep(dist.get_rank())
+    net.module.encode(x)
+elif mode == "two":
+    critic = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
+    for _ in range(2):
+        critic(net(x)[dist.get_rank():]).sum().backward()
+    if dist.get_rank() == 1:
+        nn.Bilinear(2, 2, 1)(torch.ones(1, 2), torch.ones(1, 2))
 elif mode in ("fsdp-bypass", "fsdp-registered"):
     try:
         net.encode(x).sum().backward()
@@ -74,13 +87,51 @@ dist.destroy_process_group()
 """
 
 
-def launch(mode: str, folder: Path, processes: int = 2) -> tuple[str, list[str]]:
+PIPELINE = """\
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+mesh = init_device_mesh("cpu", (dist.get_world_size() // 2, 2), mesh_dim_names=("data", "pipe"))
+index = mesh["pipe"].get_local_rank()
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 8)
+        self.b = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.a(x) if self.a else x
+        return self.b(x) if self.b else x
+
+
+net = Net()
+setattr(net, "a" if index else "b", None)
+if dist.get_world_size() > 2:
+    net = nn.parallel.DistributedDataParallel(net, process_group=mesh["data"].get_group())
+stage = PipelineStage(net, index, 2, torch.device("cpu"), group=mesh["pipe"].get_group())
+schedule = ScheduleGPipe(stage, n_microbatches=3, loss_fn=nn.functional.mse_loss)
+x = torch.randn(6, 4)
+schedule.step(*(() if index else (x,)), **({"target": torch.ones(6, 2)} if index else {}))
+print(float(sum(p.grad.abs().sum() for p in net.parameters())).hex(), flush=True)
+dist.destroy_process_group()
+"""
+
+
+def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *options: str) -> tuple[str, list[str]]:
     """Stdout, and what fwdtrace said of the ranks, numbers of times left out."""
-    (folder / "train.py").write_text(SCRIPT, encoding="utf-8")
+    (folder / "train.py").write_text(script, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
          "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-         "-m", "fwdtrace", "exec", "train.py", mode],
+         "-m", "fwdtrace", "exec", *options, "train.py", mode],
         cwd=folder, capture_output=True, text=True, timeout=200,
         env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -116,8 +167,64 @@ def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_pa
         "ranks; call the wrapper itself, and let forward choose what else there is to do"
     ]
     assert found[0].site is not None
-    assert (found[0].site.line, found[0].site.code) == (26, "return self.a(x)")
+    assert (found[0].site.line, found[0].site.code) == (27, "return self.a(x)")
     assert [call.path for call in trace.children()] == ["module", "module.a"]
+
+
+def test_the_module_in_ddp_called_alone_is_named_with_its_line(tmp_path: Path) -> None:
+    launch("past", tmp_path)
+    trace = load_trace(tmp_path / "train.rank0.json")
+    (found,) = (finding for finding in trace.findings if finding.code == "FT002")
+    assert "gradients of this call are not synchronised" in found.message
+    assert found.site is not None and found.site.code == "net.module(x).sum().backward()"
+
+
+def test_a_rank_that_ends_later_is_waited_for(tmp_path: Path) -> None:
+    _, said = launch("late", tmp_path)
+    assert said == ["2 ranks made the same calls with the same shapes", "time: T … T"]
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_all_models_and_calls_of_the_ranks_are_set_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "train.rank0.Old.json").touch()  # of an earlier run
+    _, said = launch("two", tmp_path, 2, SCRIPT, "--first", "2")
+    same = "2 ranks made the same calls with the same shapes"
+    shapes = [
+        "rank 1: DistributedDataParallel input 4×2, on rank 0 5×2",
+        "rank 1: module input 4×2, on rank 0 5×2",
+        "time: T … T",
+    ]
+    critic = "train.DistributedDataParallel"
+    assert said == [
+        *(f"train: {line}" for line in (same, "time: T … T")),
+        *(f"{critic}: {line}" for line in shapes),
+        *(f"{critic}.call2: {line}" for line in shapes),
+        "train.Bilinear: rank 0: no such call was kept",
+        *(f"train.call2: {line}" for line in (same, "time: T … T")),
+    ]
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_stages_of_a_pipeline_are_shown_for_what_they_are(processes: int, tmp_path: Path) -> None:
+    _, said = launch("", tmp_path, processes, PIPELINE)
+    wrapped = processes > 2
+    inside, root = ("module.", "DistributedDataParallel") if wrapped else ("", "Net")
+    other = [
+        f"no call {inside}a, which rank 0 made",
+        f"{root} input 2×8, on rank 0 2×4",
+        *(["module input 2×8, on rank 0 2×4"] if wrapped else []),
+        f"call {inside}b, which rank 0 did not make",
+    ]
+    assert said == [
+        *(f"rank {rank}: {line}" for rank in range(1, processes, 2) for line in other),
+        *(["like rank 0: 2"] if wrapped else []),
+        "time: T … T",
+    ]
+    for rank in range(processes):
+        trace = load_trace(tmp_path / f"train.rank{rank}.json")
+        assert [call.path for call in trace.calls][-1] == inside + ("b" if rank % 2 else "a")
+        assert "FT002" not in {finding.code for finding in trace.findings}
 
 
 @pytest.mark.parametrize(("mode", "times"), [("fsdp-bypass", 1), ("fsdp-registered", 0)])

@@ -122,6 +122,20 @@ def test_a_class_that_defines_no_forward_has_that_of_module() -> None:
     assert nn.ParameterList.forward is torch_names.NO_FORWARD is not nn.Linear.forward
 
 
+def test_a_distributed_tensor_tells_its_placements_and_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import distributed
+    from torch.distributed.tensor import DeviceMesh, Shard, distribute_tensor
+
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which torch replaces for good
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        tensor = distribute_tensor(torch.ones(4, 2), DeviceMesh("cpu", [0]), [Shard(0)])
+        assert torch_names.placed(tensor) == (("Shard(dim=0)",), (4, 2))
+        assert torch_names.placed(nn.Parameter(torch.ones(2))) == ((), None)
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_symbolic_tracing_is_noticed() -> None:
     class Net(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,7 @@ def compare(
     files = output or []
     check_files(files, (".json", ".txt") if direct_forward else (".json", ".txt", ".html"))
     with stdout_kept_clean(), progress(f"comparing {' and '.join(each for each in (spec, other) if each)}"):
+        error = None
         if direct_forward:
             comparison = _compared(spec, at or [""], each, input, seed)
         else:
@@ -91,9 +92,11 @@ def compare(
                 *(spec, other, maps, tuple(input or ()), seed, train, dtype, device, compile, batch),
                 *(same_init, weights, max_bytes),
             )
-            comparison = compared(asked)
+            comparison, error = compared(asked)
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         _show(comparison, files, json)
+    if error is not None:
+        raise error
     if not comparison.equal:
         count = len(comparison.differences)
         raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")

@@ -41,8 +41,8 @@ class Asked:
         return any((*variants, self.same_init, self.weights, self.input))
 
 
-def compared(asked: Asked) -> Comparison:
-    """The comparison that was asked for; FwdtraceError if it cannot be made."""
+def compared(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
+    """The comparison that was asked for, and what a model raised meanwhile; FwdtraceError if it cannot be made."""
     saved = [each for each in (asked.spec, asked.other or "") if each.endswith(".json")]
     if asked.dtype is not None and asked.dtype not in DTYPES:
         raise FwdtraceError(f"--dtype {asked.dtype}: there are {', '.join(DTYPES)}")
@@ -62,11 +62,17 @@ def compared(asked: Asked) -> Comparison:
     from fwdtrace.values_file import measure, values_of
 
     before, after = load_trace(asked.spec), load_trace(asked.other)
+    if not before.calls and not after.calls:
+        raise FwdtraceError(f"compare {asked.spec} {asked.other}: neither holds a call, so there is nothing to compare")
     ours, theirs = values_of(before, asked.spec), values_of(after, asked.other)
-    return compare_traces(before, after, How(asked.maps), partial(measure, ours, theirs) if ours and theirs else None)
+    measured = partial(measure, ours, theirs) if ours and theirs else None
+    notes = (
+        (f"values were saved with {asked.spec if ours else asked.other} only",) if bool(ours) != bool(theirs) else ()
+    )
+    return compare_traces(before, after, How(asked.maps, notes=notes), measured), None
 
 
-def _of_models(asked: Asked) -> Comparison:
+def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
     from fwdtrace.compare import How
     from fwdtrace.inputs import build_inputs
     from fwdtrace.load import load_model
@@ -98,11 +104,11 @@ def _of_models(asked: Asked) -> Comparison:
             Side(before.module, first.args, first.kwargs, asked.spec),
             Side(after.module, args, kwargs, asked.other or asked.spec),
         )
-        return compare_runs(*sides, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch)
+        return compare_runs(*sides, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch), None
     except Raised as raised:
-        raise FwdtraceError(
-            f"{str(raised)!r} raised while it ran; the traceback above is its own"
-        ) from raised.__cause__
+        error = FwdtraceError(f"{str(raised)!r} raised while it ran; the traceback above is its own")
+        error.__cause__ = raised.__cause__
+        return raised.comparison, error
     except KeyboardInterrupt:
         raise FwdtraceError(f"interrupted while {asked.spec!r} was compared") from None
 

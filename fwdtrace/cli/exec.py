@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdtrace.cli.fail_on import FailOn, codes_of, fail_if_found
+from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, NoFold
 from fwdtrace.cli.results import Shown, check_files, save_as_suffix
 from fwdtrace.errors import FwdtraceError, TraceFileError
+from fwdtrace.rank_files import RankFiles, Ranks, ranks_of
 
 if TYPE_CHECKING:
     from fwdtrace.program_traces import ProgramTraces
     from fwdtrace.trace import Trace
-
-WAIT_FOR_RANKS = 10.0
-"""Seconds that rank 0 waits at its end for the traces of the others."""
 
 
 def exec(
@@ -57,7 +55,7 @@ def exec(
     Example: fwdtrace exec -o first.json train.py --lr 1e-3
     """
     from fwdtrace.program import at_kill, run_module, run_script
-    from fwdtrace.program_traces import ProgramTraces, with_parts
+    from fwdtrace.program_traces import ProgramTraces
 
     script, *arguments = program
     if sum([first > 1, call is not None, every is not None]) > 1:
@@ -67,13 +65,14 @@ def exec(
         check_files([output])
     if not module and not os.path.isfile(script):
         raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
-    ranks = _ranks()
     file = output.absolute() if output is not None else None
+    ranks = ranks_of(os.environ)
+    files = None
     if ranks is not None:
         name = script.rpartition(".")[2] if module else Path(script).stem
-        file = with_parts(file or Path(f"{name}.json").absolute(), f"rank{ranks.own}")
-        file.unlink(missing_ok=True)  # of a run before
-    shown = _Reporting(depth, not no_fold, output is None, ranks)
+        files = _rank_files(file or Path(f"{name}.json").absolute())
+        file = _begun(files, ranks.own)
+    shown = _Reporting(depth, not no_fold, output is None, codes, ranks, files)
 
     from fwdtrace.recorder.open_calls import Options
     from fwdtrace.recorder.watch import Kept, Wanted, Watch
@@ -89,11 +88,15 @@ def exec(
 
     def at_end() -> None:
         watch.end()
+        if ranks is not None and files is not None:
+            files.end(ranks.own)
         _report(traces, shown)
 
     def killed() -> None:
         watch.keep_what_is_open()
-        if ranks is None:
+        if ranks is not None and files is not None:
+            files.end(ranks.own)
+        else:
             _report(traces, shown)
 
     watch = Watch(Wanted(first, call, every, model), Options(ops, check_finite, stats), keep)
@@ -105,15 +108,9 @@ def exec(
     except SystemExit as end:
         if end.code not in (None, 0):
             raise
+    if codes:
+        _wait_for_threads()  # whose calls count too
     fail_if_found((finding for trace in traces.by_key.values() for finding in trace.findings), codes)
-
-
-@dataclass(frozen=True)
-class _Ranks:
-    """The place of this process among those that torchrun has started; `near` are those that share its machine."""
-
-    own: int
-    near: int
 
 
 @dataclass(frozen=True)
@@ -123,14 +120,28 @@ class _Reporting:
     depth: int | None
     fold: bool
     on_stderr: bool
-    ranks: _Ranks | None
+    codes: set[str]
+    ranks: Ranks | None
+    files: RankFiles | None
 
 
-def _ranks() -> _Ranks | None:
-    size = os.environ.get("WORLD_SIZE", "1")
-    if "RANK" not in os.environ or not size.isdigit() or size == "1":
-        return None
-    return _Ranks(int(os.environ["RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+def _rank_files(file: Path) -> RankFiles:
+    suffix = ".trace.json" if file.name.endswith(".trace.json") else file.suffix
+    return RankFiles(file.name.removesuffix(suffix), suffix, file.parent)
+
+
+def _begun(files: RankFiles, rank: int) -> Path:
+    try:
+        return files.begin(rank)
+    except OSError as error:
+        raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None
+
+
+def _wait_for_threads() -> None:
+    """Wait for the threads that Python itself waits for before it ends."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
 
 
 def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
@@ -151,8 +162,10 @@ def _report(traces: ProgramTraces, shown: _Reporting) -> None:
     if shown.on_stderr is False and traces.files:
         names = ", ".join(file.name for file in traces.files.values())
         print(f"fwdtrace: saved {names}", file=sys.stderr)
-    if shown.ranks is not None and traces.file is not None:
-        _report_ranks(traces.file, shown.ranks)
+    told = list(traces.by_key.values())
+    if shown.ranks is not None and shown.files is not None:
+        told += _report_ranks(shown.files, shown.ranks)
+    annotate((finding for trace in told for finding in trace.findings), shown.codes)
 
 
 def _print(traces: ProgramTraces, shown: _Reporting) -> None:
@@ -169,21 +182,23 @@ def _print(traces: ProgramTraces, shown: _Reporting) -> None:
         console.print()
 
 
-def _report_ranks(own: Path, ranks: _Ranks) -> None:
+def _report_ranks(files: RankFiles, ranks: Ranks) -> list[Trace]:
+    """Say where the ranks of this machine differ; the traces of all of them."""
     from fwdtrace.ranks import rank_report
     from fwdtrace.trace_file import load_trace
 
-    files = {rank: own.with_name(own.name.replace(".rank0", f".rank{rank}")) for rank in range(ranks.near)}
-    if own.suffix != ".json" or own.name.endswith(".trace.json"):
-        return
-    until = time.monotonic() + WAIT_FOR_RANKS
-    while not all(file.exists() for file in files.values()) and time.monotonic() < until:
-        time.sleep(0.05)
-    traces, missing = {}, []
-    for rank, file in files.items():
-        try:
-            traces[rank] = load_trace(file)
-        except TraceFileError:
-            missing.append(rank)
-    for line in rank_report(traces, missing):
+    if files.suffix != ".json":
+        print("fwdtrace: where the ranks differ is told of .json files alone", file=sys.stderr)
+        return []
+    for rank in files.wait(ranks.near):
+        print(f"fwdtrace: rank {rank} has not ended; this is what it has made so far", file=sys.stderr)
+    found: dict[int, dict[str, Trace]] = {rank: {} for rank in range(ranks.near)}
+    for rank in found:
+        for part, file in files.of(rank).items():
+            try:
+                found[rank][part] = load_trace(file)
+            except TraceFileError as error:
+                print(f"fwdtrace: {error}", file=sys.stderr)
+    for line in rank_report(found):
         print(f"fwdtrace: {line}", file=sys.stderr)
+    return [trace for parts in found.values() for trace in parts.values()]

@@ -33,14 +33,17 @@ def codes_of(text: str) -> set[str]:
 
 
 def fail_if_found(findings: Iterable[Finding], codes: set[str]) -> None:
-    """Raise AskedToFail if there is a finding with one of the codes; in a workflow of GitHub, annotate its line too."""
-    found = [finding for finding in findings if finding.code in codes]
-    if not found:
+    """Raise AskedToFail if there is a finding with one of the codes."""
+    if found := {finding.code for finding in findings} & codes:
+        raise AskedToFail(f"failing as --fail-on asks: {', '.join(sorted(found))}")
+
+
+def annotate(findings: Iterable[Finding], codes: set[str]) -> None:
+    """In a workflow of GitHub, show each finding with one of the codes at its line, once."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for finding in found:
-            print(_annotation(finding), file=sys.stderr)
-    raise AskedToFail(f"failing as --fail-on asks: {', '.join(sorted({finding.code for finding in found}))}")
+    for text in dict.fromkeys(_annotation(finding) for finding in findings if finding.code in codes):
+        print(text, file=sys.stderr)
 
 
 def _annotation(finding: Finding) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fwdtrace.cli.fail_on import FailOn, codes_of, fail_if_found
+from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import Shown, check_files, give, stdout_kept_clean
@@ -95,25 +95,25 @@ def run(
             raise FwdtraceError(f"--save-values {save_values}: needs safetensors; run `pip install safetensors`")
     codes = codes_of(fail_on)
     shown = Shown(depth, not no_fold, source, sort, top)
-    flops, gradients = costs or sort == "flops", backward or bool(loss)
     asked = Asked(
-        seed,
-        train,
-        ops,
-        check_finite,
-        stats,
-        flops,
-        gradients,
-        loss,
-        not no_fused,
-        device,
-        weights,
-        save_values,
-        max_bytes,
+        seed=seed,
+        train=train,
+        ops=ops,
+        check_finite=check_finite,
+        stats=stats,
+        costs=costs or sort == "flops",
+        backward=backward or bool(loss),
+        loss=loss,
+        fused=not no_fused,
+        device=device,
+        weights=weights,
+        save_values=save_values,
+        max_bytes=max_bytes,
     )
     with stdout_kept_clean():
         trace, error = _record(spec, input, asked)
     give(trace, shown, files, as_json=json)
+    annotate(trace.findings, codes)
     if isinstance(error, KeyboardInterrupt):
         raise FwdtraceError(f"interrupted; {spec!r} had run as far as the trace shows")
     if isinstance(error, FwdtraceError):
@@ -215,7 +215,10 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     trace = recording.trace
     if keeper is None or asked.save_values is None:
         return trace, error
-    save_values(keeper.by_id(), asked.save_values)
+    try:
+        save_values(keeper.by_id(), asked.save_values)
+    except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more
+        return trace, error or unwritten
     return replace(trace, run=replace(trace.run, values=asked.save_values.name)), error
 
 

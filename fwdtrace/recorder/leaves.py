@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import inspect
@@ -35,36 +36,55 @@ _SEALED = (*_SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
 # Positional arguments are named by their position here; Python names cannot begin with a digit, so the two never mix.
 _FIRST = "0"
 
+_DEEPEST_PLAIN = 4
+_MOST_KEYS = 10_000
+
 # Repeated shapes are one object each, however many calls have them.
 _single_inputs: dict[tuple[Any, ...], Leaves] = {}
 _single_outputs: dict[tuple[Any, ...], Leaves] = {}
+_plain: dict[tuple[Any, ...], Leaves] = {}
 _leaves: dict[tuple[Any, ...], Leaf] = {}
 _tuples: dict[tuple[int, ...], Leaves] = {}
 
 
 def describe_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
     """The leaves of a call's arguments; positional ones are named `"0"`, `"1"`, … until their parameter is known."""
-    if len(args) == 1 and not kwargs and type(args[0]) is Tensor and not torch_function_modes():
+    if torch_function_modes():
+        return _described(_named(args, kwargs))
+    if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
         tensor = args[0]
         try:
             key = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.layout)
             found = _single_inputs.get(key)
             return found or _single_inputs.setdefault(key, (_tensor_leaf(tensor, _FIRST),))
-        except RuntimeError:  # a nested tensor has no shape
-            return _described([(_FIRST, tensor)])
-    return _described([*((str(index), value) for index, value in enumerate(args)), *kwargs.items()])
+        except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+            return _described(_named(args, kwargs))
+    parts: list[Any] = [len(args)]
+    for value in args:
+        if not _add_to_key(parts, value):
+            return _described(_named(args, kwargs))
+    for name, value in kwargs.items():
+        parts.append(name)
+        if not _add_to_key(parts, value):
+            return _described(_named(args, kwargs))
+    return _known(parts) or _remembered(parts, _described(_named(args, kwargs)))
 
 
 def describe_output(value: Any) -> Leaves:
     """The leaves of a call's result; a result that is one tensor is named `""`."""
-    if type(value) is Tensor and not torch_function_modes():
+    if torch_function_modes():
+        return _described([("", value)])
+    if type(value) is Tensor:
         try:
             key = (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
             found = _single_outputs.get(key)
             return found or _single_outputs.setdefault(key, (_tensor_leaf(value, ""),))
-        except RuntimeError:
-            pass
-    return _described([("", value)])
+        except (RuntimeError, TypeError):
+            return _described([("", value)])
+    parts: list[Any] = []
+    if not _add_to_key(parts, value):
+        return _described([("", value)])
+    return _known(parts) or _remembered(parts, _described([("", value)]))
 
 
 def tensors_of(value: Any) -> list[Tensor]:
@@ -101,7 +121,7 @@ def positional_names(forward: Any) -> tuple[tuple[str, ...], str]:
 
 def forget_leaves() -> None:
     """Drop the shared leaves; called when no recording is left that could use them."""
-    for cache in (_single_inputs, _single_outputs, _leaves, _tuples):
+    for cache in (_single_inputs, _single_outputs, _plain, _leaves, _tuples):
         cache.clear()
 
 
@@ -111,6 +131,50 @@ def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> st
     if position < len(parameters):
         return parameters[position] + rest
     return f"{variadic}[{position - len(parameters)}]{rest}"
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
+
+
+def _add_to_key(parts: list[Any], value: Any, depth: int = 0) -> bool:
+    """Add all that the leaves of a value tell: for tensors, scalars and short lists of them; false for all else."""
+    kind = type(value)
+    if kind is Tensor or kind is nn.Parameter:
+        try:
+            parts += (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
+        except RuntimeError:  # a nested tensor has no shape
+            return False
+        return True
+    if value is None or kind is bool or kind is int:
+        parts += (kind, value)
+        return True
+    if kind is tuple or kind is list:
+        if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
+            return False
+        parts += ("(", len(value))
+        for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
+            if not _add_to_key(parts, child, depth + 1):
+                return False
+        return True
+    if kind in _SCALARS:
+        parts += (kind, _shortened(repr(value)))
+        return True
+    return False
+
+
+def _known(parts: list[Any]) -> Leaves | None:
+    try:
+        return _plain.get(tuple(parts))
+    except TypeError:  # a shape with a symbol in it has no hash
+        return None
+
+
+def _remembered(parts: list[Any], leaves: Leaves) -> Leaves:
+    if len(_plain) < _MOST_KEYS:  # a value that is another in each call would fill the memory
+        with contextlib.suppress(TypeError):
+            _plain[tuple(parts)] = leaves
+    return leaves
 
 
 def _described(named: list[tuple[str, Any]]) -> Leaves:

@@ -78,11 +78,11 @@ def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | Non
 
     `to_local()` would say the same, and make a node in the user's graph.
     """
-    local = getattr(tensor, "_local_tensor", None)
-    placements = getattr(tensor, "placements", None)
-    if local is None or placements is None:
+    kind: Any = type(tensor)
+    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):  # its module is imported by who has one
         return (), None
-    return tuple(map(repr, placements)), tuple(local.shape)
+    placed_tensor: Any = tensor
+    return tuple(map(repr, placed_tensor.placements)), tuple(placed_tensor._local_tensor.shape)
 
 
 def top_function_mode() -> Any:

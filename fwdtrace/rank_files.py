@@ -1,0 +1,70 @@
+"""The files of the processes that torchrun has started: which belong to which rank, and whether it has ended."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+WAIT_FOR_RANKS = 10.0
+"""Seconds that rank 0 waits at its end for the others to end."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of this process among those that torchrun has started; `near` are those that share its machine."""
+
+    own: int
+    near: int
+
+
+def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
+    """What torchrun has put into the environment; None if there is one process alone."""
+    size = environment.get("WORLD_SIZE", "1")
+    if "RANK" not in environment or not size.isdigit() or size == "1":
+        return None
+    return Ranks(int(environment["RANK"]), int(environment.get("LOCAL_WORLD_SIZE", size)))
+
+
+@dataclass(frozen=True)
+class RankFiles:
+    """`NAME.rankR.json` and, for more models or calls, `NAME.rankR.PART.json`; a mark beside them while a rank runs."""
+
+    name: str
+    suffix: str
+    folder: Path
+
+    def begin(self, rank: int) -> Path:
+        """The first file of a rank, of which an earlier run has left nothing; OSError if there can be none."""
+        for old in self.of(rank).values():
+            old.unlink()
+        self._mark(rank).touch()
+        return self.folder / f"{self.name}.rank{rank}{self.suffix}"
+
+    def end(self, rank: int) -> None:
+        """Say that nothing more will come of a rank."""
+        self._mark(rank).unlink(missing_ok=True)
+
+    def wait(self, ranks: int) -> list[int]:
+        """Wait until so many ranks have ended; those that have not when it takes too long."""
+        until = time.monotonic() + WAIT_FOR_RANKS
+        while True:
+            waiting = [rank for rank in range(ranks) if self._mark(rank).exists() or not self.of(rank)]
+            if not waiting or time.monotonic() > until:
+                return [rank for rank in waiting if self._mark(rank).exists()]
+            time.sleep(0.05)
+
+    def of(self, rank: int) -> dict[str, Path]:
+        """The files of a rank by what they are called without it, `NAME` or `NAME.PART`."""
+        start = f"{self.name}.rank{rank}"
+        files = {}
+        for file in self.folder.glob(f"{glob.escape(start)}*{self.suffix}"):
+            part = file.name.removeprefix(start).removesuffix(self.suffix)
+            if not part or part.startswith("."):
+                files[self.name + part] = file
+        return dict(sorted(files.items()))
+
+    def _mark(self, rank: int) -> Path:
+        return self.folder / f".{self.name}.rank{rank}.running"
