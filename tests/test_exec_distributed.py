@@ -199,8 +199,8 @@ def test_all_models_and_calls_of_the_ranks_are_set_side_by_side(tmp_path: Path) 
         *(f"train: {line}" for line in (same, "time: T … T")),
         *(f"{critic}: {line}" for line in shapes),
         *(f"{critic}.call2: {line}" for line in shapes),
-        "train.Bilinear: rank 0: no such call was kept",
         *(f"train.call2: {line}" for line in (same, "time: T … T")),
+        "train.Bilinear: rank 0: no such call was kept",
     ]
 
 

@@ -155,7 +155,7 @@ PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "peer": (per_peer, 1),
     "byte": (per_byte, 1),
     "size": (per_size, 1),
-    "step": (per_step, 9),
+    "step": (per_step, 15),
 }
 
 
