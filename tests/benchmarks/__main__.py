@@ -6,7 +6,7 @@ import argparse
 import gc
 import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -22,6 +22,7 @@ from tests.benchmarks.contenders import (
     ESSENTIAL,
     MORE,
     PEERS,
+    Contender,
     Pass,
     bare,
     identities,
@@ -71,20 +72,32 @@ def per_model(console: Console, rounds: int) -> None:
         # Values do not exist on meta, and each peer takes minutes there or for ten thousand steps.
         large = make in (lstm_of_10_000_steps, llama_405b_on_meta)
         contenders = (*ESSENTIAL, *MORE[:1]) if large else (*ESSENTIAL, *MORE, *PEERS)
-        measured = passes(contenders, model, x, rounds)
-        table = Table(title=f"{make.__name__}, {count(model, x)} calls, min / median of {rounds}")
-        for heading in ("", "forward ms", "× bare", "all ms", "all × bare", "finish ms"):
-            table.add_column(heading, justify="right" if heading else "left")
-        base = forwards(measured[bare])
-        for contender, took in measured.items():
-            whole = [each.prepare + each.forward + each.finish for each in took]
-            finish = milliseconds([each.finish for each in took])
-            table.add_row(
-                contender.__name__.replace("_", " "),
-                *(milliseconds(forwards(took)), ratio(forwards(took), base), milliseconds(whole), ratio(whole, base)),
-                finish,
-            )
-        console.print(table)
+        for device in devices(model):
+            model, x = model.to(device), x.to(device)
+            console.print(whole_calls(f"{make.__name__} on {device}", contenders, model, x, rounds))
+
+
+def devices(model: nn.Module) -> list[str]:
+    """Where a model can be measured: where it is, and on a GPU if there is one and the model has values."""
+    home = next(model.parameters()).device.type
+    return [home, "cuda"] if home == "cpu" and torch.cuda.is_available() else [home]
+
+
+def whole_calls(title: str, contenders: Sequence[Contender], model: nn.Module, x: Tensor, rounds: int) -> Table:
+    """What each contender takes of the forward call alone, and of everything."""
+    measured = passes(contenders, model, x, rounds)
+    table = Table(title=f"{title}, {count(model, x)} calls, min / median of {rounds}")
+    for heading in ("", "forward ms", "× bare", "all ms", "all × bare", "finish ms"):
+        table.add_column(heading, justify="right" if heading else "left")
+    base = forwards(measured[bare])
+    for contender, took in measured.items():
+        whole = [each.prepare + each.forward + each.finish for each in took]
+        table.add_row(
+            contender.__name__.replace("_", " "),
+            *(milliseconds(forwards(took)), ratio(forwards(took), base), milliseconds(whole), ratio(whole, base)),
+            milliseconds([each.finish for each in took]),
+        )
+    return table
 
 
 def per_byte(console: Console, rounds: int) -> None:

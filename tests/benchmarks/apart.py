@@ -102,6 +102,12 @@ def per_size(console: Console, rounds: int) -> None:
 # their wrappers, so each has a process of its own, where bare calls come first.
 ALONE = {
     "fwdtrace, calls and ops": "import fwdtrace\ndef watch():\n  with fwdtrace.record(model, ops=True): model(x)",
+    "torchinfo": "import torchinfo\ndef watch(): torchinfo.summary(model, input_data=x, verbose=0)",
+    "torchview": "import torchview\ndef watch(): torchview.draw_graph(model, input_data=x)",
+    "DebugMode": (
+        "from torch.utils._debug_mode import DebugMode\ndef watch():\n"
+        "  with DebugMode(record_nn_module=True) as mode: model(x)\n  mode.debug_string()"
+    ),
     "torchlens trace": "import torchlens\ndef watch(): torchlens.trace(model, x)",
     "torchvista": "import torchvista\ndef watch(): torchvista.trace_model(model, x)",
     "transformers debugger": (
@@ -110,7 +116,7 @@ ALONE = {
     ),
 }
 ALONE_SCRIPT = """
-import sys
+import resource, sys
 from tests.torchvision_shim import sitecustomize
 import torch
 from time import perf_counter
@@ -127,26 +133,25 @@ def times(run, rounds):
 with torch.no_grad():
     bare = times(lambda: model(x), 5)
     exec(sys.argv[2])
-    print("took", bare, times(watch, 3))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print("took", bare, times(watch, 3), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
 def per_peer(console: Console, rounds: int) -> None:
     """What else watches a forward call, from beginning to end, each in a process of its own."""
     for make in ("resnet50", "small_llama"):
-        table = Table("", "bare ms", "watched ms", "× bare", title=f"{make}, minima")
+        table = Table("", "bare ms", "watched ms", "× bare", "MB more at the peak", title=f"{make}, minima")
         for name, watch in ALONE.items():
             command = [sys.executable, "-W", "ignore", "-c", ALONE_SCRIPT, make, watch]
             lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
             took = next((line.split()[1:] for line in reversed(lines) if line.startswith("took ")), None)
-            bare_took, watched = map(float, took or (0.0, 0.0))
-            cells = (
-                (f"{bare_took * 1e3:.1f}", f"{watched * 1e3:.1f}", f"{watched / bare_took:.2f}")
-                if took
-                else [NOTHING] * 3
-            )
-            table.add_row(name, *cells)
+            table.add_row(name, *(_cells(*map(float, took)) if took else [NOTHING] * 4))
         console.print(table)
+
+
+def _cells(bare: float, watched: float, more: float) -> tuple[str, ...]:
+    return f"{bare * 1e3:.1f}", f"{watched * 1e3:.1f}", f"{watched / bare:.2f}", f"{more:.0f}"
 
 
 TRAINING = """

@@ -26,29 +26,36 @@ class Pass:
     finish: float = 0.0
 
 
+def now() -> float:
+    """The time in seconds, once a GPU has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return perf_counter()
+
+
 Contender = Callable[[nn.Module, Tensor], Pass]
 
 
 def bare(model: nn.Module, x: Tensor) -> Pass:
     """Nobody watches."""
-    start = perf_counter()
+    start = now()
     model(x)
-    return Pass(0.0, perf_counter() - start)
+    return Pass(0.0, now() - start)
 
 
 def two_empty_hooks(model: nn.Module, x: Tensor) -> Pass:
     """A pre-hook and a forward hook that do nothing, on every module."""
-    start = perf_counter()
+    start = now()
     handles: list[Any] = []
     for module in model.modules():
         handles.append(module.register_forward_pre_hook(lambda module, args: None))
         handles.append(module.register_forward_hook(lambda module, args, result: None))
-    called = perf_counter()
+    called = now()
     model(x)
-    returned = perf_counter()
+    returned = now()
     for handle in handles:
         handle.remove()
-    return Pass(called - start, returned - called, perf_counter() - returned)
+    return Pass(called - start, returned - called, now() - returned)
 
 
 def fwdtrace_calls(model: nn.Module, x: Tensor) -> Pass:
@@ -67,13 +74,13 @@ def fwdtrace_everything(model: nn.Module, x: Tensor) -> Pass:
 
 
 def _recorded(model: nn.Module, x: Tensor, **options: bool) -> Pass:
-    start = perf_counter()
+    start = now()
     with fwdtrace.record(model, **options) as recording:
-        called = perf_counter()
+        called = now()
         model(x)
-        returned = perf_counter()
+        returned = now()
     calls = recording.trace.calls
-    finished = perf_counter()
+    finished = now()
     assert calls, "nothing was recorded"
     return Pass(called - start, returned - called, finished - returned)
 
@@ -82,32 +89,32 @@ def torchinfo_summary(model: nn.Module, x: Tensor) -> Pass:
     """torchinfo's table, not printed."""
     from torchinfo import summary
 
-    start = perf_counter()
+    start = now()
     summary(model, input_data=x, verbose=0)
-    return Pass(0.0, perf_counter() - start)
+    return Pass(0.0, now() - start)
 
 
 def torchview_graph(model: nn.Module, x: Tensor) -> Pass:
     """torchview's graph, not drawn."""
     from torchview import draw_graph
 
-    start = perf_counter()
+    start = now()
     draw_graph(model, input_data=x)
-    return Pass(0.0, perf_counter() - start)
+    return Pass(0.0, now() - start)
 
 
 def debug_mode(model: nn.Module, x: Tensor) -> Pass:
     """torch's own DebugMode, modules only as far as it can, and its text."""
     from torch.utils._debug_mode import DebugMode
 
-    start = perf_counter()
+    start = now()
     mode = DebugMode(record_nn_module=True)
     with mode:
-        called = perf_counter()
+        called = now()
         model(x)
-        returned = perf_counter()
+        returned = now()
     mode.debug_string()
-    return Pass(called - start, returned - called, perf_counter() - returned)
+    return Pass(called - start, returned - called, now() - returned)
 
 
 ESSENTIAL: tuple[Contender, ...] = (bare, two_empty_hooks, fwdtrace_calls)
