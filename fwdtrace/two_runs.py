@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fwdtrace.align import align, renamed
 from fwdtrace.compare import How, compare_traces
+from fwdtrace.compare.align import align, renamed
 from fwdtrace.comparison import Comparison
 from fwdtrace.randomness import seed_all
 from fwdtrace.recorder import record

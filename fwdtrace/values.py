@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.compare.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
 from fwdtrace.comparison import Apart
 from fwdtrace.recorder.kept import Kept, Sides, digest_of
 from fwdtrace.recorder.values import stats_of
-from fwdtrace.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
 from fwdtrace.trace import Call, Stats
 
 _INTEGERS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16} | {

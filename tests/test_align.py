@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fwdtrace.align import align, renamed
 from fwdtrace.compare import How
+from fwdtrace.compare.align import align, renamed
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.two_runs import Side, compare_runs, copy_weights
 from tests.real_models import MODELS

@@ -192,8 +192,8 @@ def test_saved_values_tell_the_origin_without_torch(command: Command, nets: Path
 def test_saved_values_are_read_as_they_were(folder: Path, dtype: str) -> None:
     import torch
 
+    from fwdtrace.compare.saved_values import SavedValues, save_values
     from fwdtrace.recorder.kept import Kept
-    from fwdtrace.values_file import SavedValues, save_values
 
     tensor = torch.randn(7).to(getattr(torch, dtype))
     kept = Kept((7,), tensor.dtype, tensor, b"x", None)

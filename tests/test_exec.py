@@ -86,6 +86,43 @@ def test_the_loss_curve_the_weights_and_the_status_are_those_of_the_bare_program
     assert "__main__.Net" in traced.stderr
 
 
+STEPS = """\
+import sys
+
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+events = []
+
+
+def step():
+    optimizer.zero_grad()
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+
+
+for number in range(4):
+    if number == 3:
+        sys.setprofile(lambda frame, event, argument: events.append((event, frame.f_code.co_qualname)))
+    step()
+sys.setprofile(None)
+print(*events, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="code objects have no qualified names")
+def test_once_the_chosen_calls_are_over_a_step_runs_what_it_runs_without_us_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text(STEPS, encoding="utf-8")
+    bare = run(["steps.py"], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "steps.py"], tmp_path)
+    assert "'Linear.forward'" in bare.stdout
+    assert traced.stdout == bare.stdout
+    assert len(load_trace(tmp_path / "t.json").calls) == 4
+
+
 def test_each_model_and_each_call_has_a_file(tmp_path: Path) -> None:
     ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--first", "2", "train.py", "1e-2"], tmp_path)
     files = ["t.Critic.call2.json", "t.Critic.json", "t.call2.json", "t.json"]

@@ -46,7 +46,7 @@ def compared(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
     saved = [each for each in (asked.spec, asked.other or "") if each.endswith(".json")]
     if asked.dtype is not None and asked.dtype not in DTYPES:
         raise FwdtraceError(f"--dtype {asked.dtype}: there are {', '.join(DTYPES)}")
-    from fwdtrace.align import renamed
+    from fwdtrace.compare.align import renamed
 
     renamed({}, asked.maps)  # a map that cannot be read is refused before anything runs
     if not saved:
@@ -58,8 +58,8 @@ def compared(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
     from functools import partial
 
     from fwdtrace.compare import How, compare_traces
+    from fwdtrace.compare.saved_values import measure, values_of
     from fwdtrace.trace_file import load_trace
-    from fwdtrace.values_file import measure, values_of
 
     before, after = load_trace(asked.spec), load_trace(asked.other)
     if not before.calls and not after.calls:

@@ -15,10 +15,10 @@ from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, NoFold
 from fwdtrace.cli.results import Shown, check_files, save_as_suffix
 from fwdtrace.errors import FwdtraceError, TraceFileError
-from fwdtrace.rank_files import RankFiles, Ranks, ranks_of
+from fwdtrace.program.rank_files import RankFiles, Ranks, ranks_of
 
 if TYPE_CHECKING:
-    from fwdtrace.program_traces import ProgramTraces
+    from fwdtrace.program.traces import ProgramTraces
     from fwdtrace.trace import Trace
 
 
@@ -54,8 +54,8 @@ def exec(
 
     Example: fwdtrace exec -o first.json train.py --lr 1e-3
     """
-    from fwdtrace.program import at_kill, run_module, run_script
-    from fwdtrace.program_traces import ProgramTraces
+    from fwdtrace.program.python import at_kill, run_module, run_script
+    from fwdtrace.program.traces import ProgramTraces
 
     script, *arguments = program
     if sum([first > 1, call is not None, every is not None]) > 1:
@@ -184,7 +184,7 @@ def _print(traces: ProgramTraces, shown: _Reporting) -> None:
 
 def _report_ranks(files: RankFiles, ranks: Ranks) -> list[Trace]:
     """Say where the ranks of this machine differ; the traces of all of them."""
-    from fwdtrace.ranks import rank_report
+    from fwdtrace.program.ranks import rank_report
     from fwdtrace.trace_file import load_trace
 
     if files.suffix != ".json":

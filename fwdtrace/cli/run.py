@@ -184,9 +184,9 @@ def _observe_without_values(loaded: LoadedModel, inputs: Inputs, asked: Asked) -
 def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:
     import torch
 
+    from fwdtrace.compare.saved_values import save_values
     from fwdtrace.recorder import record
     from fwdtrace.recorder.kept import Keeper
-    from fwdtrace.values_file import save_values
 
     loss = _loss(asked.loss)
     recording = record(

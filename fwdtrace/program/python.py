@@ -13,7 +13,7 @@ from types import FrameType, ModuleType
 
 from fwdtrace.errors import FwdtraceError
 
-_OURS = os.path.dirname(__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ZOO = os.path.join(_OURS, "zoo", "")
 
 _below: list[ModuleType] = []

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fwdtrace.compare.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
 from fwdtrace.comparison import Apart
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
 from fwdtrace.trace import Call, Stats, Trace
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fwdtrace.align import Alignment, align, shapes_of
+from fwdtrace.compare.align import Alignment, align, shapes_of
+from fwdtrace.compare.origin import Judged, growth_from, origin_of, when_inputs_are_unknown
+from fwdtrace.compare.tolerances import apart_by_stats, in_words
 from fwdtrace.comparison import SEVERITIES, Apart, Comparison, Difference, Origin, Severity
-from fwdtrace.origin import Judged, growth_from, origin_of, when_inputs_are_unknown
-from fwdtrace.tolerances import apart_by_stats, in_words
 from fwdtrace.trace import Call, Leaf, TensorMeta, Trace, Value
 
 Measure = Callable[[Call, Call, Literal["inputs", "outputs"]], Apart | None]

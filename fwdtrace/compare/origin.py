@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fwdtrace.align import Alignment
+from fwdtrace.compare.align import Alignment
 from fwdtrace.comparison import Apart, Growth, Origin
 from fwdtrace.trace import Call, Trace
 
