@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fwdtrace.compare import compare_traces as compare_traces
     from fwdtrace.direct import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
     from fwdtrace.recorder import record as record
@@ -23,6 +24,7 @@ _HOME = {
     "FwdtraceError": "fwdtrace.errors",
     "Trace": "fwdtrace.trace",
     "compare_direct": "fwdtrace.direct",
+    "compare_traces": "fwdtrace.compare",
     "load_trace": "fwdtrace.trace_file",
     "record": "fwdtrace.recorder",
 }

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import fwdtrace
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.comparison import Comparison
 from fwdtrace.recorder import record
@@ -168,6 +169,13 @@ def test_hooks_and_direct_calls_are_compared() -> None:
     other.out.register_forward_hook(lambda *_: None)
     found = compare_traces(traced(model, x), traced(other, x))
     assert [(each.kind, each.path) for each in found.differences] == [("hooks", "out")]
+
+
+def test_two_traces_are_compared_from_python() -> None:
+    model = net()
+    before, after = traced(model, torch.ones(2, 8), stats=True), traced(model, torch.ones(3, 8), stats=True)
+    assert fwdtrace.compare_traces(before, before).equal
+    assert str(fwdtrace.compare_traces(before, after)).startswith("The two runs were given other inputs")
 
 
 def test_functional_ops_are_compared() -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fwdtrace
+from fwdtrace.recorder.kept import Keeper
 from fwdtrace.trace import NonFinite, Stats, TensorMeta, Trace
 
 X = torch.tensor([[1.0, -1.0, 0.0, 4.0]])
@@ -139,3 +141,21 @@ def test_modules_with_parameters_that_did_not_run_are_listed() -> None:
 
     trace = recorded(Net(), X)
     assert [(each.path, each.class_name, each.parameters) for each in trace.uncalled] == [("unused.0", "Linear", 10)]
+
+
+def test_modes_of_the_users_see_the_ops_of_the_model_and_none_of_ours() -> None:
+    class Counts(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.ones(2, 4)
+    with Counts() as bare:
+        model(x)
+    with Counts() as watched, fwdtrace.record(model, ops=True, check_finite=True, stats=True):
+        model(x)
+    with Counts() as kept, Keeper(1_000_000, fingerprints=True), fwdtrace.record(model):
+        model(x)
+    assert bare.count == watched.count == kept.count > 0

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils import checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdtrace.recorder import torch_names
 
@@ -170,6 +171,26 @@ def test_a_tensor_of_functionalize_is_told_apart() -> None:
     seen = []
     torch.func.functionalize(lambda x: seen.append(torch_names.is_functional(x)) or x)(torch.ones(1))
     assert seen == [True] and not torch_names.is_functional(torch.ones(1))
+
+
+def test_what_is_read_unseen_is_told_to_no_mode_and_modes_are_back_in_their_order() -> None:
+    told: list[str] = []
+
+    class Tells(TorchDispatchMode):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            told.append(self.name)
+            return function(*args, **(kwargs or {}))
+
+    with Tells("outer"), Tells("inner"):
+        with torch_names.Unseen():
+            assert not (torch.ones(2, requires_grad=True) + 1).requires_grad
+        assert told == []
+        torch.ones(2).neg()
+    assert told[:2] == ["inner", "outer"]
 
 
 def test_function_modes_are_counted() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fwdtrace.recorder.leaves import tensors_of
 from fwdtrace.recorder.open_calls import OpenCall
 from fwdtrace.recorder.torch_names import (
+    Unseen,
     graph_task,
     next_node_number,
     node_number,
@@ -77,7 +78,7 @@ def backwards_of(calls: Iterable[OpenCall]) -> dict[OpenCall, Backward]:
 
 def gradients_of(model: nn.Module) -> tuple[Gradient, ...]:
     """Every parameter with what is in its `.grad` now; those left out whose gradient has no values to look at."""
-    with torch.no_grad(), without_torch_function():
+    with Unseen():
         found = (_gradient(name, parameter) for name, parameter in model.named_parameters())
         return tuple(gradient for gradient in found if gradient is not None)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fwdtrace.recorder.leaves import tensors_of
 from fwdtrace.recorder.open_calls import OpenCall, keepers
-from fwdtrace.recorder.torch_names import without_torch_function
+from fwdtrace.recorder.torch_names import Unseen, without_torch_function
 from fwdtrace.recorder.values import has_values, stats_of
 from fwdtrace.trace import Stats
 
@@ -86,7 +86,7 @@ class Keeper:
 
     def _new(self, tensor: Tensor) -> Kept | None:
         try:
-            with torch.no_grad(), without_torch_function():
+            with Unseen():
                 if not has_values(tensor):
                     return None
                 size = tensor.numel() * tensor.element_size()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 from sys import _getframe
 from types import CodeType
 from typing import Any
@@ -136,12 +137,19 @@ def _function_name(function: Any) -> str:
 
 
 def _operator(code: CodeType, instruction: int) -> str:
-    found = next((each for each in dis.get_instructions(code) if each.offset == instruction), None)
-    if found is None:
-        return ""
-    if found.opname in ("BINARY_OP", "COMPARE_OP"):
-        return str(found.argrepr).removeprefix("bool(").removesuffix(")")
-    return _OPERATORS.get(found.opname, "")
+    return _operators_in(code).get(instruction, "")
+
+
+@functools.lru_cache(maxsize=64)
+def _operators_in(code: CodeType) -> dict[int, str]:
+    """The operators in a piece of code by where they stand."""
+    found = {}
+    for each in dis.get_instructions(code):
+        if each.opname in ("BINARY_OP", "COMPARE_OP"):
+            found[each.offset] = str(each.argrepr).removeprefix("bool(").removesuffix(")")
+        elif each.opname in _OPERATORS:
+            found[each.offset] = _OPERATORS[each.opname]
+    return found
 
 
 _OPERATORS = {

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.fx._symbolic_trace as fx_file
 import torch.nn.modules.module as module_file
+import torch.utils._python_dispatch as dispatch_file
 from torch._C import DispatchKey
 from torch._ops import OpOverload
 from torch.nn.modules.module import Module
@@ -66,11 +67,29 @@ without_torch_function = torch._C.DisableTorchFunction
 is_functional: Callable[[torch.Tensor], bool] = torch._is_functional_tensor
 push_function_mode: Callable[[Any], None] = torch.overrides._push_mode
 pop_function_mode: Callable[[], Any] = torch.overrides._pop_mode
+push_dispatch_mode: Callable[[Any], None] = dispatch_file._push_mode
+pop_dispatch_mode: Callable[[], Any] = dispatch_file._pop_mode
 next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node of the graph will get that is made in this thread."""
 graph_task: Callable[[], int] = torch._C._current_graph_task_id
 """Which backward pass runs; -1 if none does."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
+
+
+class Unseen:
+    """A `with` block in which we read tensors: no mode or subclass of the user's is told, and nothing is graphed."""
+
+    def __enter__(self) -> None:
+        self._no_grad, self._no_function = torch.no_grad(), without_torch_function()
+        self._no_grad.__enter__()
+        self._no_function.__enter__()
+        self._modes = [pop_dispatch_mode() for _ in range(dispatch_modes())]
+
+    def __exit__(self, *_: object) -> None:
+        while self._modes:
+            push_dispatch_mode(self._modes.pop())
+        self._no_function.__exit__(None, None, None)
+        self._no_grad.__exit__(None, None, None)
 
 
 def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fwdtrace.recorder.leaves import Leaves, tensors_of
 from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Options
-from fwdtrace.recorder.torch_names import is_functional, without_torch_function
+from fwdtrace.recorder.torch_names import Unseen, is_functional
 from fwdtrace.trace import NonFinite, Stats, TensorMeta
 
 _finite: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -51,7 +52,7 @@ def _is_finite(tensor: Tensor) -> bool:
     if known is not None and known[0]() is tensor and known[1] == version >= 0:
         return True
     try:
-        with torch.no_grad(), without_torch_function():
+        with Unseen():
             if not has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
                 return True
             # One pass that makes nothing; a sum that overflows is looked at more closely.
@@ -64,7 +65,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _nan_and_inf(tensor: Tensor) -> tuple[int, int]:
-    with torch.no_grad(), without_torch_function():
+    with Unseen():
         if _is_finite(tensor):
             return 0, 0
         return int(tensor.isnan().sum()), int(tensor.isinf().sum())
@@ -80,17 +81,24 @@ def _with_stats(leaves: Leaves, tensors: list[Tensor]) -> Leaves:
 def stats_of(tensor: Tensor) -> Stats | None:
     """The statistics of the elements, absolute values if they are complex; None where there are no values."""
     try:
-        with torch.no_grad(), without_torch_function():
+        with Unseen():
             if not has_values(tensor) or tensor.numel() == 0:
                 return None
             numbers = (tensor.abs() if tensor.is_complex() else tensor).to_dense().double()
-            nan, inf = int(numbers.isnan().sum()), int(numbers.isinf().sum())
-            finite = numbers[numbers.isfinite()] if nan or inf else numbers
-            zeros = int((numbers == 0).sum())
-            if not finite.numel():
-                return Stats(None, None, None, None, zeros, nan, inf)
-            spread = finite.std(correction=0)
-            return Stats(finite.mean().item(), spread.item(), finite.min().item(), finite.max().item(), zeros, nan, inf)
+            zeros = numbers.numel() - int(numbers.count_nonzero())
+            low, high = (each.item() for each in torch.aminmax(numbers))
+            nan = inf = 0
+            if not (math.isfinite(low) and math.isfinite(high)):
+                nan, inf = int(numbers.isnan().sum()), int(numbers.isinf().sum())
+                numbers = numbers[numbers.isfinite()]
+                if not numbers.numel():
+                    return Stats(None, None, None, None, zeros, nan, inf)
+                low, high = (each.item() for each in torch.aminmax(numbers))
+            if low == high:
+                return Stats(low, 0.0, low, high, zeros, nan, inf)
+            mean = numbers.mean().item()
+            spread = (numbers - mean).square_().mean().sqrt().item()  # torch's own std takes eight times as long
+            return Stats(mean, spread, low, high, zeros, nan, inf)
     except (RuntimeError, NotImplementedError):  # a layout or subclass that does not compute
         return None
 
