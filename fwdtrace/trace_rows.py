@@ -111,6 +111,19 @@ def _tuple_of(read: Read) -> Read:
     return read_list
 
 
+def _once(read: Read) -> Read:
+    """The same for JSON of which much is alike: each text is read once. One that cannot be read is read every time."""
+
+    def read_once(value: Any, shared: Shared) -> Any:
+        key = read, repr(value)
+        found = shared.get(key)
+        if found is None:
+            found = shared[key] = read(value, shared)
+        return found
+
+    return read_once
+
+
 def _or_null(read: Read) -> Read:
     return lambda value, shared: None if value is None else read(value, shared)
 
@@ -162,13 +175,13 @@ _KINDS: dict[str, Read] = {
     "Stats | None": _or_null(reader_of(Stats)),
     "NonFinite | None": _or_null(reader_of(NonFinite)),
     "Backward | None": _or_null(reader_of(Backward)),
-    "Site | None": _or_null(reader_of(Site)),
+    "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
     "tuple[int, ...]": _tuple_of(_whole),
     "tuple[int, ...] | None": _or_null(_tuple_of(_whole)),
-    "tuple[str, ...]": _tuple_of(_text),
-    "tuple[Hook, ...]": _tuple_of(reader_of(Hook)),
-    "tuple[Leaf, ...]": _tuple_of(_leaf),
+    "tuple[str, ...]": _once(_tuple_of(_text)),
+    "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
+    "tuple[Leaf, ...]": _once(_tuple_of(_leaf)),
     "tuple[Leaf, ...] | None": _or_null(_tuple_of(_leaf)),
 }
 

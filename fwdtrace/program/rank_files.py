@@ -62,7 +62,7 @@ class RankFiles:
         files = {}
         for file in self.folder.glob(f"{glob.escape(start)}*{self.suffix}"):
             part = file.name.removeprefix(start).removesuffix(self.suffix)
-            if not part or part.startswith("."):
+            if not part or (part.startswith(".") and part != ".trace"):  # a .trace.json is of another format
                 files[self.name + part] = file
         return dict(sorted(files.items()))
 
