@@ -104,7 +104,9 @@ def assert_is_its_own_equal(build: Builder) -> None:
     side = partial(Side, args=args, kwargs=kwargs)
     found = compare_runs(side(model.train()), side(copy.deepcopy(model).train()))
     assert found.equal and found.verdict.endswith("bit-identical.")
-    assert compare_runs(side(model.eval()), side(model)).equal
+    with torch.no_grad():
+        model.eval()(*args, **kwargs)  # some models keep a table, or rescale their weights, in their first run
+    assert compare_runs(side(model), side(model)).equal
 
 
 def a_layer_in_the_middle(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
