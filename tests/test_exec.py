@@ -123,6 +123,42 @@ def test_once_the_chosen_calls_are_over_a_step_runs_what_it_runs_without_us_and_
     assert len(load_trace(tmp_path / "t.json").calls) == 4
 
 
+GRAPHS = """\
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+torch.manual_seed(0)
+net, x = Net(), torch.ones(2, 4)
+print([str(node) for node in torch.fx.symbolic_trace(net).graph.nodes])
+print([str(node) for node in torch.export.export(net, (x,)).graph.nodes])
+compiled = torch.compile(net, backend="eager", fullgraph=True)
+for _ in range(3):
+    print(compiled(x).sum().item().hex())
+print(vmap(lambda row: functional_call(net, dict(net.named_parameters()), (row,)))(x).sum().item().hex())
+"""
+
+
+def test_a_program_that_traces_exports_and_compiles_its_model_gets_what_it_would(tmp_path: Path) -> None:
+    (tmp_path / "graphs.py").write_text(GRAPHS, encoding="utf-8")
+    bare = run(["graphs.py"], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "graphs.py"], tmp_path)
+    assert bare.returncode == 0 and "first" in bare.stdout
+    assert (traced.returncode, traced.stdout) == (0, bare.stdout), traced.stderr
+    assert traced.stderr == "fwdtrace: saved t.json\n"
+    assert load_trace(tmp_path / "t.json").calls[0].opaque == "compiled"
+
+
 def test_each_model_and_each_call_has_a_file(tmp_path: Path) -> None:
     ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--first", "2", "train.py", "1e-2"], tmp_path)
     files = ["t.Critic.call2.json", "t.Critic.json", "t.call2.json", "t.json"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -187,3 +188,60 @@ def test_a_model_can_be_scripted_while_it_is_watched() -> None:
         scripted = torch.jit.script(net)
         assert torch.equal(scripted(X), net(X))
     assert kept
+
+
+def test_a_graph_of_a_watched_model_is_the_one_without_us() -> None:
+    def graphs() -> list[list[str]]:
+        net = Net()
+        exported = torch.export.export(net, (X,)).graph
+        return [[str(node) for node in graph.nodes] for graph in (torch.fx.symbolic_trace(net).graph, exported)]
+
+    bare = graphs()
+    with watched(Wanted()) as kept:
+        assert graphs() == bare
+    assert kept == []
+
+
+@pytest.mark.usefixtures("dynamo")
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_model_is_kept_and_computes_what_it_would(in_place: bool) -> None:
+    graphs: list[list[Any]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append([node.target for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    with watched(Wanted()) as kept:
+        net = Net()
+        expected = net(X)
+        compiled: Any = net if in_place else torch.compile(net, backend=backend, fullgraph=True)
+        if in_place:
+            net.compile(backend=backend, fullgraph=True)
+        assert all(torch.equal(compiled(X), expected) for _ in range(3))
+    linear = torch.nn.functional.linear
+    assert graphs[-1] == [linear, linear]
+    assert len(graphs) <= 2  # as recorded, and as it is
+    assert [call.opaque for each in kept for call in each.trace.calls if call.opaque] == (
+        [] if in_place else ["compiled"]
+    )
+
+
+class Parts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
+def test_a_model_that_is_false_is_kept_like_any_other() -> None:
+    with watched(Wanted()) as kept:
+        net = Parts()
+        assert not net
+        net(X)
+    assert told(kept) == [("Parts", 1, [""])]

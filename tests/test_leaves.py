@@ -86,6 +86,38 @@ def test_a_result_is_described_by_its_leaves(value: Any, leaves: tuple[Leaf, ...
     assert outputs(value) == leaves
 
 
+class Takes(nn.Module):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return args if len(args) != 1 else args[0]
+
+
+ALIKE: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    *(
+        ((value,), {})
+        for value in (0, False, 0.0, -0.0, 0j, "0", b"0", None, (0,), [None], (0, 0), ((0,), 0), (0, (0,)))
+    ),
+    *(
+        (args, {})
+        for args in ((0, 0), (False, 0), (0, False), ("0", 0), (T, T), (T, (T,)), ((T,), T), ((T, T),), ([T, T],))
+    ),
+    *((args, kwargs) for args, kwargs in (((), {}), ((T,), {"a": T}), ((), {"a": T, "b": T}), ((), {"b": T, "a": T}))),
+    *((args, {}) for args in ((T.double(), T), (T, T.double()), (nn.Parameter(T), T), (T, nn.Parameter(T)), (T.T, T))),
+]
+
+
+def test_values_that_are_much_alike_are_told_apart_in_one_recording() -> None:
+    def leaves(*calls: tuple[tuple[Any, ...], dict[str, Any]]) -> list[tuple[tuple[Leaf, ...], tuple[Leaf, ...]]]:
+        model = Takes()
+        with fwdtrace.record(model) as recording:
+            for args, kwargs in calls:
+                model(*args, **kwargs)
+        return [(call.inputs, call.outputs) for call in recording.trace.calls]
+
+    alone = [leaves(call)[0] for call in ALIKE]
+    assert leaves(*ALIKE, *ALIKE) == [*alone, *alone]
+    assert len(set(alone)) == len(ALIKE) - 1  # a tuple and a list of tensors look the same
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
 def test_the_ragged_dimension_of_a_nested_tensor_is_minus_one(layout: torch.layout) -> None:

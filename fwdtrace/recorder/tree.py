@@ -95,7 +95,8 @@ def _watch_captured(holder: dict[Any, Any] | list[Any], observe: Observe) -> Non
         if type(value) is not MethodType or not isinstance(value.__self__, Module):
             continue
         _wrap_forwards(type(value.__self__), observe)
-        wrapper = next((found for found in _wrapped.values() if _original(found) is value.__func__), None)
+        taken = getattr(value.__func__, "fwdtrace_original", value.__func__)  # if it was taken while we watched
+        wrapper = next((found for found in _wrapped.values() if _original(found) is taken), None)
         if wrapper is not None:
             put_in_place(holder, key, StandIn(value, MethodType(wrapper, value.__self__)))
 

@@ -28,6 +28,8 @@ from fwdtrace.trace import Trace
 
 MOST_ROOTS = 20
 MOST_WAYS = 50
+NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
+"""Where modules are from that torch calls by itself, to export a model or to build one; no model of the program's."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Watch:
 
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
-        if not self._removals or _is_being_traced() or getattr(module, "_is_replica", False):
+        if not self._removals or _is_being_traced() or module.__dict__.get("_is_replica"):
             return original(module, *args, **kwargs)
         found = self._root_and_way(module)
         if found is None:
@@ -151,7 +153,8 @@ class Watch:
 
     def _recorded(self, root: _Root, number: int, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
         self._unhook()
-        recording = record(root.module() or module, **asdict(self._options))
+        top = root.module()  # which may be false: a model may have a length
+        recording = record(module if top is None else top, **asdict(self._options))
         self._open = root, number, recording
         end_now = False
         try:
@@ -189,6 +192,8 @@ class Watch:
     def _root_and_way(self, module: nn.Module) -> tuple[_Root, str] | None:
         """The root that a module belongs to, and the module's path in it; None if none of its calls is wanted."""
         top, way = self._top(module)
+        if type(top).__module__.startswith(NO_MODELS):
+            return None
         if self._wanted.model is not None:
             if not self._is_named(module, way):
                 return None
@@ -251,7 +256,8 @@ class Watch:
         for name in ("__call__", "forward"):
             original = getattr(cls, name, None)
             if type(original) is FunctionType and not issubclass(cls, torch.jit.ScriptModule):
-                wrapper = _watched(original, name, self._thread, self._called)
+                inherited = original is Module.__call__ and name not in vars(cls)
+                wrapper = _watched(original, inherited, name, self._thread, self._called)
                 self._hooked[cls, name] = wrapper, cls.__dict__.get(name)
                 setattr(cls, name, wrapper)
 
@@ -266,18 +272,23 @@ class Watch:
         self._hooked.clear()
 
 
-def _watched(original: Any, entry: str, thread: _Thread, called: Callable[..., Any]) -> FunctionType:
-    """In place of a `__call__` or a `forward`: say that it was called, unless a call that was looked at is running."""
+def _watched(original: Any, inherited: bool, entry: str, thread: _Thread, called: Callable[..., Any]) -> FunctionType:
+    """In place of a `__call__` or a `forward`: say that it was called, unless a call that was looked at is running.
+
+    An inherited `Module.__call__` is looked up when it is needed: torch.fx replaces it while it traces.
+    """
     # Free variables only: the function lives with the original's globals, in which torch.jit.script looks names up.
-    compiling = is_dynamo_compiling
+    compiling, base = is_dynamo_compiling, Module
 
     def watched(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+        run = base.__call__ if inherited else original
         if compiling() or thread.inside:
-            return original(module, *args, **kwargs)
-        return called(module, original, entry, args, kwargs)
+            return run(module, *args, **kwargs)
+        return called(module, run, entry, args, kwargs)
 
     wrapper = FunctionType(watched.__code__, original.__globals__, original.__name__, None, watched.__closure__)
     functools.update_wrapper(wrapper, original)
+    wrapper.fwdtrace_original = original  # type: ignore[attr-defined]
     return wrapper
 
 

@@ -54,10 +54,11 @@ def processes(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, l
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> str:
-    """Two series compared, by their minima and their medians: `1.08 / 1.10`."""
+    """Two series compared, by their minima and by the median of what each round gives: `1.08 / 1.10`."""
     if not times or not base:
         return NOTHING
-    return f"{min(times) / min(base):.2f} / {median(times) / median(base):.2f}"
+    paired = median(one / other for one, other in zip(times, base, strict=True))
+    return f"{min(times) / min(base):.2f} / {paired:.2f}"
 
 
 def milliseconds(times: Sequence[float]) -> str:
