@@ -271,7 +271,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("way", ["workers", "fork", "spawn"])
+@pytest.mark.parametrize("way", ["workers", "fork", pytest.param("spawn", marks=pytest.mark.sweep)])
 def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(way: str, tmp_path: Path) -> None:
     (tmp_path / "workers.py").write_text(WORKERS, encoding="utf-8")
     bare = run(["workers.py", way], tmp_path)

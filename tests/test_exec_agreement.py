@@ -71,6 +71,6 @@ def test_a_built_in_model_under_watch_is_as_without_it(name: str) -> None:
 
 @pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", real_models.MODELS)
+@pytest.mark.parametrize("name", real_models.FEW)
 def test_a_real_model_under_watch_is_as_without_it(name: str) -> None:
     assert differences(real_models.MODELS[name]) == []
