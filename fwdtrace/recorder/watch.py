@@ -140,9 +140,12 @@ class Watch:
             return original(module, *args, **kwargs)
         found = self._root_and_way(module)
         if found is None:
-            return original(module, *args, **kwargs)
-        root, way = found
-        record_it, number = self._count(root, (way, entry))
+            if not _is_torchs_own(module):
+                return original(module, *args, **kwargs)
+            record_it = False
+        else:
+            root, way = found
+            record_it, number = self._count(root, (way, entry))
         self._thread.inside = True
         try:
             if record_it and self._open is None:
@@ -192,7 +195,7 @@ class Watch:
     def _root_and_way(self, module: nn.Module) -> tuple[_Root, str] | None:
         """The root that a module belongs to, and the module's path in it; None if none of its calls is wanted."""
         top, way = self._top(module)
-        if type(top).__module__.startswith(NO_MODELS):
+        if _is_torchs_own(module) or _is_torchs_own(top):
             return None
         if self._wanted.model is not None:
             if not self._is_named(module, way):
@@ -305,6 +308,10 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
 def _is_being_traced() -> bool:
     """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
     return bool(tracing_state() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
+
+
+def _is_torchs_own(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(NO_MODELS)
 
 
 def _names(cls: type) -> tuple[str, str]:
