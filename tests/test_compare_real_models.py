@@ -79,14 +79,14 @@ def test_a_model_with_dropout_is_its_own_equal_over_random_inputs_and_repeated_r
 
 @pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", list(MODELS)[::2])
 def test_a_real_model_is_its_own_equal(name: str) -> None:
     assert_is_its_own_equal(MODELS[name])
 
 
 @pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", list(MODELS)[1::2])
 def test_a_real_model_leaves_its_copy_at_the_layer_with_other_weights(name: str) -> None:
     model, args, kwargs = MODELS[name]()
     path = a_layer_in_the_middle(model.eval(), args, kwargs)
