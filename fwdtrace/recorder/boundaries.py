@@ -43,6 +43,7 @@ from fwdtrace.recorder.stand_ins import list_hooks, watch_hooks
 from fwdtrace.recorder.torch_names import (
     CALL_CODE,
     GLOBAL_HOOKS,
+    GRAPHS_HOLD_MODULES,
     INNER_CODE,
     MODULE_CALL,
     STOP_RECOMPUTATION,
@@ -62,7 +63,7 @@ def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         return MODULE_CALL(module, *args, **kwargs)
     stack = stacks.stack
     entry = seen.get(id(module)) or meet(module, stack, observe_forward)
-    if entry is None:
+    if entry is None or (GRAPHS_HOLD_MODULES and _is_in_graph(stack)):
         return MODULE_CALL(module, *args, **kwargs)
     call = OpenCall()
     call.seen = entry
@@ -165,7 +166,7 @@ def _enter_otherwise(
 ) -> Any:
     stack = stacks.stack
     entry = None if tracing_state() else seen.get(id(module)) or meet(module, stack, observe_forward)
-    if entry is None:
+    if entry is None or (GRAPHS_HOLD_MODULES and _is_in_graph(stack)):
         return original(module, *args, **kwargs)
     how = how_entered(module, original, frame)
     open_already = stack[-1] if stack and stack[-1].seen is entry else None
@@ -228,6 +229,11 @@ def _run_forward(
         del stack[depth:]
         if switched:
             switch_back(switched)
+
+
+def _is_in_graph(stack: list[OpenCall]) -> bool:
+    """Whether the innermost open call is of something compiled."""
+    return bool(stack) and (stack[-1].opaque == "compiled" or stack[-1].seen.module_class.__name__ == "OptimizedModule")
 
 
 def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:

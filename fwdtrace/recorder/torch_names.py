@@ -22,16 +22,21 @@ MODULE_CALL = Module.__call__
 
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
-INNER_CODE: CodeType = next(
-    constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"
+INNER_CODE: CodeType | None = next(
+    (constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"),
+    None,
 )
+"""What runs hooks since torch 2.5; before, `_call_impl` does."""
+
+GRAPHS_HOLD_MODULES = INNER_CODE is None
+"""Before torch 2.5 a compiled graph calls torch's own modules, and the compiler runs copies of them to learn shapes."""
 SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
 
 NAMES_OF_CODES = {
     WRAPPED_CALL_CODE: "Module._wrapped_call_impl",
     CALL_CODE: "Module._call_impl",
-    INNER_CODE: "Module._call_impl.inner",
     SLOW_FORWARD_CODE: "Module._slow_forward",
+    **({INNER_CODE: "Module._call_impl.inner"} if INNER_CODE else {}),
 }
 
 GLOBAL_HOOKS: tuple[tuple[str, dict[int, Any]], ...] = (
