@@ -22,8 +22,17 @@ ALLOWED: dict[str, set[str]] = {
         *("typer", "__init__", "errors"),
         *("cli.compare", "cli.exec", "cli.models", "cli.results", "cli.rule", "cli.run", "cli.show"),
     },
-    "cli.compare": {"typer", "cli.compare_two", "cli.options", "cli.progress", "cli.results", "errors"},
-    "cli.compare_two": {"errors"},
+    "cli.cold_start": set(),
+    "cli.compare": {
+        "typer",
+        "cli.cold_start",
+        "cli.compare_two",
+        "cli.options",
+        "cli.progress",
+        "cli.results",
+        "errors",
+    },
+    "cli.compare_two": {"cli.cold_start", "errors"},
     "cli.exec": {"typer", "cli.options", "cli.fail_on", "cli.results", "errors", "program"},
     "cli.fail_on": {"typer", "cli.results", "errors", "rules"},
     "cli.models": {"typer", "errors", "spec", "zoo"},
@@ -31,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.progress": set(),
     "cli.results": {"rich", "cli.options", "__init__", "errors", "render", "trace", "zoo"},
     "cli.rule": {"typer", "cli.results", "errors", "rules"},
-    "cli.run": {"typer", "cli.fail_on", "cli.options", "cli.progress", "cli.results", "errors"},
+    "cli.run": {"typer", "cli.cold_start", "cli.fail_on", "cli.options", "cli.progress", "cli.results", "errors"},
     "cli.show": {"typer", "cli.options", "cli.results"},
     "compare": {"comparison", "errors", "trace"},
     "comparison": {"trace"},
@@ -67,6 +76,7 @@ ALLOWED: dict[str, set[str]] = {
 
 # What a part may import inside a function, when it is needed: each of these has a reason to wait.
 LATER: dict[str, set[str]] = {
+    "cli.cold_start": {"torch"},
     "cli.compare": {"rich", "comparison_file", "direct", "inputs", "load", "randomness", "render"},
     "cli.exec": {"rich", "program", "recorder", "render", "trace_file"},
     "cli.compare_two": {
@@ -204,3 +214,13 @@ def test_a_command_that_runs_no_model_does_not_import_torch(arguments: list[str]
 
 def test_the_check_of_torch_can_fail() -> None:
     assert "torch" in imported_by("import fwdtrace; fwdtrace.record")
+
+
+def test_torch_is_imported_without_collecting_garbage_which_is_collected_afterwards() -> None:
+    code = (
+        "import gc; from fwdtrace.cli.cold_start import import_torch; gc.collect(); "
+        "before = gc.get_stats()[2]['collections']; import_torch(); import torch; "
+        "print(gc.get_stats()[2]['collections'] - before, gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert ran.stdout == "0 True True\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdtrace.cli.cold_start import import_torch
 from fwdtrace.cli.compare_two import Asked, compared
 from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec
 from fwdtrace.cli.progress import progress
@@ -103,6 +104,7 @@ def compare(
 
 
 def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> Comparison:
+    import_torch()
     from rich.console import Console
 
     from fwdtrace.direct import Setting, inventory_of, run_experiments

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwdtrace.cli.cold_start import import_torch
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def compared(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
 
 
 def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
+    import_torch()
     from fwdtrace.compare import How
     from fwdtrace.inputs import build_inputs
     from fwdtrace.load import load_model

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fwdtrace.cli.cold_start import import_torch
 from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top
 from fwdtrace.cli.progress import progress
@@ -125,6 +126,7 @@ def run(
 
 def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, BaseException | None]:
     """The trace of one run, and what the model raised, if it did."""
+    import_torch()
     from fwdtrace.devices import usable
     from fwdtrace.inputs import build_inputs
     from fwdtrace.recorder.open_calls import log
@@ -184,7 +186,6 @@ def _observe_without_values(loaded: LoadedModel, inputs: Inputs, asked: Asked) -
 def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:
     import torch
 
-    from fwdtrace.compare.saved_values import save_values
     from fwdtrace.recorder import record
     from fwdtrace.recorder.kept import Keeper
 
@@ -215,6 +216,8 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     trace = recording.trace
     if keeper is None or asked.save_values is None:
         return trace, error
+    from fwdtrace.compare.saved_values import save_values
+
     try:
         save_values(keeper.by_id(), asked.save_values)
     except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more

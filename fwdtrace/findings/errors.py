@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fwdtrace.findings.arguments import ARGUMENTS
 from fwdtrace.findings.failure import Explanation, Failure, operands
-from fwdtrace.findings.layers import LAYERS
-from fwdtrace.findings.products import PRODUCTS
-from fwdtrace.findings.sequences import SEQUENCES
-from fwdtrace.findings.sizes import SIZES
 from fwdtrace.findings.words import name_of
 from fwdtrace.trace import Call, CallError, Finding, Op, Trace
-
-# In this order: a tensor of the wrong kind first, since what torch says of it can also read like a wrong shape.
-KINDS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
 
 LONGEST_ERROR = 300
 
@@ -71,6 +63,8 @@ def _message(failure: Failure, wrapped_by: Call | None) -> str:
 
 
 def _explanation(failure: Failure) -> Explanation:
+    from fwdtrace.findings.explanations import KINDS  # a run that does not fail need not wait for all the patterns
+
     for pattern, explain in KINDS:
         match = pattern.search(failure.error.message)
         explanation = explain(failure, match) if match else None
