@@ -66,8 +66,9 @@ def per_process(console: Console, rounds: int) -> None:
 
 
 GROWING = """
-import resource, sys, time, torch, fwdtrace
+import sys, time, torch, fwdtrace
 from tests.benchmarks.contenders import Stepped
+from tests.benchmarks.memory import most_memory
 torch.set_num_threads(1)
 steps = int(sys.argv[1])
 model, x = Stepped(steps).eval(), torch.rand(1, 32)
@@ -76,14 +77,13 @@ with torch.no_grad():
     begin = time.perf_counter()
     model(x)
     bare = time.perf_counter() - begin
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = most_memory()
     begin = time.perf_counter()
     with fwdtrace.record(model) as recording:
         model(x)
     calls = len(recording.trace.calls)
     took = time.perf_counter() - begin
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(calls, bare, took, (after - before) * 1024)
+print(calls, bare, took, most_memory() - before)
 """
 
 
@@ -116,11 +116,12 @@ ALONE = {
     ),
 }
 ALONE_SCRIPT = """
-import resource, sys
+import sys
 from tests.torchvision_shim import sitecustomize
 import torch
 from time import perf_counter
 from tests.benchmarks import contenders
+from tests.benchmarks.memory import most_memory
 torch.set_num_threads(1)
 model, x = getattr(contenders, sys.argv[1])()
 def times(run, rounds):
@@ -133,8 +134,8 @@ def times(run, rounds):
 with torch.no_grad():
     bare = times(lambda: model(x), 5)
     exec(sys.argv[2])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print("took", bare, times(watch, 3), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    before = most_memory()
+    print("took", bare, times(watch, 3), (most_memory() - before) / 2**20)
 """
 
 
