@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -39,6 +40,16 @@ class Picture:
 
     facts: dict[str, object]
     names: dict[object, dict[str, object]]
+
+
+@contextmanager
+def collecting_no_garbage() -> Iterator[None]:
+    """What goes in the block goes as nobody refers to it any more."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def of_the_process() -> Picture:

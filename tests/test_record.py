@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.trace import Call, Site, TensorMeta, Trace, Value
+from tests.footprint import collecting_no_garbage
 
 X = torch.ones(2, 4)
 
@@ -290,10 +292,20 @@ def test_the_parameters_of_forward_name_the_inputs() -> None:
     assert [leaf.name for leaf in trace.calls[0].outputs] == [".x", ".none", ".rest[0]", ".rest[1][0]", ".rest[1][1].a"]
 
 
-def test_no_tensor_is_kept_alive() -> None:
-    import gc
-    import weakref
+@pytest.mark.parametrize("option", ["ops", "stats", "check_finite", "costs", "gradients"])
+def test_a_model_that_is_let_go_is_gone_at_once(option: str) -> None:
+    model = Two()
+    model.first.register_forward_hook(lambda module, args, output: None)
+    alive = [weakref.ref(model), weakref.ref(model.first)]
+    with collecting_no_garbage():
+        with fwdtrace.record(model, **{option: True}) as recording:
+            model(X)
+        del model
+        assert [reference() for reference in alive] == [None, None]
+    assert len(recording.trace.calls) == 3
 
+
+def test_no_tensor_is_kept_alive() -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             made = nn.Linear(4, 4)
@@ -303,11 +315,10 @@ def test_no_tensor_is_kept_alive() -> None:
     alive: list[Any] = []
     model = Net()
     x = torch.ones(2, 4)
-    with fwdtrace.record(model) as recording, torch.no_grad():
+    with collecting_no_garbage(), fwdtrace.record(model) as recording, torch.no_grad():
         alive.append(weakref.ref(model(x)))
         alive.append(weakref.ref(x))
         del x
-        gc.collect()
         assert [reference() for reference in alive] == [None, None, None]
     assert len(recording.trace.calls) == 2
 

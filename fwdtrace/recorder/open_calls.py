@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,13 @@ class SeenModule:
     """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
 
     __slots__ = (
-        "calls_awaiting_backward", "is_script", "is_users", "key", "module", "module_class", "own_call", "parameters",
+        "calls_awaiting_backward", "is_script", "is_users", "module", "module_class", "own_call", "parameters",
         "places", "shows_ops", "torch_forward",
     )  # fmt: skip
 
     def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
         # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
-        self.module = weakref.ref(module, self._gone)
-        self.key = id(module)
+        self.module = weakref.ref(module, partial(_gone, id(module)))
         self.module_class = type(module)
         forward = getattr(type(module), "forward", None)
         code = getattr(getattr(forward, "fwdtrace_original", forward), "__code__", None)
@@ -48,9 +48,12 @@ class SeenModule:
         self.parameters: int | None = None
         self.calls_awaiting_backward: list[OpenCall] = []
 
-    def _gone(self, _: object) -> None:
-        if seen.get(self.key) is self:
-            del seen[self.key]
+
+def _gone(key: int, reference: weakref.ref[nn.Module]) -> None:
+    # Not a method: a module that knew of this object would outlive the recording until garbage is collected.
+    entry = seen.get(key)
+    if entry is not None and entry.module is reference:
+        del seen[key]
 
 
 class HookRun:

@@ -53,6 +53,7 @@ class Recording:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
         self._surroundings = surroundings_of(self._model, self._spec, self._seed)
         self._recorded = _begin(self._model, self._options)
+        del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
         return self
 
