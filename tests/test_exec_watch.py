@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,7 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.recorder.open_calls import Options
-from fwdtrace.recorder.watch import Kept, Wanted, Watch
+from fwdtrace.recorder.watch import MOST_ROOTS, Kept, Wanted, Watch
+from tests.footprint import collecting_no_garbage
 
 
 class Net(nn.Module):
@@ -123,6 +125,59 @@ def test_a_copy_and_a_model_made_later_are_models_of_their_own() -> None:
         nn.Sequential(nn.Linear(4, 4))(X)
     classes = [(each.root, each.class_name.rpartition(".")[2]) for each in kept]
     assert classes == [(0, "Net"), (1, "Net"), (2, "Sequential")]
+
+
+def test_of_many_models_the_first_are_kept_and_then_all_is_left_alone() -> None:
+    init = nn.Module.__init__
+    with watched(Wanted()) as kept:
+        for _ in range(MOST_ROOTS):
+            net = Net()
+            net(X)
+        assert "__call__" in vars(Net)  # the last one may yet be called in another way
+        net(X)
+        assert "__call__" not in vars(Net)
+        assert nn.Module.__init__ is init
+        Net()(X)
+    assert [each.root for each in kept] == list(range(MOST_ROOTS))
+
+
+def test_a_module_is_found_in_the_one_that_holds_it_however_it_came_there() -> None:
+    with watched(Wanted(first=2)) as kept:
+        outer, other = Wrapper(nn.Identity()), Wrapper(nn.Identity())
+        outer._modules["module"] = other._modules["module"] = inner = Net()
+        inner(X)
+        del outer
+        inner(X)
+    names = [(each.root, each.class_name, each.trace.children()[0].path) for each in kept]
+    assert names == [(root, f"{__name__}.Wrapper", "module") for root in (0, 1)]
+
+
+def test_a_model_that_the_program_lets_go_is_gone_at_once() -> None:
+    with collecting_no_garbage(), watched(Wanted(first=2)) as kept:
+        net = Wrapper(Net())
+        inside = weakref.ref(net.module.encoder)
+        net(X)
+        del net
+        assert inside() is None
+    assert kept
+
+
+def test_where_modules_are_is_not_looked_for_again_at_each_call() -> None:
+    with watched(Wanted(first=1)):
+        blocks = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
+        blocks(X)
+        spare = nn.Linear(4, 4)  # which may be called yet, so that calls of its class are looked at
+        blocks[0](X)
+        blocks[0](X)
+        looked: list[None] = []
+        alive = Watch._alive
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Watch, "_alive", lambda watch: looked.append(None) or alive(watch))
+            for _ in range(10):
+                nn.ReLU()
+                blocks[0](X)
+        assert not looked
+        assert "__call__" in vars(type(spare))
 
 
 def test_a_model_without_parameters_is_not_kept() -> None:

@@ -153,6 +153,8 @@ def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
 
 def _report(traces: ProgramTraces, shown: _Reporting) -> None:
     """What is said when the program has ended; of several ranks rank 0 speaks for all."""
+    from fwdtrace.recorder.watch import MOST_ROOTS
+
     if shown.ranks is not None and shown.ranks.own != 0:
         return
     if not traces.by_key:
@@ -163,6 +165,9 @@ def _report(traces: ProgramTraces, shown: _Reporting) -> None:
         names = ", ".join(file.name for file in traces.files.values())
         print(f"fwdtrace: saved {names}", file=sys.stderr)
     told = list(traces.by_key.values())
+    if len({root for root, _ in traces.by_key}) == MOST_ROOTS:
+        message = f"the calls of {MOST_ROOTS} models are kept, those of others are not; --model CLASS_OR_PATH chooses"
+        print(f"fwdtrace: {message}", file=sys.stderr)
     if shown.ranks is not None and shown.files is not None:
         told += _report_ranks(shown.files, shown.ranks)
     annotate((finding for trace in told for finding in trace.findings), shown.codes)

@@ -98,17 +98,23 @@ class Watch:
         self._roots: dict[int, _Root] = {}
         self._hooked: dict[tuple[type, str], tuple[Any, Any]] = {}
         self._without_parameters: set[type] = set()
-        self._holders: dict[int, tuple[nn.Module, str]] | None = None
+        self._unplaced: set[int] = set()
+        self._holders: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
         self._open: tuple[_Root, int, Recording] | None = None
         self._thread = _Thread()
         self._removals: list[Callable[[], None]] = []
         self._kept_roots = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many roots have been kept that others are let run as they would."""
+        return self._kept_roots == MOST_ROOTS
+
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
-        for name in ("__init__", "__setstate__"):
+        for name, then in (("__init__", self._constructed), ("__setstate__", self._restored)):
             original = getattr(Module, name)
-            setattr(Module, name, _and_then(original, self._constructed))
+            setattr(Module, name, _and_then(original, then))
             self._removals.append(functools.partial(setattr, Module, name, original))
         self._removals.append(register_module_module_registration_hook(self._tree_changed).remove)
 
@@ -126,13 +132,23 @@ class Watch:
 
     def _constructed(self, module: nn.Module) -> None:
         key = id(module)
-        self._modules[key] = weakref.ref(module, lambda _: self._modules.pop(key, None))
-        self._holders = None
-        if self._open is None:
+        self._modules[key] = weakref.ref(module, lambda _: self._forget(key))
+        self._unplaced.add(key)
+        if self._open is None and not self.is_full:
             self._hook(type(module))
 
+    def _restored(self, module: nn.Module) -> None:
+        self._constructed(module)
+        self._hold(module)
+
+    def _forget(self, key: int) -> None:
+        self._modules.pop(key, None)
+        self._unplaced.discard(key)
+        self._holders.pop(key, None)
+
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
-        self._holders = None
+        if submodule is not None and self._holder(submodule) is None:
+            self._holders[id(submodule)] = weakref.ref(module), name
 
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
@@ -189,8 +205,8 @@ class Watch:
         if self._wanted.is_last(number - 1) and not root.settled:
             root.settled = True
             self._hook_what_is_wanted()
-        full = root.kept_as is None and self._kept_roots == MOST_ROOTS
-        return not root.settled and not full and self._wanted.keeps(number), number
+        left_out = root.kept_as is None and self.is_full
+        return not root.settled and not left_out and self._wanted.keeps(number), number
 
     def _root_and_way(self, module: nn.Module) -> tuple[_Root, str] | None:
         """The root that a module belongs to, and the module's path in it; None if none of its calls is wanted."""
@@ -217,19 +233,42 @@ class Watch:
         return known
 
     def _top(self, module: nn.Module) -> tuple[nn.Module, str]:
-        holders = self._holders
-        if holders is None:
-            holders = self._holders = {}
-            for held_by in self._alive():
-                for name, child in held_by.__dict__.get("_modules", {}).items():
-                    holders.setdefault(id(child), (held_by, name))
         names: list[str] = []
         passed = {id(module)}
-        while id(module) in holders and id(holders[id(module)][0]) not in passed:
-            module, name = holders[id(module)]
+        while (held := self._found_holder(module)) is not None and id(held[0]) not in passed:
+            module, name = held
             passed.add(id(module))
             names.append(name)
         return module, ".".join(reversed(names))
+
+    def _found_holder(self, module: nn.Module) -> tuple[nn.Module, str] | None:
+        held = self._holder(module)
+        if held is not None or id(module) not in self._unplaced or self.is_full:
+            return held
+        self._unplaced.clear()
+        for each in self._alive():  # no hook tells of what is put straight into `_modules`
+            self._hold(each)
+        held = self._holder(module)
+        self._unplaced.discard(id(module))
+        return held
+
+    def _holder(self, module: nn.Module) -> tuple[nn.Module, str] | None:
+        """The module that is known to hold this one, the first if there are more, and the name there."""
+        key = id(module)
+        if key not in self._holders:
+            return None
+        reference, name = self._holders[key]
+        holder = reference()
+        inside = {} if holder is None else holder.__dict__.get("_modules", {})  # of a ScriptModule it is no dict
+        if holder is not None and name in inside and inside[name] is module:
+            return holder, name
+        del self._holders[key]
+        self._unplaced.add(key)
+        return None
+
+    def _hold(self, module: nn.Module) -> None:
+        for name, child in module.__dict__.get("_modules", {}).items():
+            self._tree_changed(module, name, child)
 
     def _is_named(self, module: nn.Module, path: str) -> bool:
         return self._wanted.model in (path or None, *_names(type(module)))
@@ -246,12 +285,16 @@ class Watch:
         for module in self._alive():
             top, way = self._top(module)
             root = self._roots.get(id(module if self._wanted.model is not None else top))
-            if root is None:  # not called so far: a copy for later, say, must not slow down all that is of its classes
+            if self.is_full and (root is None or root.kept_as is None):
+                wanted = False
+            elif root is None:  # a copy for later, say, must not slow down all that is of its classes
                 wanted = self._is_named(module, way) if self._wanted.model is not None else not (some_settled and way)
             else:
                 wanted = not root.settled
             if wanted:
                 self._hook(type(module))
+        if self.is_full and not self._hooked:
+            self.end()
 
     def _hook(self, cls: type) -> None:
         if (cls, "__call__") in self._hooked or cls in self._without_parameters:
