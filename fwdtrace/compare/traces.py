@@ -194,7 +194,7 @@ def _verdict(
 ) -> str:
     known = [each.apart for each in judged if each.apart is not None]
     if not differences:
-        count = f"{len(found.pairs)} calls on both sides"
+        count = f"{_calls(found.pairs)} on both sides"
         if not known:
             return f"No difference found: {count}, alike in all that was recorded; numbers were not."
         if all(each.same for each in known):
@@ -241,7 +241,8 @@ def _notes(before: Trace, after: Trace, found: Alignment, judged: Sequence[Judge
         yield "too many calls have no namesake to align them by order; --map tells which name became which"
     if found.is_port and (found.only_before or found.only_after):
         left = f"{len(found.only_before)} of the first and {len(found.only_after)} of the second"
-        yield f"{len(found.pairs)} calls were aligned; {left} have no counterpart"
+        were = "was" if len(found.pairs) == 1 else "were"
+        yield f"{_calls(found.pairs)} {were} aligned; {left} have no counterpart"
     if before.versions.torch != after.versions.torch:
         yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
 
@@ -253,6 +254,10 @@ def _with_why(origin: Origin, judged: Sequence[Judged], why: Callable[[Call, Cal
 
 def _difference(kind: str, severity: Severity, call: Call, before: str, after: str, message: str) -> Difference:
     return Difference(kind, severity, call.path or "", before, after, message, call.nth)
+
+
+def _calls(counted: Sequence[object]) -> str:
+    return f"{len(counted)} call{'s' * (len(counted) != 1)}"
 
 
 def _name(path: str | None) -> str:
