@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fwdtrace.compare import How, compare_traces
-from fwdtrace.compare.align import align, renamed
+from fwdtrace.compare.align import align
 from fwdtrace.comparison import Comparison
 from fwdtrace.randomness import seed_all
 from fwdtrace.recorder import record
@@ -68,21 +68,6 @@ def compare_runs(
         if raised is not None:
             raise Raised(side.spec or type(side.model).__name__, comparison) from raised
     return comparison
-
-
-def copy_weights(before: nn.Module, after: nn.Module, maps: Iterable[str]) -> str:
-    """Copy the parameters and buffers of the first into the second by their names after the maps; say what was left."""
-    source = renamed(before.state_dict(), maps)
-    target = after.state_dict()
-    fit = {name: source[name] for name in target if name in source and source[name].shape == target[name].shape}
-    after.load_state_dict({**target, **fit})
-    left = [name for name in target if name not in fit]
-    unused = [name for name in source if name not in fit]
-    text = f"{len(fit)} of {len(target)} weights of the second are copies of the first's"
-    for what, names in (("left as they were", left), ("of the first not used", unused)):
-        if names:
-            text += f"; {len(names)} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-    return text
 
 
 def _run(side: Side, seed: int, max_bytes: int) -> tuple[Trace, dict[int, Sides], int, Exception | None]:

@@ -14,7 +14,8 @@ from torch.nn import functional
 from fwdtrace.compare import How
 from fwdtrace.compare.align import align, renamed
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.two_runs import Side, compare_runs, copy_weights
+from fwdtrace.same_init import copy_weights
+from fwdtrace.two_runs import Side, compare_runs
 from tests.real_models import MODELS
 from tests.traces import call, trace
 
@@ -43,12 +44,13 @@ class Block(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(32, 32) for _ in range(4))
         self.norm1, self.norm2 = nn.LayerNorm(32, eps=1e-12), nn.LayerNorm(32, eps=1e-12)
         self.up, self.down = nn.Linear(32, 64), nn.Linear(64, 32)
+        self.activation = functional.gelu
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (layer(x).unflatten(-1, (4, 8)).transpose(1, 2) for layer in (self.q, self.k, self.v))
         weights = (q @ k.transpose(-1, -2) / math.sqrt(8)).softmax(-1)
         x = self.norm1(x + self.o((weights @ v).transpose(1, 2).flatten(2)))
-        return self.norm2(x + self.down(functional.gelu(self.up(x))))  # type: ignore[no-any-return]
+        return self.norm2(x + self.down(self.activation(self.up(x))))  # type: ignore[no-any-return]
 
 
 class Port(nn.Module):
@@ -67,16 +69,18 @@ class Port(nn.Module):
         return self.head(torch.tanh(self.pool(x[:, 0])))  # type: ignore[no-any-return]
 
 
-def bert_and_port() -> tuple[nn.Module, Port, dict[str, Any]]:
+def bert_and_port(maps: tuple[str, ...]) -> tuple[nn.Module, Port, dict[str, Any]]:
     model, _, kwargs = MODELS["transformers:BertForSequenceClassification"]()
     port = Port()
-    copy_weights(model, port, MAPS)
-    return model.eval(), port.eval(), kwargs
+    told = copy_weights(Side(model.eval(), (), kwargs), Side(port.eval(), (), kwargs), maps)
+    how = "" if maps else ", 41 of them by where they are used"
+    assert told == f"41 of 41 weights of the second are copies of the first's{how}"
+    return model, port, kwargs
 
 
 @pytest.mark.parametrize("maps", [(), MAPS])
 def test_a_port_of_bert_is_aligned_and_equal_within_tolerance(maps: tuple[str, ...]) -> None:
-    model, port, kwargs = bert_and_port()
+    model, port, kwargs = bert_and_port(maps)
     found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
     assert found.equal, found.verdict
     assert found.verdict.startswith("No difference found beyond rounding")
@@ -84,7 +88,7 @@ def test_a_port_of_bert_is_aligned_and_equal_within_tolerance(maps: tuple[str, .
 
 @pytest.mark.parametrize("maps", [(), MAPS])
 def test_a_bug_in_a_layer_of_the_port_is_found(maps: tuple[str, ...]) -> None:
-    model, port, kwargs = bert_and_port()
+    model, port, kwargs = bert_and_port(maps)
     with torch.no_grad():
         port.blocks[1].up.weight[3] *= 1.5
     found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
@@ -93,13 +97,62 @@ def test_a_bug_in_a_layer_of_the_port_is_found(maps: tuple[str, ...]) -> None:
     assert found.origin.other_path == "blocks.1.up"
 
 
+@pytest.mark.parametrize("maps", [(), MAPS])
+def test_a_function_of_the_port_that_is_wrong_is_found_between_its_layers(maps: tuple[str, ...]) -> None:
+    model, port, kwargs = bert_and_port(maps)
+    port.blocks[1].activation = functional.relu
+    found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
+    layer = "bert.encoder.layer.1"
+    assert found.origin is not None and found.origin.path == layer
+    assert found.origin.why == (
+        "BertLayer became Block",
+        f"they part between {layer}.intermediate.dense, whose output agrees, and {layer}.output.dense, "
+        "whose input does not: GELUActivation became F.relu",
+    )
+
+
+class Norm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, (4,), self.gain, eps=1e-6)
+
+
+class Tokens(nn.Module):
+    def __init__(self, norm: nn.Module, first: str) -> None:
+        super().__init__()
+        self.register_parameter(first, nn.Parameter(torch.randn(1, 1, 4)))
+        self.first = first
+        self.add_module(f"{first}_norm", norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        start: Tensor = getattr(self, self.first)
+        return getattr(self, f"{self.first}_norm")(torch.cat([start, x], 1))  # type: ignore[no-any-return]
+
+
+def test_weights_of_other_names_in_modules_of_other_classes_are_copied_by_shape() -> None:
+    model, port = Tokens(nn.RMSNorm(4, eps=1e-6), "cls_token"), Tokens(Norm(), "start")
+    x = torch.randn(1, 2, 4)
+    told = copy_weights(Side(model, (x,), {}), Side(port, (x,), {}))
+    assert told == "2 of 2 weights of the second are copies of the first's, 2 of them by where they are used"
+    assert compare_runs(Side(model, (x,), {}), Side(port, (x,), {})).equal
+
+
+def test_weights_that_could_be_any_of_several_are_left() -> None:
+    model, port = (nn.ModuleDict({name: nn.Linear(2, 2) for name in names}) for names in ("ab", "cd"))
+    told = copy_weights(Side(model, (), {}), Side(port, (), {}))
+    assert told.startswith("0 of 4 weights of the second are copies of the first's; 4 left as they were: c.weight")
+
+
 def test_the_copied_weights_are_counted_and_those_left_are_named() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
     other = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4)})
-    text = copy_weights(model, other, ["0=a", "1=b"])
+    text = copy_weights(Side(model, (), {}), Side(other, (), {}), ["0=a", "1=b"])
     assert text == (
         "2 of 4 weights of the second are copies of the first's; 2 left as they were: b.weight, b.bias; "
-        "2 of the first not used: b.weight, b.bias"
+        "2 of the first not used: 1.weight, 1.bias"
     )
     assert torch.equal(other["a"].weight, model[0].weight)
 

@@ -40,7 +40,7 @@ def compare(
         typer.Option("--map", metavar="OLD=NEW", help="Names, 'encoder.{i}.attn=blocks.{i}.attention'; repeatable."),
     ] = None,
     same_init: Annotated[
-        bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name.")
+        bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name or place.")
     ] = False,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights for the first, copied into the second as well.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,8 @@ def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
     from fwdtrace.inputs import build_inputs
     from fwdtrace.load import load_model
     from fwdtrace.randomness import seed_all
-    from fwdtrace.two_runs import Raised, Side, compare_runs, copy_weights
+    from fwdtrace.same_init import copy_weights
+    from fwdtrace.two_runs import Raised, Side, compare_runs
     from fwdtrace.weights import load_weights
 
     try:
@@ -95,18 +96,17 @@ def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
         notes = []
         if asked.weights:
             load_weights(before.module, asked.weights)
+        one = Side(before.module, first.args, first.kwargs, asked.spec)
+        two = Side(after.module, second.args, second.kwargs, asked.other or asked.spec)
         if asked.same_init or asked.weights:
-            notes.append(copy_weights(before.module, after.module, asked.maps))
+            notes.append(copy_weights(one, two, asked.maps, asked.seed))
         args, kwargs = _in_another_way(asked, after.module, second.args, second.kwargs)
+        two = replace(two, args=args, kwargs=kwargs)
         if asked.compile:
             notes.append("of compiled code only what goes in and comes out is seen, and compared")
         exact = False if asked.dtype or asked.compile or asked.batch > 1 else None
         how = How(asked.maps, _expected(asked), exact, tuple(notes))
-        sides = (
-            Side(before.module, first.args, first.kwargs, asked.spec),
-            Side(after.module, args, kwargs, asked.other or asked.spec),
-        )
-        return compare_runs(*sides, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch), None
+        return compare_runs(one, two, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch), None
     except Raised as raised:
         error = FwdtraceError(f"{str(raised)!r} raised while it ran; the traceback above is its own")
         error.__cause__ = raised.__cause__

@@ -119,14 +119,15 @@ def _roots(before: Trace, after: Trace) -> list[Pair]:
 def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
     """Pair the calls that call nothing and have no partner yet, those with parameters first, the others between them.
 
-    An activation or a dropout is often a function in a rewrite, and what stands between them then still matches.
-    False if there are too many to look at, once those that begin and end alike are paired.
+    An activation or a dropout is often a function in a rewrite, and what stands between them then still matches; of
+    those with parameters the class may be another, as that of a norm often is. False if there are too many to look at,
+    once those that begin and end alike are paired.
     """
     complete = True
-    for with_parameters in (True, False):
+    for with_parameters, by_class in ((True, True), (True, False), (False, True)):
         found = {other.id: id for id, other in partner.items()}
-        ours = _unpaired(before, partner, with_parameters)
-        theirs = _unpaired(after, found, with_parameters)
+        ours = _unpaired(before, partner, with_parameters, by_class)
+        theirs = _unpaired(after, found, with_parameters, by_class)
         start, end = _alike_at_both_ends(ours, theirs)
         pairs = [*zip(ours[:start], theirs[:start], strict=True)]
         pairs += zip(ours[len(ours) - end :], theirs[len(theirs) - end :], strict=True)
@@ -154,17 +155,21 @@ def _alike_at_both_ends(ours: Sequence[tuple[Call, T]], theirs: Sequence[tuple[C
 
 
 def _unpaired(
-    trace: Trace, paired: Mapping[int, object], with_parameters: bool
+    trace: Trace, paired: Mapping[int, object], with_parameters: bool, by_class: bool
 ) -> list[tuple[Call, tuple[object, ...]]]:
-    """The calls that have no partner, each with what its partner must be like: between the same paired calls, too."""
+    """The calls that have no partner, each with what its partner must be like.
+
+    With parameters and of the same class it may be anywhere, otherwise between the same paired calls.
+    """
     found: list[tuple[Call, tuple[object, ...]]] = []
     passed = 0
     for call in _innermost(trace):
         if call.id in paired:
             passed += 1
         elif bool(call.parameters) == with_parameters:
-            place = 0 if with_parameters else passed
-            found.append((call, (place, call.class_name, call.parameters, shapes_of(call.outputs))))
+            place = 0 if with_parameters and by_class else passed
+            name = call.class_name if by_class else ""
+            found.append((call, (place, name, call.parameters, shapes_of(call.outputs))))
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fwdtrace.compare.align import Alignment
 from fwdtrace.comparison import Apart, Growth, Origin
-from fwdtrace.trace import Call, Trace
+from fwdtrace.trace import Call, Op, Trace
 
 MOST_ROWS = 6
 
@@ -68,13 +68,60 @@ def _raised(call: Call, other: Call) -> Iterator[str]:
             yield f"it raised {raised} in the {side}"
 
 
+def parting_within(before: Trace, after: Trace, origin: Origin, judged: Sequence[Judged]) -> Iterator[str]:
+    """Of an origin that calls others: between which of them the numbers part, and what runs there if not the same."""
+    ends = _ends(before)
+    holder = _pair_of(origin, judged)
+    if holder is None or holder.apart is None:
+        return
+    inner = {call.parent for call in before.calls}
+    inside = [each for each in judged if holder.call.id < each.call.id <= ends[holder.call.id]]
+    leaves = [each for each in inside if each.call.id not in inner]
+    bad = next((each for each in leaves if each.into is not None and not each.inputs), None)
+    good = [each for each in leaves if each.outputs and (bad is None or each.call.id < bad.call.id)][-1:]
+    if not good and bad is None:
+        return
+    where = f"after {good[0].call.path}, whose output agrees" if good else "at its beginning"
+    if good and bad is not None:
+        where = f"between {good[0].call.path}, whose output agrees, and {bad.call.path}, whose input does not"
+    elif bad is not None:
+        where = f"before {bad.call.path}, whose input does not agree"
+    ours = _run_between(before, holder.call, good[0].call if good else None, bad.call if bad else None)
+    theirs = _run_between(after, holder.other, good[0].other if good else None, bad.other if bad else None)
+    yield f"they part {where}" + (f": {_listed(ours)} became {_listed(theirs)}" if ours != theirs else "")
+
+
+def _run_between(trace: Trace, holder: Call, start: Call | None, stop: Call | None) -> list[str]:
+    """The outermost calls and ops below `holder` that begin after `start` has ended and end before `stop` begins."""
+    rows: tuple[Call | Op, ...] = (*trace.calls, *(trace.ops or ()))
+    events = {row.id: row for row in rows}
+    around = {holder.id}
+    for edge in (start, stop):
+        above = edge.parent if edge is not None else None
+        while above is not None and above not in around:
+            around.add(above)
+            above = events[above].parent
+    first = holder.id if start is None else start.id
+    last = max(events) + 1 if stop is None else stop.id
+    between = (events[id] for id in sorted(events) if first < id < last and id not in around)
+    return [event.class_name if isinstance(event, Call) else event.name for event in between if event.parent in around]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_ROWS]) + (", …" if len(names) > MOST_ROWS else "") or "nothing"
+
+
+def _pair_of(origin: Origin, judged: Sequence[Judged]) -> Judged | None:
+    return next((each for each in judged if (each.call.path, each.call.nth) == (origin.path, origin.nth)), None)
+
+
 def growth_from(trace: Trace, origin: Origin | None, judged: Sequence[Judged]) -> tuple[Growth, ...]:
     """The distance at the origin, at a few calls after it, evenly chosen, and at the end of the model."""
     if origin is None:
         return ()
     ends = _ends(trace)
     inner = {call.parent for call in trace.calls}
-    start = next((each for each in judged if (each.call.path, each.call.nth) == (origin.path, origin.nth)), None)
+    start = _pair_of(origin, judged)
     after = start.call.id if start else -1
     later = [
         each

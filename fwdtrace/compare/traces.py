@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fwdtrace.compare.align import Alignment, align, shapes_of
-from fwdtrace.compare.origin import Judged, growth_from, origin_of, when_inputs_are_unknown
+from fwdtrace.compare.origin import Judged, growth_from, origin_of, parting_within, when_inputs_are_unknown
 from fwdtrace.compare.tolerances import apart_by_stats, in_words
 from fwdtrace.comparison import SEVERITIES, Apart, Comparison, Difference, Origin, Severity
 from fwdtrace.trace import Call, Leaf, TensorMeta, Trace, Value
@@ -50,6 +50,8 @@ def compare_traces(before: Trace, after: Trace, how: How | None = None, measure:
     origin = origin_of(before, after, judged, found) if differences else None
     if origin is not None and how.why is not None:
         origin = _with_why(origin, judged, how.why)
+    if origin is not None:
+        origin = replace(origin, why=(*origin.why, *parting_within(before, after, origin, judged)))
     ordered = tuple(sorted(differences, key=lambda each: list(SEVERITIES).index(each.severity)))
     return Comparison(
         "traces",
