@@ -67,6 +67,18 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
     )
 
 
+def alike_at_both_ends(ours: Sequence[object], theirs: Sequence[object]) -> tuple[int, int]:
+    """How many are the same from the beginning on, and how many of the others up to the end."""
+    most = min(len(ours), len(theirs))
+    start = 0
+    while start < most and ours[start] == theirs[start]:
+        start += 1
+    end = 0
+    while end < most - start and ours[-1 - end] == theirs[-1 - end]:
+        end += 1
+    return start, end
+
+
 def shapes_of(leaves: Iterable[Leaf]) -> tuple[tuple[int, ...], ...]:
     """The shapes of the tensors among the leaves."""
     return tuple(leaf.shape for leaf in leaves if isinstance(leaf, TensorMeta))
@@ -128,30 +140,19 @@ def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
         found = {other.id: id for id, other in partner.items()}
         ours = _unpaired(before, partner, with_parameters, by_class)
         theirs = _unpaired(after, found, with_parameters, by_class)
-        start, end = _alike_at_both_ends(ours, theirs)
+        one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
+        start, end = alike_at_both_ends(one, other)
         pairs = [*zip(ours[:start], theirs[:start], strict=True)]
         pairs += zip(ours[len(ours) - end :], theirs[len(theirs) - end :], strict=True)
         ours, theirs = ours[start : len(ours) - end], theirs[start : len(theirs) - end]
         if max(len(ours), len(theirs)) <= MOST_BY_ORDER:
-            one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
+            one, other = one[start : len(one) - end], other[start : len(other) - end]
             for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
                 pairs += zip(ours[block.a : block.a + block.size], theirs[block.b : block.b + block.size], strict=True)
         elif ours and theirs:
             complete = False
         partner.update((call.id, counterpart) for (call, _), (counterpart, _) in pairs)
     return complete
-
-
-def _alike_at_both_ends(ours: Sequence[tuple[Call, T]], theirs: Sequence[tuple[Call, T]]) -> tuple[int, int]:
-    """How many signatures are the same from the beginning on, and how many of the others up to the end."""
-    most = min(len(ours), len(theirs))
-    start = 0
-    while start < most and ours[start][1] == theirs[start][1]:
-        start += 1
-    end = 0
-    while end < most - start and ours[-1 - end][1] == theirs[-1 - end][1]:
-        end += 1
-    return start, end
 
 
 def _unpaired(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fwdtrace.compare.align import Alignment
+from fwdtrace.compare.align import Alignment, alike_at_both_ends
 from fwdtrace.comparison import Apart, Growth, Origin
 from fwdtrace.trace import Call, Op, Trace
 
@@ -88,7 +88,9 @@ def parting_within(before: Trace, after: Trace, origin: Origin, judged: Sequence
         where = f"before {bad.call.path}, whose input does not agree"
     ours = _run_between(before, holder.call, good[0].call if good else None, bad.call if bad else None)
     theirs = _run_between(after, holder.other, good[0].other if good else None, bad.other if bad else None)
-    yield f"they part {where}" + (f": {_listed(ours)} became {_listed(theirs)}" if ours != theirs else "")
+    start, end = alike_at_both_ends(ours, theirs)
+    changed = [_listed(names[start : len(names) - end]) for names in (ours, theirs)]
+    yield f"they part {where}" + (f": {changed[0]} became {changed[1]}" if ours != theirs else "")
 
 
 def _run_between(trace: Trace, holder: Call, start: Call | None, stop: Call | None) -> list[str]:
