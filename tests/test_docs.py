@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def test_the_output_in_the_readme_is_what_the_tool_prints(command: Command, fold
     line, _, expected = text.partition("\n")
     arguments = shlex.split(line.removeprefix("$ fwdtrace "))
     ran = command(*(argument for argument in arguments if argument != "2>/dev/null"))
+    if "--source" in arguments and sys.version_info < (3, 11):
+        pytest.skip("code objects have no qualified names")
     assert masked(ran.out) == masked(expected)
 
 
