@@ -74,6 +74,13 @@ class Apart:
     same: bool
     close: bool
 
+    @property
+    def ulp_text(self) -> str:
+        """The units as text, `12,345`; of an element near zero they can have fifty digits: `1.2e+38`."""
+        if self.ulp is None:
+            return "—"
+        return f"{self.ulp:,}" if self.ulp < 10**8 else f"{self.ulp:.1e}"
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

@@ -194,3 +194,11 @@ def test_functional_ops_are_compared() -> None:
     found = compared(model, other, torch.randn(2, 8))
     assert found.origin is not None and found.origin.path == ""
     assert [each.kind for each in found.differences] == ["output", "ops"]
+
+
+def test_units_in_the_last_place_of_a_zero_are_told_in_short() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    nn.init.zeros_(model[0].weight)
+    nn.init.zeros_(model[0].bias)
+    found = compared(model, with_one_weight_changed(model, "0"), torch.ones(1, 2))
+    assert found.differences[0].message == ("the model gives other numbers, up to 0.5 apart, 3.6e+44 ulp")

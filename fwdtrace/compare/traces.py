@@ -126,7 +126,7 @@ def distance_in_words(apart: Apart) -> str:
     if apart.absolute is None:
         return "NaN or infinite on one side only"
     relative = f", {apart.relative:.2g} of the largest element" if apart.relative is not None else ""
-    return f"up to {apart.absolute:.2g} apart{relative}{f', {apart.ulp:,} ulp' if apart.ulp is not None else ''}"
+    return f"up to {apart.absolute:.2g} apart{relative}{f', {apart.ulp_text} ulp' if apart.ulp is not None else ''}"
 
 
 def _exceptions(found: Alignment) -> Iterator[Difference]:

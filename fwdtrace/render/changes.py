@@ -61,8 +61,7 @@ def _cells(apart: Apart) -> str:
     if apart.absolute is None:
         return f"{'not finite':>{_NUMBERS}}{'—':>{_NUMBERS}}{'—':>{_NUMBERS}}"
     relative = "—" if apart.relative is None else f"{apart.relative:.2g}"
-    ulp = "—" if apart.ulp is None else f"{apart.ulp:,}" if apart.ulp < 10**8 else f"{apart.ulp:.1e}"
-    return f"{apart.absolute:>{_NUMBERS}.2g}{relative:>{_NUMBERS}}{ulp:>{_NUMBERS}}"
+    return f"{apart.absolute:>{_NUMBERS}.2g}{relative:>{_NUMBERS}}{apart.ulp_text:>{_NUMBERS}}"
 
 
 def _folded(comparison: Comparison, width: int) -> Iterator[Line]:
