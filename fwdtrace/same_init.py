@@ -26,7 +26,7 @@ def copy_weights(before: Side, after: Side, maps: Sequence[str] = (), seed: int 
     hold that run in the same place goes by its name in there, or by a shape that nothing else in there has; and so does
     a matrix that is left, by a shape that nothing else has.
     """
-    source, target = before.model.state_dict(), after.model.state_dict()
+    source, target = _state(before), _state(after)
     new_names = renamed({name: name for name in source}, maps)
     origins = {
         name: new_names[name]
@@ -45,7 +45,8 @@ def copy_weights(before: Side, after: Side, maps: Sequence[str] = (), seed: int 
             for state in (_without(source, origins.values()), _without(target, origins))
         ]
         origins |= _by_shape(*matrices)
-    after.model.load_state_dict({**target, **{name: source[old] for name, old in origins.items()}})
+    copies = {name: source[old] for name, old in origins.items()}
+    after.model.load_state_dict({**after.model.state_dict(), **copies})
     text = f"{len(origins)} of {len(target)} weights of the second are copies of the first's"
     if len(origins) > by_name:
         text += f", {len(origins) - by_name} of them by where they are used"
@@ -54,6 +55,11 @@ def copy_weights(before: Side, after: Side, maps: Sequence[str] = (), seed: int 
         + _left("left as they were", _without(target, origins))
         + _left("of the first not used", _without(source, origins.values()))
     )
+
+
+def _state(side: Side) -> State:
+    """The parameters and buffers; a module may put anything else into its state dict too."""
+    return {name: value for name, value in side.model.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _places(before: Side, after: Side, maps: Sequence[str], seed: int) -> list[tuple[str, str]]:

@@ -140,6 +140,19 @@ def test_weights_of_other_names_in_modules_of_other_classes_are_copied_by_shape(
     assert compare_runs(Side(model, (x,), {}), Side(port, (x,), {})).equal
 
 
+def test_what_is_no_tensor_in_a_state_dict_is_left_alone() -> None:
+    class Counted(nn.Linear):
+        def get_extra_state(self) -> Any:
+            return {"steps": 3}
+
+        def set_extra_state(self, state: Any) -> None:
+            assert state == {"steps": 3}
+
+    model, port = (nn.ModuleDict({name: Counted(2, 2)}) for name in "aa")
+    told = copy_weights(Side(model, (), {}), Side(port, (), {}))
+    assert told == "2 of 2 weights of the second are copies of the first's"
+
+
 def test_weights_that_could_be_any_of_several_are_left() -> None:
     model, port = (nn.ModuleDict({name: nn.Linear(2, 2) for name in names}) for names in ("ab", "cd"))
     told = copy_weights(Side(model, (), {}), Side(port, (), {}))
