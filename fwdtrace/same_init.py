@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.align import align, renamed
 from fwdtrace.randomness import seed_all
@@ -58,8 +59,9 @@ def copy_weights(before: Side, after: Side, maps: Sequence[str] = (), seed: int 
 
 
 def _state(side: Side) -> State:
-    """The parameters and buffers; a module may put anything else into its state dict too."""
-    return {name: value for name, value in side.model.state_dict().items() if isinstance(value, Tensor)}
+    """The parameters and buffers that have a shape by now; a module may put anything else into its state dict too."""
+    state = side.model.state_dict()
+    return {name: value for name, value in state.items() if isinstance(value, Tensor) and not is_lazy(value)}
 
 
 def _places(before: Side, after: Side, maps: Sequence[str], seed: int) -> list[tuple[str, str]]:

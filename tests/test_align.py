@@ -153,6 +153,12 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_alone() -> None:
     assert told == "2 of 2 weights of the second are copies of the first's"
 
 
+def test_a_weight_without_a_shape_so_far_is_left_alone() -> None:
+    model, port = (nn.Sequential(nn.LazyLinear(2), nn.Linear(2, 2)) for _ in range(2))
+    told = copy_weights(Side(model, (), {}), Side(port, (), {}))
+    assert told == "2 of 2 weights of the second are copies of the first's"
+
+
 def test_weights_that_could_be_any_of_several_are_left() -> None:
     model, port = (nn.ModuleDict({name: nn.Linear(2, 2) for name in names}) for names in ("ab", "cd"))
     told = copy_weights(Side(model, (), {}), Side(port, (), {}))
