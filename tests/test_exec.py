@@ -167,6 +167,16 @@ def test_each_model_and_each_call_has_a_file(tmp_path: Path) -> None:
     assert ran.stderr == "fwdtrace: saved t.json, t.Critic.json, t.call2.json, t.Critic.call2.json\n"
 
 
+def test_of_many_models_the_first_are_kept_and_the_rest_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "many.py").write_text(
+        "import torch\nfor size in range(1, 31):\n    torch.nn.Linear(size, 1)(torch.ones(1, size))\n", encoding="utf-8"
+    )
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "many.py"], tmp_path)
+    assert ran.returncode == 0
+    assert ran.stderr.endswith("fwdtrace: 20 models are kept, the most there can be; --model PATH names one\n")
+    assert len(list(tmp_path.glob("t*.json"))) == 20
+
+
 def test_the_tree_is_shown_on_stderr(tmp_path: Path) -> None:
     ran = run(["-m", "fwdtrace", "exec", "--model", "Critic", "--call", "2", "train.py", "1e-2"], tmp_path)
     lines = ran.stderr.splitlines()

@@ -166,8 +166,7 @@ def _report(traces: ProgramTraces, shown: _Reporting) -> None:
         print(f"fwdtrace: saved {names}", file=sys.stderr)
     told = list(traces.by_key.values())
     if len({root for root, _ in traces.by_key}) == MOST_ROOTS:
-        message = f"the calls of {MOST_ROOTS} models are kept, those of others are not; --model CLASS_OR_PATH chooses"
-        print(f"fwdtrace: {message}", file=sys.stderr)
+        print(f"fwdtrace: {MOST_ROOTS} models are kept, the most there can be; --model PATH names one", file=sys.stderr)
     if shown.ranks is not None and shown.files is not None:
         told += _report_ranks(shown.files, shown.ranks)
     annotate((finding for trace in told for finding in trace.findings), shown.codes)
