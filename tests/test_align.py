@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from fwdtrace.compare import How
 from fwdtrace.compare.align import align, renamed
+from fwdtrace.comparison import Comparison
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.same_init import copy_weights
 from fwdtrace.two_runs import Side, compare_runs
@@ -211,3 +212,24 @@ def test_a_port_that_gives_another_shape_is_no_equal(maps: tuple[str, ...]) -> N
     sides = (Side(made(name, width).eval(), (torch.ones(1, 4),), {}) for name, width in (("a", 3), ("b", 2)))
     found = compare_runs(*sides, How(maps))
     assert "the model: shape 1×3 became 1×2" in [difference.message for difference in found.differences]
+
+
+class Cached(nn.Sequential):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x), x
+
+
+def test_a_port_that_gives_fewer_tensors_is_compared_by_those_that_both_give() -> None:
+    def made(cls: type[nn.Sequential], name: str, scale: float = 1.0) -> nn.Module:
+        torch.manual_seed(0)
+        layer = nn.Linear(4, 4)
+        layer.weight.data *= scale
+        return cls(OrderedDict([(name, layer), (f"{name}_last", nn.Linear(4, 3))])).eval()
+
+    def compared(port: nn.Module) -> Comparison:
+        return compare_runs(*(Side(model, (torch.ones(1, 4),), {}) for model in (made(Cached, "a"), port)))
+
+    found = compared(made(nn.Sequential, "b"))
+    assert found.equal, found.verdict
+    assert "the first gives 2 tensors, the second 1; what both give was compared, in order" in found.notes
+    assert not compared(made(nn.Sequential, "b", scale=2.0)).equal

@@ -160,12 +160,24 @@ def _structure(before: Trace, after: Trace, found: Alignment) -> Iterator[Differ
 
 
 def _results(before: Trace, after: Trace, found: Alignment) -> Iterator[Difference]:
-    """Of a port, whose inside may be built otherwise: what the models themselves give has the same shapes."""
-    for call, other in found.pairs:
-        one, two = _shapes(call.outputs), _shapes(other.outputs)
-        if call.parent is None and other.parent is None and not call.error and not other.error and one != two:
+    """Of a port, whose inside may be built otherwise: what the models themselves give has the same shapes.
+
+    One of them may give more after that, such as a cache.
+    """
+    for call, other in _roots(found):
+        ours, theirs = shapes_of(call.outputs), shapes_of(other.outputs)
+        both = min(len(ours), len(theirs))
+        if ours[:both] != theirs[:both] or (ours != theirs and not both):
+            one, two = _shapes(call.outputs), _shapes(other.outputs)
             message = f"{_name(call.path)}: shape {one} became {two}"
             yield _difference("shape", "structure", call, one, two, message)
+
+
+def _roots(found: Alignment) -> Iterator[tuple[Call, Call]]:
+    """The calls of the models themselves that ended on both sides."""
+    for call, other in found.pairs:
+        if call.parent is None and other.parent is None and not call.error and not other.error:
+            yield call, other
 
 
 def _traits(call: Call, other: Call) -> Iterator[tuple[str, Severity, str, str]]:
@@ -241,6 +253,10 @@ def _notes(before: Trace, after: Trace, found: Alignment, judged: Sequence[Judge
             yield f"{_name(call.path)} raised {call.error.type} in both"
     if found.given_up:
         yield "too many calls have no namesake to align them by order; --map tells which name became which"
+    for call, other in _roots(found) if found.is_port else ():
+        ours, theirs = len(shapes_of(call.outputs)), len(shapes_of(other.outputs))
+        if ours != theirs:
+            yield f"the first gives {ours} tensors, the second {theirs}; what both give was compared, in order"
     if found.is_port and (found.only_before or found.only_after):
         left = f"{len(found.only_before)} of the first and {len(found.only_after)} of the second"
         were = "was" if len(found.pairs) == 1 else "were"
