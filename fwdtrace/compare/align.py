@@ -90,6 +90,11 @@ def renamed(values: Mapping[str, T], maps: Iterable[str]) -> dict[str, T]:
     return {_renamed(name, renames) or name: value for name, value in values.items()}
 
 
+def shapes_in_words(leaves: Iterable[Leaf]) -> str:
+    """The shapes as text: `2×3, scalar`."""
+    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes_of(leaves)) or "none"
+
+
 def _rename(text: str) -> tuple[re.Pattern[str], str]:
     old, equals, new = text.partition("=")
     if not equals or not old or not new:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fwdtrace.compare.align import Alignment, align, shapes_of
+from fwdtrace.compare.align import Alignment, align, shapes_in_words, shapes_of
 from fwdtrace.compare.origin import Judged, growth_from, origin_of, parting_within, when_inputs_are_unknown
 from fwdtrace.compare.tolerances import apart_by_stats, in_words
 from fwdtrace.comparison import SEVERITIES, Apart, Comparison, Difference, Origin, Severity
@@ -168,7 +168,7 @@ def _results(before: Trace, after: Trace, found: Alignment) -> Iterator[Differen
         ours, theirs = shapes_of(call.outputs), shapes_of(other.outputs)
         both = min(len(ours), len(theirs))
         if ours[:both] != theirs[:both] or (ours != theirs and not both):
-            one, two = _shapes(call.outputs), _shapes(other.outputs)
+            one, two = shapes_in_words(call.outputs), shapes_in_words(other.outputs)
             message = f"{_name(call.path)}: shape {one} became {two}"
             yield _difference("shape", "structure", call, one, two, message)
 
@@ -185,9 +185,9 @@ def _traits(call: Call, other: Call) -> Iterator[tuple[str, Severity, str, str]]
     yield "class", "structure", call.class_name, other.class_name
     yield "parameters", "structure", f"{call.parameters:,}", f"{other.parameters:,}"
     if not call.error and not other.error:
-        yield "shape", "structure", _shapes(call.outputs), _shapes(other.outputs)
+        yield "shape", "structure", shapes_in_words(call.outputs), shapes_in_words(other.outputs)
         yield "dtype", "structure", ", ".join(_dtypes(call.outputs)), ", ".join(_dtypes(other.outputs))
-    yield "input shape", "structure", _shapes(call.inputs), _shapes(other.inputs)
+    yield "input shape", "structure", shapes_in_words(call.inputs), shapes_in_words(other.inputs)
     yield "argument", "structure", ", ".join(_texts(call.inputs)) or "none", ", ".join(_texts(other.inputs)) or "none"
     yield "entry", "observation", call.entry, other.entry
     yield "hooks", "observation", _hooks(call), _hooks(other)
@@ -283,11 +283,7 @@ def _name(path: str | None) -> str:
 
 
 def _side(leaves: tuple[Leaf, ...]) -> str:
-    return f"{_shapes(leaves)} {', '.join(dict.fromkeys(_dtypes(leaves)))}".strip()
-
-
-def _shapes(leaves: tuple[Leaf, ...]) -> str:
-    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes_of(leaves)) or "none"
+    return f"{shapes_in_words(leaves)} {', '.join(dict.fromkeys(_dtypes(leaves)))}".strip()
 
 
 def _dtypes(leaves: tuple[Leaf, ...]) -> tuple[str, ...]:
