@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from fwdtrace.compare.align import align, renamed
+from fwdtrace.compare.align import align_weights, renamed
 from fwdtrace.randomness import seed_all
 from fwdtrace.recorder import record
 from fwdtrace.trace import Trace
@@ -67,10 +67,10 @@ def _state(side: Side) -> State:
 def _places(before: Side, after: Side, maps: Sequence[str], seed: int) -> list[tuple[str, str]]:
     """The paths of the modules that run in the same place; nothing if a model cannot be copied or does not run."""
     try:
-        found = align(_trial(before, seed), _trial(after, seed), maps)
+        pairs = align_weights(_trial(before, seed), _trial(after, seed), maps)
     except Exception:  # the models are the user's; what they raise is told when they are compared
         return []
-    paths = ((call.path, other.path) for call, other in found.pairs)
+    paths = ((call.path, other.path) for call, other in pairs)
     return list(dict.fromkeys((one, other) for one, other in paths if one is not None and other is not None))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,26 @@ def test_weights_of_other_names_in_modules_of_other_classes_are_copied_by_shape(
     told = copy_weights(Side(model, (x,), {}), Side(port, (x,), {}))
     assert told == "2 of 2 weights of the second are copies of the first's, 2 of them by where they are used"
     assert compare_runs(Side(model, (x,), {}), Side(port, (x,), {})).equal
+
+
+class NormAndActivation(nn.BatchNorm1d):
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(super().forward(x))  # type: ignore[no-any-return]
+
+
+def test_a_norm_with_its_activation_gets_the_weights_of_the_norm_and_is_not_compared_with_it() -> None:
+    model = nn.Sequential(OrderedDict(a=nn.Linear(4, 4), b=nn.BatchNorm1d(4), c=nn.ReLU(), d=nn.Linear(4, 2)))
+    port = nn.Sequential(OrderedDict(one=nn.Linear(4, 4), two=NormAndActivation(), three=nn.Linear(4, 2)))
+    nn.init.normal_(model.b.weight)
+    sides = Side(model.eval(), (torch.randn(3, 4),), {}), Side(port.eval(), (torch.randn(3, 4),), {})
+    told = copy_weights(*sides)
+    assert told == "9 of 9 weights of the second are copies of the first's, 9 of them by where they are used"
+    found = compare_runs(sides[0], replace(sides[1], args=sides[0].args))
+    assert found.equal, found.verdict
 
 
 def test_what_is_no_tensor_in_a_state_dict_is_left_alone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TypeVar
@@ -16,6 +16,10 @@ MOST_BY_ORDER = 4000
 
 T = TypeVar("T")
 Pair = tuple[Call, Call]
+Signature = tuple[object, ...]
+Signed = tuple[Call, Signature]
+Trait = Callable[[Call, int], Signature | None]
+"""What the partner of a call must be like, by it and how many paired ones were passed; None for a call without it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,17 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
         is_port,
         given_up,
     )
+
+
+def align_weights(before: Trace, after: Trace, maps: Sequence[str] = ()) -> list[Pair]:
+    """The calls that belong together, also those of any class that hold as many parameters in the same place.
+
+    A norm with its activation is one: its weights are those of the norm, and what it computes is not.
+    """
+    pairs = list(align(before, after, maps).pairs)
+    ours = _unpaired(_holders(before), {call.id: other for call, other in pairs}, _parameters_alone)
+    theirs = _unpaired(_holders(after), {other.id: call for call, other in pairs}, _parameters_alone)
+    return pairs + _in_order(ours, theirs)[0]
 
 
 def alike_at_both_ends(ours: Sequence[object], theirs: Sequence[object]) -> tuple[int, int]:
@@ -136,52 +151,67 @@ def _roots(before: Trace, after: Trace) -> list[Pair]:
 def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
     """Pair the calls that call nothing and have no partner yet, those with parameters first, the others between them.
 
-    An activation or a dropout is often a function in a rewrite, and what stands between them then still matches; of
-    those with parameters the class may be another, as that of a norm often is. False if there are too many to look at,
-    once those that begin and end alike are paired.
+    An activation or a dropout is often a function in a rewrite, and what stands between them then still matches.
+    False if there are too many to look at, once those that begin and end alike are paired.
     """
     complete = True
-    for with_parameters, by_class in ((True, True), (True, False), (False, True)):
-        found = {other.id: id for id, other in partner.items()}
-        ours = _unpaired(before, partner, with_parameters, by_class)
-        theirs = _unpaired(after, found, with_parameters, by_class)
-        one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
-        start, end = alike_at_both_ends(one, other)
-        pairs = [*zip(ours[:start], theirs[:start], strict=True)]
-        pairs += zip(ours[len(ours) - end :], theirs[len(theirs) - end :], strict=True)
-        ours, theirs = ours[start : len(ours) - end], theirs[start : len(theirs) - end]
-        if max(len(ours), len(theirs)) <= MOST_BY_ORDER:
-            one, other = one[start : len(one) - end], other[start : len(other) - end]
-            for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
-                pairs += zip(ours[block.a : block.a + block.size], theirs[block.b : block.b + block.size], strict=True)
-        elif ours and theirs:
-            complete = False
-        partner.update((call.id, counterpart) for (call, _), (counterpart, _) in pairs)
+    for trait in (_with_parameters, _without_parameters):
+        taken = {other.id: id for id, other in partner.items()}
+        pairs, looked_at_all = _in_order(
+            _unpaired(_innermost(before), partner, trait), _unpaired(_innermost(after), taken, trait)
+        )
+        partner.update((call.id, other) for call, other in pairs)
+        complete = complete and looked_at_all
     return complete
 
 
-def _unpaired(
-    trace: Trace, paired: Mapping[int, object], with_parameters: bool, by_class: bool
-) -> list[tuple[Call, tuple[object, ...]]]:
-    """The calls that have no partner, each with what its partner must be like.
+def _in_order(ours: Sequence[Signed], theirs: Sequence[Signed]) -> tuple[list[Pair], bool]:
+    """Pair those of one signature in order; and whether all were looked at, which takes quadratic time at worst."""
+    one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
+    start, end = alike_at_both_ends(one, other)
+    blocks = [(0, 0, start), (len(ours) - end, len(theirs) - end, end)]
+    one, other = one[start : len(one) - end], other[start : len(other) - end]
+    few = max(len(one), len(other)) <= MOST_BY_ORDER
+    if few:
+        matching = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+        blocks += [(start + block.a, start + block.b, block.size) for block in matching]
+    pairs = [(ours[i + n][0], theirs[j + n][0]) for i, j, size in blocks for n in range(size)]
+    return pairs, few or not one or not other
 
-    With parameters and of the same class it may be anywhere, otherwise between the same paired calls.
-    """
-    found: list[tuple[Call, tuple[object, ...]]] = []
+
+def _unpaired(calls: Iterable[Call], paired: Mapping[int, object], trait: Trait) -> list[Signed]:
+    """The calls that have no partner and the trait, each with what its partner must be like."""
+    found: list[Signed] = []
     passed = 0
-    for call in _innermost(trace):
+    for call in calls:
         if call.id in paired:
             passed += 1
-        elif bool(call.parameters) == with_parameters:
-            place = 0 if with_parameters and by_class else passed
-            name = call.class_name if by_class else ""
-            found.append((call, (place, name, call.parameters, shapes_of(call.outputs))))
+        elif (signature := trait(call, passed)) is not None:
+            found.append((call, signature))
     return found
+
+
+def _with_parameters(call: Call, _: int) -> Signature | None:
+    return (call.class_name, call.parameters, shapes_of(call.outputs)) if call.parameters else None
+
+
+def _without_parameters(call: Call, passed: int) -> Signature | None:
+    return (passed, call.class_name, shapes_of(call.outputs)) if not call.parameters else None
+
+
+def _parameters_alone(call: Call, passed: int) -> Signature | None:
+    return (passed, call.parameters)
 
 
 def _innermost(trace: Trace) -> Iterator[Call]:
     inner = {call.parent for call in trace.calls}
     return (call for call in trace.calls if call.id not in inner)
+
+
+def _holders(trace: Trace) -> Iterator[Call]:
+    """The calls with parameters that no call below them has."""
+    above = {call.parent for call in trace.calls if call.parameters}
+    return (call for call in trace.calls if call.parameters and call.id not in above)
 
 
 def _by_contents(before: Trace, after: Trace, partner: dict[int, Call]) -> None:
