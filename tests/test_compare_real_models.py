@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fwdtrace.two_runs import Side, compare_runs
 from fwdtrace.zoo.lenet import LeNet
 from tests import real_models
 from tests.agreement import Builder, Workload
+from tests.commands import Command
 from tests.real_models import MODELS
 
 Change = Callable[[nn.Module, str], None]
@@ -75,6 +77,14 @@ def test_a_model_with_dropout_is_its_own_equal_over_random_inputs_and_repeated_r
     for seed in range(3):
         torch.manual_seed(seed)
         assert_is_its_own_equal(build)
+
+
+@pytest.mark.sweep
+def test_two_libraries_have_the_same_mobilenet_under_other_names(command: Command, folder: Path) -> None:
+    ran = command("compare", "torchvision:mobilenet_v2", "timm:mobilenetv2_100", "--same-init")
+    assert ran.status == 0, ran.err
+    assert ran.out.startswith("No difference found: 108 calls on both sides, and the 108 outputs")
+    assert "Note: 314 of 314 weights of the second are copies of the first's, 314 of them by" in ran.out
 
 
 @pytest.mark.sweep
