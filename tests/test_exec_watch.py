@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,6 +180,36 @@ def test_where_modules_are_is_not_looked_for_again_at_each_call() -> None:
                 blocks[0](X)
         assert not looked
         assert "__call__" in vars(type(spare))
+
+
+def test_threads_that_build_and_call_models_at_the_same_time_do_not_meet_us() -> None:
+    def work() -> None:
+        try:
+            for _ in range(15):
+                cls = type("Own", (Net,), {})
+                model = nn.Sequential(*(cls() for _ in range(4)))
+                for _ in range(3):
+                    outputs.append(model(X).shape)
+        except Exception as error:
+            errors.append(error)
+
+    errors: list[Exception] = []
+    outputs: list[torch.Size] = []
+    interval = sys.getswitchinterval()
+    with watched(Wanted()) as kept:
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+    assert errors == []
+    assert outputs == [X.shape] * len(outputs)
+    assert len(outputs) == 6 * 15 * 3
+    assert 1 < len(kept) <= MOST_ROOTS
 
 
 def test_a_model_without_parameters_is_not_kept() -> None:

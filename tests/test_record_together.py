@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -51,6 +52,32 @@ def test_calls_in_another_thread_are_under_the_call_that_waits_for_them() -> Non
     trace = recorded(Net(), X)
     assert rows(trace) == [" #1 __call__", "  layer #1 __call__"]
     assert [call.thread for call in trace.calls] == [None, "worker"]
+
+
+def test_threads_that_record_at_the_same_time_see_their_own_calls_alone() -> None:
+    def work() -> None:
+        model = Two()
+        model.first.register_forward_hook(lambda module, args, output: None)
+        for _ in range(40):
+            with fwdtrace.record(model, ops=True) as recording, torch.no_grad():
+                torch.relu(model(X))
+                nn.Linear(4, 4)(X)
+            traces.append(recording.trace)
+
+    traces: list[Trace] = []
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    seen = {(*rows(trace), *(hook.fired for call in trace.calls for hook in call.hooks)) for trace in traces}
+    assert seen == {(" #1 __call__", "  first #1 __call__", "  second #1 __call__", True)}
+    assert len(traces) == 160
 
 
 def test_data_parallel_replicas_have_the_names_of_what_they_copy() -> None:

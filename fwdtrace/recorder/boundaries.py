@@ -193,9 +193,9 @@ def _enter_otherwise(
     if how == "direct" and getattr(own, "fwdtrace_original", original) is not original:
         # the forward of a base class, which may name its parameters otherwise
         call.inputs = named_by_parameters(call.inputs, *positional_names(original))
-    log.append(call)
     call.chain = codes_between(frame) if how == "call" else ()
     call.hooks = list_hooks(module)
+    log.append(call)  # complete: another thread may end a recording now
     return _run_forward(original, call, stack, module, args, kwargs)
 
 
@@ -238,8 +238,12 @@ def _is_in_graph(stack: list[OpenCall]) -> bool:
 
 def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
-    call.parent = next((each.home[-1] for each in recordings if each.home and each.home is not stack), None)
-    call.thread = None if any(each.home is stack for each in recordings) else current_thread().name
+    if any(each.home is stack for each in recordings):  # this thread works for nobody else's recording
+        call.parent = call.thread = None
+    else:
+        own = (each for each in recordings if each in call.seen.places)
+        call.parent = next((top for each in own for top in each.home[-1:]), None)
+        call.thread = current_thread().name
     call.position = position_outside_torch(frame, None)
 
 

@@ -128,6 +128,15 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
     return "direct"
 
 
+def runs_in_a_call(frame: FrameType | None) -> bool:
+    """Whether the call of some module is running at this frame or below it."""
+    while frame is not None:
+        if id(frame.f_code) in _call_ids:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def error_of(error: BaseException) -> CallError:
     """What is kept of an exception that passes a wrapper of ours: type, text, where it came from."""
     step: TracebackType | None = error.__traceback__.tb_next if error.__traceback__ is not None else None

@@ -159,6 +159,8 @@ recordings_of_ops: list[Recorded] = []
 recordings_of_values: list[Recorded] = []
 recordings_of_costs: list[Recorded] = []
 recordings_of_gradients: list[Recorded] = []
+changing = threading.RLock()
+"""Held while a recording begins, ends or is finished, and while something is put in place for it, in any thread."""
 keepers: list[Keeper] = []
 """Those that keep the numbers of every call."""
 

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from torch import nn
 from torch.nn.modules.module import Module, register_module_module_registration_hook
+from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.recorder.boundaries import observe_forward, observed_call
 from fwdtrace.recorder.costs import count_costs, forget_costs, stop_counting
@@ -18,6 +19,7 @@ from fwdtrace.recorder.leaves import forget_leaves
 from fwdtrace.recorder.open_calls import (
     Options,
     Recorded,
+    changing,
     log,
     recordings,
     recordings_of_costs,
@@ -33,6 +35,8 @@ from fwdtrace.recorder.values import forget_values
 from fwdtrace.trace import Trace
 
 _removals: list[Callable[[], None]] = []
+_listening: list[RemovableHandle] = []
+"""The hook that tells of changes, once for each who asked for it."""
 
 
 class Recording:
@@ -80,7 +84,8 @@ class Recording:
 
     def _finish(self, recorded: Recorded, duration: int) -> Trace:
         assert self._surroundings is not None
-        return finished_trace(recorded, self._surroundings, duration)
+        with changing:  # two that finish at one time would number the same calls
+            return finished_trace(recorded, self._surroundings, duration)
 
 
 def record(
@@ -109,6 +114,11 @@ def record(
 
 
 def _begin(model: nn.Module, options: Options) -> Recorded:
+    with changing:
+        return _begun(model, options)
+
+
+def _begun(model: nn.Module, options: Options) -> Recorded:
     recorded = Recorded(model, options)
     recordings.append(recorded)
     if options.ops:
@@ -125,12 +135,17 @@ def _begin(model: nn.Module, options: Options) -> Recorded:
             recordings_of_costs.append(recorded)
             count_costs()
     except BaseException:
-        _end(recorded)
+        _ended(recorded)
         raise
     return recorded
 
 
 def _end(recorded: Recorded) -> None:
+    with changing:
+        _ended(recorded)
+
+
+def _ended(recorded: Recorded) -> None:
     if recorded in recordings_of_costs:
         recordings_of_costs.remove(recorded)
         stop_counting()
@@ -155,7 +170,7 @@ def _install() -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(2 * limit)  # our frames must not be what exhausts the stack of a deep model
     _removals.append(lambda: _restore_recursion_limit(limit))
-    _removals.append(register_module_module_registration_hook(_tree_changed).remove)
+    _removals.append(listen_for_changes())
     Module.__call__ = observed_call  # type: ignore[method-assign]
     _removals.append(_restore_call)
 
@@ -168,6 +183,19 @@ def _restore_recursion_limit(limit: int) -> None:
 def _restore_call() -> None:
     if Module.__call__ is observed_call:
         Module.__call__ = MODULE_CALL  # type: ignore[method-assign]
+
+
+def listen_for_changes() -> Callable[[], None]:
+    """Have the recordings told when the tree of a model changes, until what this gives is called by all who asked."""
+    hook = _listening[0] if _listening else register_module_module_registration_hook(_tree_changed)
+    _listening.append(hook)
+    return _stop_listening
+
+
+def _stop_listening() -> None:
+    hook = _listening.pop()
+    if not _listening:
+        hook.remove()
 
 
 def _tree_changed(module: nn.Module, name: str, submodule: nn.Module | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from fwdtrace.recorder.frames import is_ours, overridden_call
-from fwdtrace.recorder.open_calls import HookRun, OpenCall, seen, stacks
+from fwdtrace.recorder.open_calls import HookRun, OpenCall, changing, recordings, seen, stacks
 from fwdtrace.recorder.torch_names import (
     GLOBAL_ALWAYS_CALLED,
     GLOBAL_HOOKS,
@@ -47,8 +47,10 @@ _slots: list[tuple[Any, Any, StandIn]] = []
 
 def put_in_place(holder: dict[Any, Any] | list[Any], key: Any, stand_in: StandIn) -> None:
     """Put a stand-in where its original was, to be taken out by `take_out_all`."""
-    holder[key] = stand_in
-    _slots.append((holder, key, stand_in))
+    with changing:
+        if recordings:
+            holder[key] = stand_in
+            _slots.append((holder, key, stand_in))
 
 
 def take_out_all() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.module import Module
 
 from fwdtrace.recorder.frames import is_ours
-from fwdtrace.recorder.open_calls import OpenCall, Recorded, SeenModule, recordings, seen
+from fwdtrace.recorder.open_calls import OpenCall, Recorded, SeenModule, changing, recordings, seen
 from fwdtrace.recorder.stand_ins import StandIn, put_in_place
 
 Observe = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -34,6 +34,11 @@ def scan(recorded: Recorded, observe: Observe) -> None:
 
 def meet(module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModule | None:
     """The entry of a module that is called for the first time; None if its calls belong to no recording."""
+    with changing:
+        return _met(module, stack, observe) if recordings else None
+
+
+def _met(module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModule | None:
     for recorded in recordings:
         if recorded.tree_changed:
             scan(recorded, observe)
@@ -45,7 +50,7 @@ def meet(module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModu
         entry.parameters = count_parameters(module)  # now: it may be gone when the recording ends
         return entry
     # In a thread of its own only a replica is sure to be part of the model: DataParallel makes one for each thread.
-    above = next((recorded.home[-1] for recorded in recordings if recorded.home), None)
+    above = next((top for recorded in recordings for top in recorded.home[-1:]), None)
     if above is None or not getattr(module, "_is_replica", False):
         return None
     return _add(module, observe, _places_below(module, above))

@@ -12,6 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from sys import _getframe
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -20,9 +21,9 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
-from fwdtrace.recorder.frames import is_ours
+from fwdtrace.recorder.frames import is_ours, runs_in_a_call
 from fwdtrace.recorder.open_calls import Options
-from fwdtrace.recorder.recording import Recording, forget_our_frames, record
+from fwdtrace.recorder.recording import Recording, forget_our_frames, listen_for_changes, record
 from fwdtrace.recorder.torch_names import fx_tracing, graph_task, tracing_state
 from fwdtrace.trace import Trace
 
@@ -78,9 +79,10 @@ class _Root:
 
 
 class _Thread(threading.local):
-    """Whether a call that was looked at already is running in this thread."""
+    """Whether a call that was looked at already is running in this thread, and after how many recordings it was."""
 
     inside = False
+    recordings = 0
 
 
 class Watch:
@@ -102,8 +104,11 @@ class Watch:
         self._holders: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
         self._open: tuple[_Root, int, Recording] | None = None
         self._thread = _Thread()
+        self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._removals: list[Callable[[], None]] = []
+        self._last_removals: list[Callable[[], None]] = []
         self._kept_roots = 0
+        self._recordings = 0
 
     @property
     def is_full(self) -> bool:
@@ -116,26 +121,44 @@ class Watch:
             original = getattr(Module, name)
             setattr(Module, name, _and_then(original, then))
             self._removals.append(functools.partial(setattr, Module, name, original))
-        self._removals.append(register_module_module_registration_hook(self._tree_changed).remove)
+        # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
+        self._last_removals = [
+            register_module_module_registration_hook(self._tree_changed).remove,
+            listen_for_changes(),
+        ]
 
     def end(self) -> None:
         """Leave everything as it was found; a recording that is open goes on, and is kept."""
-        self._unhook()
-        while self._removals:
-            self._removals.pop()()
+        self._rest()
+        while self._last_removals:
+            self._last_removals.pop()()
+
+    def _rest(self) -> None:
+        """Watch nothing any more, while threads of the program may be at work."""
+        with self._lock:
+            self._unhook()
+            while self._removals:
+                self._removals.pop()()
+
+    def end_in_child(self) -> None:
+        """The same in a process that was forked, where a thread that held the lock does not exist."""
+        self._lock = threading.RLock()
+        self.end()
 
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
-        if self._open is not None:
-            root, number, recording = self._open
-            self._hand_over(root, number, recording.trace)
+        with self._lock:
+            if self._open is not None:
+                root, number, recording = self._open
+                self._hand_over(root, number, recording.trace)
 
     def _constructed(self, module: nn.Module) -> None:
         key = id(module)
-        self._modules[key] = weakref.ref(module, lambda _: self._forget(key))
-        self._unplaced.add(key)
-        if self._open is None and not self.is_full:
-            self._hook(type(module))
+        with self._lock:
+            self._modules[key] = weakref.ref(module, lambda _: self._forget(key))
+            self._unplaced.add(key)
+            if self._open is None and not self.is_full:
+                self._hook(type(module))
 
     def _restored(self, module: nn.Module) -> None:
         self._constructed(module)
@@ -147,34 +170,42 @@ class Watch:
         self._holders.pop(key, None)
 
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
-        if submodule is not None and self._holder(submodule) is None:
-            self._holders[id(submodule)] = weakref.ref(module), name
+        with self._lock:
+            if self._removals and submodule is not None and self._holder(submodule) is None:
+                self._holders[id(submodule)] = weakref.ref(module), name
 
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
         if not self._removals or _is_being_traced() or module.__dict__.get("_is_replica"):
             return original(module, *args, **kwargs)
-        found = self._root_and_way(module)
-        if found is None:
-            if not _is_torchs_own(module):
-                return original(module, *args, **kwargs)
-            record_it = False
-        else:
-            root, way = found
-            record_it, number = self._count(root, (way, entry))
+        if self._thread.recordings != self._recordings and runs_in_a_call(_getframe(2)):
+            return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded
+        self._thread.recordings = self._recordings
+        with self._lock:
+            found = self._root_and_way(module)
+            recording = self._begun(*found, module, entry) if found is not None else None
+        if found is None and not _is_torchs_own(module):
+            return original(module, *args, **kwargs)
         self._thread.inside = True
         try:
-            if record_it and self._open is None:
-                return self._recorded(root, number, module, entry, args, kwargs)
+            if recording is not None:
+                return self._recorded(recording, module, entry, args, kwargs)
             return original(module, *args, **kwargs)
         finally:
             self._thread.inside = False
 
-    def _recorded(self, root: _Root, number: int, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
+    def _begun(self, root: _Root, way: str, module: nn.Module, entry: str) -> Recording | None:
+        """Count a call, and if it is wanted and no other is being recorded, make the recording for it."""
+        record_it, number = self._count(root, (way, entry))
+        if not record_it or self._open is not None:
+            return None
         self._unhook()
         top = root.module()  # which may be false: a model may have a length
         recording = record(module if top is None else top, **asdict(self._options))
         self._open = root, number, recording
+        return recording
+
+    def _recorded(self, recording: Recording, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
         end_now = False
         try:
             with recording:
@@ -183,9 +214,14 @@ class Watch:
             forget_our_frames(error)
             raise
         finally:
-            self._open = None
-            self._hook_what_is_wanted()
-            end_now = self._hand_over(root, number, recording.trace)
+            with self._lock:
+                assert self._open is not None
+                root, number, _ = self._open
+                self._open = None
+                self._recordings += 1
+                self._thread.recordings = self._recordings
+                self._hook_what_is_wanted()
+                end_now = self._hand_over(root, number, recording.trace)
         if end_now:
             raise SystemExit(0)
         return output
@@ -294,7 +330,7 @@ class Watch:
             if wanted:
                 self._hook(type(module))
         if self.is_full and not self._hooked:
-            self.end()
+            self._rest()
 
     def _hook(self, cls: type) -> None:
         if (cls, "__call__") in self._hooked or cls in self._without_parameters:
