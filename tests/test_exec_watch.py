@@ -212,6 +212,23 @@ def test_threads_that_build_and_call_models_at_the_same_time_do_not_meet_us() ->
     assert 1 < len(kept) <= MOST_ROOTS
 
 
+def test_a_call_is_kept_without_those_that_other_threads_make_meanwhile() -> None:
+    class Waits(Net):
+        def encode(self, x: torch.Tensor) -> torch.Tensor:
+            both.wait(10)
+            return super().encode(x)
+
+    both = threading.Barrier(2)
+    with watched(Wanted()) as kept:
+        net = Waits()
+        threads = [threading.Thread(target=net, args=(X,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert told(kept) == [("Waits", 1, WHOLE)]
+
+
 def test_a_model_without_parameters_is_not_kept() -> None:
     with watched(Wanted()) as kept:
         nn.Sequential(nn.ReLU())(X)

@@ -54,6 +54,26 @@ def test_calls_in_another_thread_are_under_the_call_that_waits_for_them() -> Non
     assert [call.thread for call in trace.calls] == [None, "worker"]
 
 
+def test_calls_of_one_model_in_several_threads_are_not_made_by_each_other() -> None:
+    class Waits(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            both.wait(10)
+            return self.second(x)
+
+    both = threading.Barrier(2)
+    model = Waits()
+    with fwdtrace.record(model) as recording:
+        thread = threading.Thread(target=model, args=(X,), name="other")
+        thread.start()
+        model(X)
+        thread.join()
+    assert sorted((call.depth, call.path or "", call.thread or "") for call in recording.trace.calls) == [
+        (0, "", ""), (0, "", "other"),
+        (1, "first", ""), (1, "first", "other"), (1, "second", ""), (1, "second", "other"),
+    ]  # fmt: skip
+
+
 def test_threads_that_record_at_the_same_time_see_their_own_calls_alone() -> None:
     def work() -> None:
         model = Two()

@@ -238,13 +238,15 @@ def _is_in_graph(stack: list[OpenCall]) -> bool:
 
 def _begin_in_thread(call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
+    call.position = position_outside_torch(frame, None)
     if any(each.home is stack for each in recordings):  # this thread works for nobody else's recording
         call.parent = call.thread = None
-    else:
-        own = (each for each in recordings if each in call.seen.places)
-        call.parent = next((top for each in own for top in each.home[-1:]), None)
-        call.thread = current_thread().name
-    call.position = position_outside_torch(frame, None)
+        return
+    call.thread = current_thread().name
+    homes = [each.home[:] for each in recordings if each in call.seen.places]
+    # A module that is being called there did not start this thread to be called again: that is somebody else's call.
+    works_for = (home[-1] for home in homes if home and all(each.seen is not call.seen for each in home))
+    call.parent = next(works_for, None)
 
 
 def _note_error(call: OpenCall, error: BaseException) -> None:

@@ -124,7 +124,9 @@ class _Finisher:
     def _belongs(self, each: OpenCall | OpenOp, above: OpenCall | None) -> bool:
         if type(each) is OpenOp:
             return above is not None and self.recorded.options.ops
-        return above is not None or (type(each) is OpenCall and self.recorded in each.seen.places)
+        if above is not None or type(each) is not OpenCall or self.recorded not in each.seen.places:
+            return above is not None
+        return each.thread is None or not self.recorded.options.alone
 
     def _op(self, op: OpenOp) -> Op:
         code, instruction = op.position or _NOWHERE

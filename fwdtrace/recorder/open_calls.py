@@ -134,13 +134,14 @@ log: list[OpenCall | OpenOp] = []
 
 @dataclass(frozen=True)
 class Options:
-    """What a recording was asked for beside the calls."""
+    """What a recording was asked for beside the calls; with `alone`, no calls that other threads make by themselves."""
 
     ops: bool = False
     check_finite: bool = False
     stats: bool = False
     costs: bool = False
     gradients: bool = False
+    alone: bool = False
 
 
 class Recorded:

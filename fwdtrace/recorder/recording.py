@@ -42,7 +42,7 @@ _listening: list[RemovableHandle] = []
 class Recording:
     """One recording of a model, as a context manager; `trace` is what was seen."""
 
-    def __init__(self, model: nn.Module, options: Options, spec: str | None, seed: int | None) -> None:
+    def __init__(self, model: nn.Module, options: Options, spec: str | None = None, seed: int | None = None) -> None:
         self._model = model
         self._options = options
         self._spec = spec

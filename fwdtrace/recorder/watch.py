@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from sys import _getframe
 from types import CodeType, FunctionType
 from typing import Any
@@ -23,7 +23,7 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 
 from fwdtrace.recorder.frames import is_ours, runs_in_a_call
 from fwdtrace.recorder.open_calls import Options
-from fwdtrace.recorder.recording import Recording, forget_our_frames, listen_for_changes, record
+from fwdtrace.recorder.recording import Recording, forget_our_frames, listen_for_changes
 from fwdtrace.recorder.torch_names import fx_tracing, graph_task, tracing_state
 from fwdtrace.trace import Trace
 
@@ -201,7 +201,7 @@ class Watch:
             return None
         self._unhook()
         top = root.module()  # which may be false: a model may have a length
-        recording = record(module if top is None else top, **asdict(self._options))
+        recording = Recording(module if top is None else top, replace(self._options, alone=True))
         self._open = root, number, recording
         return recording
 
