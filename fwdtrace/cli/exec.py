@@ -101,7 +101,7 @@ def exec(
 
     watch = Watch(Wanted(first, call, every, model), Options(ops, check_finite, stats), keep)
     watch.begin()
-    os.register_at_fork(after_in_child=watch.end_in_child)
+    os.register_at_fork(before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child)
     at_kill(killed)
     try:
         (run_module if module else run_script)(script, arguments, at_end)

@@ -22,7 +22,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
 from fwdtrace.recorder.frames import is_ours, runs_in_a_call
-from fwdtrace.recorder.open_calls import Options
+from fwdtrace.recorder.open_calls import Options, changing
 from fwdtrace.recorder.recording import Recording, forget_our_frames, listen_for_changes
 from fwdtrace.recorder.torch_names import fx_tracing, graph_task, tracing_state
 from fwdtrace.trace import Trace
@@ -140,9 +140,19 @@ class Watch:
             while self._removals:
                 self._removals.pop()()
 
+    def before_fork(self) -> None:
+        """Wait for the threads that are changing something: they do not exist in the child."""
+        self._lock.acquire()
+        changing.acquire()
+
+    def after_fork(self) -> None:
+        """Let them go on."""
+        changing.release()
+        self._lock.release()
+
     def end_in_child(self) -> None:
-        """The same in a process that was forked, where a thread that held the lock does not exist."""
-        self._lock = threading.RLock()
+        """Watch nothing in the child."""
+        self.after_fork()
         self.end()
 
     def keep_what_is_open(self) -> None:
