@@ -125,16 +125,24 @@ dist.destroy_process_group()
 """
 
 
+# Without fwdtrace, too, torch 2.13.0 aborts a process of this script when it ends in 5 of 25 runs.
+ABORTED_AT_EXIT = "terminate called without an active exception"
+ATTEMPTS = 4
+
+
 def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *options: str) -> tuple[str, list[str]]:
     """Stdout, and what fwdtrace said of the ranks, numbers of times left out."""
     (folder / "train.py").write_text(script, encoding="utf-8")
-    ran = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-         "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-         "-m", "fwdtrace", "exec", *options, "train.py", mode],
-        cwd=folder, capture_output=True, text=True, timeout=200,
-        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    for _ in range(ATTEMPTS):
+        ran = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+             "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+             "-m", "fwdtrace", "exec", *options, "train.py", mode],
+            cwd=folder, capture_output=True, text=True, timeout=200,
+            env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        if ran.returncode == 0 or ABORTED_AT_EXIT not in ran.stderr:
+            break
     assert ran.returncode == 0, ran.stderr
     said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]
     return ran.stdout, [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
