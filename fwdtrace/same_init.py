@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -35,17 +35,22 @@ def copy_weights(before: Side, after: Side, maps: Sequence[str] = (), seed: int 
         if name in new_names and source[new_names[name]].shape == target[name].shape
     }
     by_name = len(origins)
+    used = set(origins.values())
     if by_name < min(len(source), len(target)):
+        held, other_held = _by_holder(source), _by_holder(target)
         for path, other_path in _places(before, after, maps, seed):
-            ours = _held(_without(source, origins.values()), path)
-            theirs = _held(_without(target, origins), other_path)
-            origins |= _by_last_name(ours, theirs)
-            origins |= _by_shape(_without(ours, origins.values()), _without(theirs, origins))
+            ours = _without(held.get(path, {}), used)
+            theirs = _without(other_held.get(other_path, {}), origins)
+            found = _by_last_name(ours, theirs)
+            found |= _by_shape(_without(ours, set(found.values())), _without(theirs, found))
+            origins |= found
+            used.update(found.values())
         matrices = [
             {name: tensor for name, tensor in state.items() if tensor.dim() > 1}
-            for state in (_without(source, origins.values()), _without(target, origins))
+            for state in (_without(source, used), _without(target, origins))
         ]
         origins |= _by_shape(*matrices)
+        used.update(origins.values())
     copies = {name: source[old] for name, old in origins.items()}
     after.model.load_state_dict({**after.model.state_dict(), **copies})
     text = f"{len(origins)} of {len(target)} weights of the second are copies of the first's"
@@ -54,7 +59,7 @@ def copy_weights(before: Side, after: Side, maps: Sequence[str] = (), seed: int 
     return (
         text
         + _left("left as they were", _without(target, origins))
-        + _left("of the first not used", _without(source, origins.values()))
+        + _left("of the first not used", _without(source, used))
     )
 
 
@@ -82,13 +87,16 @@ def _trial(side: Side, seed: int) -> Trace:
     return recording.trace
 
 
-def _held(state: State, path: str) -> State:
-    return {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] == path}
+def _by_holder(state: State) -> dict[str, dict[str, Tensor]]:
+    """What each module holds itself, by its path."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        found.setdefault(name.rpartition(".")[0], {})[name] = tensor
+    return found
 
 
-def _without(state: State, names: Collection[str]) -> State:
-    left_out = set(names)
-    return {name: tensor for name, tensor in state.items() if name not in left_out}
+def _without(state: State, names: Container[str]) -> State:
+    return {name: tensor for name, tensor in state.items() if name not in names}
 
 
 def _by_last_name(ours: State, theirs: State) -> dict[str, str]:

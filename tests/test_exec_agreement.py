@@ -9,7 +9,8 @@ import fwdtrace
 from fwdtrace.inputs import build_inputs
 from fwdtrace.load import load_model
 from fwdtrace.recorder.open_calls import Options
-from fwdtrace.recorder.watch import Kept, Wanted, Watch
+from fwdtrace.recorder.wanted import Wanted
+from fwdtrace.recorder.watch import Kept, Watch
 from fwdtrace.zoo import BUILT_INS
 from tests import real_models
 from tests.agreement import Builder, Workload, built, differences_in_calls, differences_in_results, run, seen_by

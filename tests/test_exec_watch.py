@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,9 +14,12 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from fwdtrace.recorder.holders import Holders
 from fwdtrace.recorder.open_calls import Options
-from fwdtrace.recorder.watch import MOST_ROOTS, Kept, Wanted, Watch
+from fwdtrace.recorder.wanted import Wanted
+from fwdtrace.recorder.watch import MOST_ROOTS, Kept, Watch
 from tests.footprint import collecting_no_garbage
+from tests.threads import in_threads
 
 
 class Net(nn.Module):
@@ -172,9 +174,9 @@ def test_where_modules_are_is_not_looked_for_again_at_each_call() -> None:
         blocks[0](X)
         blocks[0](X)
         looked: list[None] = []
-        alive = Watch._alive
+        alive = Holders.alive
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Watch, "_alive", lambda watch: looked.append(None) or alive(watch))
+            patch.setattr(Holders, "alive", lambda holders: looked.append(None) or alive(holders))
             for _ in range(10):
                 nn.ReLU()
                 blocks[0](X)
@@ -184,29 +186,15 @@ def test_where_modules_are_is_not_looked_for_again_at_each_call() -> None:
 
 def test_threads_that_build_and_call_models_at_the_same_time_do_not_meet_us() -> None:
     def work() -> None:
-        try:
-            for _ in range(15):
-                cls = type("Own", (Net,), {})
-                model = nn.Sequential(*(cls() for _ in range(4)))
-                for _ in range(3):
-                    outputs.append(model(X).shape)
-        except Exception as error:
-            errors.append(error)
+        for _ in range(15):
+            cls = type("Own", (Net,), {})
+            model = nn.Sequential(*(cls() for _ in range(4)))
+            for _ in range(3):
+                outputs.append(model(X).shape)
 
-    errors: list[Exception] = []
     outputs: list[torch.Size] = []
-    interval = sys.getswitchinterval()
     with watched(Wanted()) as kept:
-        threads = [threading.Thread(target=work) for _ in range(6)]
-        sys.setswitchinterval(1e-6)
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        finally:
-            sys.setswitchinterval(interval)
-    assert errors == []
+        in_threads(6, work)
     assert outputs == [X.shape] * len(outputs)
     assert len(outputs) == 6 * 15 * 3
     assert 1 < len(kept) <= MOST_ROOTS
@@ -221,11 +209,7 @@ def test_a_call_is_kept_without_those_that_other_threads_make_meanwhile() -> Non
     both = threading.Barrier(2)
     with watched(Wanted()) as kept:
         net = Waits()
-        threads = [threading.Thread(target=net, args=(X,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(2, lambda: net(X))
     assert told(kept) == [("Waits", 1, WHOLE)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.trace import Trace
+from tests.threads import in_threads
 
 X = torch.ones(2, 4)
 
@@ -85,16 +85,7 @@ def test_threads_that_record_at_the_same_time_see_their_own_calls_alone() -> Non
             traces.append(recording.trace)
 
     traces: list[Trace] = []
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    in_threads(4, work)
     seen = {(*rows(trace), *(hook.fired for call in trace.calls for hook in call.hooks)) for trace in traces}
     assert seen == {(" #1 __call__", "  first #1 __call__", "  second #1 __call__", True)}
     assert len(traces) == 160

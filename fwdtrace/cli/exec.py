@@ -75,7 +75,8 @@ def exec(
     shown = _Reporting(depth, not no_fold, output is None, codes, ranks, files)
 
     from fwdtrace.recorder.open_calls import Options
-    from fwdtrace.recorder.watch import Kept, Wanted, Watch
+    from fwdtrace.recorder.wanted import Wanted
+    from fwdtrace.recorder.watch import Kept, Watch
 
     traces = ProgramTraces(file, lambda trace, file: _save(trace, file, shown))
     kept_calls = 0

@@ -105,6 +105,13 @@ def renamed(values: Mapping[str, T], maps: Iterable[str]) -> dict[str, T]:
     return {_renamed(name, renames) or name: value for name, value in values.items()}
 
 
+def give_alike(call: Call, other: Call) -> bool:
+    """Whether a model and its port give tensors of the same shapes; one may give more after them, such as a cache."""
+    ours, theirs = shapes_of(call.outputs), shapes_of(other.outputs)
+    both = min(len(ours), len(theirs))
+    return ours == theirs if not both else ours[:both] == theirs[:both]
+
+
 def shapes_in_words(leaves: Iterable[Leaf]) -> str:
     """The shapes as text: `2×3, scalar`."""
     return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes_of(leaves)) or "none"

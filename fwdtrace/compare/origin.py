@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fwdtrace.compare.align import Alignment, alike_at_both_ends, shapes_in_words
+from fwdtrace.compare.align import Alignment, alike_at_both_ends, give_alike, shapes_in_words
 from fwdtrace.comparison import Apart, Growth, Origin
 from fwdtrace.trace import Call, Op, Trace
 
@@ -57,17 +57,17 @@ def origin_of(before: Trace, after: Trace, judged: Sequence[Judged], found: Alig
         return Origin(call.path, call.nth, call.class_name, why=(f"it runs in the {side} only",))
     call, other = chosen.call, chosen.other
     path = other.path if other.path != call.path else None
-    return Origin(call.path, call.nth, call.class_name, path, chosen.apart, tuple(_ended(call, other)))
+    return Origin(call.path, call.nth, call.class_name, path, chosen.apart, tuple(_ended(call, other, found.is_port)))
 
 
-def _ended(call: Call, other: Call) -> Iterator[str]:
+def _ended(call: Call, other: Call, is_port: bool) -> Iterator[str]:
     """How one of two calls ended and the other did not, in words: by what it raised, or with other shapes."""
     types = [each.error.type if each.error else None for each in (call, other)]
     for raised, side in zip(types, ("first", "second"), strict=True):
         if raised is not None and types[0] != types[1]:
             yield f"it raised {raised} in the {side}"
     one, two = (shapes_in_words(each.outputs) for each in (call, other))
-    if types == [None, None] and one != two:
+    if types == [None, None] and one != two and not (is_port and give_alike(call, other)):
         yield f"shape {one} became {two}"
 
 

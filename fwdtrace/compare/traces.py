@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fwdtrace.compare.align import Alignment, align, shapes_in_words, shapes_of
+from fwdtrace.compare.align import Alignment, align, give_alike, shapes_in_words, shapes_of
 from fwdtrace.compare.origin import Judged, growth_from, origin_of, parting_within, when_inputs_are_unknown
 from fwdtrace.compare.tolerances import apart_by_stats, in_words
 from fwdtrace.comparison import SEVERITIES, Apart, Comparison, Difference, Origin, Severity
@@ -160,14 +160,9 @@ def _structure(before: Trace, after: Trace, found: Alignment) -> Iterator[Differ
 
 
 def _results(before: Trace, after: Trace, found: Alignment) -> Iterator[Difference]:
-    """Of a port, whose inside may be built otherwise: what the models themselves give has the same shapes.
-
-    One of them may give more after that, such as a cache.
-    """
+    """Of a port, whose inside may be built otherwise: what the models themselves give."""
     for call, other in _roots(found):
-        ours, theirs = shapes_of(call.outputs), shapes_of(other.outputs)
-        both = min(len(ours), len(theirs))
-        if ours[:both] != theirs[:both] or (ours != theirs and not both):
+        if not give_alike(call, other):
             one, two = shapes_in_words(call.outputs), shapes_in_words(other.outputs)
             message = f"{_name(call.path)}: shape {one} became {two}"
             yield _difference("shape", "structure", call, one, two, message)

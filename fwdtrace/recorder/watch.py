@@ -22,40 +22,17 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
 from fwdtrace.recorder.frames import is_ours, runs_in_a_call
+from fwdtrace.recorder.holders import Holders
 from fwdtrace.recorder.open_calls import Options, changing
 from fwdtrace.recorder.recording import Recording, forget_our_frames, listen_for_changes
 from fwdtrace.recorder.torch_names import fx_tracing, graph_task, tracing_state
+from fwdtrace.recorder.wanted import Wanted
 from fwdtrace.trace import Trace
 
 MOST_ROOTS = 20
 MOST_WAYS = 50
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
 """Where modules are from that torch calls by itself, to export a model or to build one; no model of the program's."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which calls of each root to keep, counted from 1: the first ones, one of them, or every so many from the first.
-
-    `model` is the class, bare or qualified, or the path of the modules to take as roots; None for the topmost ones.
-    """
-
-    first: int = 1
-    call: int | None = None
-    every: int | None = None
-    model: str | None = None
-
-    def keeps(self, number: int) -> bool:
-        """Whether to keep the call with this number."""
-        if self.call is not None:
-            return number == self.call
-        if self.every is not None:
-            return (number - 1) % self.every == 0
-        return number <= self.first
-
-    def is_last(self, number: int) -> bool:
-        """Whether no call after this one is kept."""
-        return self.every is None and number >= (self.call or self.first)
 
 
 @dataclass(frozen=True)
@@ -96,12 +73,10 @@ class Watch:
         self._wanted = wanted
         self._options = options
         self._keep = keep
-        self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self._holders = Holders()
         self._roots: dict[int, _Root] = {}
         self._hooked: dict[tuple[type, str], tuple[Any, Any]] = {}
         self._without_parameters: set[type] = set()
-        self._unplaced: set[int] = set()
-        self._holders: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
         self._open: tuple[_Root, int, Recording] | None = None
         self._thread = _Thread()
         self._lock = threading.RLock()  # for all of this but what the program itself runs
@@ -117,9 +92,9 @@ class Watch:
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
-        for name, then in (("__init__", self._constructed), ("__setstate__", self._restored)):
+        for name in ("__init__", "__setstate__"):
             original = getattr(Module, name)
-            setattr(Module, name, _and_then(original, then))
+            setattr(Module, name, _and_then(original, self._constructed))
             self._removals.append(functools.partial(setattr, Module, name, original))
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
@@ -163,26 +138,15 @@ class Watch:
                 self._hand_over(root, number, recording.trace)
 
     def _constructed(self, module: nn.Module) -> None:
-        key = id(module)
         with self._lock:
-            self._modules[key] = weakref.ref(module, lambda _: self._forget(key))
-            self._unplaced.add(key)
+            self._holders.made(module)
             if self._open is None and not self.is_full:
                 self._hook(type(module))
 
-    def _restored(self, module: nn.Module) -> None:
-        self._constructed(module)
-        self._hold(module)
-
-    def _forget(self, key: int) -> None:
-        self._modules.pop(key, None)
-        self._unplaced.discard(key)
-        self._holders.pop(key, None)
-
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
         with self._lock:
-            if self._removals and submodule is not None and self._holder(submodule) is None:
-                self._holders[id(submodule)] = weakref.ref(module), name
+            if self._removals and submodule is not None:
+                self._holders.placed(module, name, submodule)
 
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
@@ -279,48 +243,10 @@ class Watch:
         return known
 
     def _top(self, module: nn.Module) -> tuple[nn.Module, str]:
-        names: list[str] = []
-        passed = {id(module)}
-        while (held := self._found_holder(module)) is not None and id(held[0]) not in passed:
-            module, name = held
-            passed.add(id(module))
-            names.append(name)
-        return module, ".".join(reversed(names))
-
-    def _found_holder(self, module: nn.Module) -> tuple[nn.Module, str] | None:
-        held = self._holder(module)
-        if held is not None or id(module) not in self._unplaced or self.is_full:
-            return held
-        self._unplaced.clear()
-        for each in self._alive():  # no hook tells of what is put straight into `_modules`
-            self._hold(each)
-        held = self._holder(module)
-        self._unplaced.discard(id(module))
-        return held
-
-    def _holder(self, module: nn.Module) -> tuple[nn.Module, str] | None:
-        """The module that is known to hold this one, the first if there are more, and the name there."""
-        key = id(module)
-        if key not in self._holders:
-            return None
-        reference, name = self._holders[key]
-        holder = reference()
-        inside = {} if holder is None else holder.__dict__.get("_modules", {})  # of a ScriptModule it is no dict
-        if holder is not None and name in inside and inside[name] is module:
-            return holder, name
-        del self._holders[key]
-        self._unplaced.add(key)
-        return None
-
-    def _hold(self, module: nn.Module) -> None:
-        for name, child in module.__dict__.get("_modules", {}).items():
-            self._tree_changed(module, name, child)
+        return self._holders.top(module, look=not self.is_full)
 
     def _is_named(self, module: nn.Module, path: str) -> bool:
         return self._wanted.model in (path or None, *_names(type(module)))
-
-    def _alive(self) -> list[nn.Module]:
-        return [module for reference in list(self._modules.values()) if (module := reference()) is not None]
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
@@ -328,7 +254,7 @@ class Watch:
             return
         self._unhook()
         some_settled = any(root.settled for root in self._roots.values())
-        for module in self._alive():
+        for module in self._holders.alive():
             top, way = self._top(module)
             root = self._roots.get(id(module if self._wanted.model is not None else top))
             if self.is_full and (root is None or root.kept_as is None):
