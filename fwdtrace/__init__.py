@@ -1,6 +1,6 @@
 """What really runs when a PyTorch model is called: every call, in order, with its shapes and the line it came from.
 
-        cli  ──►  load, inputs, recorder, trace_file, render, findings  ──►  trace, errors
+    cli ─► run, program, render ─► compare, direct ─► recorder, models ─► findings ─► trace ─► errors
 
 Importing this package does not import torch; the first use of `record` does.
 """
@@ -10,22 +10,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fwdtrace.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from fwdtrace.compare import compare_traces as compare_traces
     from fwdtrace.direct import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
     from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
-    from fwdtrace.trace_file import load_trace as load_trace
-
-__version__ = "0.1.0"
+    from fwdtrace.trace.read import load_trace as load_trace
 
 _HOME = {
     "FwdtraceError": "fwdtrace.errors",
     "Trace": "fwdtrace.trace",
     "compare_direct": "fwdtrace.direct",
     "compare_traces": "fwdtrace.compare",
-    "load_trace": "fwdtrace.trace_file",
+    "load_trace": "fwdtrace.trace.read",
     "record": "fwdtrace.recorder",
 }
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests import footprint
-from tests.commands import command, folder, restored_signals  # noqa: F401  (fixtures of the command line)
+from tests.helpers import footprint
+from tests.helpers.commands import command, folder, restored_signals  # noqa: F401  (fixtures of the command line)
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
 
 

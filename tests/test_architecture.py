@@ -183,7 +183,7 @@ def test_a_file_imports_what_its_part_may(file: Path) -> None:
     ("part", "source", "found"),
     [
         ("trace", "import torch.nn", ["trace imports torch"]),
-        ("render", "from fwdtrace.recorder.leaves import x", ["render imports recorder"]),
+        ("render", "from fwdtrace.recorder.describe import x", ["render imports recorder"]),
         ("load", "from fwdtrace import inputs", ["load imports inputs"]),
         ("cli.run", "import torch", ["cli.run imports torch"]),
         ("cli.show", "def f():\n    if x:\n        import torch", ["cli.show imports torch inside a function"]),
@@ -202,7 +202,7 @@ def imported_by(code: str) -> set[str]:
     return LIBRARIES & set(ran.stderr.split())
 
 
-@pytest.mark.parametrize("module", ["fwdtrace", "fwdtrace.cli", "fwdtrace.trace_file", "fwdtrace.render.tree"])
+@pytest.mark.parametrize("module", ["fwdtrace", "fwdtrace.cli", "fwdtrace.trace.read", "fwdtrace.render.tree"])
 def test_importing_does_not_import_torch(module: str) -> None:
     assert not imported_by(f"import {module}") & {"torch", "numpy"}
 
@@ -220,7 +220,7 @@ def test_the_check_of_torch_can_fail() -> None:
 
 def test_torch_is_imported_without_collecting_garbage_which_is_collected_afterwards() -> None:
     code = (
-        "import gc; from fwdtrace.cli.cold_start import import_torch; gc.collect(); "
+        "import gc; from fwdtrace.run.cold_start import import_torch; gc.collect(); "
         "before = gc.get_stats()[2]['collections']; import_torch(); import torch; "
         "print(gc.get_stats()[2]['collections'] - before, gc.isenabled(), gc.get_freeze_count() > 100_000)"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace.cli import app
-from tests.commands import REPOSITORY, Command
+from tests.helpers.commands import REPOSITORY, Command
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -100,6 +100,6 @@ def test_every_requirement_of_the_extras_is_pinned() -> None:
 
 
 def test_the_changelog_knows_the_version() -> None:
-    from fwdtrace import __version__
+    from fwdtrace.version import __version__
 
     assert f"\n## {__version__}" in CHANGELOG

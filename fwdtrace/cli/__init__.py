@@ -13,7 +13,6 @@ from typing import Annotated, NoReturn
 import typer
 import typer.main
 
-from fwdtrace import __version__
 from fwdtrace.cli.compare import compare
 from fwdtrace.cli.exec import exec
 from fwdtrace.cli.models import models
@@ -22,6 +21,7 @@ from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
 from fwdtrace.cli.show import show
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.version import __version__
 
 FAILED = 1
 TROUBLE = 2

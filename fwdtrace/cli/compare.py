@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdtrace.cli.cold_start import import_torch
-from fwdtrace.cli.compare_two import Asked, compared
 from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.run.cold_start import import_torch
+from fwdtrace.run.two import Asked, compared
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdtrace.comparison import Comparison
+    from fwdtrace.compare.comparison import Comparison
 
 
 def compare(
@@ -108,9 +108,9 @@ def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, see
     from rich.console import Console
 
     from fwdtrace.direct import Setting, inventory_of, run_experiments
-    from fwdtrace.inputs import build_inputs
-    from fwdtrace.load import load_model
-    from fwdtrace.randomness import seed_all
+    from fwdtrace.models.inputs import build_inputs
+    from fwdtrace.models.load import load_model
+    from fwdtrace.models.randomness import seed_all
 
     def build() -> nn.Module:
         seed_all(seed)
@@ -135,14 +135,14 @@ def _show(comparison: Comparison, files: list[Path], json: bool) -> None:
     for file in files:
         _save(comparison, file, console.width)
     if json:
-        from fwdtrace.comparison_file import write_comparison
+        from fwdtrace.compare.comparison_file import write_comparison
 
         write_comparison(comparison, sys.stdout)
     else:
         if comparison.kind == "traces":
-            from fwdtrace.render.changes import print_changes as print_it
+            from fwdtrace.render.two_traces import print_changes as print_it
         else:
-            from fwdtrace.render.comparison import print_comparison as print_it
+            from fwdtrace.render.direct_forward import print_comparison as print_it
         print_it(comparison, console)
     sys.stdout.flush()
 
@@ -163,9 +163,9 @@ def _as_suffix(comparison: Comparison, file: Path, width: int) -> str:
 
         return comparison_html(comparison)
     if comparison.kind == "traces":
-        from fwdtrace.render.changes import changes_text
+        from fwdtrace.render.two_traces import changes_text
 
         return changes_text(comparison, width=width)
-    from fwdtrace.render.comparison import comparison_text
+    from fwdtrace.render.direct_forward import comparison_text
 
     return comparison_text(comparison, width=width)

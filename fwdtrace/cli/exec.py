@@ -74,9 +74,9 @@ def exec(
         file = _begun(files, ranks.own)
     shown = _Reporting(depth, not no_fold, output is None, codes, ranks, files)
 
-    from fwdtrace.recorder.open_calls import Options
-    from fwdtrace.recorder.wanted import Wanted
-    from fwdtrace.recorder.watch import Kept, Watch
+    from fwdtrace.program.wanted import Wanted
+    from fwdtrace.program.watch import Kept, Watch
+    from fwdtrace.recorder.notes import Options
 
     traces = ProgramTraces(file, lambda trace, file: _save(trace, file, shown))
     kept_calls = 0
@@ -154,7 +154,7 @@ def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
 
 def _report(traces: ProgramTraces, shown: _Reporting) -> None:
     """What is said when the program has ended; of several ranks rank 0 speaks for all."""
-    from fwdtrace.recorder.watch import MOST_ROOTS
+    from fwdtrace.program.watch import MOST_ROOTS
 
     if shown.ranks is not None and shown.ranks.own != 0:
         return
@@ -190,7 +190,7 @@ def _print(traces: ProgramTraces, shown: _Reporting) -> None:
 def _report_ranks(files: RankFiles, ranks: Ranks) -> list[Trace]:
     """Say where the ranks of this machine differ; the traces of all of them."""
     from fwdtrace.program.ranks import rank_report
-    from fwdtrace.trace_file import load_trace
+    from fwdtrace.trace.read import load_trace
 
     if files.suffix != ".json":
         print("fwdtrace: where the ranks differ is told of .json files alone", file=sys.stderr)

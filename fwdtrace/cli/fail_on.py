@@ -12,7 +12,7 @@ import typer
 
 from fwdtrace.cli.results import AskedToFail
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.rules import RULES
+from fwdtrace.findings.explained import RULES
 
 if TYPE_CHECKING:
     from fwdtrace.trace import Finding

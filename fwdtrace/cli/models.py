@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.spec import nearest
-from fwdtrace.zoo import BUILT_INS
+from fwdtrace.models.spec import nearest
+from fwdtrace.models.zoo import BUILT_INS
 
 
 def models(
@@ -25,7 +25,7 @@ def models(
     Example: fwdtrace models --source timm 'vit*'
     """
     if source is not None:
-        from fwdtrace.sources import names_of
+        from fwdtrace.models.sources import names_of
 
         listed = dict.fromkeys(names_of(source), "")
     else:

@@ -14,9 +14,9 @@ from traceback import StackSummary, TracebackException
 from typing import TYPE_CHECKING, Literal
 
 import fwdtrace
-from fwdtrace import zoo
 from fwdtrace.cli.options import Key
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.models import zoo
 
 if TYPE_CHECKING:  # what draws is loaded when there is something to draw
     from rich.console import Console
@@ -81,7 +81,7 @@ def give(trace: Trace, shown: Shown, files: list[Path], *, as_json: bool) -> Non
         except OSError as error:
             raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
     if as_json:
-        from fwdtrace.trace_file import write_trace
+        from fwdtrace.trace.read import write_trace
 
         write_trace(trace, sys.stdout)
     else:

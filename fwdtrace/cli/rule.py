@@ -9,7 +9,7 @@ import typer
 
 from fwdtrace.cli.results import result_console
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.rules import RULES, Rule
+from fwdtrace.findings.explained import RULES, Rule
 
 WIDEST = 100
 

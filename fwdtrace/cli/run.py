@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fwdtrace.cli.cold_start import import_torch
 from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import Shown, check_files, give, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.run.cold_start import import_torch
 
 if TYPE_CHECKING:
     import torch
 
-    from fwdtrace.inputs import Inputs
-    from fwdtrace.load import LoadedModel
+    from fwdtrace.models.inputs import Inputs
+    from fwdtrace.models.load import LoadedModel
     from fwdtrace.trace import Trace
 
 
@@ -127,10 +127,10 @@ def run(
 def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, BaseException | None]:
     """The trace of one run, and what the model raised, if it did."""
     import_torch()
-    from fwdtrace.devices import usable
-    from fwdtrace.inputs import build_inputs
-    from fwdtrace.recorder.open_calls import log
-    from fwdtrace.weights import load_weights
+    from fwdtrace.models.devices import usable
+    from fwdtrace.models.inputs import build_inputs
+    from fwdtrace.models.weights import load_weights
+    from fwdtrace.recorder.notes import log
 
     device = usable(asked.device) if asked.device else None
     on_meta = device is not None and device.type == "meta"
@@ -149,9 +149,9 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
 
 
 def _loaded(spec: str, device: torch.device | None, seed: int) -> LoadedModel:
-    from fwdtrace.devices import on_device
-    from fwdtrace.load import load_model
-    from fwdtrace.randomness import seed_all
+    from fwdtrace.models.devices import on_device
+    from fwdtrace.models.load import load_model
+    from fwdtrace.models.randomness import seed_all
 
     seed_all(seed)
     try:
@@ -166,8 +166,8 @@ def _loaded(spec: str, device: torch.device | None, seed: int) -> LoadedModel:
 
 def _observe_without_values(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:
     """Run on meta tensors and, if that fails, on fake ones; then say which line needs values."""
-    from fwdtrace.inputs import Inputs
-    from fwdtrace.meta import META, fake, needs_values, where_values_are_needed
+    from fwdtrace.models.inputs import Inputs
+    from fwdtrace.models.meta import META, fake, needs_values, where_values_are_needed
 
     with META:
         trace, error = _observe(loaded, inputs, asked)
@@ -187,7 +187,7 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     import torch
 
     from fwdtrace.recorder import record
-    from fwdtrace.recorder.kept import Keeper
+    from fwdtrace.recorder.measures.keeper import Keeper
 
     loss = _loss(asked.loss)
     recording = record(
@@ -208,7 +208,7 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
         try:
             result = loaded.module(*inputs.args, **inputs.kwargs)
             if asked.backward:
-                from fwdtrace.backward import run_backward
+                from fwdtrace.run.backward import run_backward
 
                 run_backward(loaded.module, result, loss)
         except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
@@ -216,7 +216,7 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     trace = recording.trace
     if keeper is None or asked.save_values is None:
         return trace, error
-    from fwdtrace.compare.saved_values import save_values
+    from fwdtrace.compare.saved_numbers import save_values
 
     try:
         save_values(keeper.by_id(), asked.save_values)
@@ -226,6 +226,6 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
 
 
 def _loss(spec: str | None) -> Callable[..., Any] | None:
-    from fwdtrace.load import load_function
+    from fwdtrace.models.load import load_function
 
     return load_function(spec) if spec else None

@@ -25,7 +25,7 @@ def show(
 
     Example: fwdtrace show trace.json --depth 2
     """
-    from fwdtrace.trace_file import load_trace
+    from fwdtrace.trace.read import load_trace
 
     files = output or []
     check_files(files)

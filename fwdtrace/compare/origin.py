@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwdtrace.compare.align import Alignment, alike_at_both_ends, give_alike, shapes_in_words
-from fwdtrace.comparison import Apart, Growth, Origin
+from fwdtrace.compare.comparison import Apart, Growth, Origin
 from fwdtrace.trace import Call, Op, Trace
 
 MOST_ROWS = 6

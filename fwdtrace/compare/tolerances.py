@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from fwdtrace.comparison import Apart
+from fwdtrace.compare.comparison import Apart
 from fwdtrace.trace import Stats
 
 TOLERANCES: dict[str, tuple[float, float]] = {

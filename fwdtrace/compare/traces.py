@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fwdtrace.compare.align import Alignment, align, give_alike, shapes_in_words, shapes_of
+from fwdtrace.compare.comparison import SEVERITIES, Apart, Comparison, Difference, Origin, Severity
 from fwdtrace.compare.origin import Judged, growth_from, origin_of, parting_within, when_inputs_are_unknown
 from fwdtrace.compare.tolerances import apart_by_stats, in_words
-from fwdtrace.comparison import SEVERITIES, Apart, Comparison, Difference, Origin, Severity
 from fwdtrace.trace import Call, Leaf, TensorMeta, Trace, Value
 
 Measure = Callable[[Call, Call, Literal["inputs", "outputs"]], Apart | None]

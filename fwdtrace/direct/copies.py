@@ -12,7 +12,7 @@ from torch import nn
 
 from fwdtrace.direct.values import same_bits
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.randomness import random_state
+from fwdtrace.models.randomness import random_state
 
 Build = Callable[[], nn.Module]
 

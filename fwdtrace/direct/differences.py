@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwdtrace.comparison import Difference, Measure, Severity
-from fwdtrace.direct.steps import Raised, Snapshot
+from fwdtrace.compare.comparison import Difference, Measure, Severity
+from fwdtrace.direct.step import Raised, Snapshot
 from fwdtrace.direct.values import is_rounding, largest_difference, local, same_bits
 
 SAME = "bit-identical"

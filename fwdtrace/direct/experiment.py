@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.comparison import (
+from fwdtrace.compare.comparison import (
     CHANGED_WEIGHTS,
     FIRST_STEP,
     SECOND_STEP,
@@ -24,11 +24,11 @@ from fwdtrace.comparison import (
 from fwdtrace.direct.copies import Build, copies_of
 from fwdtrace.direct.differences import differences_of, measures_of
 from fwdtrace.direct.inventory import inventory_of
-from fwdtrace.direct.observed import BACKWARD_PROBES, FORWARD_PROBES, differences_seen, fired_on_both, observed, probed
-from fwdtrace.direct.steps import Enter, Snapshot, called, directly, learn, look, move_weights, step
+from fwdtrace.direct.seen import BACKWARD_PROBES, FORWARD_PROBES, differences_seen, fired_on_both, observed, probed
+from fwdtrace.direct.step import Enter, Snapshot, called, directly, learn, look, move_weights, step
 from fwdtrace.direct.verdict import call_of, direct_call_of, fix_of, verdict_of, worst_first
 from fwdtrace.errors import FwdtraceError, SpecError
-from fwdtrace.randomness import random_state
+from fwdtrace.models.randomness import random_state
 from fwdtrace.trace import Trace
 
 MODES = (("train", True), ("eval", False))

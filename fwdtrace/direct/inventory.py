@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from fwdtrace.comparison import Carried
-from fwdtrace.direct.steps import WRAPPERS
-from fwdtrace.mechanisms import mechanism_name
-from fwdtrace.recorder.stand_ins import list_hooks
+from fwdtrace.compare.comparison import Carried
+from fwdtrace.direct.step import WRAPPERS
+from fwdtrace.recorder.hooks import list_hooks
+from fwdtrace.trace.mechanisms import mechanism_name
 
 
 def inventory_of(model: nn.Module) -> tuple[Carried, ...]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from fwdtrace.comparison import ACT_IN_FORWARD, CHANGED_WEIGHTS, SEVERITIES, Carried, Difference, Experiment, telling
-from fwdtrace.mechanisms import Mechanism, mechanism_of, short_name
+from fwdtrace.compare.comparison import (
+    ACT_IN_FORWARD,
+    CHANGED_WEIGHTS,
+    SEVERITIES,
+    Carried,
+    Difference,
+    Experiment,
+    telling,
+)
 from fwdtrace.trace import Hook
+from fwdtrace.trace.mechanisms import Mechanism, mechanism_of, short_name
 
 NO_REMEDY = ("", "call the module itself")
 MOST_NAMES = 3

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import prod
 
 from fwdtrace.findings.words import listed, name_of
-from fwdtrace.mechanisms import mechanism_of
 from fwdtrace.trace import Call, Finding, Gradient, Leaf, Op, Site, TensorMeta, Trace
+from fwdtrace.trace.mechanisms import mechanism_of
 
 _ZERO = (
     "got a gradient of exactly 0: the loss does not depend on them, or something behind them is dead: "

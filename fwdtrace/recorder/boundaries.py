@@ -15,6 +15,7 @@ from typing import Any
 
 from torch.compiler import is_dynamo_compiling
 
+from fwdtrace.recorder.describe import describe_inputs, describe_output, named_by_parameters, positional_names
 from fwdtrace.recorder.frames import (
     codes_between,
     error_of,
@@ -23,9 +24,12 @@ from fwdtrace.recorder.frames import (
     position_outside_torch,
     through_override,
 )
-from fwdtrace.recorder.gradients import forward_begins, forward_ends
-from fwdtrace.recorder.leaves import describe_inputs, describe_output, named_by_parameters, positional_names
-from fwdtrace.recorder.open_calls import (
+from fwdtrace.recorder.hooks import list_hooks, watch_hooks
+from fwdtrace.recorder.measures.finite import are_finite, note_values
+from fwdtrace.recorder.measures.gradients import forward_begins, forward_ends
+from fwdtrace.recorder.measures.ops import switch, switch_back
+from fwdtrace.recorder.modules import meet
+from fwdtrace.recorder.notes import (
     FAST_PATH,
     OpenCall,
     keepers,
@@ -38,9 +42,7 @@ from fwdtrace.recorder.open_calls import (
     stacks,
     value_options,
 )
-from fwdtrace.recorder.ops import switch, switch_back
-from fwdtrace.recorder.stand_ins import list_hooks, watch_hooks
-from fwdtrace.recorder.torch_names import (
+from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
     GLOBAL_HOOKS,
     GRAPHS_HOLD_MODULES,
@@ -50,8 +52,6 @@ from fwdtrace.recorder.torch_names import (
     WRAPPED_CALL_CODE,
     tracing_state,
 )
-from fwdtrace.recorder.tree import meet
-from fwdtrace.recorder.values import are_finite, note_values
 
 _PRE, _FORWARD, _BACKWARD_PRE, _BACKWARD = (hooks for _, hooks in GLOBAL_HOOKS)
 

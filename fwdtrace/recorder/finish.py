@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from fwdtrace import __version__
 from fwdtrace.findings import find
-from fwdtrace.recorder.costs import total_flops
+from fwdtrace.recorder.describe import Leaves, named_by_parameters, positional_names
 from fwdtrace.recorder.frames import Position, name_of_code, site_at
-from fwdtrace.recorder.gradients import backwards_of, gradients_of
-from fwdtrace.recorder.leaves import Leaves, named_by_parameters, positional_names
-from fwdtrace.recorder.open_calls import OpenCall, OpenOp, Recorded, SeenModule, log
-from fwdtrace.recorder.ops import name_of_op
-from fwdtrace.recorder.torch_names import NO_FORWARD
-from fwdtrace.recorder.tree import count_parameters
+from fwdtrace.recorder.measures.costs import total_flops
+from fwdtrace.recorder.measures.gradients import backwards_of, gradients_of
+from fwdtrace.recorder.measures.ops import name_of_op
+from fwdtrace.recorder.modules import count_parameters
+from fwdtrace.recorder.notes import OpenCall, OpenOp, Recorded, SeenModule, log
+from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.trace import Backward, Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
+from fwdtrace.version import __version__
 
 COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "cli", "")
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from fwdtrace.recorder.torch_names import (
+from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
     GENERATED,
     INNER_CODE,

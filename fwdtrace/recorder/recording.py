@@ -12,11 +12,14 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.recorder.boundaries import observe_forward, observed_call
-from fwdtrace.recorder.costs import count_costs, forget_costs, stop_counting
+from fwdtrace.recorder.describe import forget_leaves
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
-from fwdtrace.recorder.gradients import forget_gradients
-from fwdtrace.recorder.leaves import forget_leaves
-from fwdtrace.recorder.open_calls import (
+from fwdtrace.recorder.hooks import take_out_all
+from fwdtrace.recorder.measures.costs import count_costs, forget_costs, stop_counting
+from fwdtrace.recorder.measures.finite import forget_values
+from fwdtrace.recorder.measures.gradients import forget_gradients
+from fwdtrace.recorder.modules import scan, unwrap_classes
+from fwdtrace.recorder.notes import (
     Options,
     Recorded,
     changing,
@@ -28,10 +31,7 @@ from fwdtrace.recorder.open_calls import (
     recordings_of_values,
     seen,
 )
-from fwdtrace.recorder.stand_ins import take_out_all
-from fwdtrace.recorder.torch_names import MODULE_CALL
-from fwdtrace.recorder.tree import scan, unwrap_classes
-from fwdtrace.recorder.values import forget_values
+from fwdtrace.recorder.torch_internals import MODULE_CALL
 from fwdtrace.trace import Trace
 
 _removals: list[Callable[[], None]] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fwdtrace.mechanisms import kind_in_words, mechanism_name
 from fwdtrace.render import words
 from fwdtrace.render.words import printable
 from fwdtrace.trace import Call, Gradient, Hook, Leaf, NonFinite, Op, Stats, TensorMeta, Value
+from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name
 
 Cells = tuple[str, ...]
 

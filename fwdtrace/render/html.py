@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fwdtrace.comparison import Comparison
+from fwdtrace.compare.comparison import Comparison
 from fwdtrace.render import shapes, summary, words
 from fwdtrace.render.details import Table, gradients, tables
 from fwdtrace.render.fold import Repeat, repeats
@@ -39,7 +39,7 @@ def comparison_html(comparison: Comparison) -> str:
     """The two traces of a comparison side by side below what it found; ValueError if it is not of two traces."""
     if comparison.traces is None:
         raise ValueError("this comparison holds no traces")
-    from fwdtrace.render.changes import changes_text
+    from fwdtrace.render.two_traces import changes_text
 
     verdict, _, rest = changes_text(comparison, width=100).partition("\n\n")
     views = [_trace(trace) for trace in comparison.traces]

@@ -16,7 +16,7 @@ from tests.benchmarks.rounds import NOTHING, milliseconds, processes, ratio
 
 LENET = """
 import torch
-from fwdtrace.zoo.lenet import LeNet
+from fwdtrace.models.zoo.lenet import LeNet
 torch.manual_seed(0)
 with torch.no_grad():
     print(LeNet().eval()(torch.rand(1, 3, 32, 32)).shape)

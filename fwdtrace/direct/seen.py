@@ -1,0 +1,140 @@
+"""What ran on each side, seen by the recorder and by probe hooks; apart from the runs whose numbers are compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from fwdtrace.compare.comparison import Carried, Difference, Fired
+from fwdtrace.direct.step import Enter, Snapshot
+from fwdtrace.recorder import record
+from fwdtrace.trace import Call, Trace
+from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name
+
+Run = Callable[[nn.Module, Callable[..., Any]], Snapshot]
+"""Forward and backward once through what entering a copy gave."""
+
+Key = tuple[str | None, str, str]
+
+FORWARD_PROBES = ("forward_pre", "forward", "forward_always_call", "global_forward_pre", "global_forward")
+BACKWARD_PROBES = ("full_backward_pre", "full_backward", "global_full_backward_pre", "global_full_backward")
+
+
+def observed(model: nn.Module, enter: Enter, run: Run, spec: str | None, seed: int | None) -> Trace:
+    """The trace of one forward and backward."""
+    with record(model, spec=spec, seed=seed) as recording:
+        run(model, enter(model))
+    return recording.trace
+
+
+def fired_on_both(called: Trace, direct: Trace, inventory: tuple[Carried, ...]) -> tuple[Fired, ...]:
+    """Every registered hook, and every `__call__` of a class's own, with how often it ran on each side."""
+    overrides = {item.path: item.name for item in inventory if item.kind == "call_override"}
+    one, other = _runs(called, overrides), _runs(direct, overrides)
+    return tuple(
+        Fired(path, kind, name, one[path, kind, name], other[path, kind, name])
+        for path, kind, name in dict.fromkeys((*one, *other))
+    )
+
+
+def differences_seen(
+    called: Trace, direct: Trace, hooks: tuple[Fired, ...], target: str, call: str, entry: str
+) -> Iterator[Difference]:
+    """Compiled or eager, how often each module ran, which hooks did not: what the traces of both sides tell."""
+    compiled = _first(called, target), _first(direct, target)
+    in_compiled = [seen is not None and seen.opaque == "compiled" and not seen.chain for seen in compiled]
+    if in_compiled[0] and not in_compiled[1]:
+        message = f"{call} runs compiled code, {entry} runs eagerly"
+        yield Difference("compiled", "cost", target, "compiled", "eager", message)
+    elif not any(found.error for found in (*called.calls, *direct.calls)):
+        yield from _other_counts(called, direct, call, entry)
+    for hook in hooks:
+        if hook.called != hook.direct:
+            yield _lost(hook, call, entry)
+
+
+def probed(fresh: Callable[[], nn.Module], enter: Enter, target: str, run: Run) -> dict[str, int]:
+    """How often a hook of each kind runs for the module at `target`, if one is added; kinds that raise are left out."""
+    counts: dict[str, int] = {}
+    for kinds in (FORWARD_PROBES, BACKWARD_PROBES):
+        model = fresh()
+        entry = enter(model)
+        found: Counter[str] = Counter()
+        try:
+            with _probes(model.get_submodule(target), kinds, found), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                snapshot = run(model, entry)
+        except RuntimeError:  # a ScriptModule refuses hooks
+            continue
+        if snapshot.raised is None:
+            counts.update({kind: found[kind] for kind in kinds})
+    return counts
+
+
+@contextmanager
+def _probes(target: nn.Module, kinds: tuple[str, ...], found: Counter[str]) -> Iterator[None]:
+    def counting(kind: str) -> Callable[..., None]:
+        def probe(module: nn.Module, *_: Any) -> None:
+            found[kind] += module is target
+
+        return probe
+
+    register: dict[str, Callable[..., Any]] = {
+        "forward_pre": target.register_forward_pre_hook,
+        "forward": target.register_forward_hook,
+        "forward_always_call": lambda hook: target.register_forward_hook(hook, always_call=True),
+        "full_backward_pre": target.register_full_backward_pre_hook,
+        "full_backward": target.register_full_backward_hook,
+        "global_forward_pre": module_hooks.register_module_forward_pre_hook,
+        "global_forward": module_hooks.register_module_forward_hook,
+        "global_full_backward_pre": module_hooks.register_module_full_backward_pre_hook,
+        "global_full_backward": module_hooks.register_module_full_backward_hook,
+    }
+    full = module_hooks._global_is_full_backward_hook  # registering sets it, and removing leaves it set
+    with ExitStack() as stack:
+        stack.callback(setattr, module_hooks, "_global_is_full_backward_hook", full)
+        for kind in kinds:
+            stack.callback(register[kind](counting(kind)).remove)
+        yield
+
+
+def _runs(trace: Trace, overrides: dict[str, str]) -> Counter[Key]:
+    runs: Counter[Key] = Counter()
+    for call in trace.calls:
+        for hook in call.hooks:
+            if hook.kind not in ("call_override", "compiled"):
+                runs[call.path, hook.kind, hook.name] += hook.fired
+        if call.path in overrides:
+            runs[call.path, "call_override", overrides[call.path]] += call.entry == "__call__"
+    return runs
+
+
+def _first(trace: Trace, path: str) -> Call | None:
+    return next((call for call in trace.calls if call.path == path), None)
+
+
+def _other_counts(called: Trace, direct: Trace, call: str, entry: str) -> Iterator[Difference]:
+    one = Counter(found.path for found in called.calls if found.path)
+    other = Counter(found.path for found in direct.calls if found.path)
+    apart = [path for path in dict.fromkeys((*one, *other)) if one[path] != other[path]]
+    for path in apart:
+        message = f"{path} runs {_times(one[path])} in forward and backward of {call}, {_times(other[path])} of {entry}"
+        yield Difference("calls", "cost", path, _times(one[path]), _times(other[path]), message)
+
+
+def _lost(hook: Fired, call: str, entry: str) -> Difference:
+    name = mechanism_name(hook.kind, hook.name) or short_name(hook.name)
+    place = "the model" if hook.path == "" else hook.path or "a module outside the tree"
+    what = f"{name} ({kind_in_words(hook.kind)} on {place})"
+    message = f"{what} runs {_times(hook.called)} under {call}, {_times(hook.direct)} under {entry}"
+    return Difference("hook", "observation", hook.path or "", _times(hook.called), _times(hook.direct), message)
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -1,0 +1,182 @@
+"""FT006 for what a call was given: missing and unexpected arguments, no tensor, another dtype or device."""
+
+from __future__ import annotations
+
+import re
+
+from fwdtrace.findings.forward_error.failure import Explanation, Failure, times
+from fwdtrace.findings.words import name_of
+from fwdtrace.trace import Call, Leaf, TensorMeta, Value
+
+DTYPES = {
+    "Byte": "uint8",
+    "Bool": "bool",
+    "Short": "int16",
+    "Int": "int32",
+    "Long": "int64",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Float": "float32",
+    "Double": "float64",
+    "ComplexFloat": "complex64",
+    "unsigned char": "uint8",
+    "int": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "bfloat16": "bfloat16",
+}
+"""By the names that torch's messages have for them."""
+
+
+def missing(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A forward that was called without an argument it needs."""
+    if not _never_began(failure):
+        return None
+    plural = "s" if match[1] != "1" else ""
+    names = match[2].replace("'", "")
+    says = f"was called without its argument{plural} {names}{_given(failure)}"
+    if failure.call.path == "" and failure.call.site is None and failure.trace.model.spec:
+        options = " ".join(f"--input {name}=SHAPE" for name in re.findall(r"'(\w+)'", match[2]))
+        return Explanation(says, f"give {options}")
+    return Explanation(says, f"pass {names}")
+
+
+def unexpected(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A forward that was given a keyword it does not have."""
+    if not _never_began(failure):
+        return None
+    return Explanation(f"has no argument {match[1]}{_given(failure)}", f"drop {match[1]}, or add it to forward")
+
+
+def too_many(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A forward that was given more positional arguments than it has."""
+    if not _never_began(failure):
+        return None
+    takes = match[1].replace(match[2], str(int(match[2]) - 1)) if match[2] else match[1]
+    return Explanation(f"takes {takes} positional argument{'s' if takes != '1' else ''}, got {int(match[3]) - 1}")
+
+
+def _never_began(failure: Failure) -> bool:
+    """Whether the arguments that did not fit are those of the forward itself, and of no function that it called."""
+    began = any(call.parent == failure.call.id for call in failure.trace.calls)
+    return failure.op is None and failure.error.type == "TypeError" and not began
+
+
+def _given(failure: Failure) -> str:
+    """The arguments that are no tensors; the tensors are told of anyway."""
+    values = [f"{leaf.name}={leaf.value}" for leaf in failure.inputs if isinstance(leaf, Value)]
+    return f" (given {', '.join(values)})" if values else ""
+
+
+def no_forward(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A container, or a class of the user's, that has no forward."""
+    if match[1] in ("ModuleList", "ModuleDict"):
+        fix = "loop over its modules" if match[1] == "ModuleList" else "call one of its modules, by its key"
+        more = ", or make it an nn.Sequential" if match[1] == "ModuleList" else ""
+        return Explanation("has no forward: it only holds modules", fix + more)
+    return Explanation("has no forward", f"define forward in {match[1]}; a wrong indent or a typo in its name hides it")
+
+
+def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A layer that was given a tuple, None or something else that is no tensor."""
+    got = {"NoneType": "None"}.get(match[2], match[2])
+    # The function that complains must be what the layer is for, or it was about something else in forward.
+    if failure.op or not failure.inputs or match[1].replace("_", "") not in failure.call.class_name.lower():
+        return None
+    parameter = re.split(r"[.\[]", failure.inputs[0].name)[0]
+    parts = [leaf for leaf in failure.inputs if re.split(r"[.\[]", leaf.name)[0] == parameter]
+    if any(leaf.name == parameter and isinstance(leaf, TensorMeta) for leaf in parts):
+        return None
+    says = f"expects a tensor, got {'' if got == 'None' else 'a '}{got}{_returned_by(failure, parts)}"
+    first = next((leaf for leaf in parts if isinstance(leaf, TensorMeta)), None)
+    if first is None:
+        return Explanation(says)
+    return Explanation(says, f"take the tensor out of it: {first.name} is {times(first.shape)}")
+
+
+def _returned_by(failure: Failure, parts: list[Leaf]) -> str:
+    """Who last returned these very tensors together."""
+    shapes = [leaf.shape for leaf in parts if isinstance(leaf, TensorMeta)]
+    if not shapes:
+        return ""
+    for event in failure.events_before:
+        if isinstance(event, Call) and [leaf.shape for leaf in event.outputs if isinstance(leaf, TensorMeta)] == shapes:
+            return f", as {name_of(event)} ({event.class_name}) returned" if len(event.outputs) > 1 else ""
+    return ""
+
+
+def device(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """Operands or parameters on different devices."""
+    tensors = [*failure.tensors, *failure.state]
+    devices = list(dict.fromkeys(leaf.device for leaf in tensors))
+    if len(devices) < 2:
+        return None
+    of_input = {leaf.device for leaf in failure.tensors}
+    of_state = {leaf.device for leaf in failure.state}
+    says = f"needs its tensors on one device, got {' and '.join(devices)}"
+    if "meta" in of_state and "meta" not in of_input:
+        return Explanation(
+            says, f"{failure.name} has no data on meta: materialise it, .to_empty(device=…), and load its weights"
+        )
+    if "meta" in of_input:
+        return Explanation(says, "a tensor on meta has no data: make it on the device of the others")
+    if len(of_input) == len(of_state) == 1:
+        return Explanation(
+            says, f"move the input, x.to({of_state.pop()!r}), or the model, model.to({of_input.pop()!r})"
+        )
+    return Explanation(says, f"move them together: .to({devices[0]!r})")
+
+
+def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """Operands or parameters of different dtypes."""
+    given = list(dict.fromkeys(leaf.dtype for leaf in failure.tensors))
+    own = list(dict.fromkeys(leaf.dtype for leaf in failure.state if "float" in leaf.dtype))
+    # Dtypes that torch tells of and that are not here are those of something made of what was given.
+    words = re.findall(r"unsigned char|[A-Za-z]\w*?(?=Tensor|\W|$)", match.string)
+    told = {DTYPES[word] for word in words if word in DTYPES}
+    if len(own) == 1 and given and own[0] not in given and not told - {*given, *own}:
+        fix = f"convert the input, x.to(torch.{own[0]})"
+        if "float" in given[0]:
+            fix += f", or the module, {'model' if failure.call.path == '' else failure.name}.to(torch.{given[0]})"
+        return Explanation(f"expects {own[0]}, as its parameters are, got {given[0]}", fix)
+    if told - {*given, *own}:
+        return None
+    mixed = list(dict.fromkeys([*given, *own]))
+    if len(mixed) < 2:
+        return None
+    return Explanation(f"needs one dtype, got {' and '.join(mixed)}", f"convert one: .to(torch.{mixed[0]})")
+
+
+def not_for_dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """An operation that torch does not have for this dtype."""
+    name = DTYPES.get(match[1], match[1])
+    fix = "convert its input first: x.float()" if name not in ("float32", "float64") else ""
+    on = {leaf.device.partition(":")[0] for leaf in failure.tensors}
+    where = f" on {on.pop()}" if len(on) == 1 else ""
+    return Explanation(f"is not implemented for {name}{where}", fix)
+
+
+_FORWARD = r"^(?:[\w.<>]+\.)?forward\(\) "
+_DTYPES_DIFFER = (
+    r"must have the same dtype|to have the same dtype|should be the same|expected scalar type|mixed dtype"
+    r"|does not match weight dtype|Found dtype|same scalar type"
+)
+_DEVICES_DIFFER = r"on device \w+(?::\d+)? is not on the expected device|expected all tensors to be on the same device"
+ARGUMENTS = (
+    (re.compile(_FORWARD + r"missing (\d+) required (?:positional|keyword-only) arguments?: (.+)$"), missing),
+    (re.compile(_FORWARD + r"got an unexpected keyword argument '(\w+)'"), unexpected),
+    (re.compile(_FORWARD + r"takes ((?:from \d+ to )?(\d+)) positional arguments? but (\d+)"), too_many),
+    (re.compile(r'Module \[(\w+)\] is missing the required "forward" function'), no_forward),
+    (re.compile(r"^(\w+)\(\): argument '\w+' \(position 1\) must be Tensor, not (\w+)"), no_tensor),
+    (
+        re.compile(
+            r"^(\w+)\(\) received an invalid combination of arguments - got \((\w+)(?<!Tensor)(?<!Parameter)[,)]"
+        ),
+        no_tensor,
+    ),
+    (re.compile(f"{_DEVICES_DIFFER}|should be the same", re.IGNORECASE), device),
+    (re.compile(_DTYPES_DIFFER), dtype),
+    (re.compile(r"not implemented for '(\w+)'"), not_for_dtype),
+)
+"""What torch or Python says, and who explains it."""

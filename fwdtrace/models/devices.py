@@ -1,0 +1,34 @@
+"""`--device` to a device that can be used here, and building something on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.models.meta import built_on_meta
+
+Built = TypeVar("Built")
+
+
+def usable(name: str) -> torch.device:
+    """The device of this name; FwdtraceError if there is none, or if torch cannot use it on this machine."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FwdtraceError(f"--device {name}: cannot be used here ({said}); use cpu, cuda, cuda:N or meta") from None
+    return device
+
+
+def on_device(device: torch.device, build: Callable[[], Built]) -> Built:
+    """Build with this device as the default, so that nothing is made elsewhere first."""
+    if device.type == "cpu":
+        return build()
+    if device.type == "meta":
+        return built_on_meta(build)
+    with device:
+        return build()

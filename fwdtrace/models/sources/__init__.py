@@ -1,0 +1,79 @@
+"""Models that libraries and files bring: a prefix such as `timm:`, or a suffix such as `.pt2`, picks the source.
+
+A source is a module, or any object, with two functions. `load(name, *args, **kwargs)` takes what a spec names and the
+literals it is called with, and gives an `nn.Module` and the `--input` texts that suit it. `names()` gives all names.
+A library adds one of its own by an entry point of the group `fwdtrace.sources`; the name of that is the prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from fwdtrace.errors import SpecError
+from fwdtrace.models.spec import LoadedModel, name_and_arguments, nearest, run_theirs
+
+GROUP = "fwdtrace.sources"
+LIBRARIES = ("torchvision", "timm", "transformers")
+PROGRAMS = {".pt2": "exported", ".pt": "script", ".pth": "script"}
+
+
+class Source(Protocol):
+    """What an entry point of the group leads to."""
+
+    def load(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """The model of this name, and the `--input` texts that suit it; SpecError if there is none."""
+
+    def names(self) -> Iterable[str]:
+        """The names that `load` takes."""
+
+
+def load_from_source(spec: str) -> LoadedModel | None:
+    """Build the model that a spec names by prefix or suffix; None if the spec names something else."""
+    suffix = next((suffix for suffix in PROGRAMS if spec.endswith(suffix)), None)
+    if suffix is not None:
+        program = import_module(f"fwdtrace.models.sources.{PROGRAMS[suffix]}")
+        return LoadedModel(*_loaded(spec, partial(program.load, spec)))
+    prefix, colon, text = spec.partition(":")
+    source = _source(prefix) if colon and prefix.isidentifier() else None
+    if source is None:
+        return None
+    name, arguments = name_and_arguments(text)
+    return LoadedModel(*_loaded(spec, partial(source.load, name, *arguments.args, **(arguments.kwargs or {}))))
+
+
+def names_of(prefix: str) -> list[str]:
+    """The names that a source knows; SpecError if there is no such source."""
+    source = _source(prefix)
+    if source is None:
+        known = (*LIBRARIES, *_entry_points())
+        raise SpecError(f"there is no source {prefix!r}{nearest(prefix, known)}; there are {', '.join(known)}")
+    return list(run_theirs(source.names, f"listing the names of {prefix!r} raised; the traceback above is its own"))
+
+
+def _loaded(spec: str, load: partial[tuple[Any, Any]]) -> tuple[Any, str, Any]:
+    from torch import nn
+
+    module, inputs = run_theirs(load, f"building {spec!r} raised; the traceback above is its own")
+    if not isinstance(module, nn.Module):
+        raise SpecError(f"{spec!r} gave a {type(module).__name__}, not an nn.Module")
+    return module, spec, tuple(inputs) if isinstance(inputs, list) else inputs
+
+
+def _source(prefix: str) -> Source | None:
+    if prefix in LIBRARIES:
+        return cast(Source, import_module(f"fwdtrace.models.sources.{prefix}"))
+    entry_point = _entry_points().get(prefix)
+    if entry_point is None:
+        return None
+    broken = f"the source {prefix!r} was found, but importing it raised; the traceback above is its own"
+    found: Source = run_theirs(entry_point.load, broken)
+    return found
+
+
+def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {entry_point.name: entry_point for entry_point in entry_points(group=GROUP)}

@@ -1,0 +1,168 @@
+"""Callables that take the place of the user's hooks and captured forwards while recording, and tell when they run."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from torch import nn
+
+from fwdtrace.recorder.frames import is_ours, overridden_call
+from fwdtrace.recorder.notes import HookRun, OpenCall, changing, recordings, seen, stacks
+from fwdtrace.recorder.torch_internals import (
+    GLOBAL_ALWAYS_CALLED,
+    GLOBAL_HOOKS,
+    MODULE_HOOKS,
+    always_called,
+    has_legacy_backward_hooks,
+    is_compiled,
+)
+
+
+class StandIn:
+    """In place of `original`, looks and copies like it; a copy or a pickle made meanwhile is of the original."""
+
+    def __init__(self, original: Callable[..., Any], run: Callable[..., Any]) -> None:
+        self.original = original
+        self.run = run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 (as the original)
+        return self.run(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.original, name)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # isinstance(hook, WeightNorm) is how torch finds its own hooks again
+        return type(self.original)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return operator.getitem, ((self.original,), 0)
+
+
+_slots: list[tuple[Any, Any, StandIn]] = []
+
+
+def put_in_place(holder: dict[Any, Any] | list[Any], key: Any, stand_in: StandIn) -> None:
+    """Put a stand-in where its original was, to be taken out by `take_out_all`."""
+    with changing:
+        if recordings:
+            holder[key] = stand_in
+            _slots.append((holder, key, stand_in))
+
+
+def take_out_all() -> None:
+    """Put the originals back, last first, wherever our stand-in is still in place."""
+    for holder, key, stand_in in reversed(_slots):
+        for place in _places_of(stand_in, holder, key):
+            holder[place] = stand_in.original
+    _slots.clear()
+
+
+def _places_of(stand_in: StandIn, holder: dict[Any, Any] | list[Any], key: Any) -> list[Any]:
+    if isinstance(holder, dict):
+        return [key] if holder.get(key) is stand_in else []
+    return [index for index, value in enumerate(holder) if value is stand_in]
+
+
+def watch_hooks(module: nn.Module, call: OpenCall) -> dict[Any, HookRun]:
+    """Every hook that this call will run or skip, each behind a stand-in that notes that it ran."""
+    runs: dict[Any, HookRun] = {}
+    for kind, hooks in _hook_tables(module):
+        for key, hook in list(hooks.items()):
+            if type(hook) is not StandIn:
+                hook = StandIn(hook, _noting(hook, kind, key))
+                put_in_place(hooks, key, hook)
+            runs[key] = describe_hook(_exact_kind(kind, key, module), hook.original)
+    if any("backward" in run.kind for run in runs.values()):
+        call.seen.calls_awaiting_backward.append(call)
+    return runs
+
+
+def list_hooks(module: nn.Module) -> dict[Any, HookRun]:
+    """Everything that `__call__` would have run and a direct call does not."""
+    runs: dict[Any, HookRun] = {
+        key: describe_hook(_exact_kind(kind, key, module), getattr(hook, "original", hook))
+        for kind, hooks in _hook_tables(module)
+        for key, hook in hooks.items()
+    }
+    override = overridden_call(type(module))
+    if override is not None:
+        runs["call_override"] = describe_hook("call_override", override)
+    if is_compiled(module):
+        runs["compiled"] = HookRun("compiled", "Module.compile", None, None)
+    return runs
+
+
+def describe_hook(kind: str, hook: Any) -> HookRun:
+    """The hook's qualified name and where it was written."""
+    function = hook
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    function = getattr(function, "__wrapped__", function)
+    name = f"{function.__module__}.{function.__qualname__}"
+    code = getattr(function, "__code__", None) or getattr(vars(function).get("__call__"), "__code__", None)
+    if not isinstance(code, CodeType):
+        return HookRun(kind, name, None, None)
+    return HookRun(kind, name, code.co_filename, code.co_firstlineno)
+
+
+def _hook_tables(module: nn.Module) -> list[tuple[str, dict[int, Any]]]:
+    tables = [*GLOBAL_HOOKS, *((kind, module.__dict__[attribute]) for kind, attribute in MODULE_HOOKS)]
+    return [(kind, hooks) for kind, hooks in tables if hooks]
+
+
+def _exact_kind(kind: str, key: int, module: nn.Module) -> str:
+    if kind == "forward" and key in always_called(module):
+        return "forward_always_call"
+    if kind == "global_forward" and key in GLOBAL_ALWAYS_CALLED:
+        return "global_forward_always_call"
+    if kind == "full_backward" and has_legacy_backward_hooks(module):
+        return "backward"
+    return kind
+
+
+def _noting(hook: Callable[..., Any], kind: str, key: int) -> Callable[..., Any]:
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        result = hook(*args, **kwargs)
+        run = _run_of(kind, key, args[0]) if args else None
+        if run is not None:
+            run.fired = True
+            run.changed = run.changed or _replaces(kind, result, args)
+        return result
+
+    return noting
+
+
+def _run_of(kind: str, key: int, module: Any) -> HookRun | None:
+    """What to note of the hook: for the call that is running, or in backward for the latest call it has not run for."""
+    entry = seen.get(id(module))
+    if entry is None:
+        return None
+    if "backward" in kind:
+        calls = [call for call in entry.calls_awaiting_backward if call.hooks and key in call.hooks]
+        return next((call.hooks[key] for call in reversed(calls) if call.hooks and not call.hooks[key].fired), None)
+    call = stacks.stack[-1] if stacks.stack else None
+    return call.hooks.get(key) if call is not None and call.seen is entry and call.hooks else None
+
+
+def _replaces(kind: str, result: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a hook's result is anything but what it was given: the output, or for a pre-hook the inputs."""
+    if result is None:
+        return False
+    if "forward_pre" not in kind:
+        return result is not args[-1]
+    if len(args) == 3:  # with_kwargs: the result is (args, kwargs)
+        result, kwargs = result
+        if kwargs is not args[2]:
+            return True
+    results = result if isinstance(result, tuple) else (result,)
+    return len(results) != len(args[1]) or any(a is not b for a, b in zip(results, args[1], strict=True))
+
+
+is_ours(StandIn.__call__.__code__, "stand-in")
+is_ours(next(constant for constant in _noting.__code__.co_consts if isinstance(constant, CodeType)), "hook")

@@ -1,0 +1,162 @@
+"""What is measured of backward, if asked: when and how long the backward of each call ran, and every gradient.
+
+The nodes of the graph tell by their number in which call they were made; a pre-hook on each notes when it begins. No
+module has a backward hook of ours, so the graph has the nodes that it has without us.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from threading import get_ident
+from time import perf_counter_ns
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.notes import OpenCall
+from fwdtrace.recorder.torch_internals import (
+    Unseen,
+    graph_task,
+    next_node_number,
+    node_number,
+    when_backward_ends,
+    without_torch_function,
+)
+from fwdtrace.trace import Backward, Gradient
+
+_numbers: dict[OpenCall, list[int]] = {}
+"""For the calls since the last outermost one began: the number of the first node made in it, and after it."""
+_backwards: dict[OpenCall, list[int]] = {}
+"""For each call some own node of which ran: when the first one began, and how long all ran, in nanoseconds."""
+_running: dict[tuple[int, int], tuple[OpenCall, int]] = {}
+"""By backward pass and thread: the call whose node runs now, and since when."""
+_hooks: list[Any] = []
+
+
+def forward_begins(call: OpenCall) -> None:
+    """Note which node of the graph will be the first of this call."""
+    if call.parent is None:
+        _numbers.clear()
+    _numbers[call] = [next_node_number(), 0]
+
+
+def forward_ends(call: OpenCall, output: Any) -> None:
+    """Note which node was the last of this call; watch those of the whole graph if it was the outermost."""
+    numbers = _numbers.get(call)
+    if numbers is None:
+        return
+    numbers[1] = next_node_number()
+    if call.parent is not None:
+        return
+    if not any(each.thread for each in _numbers):  # another thread numbers its nodes from the same beginning
+        with without_torch_function():
+            calls, firsts = list(_numbers), [first for first, _ in _numbers.values()]
+            for node in _nodes(tensors_of(output), numbers[0]):
+                number = node_number(node)
+                owner = _owner(number, calls[bisect_right(firsts, number) - 1])
+                if owner is not None:
+                    _hooks.append(node.register_prehook(_begins(owner)))
+    _numbers.clear()
+
+
+def backwards_of(calls: Iterable[OpenCall]) -> dict[OpenCall, Backward]:
+    """Order and time of the backward of these calls, submodules included; without those none of whose nodes ran."""
+    kept = list(calls)
+    spans = {call: list(_backwards[call]) for call in kept if call in _backwards}
+    for call in reversed(kept):
+        span, above = spans.get(call), call.parent
+        if span is None or above is None:
+            continue
+        first, duration = spans.setdefault(above, [span[0], 0])
+        spans[above] = [min(first, span[0]), duration + span[1]]
+    begun = sorted((call for call in kept if call in spans), key=lambda call: spans[call][0])
+    return {call: Backward(order, spans[call][1] / 1000) for order, call in enumerate(begun)}
+
+
+def gradients_of(model: nn.Module) -> tuple[Gradient, ...]:
+    """Every parameter with what is in its `.grad` now; those left out whose gradient has no values to look at."""
+    with Unseen():
+        found = (_gradient(name, parameter) for name, parameter in model.named_parameters())
+        return tuple(gradient for gradient in found if gradient is not None)
+
+
+def forget_gradients() -> None:
+    """Take the hooks out and drop what was noted; called when no recording is left."""
+    while _hooks:
+        _hooks.pop().remove()
+    for notes in (_numbers, _backwards, _running):
+        notes.clear()
+
+
+def _nodes(tensors: list[Tensor], first: int) -> Iterator[Any]:
+    """The nodes of the graph behind these tensors that are not older than `first`."""
+    pending = [tensor.grad_fn for tensor in tensors]
+    met = set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in met or node_number(node) < first:
+            continue
+        met.add(node)
+        yield node
+        pending.extend(before for before, _ in node.next_functions)
+
+
+def _owner(number: int, latest: OpenCall) -> OpenCall | None:
+    """The innermost call in which the node with this number was made; `latest` is the last that had begun by then."""
+    call: OpenCall | None = latest
+    while call is not None and not number < _numbers[call][1]:
+        call = call.parent
+    return call
+
+
+def _begins(call: OpenCall) -> Any:
+    """A pre-hook for a node of this call; the time until the next node begins is the call's."""
+
+    def begins(gradients: Any) -> None:
+        now = perf_counter_ns()
+        task = graph_task()
+        if not any(key[0] == task for key in _running):
+            when_backward_ends(lambda: _ends(task))
+        _switch((task, get_ident()), call, now)
+
+    return begins
+
+
+def _switch(place: tuple[int, int], call: OpenCall | None, now: int) -> None:
+    before = _running.pop(place, None)
+    if before is not None:
+        _backwards[before[0]][1] += now - before[1]
+    if call is not None:
+        _backwards.setdefault(call, [now, 0])
+        _running[place] = call, now
+
+
+def _ends(task: int) -> None:
+    now = perf_counter_ns()
+    for place in [place for place in _running if place[0] == task]:
+        _switch(place, None, now)
+
+
+def _gradient(name: str, parameter: Tensor) -> Gradient | None:
+    shape = () if isinstance(parameter, nn.UninitializedParameter) else tuple(parameter.shape)
+    gradient = parameter.grad
+    if gradient is None:
+        return Gradient(name, shape, parameter.requires_grad, None)
+    try:
+        values = gradient.coalesce().values() if gradient.is_sparse else gradient
+        values = values.abs() if values.is_complex() else values
+        nan, inf = int(values.isnan().sum()), int(values.isinf().sum())
+        return Gradient(name, shape, parameter.requires_grad, _norm(values, nan + inf > 0), nan, inf)
+    except (RuntimeError, NotImplementedError):  # a meta tensor, or a subclass that does not compute
+        return None
+
+
+def _norm(values: Tensor, has_others: bool) -> float:
+    """The Euclidean norm of the finite elements, which does not overflow where the squares would."""
+    finite = values[values.isfinite()] if has_others else values
+    largest = float(finite.abs().max()) if finite.numel() else 0.0
+    precise = torch.promote_types(values.dtype, torch.float32)
+    return largest * float(torch.linalg.vector_norm(finite / largest, dtype=precise)) if largest else 0.0

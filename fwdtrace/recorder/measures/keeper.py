@@ -1,0 +1,116 @@
+"""The numbers of tensors, kept while a model runs: whole as far as memory is given, else a digest and statistics."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.measures.finite import has_values, stats_of
+from fwdtrace.recorder.notes import OpenCall, keepers
+from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
+from fwdtrace.trace import Stats
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One tensor as it was: a copy of it, or its digest and statistics where a copy is too much, or all of these."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    tensor: Tensor | None = None
+    digest: bytes = b""
+    stats: Stats | None = None
+
+
+Sides = tuple[tuple[Kept | None, ...], tuple[Kept | None, ...]]
+"""The tensors that went into a call and those that came out; None for one without values."""
+
+
+class Keeper:
+    """Keeps the numbers of every call inside a `with` block, in copies of at most `max_bytes` together.
+
+    With `fingerprints`, every tensor has its digest and statistics, whether it is copied or not.
+    """
+
+    def __init__(self, max_bytes: int, *, fingerprints: bool = False) -> None:
+        self.left = max_bytes
+        self._fingerprints = fingerprints
+        self.digests = 0
+        self._inputs: dict[OpenCall, tuple[Kept | None, ...]] = {}
+        self._outputs: dict[OpenCall, tuple[Kept | None, ...]] = {}
+        self._known: dict[int, tuple[weakref.ref[Tensor], int, Kept | None]] = {}
+
+    def __enter__(self) -> Keeper:
+        keepers.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        keepers.remove(self)
+        self._known.clear()
+
+    def inputs(self, call: OpenCall, *values: Any) -> None:
+        """Keep what goes into a call."""
+        self._inputs[call] = tuple(self._kept(tensor) for value in values for tensor in _tensors(value))
+
+    def outputs(self, call: OpenCall, value: Any) -> None:
+        """Keep what comes out of it."""
+        self._outputs[call] = tuple(self._kept(tensor) for tensor in _tensors(value))
+
+    def by_id(self) -> dict[int, Sides]:
+        """What was kept, by the id that the calls have in the finished trace."""
+        return {
+            call.number: (inputs, self._outputs.get(call, ()))
+            for call, inputs in self._inputs.items()
+            if call.kept_by is not None
+        }
+
+    def _kept(self, tensor: Tensor) -> Kept | None:
+        # The output of one call is the input of the next: one copy is enough for both.
+        try:
+            version = tensor._version
+        except RuntimeError:  # an inference tensor has no version
+            version = -1
+        known = self._known.get(id(tensor))
+        if known is not None and known[0]() is tensor and known[1] == version >= 0:
+            return known[2]
+        kept = self._new(tensor)
+        self._known[id(tensor)] = weakref.ref(tensor), version, kept
+        return kept
+
+    def _new(self, tensor: Tensor) -> Kept | None:
+        try:
+            with Unseen():
+                if not has_values(tensor):
+                    return None
+                size = tensor.numel() * tensor.element_size()
+                shape, copy = tuple(tensor.shape), tensor.detach().clone() if size <= self.left else None
+                if copy is not None:
+                    self.left -= size
+                    if not self._fingerprints:
+                        return Kept(shape, tensor.dtype, copy)
+                else:
+                    self.digests += 1
+                return Kept(shape, tensor.dtype, copy, digest_of(tensor), stats_of(tensor))
+        except (RuntimeError, NotImplementedError):  # a layout or subclass that does not copy: nothing is known of it
+            return None
+
+
+def digest_of(tensor: Tensor) -> bytes:
+    """The digest of the elements of a dense tensor, bit for bit."""
+    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    size = plain.numel() * plain.element_size()
+    # Without numpy there is no other way to the bytes that copies nothing.
+    data = (ctypes.c_char * size).from_address(plain.data_ptr()) if size else b""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    with without_torch_function():
+        return tensors_of(value)

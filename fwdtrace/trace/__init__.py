@@ -1,0 +1,45 @@
+"""What a recording is once it is finished: the value that every part of fwdtrace speaks in. Free of torch."""
+
+from fwdtrace.trace.trace import Trace
+from fwdtrace.trace.values import (
+    Backward,
+    Call,
+    CallError,
+    Entry,
+    Finding,
+    Gradient,
+    Hook,
+    Leaf,
+    ModelInfo,
+    NonFinite,
+    Op,
+    RunInfo,
+    Site,
+    Stats,
+    TensorMeta,
+    Uncalled,
+    Value,
+    Versions,
+)
+
+__all__ = [
+    "Backward",
+    "Call",
+    "CallError",
+    "Entry",
+    "Finding",
+    "Gradient",
+    "Hook",
+    "Leaf",
+    "ModelInfo",
+    "NonFinite",
+    "Op",
+    "RunInfo",
+    "Site",
+    "Stats",
+    "TensorMeta",
+    "Trace",
+    "Uncalled",
+    "Value",
+    "Versions",
+]

@@ -1,0 +1,203 @@
+"""The values of a Trace <-> rows of JSON: which key holds which field, what it may be, and when it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any
+
+from fwdtrace.trace.values import (
+    Backward,
+    Call,
+    CallError,
+    Finding,
+    Gradient,
+    Hook,
+    ModelInfo,
+    NonFinite,
+    Op,
+    RunInfo,
+    Site,
+    Stats,
+    TensorMeta,
+    Uncalled,
+    Value,
+    Versions,
+)
+
+# Left out of a row at their defaults; every other field is there, null included.
+_OPTIONAL = {
+    *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
+    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward")),
+    *((Hook, name) for name in ("changed", "file", "line")),
+    *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape")),
+    *((Gradient, name) for name in ("nan", "inf")),
+    (NonFinite, "parameters"),
+    (RunInfo, "values"),
+    *((CallError, name) for name in ("raised_below", "site")),
+    *((Op, name) for name in ("error", "nonfinite")),
+}
+_ONE_OBJECT = (TensorMeta, Value, Site, Hook)
+
+Shared = dict[Any, Any]
+"""The parts read so far: equal ones become one object, as they were when they were recorded."""
+
+Read = Callable[[Any, Shared], Any]
+"""From the JSON of a field to its value; Wrong if it is not what the field must be."""
+
+
+class Wrong(Exception):
+    """A field that is not as it must be: its place, and what is wrong with it."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(place, reason)
+        self.place, self.reason = place, reason
+
+    def within(self, outer: str) -> Wrong:
+        """The same seen from further out: `shape` becomes `inputs[0].shape`."""
+        joint = "." if self.place and self.place[0] != "[" else ""
+        return Wrong(outer + joint + self.place, self.reason)
+
+
+def row_of(value: Any) -> Any:
+    """The value as what `json` takes: a dict for a dataclass, a list for a tuple."""
+    plan = _PLANS.get(type(value))
+    if plan is not None:
+        return {
+            key: row_of(part) for attribute, key, _, default in plan if (part := getattr(value, attribute)) != default
+        }
+    return [row_of(part) for part in value] if type(value) is tuple else value
+
+
+def read_at(place: str, read: Read, value: Any, shared: Shared) -> Any:
+    """What `read` makes of the value; Wrong names the place if it makes nothing of it."""
+    try:
+        return read(value, shared)
+    except Wrong as wrong:
+        raise wrong.within(place) from None
+
+
+def reader_of(cls: type) -> Read:
+    """From a JSON object to a value of this class."""
+    is_shared = cls in _ONE_OBJECT
+
+    def read(row: Any, shared: Shared) -> Any:
+        if type(row) is not dict:
+            raise _must_be("an object", row)
+        parts = []
+        for _, key, read_part, default in _PLANS[cls]:
+            try:
+                if key in row:
+                    parts.append(read_part(row[key], shared))
+                elif default is MISSING:
+                    raise Wrong("", "is missing")
+                else:
+                    parts.append(default)
+            except Wrong as wrong:
+                raise wrong.within(key) from None
+        value = cls(*parts)
+        return shared.setdefault(value, value) if is_shared else value
+
+    return read
+
+
+def _tuple_of(read: Read) -> Read:
+    def read_list(value: Any, shared: Shared) -> Any:
+        if type(value) is not list:
+            raise _must_be("a list", value)
+        items = tuple([read_at(f"[{number}]", read, item, shared) for number, item in enumerate(value)])
+        return shared.setdefault(items, items)
+
+    return read_list
+
+
+def _once(read: Read) -> Read:
+    """The same for JSON of which much is alike: each text is read once. One that cannot be read is read every time."""
+
+    def read_once(value: Any, shared: Shared) -> Any:
+        key = read, repr(value)
+        found = shared.get(key)
+        if found is None:
+            found = shared[key] = read(value, shared)
+        return found
+
+    return read_once
+
+
+def _or_null(read: Read) -> Read:
+    return lambda value, shared: None if value is None else read(value, shared)
+
+
+def _exactly(kind: type, name: str) -> Read:
+    def read(value: Any, shared: Shared) -> Any:
+        if type(value) is not kind:
+            raise _must_be(name, value)
+        return shared.setdefault(value, value) if kind is str else value
+
+    return read
+
+
+def _number(value: Any, shared: Shared) -> float:
+    if type(value) not in (int, float) or not abs(value) < 1e300:  # neither NaN nor endless
+        raise _must_be("a number", value)
+    return float(value)
+
+
+def _entry(value: Any, shared: Shared) -> Any:
+    if value not in ("__call__", "forward"):
+        raise _must_be("__call__ or forward", value)
+    return shared.setdefault(value, value)
+
+
+def _must_be(what: str, value: Any) -> Wrong:
+    text = repr(value)
+    return Wrong("", f"must be {what}, not {text if len(text) <= 40 else text[:39] + '…'}")
+
+
+_text, _whole = _exactly(str, "text"), _exactly(int, "a whole number")
+_tensor, _other = reader_of(TensorMeta), reader_of(Value)
+
+
+def _leaf(value: Any, shared: Shared) -> Any:
+    return (_tensor if type(value) is dict and "shape" in value else _other)(value, shared)
+
+
+# By the annotations in trace.py, which are the one place that says what a field holds.
+_KINDS: dict[str, Read] = {
+    "bool": _exactly(bool, "true or false"),
+    "int": _whole,
+    "int | None": _or_null(_whole),
+    "float": _number,
+    "float | None": _or_null(_number),
+    "str": _text,
+    "str | None": _or_null(_text),
+    "Entry": _entry,
+    "Stats | None": _or_null(reader_of(Stats)),
+    "NonFinite | None": _or_null(reader_of(NonFinite)),
+    "Backward | None": _or_null(reader_of(Backward)),
+    "Site | None": _or_null(_once(reader_of(Site))),
+    "CallError | None": _or_null(reader_of(CallError)),
+    "tuple[int, ...]": _tuple_of(_whole),
+    "tuple[int, ...] | None": _or_null(_tuple_of(_whole)),
+    "tuple[str, ...]": _once(_tuple_of(_text)),
+    "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
+    "tuple[Leaf, ...]": _once(_tuple_of(_leaf)),
+    "tuple[Leaf, ...] | None": _or_null(_tuple_of(_leaf)),
+}
+
+# For each type and field: the attribute, the key in JSON, how it is read, and the default at which it is left out.
+_PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
+    cls: [
+        (
+            field.name,
+            "class" if field.name == "class_name" else field.name,
+            _KINDS[str(field.type)],
+            field.default if (cls, field.name) in _OPTIONAL else MISSING,
+        )
+        for field in fields(cls)
+    ]
+    for cls in (
+        *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
+        *(TensorMeta, Stats, Value, Site, Hook, CallError, NonFinite, Backward),
+    )
+}

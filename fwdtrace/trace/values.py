@@ -1,0 +1,239 @@
+"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site, Finding. Frozen, and free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Entry = Literal["__call__", "forward"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The elements of a tensor in numbers; the first four are of the finite ones, None if there is none."""
+
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    zeros: int
+    nan: int
+    inf: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMeta:
+    """A tensor without its data, and where it sits in the arguments or the result of a call.
+
+    `name` is the parameter name of `forward`, then `.key` or `[i]` into containers; `""` is a result that is one
+    tensor. `shape` is in elements; a ragged dimension of a nested tensor is -1. `dtype` is `"float32"`, never
+    `"torch.float32"`. `layout` is torch's, `"strided"` unless the tensor is sparse or nested. `stats` is there only if
+    it was asked for. A DTensor has `placements` on the dimensions of its mesh, `Shard(dim=0)` or `Replicate()`; its
+    `shape` is that of the whole, `local_shape` that of the part on this rank.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    device: str = "cpu"
+    requires_grad: bool = False
+    layout: str = "strided"
+    stats: Stats | None = None
+    placements: tuple[str, ...] = ()
+    local_shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A leaf that is no tensor: a number, a string, `None`, an object. `value` is its short repr."""
+
+    name: str
+    value: str
+
+
+Leaf = TensorMeta | Value
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A line of somebody's code: the file, the 1-based line, the qualified function and the stripped source text."""
+
+    file: str
+    line: int
+    function: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Something that `__call__` runs and `forward` does not.
+
+    `kind` is `forward_pre`, `forward`, `forward_always_call`, `full_backward_pre`, `full_backward` or `backward`, each
+    also with the prefix `global_`; `compiled` for `module.compile()`; `call_override` for a class with a `__call__` of
+    its own. `name` is the qualified name of the function or of the callable's class. `fired` says whether this call ran
+    it, `changed` whether it replaced the inputs or the output. `file` and `line` say where it was written, if known.
+    """
+
+    kind: str
+    name: str
+    fired: bool
+    changed: bool = False
+    file: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallError:
+    """The exception that ended a call. `raised_below` is true in the callers of the call that it came from.
+
+    `site` is the line of the user's own code inside the call that it came from, None if it came from torch's alone.
+    """
+
+    type: str
+    message: str
+    raised_below: bool = False
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NonFinite:
+    """NaN and infinite elements in the outputs; whether the inputs had none; the module's parameters that have some."""
+
+    nan: int
+    inf: int
+    inputs_finite: bool
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """When the backward of a call ran: its place among all, from 0, and its wall time in microseconds."""
+
+    order: int
+    duration_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one module.
+
+    `id` counts calls and ops in order of beginning; `parent` is a call's id. `path` is the first qualified name of the
+    module (`""` is the root, None a module outside the tree; a DataParallel replica has that of the module it copies),
+    `aliases` its further ones. `nth` counts the calls of this module, from 1. `inputs` is what `__call__` was given,
+    before pre-hooks, `outputs` what it gave, after forward hooks. `entry` is `"forward"` when `forward` ran without its
+    `__call__`. `chain` lists the functions that really ran between the caller and `forward`, and `forward`; it is empty
+    if `forward` was not reached.
+    `parameters` counts the elements of all parameters in the module, those of its submodules included, shared ones
+    once. `duration_us` is wall time in microseconds, submodules included. `error` is set if the call raised; `outputs`
+    is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`. `thread` names
+    the thread if it was not the one that opened the recording; its calls are under those that were open there.
+    `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something else.
+    `state` holds the module's own parameters and buffers and `settings` its `extra_repr()`, of the call that raised.
+    `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for.
+    """
+
+    id: int
+    parent: int | None
+    depth: int
+    path: str | None
+    class_name: str
+    nth: int
+    entry: Entry
+    inputs: tuple[Leaf, ...] = ()
+    outputs: tuple[Leaf, ...] = ()
+    site: Site | None = None
+    chain: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    parameters: int = 0
+    duration_us: float | None = None
+    error: CallError | None = None
+    aliases: tuple[str, ...] = ()
+    opaque: str | None = None
+    thread: str | None = None
+    forward_inputs: tuple[Leaf, ...] | None = None
+    forward_outputs: tuple[Leaf, ...] | None = None
+    state: tuple[Leaf, ...] = ()
+    settings: str | None = None
+    nonfinite: NonFinite | None = None
+    flops: int | None = None
+    backward: Backward | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A functional operation, `torch.flatten` or `+`, that a `forward` ran itself; `parent` is the id of its call."""
+
+    id: int
+    parent: int | None
+    name: str
+    inputs: tuple[Leaf, ...] = ()
+    outputs: tuple[Leaf, ...] = ()
+    site: Site | None = None
+    error: CallError | None = None
+    nonfinite: NonFinite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncalled:
+    """A module with parameters of its own that did not run; `parameters` counts their elements."""
+
+    path: str
+    class_name: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """A parameter after backward. `norm` is the Euclidean norm of the finite part of its gradient, None without one."""
+
+    name: str
+    shape: tuple[int, ...]
+    requires_grad: bool
+    norm: float | None
+    nan: int = 0
+    inf: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about."""
+
+    code: str
+    name: str
+    call: int | None
+    message: str
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What the trace was recorded with."""
+
+    fwdtrace: str
+    torch: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count."""
+
+    spec: str | None
+    class_name: str
+    training: bool
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """How the model was run; `duration_us` is the wall time of the whole recording in microseconds.
+
+    `values` is the name of the file beside the trace that holds its numbers, if they were saved.
+    """
+
+    device: str
+    grad: bool
+    seed: int | None
+    rank: int | None
+    duration_us: float
+    values: str | None = None

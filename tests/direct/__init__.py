@@ -1,0 +1,1 @@
+"""What `model.forward(x)` skips that `model(x)` does."""

@@ -1,0 +1,1 @@
+"""What is said of a trace, and when nothing is."""

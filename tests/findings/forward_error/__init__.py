@@ -1,0 +1,1 @@
+"""What is said of a call or op that raised."""

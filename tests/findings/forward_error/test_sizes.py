@@ -1,0 +1,129 @@
+"""FT006 on functional ops whose sizes do not fit, on hand-written traces, letter for letter."""
+
+from __future__ import annotations
+
+import pytest
+
+from fwdtrace.trace import Value
+from tests.helpers.crashes import PRODUCT, layer, ran, tensor, told, told_of_op
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "inputs", "says"),
+    [
+        (
+            "@", PRODUCT.format("2x4", "2x4"), ((2, 4), (2, 4)),
+            "@ in the model (Net) cannot multiply 2×4 by 2×4: the inner sizes are 4 and 2;"
+            " transposing the right one fits: .mT makes it 4×2",
+        ),
+        (
+            "torch.bmm", "Expected size for first two dimensions of batch2 tensor to be: [2, 4] but got: [3, 4].",
+            ((2, 3, 4), (3, 4, 5)),
+            "torch.bmm in the model (Net) cannot multiply 2×3×4 by 3×4×5: the leading sizes do not go together;"
+            " make 2 and 3 equal, or 1 where they differ",
+        ),
+        (
+            "torch.mm", "self must be a matrix", ((2, 3, 4), (4, 5)),
+            "torch.mm in the model (Net) takes tensors of 2 dimensions, got 2×3×4 and 4×5;"
+            " torch.matmul takes any number of leading dimensions",
+        ),
+        (
+            "F.linear", PRODUCT.format("1x400", "256x120"), ((1, 400), (120, 256)),
+            "F.linear in the model (Net) expects 256 features, got 400; given 1×400, 120×256; use a weight of 120×400",
+        ),
+        (
+            "torch.cat", "Sizes of tensors must match except in dimension 1. Expected size 28 but got size 27 for"
+            " tensor"
+            " number 1 in the list.", ((1, 64, 28, 28), (1, 32, 27, 28)),
+            "torch.cat in the model (Net) joins along dimension 1 and needs the others equal, got 28 and 27 in"
+            " dimension 2;"
+            " given 1×64×28×28, 1×32×27×28; make dimension 2 equal first",
+        ),
+        (
+            "torch.cat", "Sizes of tensors must match except in dimension 1. Expected size 2 but got size 3 for"
+            " tensor number"
+            " 1 in the list.", ((2, 4), (3, 4)),
+            "torch.cat in the model (Net) joins along dimension 1 and needs the others equal, got 2 and 3 in"
+            " dimension 0;"
+            " given 2×4, 3×4; along dim=0 they would fit",
+        ),
+        (
+            "torch.stack", "stack expects each tensor to be equal size, but got [2, 4] at entry 0 and [2, 5] at entry"
+            " 1",
+            ((2, 4), (2, 5)),
+            "torch.stack in the model (Net) needs tensors of one shape, got 2×4 and 2×5;"
+            " torch.cat joins tensors that differ in one dimension: along dim=1 they would fit",
+        ),
+        (
+            "Tensor.view", "shape '[-1, 256]' is invalid for input of size 400", ((1, 16, 5, 5),),
+            "Tensor.view in the model (Net) cannot give 400 = 1×16×5×5 elements the shape (-1, 256): 400 is no"
+            " multiple of"
+            " 256; 400 = 16×5×5 in place of 256 fits; torch.flatten(x, 1) needs no number",
+        ),
+        (
+            "torch.reshape", "shape '[3, 3]' is invalid for input of size 8", ((2, 4),),
+            "torch.reshape in the model (Net) cannot give 8 = 2×4 elements the shape (3, 3): that is 9 = 3×3",
+        ),
+        (
+            "Tensor.view", "view size is not compatible with input tensor's size and stride (at least one dimension"
+            " spans"
+            " across two contiguous subspaces). Use .reshape(...) instead.", ((2, 4, 3),),
+            "Tensor.view in the model (Net) cannot view the tensor so: its elements do not lie in this order in memory;"
+            " given 2×4×3; use .reshape(…), or .contiguous() before .view(…)",
+        ),
+        (
+            "*", "The size of tensor a (8) must match the size of tensor b (3) at non-singleton dimension 3",
+            ((2, 3, 8, 8), (2, 3)),
+            "* in the model (Net) cannot broadcast 2×3×8×8 with 2×3: 8 and 3 in the last dimension;"
+            " 2×3 fits as 2×3×1×1: index it [..., None, None]",
+        ),
+        (
+            "+=", "output with shape [1, 84] doesn't match the broadcast shape [2, 84]", ((1, 84), (2, 84)),
+            "+= in the model (Net) writes a result of 2×84 into a tensor of 1×84; use the form that is not in place",
+        ),
+        (
+            "Tensor.expand", "The expanded size of the tensor (3) must match the existing size (2) at non-singleton"
+            " dimension"
+            " 0.  Target sizes: [3, 4].  Tensor sizes: [2, 4]", ((2, 4),),
+            "Tensor.expand in the model (Net) cannot expand 2×4 to 3×4: dimension 0 has 2, not 1 or 3",
+        ),
+        (
+            "F.scaled_dot_product_attention", "The size of tensor a (4) must match the size of tensor b (3) at"
+            " non-singleton"
+            " dimension 3", ((1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4, 8), (3, 3)),
+            "F.scaled_dot_product_attention in the model (Net) expects attn_mask to fit 1×2×4×4 (…×queries×keys), got"
+            " 3×3;"
+            " given 1×2×4×8, 1×2×4×8, 1×2×4×8, 3×3",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 40 else "",
+)  # fmt: skip
+def test_an_op_is_told_of_by_its_operands(
+    name: str, message: str, inputs: tuple[tuple[int, ...], ...], says: str
+) -> None:
+    assert told_of_op(name, message, *(tensor(str(at), *shape) for at, shape in enumerate(inputs))) == says
+
+
+def test_an_einsum_names_the_index_and_its_equation() -> None:
+    message = "einsum(): subscript j has size 5 for operand 1 which does not broadcast with previously seen size 4"
+    inputs = Value("0", "'ij,jk->ik'"), tensor("1", 3, 4), tensor("2", 5, 6)
+    assert told_of_op("torch.einsum", message, *inputs) == (
+        "torch.einsum in the model (Net) gives the index j two sizes, 4 and 5 (operand 2, 5×6), in 'ij,jk->ik';"
+        " given 3×4, 5×6"
+    )
+
+
+def test_operands_that_do_not_broadcast_are_told_with_who_gave_them() -> None:
+    before = ran(1, "f5", "Linear", (1, 3), (1, 84)), ran(2, "f6", "Linear", (1, 84), (1, 85))
+    message = "The size of tensor a (84) must match the size of tensor b (85) at non-singleton dimension 1"
+    assert told_of_op("+", message, tensor("0", 1, 84), tensor("1", 1, 85), before=before) == (
+        "+ in the model (Net) cannot broadcast 1×84 with 1×85: 84 and 85 in the last dimension;"
+        " 1×84 was last given by f5 (Linear); 1×85 was last given by f6 (Linear)"
+    )
+
+
+def test_inputs_that_clash_in_other_sizes_than_torch_tells_of_are_not_blamed() -> None:
+    message = "The size of tensor a (7) must match the size of tensor b (9) at non-singleton dimension 1"
+    assert told(layer("m", "Mixes", tensor("x", 2, 3), tensor("y", 2, 4)), message) == (
+        f"m (Mixes) raised RuntimeError: {message}; given x 2×3, y 2×4"
+    )

@@ -1,0 +1,1 @@
+"""What several tests use: tiny models, real ones, traces made by hand, ways to run a command."""

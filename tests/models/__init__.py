@@ -1,0 +1,1 @@
+"""From a spec to a module, and from `--input` to its arguments."""

@@ -1,0 +1,322 @@
+"""`fwdtrace exec` on training scripts: their results stay as they are, and the files hold what was seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fwdtrace import load_trace
+
+PACKAGE = str(Path(__file__).parents[2])
+
+TRAIN = """\
+import hashlib
+import os
+import signal
+import sys
+
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.drop = nn.Dropout(0.5)
+        self.norm = nn.BatchNorm1d(8)
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x):
+        if "kill" in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if "interrupt" in sys.argv:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.last(self.norm(self.drop(torch.relu(self.first(x)))))
+
+
+class Critic(nn.Linear):
+    pass
+
+
+net, critic = Net(), Critic(2, 1)
+optimizer = torch.optim.Adam([*net.parameters(), *critic.parameters()], lr=float(sys.argv[1]))
+for step in range(4):
+    loss = critic(net(torch.randn(6, 4))).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(step, loss.item().hex())
+print(hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.state_dict().values())).hexdigest())
+sys.exit(3)
+"""
+
+TREE = """\
+__main__.Critic · torch TORCH · train · cpu · 3 parameters
+
+module  called              input → output  params  from
+Critic  __call__ → forward  6×2   → 6×1          3  train.py:36
+
+1 call · TIME
+chain  Module._wrapped_call_impl → Module._call_impl → forward  ×1
+"""
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "train.py").write_text(TRAIN, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": PACKAGE, "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+def test_the_loss_curve_the_weights_and_the_status_are_those_of_the_bare_program(tmp_path: Path) -> None:
+    bare = run(["train.py", "1e-2"], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "--every", "2", "--ops", "--stats", "train.py", "1e-2"], tmp_path)
+    assert (traced.returncode, traced.stdout) == (bare.returncode, bare.stdout)
+    assert bare.returncode == 3
+    assert "__main__.Net" in traced.stderr
+
+
+STEPS = """\
+import sys
+
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+events = []
+
+
+def step():
+    optimizer.zero_grad()
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+
+
+for number in range(4):
+    if number == 3:
+        sys.setprofile(lambda frame, event, argument: events.append((event, frame.f_code.co_qualname)))
+    step()
+sys.setprofile(None)
+print(*events, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="code objects have no qualified names")
+def test_once_the_chosen_calls_are_over_a_step_runs_what_it_runs_without_us_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text(STEPS, encoding="utf-8")
+    bare = run(["steps.py"], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "steps.py"], tmp_path)
+    assert "'Linear.forward'" in bare.stdout
+    assert traced.stdout == bare.stdout
+    assert len(load_trace(tmp_path / "t.json").calls) == 4
+
+
+GRAPHS = """\
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+torch.manual_seed(0)
+net, x = Net(), torch.ones(2, 4)
+print([str(node) for node in torch.fx.symbolic_trace(net).graph.nodes])
+print([str(node) for node in torch.export.export(net, (x,)).graph.nodes])
+compiled = torch.compile(net, backend="eager", fullgraph=True)
+for _ in range(3):
+    print(compiled(x).sum().item().hex())
+print(vmap(lambda row: functional_call(net, dict(net.named_parameters()), (row,)))(x).sum().item().hex())
+"""
+
+
+def test_a_program_that_traces_exports_and_compiles_its_model_gets_what_it_would(tmp_path: Path) -> None:
+    (tmp_path / "graphs.py").write_text(GRAPHS, encoding="utf-8")
+    bare = run(["graphs.py"], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "graphs.py"], tmp_path)
+    assert bare.returncode == 0 and "first" in bare.stdout
+    assert (traced.returncode, traced.stdout) == (0, bare.stdout), traced.stderr
+    assert traced.stderr == "fwdtrace: saved t.json\n"
+    assert load_trace(tmp_path / "t.json").calls[0].opaque == "compiled"
+
+
+def test_each_model_and_each_call_has_a_file(tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--first", "2", "train.py", "1e-2"], tmp_path)
+    files = ["t.Critic.call2.json", "t.Critic.json", "t.call2.json", "t.json"]
+    assert sorted(file.name for file in tmp_path.glob("*.json")) == files
+    assert [call.path for call in load_trace(tmp_path / "t.json").calls] == ["", "first", "drop", "norm", "last"]
+    assert ran.stderr == "fwdtrace: saved t.json, t.Critic.json, t.call2.json, t.Critic.call2.json\n"
+
+
+def test_of_many_models_the_first_are_kept_and_the_rest_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "many.py").write_text(
+        "import torch\nfor size in range(1, 31):\n    torch.nn.Linear(size, 1)(torch.ones(1, size))\n", encoding="utf-8"
+    )
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "many.py"], tmp_path)
+    assert ran.returncode == 0
+    assert ran.stderr.endswith("fwdtrace: 20 models are kept, the most there can be; --model PATH names one\n")
+    assert len(list(tmp_path.glob("t*.json"))) == 20
+
+
+def test_the_tree_is_shown_on_stderr(tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "--model", "Critic", "--call", "2", "train.py", "1e-2"], tmp_path)
+    lines = ran.stderr.splitlines()
+    lines[0] = lines[0].replace(lines[0].split(" · ")[1], "torch TORCH")
+    lines[5] = "1 call · TIME"
+    assert "\n".join(lines) == TREE
+
+
+def test_the_program_is_ended_after_the_calls_that_were_asked_for(tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "--stop-after", "1", "-o", "t.json", "train.py", "1e-2"], tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert load_trace(tmp_path / "t.json").model.class_name == "__main__.Net"
+
+
+@pytest.mark.parametrize(("how", "number"), [("interrupt", signal.SIGINT), ("kill", signal.SIGTERM)])
+def test_a_program_killed_in_a_call_leaves_what_had_run(how: str, number: signal.Signals, tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "train.py", "1e-2", how], tmp_path)
+    assert ran.returncode == -number
+    assert load_trace(tmp_path / "t.json").calls[0].class_name == "Net"
+
+
+def test_a_program_killed_later_leaves_complete_files(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import torch\nnet = torch.nn.Linear(2, 2)\nnet(torch.ones(1, 2))\nprint(flush=True)\nwhile True: pass\n",
+        encoding="utf-8",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "late.py"], cwd=tmp_path,
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": PACKAGE},
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        program.stdout.readline()
+        program.kill()
+    assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]
+
+
+def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path) -> None:
+    (tmp_path / "direct.py").write_text(
+        "import torch\nnet = torch.nn.Linear(2, 2)\nnet.forward(torch.ones(1, 2))\n", encoding="utf-8"
+    )
+    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--fail-on", "FT001", "direct.py"], tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("fwdtrace: failing as --fail-on asks: FT001\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.py"], "fwdtrace: nothing.py: there is no such file; name a Python file, or -m MODULE\n"),
+        (
+            ["--call", "2", "--every", "3", "train.py"],
+            "fwdtrace: --first, --call and --every are three ways to choose calls; give one of them\n",
+        ),
+        (
+            ["-o", "t.c", "train.py"],
+            "fwdtrace: -o t.c: the suffix picks the format; "
+            "use one of .json .txt .svg .html .md .mmd .csv .trace.json\n",
+        ),
+    ],
+)
+def test_a_wrong_command_line_runs_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+    ran = run(["-m", "fwdtrace", "exec", *arguments], tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", message)
+
+
+WORKERS = """\
+import sys
+
+import torch
+import torch.multiprocessing
+from torch import nn
+
+torch.set_num_threads(1)
+net = nn.Linear(4, 2)
+nn.init.ones_(net.weight), nn.init.zeros_(net.bias)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        with torch.no_grad():
+            return net(torch.full((4,), float(index))).repeat(2)
+
+
+def work(number):
+    child = nn.Bilinear(2, 2, 1)
+    print("child", number, tuple(child(torch.ones(1, 2), torch.ones(1, 2)).shape), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "workers":
+        for rows in torch.utils.data.DataLoader(Rows(), batch_size=2, num_workers=2):
+            print(net(rows).tolist())
+    else:
+        print(net(torch.ones(1, 4)).tolist(), flush=True)
+        child = torch.multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(1,))
+        child.start()
+        child.join()
+        print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("way", ["workers", "fork", pytest.param("spawn", marks=pytest.mark.sweep)])
+def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(way: str, tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text(WORKERS, encoding="utf-8")
+    bare = run(["workers.py", way], tmp_path)
+    traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "workers.py", way], tmp_path)
+    assert bare.stdout and (bare.returncode, bare.stderr) == (0, "")
+    assert (traced.returncode, traced.stdout) == (0, bare.stdout)
+    assert traced.stderr == "fwdtrace: saved t.json\n"
+    assert [file.name for file in tmp_path.glob("*.json")] == ["t.json"]
+    assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]
+
+
+DIRECT = """\
+import sys
+import threading
+
+import torch
+
+net = torch.nn.Linear(2, 2)
+if sys.argv[1] == "thread":
+    threading.Timer(0.3, net.forward, [torch.ones(1, 2)]).start()
+else:
+    net.forward(torch.ones(1, 2))
+    sys.exit(4)
+"""
+ANNOTATION = "::error title=FT001 direct-forward,file=direct.py,line={}::"
+
+
+@pytest.mark.parametrize(("how", "status", "line"), [("thread", 1, None), ("exit", 4, 10)])
+def test_findings_of_a_program_are_shown_where_github_shows_them(
+    how: str, status: int, line: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    (tmp_path / "direct.py").write_text(DIRECT, encoding="utf-8")
+    ran = run(["-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "direct.py", how], tmp_path)
+    assert ran.returncode == status
+    shown = [text for text in ran.stderr.splitlines() if text.startswith("::error")]
+    assert len(shown) == 1 and (line is None or shown[0].startswith(ANNOTATION.format(line)))

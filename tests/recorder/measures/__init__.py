@@ -1,0 +1,1 @@
+"""What a recording measures beside the calls."""

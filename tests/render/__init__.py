@@ -1,0 +1,1 @@
+"""Every form in which a trace or a comparison is shown."""

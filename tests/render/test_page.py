@@ -1,0 +1,228 @@
+"""The HTML page in a real browser: what a reader sees, searches, filters, opens and reaches by keyboard."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fwdtrace.compare import compare_traces
+from fwdtrace.render.html import comparison_html, html_text
+from fwdtrace.render.mermaid import mermaid_text
+from fwdtrace.trace import CallError, Trace
+from tests.helpers.traces import call, lenet, trace
+from tests.render.test_formats import HOSTILE, hostile
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no chromium with its chromedriver"),
+    pytest.mark.filterwarnings("ignore"),
+]
+QUIET = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+)
+Open = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in QUIET:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield found
+    found.quit()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Open a page from a file; after the test, nothing was complained of in the console."""
+
+    def show(text: str) -> Any:
+        file = tmp_path / "page.html"
+        file.write_text(text, encoding="utf-8")
+        browser.set_window_size(1280, 800)
+        browser.get(file.as_uri())
+        return browser
+
+    yield show
+    assert browser.get_log("browser") == []
+
+
+def rows(browser: Any) -> list[str]:
+    """The names in the rows that are seen."""
+    paths = "document.querySelectorAll('.tree > tbody > tr:not(.details) .path')"
+    found: list[str] = browser.execute_script(f"return [...{paths}].map((each) => each.textContent)")
+    return found
+
+
+def press(browser: Any, *keys: str) -> None:
+    for key in keys:
+        browser.switch_to.active_element.send_keys(key)
+
+
+KEYS: Any = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
+
+def test_a_page_shows_the_calls_in_order(page: Open) -> None:
+    assert rows(page(html_text(lenet()))) == [
+        *("LeNet", "c1", "sig", "s2", "c3", "sig #2", "s2 #2", "flatten", "f5", "f6", "f7")
+    ]
+
+
+def test_a_search_keeps_what_it_matches_and_what_called_it(page: Open) -> None:
+    browser = page(html_text(lenet()))
+    press(browser, "/")
+    press(browser, "linear 84")
+    assert rows(browser) == ["LeNet", "f6", "f7"]
+    press(browser, KEYS.ESCAPE)
+    assert len(rows(browser)) == 11
+
+
+def test_a_filter_keeps_the_direct_calls(page: Open) -> None:
+    browser = page(html_text(lenet(direct=True)))
+    browser.find_element("xpath", "//button[text()='direct 1']").click()
+    assert rows(browser) == ["LeNet", "f5"]
+    browser.find_element("xpath", "//button[text()='direct 1']").click()
+    browser.find_element("xpath", "//button[starts-with(text(),'shape changes')]").click()
+    assert "sig" not in rows(browser) and "c1" in rows(browser)
+
+
+def test_a_filter_keeps_the_errors(page: Open) -> None:
+    failed = call(1, 0, "a", "Linear", error=CallError("ValueError", "no such thing"))
+    browser = page(html_text(trace(call(0, None, "", "Net"), failed, call(2, 0, "b", "Linear"))))
+    assert "✗ ValueError: no such thing" in browser.find_element("css selector", ".raised").text
+    browser.find_element("xpath", "//button[text()='errors 1']").click()
+    assert rows(browser) == ["Net", "a"]
+
+
+def test_details_come_with_a_click_and_go_with_another(page: Open) -> None:
+    browser = page(html_text(lenet(direct=True)))
+
+    def details() -> list[str]:
+        return [each.text for each in browser.find_elements("css selector", ".details")]
+
+    def click() -> None:
+        browser.find_element("css selector", "tr.direct .output").click()
+
+    click()
+    assert len(details()) == 1
+    assert all(text in details()[0] for text in ("1×400", "float32", "/home/user/model.py:28", "model.keep_features"))
+    assert "did not run" in details()[0]
+    click()
+    assert details() == []
+
+
+def test_the_keyboard_goes_everywhere(page: Open) -> None:
+    inner = call(2, 1, "block.layer", "Linear", depth=2)
+    browser = page(html_text(trace(call(0, None, "", "Net"), call(1, 0, "block", "Block"), inner)))
+    press(browser, "/")
+    press(browser, KEYS.ENTER, KEYS.ARROW_DOWN, KEYS.ARROW_LEFT)
+    assert rows(browser) == ["Net", "block"]
+    press(browser, KEYS.ARROW_RIGHT)
+    assert rows(browser) == ["Net", "block", "layer"]
+    press(browser, KEYS.END, KEYS.ENTER)
+    assert len(browser.find_elements("css selector", ".details")) == 1
+
+
+def test_equal_blocks_are_folded_until_they_are_opened(page: Open) -> None:
+    layers = (call(n, 0, f"layers.{n - 1}", "Linear") for n in range(1, 33))
+    browser = page(html_text(trace(call(0, None, "", "Net"), *layers)))
+    assert rows(browser) == ["Net", "layers.0", "layers.0 … layers.31"]
+    browser.find_element("css selector", ".fold .path").click()
+    assert len(rows(browser)) == 34
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_text_of_a_model_is_text(page: Open, text: str) -> None:
+    browser = page(html_text(hostile(text)))
+    browser.find_element("css selector", "tbody tr").click()
+    assert len(browser.find_elements("css selector", "script")) == 2
+    assert not browser.find_elements("css selector", "em, strong, code")
+
+
+@pytest.mark.parametrize("width", [390, 760, 1280])
+def test_a_page_fits_the_window(page: Open, width: int) -> None:
+    browser = page(html_text(lenet(direct=True)))
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert wide <= 0
+
+
+def test_dark_mode_is_dark(page: Open) -> None:
+    browser = page(html_text(lenet()))
+    seen = []
+    for mode in ("light", "dark"):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": mode}]}
+        )
+        seen.append(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert seen == ["rgb(255, 255, 255)", "rgb(13, 17, 23)"]
+
+
+def test_on_paper_there_is_no_toolbar(page: Open) -> None:
+    browser = page(html_text(lenet()))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = browser.find_element("css selector", ".toolbar").is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert not shown
+
+
+def test_a_comparison_shows_both_traces_and_finds_what_differs(page: Open) -> None:
+    before = lenet()
+    after = trace(*before.calls[:-1], call(10, 0, "f7", "Conv1d", (1, 84), (1, 10), parameters=850, line=30))
+    browser = page(comparison_html(compare_traces(before, after)))
+    first, second = browser.find_elements("css selector", "main")
+    assert first.location["y"] == second.location["y"] and first.location["x"] < second.location["x"]
+    assert "f7" in browser.find_element("css selector", "header h1").text
+    first.find_element("xpath", ".//button[text()='differences 1']").click()
+    assert rows(browser)[:2] == ["LeNet", "f7"]
+
+
+def many(number: int) -> Trace:
+    """Calls in blocks of ten, neighbours of which are not alike, so that nothing folds."""
+    calls = [call(0, None, "", "Net")]
+    for block in range(number // 10):
+        first, width = len(calls), block % 50 + 1
+        calls.append(call(first, 0, f"blocks.{block}", "Block", (1, width), (1, width)))
+        for n in range(9):
+            calls.append(call(len(calls), first, f"blocks.{block}.{n}", "Linear", (1, width), (1, n + 2), depth=2))
+    return trace(*calls)
+
+
+@pytest.mark.sweep
+def test_a_page_of_a_hundred_thousand_calls_stays_usable(page: Open) -> None:
+    browser = page(html_text(many(100_000)))
+    assert len(rows(browser)) <= 500
+    press(browser, "/")
+    press(browser, "blocks.9999.8")
+    assert rows(browser) == ["Net", "blocks.9999", "8"]
+
+
+@pytest.mark.skipif("MERMAID" not in os.environ, reason="MERMAID names no mermaid.min.js to parse with")
+@pytest.mark.parametrize("text", ["plain", *HOSTILE], ids=ascii)
+def test_mermaid_parses_and_draws_the_chart(browser: Any, tmp_path: Path, text: str) -> None:
+    library = Path(os.environ["MERMAID"]).resolve().as_uri()
+    (tmp_path / "page.html").write_text(f"<meta charset=utf-8><script src={library}></script><div id=drawn></div>")
+    browser.get((tmp_path / "page.html").as_uri())
+    chart = mermaid_text(lenet(direct=True) if text == "plain" else hostile(text))
+    drawn = browser.execute_async_script(
+        "const [chart, done] = arguments; mermaid.initialize({startOnLoad: false});"
+        "mermaid.parse(chart).then(() => mermaid.render('chart', chart)).then(({svg}) => {"
+        " document.getElementById('drawn').innerHTML = svg;"
+        " done(document.getElementById('drawn').textContent) }, (error) => done('error ' + error))",
+        chart,
+    )
+    assert not drawn.startswith("error")
+    assert ("f5 Linear" if text == "plain" else text.splitlines()[0].strip("\x1b\u202e")) in drawn

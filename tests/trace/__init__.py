@@ -1,0 +1,1 @@
+"""The trace as a value, as JSON and as text."""

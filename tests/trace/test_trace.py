@@ -1,0 +1,84 @@
+"""The data model: what a Trace answers about its calls, judged on traces made by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import fwdtrace
+from fwdtrace.render.tree import tree_text
+from fwdtrace.trace import Trace
+from tests.helpers.traces import call, lenet, trace
+
+
+def family() -> Trace:
+    """Two roots; the first has two children, and its first child has one."""
+    return trace(
+        call(0, None, "", "Net"),
+        call(1, 0, "a", "A", aliases=("b", "c")),
+        call(2, 1, "a.x", "X", depth=2),
+        call(5, 0, "d", "D"),
+        call(6, None, "", "Net", nth=2),
+    )
+
+
+def test_the_calls_of_a_module_are_found_by_its_path() -> None:
+    assert [found.nth for found in lenet().at("sig")] == [1, 2]
+    assert [found.id for found in family().at("")] == [0, 6]
+    assert lenet().at("nowhere") == ()
+
+
+def test_the_calls_of_a_module_are_found_by_an_alias() -> None:
+    assert [found.id for found in family().at("c")] == [1]
+
+
+def test_calls_of_modules_outside_the_tree_are_found_by_none() -> None:
+    assert [found.id for found in trace(call(0, None, "", "Net"), call(1, 0, None, "Softmax")).at(None)] == [1]
+
+
+def test_a_call_is_found_by_its_id_though_ids_have_gaps() -> None:
+    assert family().call(5).path == "d"
+    with pytest.raises(KeyError):
+        family().call(3)
+
+
+def test_children_are_the_calls_made_directly_and_roots_have_no_caller() -> None:
+    made = family()
+    assert [child.id for child in made.children()] == [0, 6]
+    assert [child.id for child in made.children(made.call(0))] == [1, 5]
+    assert made.children(made.call(2)) == ()
+
+
+def test_walking_goes_depth_first_in_order_of_beginning() -> None:
+    made = family()
+    assert [found.id for found in made.walk()] == [0, 1, 2, 5, 6]
+    assert [found.id for found in made.walk(made.call(0))] == [1, 2, 5]
+
+
+def test_walking_ten_thousand_levels_needs_no_recursion() -> None:
+    deep = trace(*(call(id, id - 1 if id else None, "", "Net", depth=id) for id in range(10_000)))
+    assert sum(1 for _ in deep.walk()) == 10_000
+
+
+def test_traces_are_equal_by_value_and_cannot_be_changed() -> None:
+    assert lenet() == lenet()
+    assert lenet() != lenet(direct=True)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        lenet().calls[0].path = "other"  # type: ignore[misc]
+
+
+def test_asking_a_trace_does_not_change_what_it_equals() -> None:
+    asked = lenet()
+    asked.call(0), asked.children()
+    assert asked == lenet()
+
+
+def test_printing_a_trace_prints_its_tree() -> None:
+    assert str(lenet()) == tree_text(lenet(), width=80)
+
+
+def test_a_trace_saves_itself(tmp_path: Path) -> None:
+    lenet().save(tmp_path / "trace.json")
+    assert fwdtrace.load_trace(tmp_path / "trace.json") == lenet()
