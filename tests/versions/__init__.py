@@ -1,0 +1,1 @@
+"""The tests on other versions of torch and Python than the pinned ones: `python -m tests.versions`."""
