@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fwdtrace.render import shapes, summary, words
+from fwdtrace.render import calls, shapes, summary, words
 from fwdtrace.render.fold import Repeat, Row, tree_rows
-from fwdtrace.render.shapes import Usual, usual
+from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import printable
 from fwdtrace.trace import Call, Trace
+from fwdtrace.trace.text import error_text
 
 MOST_OPEN_ROWS = 40
 """A longer table begins closed: who wants it opens it, and the discussion below stays in sight."""
@@ -21,28 +22,28 @@ _REFERENCE = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=[\w+-]+:)|(?<=GH)(?=-\d)|(?<=
 
 def markdown_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -> str:
     """The trace as Markdown; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    known = usual(trace)
-    facts = [*summary.facts(trace, known), *(text for text, _ in summary.totals(trace))]
+    sheet = sheet_for(trace)
+    facts = [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))]
     parts = [f"### {_code(summary.title(trace))}", " · ".join(map(_plain, facts))]
-    parts += ["\n".join(_findings(trace))] if trace.findings else []
+    parts += ["\n".join(_findings(trace, sheet))] if trace.findings else []
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=1))
     if rows:
-        table = "\n".join(_table(rows, trace, known))
+        table = "\n".join(_table(rows, trace, sheet))
         long = len(rows) > MOST_OPEN_ROWS
         parts.append(f"<details><summary>{len(rows):,} rows</summary>\n\n{table}\n\n</details>" if long else table)
     return "\n\n".join(parts)
 
 
-def _findings(trace: Trace) -> Iterator[str]:
+def _findings(trace: Trace, sheet: Sheet) -> Iterator[str]:
     for finding in trace.findings:
-        where = f" {_code(words.source(finding.site))}" if finding.site else ""
+        where = f" {_code(calls.source(finding.site, sheet))}" if finding.site else ""
         message = "<br>".join(_plain(line) for line in finding.message.splitlines())
         yield f"- **{_plain(f'{finding.code} {finding.name}')}**{where}: {message}"
 
 
-def _table(rows: list[Row], trace: Trace, known: Usual) -> Iterator[str]:
+def _table(rows: list[Row], trace: Trace, sheet: Sheet) -> Iterator[str]:
     """The header and a line for each row; FLOPs and notes have a column if there are any."""
-    texts = [_repeat(row, row.node) if isinstance(row.node, Repeat) else _cells(row, known) for row in rows]
+    texts = [_repeat(row, row.entry, sheet) if isinstance(row.entry, Repeat) else _cells(row, sheet) for row in rows]
     titles = ["module", "called", "input", "output", "params", "FLOPs", "from", "notes"]
     shown = [number for number in range(len(titles)) if any(cells[number] for cells in texts)]
     yield _line([titles[number] for number in shown])
@@ -51,33 +52,33 @@ def _table(rows: list[Row], trace: Trace, known: Usual) -> Iterator[str]:
         yield _line([cells[number] for number in shown])
 
 
-def _cells(row: Row, known: Usual) -> list[str]:
-    node = row.node
-    assert not isinstance(node, Repeat)
-    call = node if isinstance(node, Call) else None
-    name = _indented(row, _code(summary.label(node, row.parent)))
-    notes = [_plain(mark) for mark in words.marks(call)] if call else []
-    if node.error and not node.error.raised_below:
-        notes.append(f"✗ {_code(f'{node.error.type}: {node.error.message}')}")
+def _cells(row: Row, sheet: Sheet) -> list[str]:
+    event = row.entry
+    assert not isinstance(event, Repeat)
+    call = event if isinstance(event, Call) else None
+    name = _indented(row, _code(calls.label(event, row.parent, sheet)))
+    notes = [_plain(mark) for mark in calls.marks(call)] if call else []
+    if event.error and not event.error.raised_below:
+        notes.append(f"✗ {_code(error_text(event.error))}")
     if any(row.cut):
-        notes.append(f"+{summary.amount_text(row.cut)}, `--depth {row.level + 1}` shows more")
+        notes.append(f"+{calls.amount_text(row.cut)}, `--depth {row.level + 1}` shows more")
     direct = call is not None and call.entry == "forward"
     return [
         f"{name} {_plain(call.class_name)}" if call and call.path else name,
-        "**forward DIRECT**" if direct else _code(words.entry(call)) if call else "",
-        _plain(shapes.inputs(node, known).whole),
-        _plain(shapes.outputs(node, known).whole),
+        "**forward DIRECT**" if direct else _code(calls.entry(call)) if call else "",
+        _plain(shapes.inputs(event, sheet).whole),
+        _plain(shapes.outputs(event, sheet).whole),
         words.count(call.parameters) if call else "",
         words.count(call.flops, short=True) if call and call.flops else "",
-        _code(words.source(node.site)),
+        _code(calls.source(event.site, sheet)),
         " · ".join(notes),
     ]
 
 
-def _repeat(row: Row, repeat: Repeat) -> list[str]:
-    label = _indented(row, _code(summary.repeat_label(repeat, row.parent)))
-    hidden = f"+{summary.amount_text(repeat.hidden)}, `--no-fold` shows them"
-    return [f"{label} {_plain(summary.repeat_count(repeat))}", *[""] * 6, hidden]
+def _repeat(row: Row, repeat: Repeat, sheet: Sheet) -> list[str]:
+    label = _indented(row, _code(calls.repeat_label(repeat, row.parent, sheet)))
+    hidden = f"+{calls.amount_text(repeat.hidden)}, `--no-fold` shows them"
+    return [f"{label} {_plain(calls.repeat_count(repeat, sheet))}", *[""] * 6, hidden]
 
 
 def _indented(row: Row, text: str) -> str:

@@ -14,7 +14,8 @@ from rich.console import Console
 from fwdtrace.render import words
 from fwdtrace.render.lines import Line, plain, print_lines
 from fwdtrace.render.words import cut_left, printable
-from fwdtrace.trace import Call, TensorMeta, Trace
+from fwdtrace.trace import Call, Trace, tensors_in
+from fwdtrace.trace.text import plural
 
 Key = Literal["time", "self-time", "flops", "parameters", "memory"]
 
@@ -116,18 +117,12 @@ def _rows(trace: Trace) -> list[_Row]:
 
 def _is_within_itself(trace: Trace, call: Call) -> bool:
     """Whether the module called itself, so that the outer call's time has this one's in it."""
-    parent = call.parent
-    while parent is not None and call.path is not None:
-        above = trace.call(parent)
-        if above.path == call.path:
-            return True
-        parent = above.parent
-    return False
+    return call.path is not None and any(caller.path == call.path for caller in trace.callers(call))
 
 
 def _bytes(call: Call) -> int:
     """The bytes of the tensors that the call returned, were each stored by itself."""
-    return sum(_element(leaf.dtype) * prod(leaf.shape) for leaf in call.outputs if isinstance(leaf, TensorMeta))
+    return sum(_element(leaf.dtype) * prod(leaf.shape) for leaf in tensors_in(call.outputs))
 
 
 def _element(dtype: str) -> int:
@@ -178,7 +173,7 @@ def _notes(rows: Sequence[_Row], shown: int, by: Key) -> list[str]:
     """What the table leaves out, and what its numbers are not."""
     notes = []
     if shown < len(rows):
-        notes.append(f"{words.plural(len(rows) - shown, 'more module')}, --top {len(rows)} shows all")
+        notes.append(f"{plural(len(rows) - shown, 'more module')}, --top {len(rows)} shows all")
     if any(row.flops is not None for row in rows):
         notes.append("FLOPs as torch counts them: no attention on CPU, no fused encoder layers")
     elif by == "flops":

@@ -111,11 +111,11 @@ def test_innermost_calls_make_no_call_but_may_run_ops() -> None:
     assert [found.id for found in family().innermost] == [2, 5, 6]
 
 
-def test_a_hundred_thousand_calls_of_one_caller_are_asked_in_linear_time() -> None:
-    wide = trace(call(0, None, "", "Net"), *(call(id, 0, f"l{id}", "L") for id in range(1, 100_001)))
+def test_twenty_thousand_calls_of_one_caller_are_asked_in_linear_time() -> None:
+    wide = trace(call(0, None, "", "Net"), *(call(id, 0, f"l{id}", "L") for id in range(1, 20_001)))
     began = time.process_time()
-    assert all(wide.end(each) == each.id and len(wide.children(wide.call(0))) == 100_000 for each in wide.calls[1:])
-    assert time.process_time() - began < 5  # it takes 0.1 s; a copy of the children for each call takes half a minute
+    assert all(wide.end(each) == each.id and len(wide.children(wide.call(0))) == 20_000 for each in wide.calls[1:])
+    assert time.process_time() - began < 0.5  # it takes 0.02 s; a copy of the children for each call takes a second
 
 
 def test_traces_are_equal_by_value_and_cannot_be_changed() -> None:
