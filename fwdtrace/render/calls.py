@@ -15,7 +15,10 @@ _NO_HOOKS = {"compiled": "compile()", "call_override": "own __call__"}
 
 
 def name(event: Event, parent: Call | None, sheet: Sheet) -> str:
-    """The name of a module under the one that called it; in full if it is not below that one; its class for a root."""
+    """The path of a module without that of its caller: `fc` for `layers.0.fc` in `layers.0`; the class for the root.
+
+    It is in full if the module is not inside its caller, and the class in brackets if it is outside the tree.
+    """
     if isinstance(event, Op):
         return sheet.text(event.name)
     if event.path is None:
@@ -31,7 +34,7 @@ def label(event: Event, parent: Call | None, sheet: Sheet) -> str:
 
 
 def repeat_label(repeat: Repeat, parent: Call | None, sheet: Sheet) -> str:
-    """The first and the last of a row of equal blocks: `layers.0 … layers.11`."""
+    """The first and the last of equal blocks: `layers.0 … layers.11`."""
     first, last = ([name(event, parent, sheet) for event in round] for round in (repeat.first, repeat.last))
     if first[0] == last[0]:  # one module called again and again
         first, last = (
@@ -45,7 +48,7 @@ def repeat_label(repeat: Repeat, parent: Call | None, sheet: Sheet) -> str:
 
 
 def repeat_count(repeat: Repeat, sheet: Sheet) -> str:
-    """How often they come, and what differs: `×12, same shapes`."""
+    """How often the blocks come, and in which containers their tensors differ: `×12, same shapes but in cache`."""
     but = f" but in {sheet.text(', '.join(repeat.but))}" if repeat.but else ""
     return f"{multiplied(repeat.times)}, same shapes{but}"
 
@@ -56,7 +59,7 @@ def amount_text(amount: Amount) -> str:
 
 
 def entry(call: Call, *, short: bool = False) -> str:
-    """How the call went in: `__call__ → forward`, or `forward DIRECT` when it went around `__call__`."""
+    """How the module was entered: `__call__ → forward`, or `forward DIRECT` if `forward` ran without `__call__`."""
     if call.entry == "forward":
         return "forward DIRECT"
     if short or not (call.opaque or call.chain):
@@ -65,7 +68,7 @@ def entry(call: Call, *, short: bool = False) -> str:
 
 
 def way(call: Call) -> str:
-    """The functions that ran from the caller to `forward`, each without what the one before it says already."""
+    """The functions that ran from the caller to `forward`, each without what it shares with the one before."""
     if not call.chain:
         return call.opaque or "forward was not reached"
     *before, last = call.chain

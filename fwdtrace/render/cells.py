@@ -1,4 +1,4 @@
-"""The cells of a table: each has a whole text, the least that stands for it, and what it shows in a given width."""
+"""The cells of a table: a whole text, a short one in its place, and as much as a given width takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cell(Protocol):
 
     @property
     def least(self) -> str:
-        """The shortest text that still says what it is about."""
+        """A shorter text in its place, which still says what it is about."""
 
     def within(self, width: int) -> str:
         """As much of it as this many cells of the terminal take."""
@@ -79,9 +79,10 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One side of a call: everything in it by name, the least that stands for it, and the shapes of its tensors.
+    """What goes into a call, or comes out of it: `whole` is all of it by name, `least` its first shape and a count.
 
-    `leaves` is how many leaves there are, `bundle` whether they are parts of a tuple or another container.
+    `shapes` are those of its tensors, `leaves` is how many leaves there are, `bundle` whether they are parts of a tuple
+    or another container.
     """
 
     whole: str
@@ -96,7 +97,7 @@ class Listing:
         return cls(text, text, (text,))
 
     def within(self, width: int) -> str:
-        """Everything if `width` cells take it; else as many shapes as they take, and how many leaves are left out."""
+        """All of it if that fits; else as many shapes as fit, and how many leaves are left out."""
         if cell_len(self.whole) <= width:
             return self.whole
         for number in range(min(len(self.shapes), width), 1, -1):

@@ -1,4 +1,4 @@
-"""The columns of the tree: the title of each, what it shows of a call or op, and how quiet it is."""
+"""The columns of the tree: their titles, and what they show of a call or op."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fwdtrace.render import calls, shapes, words
 from fwdtrace.render.cells import Cell, Listing, Name, Place, Text
-from fwdtrace.render.fold import Row
+from fwdtrace.render.rows import Row
 from fwdtrace.render.sheet import Sheet
 from fwdtrace.trace import Call, Event
 

@@ -1,4 +1,4 @@
-"""All that is known of one call or op, as small titled tables of text: what a page shows on demand."""
+"""All that is known of one call or op, as small tables of text with a title: what a page shows on demand."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _of_a_call(call: Call) -> Iterator[Table]:
 
 
 def _leaves(title: str, leaves: Sequence[Leaf]) -> Table:
-    """A row a leaf; the columns that say something of one of them."""
+    """A row for each leaf; columns that are empty in every row are left out."""
     if not leaves:
         return Table(title, (("nothing",),))
     stats = any(isinstance(leaf, TensorMeta) and leaf.stats for leaf in leaves)

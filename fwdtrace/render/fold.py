@@ -1,4 +1,4 @@
-"""A trace as the rows of a tree: what is below what, what repeats and is folded, and how much is left out."""
+"""What repeats in a trace is folded: equal siblings become one entry, which says how often and how much it hides."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ NOTHING = Amount(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Siblings that repeat the ones before them: `first` and `last` are the first and the last round of `times`.
+    """Siblings that run `times` times in the same way: `first` are those of the first round, `last` of the last one.
 
-    `hidden` is what the rounds that are not drawn hold; `but` names the containers in which shapes differ.
+    The first round is drawn. `hidden` is how much there is in the others; `but` names the containers, such as a cache,
+    in which the tensors differ from round to round.
     """
 
     first: tuple[Event, ...]
@@ -37,69 +38,19 @@ class Repeat:
     but: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: the guides in front of it, and those that go on below it; `cut` is what the depth left out below it.
-
-    `parent` is the call that made what is in the row, `level` how many calls are around it.
-    """
-
-    guides: str
-    below: str
-    entry: Event | Repeat
-    parent: Call | None
-    level: int
-    cut: Amount
-
-
-def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> Iterator[Row]:
-    """Every row of the tree from top to bottom; guides do not go beyond `deepest` levels, numbers stand there instead.
-
-    `depth` cuts below that level, except on the way to a call that raised.
-    """
-    structure = _Structure(trace)
-    stack: list[tuple[Call | None, str, int, Iterator[tuple[Event | Repeat, bool]]]] = [
-        (None, "", 0, iter(structure.entries(None, fold, True)))
-    ]
-    while stack:
-        parent, guides, level, entries = stack[-1]
-        item = next(entries, None)
-        if item is None:
-            stack.pop()
-            continue
-        entry, is_last = item
-        folded = isinstance(entry, Repeat)
-        own, below = _guides(guides, level, is_last, folded, deepest)
-        if not isinstance(entry, Call):
-            yield Row(own, below, entry, parent, level, NOTHING)
-            continue
-        open_below = depth is None or level < depth
-        children = structure.entries(entry, fold, open_below)
-        shown = {child.id for child, _ in children if isinstance(child, Call)}
-        cut = NOTHING if open_below else structure.amount(trace.made_by(entry), without=shown)
-        yield Row(own, below + ("│ " if children else "  "), entry, parent, level, cut)
-        stack.append((entry, below, level + 1, iter(children)))
-
-
 def repeats(trace: Trace) -> Iterator[Repeat]:
-    """Every repeat below any call, also below calls of rounds that a repeat hides."""
-    structure = _Structure(trace)
+    """All repeats of a trace, also those below calls that another repeat hides."""
+    folding = Folding(trace)
     for parent in (None, *trace.calls):
-        entries = structure.entries(parent, fold=True, everything=True)
+        entries = folding.entries(parent, fold=True, everything=True)
         yield from (entry for entry, _ in entries if isinstance(entry, Repeat))
 
 
-def _guides(above: str, level: int, is_last: bool, folded: bool, deepest: int) -> tuple[str, str]:
-    """The guides of a row, and those above its children."""
-    if level == 0:
-        return "", ""
-    if level > deepest:
-        return f"{above}⋯{level} ", above
-    return above + ("└" if is_last else "├") + ("┄" if folded else "╴"), above + ("  " if is_last else "│ ")
+class Folding:
+    """What is drawn below each call of a trace, and how much is there.
 
-
-class _Structure:
-    """How much is below each call, and a number for each subtree that equal subtrees share."""
+    Each subtree has a number, which equal subtrees share, so that two of them are compared at once.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -120,7 +71,7 @@ class _Structure:
         return Amount(sum(calls for calls, _ in amounts), sum(ops for _, ops in amounts))
 
     def entries(self, parent: Call | None, fold: bool, everything: bool) -> list[tuple[Event | Repeat, bool]]:
-        """What is drawn below a call, each with whether it is the last; only what raised if not `everything`."""
+        """What is drawn below a call, with whether it is the last; the calls that raised alone if not `everything`."""
         events: Sequence[Event] = self._trace.made_by(parent)
         if not everything:
             events = [event for event in events if isinstance(event, Call) and event.error]
@@ -157,7 +108,7 @@ class _Structure:
         return 1, 1
 
     def _step(self, event: Event, next_event: Event) -> tuple[int, int] | None:
-        """How the path changes between two equal siblings: which part of it, and by how much; None if they differ."""
+        """How the path changes from one sibling to the next: which part, and by how much; None if they are unequal."""
         if self._subtrees[event.id] != self._subtrees[next_event.id]:
             return None
         if isinstance(event, Op) or isinstance(next_event, Op) or event.path == next_event.path:
@@ -184,7 +135,7 @@ class _Structure:
         return tuple(sorted(root.removeprefix(".") for root in roots))
 
     def _subtree(self, event: Event, below: Sequence[Event]) -> int:
-        """The same number for calls that differ in nothing that is drawn but their own path."""
+        """A number that calls share if all that is drawn of them is equal, but for their own path."""
         children = tuple((self._subtrees[child.id], _relative(child, event)) for child in below)
         leaves = self._number_of(event.inputs, _kinds), self._number_of(event.outputs, _kinds)
         drawn = leaves, self._number_of(event.site), event.error, event.nonfinite, children
@@ -206,9 +157,9 @@ class _Structure:
 
 
 def _kinds(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
-    """What must be equal in leaves that count as equal.
+    """What must be equal in the leaves of calls that fold.
 
-    Values such as the index of a layer are passed over, and so is what is in a container: a cache grows as layers run.
+    Values such as the index of a layer may differ, and so may what is in a container: a cache grows as layers run.
     """
     kinds: dict[Any, None] = {}
     for leaf in leaves:
@@ -219,7 +170,7 @@ def _kinds(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
 
 
 def _what(leaf: Leaf) -> tuple[Any, ...]:
-    """A leaf without its elements."""
+    """What a tensor is without its elements; of a value, whether it is None."""
     if isinstance(leaf, TensorMeta):
         return leaf.name, leaf.shape, leaf.dtype, leaf.device, leaf.layout
     return leaf.name, leaf.value == "None"

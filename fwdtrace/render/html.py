@@ -1,7 +1,7 @@
 """Trace, or a comparison of two -> one HTML page that needs nothing else: trees to open, search and filter.
 
-What a row says is put in words here; `page/` holds the page that shows it. Equal rows share their words, and the page
-makes what it shows of them when it shows it, so that a trace of many calls stays small and quick.
+The words of each row are made here; `page/` holds the page that shows them. Equal rows share their words, and the page
+makes the text of a row when it shows the row, so that a trace of many calls stays small and quick.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _hash(text: str) -> str:
 
 
 def _trace(trace: Trace) -> dict[str, Any]:
-    """The trace as the page reads it; rows are named by their number."""
+    """The trace as the script of the page reads it; it names rows by their number."""
     sheet = sheet_for(trace)
     number = {event.id: place for place, event in enumerate(trace.events)}
     kinds: dict[Event, int] = {}
@@ -107,9 +107,9 @@ def _trace(trace: Trace) -> dict[str, Any]:
 
 
 def _own(event: Event, parent: Call | None) -> list[Any]:
-    """What a row does not share: its path, which call of the module it is, and its time.
+    """What a row does not share with equal ones: its path, which call of the module it is, and its time.
 
-    A path that begins with a dot is one below the caller's; None is a module outside the tree, and an op.
+    A path that begins with a dot goes on from that of the caller; it is None for an op and outside the tree.
     """
     if isinstance(event, Op):
         return [None]
@@ -121,16 +121,16 @@ def _own(event: Event, parent: Call | None) -> list[Any]:
 
 
 def _kind_of(event: Event) -> Event:
-    """The row without what is its own, so that equal ones are known by it."""
+    """The call or op without what is its own, so that equal ones compare equal."""
     if isinstance(event, Op):
         return replace(event, id=0, parent=None)
     return replace(event, id=0, parent=None, depth=0, path="." if event.path else event.path, nth=1, duration_us=None)
 
 
 def _kind(event: Event, sheet: Sheet) -> dict[str, Any]:
-    """The words of equal rows; what there is not to say is left out."""
+    """The words that equal rows share; what is empty is left out."""
     call = event if isinstance(event, Call) else None
-    said = {
+    shared = {
         "name": printable(event.name if isinstance(event, Op) else event.class_name),
         "op": not call,
         "direct": call is not None and call.entry == "forward",
@@ -146,11 +146,11 @@ def _kind(event: Event, sheet: Sheet) -> dict[str, Any]:
         "raised": _lines(error_text(event.error)) if event.error and not event.error.raised_below else "",
         "tables": [_table(table) for table in tables(event)],
     }
-    return {key: value for key, value in said.items() if value}
+    return {key: value for key, value in shared.items() if value}
 
 
 def _fold(repeat: Repeat, number: dict[int, int], trace: Trace, sheet: Sheet) -> list[Any]:
-    """The row after which rows are folded, the last of them, and the words for them."""
+    """The row after which rows are folded, the last of these, and the words in their place."""
     return [
         number[repeat.first[-1].id],
         number[repeat.last[-1].id],
@@ -170,7 +170,7 @@ def _finding(finding: Finding, number: dict[int, int], sheet: Sheet) -> dict[str
 
 
 def _whole(trace: Trace, ways: Iterable[tuple[str, int]]) -> Iterable[Table]:
-    """What is known of the trace as a whole."""
+    """The tables about the trace as a whole."""
     yield Table("ways into forward", tuple((way, multiplied(times)) for way, times in ways))
     if trace.uncalled:
         rows = tuple((module.path, module.class_name, f"{module.parameters:,}") for module in trace.uncalled)
@@ -187,5 +187,5 @@ def _table(table: Table) -> list[Any]:
 
 
 def _lines(text: str) -> str:
-    """The text, its lines kept, with everything escaped that would not be seen as itself."""
+    """The text line by line, with everything escaped that would not be seen as itself."""
     return "\n".join(map(printable, text.splitlines()))

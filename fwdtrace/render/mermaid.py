@@ -1,6 +1,6 @@
 """Trace -> a Mermaid flowchart: modules inside those that called them, an arrow from each to what ran next.
 
-An arrow is the order of running. It is no flow of data, which a trace does not hold.
+An arrow is the order of running, and not a flow of data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import accumulate, pairwise
 
 from fwdtrace.render import calls, shapes, summary
-from fwdtrace.render.fold import Repeat, Row, tree_rows
+from fwdtrace.render.fold import Repeat
+from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Op, Trace
@@ -23,7 +24,7 @@ MOST_LETTERS = 50_000
 
 LONGEST_LINE = 60
 _SPECIAL = re.compile(r"[^\w ,()/=×→…✗·'.+-]|[.+-](?!\w)")
-"""What Mermaid, or the Markdown and HTML in it, could take for more than a letter."""
+"""Characters that Mermaid, or the Markdown and HTML in it, could read as more than themselves."""
 
 _STYLES = {
     "direct": "stroke:#d1242f,stroke-width:3px",
@@ -45,7 +46,7 @@ def mermaid_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -
 
 
 def _deepest_that_fits(rows: list[Row], sheet: Sheet) -> int | None:
-    """The depth down to which Mermaid draws it all; None if that is everything."""
+    """The depth down to which Mermaid draws all rows; None if it draws every row of every depth."""
     letters: Counter[int] = Counter()
     arrows: Counter[int] = Counter()
     for number, row in enumerate(rows):
@@ -126,6 +127,6 @@ def _escaped(line: str) -> str:
     return _SPECIAL.sub(_code, cut(line, LONGEST_LINE))
 
 
-def _code(found: re.Match[str]) -> str:
-    """The code of a character; one that joins words follows a backslash, or Mermaid takes it with an n for a line."""
-    return f"#{ord(found[0])};" + "#8288;" * (found[0] == "\\")
+def _code(match: re.Match[str]) -> str:
+    """The code of a character. A word joiner follows a backslash, or Mermaid would read it and an n as a new line."""
+    return f"#{ord(match[0])};" + "#8288;" * (match[0] == "\\")

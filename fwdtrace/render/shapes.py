@@ -23,7 +23,7 @@ _LETTERS = {"bfloat": "bf", "float": "f", "complex": "c", "uint": "u", "int": "i
 
 
 def inputs(event: Event, sheet: Sheet) -> Listing:
-    """What goes in, tensors first and None last; the first tensor goes without its name. Of an op only its operands."""
+    """What goes in, tensors first and None last; the first tensor without its name. Of an op its operands alone."""
     return _listing(event.inputs, sheet, "operands" if isinstance(event, Op) else "inputs")
 
 
@@ -34,13 +34,13 @@ def outputs(event: Event, sheet: Sheet) -> Listing:
 
 def short_dtype(dtype: str) -> str:
     """The short notation: `bfloat16` is `bf16`, `int64` is `i64`."""
-    return _DTYPE.sub(lambda found: _LETTERS[found[1]] + found[2], printable(dtype))
+    return _DTYPE.sub(lambda match: _LETTERS[match[1]] + match[2], printable(dtype))
 
 
 def root_of(name: str) -> str:
     """The argument, or the part of the result, that a leaf is in: `cache` for `cache.layers[0].keys`."""
-    found = _ROOT.match(name)
-    return found[0] if found else name
+    root = _ROOT.match(name)
+    return root[0] if root else name
 
 
 def is_none(leaf: Leaf) -> bool:
@@ -58,11 +58,11 @@ def _listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
 
 
 def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
-    """The tensors an op was given, and a number if that is its second operand; settings go without saying."""
+    """The tensors that an op was given, and a number if that is its second operand; other arguments are not shown."""
     tensors = tensors_in(leaves)
     number = [leaf for leaf in leaves if leaf.name == "1" and not isinstance(leaf, TensorMeta)]
-    kept: list[Leaf] = [*tensors, *(number if len(tensors) == 1 == len(leaves) - 1 else [])]
-    return tuple(replace(leaf, name="") if leaf.name[:1].isdigit() else leaf for leaf in kept or leaves)
+    operands: list[Leaf] = [*tensors, *(number if len(tensors) == 1 == len(leaves) - 1 else [])]
+    return tuple(replace(leaf, name="") if leaf.name[:1].isdigit() else leaf for leaf in operands or leaves)
 
 
 def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> Listing:
@@ -114,6 +114,6 @@ def _text(label: str, leaf: Leaf, sheet: Sheet) -> str:
     return " ".join(words)
 
 
-def _short_placement(found: re.Match[str]) -> str:
-    """As torch writes it where there is little room: `Shard(dim=1)` is `S(1)`, `Replicate()` is `R`."""
-    return f"{found[1]}({found[2]})" if found[2] else found[1]
+def _short_placement(match: re.Match[str]) -> str:
+    """The short notation of torch: `Shard(dim=1)` is `S(1)`, `Replicate()` is `R`."""
+    return f"{match[1]}({match[2]})" if match[2] else match[1]

@@ -1,4 +1,4 @@
-"""The sheet that a trace is written on: how wide it is, which letters it takes, and what goes without saying on it."""
+"""The sheet that a trace is written on: how wide it is, which letters it takes, and what is not written each time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fwdtrace.trace import Trace, tensors_in
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What most tensors have is not written beside each: their `dtype` and the `device` of the run.
+    """The `dtype` of most tensors and the `device` of the run are not written beside each tensor.
 
     `width` is in cells of a terminal; `encoding` is that of the output, and what it does not take is escaped.
     `listings` keeps the texts of inputs and outputs that were written already, as many calls share their leaves.

@@ -56,7 +56,7 @@ def _lines(trace: Trace, sheet: Sheet) -> Iterator[Line]:
 
 def _functions(trace: Trace) -> list[_Function]:
     """The functions in which calls and ops were made by a module, in order of the first."""
-    found: dict[tuple[str, str], _Function] = {}
+    functions: dict[tuple[str, str], _Function] = {}
     for event in trace.events:
         parent = trace.caller(event)
         if parent is None or event.site is None:
@@ -64,11 +64,11 @@ def _functions(trace: Trace) -> list[_Function]:
         if parent.site == event.site and parent.parent is not None:
             continue  # made by torch on behalf of that line, as the layers of an nn.Sequential are
         site = event.site
-        function = found.setdefault((site.file, site.function), _Function(site.file, site.function))
+        function = functions.setdefault((site.file, site.function), _Function(site.file, site.function))
         function.texts[site.line] = site.code
         function.events.setdefault(site.line, []).append(event)
         function.callers[parent.id] = parent
-    return list(found.values())
+    return list(functions.values())
 
 
 def _header(function: _Function, sheet: Sheet) -> Iterator[Line]:
@@ -115,7 +115,7 @@ def _quiet_lines(quiet: list[int], code: dict[int, str], numbers: int, room: int
 
 
 def _summary(events: list[Event], trace: Trace, sheet: Sheet) -> str:
-    """What the line called and what came out, equal ones together with their number."""
+    """What a line called and what came out; equal ones are shown once, with their number."""
     groups: dict[str, list[Event]] = {}
     for event in events:
         kind = event.name if isinstance(event, Op) else event.class_name + event.entry

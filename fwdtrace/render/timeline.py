@@ -55,7 +55,7 @@ def _name(what: str, process: int, thread: int, text: str) -> dict[str, Any]:
 
 
 def _places(trace: Trace) -> dict[int, tuple[float, float, str | None]]:
-    """When each call and op begins, how long it is and in which thread: one after the other inside its caller."""
+    """When each call and op begins, how long it is, and its thread; those of one caller follow one another."""
     lengths: dict[int | None, float] = {}
     below: dict[int | None, float] = {}
     for call in reversed(trace.calls):  # what a call made began after it
@@ -84,22 +84,22 @@ def _title(event: Event) -> str:
 
 
 def _arguments(event: Event, sheet: Sheet) -> dict[str, Any]:
-    """What a viewer shows of a selected slice."""
-    found: dict[str, Any] = {"input": shapes.inputs(event, sheet).whole, "output": shapes.outputs(event, sheet).whole}
+    """What a viewer shows of a slice that is selected."""
+    facts: dict[str, Any] = {"input": shapes.inputs(event, sheet).whole, "output": shapes.outputs(event, sheet).whole}
     if event.site:
         site = event.site
-        found |= {"from": f"{printable(site.file)}:{site.line}", "code": printable(site.code)}
+        facts |= {"from": f"{printable(site.file)}:{site.line}", "code": printable(site.code)}
     if event.error:
-        found["error"] = printable(error_text(event.error))
+        facts["error"] = printable(error_text(event.error))
     if isinstance(event, Op):
-        return found
-    found |= {"called": calls.entry(event), "nth": event.nth, "parameters": event.parameters}
+        return facts
+    facts |= {"called": calls.entry(event), "nth": event.nth, "parameters": event.parameters}
     if event.duration_us is not None:
-        found["duration_us"] = event.duration_us
+        facts["duration_us"] = event.duration_us
     if event.flops is not None:
-        found["flops"] = event.flops
+        facts["flops"] = event.flops
     if event.backward:
-        found["backward_us"] = event.backward.duration_us
+        facts["backward_us"] = event.backward.duration_us
     if marks := calls.marks(event):
-        found["notes"] = " · ".join(marks)
-    return found
+        facts["notes"] = " · ".join(marks)
+    return facts

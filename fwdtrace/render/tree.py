@@ -1,4 +1,4 @@
-"""Trace -> the tree in the terminal: a row a call in aligned columns, what was found, and what it adds up to."""
+"""Trace -> the tree in the terminal: a row for each call in aligned columns, the findings, and the totals."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from rich.console import Console
 from fwdtrace.render import calls, summary
 from fwdtrace.render.cells import Name
 from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, Cells, cells_of, name_of
-from fwdtrace.render.fold import Repeat, Row, tree_rows
+from fwdtrace.render.fold import Repeat
 from fwdtrace.render.layout import Layout, layout_for
 from fwdtrace.render.lines import Line, fitting, print_lines
+from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import cut, cut_left, padded, wrapped
 from fwdtrace.trace import Call, Event, Op, Trace
@@ -74,7 +75,7 @@ def _header(trace: Trace, sheet: Sheet) -> Iterator[Line]:
 
 
 def _event_lines(row: Row, event: Event, name: Name, cells: Cells, layout: Layout, sheet: Sheet) -> Iterator[Line]:
-    """The row of a call or op, and below it the marks that found no room in it."""
+    """The row of a call or op, and below it the marks that do not fit into it."""
     style = "red" if event.error else "dim" if isinstance(event, Op) else ""
     direct = isinstance(event, Call) and event.entry == "forward"
     styles = {column.key: style or ("dim" if column.quiet else "") for column in COLUMNS}

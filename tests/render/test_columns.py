@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fwdtrace.render.columns import COLUMNS, TITLES, cells_of, name_of
-from fwdtrace.render.fold import tree_rows
+from fwdtrace.render.rows import tree_rows
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.trace import Op, Trace
 from tests.helpers.traces import call, tensor, trace
