@@ -12,7 +12,7 @@ VIEWS = {
     "two-traces": "fwdtrace.render.two_traces:changes_text",
     "direct-forward": "fwdtrace.render.direct_forward:comparison_text",
 }
-"""The function that draws each view. Nowhere else does a value name what stands above it."""
+"""For each view the function that draws it. This is the only place where a value names what is above it."""
 
 
 def view(name: str) -> Callable[[Any], str]:
