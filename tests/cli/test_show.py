@@ -1,4 +1,4 @@
-"""A trace that was saved is shown in every format as the run itself wrote it."""
+"""`fwdtrace show` writes a saved trace as the run that saved it would have."""
 
 from __future__ import annotations
 
