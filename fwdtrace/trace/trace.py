@@ -21,7 +21,8 @@ from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
 from fwdtrace.trace.views import view
 
-E = TypeVar("E", Call, Event)
+K = TypeVar("K")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Trace:
 
     def at(self, path: str | None) -> tuple[Call, ...]:
         """The calls of the module with this qualified name, or alias, in order; None: outside the tree."""
-        return tuple(call for call in self.calls if call.path == path or path in call.aliases)
+        return self._calls_by_name.get(path, ())
 
     def call(self, id: int) -> Call:
         """The call with this id; KeyError if there is none."""
@@ -109,12 +110,18 @@ class Trace:
         return {call.id: call for call in self.calls}
 
     @cached_property
+    def _calls_by_name(self) -> Mapping[str | None, tuple[Call, ...]]:
+        return _grouped((name, call) for call in self.calls for name in dict.fromkeys((call.path, *call.aliases)))
+
+    @cached_property
     def _calls_by_parent(self) -> Mapping[int | None, tuple[Call, ...]]:
-        return _by_parent(self.calls)
+        return _grouped((call.parent, call) for call in self.calls)
 
     @cached_property
     def _events_by_parent(self) -> Mapping[int | None, tuple[Event, ...]]:
-        return _by_parent(self.events) if self.ops else self._calls_by_parent
+        if not self.ops:
+            return self._calls_by_parent
+        return _grouped((event.parent, event) for event in self.events)
 
     @cached_property
     def _last_below(self) -> dict[int, int]:
@@ -158,8 +165,9 @@ def write_trace(trace: Trace, stream: TextIO) -> None:
     stream.write("}\n")
 
 
-def _by_parent(events: Iterable[E]) -> dict[int | None, tuple[E, ...]]:
-    lists: dict[int | None, list[E]] = defaultdict(list)
-    for event in events:
-        lists[event.parent].append(event)
-    return {parent: tuple(made) for parent, made in lists.items()}
+def _grouped(pairs: Iterable[tuple[K, E]]) -> dict[K, tuple[E, ...]]:
+    """The second parts of the pairs by the first ones, in order."""
+    groups: dict[K, list[E]] = defaultdict(list)
+    for key, event in pairs:
+        groups[key].append(event)
+    return {key: tuple(group) for key, group in groups.items()}
