@@ -15,9 +15,17 @@ CUT = ("name", "inputs", "outputs", "source")
 """The columns that can be cut; the others are shown whole, in short, or not at all."""
 
 DROPPED_FIRST = ("source", "parameters", "inputs", "entry", "outputs")
+"""The columns in the order in which they are given up where there is no room."""
+
 COMFORTABLE = {"name": 30, "inputs": 16, "outputs": 16, "source": 12}
+"""The widths below which no column is cut as long as short forms of others make room."""
+
 BEARABLE = {"name": 0, "inputs": 0, "outputs": 0, "source": 10}
+"""The widths below which no column is cut as long as all of them are shown."""
+
 LEAST = {"name": 16, "inputs": 8, "outputs": 8, "source": 0}
+"""The widths below which no column is cut once others have been dropped."""
+
 SHARE_OF_NAMES = 0.35
 """The part of the width that names may take before anything else is shown in full."""
 
@@ -128,6 +136,9 @@ def _shrunk(layout: Layout, needed: Mapping[str, int], floors: Mapping[str, int]
     over = layout.total - width
     for keys in (("source",), ("inputs", "outputs"), ("name",)):
         while over > 0 and (cuttable := [key for key in keys if sizes[key] > least[key]]):
-            sizes[max(cuttable, key=lambda key: sizes[key])] -= 1
-            over -= 1
+            widest = max(cuttable, key=lambda key: sizes[key])
+            next_widest = max((sizes[key] for key in cuttable if key != widest), default=0)
+            step = min(over, sizes[widest] - least[widest], max(sizes[widest] - next_widest, 1))
+            sizes[widest] -= step
+            over -= step
     return layout.with_sizes(**sizes) if over <= 0 else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from rich.cells import cell_len
 
@@ -61,3 +63,10 @@ def test_no_line_is_wider_than_the_terminal_or_ends_in_spaces(width: int) -> Non
             for line in tree_text(shown, width=width, **options).split("\n"):
                 assert cell_len(line) <= width
                 assert line == line.rstrip(" ")
+
+
+def test_a_name_of_a_million_letters_is_cut_at_once() -> None:
+    began = time.process_time()
+    text = tree_text(trace(call(0, None, "x" * 1_000_000, "Net")), width=80)
+    assert text.split("\n")[3] == f"{'x' * 44}… __call__ 1×16  → 1×16   …del.py:10"
+    assert time.process_time() - began < 0.5  # it takes 0.05 s; a cell at a time takes a second

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,13 +36,6 @@ from tests.helpers.traces import call, tensor, trace
 )
 def test_leaves_are_shown_in_few_words(fields: dict[str, Any], cell: str) -> None:
     assert cell in " ".join(row_of("layer", below_root(**fields)).split())
-
-
-def test_a_model_of_another_type_says_so_once() -> None:
-    half = tensor(1, 7, dtype="bfloat16")
-    text = tree_text(trace(call(0, None, "", "Net", inputs=(replace(half, name="x"),), outputs=(half,))))
-    assert "· cpu, bf16 ·" in text
-    assert "1×7   → 1×7 " in text
 
 
 def test_a_distributed_tensor_is_shown_with_its_placements_and_the_shape_of_its_part() -> None:
