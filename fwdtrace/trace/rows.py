@@ -162,7 +162,7 @@ def _leaf(value: Any, shared: Shared) -> Any:
     return (_tensor if type(value) is dict and "shape" in value else _other)(value, shared)
 
 
-# By the annotations in trace.py, which are the one place that says what a field holds.
+# By the annotations in values.py, which are the one place that says what a field holds.
 _KINDS: dict[str, Read] = {
     "bool": _exactly(bool, "true or false"),
     "int": _whole,

@@ -1,14 +1,28 @@
-"""Trace: all that one recording saw, as a frozen value that answers questions about its calls."""
+"""Trace: all that one recording saw, as a frozen value that answers questions about its calls and writes itself.
+
+A saved trace has the format `fwdtrace.trace/1`, the first one, since 0.1.0. `trace/schema/trace-1.json` is its JSON
+Schema. Within a version a field may be added, and readers pass over fields that they do not know. Whatever takes a
+field away or gives it another meaning is a new version. A document is written row by row, never held as a whole.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from json import JSONEncoder
+from operator import attrgetter
 from os import PathLike
+from typing import TextIO, TypeVar
 
-from fwdtrace.trace.values import Call, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
+from fwdtrace.trace.files import replacing
+from fwdtrace.trace.rows import row_of
+from fwdtrace.trace.values import Call, Event, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
+from fwdtrace.trace.views import view
+
+K = TypeVar("K")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -24,17 +38,42 @@ class Trace:
     uncalled: tuple[Uncalled, ...] = ()
     gradients: tuple[Gradient, ...] | None = None
 
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """The calls and ops together, in order of beginning."""
+        return tuple(sorted((*self.calls, *self.ops), key=attrgetter("id"))) if self.ops else self.calls
+
+    @cached_property
+    def innermost(self) -> tuple[Call, ...]:
+        """The calls that made no other call, in order of beginning."""
+        return tuple([call for call in self.calls if call.id not in self._calls_by_parent])
+
     def at(self, path: str | None) -> tuple[Call, ...]:
-        """The calls of the module with this qualified name, or alias, in order."""
-        return tuple(call for call in self.calls if call.path == path or path in call.aliases)
+        """The calls of the module with this qualified name, or alias, in order; None: outside the tree."""
+        return self._calls_by_name.get(path, ())
 
     def call(self, id: int) -> Call:
         """The call with this id; KeyError if there is none."""
-        return self._by_id[id]
+        return self._call_by_id[id]
+
+    def caller(self, event: Event) -> Call | None:
+        """The call that made this call or op; None if nothing recorded made it."""
+        return None if event.parent is None else self._call_by_id[event.parent]
+
+    def callers(self, event: Event) -> Iterator[Call]:
+        """The calls around this call or op, the innermost first."""
+        caller = self.caller(event)
+        while caller is not None:
+            yield caller
+            caller = self.caller(caller)
 
     def children(self, parent: Call | None = None) -> tuple[Call, ...]:
         """The calls made directly by `parent`; with None, those that nothing recorded made."""
-        return tuple(self._by_parent.get(parent.id if parent else None, ()))
+        return self._calls_by_parent.get(parent.id if parent else None, ())
+
+    def made_by(self, parent: Event | None = None) -> tuple[Event, ...]:
+        """The calls and ops made directly by `parent`, none by an op; with None, those that nothing recorded made."""
+        return self._events_by_parent.get(parent.id if parent else None, ())
 
     def walk(self, parent: Call | None = None) -> Iterator[Call]:
         """Every call below `parent`, depth first."""
@@ -47,30 +86,88 @@ class Trace:
             yield call
             stack.append(iter(self.children(call)))
 
-    def save(self, file: str | PathLike[str]) -> None:
-        """Write the trace as JSON (format `fwdtrace.trace/1`); OSError if the file cannot be written."""
-        from fwdtrace.trace.read import save_trace
+    def end(self, event: Event) -> int:
+        """The id of the last call or op below this one, its own id if there is none: nothing below it begins later.
 
-        save_trace(self, file)
+        Between `event.id` and its end lies all that is below it, and what other threads began in the meantime.
+        """
+        return self._last_below.get(event.id, event.id)
+
+    def save(self, file: str | PathLike[str]) -> None:
+        """Write the trace as JSON, whole or not at all; OSError if the file cannot be written."""
+        with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
+            write_trace(self, stream)
 
     def __str__(self) -> str:
-        from fwdtrace.render.tree import tree_text
-
-        return tree_text(self)
+        return view("tree")(self)
 
     def _repr_html_(self) -> str:
         """The tree for a notebook, in the colours of the terminal."""
-        from fwdtrace.render.notebook import notebook_html
-
-        return notebook_html(self)
+        return view("notebook")(self)
 
     @cached_property
-    def _by_id(self) -> dict[int, Call]:
+    def _call_by_id(self) -> dict[int, Call]:
         return {call.id: call for call in self.calls}
 
     @cached_property
-    def _by_parent(self) -> dict[int | None, list[Call]]:
-        by_parent: dict[int | None, list[Call]] = defaultdict(list)
-        for call in self.calls:
-            by_parent[call.parent].append(call)
-        return by_parent
+    def _calls_by_name(self) -> Mapping[str | None, tuple[Call, ...]]:
+        return _grouped((name, call) for call in self.calls for name in dict.fromkeys((call.path, *call.aliases)))
+
+    @cached_property
+    def _calls_by_parent(self) -> Mapping[int | None, tuple[Call, ...]]:
+        return _grouped((call.parent, call) for call in self.calls)
+
+    @cached_property
+    def _events_by_parent(self) -> Mapping[int | None, tuple[Event, ...]]:
+        if not self.ops:
+            return self._calls_by_parent
+        return _grouped((event.parent, event) for event in self.events)
+
+    @cached_property
+    def _last_below(self) -> dict[int, int]:
+        """For each call that made something, the id of the last event below it."""
+        last: dict[int, int] = {}
+        for event in reversed(self.events):  # what is below a call began after it, so its end is known already
+            if event.parent is not None:
+                last[event.parent] = max(last.get(event.parent, -1), last.get(event.id, event.id))
+        return last
+
+
+FORMAT = "fwdtrace.trace/1"
+
+HEADS = {"versions": Versions, "model": ModelInfo, "run": RunInfo}
+"""The keys of a document that hold one value each."""
+
+ROWS = {"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient}
+"""The keys of a document that hold a list of rows each."""
+
+MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
+"""The keys that are left out where they hold this."""
+
+
+def write_trace(trace: Trace, stream: TextIO) -> None:
+    """Write the trace as one JSON document in ASCII, one call, op or finding a line.
+
+    A time that is not finite has no place in JSON: ValueError.
+    """
+    encode = JSONEncoder(allow_nan=False).encode
+    stream.write(f'{{"format": {encode(FORMAT)}')
+    for key in HEADS:
+        stream.write(f',\n "{key}": {encode(row_of(getattr(trace, key)))}')
+    for key in ROWS:
+        rows = getattr(trace, key)
+        if key in MAY_LACK and rows == MAY_LACK[key]:
+            continue
+        stream.write(f',\n "{key}": [')
+        for number, row in enumerate(rows):
+            stream.write(f"{',' if number else ''}\n  {encode(row_of(row))}")
+        stream.write("]")
+    stream.write("}\n")
+
+
+def _grouped(pairs: Iterable[tuple[K, E]]) -> dict[K, tuple[E, ...]]:
+    """The second parts of the pairs by the first ones, in order."""
+    groups: dict[K, list[E]] = defaultdict(list)
+    for key, event in pairs:
+        groups[key].append(event)
+    return {key: tuple(group) for key, group in groups.items()}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Entry = Literal["__call__", "forward"]
 
+Shape = tuple[int, ...]
+"""The sizes of a tensor in elements, one for each dimension; -1 is the size of a ragged one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The elements of a tensor in numbers; the first four are of the finite ones, None if there is none."""
+    """Statistics of the elements of a tensor: the first four of the finite elements, None if there are none."""
 
     mean: float | None
     std: float | None
@@ -97,7 +101,10 @@ class CallError:
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """NaN and infinite elements in the outputs; whether the inputs had none; the module's parameters that have some."""
+    """How many elements of the outputs are NaN or infinite.
+
+    `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
+    """
 
     nan: int
     inf: int
@@ -107,7 +114,7 @@ class NonFinite:
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """When the backward of a call ran: its place among all, from 0, and its wall time in microseconds."""
+    """The backward of a call: its place among all in order, from 0, and its wall time in microseconds."""
 
     order: int
     duration_us: float
@@ -171,6 +178,20 @@ class Op:
     site: Site | None = None
     error: CallError | None = None
     nonfinite: NonFinite | None = None
+
+
+Event = Call | Op
+"""What a trace holds in order of beginning."""
+
+
+def tensors_in(leaves: Iterable[Leaf]) -> tuple[TensorMeta, ...]:
+    """The tensors among the leaves, in order."""
+    return tuple([leaf for leaf in leaves if isinstance(leaf, TensorMeta)])
+
+
+def shapes_in(leaves: Iterable[Leaf]) -> tuple[Shape, ...]:
+    """The shapes of the tensors among the leaves, in order."""
+    return tuple([leaf.shape for leaf in leaves if isinstance(leaf, TensorMeta)])
 
 
 @dataclass(frozen=True, slots=True)
