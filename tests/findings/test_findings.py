@@ -44,14 +44,14 @@ def test_a_direct_call_names_the_hooks_it_skipped() -> None:
     )
     (finding,) = found(ROOT, replace(DIRECT, hooks=hooks))
     assert finding.message == (
-        "f5.forward ran without __call__; skipped 1 forward pre-hook, 2 forward hooks (scale, lambda, keep);"
+        "f5.forward ran without __call__; skipped 1 forward pre-hook, 2 forward hooks (scale, <lambda>, keep);"
         " call f5(…) instead"
     )
 
 
 def test_direct_calls_of_one_line_are_one_finding_with_their_number() -> None:
     (finding,) = found(ROOT, DIRECT, replace(DIRECT, id=2, nth=2))
-    assert finding.message.startswith("f5.forward ran without __call__ 2 times;")
+    assert finding.message.startswith("f5.forward ran without __call__ twice;")
 
 
 def test_direct_calls_from_two_lines_are_two_findings() -> None:

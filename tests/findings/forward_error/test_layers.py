@@ -221,7 +221,7 @@ def test_an_index_outside_an_embedding_is_told_with_the_rows_and_the_index_if_it
     )
     assert unknown == (
         "emb (Embedding) has 10 rows, so indices run from 0 to 9; got one outside; given input 1×2 int64, weight 10×4;"
-        " set num_embeddings in emb above the largest index, or mend the indices"
+        " set num_embeddings in emb above the largest index, or correct the indices"
     )
     assert "got 12;" in known
 

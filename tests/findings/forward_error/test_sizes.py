@@ -19,7 +19,7 @@ from tests.helpers.crashes import PRODUCT, layer, ran, tensor, told, told_of_op
         (
             "torch.bmm", "Expected size for first two dimensions of batch2 tensor to be: [2, 4] but got: [3, 4].",
             ((2, 3, 4), (3, 4, 5)),
-            "torch.bmm in the model (Net) cannot multiply 2×3×4 by 3×4×5: the leading sizes do not go together;"
+            "torch.bmm in the model (Net) cannot multiply 2×3×4 by 3×4×5: the leading sizes do not fit each other;"
             " make 2 and 3 equal, or 1 where they differ",
         ),
         (
