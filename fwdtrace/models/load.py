@@ -22,6 +22,7 @@ from fwdtrace.models.sources import load_from_source
 from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, arguments_of, nearest, run_theirs
 from fwdtrace.models.spec import LoadedModel as LoadedModel
 from fwdtrace.models.zoo import BUILT_INS
+from fwdtrace.trace.text import first_few
 
 DEFAULT_INPUTS = ("1x3x32x32",)
 MODELS_SHOWN = 8
@@ -180,7 +181,4 @@ def _models_in(home: ModuleType) -> list[str]:
 
 def _models_listed(home: ModuleType) -> str:
     models = _models_in(home)
-    if not models:
-        return ""
-    more = f" and {len(models) - MODELS_SHOWN} more" if len(models) > MODELS_SHOWN else ""
-    return f"; it has {', '.join(models[:MODELS_SHOWN])}{more}"
+    return f"; it has {first_few(models, MODELS_SHOWN)}" if models else ""

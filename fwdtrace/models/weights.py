@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.trace.text import first_few, shape_text
 
 MOST_NAMED = 3
 
@@ -24,7 +25,7 @@ def load_weights(module: nn.Module, file: Path) -> None:
         *_listed(
             "of another shape",
             [
-                f"{name} is {_shape(state[name])} and not {_shape(own[name])}"
+                f"{name} is {shape_text(state[name].shape)} and not {shape_text(own[name].shape)}"
                 for name in own
                 if name in state and isinstance(own[name], Tensor) and state[name].shape != own[name].shape
             ],
@@ -97,9 +98,4 @@ def _listed(what: str, names: Iterable[str]) -> list[str]:
     named = list(names)
     if not named:
         return []
-    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return [f"{len(named)} {what} ({', '.join(named[:MOST_NAMED])}{more})"]
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a scalar"
+    return [f"{len(named)} {what} ({first_few(named, MOST_NAMED)})"]
