@@ -87,8 +87,8 @@ class Net(nn.Module):
         "FT004",
         "shared-module",
         "One module object is called from several places, or registered under several names. Its weights are shared, "
-        "its gradients add up, and its buffers, such as the statistics of a batch norm, mix the data of all places. That "
-        "may be intended; it is a mistake where a list was multiplied or a default argument was reused.",
+        "its gradients add up, and its buffers, such as the statistics of a batch norm, mix the data of all places. "
+        "That may be intended; it is a mistake where a list was multiplied or a default argument was reused.",
         """\
 from torch import nn
 

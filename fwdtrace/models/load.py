@@ -48,9 +48,9 @@ def load_model(spec: str) -> LoadedModel:
     for model in BUILT_INS:
         if name == model.name:
             return LoadedModel(_build(_parse(f"{zoo.__name__}.{model.target}{bracket}{call}")), spec, model.inputs)
-    loaded = load_from_source(spec)
-    if loaded is not None:
-        return loaded
+    found = load_from_source(spec)
+    if found is not None:
+        return found
     module = _build(_parse(spec))
     return LoadedModel(module, spec, DEFAULT_INPUTS if _takes_inputs(module) else ())
 
