@@ -68,7 +68,7 @@ def _reasons(trace: Trace, gradients: tuple[Gradient, ...]) -> Iterator[tuple[Gr
             calls[name].append(call)
     without_own_calls = {module.path for module in trace.uncalled if module.class_name in _USED_WITHOUT_A_CALL}
     arrived = [gradient.name for gradient in gradients if gradient.norm is not None]
-    with_gradient = all_modules_around(arrived) | {""}
+    with_gradient = all_modules_around(arrived) | ({""} if arrived else set())
     non_finite = _first_non_finite(trace, {_module(gradient) for gradient in gradients if _is_non_finite(gradient)})
     flow = Flow(trace)
     broken_paths: dict[str, _Reason] = {}
