@@ -1,4 +1,4 @@
-"""Trace -> findings: what an experienced reviewer would say on seeing the trace. One small pure function a rule."""
+"""From a trace to its findings: what an experienced reviewer would say about it. A rule is a small pure function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fwdtrace.findings.values import hook_changed_value, non_finite
 from fwdtrace.findings.wrappers import bypassed_wrapper
 from fwdtrace.trace import Finding, Trace
 
-RULES = (
+RULE_FUNCTIONS = (
     direct_forward,
     stale_or_skipped,
     bypassed_wrapper,
@@ -28,5 +28,5 @@ RULES = (
 
 
 def find(trace: Trace) -> tuple[Finding, ...]:
-    """All findings of the trace, by code."""
-    return tuple(finding for rule in RULES for finding in rule(trace))
+    """All findings of the trace, rule by rule."""
+    return tuple(finding for rule in RULE_FUNCTIONS for finding in rule(trace))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from fwdtrace.findings.words import by_place, name_of, times
+from fwdtrace.findings.places import by_place, repeated
 from fwdtrace.trace import Finding, Hook, Trace
-from fwdtrace.trace.mechanisms import mechanism_of
+from fwdtrace.trace.mechanisms import kind_in_words, mechanism_of, short_name
+from fwdtrace.trace.text import name_of, plural
 
 
 def direct_forward(trace: Trace) -> Iterator[Finding]:
-    """FT001: a module's `forward` ran without its `__call__`; one finding a module and line."""
+    """FT001: a module's `forward` ran without its `__call__`; one finding for each module and line."""
     for calls in by_place(call for call in trace.calls if call.entry == "forward"):
         first = calls[0]
         name = name_of(first)
         skipped = _skipped(first.hooks)
-        message = f"{name}.forward ran without __call__{times(calls)}; {skipped}; call {name}(…) instead"
+        message = f"{name}.forward ran without __call__{repeated(calls)}; {skipped}; call {name}(…) instead"
         yield Finding("FT001", "direct-forward", first.id, message, first.site)
 
 
@@ -23,39 +25,16 @@ def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
     """FT002: a well-known mechanism that lives in a hook did not act, because `forward` was run directly."""
     for calls in by_place(call for call in trace.calls if call.entry == "forward"):
         first = calls[0]
-        told = set()
-        for hook in first.hooks:
-            mechanism = mechanism_of(hook)
-            if mechanism is None or hook.fired or mechanism in told:
-                continue
-            told.add(mechanism)
+        skipped = dict.fromkeys(mechanism_of(hook) for hook in first.hooks if not hook.fired)
+        for mechanism in filter(None, skipped):
             message = f"{mechanism.name} on {name_of(first)} did not act: {mechanism.when_skipped}; {mechanism.remedy}"
             yield Finding("FT002", "stale-or-skipped", first.id, message, first.site)
 
 
 def _skipped(hooks: tuple[Hook, ...]) -> str:
+    """The hooks that a call would have run, counted by kind, with their names."""
     if not hooks:
         return "no hook was registered there, so nothing was skipped this time"
-    counts: dict[str, int] = {}
-    for hook in hooks:
-        kind = hook.kind.replace("_", " ")
-        counts[kind] = counts.get(kind, 0) + 1
-    parts = [
-        f"{count} {_KIND_NAMES.get(kind, kind + ' hook')}{'s' if count > 1 else ''}" for kind, count in counts.items()
-    ]
-    names = ", ".join(dict.fromkeys(_short(hook.name) for hook in hooks))
-    return f"skipped {', '.join(parts)} ({names})"
-
-
-_KIND_NAMES = {
-    "forward pre": "forward pre-hook",
-    "global forward pre": "global forward pre-hook",
-    "full backward pre": "full backward pre-hook",
-    "global full backward pre": "global full backward pre-hook",
-    "call override": "__call__ of its own",
-    "compiled": "compiled call",
-}
-
-
-def _short(name: str) -> str:
-    return name.replace(".<locals>", "").rsplit(".", 2)[-1] if "<lambda>" not in name else "lambda"
+    kinds = Counter(kind_in_words(hook.kind) for hook in hooks)
+    names = dict.fromkeys(short_name(hook.name) for hook in hooks)
+    return f"skipped {', '.join(plural(count, kind) for kind, count in kinds.items())} ({', '.join(names)})"

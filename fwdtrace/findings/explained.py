@@ -1,4 +1,4 @@
-"""What each finding means, a minimal model that has it, and the fix: the text behind `fwdtrace rule CODE`. No torch."""
+"""The texts of `fwdtrace rule CODE`: what a finding means, a minimal model that has it, and the fix. Free of torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A finding explained: `example` is a file that defines `Net`, which has it when it is run with these `options`."""
+    """The explanation of a finding; a run of `Net` in the file `example` with the `options` has the finding."""
 
     code: str
     name: str
@@ -87,8 +87,8 @@ class Net(nn.Module):
         "FT004",
         "shared-module",
         "One module object is called from several places, or registered under several names. Its weights are shared, "
-        "its gradients add up, and what is kept in buffers, such as the statistics of a batch norm, mixes. That may be "
-        "intended; it is a mistake where a list was multiplied or a default argument was reused.",
+        "its gradients add up, and its buffers, such as the statistics of a batch norm, mix the data of all places. "
+        "That may be intended; it is a mistake where a list was multiplied or a default argument was reused.",
         """\
 from torch import nn
 

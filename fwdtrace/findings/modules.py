@@ -1,41 +1,48 @@
-"""FT003 and FT004: modules that did not run, and modules that ran for several places."""
+"""FT003 and FT004: modules that did not run, and modules that ran in several places."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-from fwdtrace.findings.words import listed, name_of
+from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.trace import Call, Finding, Site, Trace, Uncalled
+from fwdtrace.trace.text import how_often, listed, name_of
 
 _PARAMETER_HOLDERS = ("ParameterList", "ParameterDict", "BufferList", "BufferDict")
-_USERS = {
+"""Modules that have no `forward`: their parameters are used without a call."""
+_READERS = {
     "MultiheadAttention": "MultiheadAttention reads the weights itself",
     "TransformerEncoderLayer": "the fused path of TransformerEncoderLayer reads the weights itself",
 }
-"""What happens to the weights of a module that did not run, by the class of the module around it."""
+"""Classes that use the weights of their submodules without calling them, and how a message says so."""
 _NORMS = re.compile(r"(Sync)?BatchNorm|LazyBatchNorm")
 
 
 def never_called(trace: Trace) -> Iterator[Finding]:
-    """FT003: modules with parameters that did not run, told apart by whether their weights were used all the same.
+    """FT003: modules with parameters that did not run, and whether something used their weights all the same.
 
-    Equal ones, such as the experts that no token went to, are one finding.
+    Modules with the same reason, such as the experts that got no token, are one finding.
     """
-    if not trace.calls or any(call.error for call in trace.calls if call.parent is None):
-        return  # what comes after an error never had its turn
+    if not trace.uncalled or not trace.calls:
+        return
+    if any(call.error for call in trace.children()):
+        return  # after an error, the rest of the model had no chance to run
     used: dict[str, list[Uncalled]] = {}
     unused: dict[str, list[Uncalled]] = {}
     classes = {name: call.class_name for call in trace.calls for name in (call.path, *call.aliases)}
-    arrived = {each.name[:end] for each in trace.gradients or () if each.norm is not None for end in _ends(each.name)}
-    for module in _idle(trace):
-        user = _USERS.get(classes.get(module.path.rpartition(".")[0], ""))
-        if user is None and module.path in arrived:
-            user = "the weights got gradients, so something reads them directly"
-        group = used.setdefault(user, []) if user else unused.setdefault(_kind(module.path), [])
-        group.append(module)
-    for user, modules in used.items():
-        message = f"{_described(modules)} did not run, but {user}; a hook there never fires"
+    arrived = [gradient.name for gradient in trace.gradients or () if gradient.norm is not None]
+    with_gradient = all_modules_around(arrived)
+    for module in _topmost_uncalled(trace):
+        reader = _READERS.get(classes.get(module.path.rpartition(".")[0], ""))
+        if reader is None and module.path in with_gradient:
+            reader = "the weights got gradients, so something reads them directly"
+        if reader is not None:
+            used.setdefault(reader, []).append(module)
+        else:
+            unused.setdefault(re.sub(r"\d+", "#", module.path), []).append(module)
+    for reader, modules in used.items():
+        message = f"{_described(modules)} did not run, but {reader}; a hook there never fires"
         yield Finding("FT003", "never-called", None, message)
     for modules in unused.values():
         message = (
@@ -44,8 +51,31 @@ def never_called(trace: Trace) -> Iterator[Finding]:
         yield Finding("FT003", "never-called", None, message)
 
 
+def _topmost_uncalled(trace: Trace) -> list[Uncalled]:
+    """The outermost modules in which no module ran, each with the parameters of all modules inside it."""
+    names = {name for call in trace.calls for name in (call.path, *call.aliases) if name is not None}
+    active = names | all_modules_around(names)
+    opaque = {call.path for call in trace.calls if call.opaque}
+    topmost: dict[str, Uncalled] = {}
+    for module in trace.uncalled:
+        if module.class_name in _PARAMETER_HOLDERS or not opaque.isdisjoint(("", *modules_around(module.path))):
+            continue
+        path = next((outer for outer in modules_around(module.path) if outer not in active), module.path)
+        parameters = module.parameters + (topmost[path].parameters if path in topmost else 0)
+        topmost[path] = Uncalled(path, module.class_name if path == module.path else "", parameters)
+    return list(topmost.values())
+
+
+def _described(modules: list[Uncalled]) -> str:
+    parameters = sum(module.parameters for module in modules)
+    return f"{listed([module.path for module in modules])} ({parameters:,} parameters)"
+
+
 def shared_module(trace: Trace) -> Iterator[Finding]:
-    """FT004: a module with parameters that is called from several places, or has several names; the topmost alone."""
+    """FT004: a module with parameters that is called from several places or has several names.
+
+    Of nested modules it is the outermost one.
+    """
     by_path: dict[str, list[Call]] = {}
     for call in trace.calls:
         if call.path and call.parent is not None and call.parameters:
@@ -54,77 +84,38 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
         first = calls[0]
         if len(calls) == 1 and not first.aliases:
             continue
-        sites = _sites(trace, calls)
-        names = (first.path or "", *first.aliases)
-        if first.aliases and not _named_by_parent(trace, first):
-            ways = f"is one module under {len(names)} names: {listed(names)}; state_dict has it under each"
-        elif len(sites) > 1:
-            ways = f"ran {len(calls)} times, from {listed(sites)}, with the same weights"
+        if first.aliases and not _inherits_its_names(trace, first):
+            names = (first.path or "", *first.aliases)
+            sharing = f"is one module under {len(names)} names: {listed(names)}; state_dict has it under each"
+        elif len(places := _places(trace, calls)) > 1:
+            sharing = f"ran {how_often(len(calls))}, from {listed(places)}, with the same weights"
         else:
             continue
         mixed = " and running statistics, which then mix" if trace.model.training and _is_norm(first) else ""
-        message = f"{name_of(first)} ({first.class_name}) {ways}{mixed}"
+        message = f"{name_of(first)} ({first.class_name}) {sharing}{mixed}"
         yield Finding("FT004", "shared-module", first.id, message, first.site)
 
 
-def _idle(trace: Trace) -> list[Uncalled]:
-    """The topmost modules in which nothing ran, each with the parameters of all that is in it."""
-    if not trace.uncalled:
-        return []
-    names = {name for call in trace.calls for name in (call.path, *call.aliases) if name is not None}
-    active: set[str] = set()
-    for name in names:
-        around = name
-        while around not in active:  # what is around an active name is active already
-            active.add(around)
-            around = around.rpartition(".")[0] or around
-    hidden = tuple(
-        f"{call.path}." if call.path else "" for call in trace.calls if call.opaque and call.path is not None
-    )
-    tops: dict[str, Uncalled] = {}
-    for module in trace.uncalled:
-        if module.class_name in _PARAMETER_HOLDERS or module.path.startswith(hidden):
-            continue
-        path = next((module.path[:end] for end in _ends(module.path) if module.path[:end] not in active), module.path)
-        known = tops.get(path)
-        count = module.parameters + (known.parameters if known else 0)
-        tops[path] = Uncalled(path, module.class_name if path == module.path else "", count)
-    return list(tops.values())
-
-
-def _ends(name: str) -> list[int]:
-    """Where the names of the modules around this one end, and its own: those of `a.b` at 1 and 3."""
-    return [index for index, character in enumerate(name) if character == "."] + [len(name)]
-
-
-def _kind(path: str) -> str:
-    return re.sub(r"\d+", "#", path)
-
-
-def _described(modules: list[Uncalled]) -> str:
-    return f"{listed([each.path for each in modules])} ({sum(each.parameters for each in modules):,} parameters)"
-
-
-def _sites(trace: Trace, calls: Iterable[Call]) -> list[str]:
-    """The lines from which the module was called, each with the module whose forward it is in."""
-    sites: dict[tuple[str | None, Site | None], str] = {}
+def _places(trace: Trace, calls: Iterable[Call]) -> list[str]:
+    """The lines that called the module, each with the module whose `forward` contains the line."""
+    places: dict[tuple[str | None, Site | None], str] = {}
     for call in calls:
-        if call.parent is None:
+        caller = trace.caller(call)
+        if caller is None:
             continue
-        parent = trace.call(call.parent)
-        # Below nn.Sequential and the like the line is that of their caller, which is told of instead.
-        site = call.site if call.site != parent.site else None
-        sites[parent.path, site] = f"line {site.line} in {name_of(parent)}" if site else name_of(parent)
-    return list(sites.values())
+        # nn.Sequential and the like have no line of the user's: the call has the site of the container's own call.
+        site = call.site if call.site != caller.site else None
+        places[caller.path, site] = f"line {site.line} in {name_of(caller)}" if site else name_of(caller)
+    return list(places.values())
 
 
-def _named_by_parent(trace: Trace, call: Call) -> bool:
-    """Whether all further names of the module are those of a module around it, which is told of instead."""
-    parent = trace.call(call.parent) if call.parent is not None else None
-    if parent is None or not parent.aliases or not (call.path or "").startswith(f"{parent.path}."):
+def _inherits_its_names(trace: Trace, call: Call) -> bool:
+    """Whether the module has its aliases only because the module around it has some, which get their own finding."""
+    caller = trace.caller(call)
+    if caller is None or not caller.aliases or not (call.path or "").startswith(f"{caller.path}."):
         return False
-    rest = (call.path or "")[len(parent.path or "") :]
-    return {f"{alias}{rest}" for alias in parent.aliases} == set(call.aliases)
+    rest = (call.path or "")[len(caller.path or "") :]
+    return {f"{alias}{rest}" for alias in caller.aliases} == set(call.aliases)
 
 
 def _is_norm(call: Call) -> bool:

@@ -1,28 +1,36 @@
-"""FT007 and FT010: what ran and could not be seen, and what ran and is not in the tree."""
+"""FT007 and FT010: calls that could not be observed, and modules that ran without being registered in the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fwdtrace.findings.words import by_place, listed, name_of, times
-from fwdtrace.trace import Call, Finding, Trace
+from fwdtrace.findings.places import by_place, repeated
+from fwdtrace.trace import Finding, Trace
+from fwdtrace.trace.text import listed, name_of
+
+_WHY_OPAQUE = {
+    "compiled": "ran compiled: the calls inside it are not shown; TORCHDYNAMO_DISABLE=1 makes it run eagerly",
+    "script": "is TorchScript: the calls inside it run in C++ and are not shown",
+}
+_CAN_FUSE = "TransformerEncoderLayer"
+"""The only class of torch that computes itself either in one fused kernel or by calling its submodules."""
 
 
 def not_observed(trace: Trace) -> Iterator[Finding]:
-    """FT007: what ran but could not be seen."""
-    reasons = {
-        "compiled": "ran compiled: the calls inside it are not shown; TORCHDYNAMO_DISABLE=1 makes it run eagerly",
-        "script": "is TorchScript: the calls inside it run in C++ and are not shown",
-    }
+    """FT007: a call that ran outside Python, so that the calls inside it could not be seen."""
     for calls in by_place(call for call in trace.calls if call.opaque is not None):
         first = calls[0]
-        message = f"{name_of(first)} ({first.class_name}) {reasons[first.opaque or '']}"
+        message = f"{name_of(first)} ({first.class_name}) {_WHY_OPAQUE[first.opaque or '']}"
         yield Finding("FT007", "not-observed", first.id, message, first.site)
 
 
 def fused_path(trace: Trace) -> Iterator[Finding]:
-    """FT007: layers that torch computed in one kernel in place of the modules in them; all are one finding."""
-    fused = [call for call in trace.calls if call.class_name == _CAN_FUSE and _has_no_calls(trace, call)]
+    """FT007: layers that torch computed in one kernel instead of calling their submodules; one finding for all."""
+    fused = [
+        call
+        for call in trace.calls
+        if call.class_name == _CAN_FUSE and not (call.error or call.opaque or trace.children(call))
+    ]
     if fused:
         names = listed(list(dict.fromkeys(map(name_of, fused))))
         message = (
@@ -32,27 +40,15 @@ def fused_path(trace: Trace) -> Iterator[Finding]:
         yield Finding("FT007", "not-observed", fused[0].id, message, fused[0].site)
 
 
-_CAN_FUSE = "TransformerEncoderLayer"
-"""The one class of torch that may compute itself without its children, which it calls otherwise."""
-
-
-def _has_no_calls(trace: Trace, call: Call) -> bool:
-    return not (trace.children(call) or call.error or call.opaque)
-
-
 def unregistered_module(trace: Trace) -> Iterator[Finding]:
-    """FT010: a module with parameters ran that no registered module holds."""
+    """FT010: a module with parameters ran that is not registered in the model; the outermost one if they are nested."""
     for calls in by_place(call for call in trace.calls if call.path is None and call.parameters):
         first = calls[0]
-        if _called_from_outside(trace, first):
+        caller = trace.caller(first)
+        if caller is not None and caller.path is None:
             continue
         message = (
-            f"a {first.class_name} with {first.parameters:,} parameters ran{times(calls)} but is not registered:"
+            f"a {first.class_name} with {first.parameters:,} parameters ran{repeated(calls)} but is not registered:"
             " no optimizer, state_dict or .to() will see it; assign it to an attribute or put it into an nn.ModuleList"
         )
         yield Finding("FT010", "unregistered-module", first.id, message, first.site)
-
-
-def _called_from_outside(trace: Trace, call: Call) -> bool:
-    """Whether the caller is itself outside the tree, so that the finding belongs there."""
-    return call.parent is not None and trace.call(call.parent).path is None

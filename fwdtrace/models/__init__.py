@@ -1,1 +1,1 @@
-"""From what a command is told to what it runs: a SPEC to a module, `--input` to the arguments of its call."""
+"""From what the user types to what runs: a SPEC becomes a module, `--input` the arguments of its call."""

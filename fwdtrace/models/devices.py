@@ -1,4 +1,4 @@
-"""`--device` to a device that can be used here, and building something on it."""
+"""The device that `--device` names: whether torch can use it here, and building a model on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def usable(name: str) -> torch.device:
 
 
 def on_device(device: torch.device, build: Callable[[], Built]) -> Built:
-    """Build with this device as the default, so that nothing is made elsewhere first."""
+    """Build with this device as torch's default, so that no tensor is made on another one first."""
     if device.type == "cpu":
         return build()
     if device.type == "meta":

@@ -1,4 +1,4 @@
-"""`--input` -> the arguments of a forward call, repeatable by seed and without touching torch's global random state."""
+"""From `--input` to the arguments of a call: the same for the same seed, without using torch's global random state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from fwdtrace.models.spec import Inputs as Inputs
 from fwdtrace.models.spec import nearest
 
 FORMS = "1x3x32x32, NAME=1x8, 1x8:float16, 1x8:int64:0..100, scalar, or a .pt, .npy or .safetensors file"
-INTEGERS = (0, 2)  # 0 or 1 is a class, a token and an index of whatever has at least two of them
+INTEGERS = (0, 2)
+"""The range of integers without LOW..HIGH: 0 and 1 are valid as class, token or index of nearly every model."""
 
 _FLOATS = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2")
 _INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
@@ -28,16 +29,15 @@ _DTYPES = (*_FLOATS, *_INTEGERS, "bool")
 def build_inputs(
     specs: Sequence[str] | Inputs, module: nn.Module, seed: int, device: torch.device | None = None
 ) -> Inputs:
-    """Turn `--input` texts into arguments for `module`, on the device of its parameters unless another is given.
+    """The arguments for `module` that the `--input` texts describe, on `device`, else on that of its parameters.
 
-    InputError if one is wrong; what are arguments already is left as it is.
-
-    Floats are standard normal, integers 0 or 1 unless a range LOW..HIGH (HIGH excluded) is given, bools either. A shape
-    without a dtype takes that of the module's parameters.
+    `Inputs` are only moved to the device. Random floats are standard normal, integers are 0 or 1 unless a range
+    LOW..HIGH (HIGH excluded) is given, bools are either. A shape without a dtype gets that of the module's parameters.
+    InputError if a text is wrong, or if the arguments do not fit the signature of `forward`.
     """
     generator = torch.Generator().manual_seed(seed)
-    home, dtype = _home_of(module)
-    device = device or home
+    own_device, dtype = _device_and_dtype(module)
+    device = device or own_device
     if isinstance(specs, Inputs):
         return Inputs(_on(device, specs.args), _on(device, specs.kwargs))
     signature = _signature(module)
@@ -96,9 +96,9 @@ def _shape(spec: str, text: str) -> tuple[int, ...]:
 
 
 def _dtype(spec: str, text: str) -> torch.dtype:
-    found = getattr(torch, text.removeprefix("torch."), None)
-    if isinstance(found, torch.dtype) and str(found).removeprefix("torch.") in _DTYPES:
-        return found
+    dtype = getattr(torch, text.removeprefix("torch."), None)
+    if isinstance(dtype, torch.dtype) and str(dtype).removeprefix("torch.") in _DTYPES:
+        return dtype
     if ".." in text:
         raise InputError(f"--input {spec}: a range needs an integer dtype before it, as in 1x8:int64:{text}")
     raise InputError(
@@ -127,9 +127,9 @@ def _span(spec: str, text: str, dtype: torch.dtype) -> tuple[int, int]:
 
 
 def _check_size(spec: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    needed, there = math.prod(max(size, 1) for size in shape) * dtype.itemsize / 2**30, memory() / 2**30
-    if needed > there:
-        remedy = f"this machine has {there:,.0f} GiB; use a smaller shape"
+    needed, available = math.prod(max(size, 1) for size in shape) * dtype.itemsize / 2**30, memory() / 2**30
+    if needed > available:
+        remedy = f"this machine has {available:,.0f} GiB; use a smaller shape"
         raise InputError(f"--input {spec}: needs {needed:,.0f} GiB, and {remedy}")
 
 
@@ -184,8 +184,8 @@ def _library_missing(file: Path, library: str) -> NoReturn:
     raise InputError(f"--input {file}: a {file.suffix} file needs {library}; run `pip install {library}`") from None
 
 
-def _home_of(module: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """The device of the first parameter, and the dtype of the first one that a random input can have."""
+def _device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """The device of the first parameter, and the dtype of the first parameter that has a usual float dtype."""
     parameters = list(module.parameters())
     dtypes = (parameter.dtype for parameter in parameters)
     usual = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -204,7 +204,7 @@ def _on(device: torch.device, value: Any) -> Any:
 
 
 def _alone(value: Any) -> Any:
-    """The tensor of a file that holds one by name, as such a file can hold no bare tensor."""
+    """The only tensor of a .safetensors file, which gives every tensor a name; all of them if there are several."""
     return next(iter(value.values())) if len(value) == 1 else value
 
 
@@ -226,7 +226,7 @@ def _check_name(name: str, spec: str, signature: inspect.Signature | None) -> No
 
 
 def _check_call(signature: inspect.Signature | None, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Refuse a call that cannot begin, so that what `forward` raises is about what is in it."""
+    """InputError for arguments that do not fit the signature, so that an error of `forward` is one inside it."""
     if signature is None:
         return
     try:

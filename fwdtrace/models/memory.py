@@ -10,7 +10,7 @@ _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def memory() -> float:
-    """The bytes of memory that a program can have here; infinity where the system does not say."""
+    """The memory that a program can use here, in bytes; infinity if the system does not say."""
     try:
         machine: float = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Models without weights: built on torch's meta device, and run there or, where that lacks values, on fake tensors."""
+"""Models without weights: built on torch's meta device, and run there, or with fake tensors if they read values."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _FAKE_ERRORS = ("DataDependentOutputException", "DynamicOutputShapeException", "
 def built_on_meta(build: Callable[[], Built]) -> Built:
     """Build a model whose tensors have no data.
 
-    A constructor that reads values of tensors it makes itself, as `torch.linspace(…).tolist()`, is run once more with
-    real tensors, each parameter of which gives up its data as soon as it is registered.
+    A constructor that reads values of its own tensors, as `torch.linspace(…).tolist()` does, is run once more with real
+    tensors, and each parameter loses its data as soon as it is registered.
     """
     try:
         with META:
             return build()
-    except Exception as error:  # torch has no one kind for it
+    except Exception as error:  # torch raises several types for this
         if not needs_values(error):
             raise
     hook = register_module_parameter_registration_hook(_without_data)  # type: ignore[arg-type]
@@ -71,51 +71,52 @@ def where_values_are_needed(error: BaseException) -> str:
 
 @contextmanager
 def fake(module: nn.Module) -> Iterator[Callable[[Any], Any]]:
-    """Give a module fake tensors of the CPU, which know a little more than meta ones; a function that makes others so.
+    """Give a module fake CPU tensors, which can do a little more than meta tensors, in place of its own.
 
-    The module keeps them: it was built to be run without weights.
+    Yields a function that does the same for the tensors in a value, such as the arguments of a call. The module keeps
+    its fake tensors afterwards: it was built to run without weights.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv  # slow to import, and most models do without
 
     shapes = ShapeEnv(allow_scalar_outputs=True, allow_dynamic_output_shape_ops=True)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=shapes)
-    known: dict[int, Any] = {}
+    fakes: dict[int, Any] = {}
     with mode, _quiet(FakeTensorMode.__module__, ShapeEnv.__module__):
-        for each in module.modules():
-            for name, parameter in each._parameters.items():
-                each._parameters[name] = _faked(parameter, known)
-            for name, buffer in each._buffers.items():
-                each._buffers[name] = _faked(buffer, known)
-        yield lambda values: tree_map_only(Tensor, lambda tensor: _faked(tensor, known), values)
+        for part in module.modules():
+            for name, parameter in part._parameters.items():
+                part._parameters[name] = _faked(parameter, fakes)
+            for name, buffer in part._buffers.items():
+                part._buffers[name] = _faked(buffer, fakes)
+        yield lambda values: tree_map_only(Tensor, lambda tensor: _faked(tensor, fakes), values)
 
 
 @contextmanager
 def _quiet(*loggers: str) -> Iterator[None]:
-    """Keep torch from logging, with its own stack, what it raises as well."""
-    found = [logging.getLogger(name) for name in loggers]
-    before = [logger.disabled for logger in found]
-    for logger in found:
+    """Silence these loggers of torch, which log the errors that torch also raises."""
+    before = {logger: logger.disabled for logger in map(logging.getLogger, loggers)}
+    for logger in before:
         logger.disabled = True
     try:
         yield
     finally:
-        for logger, was in zip(found, before, strict=True):
-            logger.disabled = was
+        for logger, was_disabled in before.items():
+            logger.disabled = was_disabled
 
 
-def _faked(tensor: Any, known: dict[int, Any]) -> Any:
+def _faked(tensor: Any, fakes: dict[int, Any]) -> Any:
+    """The fake tensor for this one, always the same, so that what is shared stays shared."""
     if not isinstance(tensor, Tensor) or isinstance(tensor, nn.UninitializedParameter):
         return tensor
-    if id(tensor) not in known:
-        made = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu")
+    if id(tensor) not in fakes:
+        fake_tensor = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu")
         if isinstance(tensor, nn.Parameter):
-            made = nn.Parameter(made, tensor.requires_grad)
-        known[id(tensor)] = made, tensor  # the tensor too: while it lives, its id is no other's
-    return known[id(tensor)][0]
+            fake_tensor = nn.Parameter(fake_tensor, tensor.requires_grad)
+        fakes[id(tensor)] = fake_tensor, tensor  # keeps the tensor alive, so that no other one gets its id
+    return fakes[id(tensor)][0]
 
 
 def _without_data(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
     if parameter is None or parameter.is_meta or isinstance(parameter, nn.UninitializedParameter):
-        return parameter  # a shared one stays shared
+        return parameter  # a parameter that is registered twice stays one parameter
     return nn.Parameter(parameter.to(META), parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""The random states that a model may draw from (Python, numpy, torch): seed, keep and restore all of them at once."""
+"""The random generators that a model may use (Python, numpy, torch): seed, save and restore all of them at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomState:
-    """The state of every generator, as they were when it was taken."""
+    """The states of all generators at one moment."""
 
     python: Any
     numpy: Any
@@ -30,7 +30,7 @@ class RandomState:
             torch.cuda.set_rng_state_all(list(self.cuda))
 
     def same_as(self, other: RandomState) -> bool:
-        """Whether both would give the same numbers."""
+        """Whether the generators would give the same numbers from both states."""
         return (
             self.python == other.python
             and _plain(self.numpy) == _plain(other.numpy)
@@ -41,7 +41,7 @@ class RandomState:
 
 
 def random_state() -> RandomState:
-    """The state of every generator now; numpy's only if somebody has imported it, CUDA's only if it is in use."""
+    """The state of every generator now; numpy's only if it has been imported, CUDA's only if it is in use."""
     numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
     cuda = tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     return RandomState(random.getstate(), numpy, torch.get_rng_state(), cuda)

@@ -1,4 +1,4 @@
-"""What a spec says and what it leads to: a name, literal arguments, a model and the inputs that it wants."""
+"""What the loading of every kind of spec shares: literal arguments, errors with a hint, the model and its inputs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fwdtrace.errors import SpecError
 if TYPE_CHECKING:
     from torch import nn
 
+HOW_TO_NAME = "a model of yours is file.py:Name or package.module:Name"
 LITERALS_ONLY = "arguments are literals such as 3, 'gelu' or [1, 2]"
 
 
@@ -26,7 +27,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A module, the spec it came from, and what suits it when the user gives no input: `--input` texts, or values."""
+    """A module, its spec, and the inputs that suit it if the user gives none: `--input` texts, or the arguments."""
 
     module: nn.Module
     spec: str
@@ -51,7 +52,10 @@ def arguments_of(call: ast.Call) -> Arguments:
 
 
 def name_and_arguments(text: str) -> tuple[str, Arguments]:
-    """Take `NAME(depth=3)` apart, where the name may hold anything, as a path does; no arguments if it is no call."""
+    """Split `NAME(depth=3)` into name and arguments; the name may hold any character, as a path does.
+
+    The arguments are empty if the text is no call.
+    """
     for bracket in (index for index, letter in enumerate(text) if letter == "("):
         try:
             call = ast.parse(f"name{text[bracket:]}", mode="eval").body
@@ -63,7 +67,7 @@ def name_and_arguments(text: str) -> tuple[str, Arguments]:
 
 
 def run_theirs(function: Callable[[], Any], message: str) -> Any:
-    """Run code that is not ours; a SpecError with what it raised as its cause, unless it raised one itself."""
+    """Run code of the user or of a library; SpecError if it raises, with its own exception as the cause."""
     try:
         return function()
     except SpecError:
@@ -73,7 +77,7 @@ def run_theirs(function: Callable[[], Any], message: str) -> Any:
 
 
 def nearest(wanted: str, names: Iterable[str]) -> str:
-    """A hint for a message, `, the nearest is 'lenet'`; "" if no name is near."""
+    """A hint that ends a message, `, the nearest is 'lenet'`; "" if no name is similar to the wanted one."""
     matches = get_close_matches(wanted, list(names), n=1)
     return f", the nearest is {matches[0]!r}" if matches else ""
 

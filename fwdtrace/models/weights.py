@@ -1,4 +1,4 @@
-"""`--weights FILE` into a model: every name and shape must fit, and what does not is named."""
+"""Loading `--weights FILE` into a model: every name and shape must fit, and the error names those that do not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.trace.text import first_few, shape_text
 
 MOST_NAMED = 3
 
@@ -24,7 +25,7 @@ def load_weights(module: nn.Module, file: Path) -> None:
         *_listed(
             "of another shape",
             [
-                f"{name} is {_shape(state[name])} and not {_shape(own[name])}"
+                f"{name} is {shape_text(state[name].shape)} and not {shape_text(own[name].shape)}"
                 for name in own
                 if name in state and isinstance(own[name], Tensor) and state[name].shape != own[name].shape
             ],
@@ -55,7 +56,7 @@ def _read_safetensors(file: Path) -> Any:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        needs = "a .safetensors file needs safetensors, which comes with the extra fwdtrace[weights]"
+        needs = "a .safetensors file needs safetensors, which comes with the extra fwdtrace[safetensors]"
         raise FwdtraceError(f"--weights {file}: {needs}; run `pip install safetensors`") from None
     return load_file(file)
 
@@ -65,16 +66,16 @@ def _read_pickled(file: Path) -> Any:
 
 
 def _state_in(file: Path, read: Any) -> dict[str, Tensor]:
-    """The state dict itself, or the only one in a checkpoint that holds the optimizer's state and more beside it."""
-    found = [read] if _is_state(read) else []
-    if not found and isinstance(read, dict):
-        found = [value for value in read.values() if _is_state(value)]
-    if len(found) != 1:
-        holds = (
-            f"{len(found)} dicts of tensors by name" if found else f"a {type(read).__name__} without tensors by name"
-        )
+    """The state dict itself, or the only one in a checkpoint that also holds such things as the optimizer's state."""
+    states = [read] if _is_state(read) else []
+    if not states and isinstance(read, dict):
+        states = [value for value in read.values() if _is_state(value)]
+    if len(states) != 1:
+        holds = f"{len(states)} dicts of tensors by name"
+        if not states:
+            holds = f"a {type(read).__name__} without tensors by name"
         raise FwdtraceError(f"--weights {file}: holds {holds}; save model.state_dict() alone")
-    return dict(found[0])
+    return dict(states[0])
 
 
 def _is_state(value: Any) -> bool:
@@ -82,12 +83,14 @@ def _is_state(value: Any) -> bool:
 
 
 def _missing(module: nn.Module, own: dict[str, Any], state: dict[str, Tensor]) -> list[str]:
-    """The names that a file must have; of tensors that have several, one is enough."""
-    there = dict(module.named_parameters(remove_duplicate=False))
-    given = {id(there[name]) for name in state if name in there}
-    optional = ("num_batches_tracked", "_extra_state")  # files from before these were kept lack them
+    """The names that the file lacks; of a parameter with several names it needs only one."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    given = {id(parameters[name]) for name in state if name in parameters}
+    optional = ("num_batches_tracked", "_extra_state")  # older versions of torch did not save these
     return [
-        name for name in own if name not in state and not name.endswith(optional) and id(there.get(name)) not in given
+        name
+        for name in own
+        if name not in state and not name.endswith(optional) and id(parameters.get(name)) not in given
     ]
 
 
@@ -95,9 +98,4 @@ def _listed(what: str, names: Iterable[str]) -> list[str]:
     named = list(names)
     if not named:
         return []
-    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return [f"{len(named)} {what} ({', '.join(named[:MOST_NAMED])}{more})"]
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a scalar"
+    return [f"{len(named)} {what} ({first_few(named, MOST_NAMED)})"]

@@ -52,7 +52,7 @@ BROKEN = [
     (
         "IndexOutside", "1x3:int64:0..10", "tokens",
         "tokens (Embedding) has 10 rows, so indices run from 0 to 9; got one outside; given input 1×3 int64,"
-        " weight 10×4; set num_embeddings in tokens above the largest index, or mend the indices",
+        " weight 10×4; set num_embeddings in tokens above the largest index, or correct the indices",
     ),
     (
         "WrongDtype", "2x4:int64:0..10", "head",

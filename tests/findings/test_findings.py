@@ -1,98 +1,77 @@
-"""Each rule on a hand-written trace: when it speaks, what it says, and when it is silent."""
+"""All rules together: what is normal has no finding, and a long trace is looked at once, not once for each call."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from fwdtrace.findings import find
-from fwdtrace.trace import Call, CallError, Finding, Hook, ModelInfo, RunInfo, Site, Trace, Versions
+from fwdtrace.trace import Call, CallError, Gradient, NonFinite, Op, TensorMeta, Trace, Uncalled
+from tests.helpers.traces import call, lenet, trace
 
-SITE = Site("net.py", 31, "Net.forward", "x = self.f5.forward(x)")
-ROOT = Call(0, None, 0, "", "Net", 1, "__call__")
-DIRECT = Call(1, 0, 1, "f5", "Linear", 1, "forward", site=SITE)
-WEIGHT_NORM = Hook("forward_pre", "torch.nn.utils.weight_norm.WeightNorm", False)
-
-
-def found(*calls: Call) -> tuple[Finding, ...]:
-    return find(
-        Trace(
-            Versions("0.1.0", "2.13.0", "3.11.7"),
-            ModelInfo("net.py:Net", "net.Net", False, 0),
-            RunInfo("cpu", False, 0, None, 1.0),
-            calls,
-        )
-    )
+LENGTH = 10_000
+WITHOUT = (TensorMeta("", (1, 16), "float32"),)
+WITH = (TensorMeta("", (1, 16), "float32", requires_grad=True),)
 
 
 def test_a_trace_of_normal_calls_has_no_finding() -> None:
-    assert found(ROOT, replace(DIRECT, entry="__call__")) == ()
+    assert find(lenet()) == ()
 
 
-def test_a_direct_call_without_hooks_says_that_nothing_was_skipped_this_time() -> None:
-    message = (
-        "f5.forward ran without __call__; no hook was registered there, so nothing was skipped this time;"
-        " call f5(…) instead"
-    )
-    assert found(ROOT, DIRECT) == (Finding("FT001", "direct-forward", 1, message, SITE),)
+def layers(outputs: tuple[TensorMeta, ...] = WITHOUT) -> tuple[Call, ...]:
+    """Many layers, one after the other, each with a line of its own."""
+    layer = call(1, 0, "", "Linear", outputs=outputs, parameters=20)
+    return tuple(replace(layer, id=id, path=f"layers.{id}") for id in range(1, LENGTH))
 
 
-def test_a_direct_call_names_the_hooks_it_skipped() -> None:
-    hooks = (
-        Hook("forward_pre", "app.scale", False),
-        Hook("forward", "app.Net.__init__.<locals>.<lambda>", False),
-        Hook("forward", "app.keep", False),
-    )
-    (finding,) = found(ROOT, replace(DIRECT, hooks=hooks))
-    assert finding.message == (
-        "f5.forward ran without __call__; skipped 1 forward pre-hook, 2 forward hooks (scale, lambda, keep);"
-        " call f5(…) instead"
-    )
+def missing(calls: tuple[Call, ...]) -> tuple[Gradient, ...]:
+    """A parameter of each call without a gradient, and one elsewhere that has one."""
+    return (*(Gradient(f"{call.path}.weight", (4, 5), True, None) for call in calls), Gradient("last", (2,), True, 1.0))
 
 
-def test_direct_calls_of_one_line_are_one_finding_with_their_number() -> None:
-    (finding,) = found(ROOT, DIRECT, replace(DIRECT, id=2, nth=2))
-    assert finding.message.startswith("f5.forward ran without __call__ 2 times;")
+def without_gradient(outputs: tuple[TensorMeta, ...]) -> Trace:
+    root = call(0, None, "", "Net", outputs=WITH)
+    ops = tuple(Op(LENGTH + id, 0, "torch.add", WITHOUT, WITHOUT) for id in range(LENGTH))
+    return trace(root, *layers(outputs), ops=ops, gradients=missing(layers()))
 
 
-def test_direct_calls_from_two_lines_are_two_findings() -> None:
-    assert len(found(ROOT, DIRECT, replace(DIRECT, id=2, nth=2, site=replace(SITE, line=40)))) == 2
+def failing() -> Trace:
+    """Many calls of the model that fail, each with another message."""
+    calls: list[Call] = []
+    for number in range(LENGTH // 4):
+        message = (
+            f"The size of tensor a ({number + 3}) must match the size of tensor b (2) at non-singleton dimension 1"
+        )
+        error = CallError("RuntimeError", message)
+        root = call(4 * number, None, "", "Net", error=replace(error, raised_below=True))
+        inputs = (TensorMeta("x", (1, number + 3), "float32"), TensorMeta("y", (1, 2), "float32"))
+        calls += [root, *(call(root.id + id, root.id, f"layers.{id}", "ReLU") for id in (1, 2))]
+        calls.append(call(root.id + 3, root.id, "last", "Add", inputs=inputs, error=error))
+    return trace(*calls)
 
 
-def test_a_skipped_weight_norm_is_named_with_what_follows_and_a_way_out() -> None:
-    direct, stale = found(ROOT, replace(DIRECT, hooks=(WEIGHT_NORM,)))
-    assert direct.code == "FT001"
-    assert (stale.code, stale.name, stale.call, stale.site) == ("FT002", "stale-or-skipped", 1, SITE)
-    assert stale.message.startswith("weight_norm on f5 did not act:")
-    assert "parametrizations.weight_norm" in stale.message
+ROOT = call(0, None, "", "Net")
+LONG: dict[str, Callable[[], Trace]] = {
+    "direct calls": lambda: trace(ROOT, *(replace(layer, entry="forward") for layer in layers())),
+    "NaN everywhere": lambda: trace(ROOT, *(replace(layer, nonfinite=NonFinite(1, 1, True)) for layer in layers())),
+    "compiled": lambda: trace(
+        ROOT,
+        *(replace(layer, opaque="compiled") for layer in layers()),
+        uncalled=tuple(Uncalled(f"layers.{id}.inner", "Linear", 5) for id in range(LENGTH)),
+    ),
+    "no grad": lambda: trace(ROOT, *layers(), gradients=missing(layers())),
+    "never reached by backward": lambda: without_gradient(WITH),
+    "detached": lambda: without_gradient(WITHOUT),
+    "failing": failing,
+}
 
 
-def test_a_weight_norm_that_fired_is_no_finding() -> None:
-    assert found(ROOT, replace(DIRECT, entry="__call__", hooks=(replace(WEIGHT_NORM, fired=True),))) == ()
-
-
-def test_an_error_is_told_of_the_innermost_call() -> None:
-    below = CallError("RuntimeError", "no", raised_below=True)
-    failed = replace(DIRECT, entry="__call__", error=CallError("RuntimeError", "no"))
-    (finding,) = found(replace(ROOT, error=below), failed)
-    assert finding == Finding("FT006", "forward-error", 1, "f5 (Linear) raised RuntimeError: no", SITE)
-
-
-def test_an_error_that_a_caller_caught_is_no_finding() -> None:
-    assert found(ROOT, replace(DIRECT, entry="__call__", error=CallError("RuntimeError", "no"))) == ()
-
-
-def test_a_compiled_call_says_what_is_not_shown() -> None:
-    (finding,) = found(replace(ROOT, opaque="compiled"))
-    assert finding.code == "FT007" and "the calls inside it are not shown" in finding.message
-
-
-def test_an_unregistered_module_with_parameters_is_loud_and_one_without_is_not() -> None:
-    hidden = replace(DIRECT, entry="__call__", path=None, parameters=20)
-    (finding,) = found(ROOT, hidden)
-    assert finding.code == "FT010" and "a Linear with 20 parameters ran but is not registered" in finding.message
-    assert found(ROOT, replace(hidden, parameters=0)) == ()
-
-
-def test_what_an_unregistered_module_calls_is_not_told_again() -> None:
-    outer = replace(DIRECT, entry="__call__", path=None, parameters=20)
-    assert len(found(ROOT, outer, replace(outer, id=2, parent=1, depth=2))) == 1
+@pytest.mark.parametrize("kind", LONG)
+def test_a_long_trace_is_looked_at_once(kind: str) -> None:
+    long = LONG[kind]()
+    began = time.process_time()
+    assert find(long)
+    assert time.process_time() - began < 3  # a fraction of it, or half a minute if each call looked at all others

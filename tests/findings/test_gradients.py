@@ -86,3 +86,11 @@ def test_the_findings_of_a_hand_written_trace_go_through_find() -> None:
     gradients = (missing("head.weight"), ARRIVED)
     whole: Trace = trace(ROOT, call(1, 0, "head", "Linear", outputs=YES), gradients=gradients)
     assert [finding.code for finding in find(whole)] == ["FT008"]
+
+
+def test_the_own_parameter_of_a_model_under_no_grad_has_this_as_its_reason() -> None:
+    (finding,) = found(replace(ROOT, outputs=NO), gradients=(missing("scale"),))
+    assert finding.message == (
+        "every parameter (20 parameters) got no gradient: nothing that the model returned requires one:"
+        " run under no_grad, or detached"
+    )

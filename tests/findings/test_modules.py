@@ -95,7 +95,7 @@ def test_a_module_called_from_two_lines_is_one_finding() -> None:
     (finding,) = find(trace(ROOT, *calls))
     assert (finding.code, finding.name, finding.call, finding.site) == ("FT004", "shared-module", 1, calls[0].site)
     assert finding.message == (
-        "encode (Linear) ran 2 times, from line 11 in the model and line 14 in the model, with the same weights"
+        "encode (Linear) ran twice, from line 11 in the model and line 14 in the model, with the same weights"
     )
 
 

@@ -1,1 +1,1 @@
-"""What several tests use: tiny models, real ones, traces made by hand, ways to run a command."""
+"""What several tests use: small and real models, recordings, traces written by hand, ways to run a command."""

@@ -1,4 +1,4 @@
-"""Tiny modules, one awkward situation each, named for it; each takes a 2×4 float tensor."""
+"""Small models, each in one awkward situation that its name says; each takes a 2×4 float tensor."""
 
 from __future__ import annotations
 

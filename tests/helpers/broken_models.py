@@ -1,4 +1,4 @@
-"""Models as people write them, each broken in one way, each on a line that ends in `# here`."""
+"""Models as people write them, each broken in one way, on a line that ends in `# here`."""
 
 from __future__ import annotations
 

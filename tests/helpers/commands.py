@@ -1,4 +1,4 @@
-"""Ways to run the command line in tests: inside this process, and as a user does, in one of its own."""
+"""Two ways to run the command line in tests: inside this process, and in a process of its own, as a user does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: its exit status, what is on stdout, what is on stderr."""
+    """The result of a command: its exit status, and what it wrote to stdout and to stderr."""
 
     status: int
     out: str
@@ -47,7 +47,7 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.fixture
 def restored_signals() -> Iterator[None]:
-    """Give SIGPIPE back to the test run: a command that ends lets it end the process."""
+    """Restore the handler of SIGPIPE, with which a command that ends lets the signal end the process."""
     import signal
 
     before = signal.getsignal(signal.SIGPIPE)

@@ -1,11 +1,12 @@
-"""Hand-written traces that end in an error: the call or op that raised, what ran before it, what FT006 says."""
+"""Traces written by hand that end in an error: the call or op that raised, what ran before it, and what FT006 says."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from fwdtrace.findings import find
-from fwdtrace.trace import Call, CallError, Leaf, ModelInfo, Op, RunInfo, Site, TensorMeta, Trace, Versions
+from fwdtrace.trace import Call, CallError, Leaf, Op, Site, TensorMeta, Trace
+from tests.helpers.traces import trace
 
 SITE = Site("net.py", 31, "Net.forward", "x = self.f5(x)")
 PRODUCT = "mat1 and mat2 shapes cannot be multiplied ({} and {})"
@@ -32,16 +33,10 @@ def root(type: str, message: str, *, raised_below: bool) -> Call:
 
 
 def trace_of(*calls: Call, ops: tuple[Op, ...] | None = None, spec: str | None = None) -> Trace:
-    return Trace(
-        Versions("0.1.0", "2.13.0", "3.11.7"),
-        ModelInfo(spec, "net.Net", False, 0),
-        RunInfo("cpu", False, 0, None, 1.0),
-        calls,
-        ops,
-    )
+    return trace(*calls, ops=ops, spec=spec)
 
 
-def told(call: Call, message: str, *before: Call, type: str = "RuntimeError") -> str:
+def explained(call: Call, message: str, *before: Call, type: str = "RuntimeError") -> str:
     """What FT006 says when this call raises."""
     failed = replace(call, error=CallError(type, message))
     (finding,) = find(trace_of(root(type, message, raised_below=True), *before, failed))
@@ -49,7 +44,7 @@ def told(call: Call, message: str, *before: Call, type: str = "RuntimeError") ->
     return finding.message
 
 
-def told_of_op(
+def explained_op(
     name: str, message: str, *inputs: Leaf, before: tuple[Call, ...] = (), type: str = "RuntimeError"
 ) -> str:
     """What FT006 says when this op of the root raises."""

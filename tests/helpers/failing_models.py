@@ -1,4 +1,4 @@
-"""Tiny modules, one way of failing each, named for it; each takes a 2×4 float tensor."""
+"""Small models, each failing in the way that its name says; each takes a 2×4 float tensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Raises(nn.Module):
 
 
 class CatchesAnError(nn.Module):
-    """A child that raises, and is not missed."""
+    """A child that raises, and a parent that catches the error and calls another layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class CatchesAnError(nn.Module):
 
 
 class RaisesBelow(nn.Module):
-    """A child that raises, unhindered."""
+    """A child that raises, and no parent that catches the error."""
 
     def __init__(self) -> None:
         super().__init__()

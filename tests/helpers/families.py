@@ -1,4 +1,4 @@
-"""Models of every family of torchvision, timm and transformers, as specs; each small, or with a small input."""
+"""Models of every family of torchvision, timm and transformers, as specs; they are small, or their inputs are."""
 
 from __future__ import annotations
 

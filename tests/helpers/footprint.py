@@ -36,7 +36,7 @@ MISSING = object()
 
 @dataclass(frozen=True)
 class Picture:
-    """What is process-wide: single facts, and the names of every module class and of torch's namespaces."""
+    """The state of the process: single facts, and what the names of module classes and torch's namespaces stand for."""
 
     facts: dict[str, object]
     names: dict[object, dict[str, object]]
@@ -44,7 +44,7 @@ class Picture:
 
 @contextmanager
 def collecting_no_garbage() -> Iterator[None]:
-    """What goes in the block goes as nobody refers to it any more."""
+    """What is freed in the block is freed because no reference is left, and not by the collector."""
     gc.disable()
     try:
         yield
@@ -90,18 +90,18 @@ def torch_state() -> Iterator[tuple[str, object]]:
 
 def module_classes() -> set[type[nn.Module]]:
     """`nn.Module` and every class that descends from it."""
-    found: set[type[nn.Module]] = set()
+    classes: set[type[nn.Module]] = set()
     waiting: list[type[nn.Module]] = [nn.Module]
     while waiting:
         owner = waiting.pop()
-        if owner not in found:
-            found.add(owner)
+        if owner not in classes:
+            classes.add(owner)
             waiting.extend(type.__subclasses__(owner))
-    return found
+    return classes
 
 
 def changes(before: Picture, after: Picture) -> list[str]:
-    """What differs, as one line each; what is new is no change, unless it is code of the recorder."""
+    """The names of what differs; something new is not a change, unless it is code of the recorder."""
     changed = {name for name, fact in before.facts.items() if differs(fact, after.facts.get(name, fact))}
     for owner, now in after.names.items():
         was = before.names.get(owner, {})
@@ -145,7 +145,7 @@ def describe(owner: object, name: str) -> str:
 
 
 def of_a_model(model: nn.Module) -> dict[str, tuple[Any, ...]]:
-    """What hangs on each module: its class, the names of its attributes, its hooks, and a `forward` of its own."""
+    """What is attached to each module: class, names of attributes, hooks, and a `forward` of its own."""
     return {path: of_a_module(module) for path, module in model.named_modules(remove_duplicate=False)}
 
 

@@ -1,4 +1,4 @@
-"""Tiny modules, one way of calling or passing values each, named for it; each takes a 2×4 float tensor."""
+"""Small models, each calling or passing values in the way that its name says; each takes a 2×4 float tensor."""
 
 from __future__ import annotations
 

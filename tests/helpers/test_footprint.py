@@ -1,4 +1,4 @@
-"""The check that runs after every test, judged by leaving behind, on purpose, each thing that it must notice."""
+"""The check that runs after every test notices each thing that it must, as each is left behind here on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that several threads do at the same time, changing places as often as they can."""
+"""Work that several threads do at the same time, with as many switches between them as possible."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def in_threads(number: int, work: Callable[[], object]) -> None:
-    """Have each of so many threads do the work; what one of them raises is raised."""
+    """Run the work in this number of threads at once; an exception in one of them is raised here."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(number) as pool:
-            for done in [pool.submit(work) for _ in range(number)]:
-                done.result()
+            for future in [pool.submit(work) for _ in range(number)]:
+                future.result()
     finally:
         sys.setswitchinterval(interval)

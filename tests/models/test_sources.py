@@ -1,4 +1,4 @@
-"""Models of libraries, saved programs, weights from files and models without memory, as `fwdtrace run` takes them."""
+"""Models of libraries and of saved programs, as `fwdtrace run` takes them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,6 @@ def names():
 
 def load(name, width=4):
     return nn.Linear(3, width), ["2x3"]
-"""
-
-NEEDS_VALUES = """
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x):
-        if self.layer(x).sum().item() > 0:
-            return x
-        return -x
 """
 
 
@@ -105,7 +90,7 @@ def test_what_a_source_does_not_have_is_an_error_of_one_line(
 def test_a_library_that_is_absent_is_named_with_its_extra(
     command: Command, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for module in [each for each in sys.modules if each.partition(".")[0] == name]:
+    for module in [loaded for loaded in sys.modules if loaded.partition(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "meta_path", [Absent(name), *sys.meta_path])
     error = f"{name} is not installed; it comes with the extra fwdtrace[{name}]; run `pip install {name}`"
@@ -161,41 +146,3 @@ def test_a_torchscript_program_is_one_call_and_says_so(command: Command, folder:
     ran = command("run", "net.pt")
     assert ran.status == 0, ran.err
     assert "__call__ → script" in ran.out and "is TorchScript: the calls inside it run in" in ran.out
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_weights_from_a_file_are_what_the_model_computes_with(command: Command, folder: Path, suffix: str) -> None:
-    from safetensors.torch import save_file
-
-    state = {name: torch.zeros_like(tensor) for name, tensor in LeNet().state_dict().items()}
-    state["f7.bias"] = torch.full((10,), 7.0)
-    (torch.save if suffix == ".pt" else save_file)(state, f"w{suffix}")
-    command("run", "lenet", "--weights", f"w{suffix}", "--stats", "-o", "t.json")
-    leaf = load_trace("t.json").calls[0].outputs[0]
-    assert leaf.stats.min == leaf.stats.max == 7.0  # type: ignore[union-attr]
-
-
-def test_weights_that_do_not_fit_are_named(command: Command, folder: Path) -> None:
-    state = LeNet().state_dict()
-    del state["f7.bias"]
-    torch.save({**state, "f6.weight": torch.zeros(2, 2), "extra": torch.zeros(1)}, "w.pt")
-    error = command("run", "lenet", "--weights", "w.pt").err
-    assert all(text in error for text in ("f7.bias", "f6.weight is 2×2 and not 84×120", "extra"))
-
-
-def test_a_model_too_large_for_the_memory_runs_on_meta(command: Command, folder: Path) -> None:
-    size = "num_hidden_layers=126, hidden_size=16384, intermediate_size=53248, num_attention_heads=128"
-    spec = f"transformers:llama({size}, num_key_value_heads=8, vocab_size=128256)"
-    assert "this machine has" in command("run", spec).err
-    ran = command("run", spec, "--device", "meta", "--no-ops")
-    assert ran.status == 0, ran.err
-    assert "405,853,388,800 parameters" in ran.out
-    assert "×126, same shapes" in ran.out
-
-
-def test_a_line_that_needs_values_is_named_where_there_are_none(command: Command, folder: Path) -> None:
-    (folder / "net.py").write_text(NEEDS_VALUES, encoding="utf-8")
-    ran = command("run", "net.py:Net", "--device", "meta", "--input", "2x4")
-    assert ran.status == 2
-    assert "net.py:11 (if self.layer(x).sum().item() > 0:); leave --device meta off" in ran.err
-    assert "layer" in ran.out

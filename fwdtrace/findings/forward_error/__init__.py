@@ -1,1 +1,1 @@
-"""FT006: why the call or op that raised could not run, and what to change. A file for each kind of reason."""
+"""FT006: why the call or op that raised could not run, and what to change; a file for each kind of reason."""

@@ -1,12 +1,13 @@
-"""FT006 for what a call was given: missing and unexpected arguments, no tensor, another dtype or device."""
+"""FT006 for wrong arguments: missing or unexpected ones, something that is no tensor, another dtype or device."""
 
 from __future__ import annotations
 
 import re
 
-from fwdtrace.findings.forward_error.failure import Explanation, Failure, times
-from fwdtrace.findings.words import name_of
+from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure
 from fwdtrace.trace import Call, Leaf, TensorMeta, Value
+from fwdtrace.trace.text import name_of, shape_text
+from fwdtrace.trace.values import shapes_in, tensors_in
 
 DTYPES = {
     "Byte": "uint8",
@@ -26,16 +27,15 @@ DTYPES = {
     "double": "float64",
     "bfloat16": "bfloat16",
 }
-"""By the names that torch's messages have for them."""
+"""The dtypes by the names that torch's messages use for them."""
 
 
 def missing(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A forward that was called without an argument it needs."""
     if not _never_began(failure):
         return None
-    plural = "s" if match[1] != "1" else ""
     names = match[2].replace("'", "")
-    says = f"was called without its argument{plural} {names}{_given(failure)}"
+    says = f"was called without its argument{'' if match[1] == '1' else 's'} {names}{_given(failure)}"
     if failure.call.path == "" and failure.call.site is None and failure.trace.model.spec:
         options = " ".join(f"--input {name}=SHAPE" for name in re.findall(r"'(\w+)'", match[2]))
         return Explanation(says, f"give {options}")
@@ -53,18 +53,17 @@ def too_many(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A forward that was given more positional arguments than it has."""
     if not _never_began(failure):
         return None
-    takes = match[1].replace(match[2], str(int(match[2]) - 1)) if match[2] else match[1]
-    return Explanation(f"takes {takes} positional argument{'s' if takes != '1' else ''}, got {int(match[3]) - 1}")
+    takes, got = (re.sub(r"\d+", lambda number: str(int(number[0]) - 1), text) for text in match.groups())  # less self
+    return Explanation(f"takes {takes} positional argument{'' if takes == '1' else 's'}, got {got}")
 
 
 def _never_began(failure: Failure) -> bool:
-    """Whether the arguments that did not fit are those of the forward itself, and of no function that it called."""
-    began = any(call.parent == failure.call.id for call in failure.trace.calls)
-    return failure.op is None and failure.error.type == "TypeError" and not began
+    """Whether the arguments did not fit the forward itself, so that it never ran, and not a function that it calls."""
+    return failure.op is None and failure.error.type == "TypeError" and not failure.trace.children(failure.call)
 
 
 def _given(failure: Failure) -> str:
-    """The arguments that are no tensors; the tensors are told of anyway."""
+    """The arguments that are no tensors; the message lists the tensors anyway."""
     values = [f"{leaf.name}={leaf.value}" for leaf in failure.inputs if isinstance(leaf, Value)]
     return f" (given {', '.join(values)})" if values else ""
 
@@ -81,7 +80,7 @@ def no_forward(failure: Failure, match: re.Match[str]) -> Explanation | None:
 def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A layer that was given a tuple, None or something else that is no tensor."""
     got = {"NoneType": "None"}.get(match[2], match[2])
-    # The function that complains must be what the layer is for, or it was about something else in forward.
+    # The function in the message must be the one that the layer is named after, else something else in forward raised.
     if failure.op or not failure.inputs or match[1].replace("_", "") not in failure.call.class_name.lower():
         return None
     parameter = re.split(r"[.\[]", failure.inputs[0].name)[0]
@@ -89,19 +88,19 @@ def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if any(leaf.name == parameter and isinstance(leaf, TensorMeta) for leaf in parts):
         return None
     says = f"expects a tensor, got {'' if got == 'None' else 'a '}{got}{_returned_by(failure, parts)}"
-    first = next((leaf for leaf in parts if isinstance(leaf, TensorMeta)), None)
-    if first is None:
+    tensors = tensors_in(parts)
+    if not tensors:
         return Explanation(says)
-    return Explanation(says, f"take the tensor out of it: {first.name} is {times(first.shape)}")
+    return Explanation(says, f"take the tensor out of it: {tensors[0].name} is {shape_text(tensors[0].shape)}")
 
 
 def _returned_by(failure: Failure, parts: list[Leaf]) -> str:
-    """Who last returned these very tensors together."""
-    shapes = [leaf.shape for leaf in parts if isinstance(leaf, TensorMeta)]
+    """The last call that returned tensors of these shapes together, worded for the end of a sentence."""
+    shapes = shapes_in(parts)
     if not shapes:
         return ""
-    for event in failure.events_before:
-        if isinstance(event, Call) and [leaf.shape for leaf in event.outputs if isinstance(leaf, TensorMeta)] == shapes:
+    for event in failure.givers(shapes[0]):
+        if isinstance(event, Call) and shapes_in(event.outputs) == shapes:
             return f", as {name_of(event)} ({event.class_name}) returned" if len(event.outputs) > 1 else ""
     return ""
 
@@ -132,15 +131,15 @@ def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """Operands or parameters of different dtypes."""
     given = list(dict.fromkeys(leaf.dtype for leaf in failure.tensors))
     own = list(dict.fromkeys(leaf.dtype for leaf in failure.state if "float" in leaf.dtype))
-    # Dtypes that torch tells of and that are not here are those of something made of what was given.
     words = re.findall(r"unsigned char|[A-Za-z]\w*?(?=Tensor|\W|$)", match.string)
-    told = {DTYPES[word] for word in words if word in DTYPES}
-    if len(own) == 1 and given and own[0] not in given and not told - {*given, *own}:
+    # A dtype that is in the message but not here is that of a tensor that forward made itself.
+    made_inside = {DTYPES[word] for word in words if word in DTYPES} - {*given, *own}
+    if len(own) == 1 and given and own[0] not in given and not made_inside:
         fix = f"convert the input, x.to(torch.{own[0]})"
         if "float" in given[0]:
             fix += f", or the module, {'model' if failure.call.path == '' else failure.name}.to(torch.{given[0]})"
         return Explanation(f"expects {own[0]}, as its parameters are, got {given[0]}", fix)
-    if told - {*given, *own}:
+    if made_inside:
         return None
     mixed = list(dict.fromkeys([*given, *own]))
     if len(mixed) < 2:
@@ -163,20 +162,18 @@ _DTYPES_DIFFER = (
     r"|does not match weight dtype|Found dtype|same scalar type"
 )
 _DEVICES_DIFFER = r"on device \w+(?::\d+)? is not on the expected device|expected all tensors to be on the same device"
-ARGUMENTS = (
-    (re.compile(_FORWARD + r"missing (\d+) required (?:positional|keyword-only) arguments?: (.+)$"), missing),
-    (re.compile(_FORWARD + r"got an unexpected keyword argument '(\w+)'"), unexpected),
-    (re.compile(_FORWARD + r"takes ((?:from \d+ to )?(\d+)) positional arguments? but (\d+)"), too_many),
-    (re.compile(r'Module \[(\w+)\] is missing the required "forward" function'), no_forward),
-    (re.compile(r"^(\w+)\(\): argument '\w+' \(position 1\) must be Tensor, not (\w+)"), no_tensor),
+ARGUMENTS: tuple[tuple[str, Explain], ...] = (
+    (_FORWARD + r"missing (\d+) required (?:positional|keyword-only) arguments?: (.+)$", missing),
+    (_FORWARD + r"got an unexpected keyword argument '(\w+)'", unexpected),
+    (_FORWARD + r"takes ((?:from \d+ to )?\d+) positional arguments? but (\d+)", too_many),
+    (r'Module \[(\w+)\] is missing the required "forward" function', no_forward),
+    (r"^(\w+)\(\): argument '\w+' \(position 1\) must be Tensor, not (\w+)", no_tensor),
     (
-        re.compile(
-            r"^(\w+)\(\) received an invalid combination of arguments - got \((\w+)(?<!Tensor)(?<!Parameter)[,)]"
-        ),
+        r"^(\w+)\(\) received an invalid combination of arguments - got \((\w+)(?<!Tensor)(?<!Parameter)[,)]",
         no_tensor,
     ),
-    (re.compile(f"{_DEVICES_DIFFER}|should be the same", re.IGNORECASE), device),
-    (re.compile(_DTYPES_DIFFER), dtype),
-    (re.compile(r"not implemented for '(\w+)'"), not_for_dtype),
+    (f"(?i){_DEVICES_DIFFER}|should be the same", device),
+    (_DTYPES_DIFFER, dtype),
+    (r"not implemented for '(\w+)'", not_for_dtype),
 )
-"""What torch or Python says, and who explains it."""
+"""Patterns of the messages of torch or Python, each with the function that explains it."""

@@ -1,4 +1,4 @@
-"""FT006 for layers of pictures and features: convolution, pooling and normalisation."""
+"""FT006 for the layers of images: convolution, pooling and normalisation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 from fwdtrace.findings.forward_error.failure import (
     OUTPUT_SIZES,
+    Explain,
     Explanation,
     Failure,
-    Shape,
     set_argument,
     sizes,
-    times,
 )
-from fwdtrace.findings.words import name_of
+from fwdtrace.trace.text import name_of, plural, shape_text
+from fwdtrace.trace.values import Shape
 
 SPATIAL = {1: "length", 2: "height×width", 3: "depth×height×width"}
 
@@ -24,13 +24,13 @@ def channels(failure: Failure, match: re.Match[str]) -> Explanation | None:
     shape = failure.tensors[0].shape if failure.tensors else ()
     if dimensions < 1:
         return None
-    if len(shape) <= dimensions or shape[-dimensions - 1] != got:  # not what was given, but something made of it
+    if len(shape) <= dimensions or shape[-dimensions - 1] != got:  # forward made another tensor of its input first
         shape = sizes(match[2])
     return _channels(failure, shape, dimensions, expected, got)
 
 
 def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """The same on the meta device, where torch tells no numbers."""
+    """The same on the meta device, where torch's message has no numbers."""
     weight = failure.tensors[1] if failure.op and len(failure.tensors) > 1 else failure.parameter("weight")
     grouped = "groups=" in (failure.call.settings or "") or failure.op
     if weight is None or grouped or "Transpose" in failure.call.class_name or not failure.tensors:
@@ -42,7 +42,7 @@ def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | No
 
 
 def _channels(failure: Failure, shape: Shape, dimensions: int, expected: int, got: int) -> Explanation:
-    says = f"expects {expected} channel{'s' if expected > 1 else ''}, got {got}"
+    says = f"expects {plural(expected, 'channel')}, got {got}"
     if len(shape) == dimensions + 1:  # no batch
         says += f" ({len(shape)} dimensions are read as channels×{SPATIAL.get(dimensions, '…')})"
         if expected == 1:
@@ -53,7 +53,7 @@ def _channels(failure: Failure, shape: Shape, dimensions: int, expected: int, go
             len(shape) - 1,
             *range(len(shape) - dimensions - 1, len(shape) - 1),
         )
-        moved = times(tuple(shape[at] for at in order))
+        moved = shape_text(tuple(shape[at] for at in order))
         return Explanation(says, f"if the channels are last, x.permute{order} makes it {moved}")
     settings = "" if failure.op else failure.call.settings or ""
     layer = "kernel_size=" in settings and "groups=" not in settings
@@ -68,7 +68,7 @@ def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | 
     """A convolution whose input has too many or too few dimensions."""
     batched, spatial, got = int(match[2]), int(match[3]), sizes(match[4])
     form = f"batch×channels×{SPATIAL.get(spatial, '…')}"
-    says = f"expects {batched} dimensions, {form} (or {match[1]} without the batch), got {len(got)}: {times(got)}"
+    says = f"expects {batched} dimensions, {form} (or {match[1]} without the batch), got {len(got)}: {shape_text(got)}"
     if len(got) > batched:
         fix = "x.squeeze(0) drops the first" if got[0] == 1 else "x.flatten(0, 1) makes one of the first two"
     else:
@@ -79,14 +79,14 @@ def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | 
 def kernel(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A kernel that is larger than the padded input."""
     return Explanation(
-        f"has a kernel of {times(sizes(match[2]))}, larger than its padded input of {times(sizes(match[1]))}",
+        f"has a kernel of {shape_text(sizes(match[2]))}, larger than its padded input of {shape_text(sizes(match[1]))}",
         "use a larger input, a smaller kernel_size or more padding, or shrink less before it",
     )
 
 
 def pooling(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A pooling that would leave nothing of its input."""
-    before, after = times(sizes(match[1])[1:]), times(sizes(match[2])[1:])
+    before, after = shape_text(sizes(match[1])[1:]), shape_text(sizes(match[2])[1:])
     return Explanation(
         f"would give {after} from {before}: the input is smaller than its window",
         "use a larger input, a smaller kernel_size, or shrink less before it",
@@ -116,8 +116,8 @@ def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | No
 
 def groups(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A group norm whose channels cannot be divided into its groups."""
-    if (explained := channels_of_norm(failure, match)) is not None:
-        return explained
+    if (explanation := channels_of_norm(failure, match)) is not None:
+        return explanation
     shape = sizes(match[1])
     if len(shape) < 2:
         return None
@@ -132,13 +132,13 @@ def dimensions_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | 
         return None
     flat = match[2] == "2" and failure.call.class_name in ("BatchNorm2d", "BatchNorm3d")
     fix = "BatchNorm1d is for flat features" if flat else ""
-    return Explanation(f"expects a {match[1]} input, got {match[2]}D: {times(failure.tensors[0].shape)}", fix)
+    return Explanation(f"expects a {match[1]} input, got {match[2]}D: {shape_text(failure.tensors[0].shape)}", fix)
 
 
 def one_value(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A batch norm in training with a single value per channel."""
     return Explanation(
-        f"needs more than one value a channel in training, got {times(sizes(match[1]))}",
+        f"needs more than one value a channel in training, got {shape_text(sizes(match[1]))}",
         "use a batch of 2 or more, or eval mode",
     )
 
@@ -152,15 +152,12 @@ def normalized_shape(failure: Failure, match: re.Match[str]) -> Explanation | No
     fix = "" if failure.op else set_argument(failure, "normalized_shape", list(got) if len(got) > 1 else got[0])
     if len(expected) == 1 and expected[0] in shape[1:-1]:
         fix = f"if dimension {shape.index(expected[0], 1)} is to be normalised, transpose it to the last"
-    return Explanation(f"expects {times(expected)} in the last {_dimensions(len(expected))}, got {times(got)}", fix)
-
-
-def _dimensions(count: int) -> str:
-    return "dimension" if count == 1 else f"{count} dimensions"
+    last = "dimension" if len(expected) == 1 else f"{len(expected)} dimensions"
+    return Explanation(f"expects {shape_text(expected)} in the last {last}, got {shape_text(got)}", fix)
 
 
 def prelu(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """A PReLU with a slope for another number of channels."""
+    """A PReLU whose slopes are for another number of channels."""
     return Explanation(
         f"expects {match[1]} channels in dimension 1, got {match[2]}",
         "" if failure.op else set_argument(failure, "num_parameters", match[2]),
@@ -168,40 +165,40 @@ def prelu(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
 
 def pixel_shuffle(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """A pixel shuffle of channels that its square does not divide."""
+    """A pixel shuffle whose number of channels is no multiple of its factor squared."""
     return Explanation(f"expects channels that {match[2]} divides, got {match[1]}")
 
 
 _SIZES = r"\[([\d, ]*)\]"
-LAYERS = (
+LAYERS: tuple[tuple[str, Explain], ...] = (
     (
-        re.compile(rf"weight of size {_SIZES}, expected input{_SIZES} to have (\d+) channels, but got (\d+)"),
+        rf"weight of size {_SIZES}, expected input{_SIZES} to have (\d+) channels, but got (\d+)",
         channels,
     ),
-    (re.compile(r"Invalid channel dimensions"), channels_on_meta),
+    (r"Invalid channel dimensions", channels_on_meta),
     (
-        re.compile(
+        (
             r"Expected (\d)D \(unbatched\) or (\d)D \(batched\) input to conv\w*?(\d)d,"
             rf" but got input of size: {_SIZES}"
         ),
         dimensions_of_conv,
     ),
-    (re.compile(r"padded input size per channel: \(([\d x]+)\)\. Kernel size: \(([\d x]+)\)"), kernel),
-    (re.compile(r"Given input size: \(([\dx]+)\)\. Calculated output size: \(([-\dx]+)\)"), pooling),
-    (re.compile(r"should contain \d+ elements not \d+"), channels_of_norm),
-    (re.compile(r"input's size at dim=1 to match num_features"), channels_of_norm),
-    (re.compile(r"weight to be a vector of size equal to the number of channels"), channels_of_norm),
+    (r"padded input size per channel: \(([\d x]+)\)\. Kernel size: \(([\d x]+)\)", kernel),
+    (r"Given input size: \(([\dx]+)\)\. Calculated output size: \(([-\dx]+)\)", pooling),
+    (r"should contain \d+ elements not \d+", channels_of_norm),
+    (r"input's size at dim=1 to match num_features", channels_of_norm),
+    (r"weight to be a vector of size equal to the number of channels", channels_of_norm),
     (
-        re.compile(rf"divisible by num_groups, but got input of shape {_SIZES} and num_groups=(\d+)"),
+        rf"divisible by num_groups, but got input of shape {_SIZES} and num_groups=(\d+)",
         groups,
     ),
-    (re.compile(r"expected (\dD(?: or \dD)?) input \(got (\d)D input\)"), dimensions_of_norm),
+    (r"expected (\dD(?: or \dD)?) input \(got (\d)D input\)", dimensions_of_norm),
     (
-        re.compile(rf"Expected more than 1 value per channel when training, got input size torch\.Size\({_SIZES}\)"),
+        rf"Expected more than 1 value per channel when training, got input size torch\.Size\({_SIZES}\)",
         one_value,
     ),
-    (re.compile(rf"Given normalized_shape={_SIZES}, expected input .*got input of size{_SIZES}"), normalized_shape),
-    (re.compile(r"Found parameter numbers = (\d+) and channel size = (\d+)"), prelu),
-    (re.compile(r"input\.size\(-3\)=(\d+) is not divisible by (\d+)"), pixel_shuffle),
+    (rf"Given normalized_shape={_SIZES}, expected input .*got input of size{_SIZES}", normalized_shape),
+    (r"Found parameter numbers = (\d+) and channel size = (\d+)", prelu),
+    (r"input\.size\(-3\)=(\d+) is not divisible by (\d+)", pixel_shuffle),
 )
-"""What torch says, and who explains it."""
+"""Patterns of the messages of torch, each with the function that explains it."""

@@ -7,16 +7,16 @@ from math import isqrt, prod
 
 from fwdtrace.findings.forward_error.failure import (
     OUTPUT_SIZES,
+    Explain,
     Explanation,
     Failure,
-    Shape,
     counted,
     set_argument,
     sizes,
-    times,
 )
-from fwdtrace.findings.words import name_of
 from fwdtrace.trace import TensorMeta
+from fwdtrace.trace.text import name_of, shape_text
+from fwdtrace.trace.values import Shape
 
 MATRIX_PRODUCTS = {"@", "@=", "matmul", "mm", "spmm", "bmm", "mv", "dot", "__matmul__", "__rmatmul__"}
 
@@ -40,7 +40,7 @@ def linear(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
 
 def features(failure: Failure, expected: int, shape: Shape, fix: str) -> Explanation:
-    """A layer that wants `expected` features in the last dimension and was given `shape`; `fix` changes the layer."""
+    """A layer that needs `expected` features in the last dimension and got `shape`; `fix` is a change of the layer."""
     for start in (1, 0):
         if len(shape) - start > 1 and prod(shape[start:]) == expected:
             return Explanation(
@@ -61,46 +61,48 @@ def _fix(failure: Failure, expected: int, shape: Shape, flattened: Shape, fix: s
         fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
     elif flattened and flattened[0] > 0 and expected % flattened[0] == 0:
         square = _squared(expected // flattened[0], len(flattened) - 1)
-        such_as = f" = {times((flattened[0], *square))}" if square else ""
+        such_as = f" = {shape_text((flattened[0], *square))}" if square else ""
         fixes.append(f"let what comes before give {expected}{such_as}")
     return ", or ".join(fixes)
 
 
 def _squared(size: int, dimensions: int) -> Shape:
-    """The sizes of a square picture with so many pixels; empty if there is none."""
+    """The height and width of a square image with this number of pixels; empty if there is none."""
     if dimensions == 2 and isqrt(size) ** 2 == size:
         return (isqrt(size),) * 2
     return (size,) if dimensions == 1 else ()
 
 
 def product(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """`@`, `torch.matmul` and their kind: inner sizes, batch sizes or numbers of dimensions do not go together."""
+    """`@`, `torch.matmul` and their kind: inner sizes, batch sizes or numbers of dimensions do not fit."""
     if not failure.op or failure.op.name.rpartition(".")[2] not in MATRIX_PRODUCTS or len(failure.tensors) < 2:
         return None
     left, right = (leaf.shape for leaf in failure.tensors[:2])
     wanted = {"mm": 2, "spmm": 2, "bmm": 3}.get(failure.op.name.rpartition(".")[2])
     if wanted and {len(left), len(right)} != {wanted}:
         return Explanation(
-            f"takes tensors of {wanted} dimensions, got {times(left)} and {times(right)}",
+            f"takes tensors of {wanted} dimensions, got {shape_text(left)} and {shape_text(right)}",
             "torch.matmul takes any number of leading dimensions",
         )
     if not left or not right:
         return None
     inner = right[-2] if len(right) > 1 else right[0]
     if left[-1] != inner:
-        says = f"cannot multiply {times(left)} by {times(right)}: the inner sizes are {left[-1]} and {inner}"
+        says = f"cannot multiply {shape_text(left)} by {shape_text(right)}: the inner sizes are {left[-1]} and {inner}"
         return Explanation(says, _transposed(left, right))
     if len(left) > 2 and len(right) > 2:
-        says = f"cannot multiply {times(left)} by {times(right)}: the leading sizes do not go together"
-        return Explanation(says, f"make {times(left[:-2])} and {times(right[:-2])} equal, or 1 where they differ")
+        says = f"cannot multiply {shape_text(left)} by {shape_text(right)}: the leading sizes do not fit each other"
+        return Explanation(
+            says, f"make {shape_text(left[:-2])} and {shape_text(right[:-2])} equal, or 1 where they differ"
+        )
     return None
 
 
 def _transposed(left: Shape, right: Shape) -> str:
     if len(right) > 1 and left[-1] == right[-1]:
-        return f"transposing the right one fits: .mT makes it {times((*right[:-2], right[-1], right[-2]))}"
+        return f"transposing the right one fits: .mT makes it {shape_text((*right[:-2], right[-1], right[-2]))}"
     if len(left) > 1 and len(right) > 1 and left[-2] == right[-2]:
-        return f"transposing the left one fits: .mT makes it {times((*left[:-2], left[-1], left[-2]))}"
+        return f"transposing the left one fits: .mT makes it {shape_text((*left[:-2], left[-1], left[-2]))}"
     return ""
 
 
@@ -114,7 +116,7 @@ def own_parameter(failure: Failure, match: re.Match[str]) -> Explanation | None:
     alike = [leaf for leaf in failure.state if leaf.shape in (right, right[::-1])]
     by = f", the shape of {_called(alike[0], right)}" if len(alike) == 1 else ""
     return Explanation(
-        f"cannot multiply {times(left)} by {times(right)}{by}: the inner sizes are {left[-1]} and {right[-2]}"
+        f"cannot multiply {shape_text(left)} by {shape_text(right)}{by}: the inner sizes are {left[-1]} and {right[-2]}"
     )
 
 
@@ -125,7 +127,7 @@ def _called(parameter: TensorMeta, used: Shape) -> str:
 def einsum_size(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An index of einsum that has two sizes."""
     index, got, operand, expected = match.groups()
-    shapes = [times(leaf.shape) for leaf in failure.tensors]
+    shapes = [shape_text(leaf.shape) for leaf in failure.tensors]
     where = f" (operand {int(operand) + 1}, {shapes[int(operand)]})" if int(operand) < len(shapes) else ""
     return Explanation(f"gives the index {index} two sizes, {expected} and {got}{where}{_equation(failure)}")
 
@@ -142,9 +144,9 @@ def _equation(failure: Failure) -> str:
 
 
 _SIZE = r"\[?[\d, x]+\]?"
-PRODUCTS = (
+PRODUCTS: tuple[tuple[str, Explain], ...] = (
     *(
-        (re.compile(pattern), explain)
+        (pattern, explain)
         for explain in (linear, product, own_parameter)
         for pattern in (
             r"shapes cannot be multiplied \((?P<left>\d+x\d+) and (?P<product>\d+x\d+)\)",
@@ -152,20 +154,16 @@ PRODUCTS = (
         )
     ),
     (
-        re.compile(r"size mismatch|must match the size|batch2 tensor to be|must be a matrix|must be a 3D tensor"),
+        r"size mismatch|must match the size|batch2 tensor to be|must be a matrix|must be a 3D tensor",
         product,
     ),
     (
-        re.compile(
-            r"subscript (\w) has size (\d+) for operand (\d+) which does not broadcast with previously seen size (\d+)"
-        ),
+        r"subscript (\w) has size (\d+) for operand (\d+) which does not broadcast with previously seen size (\d+)",
         einsum_size,
     ),
     (
-        re.compile(
-            r"subscripts in the equation \((\d+)\) does not match the number of dimensions \((\d+)\) for operand (\d+)"
-        ),
+        r"subscripts in the equation \((\d+)\) does not match the number of dimensions \((\d+)\) for operand (\d+)",
         einsum_dimensions,
     ),
 )
-"""What torch says, and who explains it."""
+"""Patterns of the messages of torch, each with the function that explains it."""

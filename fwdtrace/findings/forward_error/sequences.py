@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from math import prod
 
-from fwdtrace.findings.forward_error.failure import Explanation, Failure, Shape, set_argument, sizes, times
+from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, set_argument, sizes
 from fwdtrace.findings.forward_error.products import features
 from fwdtrace.trace import TensorMeta
+from fwdtrace.trace.text import shape_text
+from fwdtrace.trace.values import Shape
 
 
 def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -18,15 +20,14 @@ def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | 
     if weight is None or len(weight.shape) != 2 or not failure.tensors:
         return None
     rows, ids = weight.shape[0], failure.tensors[0]
-    says = (
-        f"has {rows} rows, so indices run from 0 to {rows - 1}; got {_reached(ids, rows) or match[1] or 'one outside'}"
-    )
-    fix = "" if failure.op else f"set num_embeddings in {failure.name} above the largest index, or mend the indices"
+    got = _index_outside(ids, rows) or match[1] or "one outside"
+    says = f"has {rows} rows, so indices run from 0 to {rows - 1}; got {got}"
+    fix = "" if failure.op else f"set num_embeddings in {failure.name} above the largest index, or correct the indices"
     return Explanation(says, fix)
 
 
-def _reached(ids: TensorMeta, rows: int) -> str:
-    """The index outside, if the values were measured."""
+def _index_outside(ids: TensorMeta, rows: int) -> str:
+    """The index that is too large or negative; `""` if the values were not measured."""
     if ids.stats is None or ids.stats.min is None or ids.stats.max is None:
         return ""
     outside = ids.stats.max if ids.stats.max >= rows else ids.stats.min
@@ -42,7 +43,7 @@ def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | No
 
 
 def recurrent(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """An RNN, LSTM or GRU, or a cell of one, with other features than it is for."""
+    """An RNN, LSTM or GRU, or a cell of one, that got another number of features than its input_size."""
     numbers = {key: int(value) for key, value in match.groupdict().items()}
     shape = failure.tensors[0].shape if failure.tensors else ()
     if not shape or shape[-1] != numbers["got"]:
@@ -51,14 +52,14 @@ def recurrent(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
 
 def hidden(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """An initial hidden state that does not go with the input."""
+    """An initial hidden state whose shape does not fit the input."""
     expected, got = sizes(match[2]), sizes(match[3])
     shape = failure.tensors[0].shape if failure.tensors else ()
     fix = ""
     if len(shape) == len(expected) == len(got) == 3 and expected[1] != got[1] and got[1] in shape[:2]:
         first = shape[0] == expected[1]
         fix = f"if dimension {int(first)} of the input is the batch, use batch_first={not first}"
-    says = f"expects {match[1]} of {times(expected)} (layers×batch×features), got {times(got)}"
+    says = f"expects {match[1]} of {shape_text(expected)} (layers×batch×features), got {shape_text(got)}"
     return Explanation(says, fix)
 
 
@@ -78,7 +79,7 @@ def attention_mask(failure: Failure, match: re.Match[str]) -> Explanation | None
     if len(got) < 2 or len(expected) < 2:
         return None
     form = "heads·batch×queries×keys" if len(expected) > 2 else "queries×keys"
-    says = f"expects attn_mask {times(expected)} ({form}), got {times(got)}"
+    says = f"expects attn_mask {shape_text(expected)} ({form}), got {shape_text(got)}"
     query = failure.tensors[0].shape if failure.tensors else ()
     swapped = len(query) == 3 and query[0] != query[1] and {expected[-2], got[-2]} == set(query[:2])
     sequence = query.index(got[-2]) if swapped else 0
@@ -91,14 +92,13 @@ def padding_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
     mask = next((leaf for leaf in failure.tensors if "padding_mask" in leaf.name), None)
     if mask is None or len(mask.shape) != 2 or match[1] not in "01":
         return None
-    says = (
-        f"expects {match[2]} in dimension {match[1]} of {mask.name} (batch×keys), got {match[3]}: {times(mask.shape)}"
-    )
+    got = f"{match[3]}: {shape_text(mask.shape)}"
+    says = f"expects {match[2]} in dimension {match[1]} of {mask.name} (batch×keys), got {got}"
     return Explanation(says, "transposing it fits: .mT" if mask.shape[::-1][int(match[1])] == int(match[2]) else "")
 
 
 def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """`F.scaled_dot_product_attention` of shapes that do not go together."""
+    """`F.scaled_dot_product_attention` of shapes that do not fit each other."""
     if not failure.op or not failure.op.name.endswith("scaled_dot_product_attention") or len(failure.tensors) < 3:
         return None
     query, key, value = (leaf.shape for leaf in failure.tensors[:3])
@@ -112,7 +112,7 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     mask = failure.tensors[3].shape if len(failure.tensors) > 3 else None
     if mask is None or _broadcasts_to(mask, scores):
         return None
-    return Explanation(f"expects attn_mask to fit {times(scores)} (…×queries×keys), got {times(mask)}")
+    return Explanation(f"expects attn_mask to fit {shape_text(scores)} (…×queries×keys), got {shape_text(mask)}")
 
 
 def _broadcasts_to(shape: Shape, target: Shape) -> bool:
@@ -132,28 +132,28 @@ def fused_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
         or len(target) < 2
     ):
         return None
-    return Explanation(f"expects {mask.name} {times(target[-2:])} (queries×keys), got {times(mask.shape)}")
+    return Explanation(f"expects {mask.name} {shape_text(target[-2:])} (queries×keys), got {shape_text(mask.shape)}")
 
 
 _SIZES = r"[\[(]([\d, ]*)[\])]"
-SEQUENCES = (
-    (re.compile(r"index out of range in self()"), index_of_embedding),
-    (re.compile(r"input takes value (-?\d+) which is not in the valid range"), index_of_embedding),
+SEQUENCES: tuple[tuple[str, Explain], ...] = (
+    (r"index out of range in self()", index_of_embedding),
+    (r"input takes value (-?\d+) which is not in the valid range", index_of_embedding),
     (
-        re.compile(r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)Tensor"),
+        r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)Tensor",
         dtype_of_indices,
     ),
-    (re.compile(r"must be equal to input_size\. Expected (?P<expected>\d+), got (?P<got>\d+)"), recurrent),
-    (re.compile(r"inconsistent input_size: got (?P<got>\d+) expected (?P<expected>\d+)"), recurrent),
-    (re.compile(rf"Expected (hidden(?:\[\d\])?) size {_SIZES}, got {_SIZES}"), hidden),
-    (re.compile(r"was expecting embedding dimension of (\d+), but got (\d+)"), embedding_dimension),
-    (re.compile(r"passed-in embed_dim (\d+) didn't match last dim of query (\d+)"), embedding_dimension),
+    (r"must be equal to input_size\. Expected (?P<expected>\d+), got (?P<got>\d+)", recurrent),
+    (r"inconsistent input_size: got (?P<got>\d+) expected (?P<expected>\d+)", recurrent),
+    (rf"Expected (hidden(?:\[\d\])?) size {_SIZES}, got {_SIZES}", hidden),
+    (r"was expecting embedding dimension of (\d+), but got (\d+)", embedding_dimension),
+    (r"passed-in embed_dim (\d+) didn't match last dim of query (\d+)", embedding_dimension),
     (
-        re.compile(rf"shape of the (\d)D attn_mask is torch\.Size\({_SIZES}\), but should be {_SIZES}"),
+        rf"shape of the (\d)D attn_mask is torch\.Size\({_SIZES}\), but should be {_SIZES}",
         attention_mask,
     ),
-    (re.compile(r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)"), padding_mask),
-    (re.compile(r"must match the size of tensor b|batch2 tensor to be"), scaled_attention),
-    (re.compile(rf"shape '{_SIZES}' is invalid for input of size (\d+)"), fused_mask),
+    (r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)", padding_mask),
+    (r"must match the size of tensor b|batch2 tensor to be", scaled_attention),
+    (rf"shape '{_SIZES}' is invalid for input of size (\d+)", fused_mask),
 )
-"""What torch says, and who explains it."""
+"""Patterns of the messages of torch, each with the function that explains it."""

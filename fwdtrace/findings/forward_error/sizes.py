@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from math import prod
 
-from fwdtrace.findings.forward_error.failure import Explanation, Failure, Shape, counted, shapes_of, sizes, times
-from fwdtrace.findings.words import name_of
+from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, counted, sizes
 from fwdtrace.trace import Call
+from fwdtrace.trace.text import name_of, shape_text
+from fwdtrace.trace.values import Shape
 
 
 def joined(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -31,7 +32,7 @@ def _join_elsewhere(shapes: list[Shape]) -> str:
     """The one dimension along which these shapes could be joined."""
     if len({len(shape) for shape in shapes}) != 1:
         return ""
-    differing = [at for at, each in enumerate(zip(*shapes, strict=True)) if len(set(each)) > 1]
+    differing = [at for at, sizes in enumerate(zip(*shapes, strict=True)) if len(set(sizes)) > 1]
     return f"along dim={differing[0]} they would fit" if len(differing) == 1 else ""
 
 
@@ -47,7 +48,7 @@ def stacked(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """`torch.stack` of tensors whose shapes differ."""
     fits = _join_elsewhere([leaf.shape for leaf in failure.tensors])
     return Explanation(
-        f"needs tensors of one shape, got {times(sizes(match[1]))} and {times(sizes(match[2]))}",
+        f"needs tensors of one shape, got {shape_text(sizes(match[1]))} and {shape_text(sizes(match[2]))}",
         f"torch.cat joins tensors that differ in one dimension: {fits}" if fits else "make the shapes equal first",
     )
 
@@ -70,7 +71,8 @@ def _reshape(source: Shape, target: Shape) -> str:
     """The shape that keeps the batch and flattens the rest, if that is what the target does."""
     if len(source) < 2 or len(target) != 2 or target[0] not in (-1, source[0]):
         return ""
-    return f"{prod(source[1:])} = {times(source[1:])} in place of {target[1]} fits; torch.flatten(x, 1) needs no number"
+    fits = f"{prod(source[1:])} = {shape_text(source[1:])} in place of {target[1]} fits"
+    return f"{fits}; torch.flatten(x, 1) needs no number"
 
 
 def _target(shape: Shape) -> str:
@@ -78,7 +80,7 @@ def _target(shape: Shape) -> str:
 
 
 def not_viewable(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """A view of a tensor that is laid out otherwise, as after a transpose."""
+    """A view of a tensor whose elements are in another order in memory, as after a transpose."""
     return Explanation(
         "cannot view the tensor so: its elements do not lie in this order in memory",
         "use .reshape(…), or .contiguous() before .view(…)",
@@ -93,17 +95,16 @@ def unflattened(failure: Failure, match: re.Match[str]) -> Explanation | None:
 def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """Two operands with sizes in one dimension that differ and are not 1.
 
-    What a call was given may clash and yet be innocent, so the sizes must be those that torch tells of.
+    The arguments of a call may differ and yet be right, so the sizes must be those in torch's message.
     """
     shapes = [leaf.shape for leaf in failure.tensors]
     for at, left in enumerate(shapes):
         for right in shapes[at + 1 :]:
             dimension = _clash(left, right)
             if dimension is not None and {left[dimension], right[dimension]} == set(sizes(match[0])):
-                says = (
-                    f"cannot broadcast {times(left)} with {times(right)}: {left[dimension]} and {right[dimension]} in "
-                )
-                return Explanation(f"{says}{_place(dimension)}", _broadcast_fix(failure, left, right))
+                says = f"cannot broadcast {shape_text(left)} with {shape_text(right)}"
+                clash = f"{left[dimension]} and {right[dimension]} in {_place(dimension)}"
+                return Explanation(f"{says}: {clash}", _broadcast_fix(failure, left, right))
     return None
 
 
@@ -123,49 +124,53 @@ def _broadcast_fix(failure: Failure, left: Shape, right: Shape) -> str:
     long, short = (left, right) if len(left) >= len(right) else (right, left)
     if len(short) < len(long) and long[: len(short)] == short:
         missing = len(long) - len(short)
-        return f"{times(short)} fits as {times((*short, *(1,) * missing))}: index it [...{', None' * missing}]"
+        return (
+            f"{shape_text(short)} fits as {shape_text((*short, *(1,) * missing))}: index it [...{', None' * missing}]"
+        )
     if len(left) == len(right) == 2 and left == right[::-1]:
         return "transposing one of them fits: .mT"
     givers = [(shape, _giver(failure, shape)) for shape in (left, right)]
-    told = [f"{times(shape)} was last given by {name}" for shape, name in givers if name]
-    return "; ".join(dict.fromkeys(told))
+    texts = [f"{shape_text(shape)} was last given by {name}" for shape, name in givers if name]
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _giver(failure: Failure, shape: Shape) -> str:
     """The call or op that last gave a tensor of this shape."""
-    event = next((event for event in failure.events_before if shape in shapes_of(event.outputs)), None)
-    return "" if event is None else f"{name_of(event)} ({event.class_name})" if isinstance(event, Call) else event.name
+    event = next(failure.givers(shape), None)
+    if event is None:
+        return ""
+    return f"{name_of(event)} ({event.class_name})" if isinstance(event, Call) else event.name
 
 
 def in_place(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An in-place operation whose result is larger than the tensor that has to hold it."""
-    held, result = times(sizes(match[1])), times(sizes(match[2]))
+    held, result = shape_text(sizes(match[1])), shape_text(sizes(match[2]))
     return Explanation(f"writes a result of {result} into a tensor of {held}", "use the form that is not in place")
 
 
 def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An expand, or a mask, in a dimension that is not 1."""
     target, source = sizes(match[4]), sizes(match[5])
-    says = f"cannot expand {times(source)} to {times(target)}: dimension {match[3]} has {match[2]}, not 1 or {match[1]}"
-    return Explanation(says)
+    says = f"cannot expand {shape_text(source)} to {shape_text(target)}"
+    return Explanation(f"{says}: dimension {match[3]} has {match[2]}, not 1 or {match[1]}")
 
 
 _SIZES = r"([\[(][-\d, ]*[\])])"
-SIZES = (
-    (re.compile(r"Sizes of tensors must match except in dimension (\d+)"), joined),
-    (re.compile(r"Tensors must have same number of dimensions"), joined_dimensions),
-    (re.compile(rf"stack expects each tensor to be equal size, but got {_SIZES} at entry \d+ and {_SIZES}"), stacked),
-    (re.compile(rf"shape '{_SIZES}' is invalid for input of size (\d+)"), reshaped),
-    (re.compile(r"view size is not compatible with input tensor's size and stride"), not_viewable),
-    (re.compile(rf"Provided sizes {_SIZES} don't multiply up to the size of dim (\d+) \((\d+)\)"), unflattened),
-    (re.compile(rf"output with shape {_SIZES} doesn't match the broadcast shape {_SIZES}"), in_place),
+SIZES: tuple[tuple[str, Explain], ...] = (
+    (r"Sizes of tensors must match except in dimension (\d+)", joined),
+    (r"Tensors must have same number of dimensions", joined_dimensions),
+    (rf"stack expects each tensor to be equal size, but got {_SIZES} at entry \d+ and {_SIZES}", stacked),
+    (rf"shape '{_SIZES}' is invalid for input of size (\d+)", reshaped),
+    (r"view size is not compatible with input tensor's size and stride", not_viewable),
+    (rf"Provided sizes {_SIZES} don't multiply up to the size of dim (\d+) \((\d+)\)", unflattened),
+    (rf"output with shape {_SIZES} doesn't match the broadcast shape {_SIZES}", in_place),
     (
-        re.compile(
+        (
             r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) at non-singleton"
             rf" dimension (\d+)\. +Target sizes: {_SIZES}\. +Tensor sizes: {_SIZES}"
         ),
         expanded,
     ),
-    (re.compile(r"tensor a \(\d+\) must match the size of tensor b \(\d+\)"), broadcast),
+    (r"tensor a \(\d+\) must match the size of tensor b \(\d+\)", broadcast),
 )
-"""What torch says, and who explains it."""
+"""Patterns of the messages of torch, each with the function that explains it."""

@@ -1,8 +1,8 @@
-"""Models that libraries and files bring: a prefix such as `timm:`, or a suffix such as `.pt2`, picks the source.
+"""Models of libraries and files: a prefix of the spec, such as `timm:`, or a suffix, such as `.pt2`, says the source.
 
-A source is a module, or any object, with two functions. `load(name, *args, **kwargs)` takes what a spec names and the
-literals it is called with, and gives an `nn.Module` and the `--input` texts that suit it. `names()` gives all names.
-A library adds one of its own by an entry point of the group `fwdtrace.sources`; the name of that is the prefix.
+A source is a Python module, or any object, with two functions. `load(name, *args, **kwargs)` takes the name in the spec
+and the literal arguments after it, and returns an `nn.Module` and the `--input` texts that suit it. `names()` returns
+all names. A library adds its own source by an entry point of the group `fwdtrace.sources`, whose name is the prefix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROGRAMS = {".pt2": "exported", ".pt": "script", ".pth": "script"}
 
 
 class Source(Protocol):
-    """What an entry point of the group leads to."""
+    """What an entry point of the group must load."""
 
     def load(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """The model of this name, and the `--input` texts that suit it; SpecError if there is none."""
@@ -69,8 +69,8 @@ def _source(prefix: str) -> Source | None:
     if entry_point is None:
         return None
     broken = f"the source {prefix!r} was found, but importing it raised; the traceback above is its own"
-    found: Source = run_theirs(entry_point.load, broken)
-    return found
+    source: Source = run_theirs(entry_point.load, broken)
+    return source
 
 
 def _entry_points() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the sources of libraries share: importing one that may be absent or broken, and building what may not fit."""
+"""What the sources of libraries share: imports that may fail, and models that may not fit into memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fwdtrace.models.memory import memory
 from fwdtrace.models.meta import built_on_meta
 
 MOST_OF_MEMORY = 0.8
-"""The share of the memory that weights may take: the rest is for what forward computes and for everybody else."""
+"""The share of the memory that weights may take: the rest is for activations and for other programs."""
 
 
 def library(name: str) -> Any:
-    """Import a library that an extra brings; SpecError with the remedy if it is absent or broken."""
+    """Import an optional library; SpecError with the remedy if it is not installed or cannot be imported."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -26,14 +26,14 @@ def library(name: str) -> Any:
             extra = f"it comes with the extra fwdtrace[{error.name}]; run `pip install {error.name}`"
             raise SpecError(f"{error.name} is not installed; {extra}") from None
         raise _broken(error, name) from error
-    except Exception as error:  # a library that does not fit torch raises whatever it meets first
+    except Exception as error:  # a library built for another torch may raise anything
         raise _broken(error, name) from error
 
 
 def built(spec: str, build: Callable[[], nn.Module]) -> nn.Module:
     """Build a model of a library; SpecError if its weights would not fit into the memory of this machine.
 
-    Building it on the meta device first costs no memory and tells its size.
+    It is built on the meta device first, which costs no memory and gives its size.
     """
     if torch.get_default_device().type != "cpu":
         return build()
@@ -47,13 +47,13 @@ def built(spec: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 def refuse_broken_torchvision(error: BaseException) -> None:
     """Raise a SpecError if what a library raised comes from a torchvision that was built for another torch."""
-    above: BaseException | None = error
-    while above is not None:
-        if "operator torchvision::" in str(above):
-            wrong = f"torchvision is installed, but was not built for torch {torch.__version__} ({above})"
-            mend = "install the torchvision that belongs to this torch, from the same index, or uninstall it"
-            raise SpecError(f"{wrong}; {mend}") from None
-        above = above.__cause__ or above.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        if "operator torchvision::" in str(cause):
+            wrong = f"torchvision is installed, but was not built for torch {torch.__version__} ({cause})"
+            remedy = "install the torchvision that belongs to this torch, from the same index, or uninstall it"
+            raise SpecError(f"{wrong}; {remedy}") from None
+        cause = cause.__cause__ or cause.__context__
 
 
 def _broken(error: Exception, name: str) -> SpecError:

@@ -1,4 +1,4 @@
-"""`FILE.pt`: a TorchScript program. It runs in C++, so all that can be seen of it is that it was called."""
+"""`FILE.pt`: a TorchScript program. It runs in C++, so only the call of the whole program can be seen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fwdtrace.errors import SpecError
 
 
 def load(file: str, /) -> tuple[nn.Module, tuple[str, ...]]:
-    """Read what `torch.jit.save` wrote; SpecError if the file is none."""
+    """Read a program that `torch.jit.save` wrote; SpecError if the file holds no such program."""
     path = Path(file).expanduser()
     if not path.is_file():
         raise SpecError(f"there is no file {file!r}; check the path")

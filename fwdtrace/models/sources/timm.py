@@ -1,4 +1,4 @@
-"""`timm:NAME`: a model of timm with random weights, and the image that its default configuration names."""
+"""`timm:NAME`: a model of timm with random weights, and an image of the size in its default configuration."""
 
 from __future__ import annotations
 

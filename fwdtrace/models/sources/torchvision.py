@@ -1,4 +1,4 @@
-"""`torchvision:NAME`: a model of torchvision with random weights, and the images it was made for."""
+"""`torchvision:NAME`: a model of torchvision with random weights, and images of the size it was trained with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fwdtrace.models.sources.libraries import built, library
 from fwdtrace.models.spec import nearest
 
 FRAMES = 16
-"""The length of a clip; what the video models were trained with."""
+"""The length of a clip for a video model: the length it was trained with."""
 
 
 def load(name: str, /, *args: Any, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
@@ -39,7 +39,7 @@ def names() -> Iterable[str]:
 
 
 def _inputs(module: nn.Module, transforms: Any) -> tuple[str, ...]:
-    """What the preset that goes with the weights makes of an image."""
+    """The shape of an image, or clip, after the transforms that belong to the model's weights."""
     preset = getattr(transforms, "func", transforms).__name__
     sizes = getattr(transforms, "keywords", {})
     if preset == "OpticalFlow":

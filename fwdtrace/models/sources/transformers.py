@@ -1,7 +1,7 @@
-"""`transformers:TYPE`, or a folder or file with a `config.json`: that model with random weights, and inputs for it.
+"""`transformers:TYPE`, or the folder or file of a `config.json`: the model with random weights, and inputs for it.
 
-The class is the one that `architectures` in the config names; without it, the one with the language model head for a
-decoder of text, and the bare one for all else.
+The class of the model is the one that `architectures` in the config names. Without `architectures` it is the class with
+the language model head for a text decoder, and the class without a head for every other model.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from fwdtrace.models.spec import nearest
 
 
 def load(name: str, /, **overrides: Any) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build a model by its type, or by a config that is on disk; the keywords override what the config says."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # a model may ask for the weights of its backbone
+    """Build a model by its type, or from a config on disk; the keywords override the settings of the config."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # else a model may download the weights of its backbone
     library("transformers")
     try:
         return _load(name, overrides)
-    except ImportError as error:  # the library imports a model's own file only now
+    except ImportError as error:  # transformers imports the file of a model only when it is used
         refuse_broken_torchvision(error)
         raise SpecError(f"transformers:{name}: {' '.join(str(error).split())[:200]}") from None
 
@@ -85,7 +85,7 @@ def _config_on_disk(name: str, path: Path, overrides: dict[str, Any]) -> Any:
 
 
 def _made(name: str, config_class: Any, values: dict[str, Any], overrides: dict[str, Any]) -> Any:
-    """A config; the lists in it that have an entry for each layer are cut when there are fewer layers."""
+    """A config with the overrides; lists with an entry for each layer are cut if the overrides ask for fewer layers."""
     try:
         config = config_class.from_dict(dict(values))
         unknown = next((key for key in overrides if not hasattr(config, key)), None)
@@ -123,10 +123,10 @@ def _model_class(name: str, config: Any) -> Any:
     writes_text = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING
     if writes_text and not config.is_encoder_decoder and config.get_text_config() is config:
         return auto.MODEL_FOR_CAUSAL_LM_MAPPING[kind]
-    mappings = [getattr(auto, each) for each in sorted(dir(auto)) if each.endswith("_MAPPING")]
-    found = next((each[kind] for each in (auto.MODEL_MAPPING, *mappings) if kind in each), None)
-    if found is None:
+    mappings = [getattr(auto, attribute) for attribute in sorted(dir(auto)) if attribute.endswith("_MAPPING")]
+    classes = next((mapping[kind] for mapping in (auto.MODEL_MAPPING, *mappings) if kind in mapping), None)
+    if classes is None:
         raise SpecError(
             f"transformers:{name}: is a part of other models, without a class of its own; name one of those"
         )
-    return found[0] if isinstance(found, (tuple, list)) else found
+    return classes[0] if isinstance(classes, (tuple, list)) else classes

@@ -1,4 +1,4 @@
-"""What a model of transformers wants to be called with, as `--input` texts: read off its config and its `forward`."""
+"""The `--input` texts that suit a model of transformers, worked out from its config and the signature of `forward`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 
 TOKENS = 16
 FIRST_TOKEN = 3
-"""Below are the ids that most models give a meaning to: the begin, the end, padding."""
+"""The lowest token id of a random text: most models give the ids below a meaning, such as begin, end or padding."""
 SAMPLES = 16_000
-"""A second of sound."""
+"""The length of a sound in samples, one second."""
 FRAMES = 128
-"""Of a spectrogram."""
+"""The length of a spectrogram in frames."""
 
 _IMAGE_TOKENS = ("image_token_id", "image_token_index", "boi_token_id")
 _SOUND_TOKENS = ("audio_token_id", "audio_token_index")
@@ -24,10 +24,10 @@ _SOUND_TOKENS = ("audio_token_id", "audio_token_index")
 def inputs_for(module: nn.Module, config: Any) -> tuple[str, ...]:
     """One `NAME=SHAPE` for each argument that `forward` needs, as far as the config tells what it is."""
     forward = inspect.signature(module.forward).parameters
-    required = [name for name, each in forward.items() if each.default is each.empty]
+    required = [name for name, parameter in forward.items() if parameter.default is parameter.empty]
     wanted = [str(getattr(module, "main_input_name", "")), *required, *_companions(config, forward)]
     if "input_ids" not in wanted or torch.get_default_device().type == "meta":
-        # A mask of ones is what a model assumes without one, and looks at if it gets one: on meta it cannot.
+        # Without a mask a model assumes ones; with one it reads the values, which a meta tensor does not have.
         wanted = [name for name in wanted if name != "attention_mask"]
     names = [name for name in dict.fromkeys(wanted) if name in forward and name in _TEXTS]
     names = names or [name for name in forward if name in _TEXTS][:1]
@@ -35,12 +35,12 @@ def inputs_for(module: nn.Module, config: Any) -> tuple[str, ...]:
 
 
 def _companions(config: Any, forward: Any) -> Iterator[str]:
-    """The arguments that go with the main one, though `forward` gives them a default."""
+    """The arguments that a model needs besides the main one, though they have a default in `forward`."""
     yield "attention_mask"
     yield "bbox"
     if getattr(config, "is_encoder_decoder", False):
         yield "decoder_input_ids"
-    # A model whose text holds a mark for each image runs on text alone; one without compares the two.
+    # A model whose text holds a special token for each image runs on text alone; others need text and image.
     marks = _has(config, _IMAGE_TOKENS)
     sees = hasattr(config, "vision_config") and not marks
     hears = hasattr(config, "audio_config") and not _has(config, _SOUND_TOKENS)
@@ -57,7 +57,7 @@ def _has(config: Any, names: tuple[str, ...]) -> bool:
 
 
 def _find(config: Any, *names: str) -> Any:
-    """The first of these settings in the configs of the parts that are no text, inner ones first, or in the config."""
+    """The first of these settings: first in the configs of the parts that are not text, then in the config itself."""
     parts = (getattr(config, part, None) for part in getattr(config, "sub_configs", {}) if "text" not in part)
     for part in (*parts, getattr(config, "encoder", None)):
         value = _find(part, *names) if part is not None and hasattr(part, "to_dict") else None

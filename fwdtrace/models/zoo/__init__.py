@@ -1,4 +1,4 @@
-"""The built-in models: a torch-free table of their names. `lenet` first; each of the others shows one phenomenon."""
+"""The built-in models in a table that needs no torch: `lenet` first, then a model for each thing worth showing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROWS = ("8x16",)
 
 @dataclass(frozen=True, slots=True)
 class BuiltIn:
-    """A model that can be named without a file: its class in this folder, what it shows, the `--input` it wants."""
+    """A model with a short name: its class in this folder, what it shows, and the `--input` texts that suit it."""
 
     name: str
     target: str

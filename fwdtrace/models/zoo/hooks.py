@@ -1,4 +1,4 @@
-"""Small models for what `__call__` runs around `forward`, and what is lost without it."""
+"""Small models with hooks, which `__call__` runs around `forward`: what they do, and what is lost without them."""
 
 from __future__ import annotations
 

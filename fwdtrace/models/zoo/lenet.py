@@ -1,4 +1,4 @@
-"""LeNet: the model that fwdtrace shows when it is told nothing else."""
+"""LeNet: the model that `fwdtrace run` shows if none is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LeNet written the ways that people write it: with a direct call, with functions, and with a wrong size."""
+"""LeNet written in other ways: with a direct call, with functions in place of modules, and with a wrong size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models for what lives in `__call__`, one of each mechanism, to compare `model(x)` with `model.forward(x)`."""
+"""Small models with one mechanism each that acts in `__call__` and not in `forward`, to compare the two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def look(module: nn.Module, *_: Any) -> None:
 
 
 def hundredfold(module: nn.Module, into: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Scale the gradient that goes on to what is before the module."""
+    """Multiply the gradient of the module's input by 100."""
     return tuple(100 * gradient for gradient in into)
 
 
@@ -105,7 +105,7 @@ def fake_quantized() -> nn.Module:
 
 
 def compiled() -> nn.Module:
-    """A model compiled in place, which its `__call__` knows and its `forward` does not."""
+    """A model compiled in place: its `__call__` runs the compiled code, its `forward` does not."""
     model = Layers()
     model.compile(backend="eager")
     return model
@@ -127,7 +127,7 @@ class Parametrized(nn.Module):
 
 
 def _prepared(prepare: Any, model: nn.Module) -> nn.Module:
-    with warnings.catch_warnings():  # torchao is to replace it; models prepared in this way are still about
+    with warnings.catch_warnings():  # deprecated in favour of torchao, but still in use
         warnings.simplefilter("ignore")
         prepared: nn.Module = prepare(model)
     return prepared

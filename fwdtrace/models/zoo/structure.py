@@ -1,4 +1,4 @@
-"""Small models for structure: equal blocks in a row, and inputs and outputs that are no single tensor."""
+"""Small models with structure: equal blocks in a row, and inputs and outputs of several tensors."""
 
 from __future__ import annotations
 

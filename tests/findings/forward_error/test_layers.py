@@ -1,59 +1,17 @@
-"""FT006 on layers: each kind of error on a hand-written trace, letter for letter."""
+"""FT006 for the layers of images and others, on traces written by hand, letter for letter."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from fwdtrace.trace import Call, Stats
-from tests.helpers.crashes import PRODUCT, conv, layer, linear, ran, tensor, told
-
-
-def test_the_flattening_that_gave_the_number_is_found_above() -> None:
-    flatten = ran(3, "flatten", "Flatten", (1, 16, 5, 5), (1, 400))
-    dropout = ran(4, "dropout", "Dropout", (1, 400), (1, 400))
-    assert told(linear(1, 400, features=256), PRODUCT.format("1x400", "256x120"), flatten, dropout) == (
-        "f5 (Linear) expects 256 features, got 400 = 16×5×5; given input 1×400, weight 120×256, bias 120;"
-        " set in_features=400 in f5, or let what comes before give 256 = 16×4×4"
-    )
-
-
-def test_a_number_whose_origin_is_not_in_the_trace_gets_no_origin() -> None:
-    assert told(linear(1, 400, features=256), PRODUCT.format("1x400", "256x120")) == (
-        "f5 (Linear) expects 256 features, got 400; given input 1×400, weight 120×256, bias 120; set in_features=400"
-        " in f5"
-    )
-
-
-def test_the_layer_that_chose_the_number_is_found_behind_activations() -> None:
-    before = ran(2, "f4", "Linear", (1, 7), (1, 400)), ran(3, "act", "ReLU", (1, 400), (1, 400))
-    assert told(linear(1, 400, features=256), PRODUCT.format("1x400", "256x120"), *before).endswith(
-        "; set in_features=400 in f5, or out_features=256 in f4"
-    )
-
-
-def test_an_input_that_was_not_flattened_is_told_from_one_of_the_wrong_size() -> None:
-    assert told(linear(1, 16, 5, 5, features=400), PRODUCT.format("80x5", "400x120")) == (
-        "f5 (Linear) expects 400 features in the last dimension, got 5; 400 = 16×5×5; given input 1×16×5×5, weight"
-        " 120×400,"
-        " bias 120; flatten its input first, as in torch.flatten(x, 1)"
-    )
-
-
-def test_features_in_another_dimension_are_seen() -> None:
-    assert told(linear(2, 400, 7, features=400), PRODUCT.format("800x7", "400x120")).endswith(
-        "; set in_features=7 in f5, or if dimension 1 holds the features, transpose it to the last"
-    )
-
-
-def test_a_product_that_is_not_the_layers_own_is_not_laid_at_its_door() -> None:
-    message = PRODUCT.format("2x4", "5x4")
-    state = (tensor("w", 5, 4), tensor("weight", 3, 7))
-    assert told(layer("leaf", "Leaf", tensor("x", 2, 4), state=state), message) == (
-        "leaf (Leaf) cannot multiply 2×4 by 5×4, the shape of w: the inner sizes are 4 and 5; given x 2×4, w 5×4,"
-        " weight 3×7"
-    )
+from fwdtrace.trace import Call
+from tests.helpers.crashes import (
+    conv,
+    explained,
+    layer,
+    ran,
+    tensor,
+)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +146,7 @@ def test_a_product_that_is_not_the_layers_own_is_not_laid_at_its_door() -> None:
     ids=lambda value: value.class_name if isinstance(value, Call) else "",
 )  # fmt: skip
 def test_a_layer_is_told_of_by_its_own_numbers(call: Call, message: str, says: str) -> None:
-    assert told(call, message) == says
+    assert explained(call, message) == says
 
 
 def test_the_convolution_that_chose_the_channels_is_found_behind_pooling() -> None:
@@ -196,43 +154,4 @@ def test_the_convolution_that_chose_the_channels_is_found_behind_pooling() -> No
     message = (
         "Given groups=1, weight of size [6, 3, 5, 5], expected input[1, 4, 4, 4] to have 3 channels, but got 4 channels"
     )
-    assert told(conv(1, 4, 4, 4), message, *before).endswith("; set in_channels=4 in c1, or out_channels=3 in c0")
-
-
-def test_an_attention_names_its_embed_dim_and_the_layer_that_gave_another() -> None:
-    call = layer("mha", "MultiheadAttention", tensor("query", 3, 2, 6), state=(tensor("in_proj_weight", 24, 8),))
-    embedding = ran(1, "emb", "Embedding", (3, 2), (3, 2, 6))
-    assert told(call, "was expecting embedding dimension of 8, but got 6", embedding, type="AssertionError") == (
-        "mha (MultiheadAttention) expects 8 features, got 6; given query 3×2×6, in_proj_weight 24×8;"
-        " set embed_dim=6 in mha, or embedding_dim=8 in emb"
-    )
-
-
-def test_an_index_outside_an_embedding_is_told_with_the_rows_and_the_index_if_it_was_measured() -> None:
-    ids = tensor("input", 1, 2, dtype="int64")
-    measured = replace(ids, stats=Stats(6.0, 6.0, 1.0, 12.0, 0, 0, 0))
-    unknown, known = (
-        told(
-            layer("emb", "Embedding", leaf, state=(tensor("weight", 10, 4),)),
-            "index out of range in self",
-            type="IndexError",
-        )
-        for leaf in (ids, measured)
-    )
-    assert unknown == (
-        "emb (Embedding) has 10 rows, so indices run from 0 to 9; got one outside; given input 1×2 int64, weight 10×4;"
-        " set num_embeddings in emb above the largest index, or mend the indices"
-    )
-    assert "got 12;" in known
-
-
-def test_indices_that_are_floats_are_told_to_be_converted() -> None:
-    call = layer("emb", "Embedding", tensor("input", 2, 3), state=(tensor("weight", 10, 4),))
-    message = (
-        "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got"
-        " torch.FloatTensor instead (while checking arguments for embedding)"
-    )
-    assert told(call, message) == (
-        "emb (Embedding) expects indices of int64 or int32, got float32; given input 2×3, weight 10×4;"
-        " convert the indices: x.long()"
-    )
+    assert explained(conv(1, 4, 4, 4), message, *before).endswith("; set in_channels=4 in c1, or out_channels=3 in c0")

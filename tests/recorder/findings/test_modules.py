@@ -104,4 +104,4 @@ def test_of_a_container_called_from_two_lines_the_container_is_told() -> None:
             return a - b
 
     (finding,) = recorded(Siamese(), X).findings
-    assert finding.message.startswith("tower (Sequential) ran 2 times, from line ")
+    assert finding.message.startswith("tower (Sequential) ran twice, from line ")
