@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from fwdtrace.compare.comparison import Apart
-from fwdtrace.compare.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
+from fwdtrace.compare.agreement import Distances
+from fwdtrace.compare.distance import (
+    NOT_COMPARABLE,
+    SAME,
+    Distance,
+    distance_of_arrays,
+    distance_of_stats,
+    furthest,
+)
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace
 
@@ -18,16 +24,18 @@ if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Kept, Sides
 
 FORMAT = "fwdtrace.values/1"
-EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 _NUMPY = {
     **{"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int64": "<i8", "int32": "<i4"},
     **{"int16": "<i2", "int8": "i1", "uint8": "u1", "bool": "?"},
 }
-"""How numpy reads the elements of each type that is saved whole; a tensor of another has its fingerprint alone."""
+"""How numpy reads the elements of each dtype that is saved whole; a tensor of another has its digest alone."""
+
+Numbers = list["int | None"]
+"""The tensors of one side of a call by their number in the file; None for one without values."""
 
 
-def save_values(sides: Mapping[int, Sides], file: Path) -> None:
-    """Write what was kept of every call: whole tensors by number, and of each its digest and statistics.
+def save_values(kept: Mapping[int, Sides], file: Path) -> None:
+    """Write what was kept of every call, by its id: of each tensor its digest and statistics, and whole ones.
 
     FwdtraceError if the file cannot be written.
     """
@@ -50,7 +58,7 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
             rows.append({"shape": kept.shape, "dtype": dtype, "digest": kept.digest.hex(), "stats": stats})
         return numbers[id(kept)]
 
-    calls = {str(call): [[number_of(kept) for kept in side] for side in both] for call, both in sides.items()}
+    calls = {str(id): [[number_of(tensor) for tensor in side] for side in both] for id, both in kept.items()}
     about = {"format": FORMAT, "calls": json.dumps(calls), "tensors": json.dumps(rows)}
     try:
         save_file(tensors, file, metadata=about)
@@ -59,7 +67,7 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
 
 
 class SavedValues:
-    """The numbers of one saved run, read as they are needed."""
+    """The numbers of one saved run, read as they are needed; FwdtraceError if the file holds none."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -70,7 +78,7 @@ class SavedValues:
             about = self._header.pop("__metadata__")
             if about["format"] != FORMAT:
                 raise ValueError
-            self._calls: dict[str, Any] = json.loads(about["calls"])
+            self._calls: dict[str, list[Numbers]] = json.loads(about["calls"])
             self._rows: list[dict[str, Any]] = json.loads(about["tensors"])
         except OSError as error:
             raise FwdtraceError(f"{file}: cannot be read: {error.strerror}") from None
@@ -78,29 +86,29 @@ class SavedValues:
             raise FwdtraceError(f"{file}: was not written by `fwdtrace run --save-values`") from None
         self._start = 8 + length
 
-    def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
-        """The numbers of the tensors on one side of a call, None for one without values."""
-        both: list[list[int | None]] = self._calls.get(str(call.id), [[], []])
-        return both[side == "outputs"]
+    def numbers(self, call: Call) -> tuple[Numbers, Numbers]:
+        """The numbers of the tensors that went into a call, and of those that came out."""
+        inputs, outputs = self._calls.get(str(call.id), ([], []))
+        return inputs, outputs
 
     def about(self, number: int) -> dict[str, Any]:
         """Shape, dtype, digest and statistics of a tensor."""
         return self._rows[number]
 
     def array(self, number: int) -> Any:
-        """The elements as a numpy array, or None: not saved whole, or no numpy."""
-        found = self._header.get(str(number))
-        if found is None:
+        """The elements as a flat numpy array, or None: not saved whole, or no numpy."""
+        header = self._header.get(str(number))
+        if header is None:
             return None
         try:
             import numpy
         except ImportError:
             return None
-        begin, end = found["data_offsets"]
+        begin, end = header["data_offsets"]
         with self.file.open("rb") as stream:
             stream.seek(self._start + begin)
             elements = numpy.frombuffer(stream.read(end - begin), dtype=_NUMPY[self.about(number)["dtype"]])
-        if found["dtype"] == "BF16":  # the upper half of a float32
+        if header["dtype"] == "BF16":  # the upper half of a float32
             elements = (elements.astype("<u4") << 16).view("<f4")
         return elements
 
@@ -115,52 +123,33 @@ def values_of(trace: Trace, file: str) -> SavedValues | None:
     return SavedValues(values)
 
 
-def measure(
-    before: SavedValues, after: SavedValues, call: Call, other: Call, side: Literal["inputs", "outputs"]
-) -> Apart | None:
-    """How far the saved tensors on one side of two calls are apart; None if they cannot be compared."""
-    ours, theirs = before.side(call, side), after.side(other, side)
+def measure(before: SavedValues, after: SavedValues, call: Call, other: Call) -> Distances:
+    """How far the saved inputs and the saved outputs of two calls are apart; None for what cannot be compared."""
+    inputs, outputs = zip(before.numbers(call), after.numbers(other), strict=True)
+    return _distance(before, after, *inputs), _distance(before, after, *outputs)
+
+
+def _distance(before: SavedValues, after: SavedValues, ours: Numbers, theirs: Numbers) -> Distance | None:
     if len(ours) != len(theirs):
         return None
-    pairs = [(one, two) for one, two in zip(ours, theirs, strict=True) if one is not None and two is not None]
-    if not pairs or any(before.about(one)["shape"] != after.about(two)["shape"] for one, two in pairs):
+    pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one is not None and other is not None]
+    if any(before.about(one)["shape"] != after.about(other)["shape"] for one, other in pairs):
         return None
-    return furthest(_apart(before, one, after, two) for one, two in pairs)
+    return furthest(_distance_of_tensors(before, one, after, other) for one, other in pairs)
 
 
-def _apart(before: SavedValues, one: int, after: SavedValues, two: int) -> Apart:
-    ours, theirs = before.about(one), after.about(two)
+def _distance_of_tensors(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+    ours, theirs = before.about(one), after.about(other)
     dtypes = ours["dtype"], theirs["dtype"]
     if dtypes[0] == dtypes[1] and ours["digest"] == theirs["digest"]:
         return SAME
-    a, b = before.array(one), after.array(two)
+    a, b = before.array(one), after.array(other)
     if a is None or b is None:
         if not ours["stats"] or not theirs["stats"]:
-            return UNLIKE
-        return apart_by_stats(Stats(**ours["stats"]), Stats(**theirs["stats"]), dtypes)
+            return NOT_COMPARABLE
+        return distance_of_stats(Stats(**ours["stats"]), Stats(**theirs["stats"]), dtypes)
     import numpy
 
     unequal = a != b if dtypes == ("int64", "int64") else None
-    a, b = a.astype("f8"), b.astype("f8")
     with numpy.errstate(all="ignore"):
-        difference = numpy.abs(a - b)
-    difference[(a == b) | (numpy.isnan(a) & numpy.isnan(b))] = 0.0
-    if unequal is not None:  # of whole numbers too large for float64
-        difference[unequal] = difference[unequal].clip(min=1.0)
-    difference[numpy.isnan(difference)] = math.inf
-    if not difference.size:
-        return SAME
-    place = int(difference.argmax())
-    absolute = float(difference[place])
-    if not math.isfinite(absolute):
-        return UNLIKE
-    largest = float(numpy.abs(a[numpy.isfinite(a)]).max(initial=0.0))
-    return judged(absolute, largest, _ulp(absolute, abs(float(a[place])), dtypes), dtypes)
-
-
-def _ulp(difference: float, size: float, dtypes: tuple[str, str]) -> int | None:
-    epsilon = EPSILONS.get(dtypes[0])
-    if epsilon is None or dtypes[0] != dtypes[1]:
-        return None
-    smallest = {"float16": 2.0**-14, "float64": 2.0**-1022}.get(dtypes[0], 2.0**-126)
-    return round(difference / math.ldexp(epsilon, math.frexp(max(size, smallest))[1] - 1))
+        return distance_of_arrays(a.astype("f8"), b.astype("f8"), dtypes, unequal)

@@ -1,6 +1,1 @@
-"""`model(x)` against `model.forward(x)`: `compare_direct` runs both on equal copies and says what differs."""
-
-from fwdtrace.direct.experiment import Setting, compare_direct, run_experiments
-from fwdtrace.direct.inventory import inventory_of
-
-__all__ = ["Setting", "compare_direct", "inventory_of", "run_experiments"]
+"""`model(x)` against `model.forward(x)`: both run on equal copies of a model, and what differs between them."""

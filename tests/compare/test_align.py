@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fwdtrace.compare import How
-from fwdtrace.compare.align import align, renamed
-from fwdtrace.compare.comparison import Comparison
-from fwdtrace.compare.runs import Side, compare_runs
-from fwdtrace.compare.same_init import copy_weights
+from fwdtrace.compare.align import align
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.names import renamed
+from fwdtrace.compare.weights import copy_weights
 from fwdtrace.errors import FwdtraceError
 from tests.helpers.real_models import MODELS
 from tests.helpers.traces import call, trace
@@ -74,7 +75,7 @@ class Port(nn.Module):
 def bert_and_port(maps: tuple[str, ...]) -> tuple[nn.Module, Port, dict[str, Any]]:
     model, _, kwargs = MODELS["transformers:BertForSequenceClassification"]()
     port = Port()
-    told = copy_weights(Side(model.eval(), (), kwargs), Side(port.eval(), (), kwargs), maps)
+    told = copy_weights(Runnable(model.eval(), (), kwargs), Runnable(port.eval(), (), kwargs), maps)
     how = "" if maps else ", 41 of them by where they are used"
     assert told == f"41 of 41 weights of the second are copies of the first's{how}"
     return model, port, kwargs
@@ -83,7 +84,7 @@ def bert_and_port(maps: tuple[str, ...]) -> tuple[nn.Module, Port, dict[str, Any
 @pytest.mark.parametrize("maps", [(), MAPS])
 def test_a_port_of_bert_is_aligned_and_equal_within_tolerance(maps: tuple[str, ...]) -> None:
     model, port, kwargs = bert_and_port(maps)
-    found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
+    found = compare_runs(Runnable(model, (), kwargs), Runnable(port, (), kwargs), How(maps))
     assert found.equal, found.verdict
     assert found.verdict.startswith("No difference found beyond rounding")
 
@@ -93,7 +94,7 @@ def test_a_bug_in_a_layer_of_the_port_is_found(maps: tuple[str, ...]) -> None:
     model, port, kwargs = bert_and_port(maps)
     with torch.no_grad():
         port.blocks[1].up.weight[3] *= 1.5
-    found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
+    found = compare_runs(Runnable(model, (), kwargs), Runnable(port, (), kwargs), How(maps))
     assert found.origin is not None
     assert found.origin.path == "bert.encoder.layer.1.intermediate.dense"
     assert found.origin.other_path == "blocks.1.up"
@@ -103,7 +104,7 @@ def test_a_bug_in_a_layer_of_the_port_is_found(maps: tuple[str, ...]) -> None:
 def test_a_function_of_the_port_that_is_wrong_is_found_between_its_layers(maps: tuple[str, ...]) -> None:
     model, port, kwargs = bert_and_port(maps)
     port.blocks[1].activation = functional.relu
-    found = compare_runs(Side(model, (), kwargs), Side(port, (), kwargs), How(maps))
+    found = compare_runs(Runnable(model, (), kwargs), Runnable(port, (), kwargs), How(maps))
     layer = "bert.encoder.layer.1"
     assert found.origin is not None and found.origin.path == layer
     assert found.origin.why == (
@@ -137,9 +138,9 @@ class Tokens(nn.Module):
 def test_weights_of_other_names_in_modules_of_other_classes_are_copied_by_shape() -> None:
     model, port = Tokens(nn.RMSNorm(4, eps=1e-6), "cls_token"), Tokens(Norm(), "start")
     x = torch.randn(1, 2, 4)
-    told = copy_weights(Side(model, (x,), {}), Side(port, (x,), {}))
+    told = copy_weights(Runnable(model, (x,), {}), Runnable(port, (x,), {}))
     assert told == "2 of 2 weights of the second are copies of the first's, 2 of them by where they are used"
-    assert compare_runs(Side(model, (x,), {}), Side(port, (x,), {})).equal
+    assert compare_runs(Runnable(model, (x,), {}), Runnable(port, (x,), {})).equal
 
 
 class NormAndActivation(nn.BatchNorm1d):
@@ -155,7 +156,7 @@ def test_a_norm_with_its_activation_gets_the_weights_of_the_norm_and_is_not_comp
     model = nn.Sequential(OrderedDict(a=nn.Linear(4, 4), b=nn.BatchNorm1d(4), c=nn.ReLU(), d=nn.Linear(4, 2)))
     port = nn.Sequential(OrderedDict(one=nn.Linear(4, 4), two=NormAndActivation(), three=nn.Linear(4, 2)))
     nn.init.normal_(model.b.weight)
-    sides = Side(model.eval(), (torch.randn(3, 4),), {}), Side(port.eval(), (torch.randn(3, 4),), {})
+    sides = Runnable(model.eval(), (torch.randn(3, 4),), {}), Runnable(port.eval(), (torch.randn(3, 4),), {})
     told = copy_weights(*sides)
     assert told == "9 of 9 weights of the second are copies of the first's, 9 of them by where they are used"
     found = compare_runs(sides[0], replace(sides[1], args=sides[0].args))
@@ -171,26 +172,26 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_alone() -> None:
             assert state == {"steps": 3}
 
     model, port = (nn.ModuleDict({name: Counted(2, 2)}) for name in "aa")
-    told = copy_weights(Side(model, (), {}), Side(port, (), {}))
+    told = copy_weights(Runnable(model, (), {}), Runnable(port, (), {}))
     assert told == "2 of 2 weights of the second are copies of the first's"
 
 
 def test_a_weight_without_a_shape_so_far_is_left_alone() -> None:
     model, port = (nn.Sequential(nn.LazyLinear(2), nn.Linear(2, 2)) for _ in range(2))
-    told = copy_weights(Side(model, (), {}), Side(port, (), {}))
+    told = copy_weights(Runnable(model, (), {}), Runnable(port, (), {}))
     assert told == "2 of 2 weights of the second are copies of the first's"
 
 
 def test_weights_that_could_be_any_of_several_are_left() -> None:
     model, port = (nn.ModuleDict({name: nn.Linear(2, 2) for name in names}) for names in ("ab", "cd"))
-    told = copy_weights(Side(model, (), {}), Side(port, (), {}))
+    told = copy_weights(Runnable(model, (), {}), Runnable(port, (), {}))
     assert told.startswith("0 of 4 weights of the second are copies of the first's; 4 left as they were: c.weight")
 
 
 def test_the_copied_weights_are_counted_and_those_left_are_named() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
     other = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4)})
-    text = copy_weights(Side(model, (), {}), Side(other, (), {}), ["0=a", "1=b"])
+    text = copy_weights(Runnable(model, (), {}), Runnable(other, (), {}), ["0=a", "1=b"])
     assert text == (
         "2 of 4 weights of the second are copies of the first's; 2 left as they were: b.weight, b.bias; "
         "2 of the first not used: 1.weight, 1.bias"
@@ -230,7 +231,7 @@ def test_a_port_that_gives_another_shape_is_no_equal(maps: tuple[str, ...]) -> N
         torch.manual_seed(0)
         return nn.Sequential(OrderedDict([(name, nn.Linear(4, 4)), (f"{name}_last", nn.Linear(4, width))]))
 
-    sides = (Side(made(name, width).eval(), (torch.ones(1, 4),), {}) for name, width in (("a", 3), ("b", 2)))
+    sides = (Runnable(made(name, width).eval(), (torch.ones(1, 4),), {}) for name, width in (("a", 3), ("b", 2)))
     found = compare_runs(*sides, How(maps))
     assert "the model: shape 1×3 became 1×2" in [difference.message for difference in found.differences]
 
@@ -247,8 +248,8 @@ def test_a_port_that_gives_fewer_tensors_is_compared_by_those_that_both_give() -
         layer.weight.data *= scale
         return cls(OrderedDict([(name, layer), (f"{name}_last", nn.Linear(4, 3))])).eval()
 
-    def compared(port: nn.Module) -> Comparison:
-        return compare_runs(*(Side(model, (torch.ones(1, 4),), {}) for model in (made(Cached, "a"), port)))
+    def compared(port: nn.Module) -> TraceComparison:
+        return compare_runs(*(Runnable(model, (torch.ones(1, 4),), {}) for model in (made(Cached, "a"), port)))
 
     found = compared(made(nn.Sequential, "b"))
     assert found.equal, found.verdict

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import fwdtrace
-from fwdtrace.compare.comparison import Comparison, Experiment, Measure
+from fwdtrace.direct.comparison import DirectComparison, Experiment, Measurement
 from fwdtrace.errors import FwdtraceError, SpecError
 from fwdtrace.models.zoo.lenet import LeNet
 from fwdtrace.models.zoo.lenets import LeNetBroken, LeNetDirect
@@ -27,12 +27,12 @@ def image() -> Tensor:
     return torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def only(comparison: Comparison) -> Experiment:
+def only(comparison: DirectComparison) -> Experiment:
     (experiment,) = comparison.experiments
     return experiment
 
 
-def kinds_of(comparison: Comparison) -> set[str]:
+def kinds_of(comparison: DirectComparison) -> set[str]:
     return {difference.kind for difference in comparison.differences}
 
 
@@ -64,11 +64,11 @@ def test_the_functions_that_ran_are_told_for_each_side() -> None:
 def test_autograd_and_training_flags_do_not_depend_on_the_call() -> None:
     model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
     for found in only(fwdtrace.compare_direct(model, ROW)).rounds[:2]:
-        assert Measure("grad_fn", "MulBackward0", "MulBackward0", True) in found.measures
-        assert Measure("training flags", "unchanged", "unchanged", True) in found.measures
-        assert Measure("gradients", "4 of 4 parameters", "bit-identical", True) in found.measures
-        assert Measure("buffers", "3", "bit-identical", True) in found.measures
-        assert Measure("random state", "numbers drawn", "bit-identical", True) in found.measures
+        assert Measurement("grad_fn", "MulBackward0", "MulBackward0", True) in found.measures
+        assert Measurement("training flags", "unchanged", "unchanged", True) in found.measures
+        assert Measurement("gradients", "4 of 4 parameters", "bit-identical", True) in found.measures
+        assert Measurement("buffers", "3", "bit-identical", True) in found.measures
+        assert Measurement("random state", "numbers drawn", "bit-identical", True) in found.measures
 
 
 def test_a_hook_of_each_kind_would_run_once_and_never() -> None:
@@ -199,7 +199,7 @@ def test_nested_outputs_and_keyword_arguments_are_compared_by_their_places() -> 
     assert {difference.message for difference in comparison.differences if difference.kind == "output"} == {
         "output pair[1] is 1.5 instead of 2.5"
     }
-    assert Measure("input gradients", "1 of 1 inputs", "bit-identical", True) in only(comparison).rounds[0].measures
+    assert Measurement("input gradients", "1 of 1 inputs", "bit-identical", True) in only(comparison).rounds[0].measures
 
 
 def test_a_model_that_writes_its_input_is_compared_without_its_gradient() -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.compare.comparison import Comparison, Difference
-from fwdtrace.direct import compare_direct
+from fwdtrace.compare.difference import Difference
+from fwdtrace.direct.comparison import DirectComparison
+from fwdtrace.direct.experiment import compare_direct
 from fwdtrace.models.zoo import mechanisms as zoo
 from fwdtrace.models.zoo.calls import HalfPrecision
 from tests.helpers.footprint import torch_state
@@ -35,11 +36,11 @@ class Direct(nn.Module):
         return self.b.forward(x) if self.way == "forward" else self.b(x)
 
 
-def found(comparison: Comparison, kind: str, mode: str = "train") -> list[Difference]:
+def found(comparison: DirectComparison, kind: str, mode: str = "train") -> list[Difference]:
     return [each for each in comparison.differences if each.kind == kind and each.mode in (mode, None)]
 
 
-def mechanisms(comparison: Comparison) -> list[str | None]:
+def mechanisms(comparison: DirectComparison) -> list[str | None]:
     return [item.mechanism for item in comparison.inventory]
 
 
