@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fwdtrace.compare.align import Alignment
 from fwdtrace.compare.distance import Distance, distance_of_stats, furthest
-from fwdtrace.compare.leaves import dtypes_of, other_values, shapes_of
-from fwdtrace.trace import Call, Leaf, TensorMeta, Trace
+from fwdtrace.compare.leaves import dtypes_of, other_values
+from fwdtrace.trace import Call, Leaf, TensorMeta, Trace, shapes_in
 
 Distances = tuple[Distance | None, Distance | None]
 """How far the inputs of two calls are apart, and their outputs; None where that is not known."""
@@ -33,7 +33,7 @@ class Strictness:
     def agree(self, leaves: tuple[Leaf, ...], others: tuple[Leaf, ...], distance: Distance | None) -> bool:
         """Whether what went into two calls agrees, or what came out; a distance that is not known is no reason."""
         if not self.is_port:
-            if "shape" not in self.expected and shapes_of(leaves) != shapes_of(others):
+            if "shape" not in self.expected and shapes_in(leaves) != shapes_in(others):
                 return False
             if "dtype" not in self.expected and dtypes_of(leaves) != dtypes_of(others):
                 return False

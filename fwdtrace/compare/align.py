@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from fwdtrace.compare.leaves import shapes_of
 from fwdtrace.compare.names import Renames
-from fwdtrace.trace import Call, Trace
+from fwdtrace.trace import Call, Trace, shapes_in
 
 MOST_BY_ORDER = 4000
 """More calls than this without a namesake are not aligned by order, which takes quadratic time at worst."""
@@ -41,11 +40,10 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
     FwdtraceError if a map cannot be read.
     """
     partner = _by_name(before, after, Renames(maps))
-    innermost = list(_innermost(before))
-    expected = len(innermost)
+    expected = len(before.innermost)
     if any(call.error for call in (*before.children(), *after.children())):  # the rest of one of them did not run
-        expected = min(expected, len(list(_innermost(after))))
-    is_port = bool(maps) or sum(call.id in partner for call in innermost) * 2 < expected
+        expected = min(expected, len(after.innermost))
+    is_port = bool(maps) or sum(call.id in partner for call in before.innermost) * 2 < expected
     if is_port and not maps:
         partner = {call.id: other for call, other in zip(before.children(), after.children(), strict=False)}
     given_up = not _by_order(before, after, partner)
@@ -117,7 +115,7 @@ def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
     for sign in (_sign_with_parameters, _sign_without_parameters):
         taken = {other.id: id for id, other in partner.items()}
         pairs, looked_at_all = _in_order(
-            _unpaired(_innermost(before), partner, sign), _unpaired(_innermost(after), taken, sign)
+            _unpaired(before.innermost, partner, sign), _unpaired(after.innermost, taken, sign)
         )
         partner.update((call.id, other) for call, other in pairs)
         complete = complete and looked_at_all
@@ -151,21 +149,15 @@ def _unpaired(calls: Iterable[Call], paired: Mapping[int, object], sign: Sign) -
 
 
 def _sign_with_parameters(call: Call, _: int) -> Signature | None:
-    return (call.class_name, call.parameters, shapes_of(call.outputs)) if call.parameters else None
+    return (call.class_name, call.parameters, shapes_in(call.outputs)) if call.parameters else None
 
 
 def _sign_without_parameters(call: Call, passed: int) -> Signature | None:
-    return (passed, call.class_name, shapes_of(call.outputs)) if not call.parameters else None
+    return (passed, call.class_name, shapes_in(call.outputs)) if not call.parameters else None
 
 
 def _sign_by_size(call: Call, passed: int) -> Signature | None:
     return (passed, call.parameters)
-
-
-def _innermost(trace: Trace) -> Iterator[Call]:
-    """The calls that call nothing."""
-    callers = {call.parent for call in trace.calls}
-    return (call for call in trace.calls if call.id not in callers)
 
 
 def _holders(trace: Trace) -> Iterator[Call]:
@@ -185,7 +177,7 @@ def _by_contents(before: Trace, after: Trace, partner: dict[int, Call]) -> None:
         if call.id in partner:
             continue
         for other in callers.get(span, []):
-            if shapes_of(call.outputs)[:1] == shapes_of(other.outputs)[:1]:
+            if shapes_in(call.outputs)[:1] == shapes_in(other.outputs)[:1]:
                 partner[call.id] = other
                 callers[span].remove(other)
                 break
@@ -193,16 +185,12 @@ def _by_contents(before: Trace, after: Trace, partner: dict[int, Call]) -> None:
 
 def _spans(trace: Trace, pair_of: Mapping[int, int]) -> Iterator[tuple[Call, tuple[int, int]]]:
     """Each call that calls others, with the pairs of the first and the last paired call below it that calls nothing."""
-    callers = {call.parent for call in trace.calls}
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    parents = {call.id: call.parent for call in trace.calls}
-    for call in trace.calls:
-        if call.id in callers or call.id not in pair_of:
+    for call in trace.innermost:
+        if call.id not in pair_of:
             continue
-        above = call.parent
-        while above is not None:
-            first.setdefault(above, pair_of[call.id])
-            last[above] = pair_of[call.id]
-            above = parents[above]
+        for caller in trace.callers(call):
+            first.setdefault(caller.id, pair_of[call.id])
+            last[caller.id] = pair_of[call.id]
     yield from ((call, (first[call.id], last[call.id])) for call in trace.calls if call.id in first)

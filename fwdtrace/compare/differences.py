@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, Pair
 from fwdtrace.compare.difference import Difference, Severity
-from fwdtrace.compare.leaves import dtypes_of, other_values, outputs_begin_alike, shapes_in_words, tensors_in_words
+from fwdtrace.compare.leaves import dtypes_of, other_values, outputs_begin_alike, tensors_in_words
 from fwdtrace.trace import Call, Trace
+from fwdtrace.trace.text import path_text, shapes_text
 
 
 def differences_in_numbers(compared: Sequence[ComparedCalls]) -> Iterator[Difference]:
@@ -17,7 +18,7 @@ def differences_in_numbers(compared: Sequence[ComparedCalls]) -> Iterator[Differ
         if pair.outputs_agree or pair.apart is None or pair.apart.same:
             continue
         severity: Severity = "rounding" if pair.apart.close else "numbers"
-        message = f"{name_of(pair.call)} gives other numbers, {pair.apart.text}"
+        message = f"{path_text(pair.call.path)} gives other numbers, {pair.apart.text}"
         one, two = tensors_in_words(pair.call.outputs), tensors_in_words(pair.other.outputs)
         yield _difference("output", severity, pair.call, one, two, message)
 
@@ -27,7 +28,7 @@ def differences_in_exceptions(alignment: Alignment) -> Iterator[Difference]:
     for call, other in alignment.pairs:
         one, two = (ended.error.type if ended.error else "none" for ended in (call, other))
         if one != two:
-            message = f"{name_of(call)} raised {one} in the first and {two} in the second"
+            message = f"{path_text(call.path)} raised {one} in the first and {two} in the second"
             yield _difference("exception", "exception", call, one, two, message)
 
 
@@ -40,13 +41,13 @@ def differences_in_structure(before: Trace, after: Trace, alignment: Alignment) 
     for call, other in alignment.pairs:
         for kind, severity, one, two in _traits(call, other):
             if one != two:
-                yield _difference(kind, severity, call, one, two, f"{name_of(call)}: {kind} {one} became {two}")
+                yield _difference(kind, severity, call, one, two, f"{path_text(call.path)}: {kind} {one} became {two}")
         if ops is not None and other_ops is not None and ops.get(call.id) != other_ops.get(other.id):
             one = ", ".join(ops.get(call.id, ())) or "none"
             two = ", ".join(other_ops.get(other.id, ())) or "none"
-            yield _difference("ops", "structure", call, one, two, f"{name_of(call)}: ops {one} became {two}")
+            yield _difference("ops", "structure", call, one, two, f"{path_text(call.path)}: ops {one} became {two}")
         if other.id < latest:
-            yield _difference("order", "structure", call, "", "", f"{name_of(call)} runs earlier in the second")
+            yield _difference("order", "structure", call, "", "", f"{path_text(call.path)} runs earlier in the second")
         latest = max(latest, other.id)
 
 
@@ -54,8 +55,8 @@ def differences_in_results(alignment: Alignment) -> Iterator[Difference]:
     """What two models themselves give in other shapes: all that is compared of a port, whose inside may be other."""
     for call, other in ended_roots(alignment):
         if not outputs_begin_alike(call, other):
-            one, two = shapes_in_words(call.outputs), shapes_in_words(other.outputs)
-            yield _difference("shape", "structure", call, one, two, f"{name_of(call)}: shape {one} became {two}")
+            one, two = shapes_text(call.outputs), shapes_text(other.outputs)
+            yield _difference("shape", "structure", call, one, two, f"{path_text(call.path)}: shape {one} became {two}")
 
 
 def ended_roots(alignment: Alignment) -> Iterator[Pair]:
@@ -65,30 +66,25 @@ def ended_roots(alignment: Alignment) -> Iterator[Pair]:
             yield call, other
 
 
-def name_of(call: Call) -> str:
-    """The path of a module, or what to say of one without."""
-    return call.path or ("the model" if call.path == "" else "a module outside the tree")
-
-
 def _on_one_side(calls: Sequence[Call], kind: str, side: str) -> Iterator[Difference]:
     """The outermost of the calls that only the first or the second trace has."""
     alone = {call.id for call in calls}
     for call in calls:
         if call.parent not in alone:
             one, two = (call.class_name, "none") if side == "first" else ("none", call.class_name)
-            message = f"{name_of(call)} ({call.class_name}) runs in the {side} only"
+            message = f"{path_text(call.path)} ({call.class_name}) runs in the {side} only"
             yield _difference(kind, "structure", call, one, two, message)
 
 
 def _traits(call: Call, other: Call) -> Iterator[tuple[str, Severity, str, str]]:
     """What two calls are compared by besides their numbers: the kind of difference, its severity, and both sides."""
-    yield "name", "observation", name_of(call), name_of(other)
+    yield "name", "observation", path_text(call.path), path_text(other.path)
     yield "class", "structure", call.class_name, other.class_name
     yield "parameters", "structure", f"{call.parameters:,}", f"{other.parameters:,}"
     if not call.error and not other.error:
-        yield "shape", "structure", shapes_in_words(call.outputs), shapes_in_words(other.outputs)
+        yield "shape", "structure", shapes_text(call.outputs), shapes_text(other.outputs)
         yield "dtype", "structure", ", ".join(dtypes_of(call.outputs)), ", ".join(dtypes_of(other.outputs))
-    yield "input shape", "structure", shapes_in_words(call.inputs), shapes_in_words(other.inputs)
+    yield "input shape", "structure", shapes_text(call.inputs), shapes_text(other.inputs)
     one, two = (", ".join(other_values(leaves)) or "none" for leaves in (call.inputs, other.inputs))
     yield "argument", "structure", one, two
     yield "entry", "observation", call.entry, other.entry

@@ -1,15 +1,11 @@
-"""What the leaves of a call say about it: the shapes, dtypes and texts by which two calls are compared."""
+"""What the leaves of a call say about it: the dtypes, values and shapes by which two calls are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fwdtrace.trace import Call, Leaf, TensorMeta, Value
-
-
-def shapes_of(leaves: Iterable[Leaf]) -> tuple[tuple[int, ...], ...]:
-    """The shapes of the tensors among the leaves."""
-    return tuple(leaf.shape for leaf in leaves if isinstance(leaf, TensorMeta))
+from fwdtrace.trace import Call, Leaf, TensorMeta, Value, shapes_in
+from fwdtrace.trace.text import shapes_text
 
 
 def dtypes_of(leaves: Iterable[Leaf]) -> tuple[str, ...]:
@@ -24,16 +20,11 @@ def other_values(leaves: Iterable[Leaf]) -> tuple[str, ...]:
 
 def outputs_begin_alike(call: Call, other: Call) -> bool:
     """Whether two calls give tensors of the same shapes, as far as both give some: one may give a cache after them."""
-    ours, theirs = shapes_of(call.outputs), shapes_of(other.outputs)
+    ours, theirs = shapes_in(call.outputs), shapes_in(other.outputs)
     common = min(len(ours), len(theirs))
     return ours[:common] == theirs[:common] if common else ours == theirs
 
 
-def shapes_in_words(leaves: Iterable[Leaf]) -> str:
-    """The shapes as text: `2×3, scalar`; `none` without a tensor."""
-    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes_of(leaves)) or "none"
-
-
 def tensors_in_words(leaves: tuple[Leaf, ...]) -> str:
     """The shapes and the dtypes as text: `2×3, 1×4 float32`."""
-    return f"{shapes_in_words(leaves)} {', '.join(dict.fromkeys(dtypes_of(leaves)))}".strip()
+    return f"{shapes_text(leaves)} {', '.join(dict.fromkeys(dtypes_of(leaves)))}".strip()

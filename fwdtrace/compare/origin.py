@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, alike_at_both_ends
 from fwdtrace.compare.comparison import Growth, Origin
-from fwdtrace.compare.leaves import outputs_begin_alike, shapes_in_words
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.compare.leaves import outputs_begin_alike
+from fwdtrace.trace import Call, Trace
+from fwdtrace.trace.text import shapes_text
 
 MOST_ROWS = 6
 
@@ -19,8 +21,7 @@ def with_unknown_inputs_decided(trace: Trace, compared: Sequence[ComparedCalls])
     """The same pairs with inputs that are not known taken for equal, until a call has ended whose outputs are not."""
     if all(pair.inputs_agree is not None for pair in compared):
         return list(compared)
-    ends = _ends(trace)
-    first = min((ends[pair.call.id] for pair in compared if not pair.outputs_agree), default=math.inf)
+    first = min((trace.end(pair.call) for pair in compared if not pair.outputs_agree), default=math.inf)
     return [
         pair if pair.inputs_agree is not None else replace(pair, inputs_agree=pair.call.id <= first)
         for pair in compared
@@ -35,12 +36,11 @@ def origin_of(
     A call that only one side makes is it, without a pair, if those after it in the same caller get other inputs. None
     if there is no such call.
     """
-    ends = _ends(before)
     pair: ComparedCalls | None = None
     for candidate in compared:
         if not candidate.inputs_agree or candidate.outputs_agree:
             continue
-        if pair is None or (pair.call.id < candidate.call.id <= ends[pair.call.id]):
+        if pair is None or (pair.call.id < candidate.call.id <= before.end(pair.call)):
             pair = candidate
     if pair is None:
         return None
@@ -60,13 +60,8 @@ def parted_inside(
     """For an origin that calls others, between which of them the numbers part, and what runs there if not the same."""
     if origin.apart is None:
         return
-    ends = _ends(before)
-    callers = {call.parent for call in before.calls}
-    inside = [
-        pair
-        for pair in compared
-        if origin.call.id < pair.call.id <= ends[origin.call.id] and pair.call.id not in callers
-    ]
+    end = before.end(origin.call)
+    inside = [pair for pair in compared if origin.call.id < pair.call.id <= end and not before.children(pair.call)]
     bad = next((pair for pair in inside if pair.inputs_apart is not None and not pair.inputs_agree), None)
     good = [pair for pair in inside if pair.outputs_agree and (bad is None or pair.call.id < bad.call.id)][-1:]
     if not good and bad is None:
@@ -78,8 +73,8 @@ def parted_inside(
         where = f"before {bad.call.path}, whose input does not agree"
     ours = _run_between(before, origin.call, good[0].call if good else None, bad.call if bad else None)
     theirs = _run_between(after, origin.other, good[0].other if good else None, bad.other if bad else None)
-    start, end = alike_at_both_ends(ours, theirs)
-    changed = [_listed(names[start : len(names) - end]) for names in (ours, theirs)]
+    alike, alike_at_end = alike_at_both_ends(ours, theirs)
+    changed = [_listed(names[alike : len(names) - alike_at_end]) for names in (ours, theirs)]
     yield f"they part {where}" + (f": {changed[0]} became {changed[1]}" if ours != theirs else "")
 
 
@@ -88,17 +83,15 @@ def growth_from(trace: Trace, origin: ComparedCalls | None, compared: Sequence[C
 
     `origin` is None where the origin is a call that only one side makes.
     """
-    ends = _ends(trace)
-    callers = {call.parent for call in trace.calls}
     after = origin.call.id if origin else -1
     apart = [pair for pair in compared if pair.apart_at_all]
-    later = [pair for pair in apart if pair.call.id > after and pair.call.id not in callers]
+    later = [pair for pair in apart if pair.call.id > after and not trace.children(pair.call)]
     last = [pair for pair in apart if pair.call.parent is None][-1:]
     first = [origin] if origin is not None and origin.apart is not None else []
     room = MOST_ROWS - len(first) - len(last)
     step = max(1, -(-len(later) // room))
     rows = {pair.call.id: pair for pair in [*first, *later[::step], *last]}
-    ordered = sorted(rows.values(), key=lambda pair: (ends[pair.call.id], -pair.call.id))
+    ordered = sorted(rows.values(), key=lambda pair: (trace.end(pair.call), -pair.call.id))
     return tuple(Growth(pair.call.path, pair.call.nth, pair.apart) for pair in ordered if pair.apart is not None)
 
 
@@ -108,38 +101,28 @@ def _ended_otherwise(call: Call, other: Call, is_port: bool) -> Iterator[str]:
     for raised, side in zip(types, ("first", "second"), strict=True):
         if raised is not None and types[0] != types[1]:
             yield f"it raised {raised} in the {side}"
-    one, two = shapes_in_words(call.outputs), shapes_in_words(other.outputs)
+    one, two = shapes_text(call.outputs), shapes_text(other.outputs)
     if types == [None, None] and one != two and not (is_port and outputs_begin_alike(call, other)):
         yield f"shape {one} became {two}"
 
 
 def _run_between(trace: Trace, caller: Call, start: Call | None, stop: Call | None) -> list[str]:
     """The outermost calls and ops below `caller` that begin after `start` has ended and end before `stop` begins."""
-    rows: tuple[Call | Op, ...] = (*trace.calls, *(trace.ops or ()))
-    events = {row.id: row for row in rows}
     around = {caller.id}
     for edge in (start, stop):
-        above = edge.parent if edge is not None else None
-        while above is not None and above not in around:
-            around.add(above)
-            above = events[above].parent
+        if edge is not None:
+            around.update(outer.id for outer in takewhile(lambda outer: outer.id != caller.id, trace.callers(edge)))
     first = caller.id if start is None else start.id
-    last = max(events) + 1 if stop is None else stop.id
-    between = (events[id] for id in sorted(events) if first < id < last and id not in around)
-    return [event.class_name if isinstance(event, Call) else event.name for event in between if event.parent in around]
+    last = trace.end(caller) + 1 if stop is None else stop.id
+    return [
+        event.class_name if isinstance(event, Call) else event.name
+        for event in trace.events
+        if first < event.id < last and event.id not in around and event.parent in around
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_ROWS]) + (", …" if len(names) > MOST_ROWS else "") or "nothing"
-
-
-def _ends(trace: Trace) -> dict[int, int]:
-    """For each call the id of the last call below it, its own if there is none: where it ends."""
-    ends = {call.id: call.id for call in trace.calls}
-    for call in reversed(trace.calls):
-        if call.parent is not None:
-            ends[call.parent] = max(ends[call.parent], ends[call.id])
-    return ends
 
 
 def _left_out(

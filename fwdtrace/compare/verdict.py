@@ -8,11 +8,12 @@ from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
-from fwdtrace.compare.differences import ended_roots, name_of
+from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
-from fwdtrace.compare.leaves import dtypes_of, other_values, shapes_of, tensors_in_words
+from fwdtrace.compare.leaves import dtypes_of, other_values, tensors_in_words
 from fwdtrace.compare.tolerances import in_words
-from fwdtrace.trace import Trace
+from fwdtrace.trace import Trace, shapes_in
+from fwdtrace.trace.text import path_text, plural
 
 
 def verdict_of(
@@ -24,14 +25,13 @@ def verdict_of(
     """What the comparison says, in one sentence; `differences` are worst first."""
     if not differences:
         return _no_difference(compared, alignment)
-    count = f"{len(differences)} difference{'s' * (len(differences) > 1)}"
+    count = plural(len(differences), "difference")
     roots = next((pair for pair in compared if pair.call.parent is None and pair.other.parent is None), None)
     if roots is not None and roots.inputs_agree is False:
         return f"The two runs were given other inputs, {_other_inputs(roots)}: {count} found."
     if origin is None:
         return f"{count} found, the first: {differences[0].message}."
-    name = origin.path or ("the model" if origin.path == "" else "a module outside the tree")
-    what = f"{name} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
+    what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
     if origin.apart is None:
         return f"The second run leaves the first at {what}{why}."
@@ -57,7 +57,7 @@ def notes_on(
         yield f"recorded with seeds {before.run.seed} and {after.run.seed}, so random weights and inputs are others"
     for call, other in alignment.pairs:
         if call.error and other.error and not call.error.raised_below and call.error.type == other.error.type:
-            yield f"{name_of(call)} raised {call.error.type} in both"
+            yield f"{path_text(call.path)} raised {call.error.type} in both"
     if alignment.given_up:
         yield "too many calls have no namesake to align them by order; --map tells which name became which"
     if alignment.is_port:
@@ -67,7 +67,7 @@ def notes_on(
 
 
 def _no_difference(compared: Sequence[ComparedCalls], alignment: Alignment) -> str:
-    count = f"{_calls(alignment.pairs)} on both sides"
+    count = f"{plural(len(alignment.pairs), 'call')} on both sides"
     distances = [pair.apart for pair in compared if pair.apart is not None]
     if not distances:
         return f"No difference found: {count}, alike in all that was recorded; numbers were not."
@@ -81,13 +81,13 @@ def _no_difference(compared: Sequence[ComparedCalls], alignment: Alignment) -> s
 
 def _notes_on_port(alignment: Alignment) -> Iterator[str]:
     for call, other in ended_roots(alignment):
-        ours, theirs = len(shapes_of(call.outputs)), len(shapes_of(other.outputs))
+        ours, theirs = len(shapes_in(call.outputs)), len(shapes_in(other.outputs))
         if ours != theirs:
             yield f"the first gives {ours} tensors, the second {theirs}; what both give was compared, in order"
     if alignment.only_before or alignment.only_after:
         left = f"{len(alignment.only_before)} of the first and {len(alignment.only_after)} of the second"
         were = "was" if len(alignment.pairs) == 1 else "were"
-        yield f"{_calls(alignment.pairs)} {were} aligned; {left} have no counterpart"
+        yield f"{plural(len(alignment.pairs), 'call')} {were} aligned; {left} have no counterpart"
 
 
 def _other_inputs(roots: ComparedCalls) -> str:
@@ -97,7 +97,3 @@ def _other_inputs(roots: ComparedCalls) -> str:
     if roots.inputs_apart is not None and not roots.inputs_apart.same:
         return roots.inputs_apart.text
     return " and ".join(", ".join(other_values(call.inputs)) or "none" for call in (roots.call, roots.other))
-
-
-def _calls(counted: Sequence[object]) -> str:
-    return f"{len(counted)} call{'s' * (len(counted) != 1)}"

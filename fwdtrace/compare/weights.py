@@ -15,6 +15,7 @@ from fwdtrace.compare.runs import Runnable
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import record
 from fwdtrace.trace import Trace
+from fwdtrace.trace.text import first_few
 
 State = Mapping[str, Tensor]
 
@@ -128,4 +129,4 @@ def _names_by_shape(state: State) -> dict[torch.Size, list[str]]:
 def _listed(what: str, state: State) -> str:
     if not state:
         return ""
-    return f"; {len(state)} {what}: {', '.join(list(state)[:MOST_NAMED])}{', …' if len(state) > MOST_NAMED else ''}"
+    return f"; {len(state)} {what}: {first_few(list(state), MOST_NAMED)}"

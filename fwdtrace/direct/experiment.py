@@ -32,7 +32,9 @@ from fwdtrace.direct.verdict import call_of, direct_call_of, fix_of, verdict_of
 from fwdtrace.errors import FwdtraceError, SpecError
 from fwdtrace.models.randomness import random_state
 from fwdtrace.trace import Trace
+from fwdtrace.trace.text import first_few
 
+MOST_NAMED = 8
 MODES = (("train", True), ("eval", False))
 
 Steps = dict[tuple[str, str], Snapshot]
@@ -115,8 +117,8 @@ def _check_target(model: nn.Module, target: str) -> None:
         model.get_submodule(target)
     except AttributeError:
         names = [path for path, _ in model.named_modules() if path]
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise SpecError(f"the model has no module {target!r}; it has {shown or 'none but itself'}") from None
+        has = first_few(names, MOST_NAMED) or "none but itself"
+        raise SpecError(f"the model has no module {target!r}; it has {has}") from None
 
 
 class _Laboratory:

@@ -18,6 +18,7 @@ from fwdtrace.direct.step import Snapshot
 from fwdtrace.recorder import record
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name
+from fwdtrace.trace.text import how_often, path_text
 
 Run = Callable[[nn.Module, Callable[..., Any]], Snapshot]
 """One forward and backward of a model through what `Enter` returned for it."""
@@ -129,18 +130,14 @@ def _other_counts(called: Trace, direct: Trace, call: str, entry: str) -> Iterat
     other = Counter(recorded.path for recorded in direct.calls if recorded.path)
     for path in dict.fromkeys((*one, *other)):
         if one[path] != other[path]:
-            before, after = _times(one[path]), _times(other[path])
+            before, after = how_often(one[path]), how_often(other[path])
             message = f"{path} runs {before} in forward and backward of {call}, {after} of {entry}"
             yield Difference("calls", "cost", path, before, after, message)
 
 
 def _hook_lost(hook: Fired, call: str, entry: str) -> Difference:
     name = mechanism_name(hook.kind, hook.name) or short_name(hook.name)
-    place = "the model" if hook.path == "" else hook.path or "a module outside the tree"
-    before, after = _times(hook.called), _times(hook.direct)
-    message = f"{name} ({kind_in_words(hook.kind)} on {place}) runs {before} under {call}, {after} under {entry}"
+    before, after = how_often(hook.called), how_often(hook.direct)
+    what = f"{name} ({kind_in_words(hook.kind)} on {path_text(hook.path)})"
+    message = f"{what} runs {before} under {call}, {after} under {entry}"
     return Difference("hook", "observation", hook.path or "", before, after, message)
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

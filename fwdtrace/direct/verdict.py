@@ -6,6 +6,7 @@ from fwdtrace.compare.difference import Difference
 from fwdtrace.direct.comparison import ACT_IN_FORWARD, CHANGED_WEIGHTS, Carried, Experiment, most_telling
 from fwdtrace.trace import Hook
 from fwdtrace.trace.mechanisms import Mechanism, mechanism_of, short_name
+from fwdtrace.trace.text import first_few, plural
 
 NO_REMEDY = ("", "call the module itself")
 MOST_NAMES = 3
@@ -46,8 +47,8 @@ def verdict_of(
     others = len(targets) - 1
     hooks = sum(difference.kind == "hook" for difference in mine)
     if worst.severity == "observation" and hooks > 1:
-        evidence += f", and {hooks - 1} more hook{'s' if hooks > 2 else ''} likewise"
-    more = "" if not others else f" ({others} other module{'s' if others > 1 else ''} differ{'s' * (others == 1)} too)"
+        evidence += f", and {plural(hooks - 1, 'more hook')} likewise"
+    more = "" if not others else f" ({plural(others, 'other module')} differ{'s' * (others == 1)} too)"
     return f"{claims[worst.severity]}{_because(target, inventory)}: {evidence}{more}."
 
 
@@ -66,9 +67,8 @@ def fix_of(
             if item.path in targets and (mechanism := _mechanism(item)) and mechanism.remedy not in NO_REMEDY
         )
     )
-    shown = ", ".join(entries[target] for target in targets[:3])
-    more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
-    return "; ".join([f"write {shown}{more}", *remedies])
+    calls = first_few([entries[target] for target in targets], MOST_NAMES)
+    return "; ".join([f"write {calls}", *remedies])
 
 
 def _no_difference(experiments: tuple[Experiment, ...]) -> str:

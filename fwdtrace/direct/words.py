@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fwdtrace.compare.tensors import dtype_name, local
 from fwdtrace.direct.step import Snapshot, StepError
+from fwdtrace.trace.text import shape_text
 
 LONGEST_MESSAGE = 80
 
@@ -18,8 +19,7 @@ def leaf_in_words(leaf: Any) -> str:
     """A tensor by its shape and dtype, anything else by its repr."""
     if not isinstance(leaf, Tensor):
         return "none" if leaf is None else repr(leaf)
-    shape = "×".join(map(str, leaf.shape)) or "scalar"
-    return f"{shape} {dtype_name(leaf.dtype)}"
+    return f"{shape_text(leaf.shape)} {dtype_name(leaf.dtype)}"
 
 
 def outputs_in_words(outputs: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from fwdtrace.render.direct_rounds import LABEL, place_of, side_by_side
 from fwdtrace.render.lines import Line, in_columns, plain, print_lines, wrapped
 from fwdtrace.trace import Finding, Site
 from fwdtrace.trace.mechanisms import kind_in_words
+from fwdtrace.trace.text import first_few, plural
 
 MOST_MODULES = 3
 MOST_ALIKE = 3
@@ -96,12 +97,10 @@ def _items(items: Sequence[Carried], width: int) -> Iterator[Line]:
         groups.setdefault((item.kind, item.name), []).append(item)
     for group in groups.values():
         first = group[0]
-        places = [place_of(item.path) for item in group[:MOST_MODULES]]
-        more = f" and {len(group) - MOST_MODULES} more" if len(group) > MOST_MODULES else ""
+        places = first_few([place_of(item.path) for item in group], MOST_MODULES)
         name = first.mechanism or first.name.replace(".<locals>", "")
         where = f", {_short_path(first.file)}:{first.line}" if first.file and not first.mechanism else ""
-        label = f"{', '.join(places)}{more}"
-        yield from in_columns([label, f"{kind_in_words(first.kind)}: {name}{where}"], [LABEL - 3, width - LABEL])
+        yield from in_columns([places, f"{kind_in_words(first.kind)}: {name}{where}"], [LABEL - 3, width - LABEL])
 
 
 def _one_line_a_module(comparison: DirectComparison, width: int) -> Iterator[Line]:
@@ -119,24 +118,16 @@ def _one_line_a_module(comparison: DirectComparison, width: int) -> Iterator[Lin
         yield from wrapped(
             f"--at shows one in full, --json all {count} differences", width, "    ", "dim", first="    "
         )
+    more = "more, which --json lists"
     reached = [experiment.target for experiment in comparison.experiments if experiment.reached]
     same = [target for target in reached if target not in apart]
     if same:
-        text = f"{_modules(len(same))} the same in all rounds: {_some(same)}"
+        text = f"{plural(len(same), 'module')} the same in all rounds: {first_few(same, MOST_LISTED, more)}"
         yield from wrapped(text, width, "    ", "", first="= ")
     unreached = [experiment.target for experiment in comparison.experiments if not experiment.reached]
     if unreached:
-        text = f"{_modules(len(unreached))} never called by the model, so not measured: {_some(unreached)}"
+        text = f"{plural(len(unreached), 'module')} never called by the model, so not measured: {first_few(unreached, MOST_LISTED, more)}"
         yield from wrapped(text, width, "    ", "", first="  ")
-
-
-def _modules(count: int) -> str:
-    return f"{count} module{'s' * (count > 1)}"
-
-
-def _some(paths: list[str]) -> str:
-    more = f" and {len(paths) - MOST_LISTED} more, which --json lists" if len(paths) > MOST_LISTED else ""
-    return ", ".join(paths[:MOST_LISTED]) + more
 
 
 def _by_severity(comparison: DirectComparison, width: int) -> Iterator[Line]:

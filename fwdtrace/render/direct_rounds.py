@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fwdtrace.direct.comparison import Experiment, Fired, Round
 from fwdtrace.render.lines import MARKS, Line, in_columns, wrapped
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name
+from fwdtrace.trace.text import how_often
 
 LABEL = 24
 """The width of the first column, in cells."""
@@ -42,7 +43,7 @@ def _hooks(hooks: tuple[Fired, ...], widths: list[int], width: int) -> Iterator[
         name = mechanism_name(hook.kind, hook.name) or short_name(hook.name)
         mark = "=" if hook.called == hook.direct else "✗"
         label = f"{name} on {place_of(hook.path)}"
-        yield from in_columns([label, times(hook.called), times(hook.direct)], widths, mark=mark)
+        yield from in_columns([label, how_often(hook.called), how_often(hook.direct)], widths, mark=mark)
 
 
 def _rounds(rounds: tuple[Round, ...], width: int) -> Iterator[Line]:
@@ -86,7 +87,7 @@ def _probes(probes: tuple[Fired, ...], widths: list[int], width: int) -> Iterato
         alike.setdefault((probe.called, probe.direct), []).append(kind_in_words(probe.kind))
     for (called, direct), kinds in alike.items():
         label = f"  each of {len(kinds)} kinds" if len(kinds) > 1 else f"  {kinds[0]}"
-        yield from in_columns([label, times(called), times(direct)], widths)
+        yield from in_columns([label, how_often(called), how_often(direct)], widths)
         if len(kinds) > 1:
             yield from wrapped(f"({', '.join(kinds)})", width, " " * 7, "dim", first=" " * 6)
 
@@ -110,8 +111,3 @@ def _autograd_and_flags(experiment: Experiment, width: int) -> Iterator[Line]:
 def place_of(path: str | None) -> str:
     """A module by its path, in words."""
     return "the model" if path == "" else path or "outside the tree"
-
-
-def times(count: int) -> str:
-    """How often, in words."""
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

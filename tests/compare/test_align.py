@@ -15,8 +15,8 @@ from torch.nn import functional
 from fwdtrace.compare import How
 from fwdtrace.compare.align import align
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.runs import Runnable, compare_runs
 from fwdtrace.compare.names import renamed
+from fwdtrace.compare.runs import Runnable, compare_runs
 from fwdtrace.compare.weights import copy_weights
 from fwdtrace.errors import FwdtraceError
 from tests.helpers.real_models import MODELS

@@ -118,7 +118,7 @@ def prepared_inputs() -> nn.Module:
     return parallelize_module(Plain(), mesh, plan)
 
 
-def everything(rank: int) -> dict[str, Comparison]:
+def everything(rank: int) -> dict[str, DirectComparison]:
     """All comparisons of one rank; every rank has data of its own, except where the tensors themselves are spread."""
     own = torch.randn(6, 4, generator=torch.Generator().manual_seed(rank))
     common = torch.randn(6, 4, generator=torch.Generator().manual_seed(9))
