@@ -10,6 +10,7 @@ from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
 from fwdtrace.trace import ModelInfo, Trace, Versions
+from fwdtrace.trace.views import view
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,4 @@ class TraceComparison:
         write_document(self, stream)
 
     def __str__(self) -> str:
-        from fwdtrace.render.two_traces import changes_text
-
-        return changes_text(self)
+        return view("two-traces")(self)

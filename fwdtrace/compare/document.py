@@ -10,10 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TextIO
 
+from fwdtrace.trace.files import replacing
 from fwdtrace.trace.rows import row_of
 
 FORMAT = "fwdtrace.comparison/1"
@@ -48,7 +47,8 @@ def write_document(comparison: Any, stream: TextIO) -> None:
 
 def save_document(comparison: Any, file: str | os.PathLike[str]) -> None:
     """Write a comparison to a file, whole or not at all; OSError if that cannot be done."""
-    _replace_file(Path(file), lambda stream: write_document(comparison, stream))
+    with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
+        write_document(comparison, stream)
 
 
 def _text(value: Any) -> str:
@@ -67,21 +67,3 @@ def _json(value: Any) -> Any:
         for field in dataclasses.fields(value)
         if (part := getattr(value, field.name)) is not None or field.metadata != LEFT_OUT_IF_NONE
     }
-
-
-def _replace_file(file: Path, write: Callable[[TextIO], None]) -> None:
-    """Let `write` fill a file beside `file`, and give it that name once it is complete.
-
-    It stands in for the same function of `trace/files.py`, which takes its place.
-    """
-    if file.exists() and not file.is_file():  # a pipe or a device cannot be replaced
-        with file.open("w", encoding="ascii", newline="\n") as stream:
-            return write(stream)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("w", encoding="ascii", newline="\n") as stream:
-            write(stream)
-        unfinished.replace(file)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise

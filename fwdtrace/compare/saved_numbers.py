@@ -6,17 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fwdtrace.compare.agreement import Distances
-from fwdtrace.compare.distance import (
-    NOT_COMPARABLE,
-    SAME,
-    Distance,
-    distance_of_arrays,
-    distance_of_stats,
-    furthest,
-)
+from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace
 
@@ -28,14 +21,11 @@ _NUMPY = {
     **{"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int64": "<i8", "int32": "<i4"},
     **{"int16": "<i2", "int8": "i1", "uint8": "u1", "bool": "?"},
 }
-"""How numpy reads the elements of each dtype that is saved whole; a tensor of another has its digest alone."""
-
-Numbers = list["int | None"]
-"""The tensors of one side of a call by their number in the file; None for one without values."""
+"""How numpy reads the elements of each type that is saved whole; a tensor of another has its fingerprint alone."""
 
 
-def save_values(kept: Mapping[int, Sides], file: Path) -> None:
-    """Write what was kept of every call, by its id: of each tensor its digest and statistics, and whole ones.
+def save_values(sides: Mapping[int, Sides], file: Path) -> None:
+    """Write what was kept of every call: whole tensors by number, and of each its digest and statistics.
 
     FwdtraceError if the file cannot be written.
     """
@@ -58,7 +48,7 @@ def save_values(kept: Mapping[int, Sides], file: Path) -> None:
             rows.append({"shape": kept.shape, "dtype": dtype, "digest": kept.digest.hex(), "stats": stats})
         return numbers[id(kept)]
 
-    calls = {str(id): [[number_of(tensor) for tensor in side] for side in both] for id, both in kept.items()}
+    calls = {str(call): [[number_of(kept) for kept in side] for side in both] for call, both in sides.items()}
     about = {"format": FORMAT, "calls": json.dumps(calls), "tensors": json.dumps(rows)}
     try:
         save_file(tensors, file, metadata=about)
@@ -67,7 +57,7 @@ def save_values(kept: Mapping[int, Sides], file: Path) -> None:
 
 
 class SavedValues:
-    """The numbers of one saved run, read as they are needed; FwdtraceError if the file holds none."""
+    """The numbers of one saved run, read as they are needed."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -78,7 +68,7 @@ class SavedValues:
             about = self._header.pop("__metadata__")
             if about["format"] != FORMAT:
                 raise ValueError
-            self._calls: dict[str, list[Numbers]] = json.loads(about["calls"])
+            self._calls: dict[str, Any] = json.loads(about["calls"])
             self._rows: list[dict[str, Any]] = json.loads(about["tensors"])
         except OSError as error:
             raise FwdtraceError(f"{file}: cannot be read: {error.strerror}") from None
@@ -86,29 +76,29 @@ class SavedValues:
             raise FwdtraceError(f"{file}: was not written by `fwdtrace run --save-values`") from None
         self._start = 8 + length
 
-    def numbers(self, call: Call) -> tuple[Numbers, Numbers]:
-        """The numbers of the tensors that went into a call, and of those that came out."""
-        inputs, outputs = self._calls.get(str(call.id), ([], []))
-        return inputs, outputs
+    def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
+        """The numbers of the tensors on one side of a call, None for one without values."""
+        both: list[list[int | None]] = self._calls.get(str(call.id), [[], []])
+        return both[side == "outputs"]
 
     def about(self, number: int) -> dict[str, Any]:
         """Shape, dtype, digest and statistics of a tensor."""
         return self._rows[number]
 
     def array(self, number: int) -> Any:
-        """The elements as a flat numpy array, or None: not saved whole, or no numpy."""
-        header = self._header.get(str(number))
-        if header is None:
+        """The elements as a numpy array, or None: not saved whole, or no numpy."""
+        found = self._header.get(str(number))
+        if found is None:
             return None
         try:
             import numpy
         except ImportError:
             return None
-        begin, end = header["data_offsets"]
+        begin, end = found["data_offsets"]
         with self.file.open("rb") as stream:
             stream.seek(self._start + begin)
             elements = numpy.frombuffer(stream.read(end - begin), dtype=_NUMPY[self.about(number)["dtype"]])
-        if header["dtype"] == "BF16":  # the upper half of a float32
+        if found["dtype"] == "BF16":  # the upper half of a float32
             elements = (elements.astype("<u4") << 16).view("<f4")
         return elements
 
@@ -125,11 +115,15 @@ def values_of(trace: Trace, file: str) -> SavedValues | None:
 
 def measure(before: SavedValues, after: SavedValues, call: Call, other: Call) -> Distances:
     """How far the saved inputs and the saved outputs of two calls are apart; None for what cannot be compared."""
-    inputs, outputs = zip(before.numbers(call), after.numbers(other), strict=True)
-    return _distance(before, after, *inputs), _distance(before, after, *outputs)
+    return (
+        _distance(before, after, before.side(call, "inputs"), after.side(other, "inputs")),
+        _distance(before, after, before.side(call, "outputs"), after.side(other, "outputs")),
+    )
 
 
-def _distance(before: SavedValues, after: SavedValues, ours: Numbers, theirs: Numbers) -> Distance | None:
+def _distance(
+    before: SavedValues, after: SavedValues, ours: list[int | None], theirs: list[int | None]
+) -> Distance | None:
     if len(ours) != len(theirs):
         return None
     pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one is not None and other is not None]

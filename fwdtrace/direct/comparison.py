@@ -10,6 +10,7 @@ from typing import ClassVar, TextIO
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
 from fwdtrace.trace import Finding, ModelInfo, Versions
+from fwdtrace.trace.views import view
 
 FIRST_STEP, SECOND_STEP, CHANGED_WEIGHTS = "first step", "second step", "changed weights"
 """The rounds of a direct-forward comparison."""
@@ -128,9 +129,7 @@ class DirectComparison:
         write_document(self, stream)
 
     def __str__(self) -> str:
-        from fwdtrace.render.direct_forward import comparison_text
-
-        return comparison_text(self)
+        return view("direct-forward")(self)
 
 
 def most_telling(differences: Sequence[Difference]) -> list[Difference]:

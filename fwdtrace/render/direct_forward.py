@@ -126,7 +126,8 @@ def _one_line_a_module(comparison: DirectComparison, width: int) -> Iterator[Lin
         yield from wrapped(text, width, "    ", "", first="= ")
     unreached = [experiment.target for experiment in comparison.experiments if not experiment.reached]
     if unreached:
-        text = f"{plural(len(unreached), 'module')} never called by the model, so not measured: {first_few(unreached, MOST_LISTED, more)}"
+        modules = f"{plural(len(unreached), 'module')} never called by the model, so not measured"
+        text = f"{modules}: {first_few(unreached, MOST_LISTED, more)}"
         yield from wrapped(text, width, "    ", "", first="  ")
 
 
