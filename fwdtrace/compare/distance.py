@@ -18,9 +18,9 @@ _PRECISION: dict[str, tuple[float, float]] = {
     "float8_e4m3fn": (2.0**-3, 2.0**-6),
     "float8_e4m3fnuz": (2.0**-3, 2.0**-7),
     "float8_e5m2": (2.0**-2, 2.0**-14),
-    "float8_e5m2fnuz": (2.0**-2, 2.0**-15),
+    "float8_e5m2fnuz": (2.0**-3, 2.0**-15),
 }
-"""For each floating dtype the distance from 1.0 to the next larger number, and the smallest normal number."""
+"""For each floating dtype the distance from 1.0 to the next larger number and the smallest normal one, as torch says."""
 
 
 @dataclass(frozen=True, slots=True)

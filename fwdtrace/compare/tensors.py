@@ -25,7 +25,7 @@ def distance_of_tensors(one: Tensor, other: Tensor) -> Distance:
 
 def same_tensor(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same dtype, shape and device, and the same elements bit for bit."""
-    if one.dtype != other.dtype or one.shape != other.shape or one.device != other.device:
+    if one.dtype != other.dtype or _shape(one) != _shape(other) or one.device != other.device:
         return False
     a, b = dense(one), dense(other)
     return a.is_meta or b.is_meta or _same_bits(a, b)
@@ -51,6 +51,11 @@ def local(tensor: Tensor) -> Tensor:
 def dtype_name(dtype: torch.dtype) -> str:
     """The dtype as traces name it: `float32`."""
     return str(dtype).removeprefix("torch.")
+
+
+def _shape(tensor: Tensor) -> tuple[object, ...]:
+    """The shape; of a nested tensor, which has none, those of its parts."""
+    return tuple([part.shape for part in tensor.unbind()]) if tensor.is_nested else tuple(tensor.shape)
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
