@@ -20,7 +20,7 @@ _PRECISION: dict[str, tuple[float, float]] = {
     "float8_e5m2": (2.0**-2, 2.0**-14),
     "float8_e5m2fnuz": (2.0**-3, 2.0**-15),
 }
-"""For each floating dtype the distance from 1.0 to the next larger number and the smallest normal one, as torch says."""
+"""For each floating dtype the distance from 1.0 to the next larger number and the smallest normal one, by torch."""
 
 
 @dataclass(frozen=True, slots=True)

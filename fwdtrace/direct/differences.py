@@ -13,6 +13,7 @@ from fwdtrace.compare.tensors import distance_of_tensors, local
 from fwdtrace.direct.leaves import same_leaf
 from fwdtrace.direct.step import Snapshot, StepError
 from fwdtrace.direct.words import graph_in_words, leaf_in_words, outcome_in_words, size_in_words
+from fwdtrace.trace.text import plural
 
 
 def differences_of(called: Snapshot, direct: Snapshot, call: str, entry: str) -> Iterator[Difference]:
@@ -83,8 +84,10 @@ def _gradients(
             yield Difference(f"missing-{kind}", "gradients", name, size_in_words(one), size_in_words(other), message)
         elif not same_leaf(one, other):
             severity, text = _unequal(one, other)
-            severity = "rounding" if severity == "rounding" else "gradients"
-            message = f"the gradient of {name} {text}{_factor(one, other, call)}"
+            message = f"the gradient of {name} {text}"
+            if severity != "rounding":
+                severity = "gradients"
+                message += _factor(one, other, call)
             if type(one) is not type(other):
                 message += f"; it is a {type(one).__name__} from {call} and a {type(other).__name__} from {entry}"
             yield Difference(kind, severity, name, size_in_words(one), size_in_words(other), message)
@@ -103,9 +106,10 @@ def _factor(called: Tensor, direct: Tensor, call: str) -> str:
 def _unsynchronised(called: Snapshot, direct: Snapshot, call: str, entry: str) -> Iterator[Difference]:
     names = [name for name, same in direct.on_all_ranks.items() if called.on_all_ranks.get(name) and not same]
     if names:
+        have = "has" if len(names) == 1 else "have"
         message = (
-            f"gradients are not synchronised: of {len(direct.on_all_ranks)} parameters, {len(names)} have another "
-            f"gradient on each rank after {entry}, none after {call}"
+            f"gradients are not synchronised: of {plural(len(direct.on_all_ranks), 'parameter')}, {len(names)} {have} "
+            f"another gradient on each rank after {entry}, none after {call}"
         )
         yield Difference("unsynchronised", "gradients", names[0], "equal on all ranks", "differ by rank", message)
 

@@ -82,7 +82,7 @@ def _no_difference(experiments: tuple[Experiment, ...]) -> str:
     else:
         entries = f"calling and running directly each of {len(reached)} modules"
     return (
-        f"No difference found: in {rounds} rounds ({' and '.join(modes)} mode) {entries} gave bit-identical outputs, "
+        f"No difference found: in {plural(rounds, 'round')} ({' and '.join(modes)} mode) {entries} gave bit-identical outputs, "
         "gradients, buffers and random states, and no hook was lost."
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fwdtrace.compare.tensors import dtype_name, local
 from fwdtrace.direct.step import Snapshot, StepError
-from fwdtrace.trace.text import shape_text
+from fwdtrace.trace.text import plural, shape_text
 
 LONGEST_MESSAGE = 80
 
@@ -51,7 +51,7 @@ def outcome_in_words(raised: StepError | None) -> str:
 
 def graph_in_words(snapshot: Snapshot) -> str:
     """The size of the autograd graph."""
-    return f"{len(snapshot.graph)} nodes"
+    return plural(len(snapshot.graph), "node")
 
 
 def ranks_in_words(snapshot: Snapshot) -> str:

@@ -52,7 +52,7 @@ def _model(model: ModelInfo) -> str:
 def _growth(comparison: TraceComparison, width: int) -> Iterator[Line]:
     room = width - 3 * _COLUMN - 2
     heads = "".join(f"{head:>{_COLUMN}}" for head in ("difference", "relative", "ulp"))
-    yield [(f"  {'from there on':<{room}}{heads}", "bold")]
+    yield [(f"  {cut('from there on', room):<{room}}{heads}", "bold")]
     for row in comparison.growth:
         nth = f" call {row.nth}" if row.nth > 1 else ""
         name = cut(printable("the model" if row.path == "" else row.path or "outside the tree") + nth, room - 1)

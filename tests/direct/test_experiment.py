@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +19,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 import fwdtrace
 from fwdtrace.direct.comparison import DirectComparison, Experiment, Measurement
 from fwdtrace.errors import FwdtraceError, SpecError
+from fwdtrace.models.zoo import mechanisms
 from fwdtrace.models.zoo.lenet import LeNet
 from fwdtrace.models.zoo.lenets import LeNetBroken, LeNetDirect
 from fwdtrace.models.zoo.mechanisms import Layers, weight_norm
@@ -129,7 +134,7 @@ def test_a_hook_that_makes_the_output_require_a_gradient_is_missed() -> None:
     model = nn.Embedding(10, 4).requires_grad_(False)
     model.register_forward_hook(lambda module, args, out: out.requires_grad_())
     comparison = fwdtrace.compare_direct(model, torch.arange(4))
-    messages = {found.message for found in comparison.differences if found.severity == "gradients"}
+    messages = {difference.message for difference in comparison.differences if difference.severity == "gradients"}
     assert messages == {"the output has requires_grad=True from model(x) and False from model.forward(x)"}
 
 
@@ -298,6 +303,14 @@ def test_a_direct_call_in_the_model_itself_is_found_on_both_sides_alike() -> Non
     (finding,) = comparison.findings
     assert finding.code == "FT001" and finding.site is not None
     assert finding.site.code == "x = self.f5.forward(x)"
+
+
+@pytest.mark.parametrize("build", [mechanisms.Layers, mechanisms.EveryHook, mechanisms.spectral_norm, mechanisms.lazy])
+def test_the_schema_takes_what_is_measured(build: Any) -> None:
+    stream = io.StringIO()
+    fwdtrace.compare_direct(build, torch.ones(8, 16)).write(stream)
+    schema = Path(fwdtrace.__file__).parent / "trace" / "schema" / "comparison-1.json"
+    jsonschema.validate(json.loads(stream.getvalue()), json.loads(schema.read_text(encoding="utf-8")))
 
 
 def test_a_comparison_prints_itself_and_is_saved(tmp_path: Any) -> None:
