@@ -122,7 +122,10 @@ def _check_target(model: nn.Module, target: str) -> None:
 
 
 class _Laboratory:
-    """Runs either side on copies of its own; every side and round begins from the same random states."""
+    """Runs the model in one way or the other, each time on a fresh copy and from the same random states.
+
+    `notes` collects what to know besides. `failed` are the modes in which `model(x)` itself raises.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -130,6 +133,7 @@ class _Laboratory:
         self.fresh = self.copies.fresh
         self.start = random_state()
         self.input_gradients = True
+        self.failed: list[str] = []
         self.notes: list[str] = []
 
     def step(self, model: nn.Module, entry: Callable[..., Any]) -> Snapshot:
@@ -137,7 +141,7 @@ class _Laboratory:
         return step(model, entry, self.setting.args, self.setting.kwargs, input_gradients=self.input_gradients)
 
     def steps(self, enter: Enter) -> Steps:
-        """All rounds of one side."""
+        """All rounds, entered in one way; those after a first step that raises are left out."""
         return {key: snapshot for mode, training in MODES for key, snapshot in self._rounds(enter, mode, training)}
 
     def _rounds(self, enter: Enter, mode: str, training: bool) -> list[tuple[tuple[str, str], Snapshot]]:
@@ -158,7 +162,7 @@ class _Laboratory:
         return rounds
 
     def normal(self) -> Steps:
-        """All rounds of the called side; FwdtraceError if it raises in both modes."""
+        """All rounds of `model(x)`; FwdtraceError if it raises in both modes."""
         steps = self.steps(enter_by_call)
         if all(steps[mode, FIRST_STEP].raised is not None for mode, _ in MODES):
             self.input_gradients = False
@@ -171,11 +175,10 @@ class _Laboratory:
 
     def _refuse_if_broken(self, normal: Steps) -> None:
         """FwdtraceError if `model(x)` raises in both modes, caused by what it raised; else note the mode that fails."""
-        failed = [mode for mode, _ in MODES if normal[mode, FIRST_STEP].raised is not None]
-        if len(failed) < len(MODES):
-            for mode in failed:
-                raised = normal[mode, FIRST_STEP].raised
-                assert raised is not None
+        errors = {mode: raised for mode, _ in MODES if (raised := normal[mode, FIRST_STEP].raised) is not None}
+        self.failed = list(errors)
+        if len(errors) < len(MODES):
+            for mode, raised in errors.items():
                 text = raised.message.partition("\n")[0]
                 self.notes.append(f"{mode} mode: model(x) itself raises {raised.type} in {raised.where}: {text}")
             return
@@ -185,20 +188,19 @@ class _Laboratory:
             model(*self.setting.args, **self.setting.kwargs)
         except Exception as error:  # the model's own, which the caller shows as the cause
             raise FwdtraceError("the model raised when it was called, so there is nothing to compare") from error
-        raised = normal["train", FIRST_STEP].raised
-        assert raised is not None
+        raised = errors["train"]
         raise FwdtraceError(f"nothing to compare: {raised.where} after model(x) raised {raised.type}: {raised.message}")
 
     def observe(self, enter: Enter) -> Trace:
         """The trace of one forward and backward on a copy, in train mode if the model works in it."""
-        model = self.fresh().train(not any(note.startswith("train mode") for note in self.notes))
+        model = self.fresh().train("train" not in self.failed)
         self.start.restore()
         return observed(model, enter, self.step, self.setting.spec, self.setting.seed)
 
     def experiment(
         self, target: str, normal: Steps, trace: Trace, inventory: Inventory, *, with_probes: bool
     ) -> tuple[Experiment, list[Difference]]:
-        """One module run directly against the normal side."""
+        """The module at `target` run directly, against `normal`; `trace` is that of a normal run."""
         enter = enter_directly(target)
         call, entry, paths = call_of(target), direct_call_of(target), {target}
         if target == "module" and any(item.kind == "wrapper" for item in inventory):

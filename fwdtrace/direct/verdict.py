@@ -31,8 +31,8 @@ def verdict_of(
     targets = list(dict.fromkeys(difference.target or "" for difference in differences))
     target = differences[0].target or ""
     mine = [difference for difference in differences if (difference.target or "") == target]
-    shown = most_telling(mine)
-    worst = shown[0]
+    most = most_telling(mine)
+    worst = most[0]
     experiment = next(experiment for experiment in experiments if experiment.target == target)
     entry, call = experiment.entry, experiment.call
     claims = {
@@ -43,7 +43,7 @@ def verdict_of(
         "cost": f"{entry} computes the same as {call} at another cost",
         "observation": f"{entry} computes the same as {call}, unobserved",
     }
-    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in shown)
+    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in most)
     others = len(targets) - 1
     hooks = sum(difference.kind == "hook" for difference in mine)
     if worst.severity == "observation" and hooks > 1:
@@ -82,8 +82,8 @@ def _no_difference(experiments: tuple[Experiment, ...]) -> str:
     else:
         entries = f"calling and running directly each of {len(reached)} modules"
     return (
-        f"No difference found: in {plural(rounds, 'round')} ({' and '.join(modes)} mode) {entries} gave bit-identical outputs, "
-        "gradients, buffers and random states, and no hook was lost."
+        f"No difference found: in {plural(rounds, 'round')} ({' and '.join(modes)} mode) {entries} gave bit-identical "
+        "outputs, gradients, buffers and random states, and no hook was lost."
     )
 
 
