@@ -288,7 +288,7 @@ def test_the_command_speaks_once_under_torchrun(tmp_path: Path) -> None:
     assert ran.returncode == 1
     shown = " ".join(ran.stdout.split())
     assert shown.count("model.module.forward(x) does not train what model(x) trains") == 1, ran.stderr
-    assert "of 2 parameters, 1 have another gradient on each rank" in shown
+    assert "of 2 parameters, 1 has another gradient on each rank" in shown
 
 
 def test_a_registered_forward_method_mends_fsdp(ranks: list[dict[str, Any]]) -> None:
