@@ -14,7 +14,7 @@ from fwdtrace.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from fwdtrace.compare import compare_traces as compare_traces
-    from fwdtrace.direct import compare_direct as compare_direct
+    from fwdtrace.direct.experiment import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
     from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOME = {
     "FwdtraceError": "fwdtrace.errors",
     "Trace": "fwdtrace.trace",
-    "compare_direct": "fwdtrace.direct",
+    "compare_direct": "fwdtrace.direct.experiment",
     "compare_traces": "fwdtrace.compare",
     "load_trace": "fwdtrace.trace.read",
     "record": "fwdtrace.recorder",

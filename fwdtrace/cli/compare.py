@@ -19,7 +19,8 @@ from fwdtrace.run.two import Asked, compared
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdtrace.compare.comparison import Comparison
+    from fwdtrace.compare.comparison import TraceComparison
+    from fwdtrace.direct.comparison import DirectComparison
 
 
 def compare(
@@ -83,6 +84,7 @@ def compare(
         raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
     files = output or []
     check_files(files, (".json", ".txt") if direct_forward else (".json", ".txt", ".html"))
+    comparison: TraceComparison | DirectComparison
     with stdout_kept_clean(), progress(f"comparing {' and '.join(each for each in (spec, other) if each)}"):
         error = None
         if direct_forward:
@@ -103,11 +105,12 @@ def compare(
         raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
 
 
-def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> Comparison:
+def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> DirectComparison:
     import_torch()
     from rich.console import Console
 
-    from fwdtrace.direct import Setting, inventory_of, run_experiments
+    from fwdtrace.direct.experiment import Setting, run_experiments
+    from fwdtrace.direct.inventory import inventory_of
     from fwdtrace.models.inputs import build_inputs
     from fwdtrace.models.load import load_model
     from fwdtrace.models.randomness import seed_all
@@ -130,24 +133,25 @@ def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, see
         raise FwdtraceError(f"interrupted while {spec!r} was compared") from None
 
 
-def _show(comparison: Comparison, files: list[Path], json: bool) -> None:
+def _show(comparison: TraceComparison | DirectComparison, files: list[Path], json: bool) -> None:
     console = result_console()
     for file in files:
         _save(comparison, file, console.width)
     if json:
-        from fwdtrace.compare.comparison_file import write_comparison
-
-        write_comparison(comparison, sys.stdout)
+        comparison.write(sys.stdout)
     else:
-        if comparison.kind == "traces":
-            from fwdtrace.render.two_traces import print_changes as print_it
+        from fwdtrace.compare.comparison import TraceComparison
+        from fwdtrace.render.direct_forward import print_comparison
+        from fwdtrace.render.two_traces import print_changes
+
+        if isinstance(comparison, TraceComparison):
+            print_changes(comparison, console)
         else:
-            from fwdtrace.render.direct_forward import print_comparison as print_it
-        print_it(comparison, console)
+            print_comparison(comparison, console)
     sys.stdout.flush()
 
 
-def _save(comparison: Comparison, file: Path, width: int) -> None:
+def _save(comparison: TraceComparison | DirectComparison, file: Path, width: int) -> None:
     try:
         if file.suffix == ".json":
             comparison.save(file)
@@ -157,15 +161,12 @@ def _save(comparison: Comparison, file: Path, width: int) -> None:
         raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
 
 
-def _as_suffix(comparison: Comparison, file: Path, width: int) -> str:
-    if file.suffix == ".html":
-        from fwdtrace.render.html import comparison_html
-
-        return comparison_html(comparison)
-    if comparison.kind == "traces":
-        from fwdtrace.render.two_traces import changes_text
-
-        return changes_text(comparison, width=width)
+def _as_suffix(comparison: TraceComparison | DirectComparison, file: Path, width: int) -> str:
+    from fwdtrace.compare.comparison import TraceComparison
     from fwdtrace.render.direct_forward import comparison_text
+    from fwdtrace.render.html import comparison_html
+    from fwdtrace.render.two_traces import changes_text
 
+    if isinstance(comparison, TraceComparison):
+        return comparison_html(comparison) if file.suffix == ".html" else changes_text(comparison, width=width)
     return comparison_text(comparison, width=width)

@@ -1,25 +1,22 @@
-"""Which call of one trace is which of another: by name, by mapped name, else by order, class and shape."""
+"""Which call of one trace belongs to which of another: by name, by mapped name, else by order, class and shape."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TypeVar
 
-from fwdtrace.errors import FwdtraceError
-from fwdtrace.trace import Call, Leaf, TensorMeta, Trace
+from fwdtrace.compare.names import Renames
+from fwdtrace.trace import Call, Trace, shapes_in
 
 MOST_BY_ORDER = 4000
-"""More calls than this with no namesake are not aligned by order, which takes quadratic time at worst."""
+"""More calls than this without a namesake are not aligned by order, which takes quadratic time at worst."""
 
-T = TypeVar("T")
 Pair = tuple[Call, Call]
 Signature = tuple[object, ...]
 Signed = tuple[Call, Signature]
-Trait = Callable[[Call, int], Signature | None]
-"""What the partner of a call must be like, by it and how many paired ones were passed; None for a call without it."""
+Sign = Callable[[Call, int], Signature | None]
+"""From a call, and how many paired calls came before it, to what its partner must have alike; None: it takes none."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +39,18 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
 
     FwdtraceError if a map cannot be read.
     """
-    renames = [_rename(text) for text in maps]
-    namesakes: dict[tuple[object, ...], list[Call]] = {}
-    for call in after.calls:
-        namesakes.setdefault(_key(call, call.path), []).append(call)
-    partner: dict[int, Call] = {}
-    for call in before.calls:
-        found = namesakes.get(_key(call, _renamed(call.path, renames)), [])
-        if found and _alike(call, found[0]):
-            partner[call.id] = found.pop(0)
-    leaves = list(_innermost(before))
-    expected = len(leaves)
+    partner = _by_name(before, after, Renames(maps))
+    expected = len(before.innermost)
     if any(call.error for call in (*before.children(), *after.children())):  # the rest of one of them did not run
-        expected = min(expected, len(list(_innermost(after))))
-    is_port = bool(maps) or sum(call.id in partner for call in leaves) * 2 < expected
+        expected = min(expected, len(after.innermost))
+    is_port = bool(maps) or sum(call.id in partner for call in before.innermost) * 2 < expected
     if is_port and not maps:
-        partner = {call.id: other for call, other in _roots(before, after)}
+        partner = {call.id: other for call, other in zip(before.children(), after.children(), strict=False)}
     given_up = not _by_order(before, after, partner)
     _by_contents(before, after, partner)
-    pairs = tuple((call, partner[call.id]) for call in before.calls if call.id in partner)
-    taken = {other.id for _, other in pairs}
+    taken = {other.id for other in partner.values()}
     return Alignment(
-        pairs,
+        tuple((call, partner[call.id]) for call in before.calls if call.id in partner),
         tuple(call for call in before.calls if call.id not in partner),
         tuple(call for call in after.calls if call.id not in taken),
         is_port,
@@ -71,19 +58,20 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
     )
 
 
-def align_weights(before: Trace, after: Trace, maps: Sequence[str] = ()) -> list[Pair]:
-    """The calls that belong together, also those of any class that hold as many parameters in the same place.
+def align_holders(before: Trace, after: Trace, maps: Sequence[str] = ()) -> list[Pair]:
+    """The calls whose modules may hold the same weights: those that belong together, and more in the same places.
 
-    A norm with its activation is one: its weights are those of the norm, and what it computes is not.
+    These are of any class, and hold as many parameters. A norm with its activation is one: its weights are those of the
+    norm, and what it computes is not.
     """
     pairs = list(align(before, after, maps).pairs)
-    ours = _unpaired(_holders(before), {call.id: other for call, other in pairs}, _parameters_alone)
-    theirs = _unpaired(_holders(after), {other.id: call for call, other in pairs}, _parameters_alone)
+    ours = _unpaired(_holders(before), {call.id: other for call, other in pairs}, _sign_by_size)
+    theirs = _unpaired(_holders(after), {other.id: call for call, other in pairs}, _sign_by_size)
     return pairs + _in_order(ours, theirs)[0]
 
 
 def alike_at_both_ends(ours: Sequence[object], theirs: Sequence[object]) -> tuple[int, int]:
-    """How many are the same from the beginning on, and how many of the others up to the end."""
+    """How many items are the same from the beginning on, and how many of the others up to the end."""
     most = min(len(ours), len(theirs))
     start = 0
     while start < most and ours[start] == theirs[start]:
@@ -94,65 +82,27 @@ def alike_at_both_ends(ours: Sequence[object], theirs: Sequence[object]) -> tupl
     return start, end
 
 
-def shapes_of(leaves: Iterable[Leaf]) -> tuple[tuple[int, ...], ...]:
-    """The shapes of the tensors among the leaves."""
-    return tuple(leaf.shape for leaf in leaves if isinstance(leaf, TensorMeta))
-
-
-def renamed(values: Mapping[str, T], maps: Iterable[str]) -> dict[str, T]:
-    """What is kept by qualified name, by the names after the maps."""
-    renames = [_rename(text) for text in maps]
-    return {_renamed(name, renames) or name: value for name, value in values.items()}
-
-
-def give_alike(call: Call, other: Call) -> bool:
-    """Whether a model and its port give tensors of the same shapes; one may give more after them, such as a cache."""
-    ours, theirs = shapes_of(call.outputs), shapes_of(other.outputs)
-    both = min(len(ours), len(theirs))
-    return ours == theirs if not both else ours[:both] == theirs[:both]
-
-
-def shapes_in_words(leaves: Iterable[Leaf]) -> str:
-    """The shapes as text: `2×3, scalar`."""
-    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes_of(leaves)) or "none"
-
-
-def _rename(text: str) -> tuple[re.Pattern[str], str]:
-    old, equals, new = text.partition("=")
-    if not equals or not old or not new:
-        raise FwdtraceError(f"--map {text}: write OLD=NEW, as in 'encoder.layer.{{i}}.attention=blocks.{{i}}.attn'")
-    parts = re.split(r"\{(\w+)\}", old)
-    names = parts[1::2]
-    unknown = [name for name in re.findall(r"\{(\w+)\}", new) if name not in names]
-    if unknown or len(set(names)) != len(names):
-        wrong = unknown[0] if unknown else names[0]
-        raise FwdtraceError(f"--map {text}: {{{wrong}}} must be on the left once, and may be on the right")
-    pattern = "".join(f"(?P<{part}>[^.]+)" if number % 2 else re.escape(part) for number, part in enumerate(parts))
-    return re.compile(rf"{pattern}(?=\.|$)"), re.sub(r"\{(\w+)\}", r"\\g<\1>", new.replace("\\", "\\\\"))
-
-
-def _renamed(path: str | None, renames: Sequence[tuple[re.Pattern[str], str]]) -> str | None:
-    """The path by the map that says most of it, or as it is."""
-    if path is None:
-        return None
-    found = [(match, new) for pattern, new in renames if (match := pattern.match(path))]
-    if not found:
-        return path
-    match, new = max(found, key=lambda each: each[0].end())
-    return match.expand(new) + path[match.end() :]
+def _by_name(before: Trace, after: Trace, rename: Renames) -> dict[int, Call]:
+    """The partner of each call of the first trace that has a namesake in the second, by its id."""
+    namesakes: dict[tuple[object, ...], list[Call]] = {}
+    for call in after.calls:
+        namesakes.setdefault(_key(call, call.path), []).append(call)
+    partner: dict[int, Call] = {}
+    for call in before.calls:
+        path = None if call.path is None else rename(call.path)
+        candidates = namesakes.get(_key(call, path), [])
+        if candidates and _may_be_the_same(call, candidates[0]):
+            partner[call.id] = candidates.pop(0)
+    return partner
 
 
 def _key(call: Call, path: str | None) -> tuple[object, ...]:
     return (path, call.nth) if path is not None else (None, call.class_name, call.depth)
 
 
-def _alike(call: Call, other: Call) -> bool:
-    """Whether two calls of one name may be the same: an index in a list names another layer once one is left out."""
+def _may_be_the_same(call: Call, other: Call) -> bool:
+    """Whether two namesakes may be the same: an index in a list names another layer once one before it is left out."""
     return call.class_name == other.class_name or bool(call.parameters) == bool(other.parameters)
-
-
-def _roots(before: Trace, after: Trace) -> list[Pair]:
-    return list(zip(before.children(), after.children(), strict=False))
 
 
 def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
@@ -162,10 +112,10 @@ def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
     False if there are too many to look at, once those that begin and end alike are paired.
     """
     complete = True
-    for trait in (_with_parameters, _without_parameters):
+    for sign in (_sign_with_parameters, _sign_without_parameters):
         taken = {other.id: id for id, other in partner.items()}
         pairs, looked_at_all = _in_order(
-            _unpaired(_innermost(before), partner, trait), _unpaired(_innermost(after), taken, trait)
+            _unpaired(before.innermost, partner, sign), _unpaired(after.innermost, taken, sign)
         )
         partner.update((call.id, other) for call, other in pairs)
         complete = complete and looked_at_all
@@ -173,7 +123,7 @@ def _by_order(before: Trace, after: Trace, partner: dict[int, Call]) -> bool:
 
 
 def _in_order(ours: Sequence[Signed], theirs: Sequence[Signed]) -> tuple[list[Pair], bool]:
-    """Pair those of one signature in order; and whether all were looked at, which takes quadratic time at worst."""
+    """Pair the calls of one signature in order; and whether all were looked at, which takes quadratic time at worst."""
     one, other = [signature for _, signature in ours], [signature for _, signature in theirs]
     start, end = alike_at_both_ends(one, other)
     blocks = [(0, 0, start), (len(ours) - end, len(theirs) - end, end)]
@@ -186,71 +136,61 @@ def _in_order(ours: Sequence[Signed], theirs: Sequence[Signed]) -> tuple[list[Pa
     return pairs, few or not one or not other
 
 
-def _unpaired(calls: Iterable[Call], paired: Mapping[int, object], trait: Trait) -> list[Signed]:
-    """The calls that have no partner and the trait, each with what its partner must be like."""
-    found: list[Signed] = []
+def _unpaired(calls: Iterable[Call], paired: Mapping[int, object], sign: Sign) -> list[Signed]:
+    """The calls without a partner that may take one, each with its signature."""
+    unpaired: list[Signed] = []
     passed = 0
     for call in calls:
         if call.id in paired:
             passed += 1
-        elif (signature := trait(call, passed)) is not None:
-            found.append((call, signature))
-    return found
+        elif (signature := sign(call, passed)) is not None:
+            unpaired.append((call, signature))
+    return unpaired
 
 
-def _with_parameters(call: Call, _: int) -> Signature | None:
-    return (call.class_name, call.parameters, shapes_of(call.outputs)) if call.parameters else None
+def _sign_with_parameters(call: Call, _: int) -> Signature | None:
+    return (call.class_name, call.parameters, shapes_in(call.outputs)) if call.parameters else None
 
 
-def _without_parameters(call: Call, passed: int) -> Signature | None:
-    return (passed, call.class_name, shapes_of(call.outputs)) if not call.parameters else None
+def _sign_without_parameters(call: Call, passed: int) -> Signature | None:
+    return (passed, call.class_name, shapes_in(call.outputs)) if not call.parameters else None
 
 
-def _parameters_alone(call: Call, passed: int) -> Signature | None:
+def _sign_by_size(call: Call, passed: int) -> Signature | None:
     return (passed, call.parameters)
 
 
-def _innermost(trace: Trace) -> Iterator[Call]:
-    inner = {call.parent for call in trace.calls}
-    return (call for call in trace.calls if call.id not in inner)
-
-
 def _holders(trace: Trace) -> Iterator[Call]:
-    """The calls with parameters that no call below them has."""
+    """The calls with parameters that call none with parameters."""
     above = {call.parent for call in trace.calls if call.parameters}
     return (call for call in trace.calls if call.parameters and call.id not in above)
 
 
 def _by_contents(before: Trace, after: Trace, partner: dict[int, Call]) -> None:
-    """Pair the calls that hold the same paired calls and have results of the same shapes, outermost first."""
+    """Pair the calls that call the same paired calls and have results of the same shapes, outermost first."""
     taken = {other.id for other in partner.values()}
-    holders: dict[tuple[int, int], list[Call]] = {}
-    paired = set(taken)
-    for call, span in _spans(after, paired, {id: id for id in paired}):
+    callers: dict[tuple[int, int], list[Call]] = {}
+    for call, span in _spans(after, {id: id for id in taken}):
         if call.id not in taken:
-            holders.setdefault(span, []).append(call)
-    for call, span in list(_spans(before, set(partner), {id: other.id for id, other in partner.items()})):
+            callers.setdefault(span, []).append(call)
+    for call, span in list(_spans(before, {id: other.id for id, other in partner.items()})):
         if call.id in partner:
             continue
-        for other in holders.get(span, []):
-            if shapes_of(call.outputs)[:1] == shapes_of(other.outputs)[:1]:
+        for other in callers.get(span, []):
+            if shapes_in(call.outputs)[:1] == shapes_in(other.outputs)[:1]:
                 partner[call.id] = other
-                holders[span].remove(other)
+                callers[span].remove(other)
                 break
 
 
-def _spans(trace: Trace, paired: set[int], name: dict[int, int]) -> Iterator[tuple[Call, tuple[int, int]]]:
-    """Each call that calls others, with the first and the last paired call that calls nothing below it."""
-    inner = {call.parent for call in trace.calls}
+def _spans(trace: Trace, pair_of: Mapping[int, int]) -> Iterator[tuple[Call, tuple[int, int]]]:
+    """Each call that calls others, with the pairs of the first and the last paired call below it that calls nothing."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    parents = {call.id: call.parent for call in trace.calls}
-    for call in trace.calls:
-        if call.id in inner or call.id not in paired:
+    for call in trace.innermost:
+        if call.id not in pair_of:
             continue
-        above = call.parent
-        while above is not None:
-            first.setdefault(above, name[call.id])
-            last[above] = name[call.id]
-            above = parents[above]
+        for caller in trace.callers(call):
+            first.setdefault(caller.id, pair_of[call.id])
+            last[caller.id] = pair_of[call.id]
     yield from ((call, (first[call.id], last[call.id])) for call in trace.calls if call.id in first)

@@ -1,87 +1,69 @@
-"""Where two runs part, and how the difference grows from there: calls judged in pairs -> Origin and Growth."""
+"""Where two runs part: the first call whose inputs agree and whose output does not, and what happens inside it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import takewhile
 
-from fwdtrace.compare.align import Alignment, alike_at_both_ends, give_alike, shapes_in_words
-from fwdtrace.compare.comparison import Apart, Growth, Origin
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.compare.agreement import ComparedCalls
+from fwdtrace.compare.align import Alignment, alike_at_both_ends
+from fwdtrace.compare.comparison import Growth, Origin
+from fwdtrace.compare.leaves import outputs_begin_alike
+from fwdtrace.trace import Call, Trace
+from fwdtrace.trace.text import shapes_text
 
 MOST_ROWS = 6
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Two calls that belong together: whether their inputs and outputs agree, and how far the outputs are apart.
+def with_unknown_inputs_decided(trace: Trace, compared: Sequence[ComparedCalls]) -> list[ComparedCalls]:
+    """The same pairs with inputs that are not known taken for equal, until a call has ended whose outputs are not."""
+    if all(pair.inputs_agree is not None for pair in compared):
+        return list(compared)
+    first = min((trace.end(pair.call) for pair in compared if not pair.outputs_agree), default=math.inf)
+    return [
+        pair if pair.inputs_agree is not None else replace(pair, inputs_agree=pair.call.id <= first)
+        for pair in compared
+    ]
 
-    `inputs` is None if their numbers are not known; `into` is how far they are apart.
+
+def origin_of(
+    before: Trace, after: Trace, compared: Sequence[ComparedCalls], alignment: Alignment
+) -> tuple[Origin, ComparedCalls | None] | None:
+    """The first call, as far inside as possible, whose inputs agree and whose output does not, and its pair.
+
+    A call that only one side makes is it, without a pair, if those after it in the same caller get other inputs. None
+    if there is no such call.
     """
-
-    call: Call
-    other: Call
-    inputs: bool | None
-    outputs: bool
-    apart: Apart | None
-    into: Apart | None = None
-
-
-def when_inputs_are_unknown(trace: Trace, judged: Sequence[Judged]) -> list[Judged]:
-    """The same with inputs taken for equal until the first call has ended whose outputs are not."""
-    if all(each.inputs is not None for each in judged):
-        return list(judged)
-    ends = _ends(trace)
-    differing = [each.call for each in judged if not each.outputs]
-    first = min((ends[call.id] for call in differing), default=len(ends))
-    return [each if each.inputs is not None else replace(each, inputs=each.call.id <= first) for each in judged]
-
-
-def origin_of(before: Trace, after: Trace, judged: Sequence[Judged], found: Alignment) -> Origin | None:
-    """The first call, innermost, whose inputs agree and whose output does not; None if there is none.
-
-    A call that only one side makes is it, if those after it in the same caller get other inputs.
-    """
-    ends = _ends(before)
-    chosen: Judged | None = None
-    for each in judged:
-        if not each.inputs or each.outputs:
+    pair: ComparedCalls | None = None
+    for candidate in compared:
+        if not candidate.inputs_agree or candidate.outputs_agree:
             continue
-        if chosen is None or (chosen.call.id < each.call.id <= ends[chosen.call.id]):
-            chosen = each
-    if chosen is None:
+        if pair is None or (pair.call.id < candidate.call.id <= before.end(pair.call)):
+            pair = candidate
+    if pair is None:
         return None
-    alone = None if found.is_port else _left_out(before, after, chosen, judged, found)
+    alone = None if alignment.is_port else _left_out(before, after, pair, compared, alignment)
     if alone is not None:
         call, side = alone
-        return Origin(call.path, call.nth, call.class_name, why=(f"it runs in the {side} only",))
-    call, other = chosen.call, chosen.other
-    path = other.path if other.path != call.path else None
-    return Origin(call.path, call.nth, call.class_name, path, chosen.apart, tuple(_ended(call, other, found.is_port)))
+        return Origin(call.path, call.nth, call.class_name, why=(f"it runs in the {side} only",)), None
+    call, other = pair.call, pair.other
+    other_path = other.path if other.path != call.path else None
+    ended = tuple(_ended_otherwise(call, other, alignment.is_port))
+    return Origin(call.path, call.nth, call.class_name, other_path, pair.apart, ended), pair
 
 
-def _ended(call: Call, other: Call, is_port: bool) -> Iterator[str]:
-    """How one of two calls ended and the other did not, in words: by what it raised, or with other shapes."""
-    types = [each.error.type if each.error else None for each in (call, other)]
-    for raised, side in zip(types, ("first", "second"), strict=True):
-        if raised is not None and types[0] != types[1]:
-            yield f"it raised {raised} in the {side}"
-    one, two = (shapes_in_words(each.outputs) for each in (call, other))
-    if types == [None, None] and one != two and not (is_port and give_alike(call, other)):
-        yield f"shape {one} became {two}"
-
-
-def parting_within(before: Trace, after: Trace, origin: Origin, judged: Sequence[Judged]) -> Iterator[str]:
-    """Of an origin that calls others: between which of them the numbers part, and what runs there if not the same."""
-    ends = _ends(before)
-    holder = _pair_of(origin, judged)
-    if holder is None or holder.apart is None:
+def parted_inside(
+    before: Trace, after: Trace, origin: ComparedCalls, compared: Sequence[ComparedCalls]
+) -> Iterator[str]:
+    """For an origin that calls others, between which of them the numbers part, and what runs there if not the same."""
+    if origin.apart is None:
         return
-    inner = {call.parent for call in before.calls}
-    inside = [each for each in judged if holder.call.id < each.call.id <= ends[holder.call.id]]
-    leaves = [each for each in inside if each.call.id not in inner]
-    bad = next((each for each in leaves if each.into is not None and not each.inputs), None)
-    good = [each for each in leaves if each.outputs and (bad is None or each.call.id < bad.call.id)][-1:]
+    end = before.end(origin.call)
+    inside = [pair for pair in compared if origin.call.id < pair.call.id <= end and not before.children(pair.call)]
+    bad = next((pair for pair in inside if pair.inputs_apart is not None and not pair.inputs_agree), None)
+    good = [pair for pair in inside if pair.outputs_agree and (bad is None or pair.call.id < bad.call.id)][-1:]
     if not good and bad is None:
         return
     where = f"after {good[0].call.path}, whose output agrees" if good else "at its beginning"
@@ -89,85 +71,76 @@ def parting_within(before: Trace, after: Trace, origin: Origin, judged: Sequence
         where = f"between {good[0].call.path}, whose output agrees, and {bad.call.path}, whose input does not"
     elif bad is not None:
         where = f"before {bad.call.path}, whose input does not agree"
-    ours = _run_between(before, holder.call, good[0].call if good else None, bad.call if bad else None)
-    theirs = _run_between(after, holder.other, good[0].other if good else None, bad.other if bad else None)
-    start, end = alike_at_both_ends(ours, theirs)
-    changed = [_listed(names[start : len(names) - end]) for names in (ours, theirs)]
+    ours = _run_between(before, origin.call, good[0].call if good else None, bad.call if bad else None)
+    theirs = _run_between(after, origin.other, good[0].other if good else None, bad.other if bad else None)
+    alike, alike_at_end = alike_at_both_ends(ours, theirs)
+    changed = [_listed(names[alike : len(names) - alike_at_end]) for names in (ours, theirs)]
     yield f"they part {where}" + (f": {changed[0]} became {changed[1]}" if ours != theirs else "")
 
 
-def _run_between(trace: Trace, holder: Call, start: Call | None, stop: Call | None) -> list[str]:
-    """The outermost calls and ops below `holder` that begin after `start` has ended and end before `stop` begins."""
-    rows: tuple[Call | Op, ...] = (*trace.calls, *(trace.ops or ()))
-    events = {row.id: row for row in rows}
-    around = {holder.id}
+def growth_from(trace: Trace, origin: ComparedCalls | None, compared: Sequence[ComparedCalls]) -> tuple[Growth, ...]:
+    """The distance at the origin, at a few calls after it, evenly chosen, and at the end of the model.
+
+    `origin` is None where the origin is a call that only one side makes.
+    """
+    after = origin.call.id if origin else -1
+    apart = [pair for pair in compared if pair.apart_at_all]
+    later = [pair for pair in apart if pair.call.id > after and not trace.children(pair.call)]
+    last = [pair for pair in apart if pair.call.parent is None][-1:]
+    first = [origin] if origin is not None and origin.apart is not None else []
+    room = MOST_ROWS - len(first) - len(last)
+    step = max(1, -(-len(later) // room))
+    rows = {pair.call.id: pair for pair in [*first, *later[::step], *last]}
+    ordered = sorted(rows.values(), key=lambda pair: (trace.end(pair.call), -pair.call.id))
+    return tuple(Growth(pair.call.path, pair.call.nth, pair.apart) for pair in ordered if pair.apart is not None)
+
+
+def _ended_otherwise(call: Call, other: Call, is_port: bool) -> Iterator[str]:
+    """How one of two calls ended and the other did not, in words: by what it raised, or with other shapes."""
+    types = [ended.error.type if ended.error else None for ended in (call, other)]
+    for raised, side in zip(types, ("first", "second"), strict=True):
+        if raised is not None and types[0] != types[1]:
+            yield f"it raised {raised} in the {side}"
+    one, two = shapes_text(call.outputs), shapes_text(other.outputs)
+    if types == [None, None] and one != two and not (is_port and outputs_begin_alike(call, other)):
+        yield f"shape {one} became {two}"
+
+
+def _run_between(trace: Trace, caller: Call, start: Call | None, stop: Call | None) -> list[str]:
+    """The outermost calls and ops below `caller` that begin after `start` has ended and end before `stop` begins."""
+    around = {caller.id}
     for edge in (start, stop):
-        above = edge.parent if edge is not None else None
-        while above is not None and above not in around:
-            around.add(above)
-            above = events[above].parent
-    first = holder.id if start is None else start.id
-    last = max(events) + 1 if stop is None else stop.id
-    between = (events[id] for id in sorted(events) if first < id < last and id not in around)
-    return [event.class_name if isinstance(event, Call) else event.name for event in between if event.parent in around]
+        if edge is not None:
+            around.update(outer.id for outer in takewhile(lambda outer: outer.id != caller.id, trace.callers(edge)))
+    first = caller.id if start is None else start.id
+    last = trace.end(caller) + 1 if stop is None else stop.id
+    return [
+        event.class_name if isinstance(event, Call) else event.name
+        for event in trace.events
+        if first < event.id < last and event.id not in around and event.parent in around
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_ROWS]) + (", …" if len(names) > MOST_ROWS else "") or "nothing"
 
 
-def _pair_of(origin: Origin, judged: Sequence[Judged]) -> Judged | None:
-    return next((each for each in judged if (each.call.path, each.call.nth) == (origin.path, origin.nth)), None)
-
-
-def growth_from(trace: Trace, origin: Origin | None, judged: Sequence[Judged]) -> tuple[Growth, ...]:
-    """The distance at the origin, at a few calls after it, evenly chosen, and at the end of the model."""
-    if origin is None:
-        return ()
-    ends = _ends(trace)
-    inner = {call.parent for call in trace.calls}
-    start = _pair_of(origin, judged)
-    after = start.call.id if start else -1
-    later = [
-        each
-        for each in judged
-        if each.apart is not None and not each.apart.same and each.call.id > after and each.call.id not in inner
-    ]
-    last = [each for each in judged if each.apart is not None and each.call.parent is None and not each.apart.same]
-    first = [start] if start is not None and start.apart is not None else []
-    room = MOST_ROWS - len(first) - len(last[-1:])
-    step = max(1, -(-len(later) // room))
-    rows = {each.call.id: each for each in [*first, *later[::step], *last[-1:]]}
-    ordered = sorted(rows.values(), key=lambda each: (ends[each.call.id], -each.call.id))
-    return tuple(Growth(each.call.path, each.call.nth, each.apart) for each in ordered if each.apart is not None)
-
-
-def _ends(trace: Trace) -> dict[int, int]:
-    """For each call the id of the last call below it, its own if there is none: where it ends."""
-    ends = {call.id: call.id for call in trace.calls}
-    for call in reversed(trace.calls):
-        if call.parent is not None:
-            ends[call.parent] = max(ends[call.parent], ends[call.id])
-    return ends
-
-
 def _left_out(
-    before: Trace, after: Trace, within: Judged, judged: Sequence[Judged], found: Alignment
+    before: Trace, after: Trace, within: ComparedCalls, compared: Sequence[ComparedCalls], alignment: Alignment
 ) -> tuple[Call, str] | None:
-    """The first call below the one given that only one side makes, if nothing before it is already apart."""
-    for trace, holder, calls, side in (
-        (before, within.call, found.only_before, "first"),
-        (after, within.other, found.only_after, "second"),
+    """The first call below the pair that only one side makes, if nothing before it is already apart; and which side."""
+    for trace, caller, alone, side in (
+        (before, within.call, alignment.only_before, "first"),
+        (after, within.other, alignment.only_after, "second"),
     ):
-        below = {call.id for call in trace.walk(holder)}
-        calls_here = [call for call in calls if call.id in below]
-        if not calls_here:
+        below = {call.id for call in trace.walk(caller)}
+        first = next((call for call in alone if call.id in below), None)
+        if first is None:
             continue
-        first = calls_here[0]
-        here = [(each.call if side == "first" else each.other, each) for each in judged]
-        children = [(call, each) for call, each in here if call.parent == first.parent]
-        if all(each.outputs for call, each in children if call.id < first.id) and all(
-            not each.inputs for call, each in children[-1:] if call.id > first.id
+        here = [(pair.call if side == "first" else pair.other, pair) for pair in compared]
+        siblings = [(call, pair) for call, pair in here if call.parent == first.parent]
+        if all(pair.outputs_agree for call, pair in siblings if call.id < first.id) and all(
+            not pair.inputs_agree for call, pair in siblings[-1:] if call.id > first.id
         ):
             return first, side
     return None

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.align import align
-from fwdtrace.compare.comparison import Comparison
-from fwdtrace.compare.numbers import Values, held_apart
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.kept_numbers import KeptNumbers
+from fwdtrace.compare.modules import differences_of_modules
+from fwdtrace.compare.traces import How, compare_traces
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper, Sides
@@ -22,8 +23,8 @@ MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Side:
-    """One model, what it is called with, and the spec it came from."""
+class Runnable:
+    """A model, the arguments it is called with, and the spec it came from."""
 
     model: nn.Module
     args: tuple[Any, ...]
@@ -31,61 +32,81 @@ class Side:
     spec: str | None = None
 
 
-class Raised(Exception):
+class ModelRaised(Exception):
     """A model raised, the first of the two if both did; its exception is the cause, its spec the text.
 
     `comparison` is that of the calls up to there.
     """
 
-    def __init__(self, spec: str, comparison: Comparison) -> None:
+    def __init__(self, spec: str, comparison: TraceComparison) -> None:
         super().__init__(spec)
         self.comparison = comparison
 
 
 def compare_runs(
-    before: Side, after: Side, how: How | None = None, *, seed: int = 0, max_bytes: int = MAX_BYTES, batch: int = 1
-) -> Comparison:
+    before: Runnable,
+    after: Runnable,
+    how: How | None = None,
+    *,
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+    batch: int = 1,
+) -> TraceComparison:
     """Run both models once without gradients and compare all that was recorded, numbers included.
 
-    Copies of at most `max_bytes` are kept, half of them of each side; larger tensors are compared by digest and
-    statistics. With `batch`, the second has that many times the examples, the same ones first. Raised if a model
+    Copies of at most `max_bytes` are kept, half of them of each model; larger tensors are compared by digest and
+    statistics. With `batch`, the second has that many times the examples, the same ones first. ModelRaised if a model
     raised, once all up to there is compared.
     """
     how = how or How()
-    ours, kept, left_out, error = _run(before, seed, max_bytes // 2)
-    theirs, found, left_out_too, other_error = _run(after, seed, max_bytes // 2)
-    if left_out or left_out_too:
-        text = f"{left_out + left_out_too} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
-        how = replace(how, notes=(*how.notes, f"{text}; --max-bytes keeps more"))
-    is_port = align(ours, theirs, how.maps).is_port
+    first, second = (_run(runnable, seed, max_bytes // 2) for runnable in (before, after))
+    digests = first.digests + second.digests
+    if digests:
+        note = f"{digests} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
+        how = replace(how, notes=(*how.notes, f"{note}; --max-bytes keeps more"))
+    is_port = align(first.trace, second.trace, how.maps).is_port
 
     def why(call: Call, other: Call) -> Iterable[str]:
-        return held_apart(_module(before.model, call), _module(after.model, other))
+        return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
-    values = Values(kept, found, part=is_port, batch=batch)
-    comparison = compare_traces(ours, theirs, replace(how, why=how.why or why), values.measure)
-    for side, raised in ((before, error), (after, other_error)):
-        if raised is not None:
-            raise Raised(side.spec or type(side.model).__name__, comparison) from raised
+    numbers = KeptNumbers(first.numbers, second.numbers, is_port=is_port, batch=batch)
+    how = replace(how, why=how.why or why)
+    comparison = compare_traces(first.trace, second.trace, how, numbers.distances_of)
+    for runnable, run in ((before, first), (after, second)):
+        if run.error is not None:
+            raise ModelRaised(runnable.spec or type(runnable.model).__name__, comparison) from run.error
     return comparison
 
 
-def _run(side: Side, seed: int, max_bytes: int) -> tuple[Trace, dict[int, Sides], int, Exception | None]:
+@dataclass(frozen=True)
+class _Run:
+    """What one run of a model left: its trace, the numbers of each call, and what the model raised, if anything.
+
+    `digests` counts the tensors of which no copy was kept.
+    """
+
+    trace: Trace
+    numbers: dict[int, Sides]
+    digests: int
+    error: Exception | None
+
+
+def _run(runnable: Runnable, seed: int, max_bytes: int) -> _Run:
     seed_all(seed)
     keeper = Keeper(max_bytes)
-    recording = Recording(side.model, Options(ops=True, keeper=keeper), side.spec, seed)
+    recording = Recording(runnable.model, Options(ops=True, keeper=keeper), runnable.spec, seed)
     raised = None
     with torch.no_grad():
         try:
             with recording:
-                side.model(*side.args, **side.kwargs)
+                runnable.model(*runnable.args, **runnable.kwargs)
         except Exception as error:  # the model is the user's
             raised = error
-        return recording.trace, keeper.by_id, keeper.digests, raised
+        return _Run(recording.trace, keeper.by_id, keeper.digests, raised)
 
 
 def _module(model: nn.Module, call: Call) -> nn.Module:
-    """The module a call was of; an empty one for a module outside the tree."""
+    """The module that a call was of; an empty one for a module outside the tree."""
     try:
         return nn.Module() if call.path is None else model.get_submodule(call.path)
     except AttributeError:  # it was swapped in during forward, and out again

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fwdtrace.compare.comparison import Apart
-from fwdtrace.compare.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
+from fwdtrace.compare.agreement import Distances
+from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Kept, Sides
 
 FORMAT = "fwdtrace.values/1"
-EPSILONS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 _NUMPY = {
     **{"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int64": "<i8", "int32": "<i4"},
     **{"int16": "<i2", "int8": "i1", "uint8": "u1", "bool": "?"},
@@ -115,52 +113,37 @@ def values_of(trace: Trace, file: str) -> SavedValues | None:
     return SavedValues(values)
 
 
-def measure(
-    before: SavedValues, after: SavedValues, call: Call, other: Call, side: Literal["inputs", "outputs"]
-) -> Apart | None:
-    """How far the saved tensors on one side of two calls are apart; None if they cannot be compared."""
-    ours, theirs = before.side(call, side), after.side(other, side)
+def measure(before: SavedValues, after: SavedValues, call: Call, other: Call) -> Distances:
+    """How far the saved inputs and the saved outputs of two calls are apart; None for what cannot be compared."""
+    return (
+        _distance(before, after, before.side(call, "inputs"), after.side(other, "inputs")),
+        _distance(before, after, before.side(call, "outputs"), after.side(other, "outputs")),
+    )
+
+
+def _distance(
+    before: SavedValues, after: SavedValues, ours: list[int | None], theirs: list[int | None]
+) -> Distance | None:
     if len(ours) != len(theirs):
         return None
-    pairs = [(one, two) for one, two in zip(ours, theirs, strict=True) if one is not None and two is not None]
-    if not pairs or any(before.about(one)["shape"] != after.about(two)["shape"] for one, two in pairs):
+    pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one is not None and other is not None]
+    if any(before.about(one)["shape"] != after.about(other)["shape"] for one, other in pairs):
         return None
-    return furthest(_apart(before, one, after, two) for one, two in pairs)
+    return furthest(_distance_of_tensors(before, one, after, other) for one, other in pairs)
 
 
-def _apart(before: SavedValues, one: int, after: SavedValues, two: int) -> Apart:
-    ours, theirs = before.about(one), after.about(two)
+def _distance_of_tensors(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+    ours, theirs = before.about(one), after.about(other)
     dtypes = ours["dtype"], theirs["dtype"]
     if dtypes[0] == dtypes[1] and ours["digest"] == theirs["digest"]:
         return SAME
-    a, b = before.array(one), after.array(two)
+    a, b = before.array(one), after.array(other)
     if a is None or b is None:
         if not ours["stats"] or not theirs["stats"]:
-            return UNLIKE
-        return apart_by_stats(Stats(**ours["stats"]), Stats(**theirs["stats"]), dtypes)
+            return NOT_COMPARABLE
+        return distance_of_stats(Stats(**ours["stats"]), Stats(**theirs["stats"]), dtypes)
     import numpy
 
     unequal = a != b if dtypes == ("int64", "int64") else None
-    a, b = a.astype("f8"), b.astype("f8")
     with numpy.errstate(all="ignore"):
-        difference = numpy.abs(a - b)
-    difference[(a == b) | (numpy.isnan(a) & numpy.isnan(b))] = 0.0
-    if unequal is not None:  # of whole numbers too large for float64
-        difference[unequal] = difference[unequal].clip(min=1.0)
-    difference[numpy.isnan(difference)] = math.inf
-    if not difference.size:
-        return SAME
-    place = int(difference.argmax())
-    absolute = float(difference[place])
-    if not math.isfinite(absolute):
-        return UNLIKE
-    largest = float(numpy.abs(a[numpy.isfinite(a)]).max(initial=0.0))
-    return judged(absolute, largest, _ulp(absolute, abs(float(a[place])), dtypes), dtypes)
-
-
-def _ulp(difference: float, size: float, dtypes: tuple[str, str]) -> int | None:
-    epsilon = EPSILONS.get(dtypes[0])
-    if epsilon is None or dtypes[0] != dtypes[1]:
-        return None
-    smallest = {"float16": 2.0**-14, "float64": 2.0**-1022}.get(dtypes[0], 2.0**-126)
-    return round(difference / math.ldexp(epsilon, math.frexp(max(size, smallest))[1] - 1))
+        return distance_of_arrays(a.astype("f8"), b.astype("f8"), dtypes, unequal)

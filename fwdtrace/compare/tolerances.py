@@ -1,12 +1,8 @@
-"""By how much two results of one computation may be apart: per dtype, and for tensors known by their statistics."""
+"""By how much two results of one computation may be apart and still count as rounding, for each dtype."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-
-from fwdtrace.compare.comparison import Apart
-from fwdtrace.trace import Stats
 
 TOLERANCES: dict[str, tuple[float, float]] = {
     "bfloat16": (1.6e-2, 1e-5),
@@ -16,50 +12,24 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "complex64": (1.3e-6, 1e-5),
     "complex128": (1e-7, 1e-7),
 }
-"""Relative to the largest element of a tensor, and absolute, coarsest first; everything else must be equal."""
-
-SAME = Apart(0.0, 0.0, 0, same=True, close=True)
-UNLIKE = Apart(None, None, None, same=False, close=False)
-"""Where only one of two is finite."""
+"""Relative to the largest element of a tensor, and absolute; coarsest first. All other dtypes must be equal."""
 
 
-def judged(absolute: float, largest: float, ulp: int | None, dtypes: tuple[str, str]) -> Apart:
-    """The distance of two tensors that are not the same, of these types; `largest` is the largest element."""
-    relative, slack = tolerance_of(dtypes)
-    close = absolute <= max(slack, relative * largest)
-    return Apart(absolute, absolute / largest if largest else None, ulp, same=False, close=close)
+def is_rounding(absolute: float, largest: float, dtypes: Iterable[str]) -> bool:
+    """Whether tensors of these dtypes that are `absolute` apart, with `largest` as largest element, differ by rounding.
 
-
-def apart_by_stats(one: Stats, other: Stats, dtypes: tuple[str, str]) -> Apart:
-    """How far the statistics of two tensors are apart."""
-    if (one.nan, one.inf, one.mean is None) != (other.nan, other.inf, other.mean is None):
-        return UNLIKE
-    if one == other:
-        return SAME
-    numbers = [(getattr(one, name) or 0.0, getattr(other, name) or 0.0) for name in ("mean", "std", "min", "max")]
-    largest = max(abs(a) for a, _ in numbers)
-    return judged(max(abs(a - b) for a, b in numbers), largest, None, dtypes)
-
-
-def furthest(found: Iterable[Apart]) -> Apart:
-    """The one of several that is furthest apart."""
-
-    def distance(each: Apart) -> tuple[bool, bool, float]:
-        return not each.same, not each.close, math.inf if each.absolute is None else each.absolute
-
-    return max(found, key=distance)
-
-
-def tolerance_of(dtypes: Iterable[str]) -> tuple[float, float]:
-    """The relative and the absolute tolerance of the coarsest of the types."""
-    return next((TOLERANCES[dtype] for dtype in TOLERANCES if dtype in dtypes), (0.0, 0.0))
+    The coarsest of the dtypes decides.
+    """
+    names = set(dtypes)
+    relative, slack = next((TOLERANCES[dtype] for dtype in TOLERANCES if dtype in names), (0.0, 0.0))
+    return absolute <= max(slack, relative * largest)
 
 
 def in_words(dtypes: Iterable[str]) -> str:
-    """The tolerances of these types, `float32 1.3e-06 of the largest element or 1e-05`."""
-    found = set(dtypes)
+    """The tolerances of these dtypes, `float32 1.3e-06 of the largest element or 1e-05`."""
+    names = set(dtypes)
     return ", ".join(
         f"{dtype} {relative:g} of the largest element or {slack:g}"
         for dtype, (relative, slack) in TOLERANCES.items()
-        if dtype in found
+        if dtype in names
     )

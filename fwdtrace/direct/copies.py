@@ -1,4 +1,4 @@
-"""Independent copies of a model for the sides of an experiment: built anew, or deep copies where nothing is lost."""
+"""Independent copies of a model, one for each run of an experiment: built anew, or deep copies if nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.direct.values import same_bits
+from fwdtrace.direct.leaves import same_leaf
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.randomness import random_state
 
@@ -94,4 +94,4 @@ def _rebuilt(build: Build) -> Copies:
 def _same(one: Any, other: Any) -> bool:
     if type(one).__name__ == "UninitializedParameter" or type(one).__name__ == "UninitializedBuffer":
         return type(one) is type(other)
-    return same_bits(one, other)
+    return same_leaf(one, other)

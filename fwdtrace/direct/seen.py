@@ -1,4 +1,4 @@
-"""What ran on each side, seen by the recorder and by probe hooks; apart from the runs whose numbers are compared."""
+"""What ran on each side, seen by the recorder and by probe hooks, in runs of their own: their numbers are not used."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
-from fwdtrace.compare.comparison import Carried, Difference, Fired
-from fwdtrace.direct.step import Enter, Snapshot
+from fwdtrace.compare.difference import Difference
+from fwdtrace.direct.comparison import Carried, Fired
+from fwdtrace.direct.enter import Enter
+from fwdtrace.direct.step import Snapshot
 from fwdtrace.recorder import record
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name
+from fwdtrace.trace.text import how_often, path_text
 
 Run = Callable[[nn.Module, Callable[..., Any]], Snapshot]
-"""Forward and backward once through what entering a copy gave."""
+"""One forward and backward of a model through what `Enter` returned for it."""
 
-Key = tuple[str | None, str, str]
+HookKey = tuple[str | None, str, str]
+"""The path of a module, and the kind and the name of a hook on it."""
 
 FORWARD_PROBES = ("forward_pre", "forward", "forward_always_call", "global_forward_pre", "global_forward")
 BACKWARD_PROBES = ("full_backward_pre", "full_backward", "global_full_backward_pre", "global_full_backward")
@@ -36,7 +40,7 @@ def observed(model: nn.Module, enter: Enter, run: Run, spec: str | None, seed: i
 def fired_on_both(called: Trace, direct: Trace, inventory: tuple[Carried, ...]) -> tuple[Fired, ...]:
     """Every registered hook, and every `__call__` of a class's own, with how often it ran on each side."""
     overrides = {item.path: item.name for item in inventory if item.kind == "call_override"}
-    one, other = _runs(called, overrides), _runs(direct, overrides)
+    one, other = _hook_runs(called, overrides), _hook_runs(direct, overrides)
     return tuple(
         Fired(path, kind, name, one[path, kind, name], other[path, kind, name])
         for path, kind, name in dict.fromkeys((*one, *other))
@@ -46,17 +50,15 @@ def fired_on_both(called: Trace, direct: Trace, inventory: tuple[Carried, ...]) 
 def differences_seen(
     called: Trace, direct: Trace, hooks: tuple[Fired, ...], target: str, call: str, entry: str
 ) -> Iterator[Difference]:
-    """Compiled or eager, how often each module ran, which hooks did not: what the traces of both sides tell."""
-    compiled = _first(called, target), _first(direct, target)
-    in_compiled = [seen is not None and seen.opaque == "compiled" and not seen.chain for seen in compiled]
-    if in_compiled[0] and not in_compiled[1]:
+    """What the traces of both sides show: compiled or eager, how often each module ran, which hooks did not run."""
+    if _runs_compiled(called, target) and not _runs_compiled(direct, target):
         message = f"{call} runs compiled code, {entry} runs eagerly"
         yield Difference("compiled", "cost", target, "compiled", "eager", message)
-    elif not any(found.error for found in (*called.calls, *direct.calls)):
+    elif not any(recorded.error for recorded in (*called.calls, *direct.calls)):
         yield from _other_counts(called, direct, call, entry)
     for hook in hooks:
         if hook.called != hook.direct:
-            yield _lost(hook, call, entry)
+            yield _hook_lost(hook, call, entry)
 
 
 def probed(fresh: Callable[[], nn.Module], enter: Enter, target: str, run: Run) -> dict[str, int]:
@@ -65,23 +67,25 @@ def probed(fresh: Callable[[], nn.Module], enter: Enter, target: str, run: Run) 
     for kinds in (FORWARD_PROBES, BACKWARD_PROBES):
         model = fresh()
         entry = enter(model)
-        found: Counter[str] = Counter()
+        fired: Counter[str] = Counter()
         try:
-            with _probes(model.get_submodule(target), kinds, found), warnings.catch_warnings():
+            with _probes(model.get_submodule(target), kinds, fired), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 snapshot = run(model, entry)
         except RuntimeError:  # a ScriptModule refuses hooks
             continue
         if snapshot.raised is None:
-            counts.update({kind: found[kind] for kind in kinds})
+            counts.update({kind: fired[kind] for kind in kinds})
     return counts
 
 
 @contextmanager
-def _probes(target: nn.Module, kinds: tuple[str, ...], found: Counter[str]) -> Iterator[None]:
+def _probes(target: nn.Module, kinds: tuple[str, ...], fired: Counter[str]) -> Iterator[None]:
+    """Hooks of these kinds on `target` inside a `with` block; each counts in `fired` how often it runs."""
+
     def counting(kind: str) -> Callable[..., None]:
         def probe(module: nn.Module, *_: Any) -> None:
-            found[kind] += module is target
+            fired[kind] += module is target
 
         return probe
 
@@ -104,8 +108,8 @@ def _probes(target: nn.Module, kinds: tuple[str, ...], found: Counter[str]) -> I
         yield
 
 
-def _runs(trace: Trace, overrides: dict[str, str]) -> Counter[Key]:
-    runs: Counter[Key] = Counter()
+def _hook_runs(trace: Trace, overrides: dict[str, str]) -> Counter[HookKey]:
+    runs: Counter[HookKey] = Counter()
     for call in trace.calls:
         for hook in call.hooks:
             if hook.kind not in ("call_override", "compiled"):
@@ -115,26 +119,25 @@ def _runs(trace: Trace, overrides: dict[str, str]) -> Counter[Key]:
     return runs
 
 
-def _first(trace: Trace, path: str) -> Call | None:
-    return next((call for call in trace.calls if call.path == path), None)
+def _runs_compiled(trace: Trace, path: str) -> bool:
+    """Whether the first call of a module went into compiled code before it reached `forward`."""
+    first: Call | None = next((call for call in trace.calls if call.path == path), None)
+    return first is not None and first.opaque == "compiled" and not first.chain
 
 
 def _other_counts(called: Trace, direct: Trace, call: str, entry: str) -> Iterator[Difference]:
-    one = Counter(found.path for found in called.calls if found.path)
-    other = Counter(found.path for found in direct.calls if found.path)
-    apart = [path for path in dict.fromkeys((*one, *other)) if one[path] != other[path]]
-    for path in apart:
-        message = f"{path} runs {_times(one[path])} in forward and backward of {call}, {_times(other[path])} of {entry}"
-        yield Difference("calls", "cost", path, _times(one[path]), _times(other[path]), message)
+    one = Counter(recorded.path for recorded in called.calls if recorded.path)
+    other = Counter(recorded.path for recorded in direct.calls if recorded.path)
+    for path in dict.fromkeys((*one, *other)):
+        if one[path] != other[path]:
+            before, after = how_often(one[path]), how_often(other[path])
+            message = f"{path} runs {before} in forward and backward of {call}, {after} of {entry}"
+            yield Difference("calls", "cost", path, before, after, message)
 
 
-def _lost(hook: Fired, call: str, entry: str) -> Difference:
+def _hook_lost(hook: Fired, call: str, entry: str) -> Difference:
     name = mechanism_name(hook.kind, hook.name) or short_name(hook.name)
-    place = "the model" if hook.path == "" else hook.path or "a module outside the tree"
-    what = f"{name} ({kind_in_words(hook.kind)} on {place})"
-    message = f"{what} runs {_times(hook.called)} under {call}, {_times(hook.direct)} under {entry}"
-    return Difference("hook", "observation", hook.path or "", _times(hook.called), _times(hook.direct), message)
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    before, after = how_often(hook.called), how_often(hook.direct)
+    what = f"{name} ({kind_in_words(hook.kind)} on {path_text(hook.path)})"
+    message = f"{what} runs {before} under {call}, {after} under {entry}"
+    return Difference("hook", "observation", hook.path or "", before, after, message)

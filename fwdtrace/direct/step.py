@@ -1,31 +1,26 @@
-"""One side of an experiment: run the model forward and backward once and keep everything that can be compared."""
+"""One step of an experiment: run the model forward and backward once and keep all that can be compared."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fwdtrace.direct.values import copied, local, named_leaves
+from fwdtrace.compare.tensors import dense, local
+from fwdtrace.direct.leaves import copied, named_leaves
 from fwdtrace.models.randomness import RandomState, random_state
-
-Enter = Callable[[nn.Module], Callable[..., Any]]
-"""Prepares a copy and gives what to call in place of `model(x)`."""
+from fwdtrace.recorder.measures.keeper import digest_of
 
 LEARNING_RATE = 0.01
-# Wrappers that hold the model in `module`: people enter that one from outside, in the wrapper's place.
-WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "DataParallel")
 
 
 @dataclass(frozen=True)
-class Raised:
-    """An exception, and whether it came from `forward` or `backward`."""
+class StepError:
+    """An exception that ended a step, and whether it came from `forward` or `backward`."""
 
     where: str
     type: str
@@ -34,11 +29,16 @@ class Raised:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is left after one step: a gradient that does not exist is None."""
+    """What one step left; a gradient that does not exist is None.
+
+    `random` are the random states after it, and `drew` says whether they moved. `graph` has the names of the nodes of
+    the autograd graph. `training` says which modules changed their training flag. `on_all_ranks` says for each
+    parameter whether all processes have the same gradient of it.
+    """
 
     random: RandomState
     drew: bool
-    raised: Raised | None = None
+    raised: StepError | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
     grad_fn: str = "none"
     graph: tuple[str, ...] = ()
@@ -49,68 +49,42 @@ class Snapshot:
     on_all_ranks: dict[str, bool] = field(default_factory=dict)
 
 
-def called(model: nn.Module) -> Callable[..., Any]:
-    """Enter as `model(x)`."""
-    return model
-
-
-def directly(target: str) -> Enter:
-    """Enter so that the module at this path runs as `.forward(x)`, and all others as usual."""
-
-    def enter(model: nn.Module) -> Callable[..., Any]:
-        if not target:
-            forward: Callable[..., Any] = model.forward
-            return forward
-        if target == "module" and type(model).__name__ in WRAPPERS:
-            forward = model.get_submodule(target).forward
-            return forward
-        above = [
-            module for path, module in model.named_modules() if f"{target}.".startswith(f"{path}." if path else "")
-        ]
-        call = _run_forward if any(map(_is_compiled, above)) else property(attrgetter("forward"))
-        _replace_call(model.get_submodule(target), call)
-        return model
-
-    return enter
-
-
 def step(model: nn.Module, entry: Callable[..., Any], args: Any, kwargs: Any, *, input_gradients: bool) -> Snapshot:
     """Forward and backward once, from random output gradients that are always the same."""
     start = random_state()
     args, kwargs = copied((args, kwargs), with_gradients=input_gradients)
     model.zero_grad(set_to_none=True)
     modes = {name: module.training for name, module in model.named_modules()}
-    output, raised = None, None
+    raised = None
     where = "forward"
     outputs: dict[str, Any] = {}
     try:
-        output = entry(*args, **kwargs)
-        outputs = dict(named_leaves(output))
+        outputs = dict(named_leaves(entry(*args, **kwargs)))
         where = "backward"
         graph = tuple(_graph(outputs))
         _backward(outputs)
     except Exception as error:  # the model is the user's and may raise anything: that it does is what we compare
-        raised = Raised(where, type(error).__name__, str(error))
+        raised = StepError(where, type(error).__name__, str(error))
         graph = ()
     switched = [name for name, module in model.named_modules() if modes.get(name, module.training) != module.training]
-    gradients = {name: _kept(parameter.grad) for name, parameter in model.named_parameters()}
+    gradients = {name: _copy(parameter.grad) for name, parameter in model.named_parameters()}
     end = random_state()
     return Snapshot(
         end,
         not end.same_as(start),
         raised,
-        {name: _kept(leaf) if isinstance(leaf, Tensor) else leaf for name, leaf in outputs.items()},
+        _copies(outputs),
         next((type(leaf.grad_fn).__name__ for leaf in outputs.values() if _has_graph(leaf)), "none"),
         graph,
         gradients,
-        {name: _kept(leaf.grad) for name, leaf in _inputs(args, kwargs) if _wants_gradient(leaf)},
+        {name: _copy(leaf.grad) for name, leaf in _inputs(args, kwargs) if _wants_gradient(leaf)},
         _buffers(model),
         f"changed in {', '.join(switched)}" if switched else "unchanged",
         _same_on_all_ranks(gradients),
     )
 
 
-def look(model: nn.Module, entry: Callable[..., Any], args: Any, kwargs: Any) -> Snapshot:
+def forward_only(model: nn.Module, entry: Callable[..., Any], args: Any, kwargs: Any) -> Snapshot:
     """Forward once without gradients."""
     start = random_state()
     args, kwargs = copied((args, kwargs), with_gradients=False)
@@ -120,14 +94,13 @@ def look(model: nn.Module, entry: Callable[..., Any], args: Any, kwargs: Any) ->
         with torch.no_grad():
             outputs = dict(named_leaves(entry(*args, **kwargs)))
     except Exception as error:  # as above
-        raised = Raised("forward", type(error).__name__, str(error))
-    kept = {name: _kept(leaf) if isinstance(leaf, Tensor) else leaf for name, leaf in outputs.items()}
+        raised = StepError("forward", type(error).__name__, str(error))
     end = random_state()
-    return Snapshot(end, not end.same_as(start), raised, kept, buffers=_buffers(model))
+    return Snapshot(end, not end.same_as(start), raised, _copies(outputs), buffers=_buffers(model))
 
 
 @torch.no_grad()
-def learn(model: nn.Module) -> None:
+def update_weights(model: nn.Module) -> None:
     """One SGD update with the gradients that are there."""
     for parameter in model.parameters():
         if parameter.grad is not None:  # torch.optim.SGD does the same, and takes seconds to import
@@ -135,7 +108,7 @@ def learn(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def move_weights(model: nn.Module) -> None:
+def change_weights(model: nn.Module) -> None:
     """Change every parameter in place, as loading a checkpoint does: by noise of its own size, always the same."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -144,23 +117,6 @@ def move_weights(model: nn.Module) -> None:
         held = local(parameter)
         size = max(float(held.abs().mean()), 0.1) if held.numel() else 0.1
         held.add_((torch.randn(held.shape, generator=generator) * size).to(held))
-
-
-def _replace_call(module: nn.Module, call: Any) -> None:
-    """Give the module a class of its own, in which `__call__` is another; `isinstance` and `super()` are as before."""
-    cls = type(module)
-    metaclass: Any = type(cls)
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    module.__class__ = metaclass(cls.__name__, (cls,), {**names, "__call__": call})
-
-
-def _run_forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """What a property does without a frame of its own; the compiler understands only this."""
-    return module.forward(*args, **kwargs)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return module.__dict__.get("_compiled_call_impl") is not None or type(module).__name__ == "OptimizedModule"
 
 
 def _inputs(args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
@@ -204,7 +160,11 @@ def _wants_gradient(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.requires_grad and leaf.is_leaf
 
 
-def _kept(tensor: Tensor | None) -> Tensor | None:
+def _copies(leaves: dict[str, Any]) -> dict[str, Any]:
+    return {name: _copy(leaf) if isinstance(leaf, Tensor) else leaf for name, leaf in leaves.items()}
+
+
+def _copy(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
@@ -216,14 +176,11 @@ def _same_on_all_ranks(gradients: dict[str, Tensor | None]) -> dict[str, bool]:
     """For each parameter that every process holds whole, whether its gradient is the same in all; {} with one."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return {}
-    digests = {name: _digest(gradient) for name, gradient in gradients.items() if not hasattr(gradient, "to_local")}
+    digests = {
+        name: None if gradient is None else digest_of(dense(gradient))
+        for name, gradient in gradients.items()
+        if not hasattr(gradient, "to_local")
+    }
     gathered: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, digests)
     return {name: all(other.get(name) == digest for other in gathered) for name, digest in digests.items()}
-
-
-def _digest(gradient: Tensor | None) -> str | None:
-    if gradient is None:
-        return None
-    numbers = gradient.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(bytes(numbers.tolist())).hexdigest()

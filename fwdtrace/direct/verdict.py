@@ -1,18 +1,12 @@
-"""The verdict in one sentence and the fix: from what was found to what to make of it. No torch."""
+"""The verdict on a direct call in one sentence, and the fix. Free of torch."""
 
 from __future__ import annotations
 
-from fwdtrace.compare.comparison import (
-    ACT_IN_FORWARD,
-    CHANGED_WEIGHTS,
-    SEVERITIES,
-    Carried,
-    Difference,
-    Experiment,
-    telling,
-)
+from fwdtrace.compare.difference import Difference
+from fwdtrace.direct.comparison import ACT_IN_FORWARD, CHANGED_WEIGHTS, Carried, Experiment, most_telling
 from fwdtrace.trace import Hook
 from fwdtrace.trace.mechanisms import Mechanism, mechanism_of, short_name
+from fwdtrace.trace.text import first_few, plural
 
 NO_REMEDY = ("", "call the module itself")
 MOST_NAMES = 3
@@ -28,12 +22,6 @@ def direct_call_of(target: str) -> str:
     return f"{_expression(target)}.forward(x)"
 
 
-def worst_first(differences: list[Difference]) -> tuple[Difference, ...]:
-    """The differences by severity, otherwise in the order in which they were found."""
-    order = list(SEVERITIES)
-    return tuple(sorted(differences, key=lambda difference: order.index(difference.severity)))
-
-
 def verdict_of(
     differences: tuple[Difference, ...], experiments: tuple[Experiment, ...], inventory: tuple[Carried, ...]
 ) -> str:
@@ -43,9 +31,10 @@ def verdict_of(
     targets = list(dict.fromkeys(difference.target or "" for difference in differences))
     target = differences[0].target or ""
     mine = [difference for difference in differences if (difference.target or "") == target]
-    told = telling(mine)
-    worst = told[0]
-    entry, call = next((found.entry, found.call) for found in experiments if found.target == target)
+    most = most_telling(mine)
+    worst = most[0]
+    experiment = next(experiment for experiment in experiments if experiment.target == target)
+    entry, call = experiment.entry, experiment.call
     claims = {
         "numbers": f"{entry} does not compute what {call} computes",
         "gradients": f"{entry} does not train what {call} trains",
@@ -54,12 +43,12 @@ def verdict_of(
         "cost": f"{entry} computes the same as {call} at another cost",
         "observation": f"{entry} computes the same as {call}, unobserved",
     }
-    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in told)
+    evidence = "; ".join(f"{difference.message}{_when(difference)}" for difference in most)
     others = len(targets) - 1
     hooks = sum(difference.kind == "hook" for difference in mine)
     if worst.severity == "observation" and hooks > 1:
-        evidence += f", and {hooks - 1} more hook{'s' if hooks > 2 else ''} likewise"
-    more = "" if not others else f" ({others} other module{'s' if others > 1 else ''} differ{'s' * (others == 1)} too)"
+        evidence += f", and {plural(hooks - 1, 'more hook')} likewise"
+    more = "" if not others else f" ({plural(others, 'other module')} differ{'s' * (others == 1)} too)"
     return f"{claims[worst.severity]}{_because(target, inventory)}: {evidence}{more}."
 
 
@@ -70,32 +59,31 @@ def fix_of(
     if not differences:
         return ""
     targets = list(dict.fromkeys(difference.target or "" for difference in differences))
-    entries = {found.target: f"{found.call} instead of {found.entry}" for found in experiments}
+    entries = {experiment.target: f"{experiment.call} instead of {experiment.entry}" for experiment in experiments}
     remedies = list(
         dict.fromkeys(
-            found.remedy
+            mechanism.remedy
             for item in inventory
-            if item.path in targets and (found := _mechanism(item)) and found.remedy not in NO_REMEDY
+            if item.path in targets and (mechanism := _mechanism(item)) and mechanism.remedy not in NO_REMEDY
         )
     )
-    shown = ", ".join(entries[target] for target in targets[:3])
-    more = f" and {len(targets) - 3} more" if len(targets) > 3 else ""
-    return "; ".join([f"write {shown}{more}", *remedies])
+    calls = first_few([entries[target] for target in targets], MOST_NAMES)
+    return "; ".join([f"write {calls}", *remedies])
 
 
 def _no_difference(experiments: tuple[Experiment, ...]) -> str:
     reached = [experiment for experiment in experiments if experiment.reached and experiment.rounds]
     if not reached:
         return "Nothing to compare: the model never calls what was to be run directly."
-    modes = list(dict.fromkeys(found.mode for experiment in reached for found in experiment.rounds))
+    modes = list(dict.fromkeys(ran.mode for experiment in reached for ran in experiment.rounds))
     rounds = len(reached[0].rounds)
     if len(reached) == 1:
         entries = f"{reached[0].entry} and {reached[0].call}"
     else:
         entries = f"calling and running directly each of {len(reached)} modules"
     return (
-        f"No difference found: in {rounds} rounds ({' and '.join(modes)} mode) {entries} gave bit-identical outputs, "
-        "gradients, buffers and random states, and no hook was lost."
+        f"No difference found: in {plural(rounds, 'round')} ({' and '.join(modes)} mode) {entries} gave bit-identical "
+        "outputs, gradients, buffers and random states, and no hook was lost."
     )
 
 
@@ -114,7 +102,7 @@ def _when(difference: Difference) -> str:
 
 def _because(target: str, inventory: tuple[Carried, ...]) -> str:
     names = dict.fromkeys(
-        found.name if (found := _mechanism(item)) else short_name(item.name)
+        mechanism.name if (mechanism := _mechanism(item)) else short_name(item.name)
         for item in inventory
         if item.path == target and item.kind not in ACT_IN_FORWARD
     )

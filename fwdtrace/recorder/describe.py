@@ -84,7 +84,7 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
         yield name, "<cycle>"
         return
     above = (*above, id(value))
-    children = _children(value)
+    children = parts_of(value)
     if children is None:
         yield from _object_leaves(value, name)
         return
@@ -99,7 +99,7 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
         yield from walk(child, name + suffix, above)
 
 
-def _children(value: Any) -> list[tuple[str, Any]] | None:
+def parts_of(value: Any) -> list[tuple[str, Any]] | None:
     """The parts of a container with the suffix that names each; None if the value is no container."""
     if isinstance(value, Mapping):
         return [(f".{key}" if isinstance(key, str) else f"[{_text(key)}]", item) for key, item in value.items()]
@@ -129,7 +129,7 @@ def _tensors_in(value: Any, name: str, above: tuple[int, ...], left: list[int]) 
         return
     if isinstance(value, _SEALED) or len(above) > DEEPEST_OBJECT or left[0] < 0:
         return
-    children = _children(value)
+    children = parts_of(value)
     if children is None:
         children = [(f".{key}", item) for key, item in _attributes(value).items()]
     for suffix, child in children:
@@ -151,6 +151,8 @@ def _text(value: Any) -> str:
         return shortened(repr(value))
     if isinstance(value, (tuple, list, Mapping)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
+    if type(value) is tuple and all(isinstance(part, _SCALARS) for part in value):  # the key of a dict
+        return _shortened(repr(value))
     if isinstance(value, (type, *_FUNCTIONS)):
         return f"<{value.__qualname__}>"
     return f"{type(value).__name__}(…)"

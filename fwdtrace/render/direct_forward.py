@@ -1,4 +1,4 @@
-"""Comparison -> text: what the model carries, both sides next to each other, the differences, the verdict, the fix."""
+"""DirectComparison -> text: what the model carries, both sides side by side, what differs, the verdict, the fix."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-from fwdtrace.compare.comparison import (
-    ACT_IN_FORWARD,
-    SEVERITIES,
-    Carried,
-    Comparison,
-    Difference,
-    telling,
-)
+from fwdtrace.compare.difference import SEVERITIES, Difference
+from fwdtrace.direct.comparison import ACT_IN_FORWARD, Carried, DirectComparison, most_telling
 from fwdtrace.render.direct_rounds import LABEL, place_of, side_by_side
 from fwdtrace.render.lines import Line, in_columns, plain, print_lines, wrapped
 from fwdtrace.trace import Finding, Site
 from fwdtrace.trace.mechanisms import kind_in_words
+from fwdtrace.trace.text import first_few, plural
 
 MOST_MODULES = 3
 MOST_ALIKE = 3
@@ -31,23 +26,23 @@ _STYLES = {
 _PACKAGES = ("/site-packages/", "/dist-packages/", "\\site-packages\\")
 
 
-def comparison_text(comparison: Comparison, *, width: int = 80) -> str:
+def comparison_text(comparison: DirectComparison, *, width: int = 80) -> str:
     """The comparison as plain text, at most `width` cells wide where words allow it."""
     return plain(_lines(comparison, width))
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
+def print_comparison(comparison: DirectComparison, console: Console) -> None:
     """Print the comparison as wide as the console is."""
     print_lines(_lines(comparison, console.width), console)
 
 
-def _lines(comparison: Comparison, width: int) -> Iterator[Line]:
+def _lines(comparison: DirectComparison, width: int) -> Iterator[Line]:
     yield from _header(comparison, width)
     yield []
     yield from _inventory(comparison, width)
     if len(comparison.experiments) > MOST_ALIKE:
         yield []
-        yield from _one_line_each(comparison, width)
+        yield from _one_line_a_module(comparison, width)
     else:
         for experiment in comparison.experiments:
             yield []
@@ -66,7 +61,7 @@ def _lines(comparison: Comparison, width: int) -> Iterator[Line]:
         yield from wrapped(f"Fix: {comparison.fix}.", width, "     ", "bold")
 
 
-def _header(comparison: Comparison, width: int) -> Iterator[Line]:
+def _header(comparison: DirectComparison, width: int) -> Iterator[Line]:
     model = comparison.model
     name = model.class_name.rpartition(".")[2]
     called = model.spec if model.spec and model.spec != name else None
@@ -79,7 +74,7 @@ def _header(comparison: Comparison, width: int) -> Iterator[Line]:
     yield from wrapped(" · ".join(part for part in parts if part), width, "", "")
 
 
-def _inventory(comparison: Comparison, width: int) -> Iterator[Line]:
+def _inventory(comparison: DirectComparison, width: int) -> Iterator[Line]:
     through_call = [item for item in comparison.inventory if item.kind not in ACT_IN_FORWARD]
     in_forward = [item for item in comparison.inventory if item.kind in ACT_IN_FORWARD]
     if not through_call:
@@ -89,85 +84,78 @@ def _inventory(comparison: Comparison, width: int) -> Iterator[Line]:
         yield from wrapped(text, width, "", "")
     else:
         yield from wrapped("Acts through __call__, and not when its own module is run directly", width, "", "bold")
-        yield from _alike(through_call, width)
+        yield from _items(through_call, width)
     if in_forward:
         yield from wrapped("Acts in forward, and in a direct call too", width, "", "bold")
-        yield from _alike(in_forward, width)
+        yield from _items(in_forward, width)
 
 
-def _alike(items: Sequence[Carried], width: int) -> Iterator[Line]:
+def _items(items: Sequence[Carried], width: int) -> Iterator[Line]:
     """One entry for what is the same on many modules."""
     groups: dict[tuple[str, str], list[Carried]] = {}
     for item in items:
         groups.setdefault((item.kind, item.name), []).append(item)
     for group in groups.values():
         first = group[0]
-        places = [place_of(item.path) for item in group[:MOST_MODULES]]
-        more = f" and {len(group) - MOST_MODULES} more" if len(group) > MOST_MODULES else ""
+        places = first_few([place_of(item.path) for item in group], MOST_MODULES)
         name = first.mechanism or first.name.replace(".<locals>", "")
         where = f", {_short_path(first.file)}:{first.line}" if first.file and not first.mechanism else ""
-        label = f"{', '.join(places)}{more}"
-        yield from in_columns([label, f"{kind_in_words(first.kind)}: {name}{where}"], [LABEL - 3, width - LABEL])
+        yield from in_columns([places, f"{kind_in_words(first.kind)}: {name}{where}"], [LABEL - 3, width - LABEL])
 
 
-def _one_line_each(comparison: Comparison, width: int) -> Iterator[Line]:
+def _one_line_a_module(comparison: DirectComparison, width: int) -> Iterator[Line]:
     yield from wrapped("Run directly, one at a time", width, "", "bold")
     apart: dict[str, list[Difference]] = {}
     for difference in comparison.differences:
         apart.setdefault(difference.target or "", []).append(difference)
-    experiments = [found for found in comparison.experiments if found.target in apart]
-    label = min(max((len(found.entry) for found in experiments), default=0) + 2, width // 2)
+    experiments = [experiment for experiment in comparison.experiments if experiment.target in apart]
+    label = min(max((len(experiment.entry) for experiment in experiments), default=0) + 2, width // 2)
     for experiment in experiments:
-        text = "; ".join(found.message for found in telling(apart[experiment.target]))
+        text = "; ".join(difference.message for difference in most_telling(apart[experiment.target]))
         yield from in_columns([experiment.entry, text], [label, width - label - 3], mark="✗")
     if experiments:
         count = len(comparison.differences)
         yield from wrapped(
             f"--at shows one in full, --json all {count} differences", width, "    ", "dim", first="    "
         )
-    same = [found.target for found in comparison.experiments if found.reached and found.target not in apart]
+    more = "more, which --json lists"
+    reached = [experiment.target for experiment in comparison.experiments if experiment.reached]
+    same = [target for target in reached if target not in apart]
     if same:
-        text = f"{_modules(len(same))} the same in all rounds: {_some(same)}"
+        text = f"{plural(len(same), 'module')} the same in all rounds: {first_few(same, MOST_LISTED, more)}"
         yield from wrapped(text, width, "    ", "", first="= ")
-    unreached = [found.target for found in comparison.experiments if not found.reached]
+    unreached = [experiment.target for experiment in comparison.experiments if not experiment.reached]
     if unreached:
-        text = f"{_modules(len(unreached))} never called by the model, so not measured: {_some(unreached)}"
+        modules = f"{plural(len(unreached), 'module')} never called by the model, so not measured"
+        text = f"{modules}: {first_few(unreached, MOST_LISTED, more)}"
         yield from wrapped(text, width, "    ", "", first="  ")
 
 
-def _modules(count: int) -> str:
-    return f"{count} module{'s' * (count > 1)}"
-
-
-def _some(paths: list[str]) -> str:
-    more = f" and {len(paths) - MOST_LISTED} more, which --json lists" if len(paths) > MOST_LISTED else ""
-    return ", ".join(paths[:MOST_LISTED]) + more
-
-
-def _by_severity(comparison: Comparison, width: int) -> Iterator[Line]:
+def _by_severity(comparison: DirectComparison, width: int) -> Iterator[Line]:
     for severity, title in SEVERITIES.items():
-        found = [difference for difference in comparison.differences if difference.severity == severity]
-        if not found:
+        alike = [difference for difference in comparison.differences if difference.severity == severity]
+        if not alike:
             continue
         yield []
         yield [(title, _STYLES[severity])]
         for experiment in comparison.experiments:
-            mine = [difference for difference in found if difference.target in (experiment.target, None)]
+            mine = [difference for difference in alike if difference.target in (experiment.target, None)]
             if mine and len(comparison.experiments) > 1:
                 yield [(f"  {experiment.entry}", "bold")]
             yield from _differences(mine, width)
 
 
-def _differences(found: list[Difference], width: int) -> Iterator[Line]:
+def _differences(differences: list[Difference], width: int) -> Iterator[Line]:
+    """Those of one kind and path as one entry, with the rounds in which it was seen."""
     kinds: dict[str, dict[str, list[Difference]]] = {}
-    for difference in found:
+    for difference in differences:
         kinds.setdefault(difference.kind, {}).setdefault(difference.path, []).append(difference)
     for paths in kinds.values():
         for alike in list(paths.values())[:MOST_ALIKE]:
             yield from wrapped(alike[0].message, width, "    ", "", first="  ✗ ")
-            seen = _seen(alike)
-            if seen:
-                yield from wrapped(seen, width, "      ", "dim", first="    in ")
+            rounds = _rounds_of(alike)
+            if rounds:
+                yield from wrapped(rounds, width, "      ", "dim", first="    in ")
         if len(paths) > MOST_ALIKE:
             yield from wrapped(
                 f"… and {len(paths) - MOST_ALIKE} more of the same kind, which --json lists",
@@ -178,7 +166,8 @@ def _differences(found: list[Difference], width: int) -> Iterator[Line]:
             )
 
 
-def _seen(alike: list[Difference]) -> str:
+def _rounds_of(alike: list[Difference]) -> str:
+    """The rounds in which a difference was seen: `first step, second step of train and eval mode`."""
     modes: dict[str, list[str]] = {}
     for difference in alike:
         if difference.round is not None and difference.mode is not None:

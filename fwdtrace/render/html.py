@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fwdtrace.compare.comparison import Comparison
+from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.render import calls, shapes, summary, words
 from fwdtrace.render.details import Table, gradients, tables
 from fwdtrace.render.fold import Repeat, repeats
@@ -36,7 +36,7 @@ def html_text(trace: Trace) -> str:
     return _page(summary.title(trace), {"traces": [_trace(trace)]})
 
 
-def comparison_html(comparison: Comparison) -> str:
+def comparison_html(comparison: TraceComparison) -> str:
     """The two traces of a comparison side by side below what it found; ValueError if it is not of two traces."""
     if comparison.traces is None:
         raise ValueError("this comparison holds no traces")
@@ -53,7 +53,7 @@ def comparison_html(comparison: Comparison) -> str:
     return _page(summary.title(comparison.traces[0]), {"comparison": found, "traces": views})
 
 
-def _differing(comparison: Comparison, trace: Trace, only: str) -> list[int]:
+def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int]:
     """The rows of the calls that a difference names; those that one side alone has are told of on that side."""
     named = {
         (difference.path, difference.nth)

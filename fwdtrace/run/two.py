@@ -12,7 +12,7 @@ from fwdtrace.run.cold_start import import_torch
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdtrace.compare.comparison import Comparison
+    from fwdtrace.compare.comparison import TraceComparison
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 
@@ -42,12 +42,12 @@ class Asked:
         return any((*variants, self.same_init, self.weights, self.input))
 
 
-def compared(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
+def compared(asked: Asked) -> tuple[TraceComparison, FwdtraceError | None]:
     """The comparison that was asked for, and what a model raised meanwhile; FwdtraceError if it cannot be made."""
     saved = [each for each in (asked.spec, asked.other or "") if each.endswith(".json")]
     if asked.dtype is not None and asked.dtype not in DTYPES:
         raise FwdtraceError(f"--dtype {asked.dtype}: there are {', '.join(DTYPES)}")
-    from fwdtrace.compare.align import renamed
+    from fwdtrace.compare.names import renamed
 
     renamed({}, asked.maps)  # a map that cannot be read is refused before anything runs
     if not saved:
@@ -73,11 +73,11 @@ def compared(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
     return compare_traces(before, after, How(asked.maps, notes=notes), measured), None
 
 
-def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
+def _of_models(asked: Asked) -> tuple[TraceComparison, FwdtraceError | None]:
     import_torch()
     from fwdtrace.compare import How
-    from fwdtrace.compare.runs import Raised, Side, compare_runs
-    from fwdtrace.compare.same_init import copy_weights
+    from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
+    from fwdtrace.compare.weights import copy_weights
     from fwdtrace.models.inputs import build_inputs
     from fwdtrace.models.load import load_model
     from fwdtrace.models.randomness import seed_all
@@ -96,8 +96,8 @@ def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
         notes = []
         if asked.weights:
             load_weights(before.module, asked.weights)
-        one = Side(before.module, first.args, first.kwargs, asked.spec)
-        two = Side(after.module, second.args, second.kwargs, asked.other or asked.spec)
+        one = Runnable(before.module, first.args, first.kwargs, asked.spec)
+        two = Runnable(after.module, second.args, second.kwargs, asked.other or asked.spec)
         if asked.same_init or asked.weights:
             notes.append(copy_weights(one, two, asked.maps, asked.seed))
         args, kwargs = _in_another_way(asked, after.module, second.args, second.kwargs)
@@ -107,7 +107,7 @@ def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
         exact = False if asked.dtype or asked.compile or asked.batch > 1 else None
         how = How(asked.maps, _expected(asked), exact, tuple(notes))
         return compare_runs(one, two, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch), None
-    except Raised as raised:
+    except ModelRaised as raised:
         error = FwdtraceError(f"{str(raised)!r} raised while it ran; the traceback above is its own")
         error.__cause__ = raised.__cause__
         return raised.comparison, error

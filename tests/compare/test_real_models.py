@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fwdtrace.compare.runs import Side, compare_runs
+from fwdtrace.compare.runs import Runnable, compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
 from fwdtrace.recorder import record
 from tests.helpers import real_models
@@ -66,7 +66,7 @@ def test_the_origin_is_the_activation_epsilon_or_dropout_that_was_changed(
     model, args, kwargs = build()
     other = copy.deepcopy(model)
     change(other, path)
-    found = compare_runs(Side(model.train(), args, kwargs), Side(other.train(), args, kwargs))
+    found = compare_runs(Runnable(model.train(), args, kwargs), Runnable(other.train(), args, kwargs))
     assert found.origin is not None and (found.origin.path, found.origin.nth) == (path, 1)
     assert found.origin.why
 
@@ -104,14 +104,14 @@ def test_a_real_model_leaves_its_copy_at_the_layer_with_other_weights(name: str)
     with torch.no_grad():
         for parameter in other.get_submodule(path).parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    found = compare_runs(Side(model, args, kwargs), Side(other, args, kwargs))
+    found = compare_runs(Runnable(model, args, kwargs), Runnable(other, args, kwargs))
     assert found.origin is not None and found.origin.path == path
     assert any("differs" in why for why in found.origin.why)
 
 
 def assert_is_its_own_equal(build: Builder) -> None:
     model, args, kwargs = build()
-    side = partial(Side, args=args, kwargs=kwargs)
+    side = partial(Runnable, args=args, kwargs=kwargs)
     found = compare_runs(side(model.train()), side(copy.deepcopy(model).train()))
     assert found.equal and found.verdict.endswith("bit-identical.")
     with torch.no_grad():

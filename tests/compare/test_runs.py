@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.compare import How, compare_traces
-from fwdtrace.compare.comparison import Comparison
-from fwdtrace.compare.runs import Side, compare_runs
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.runs import Runnable, compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
 from fwdtrace.trace import Trace
 from tests.helpers.real_models import MODELS
@@ -38,8 +38,8 @@ def net() -> Net:
     return Net(nn.Dropout(0.5))
 
 
-def compared(one: nn.Module, other: nn.Module, *args: Any, how: How | None = None, **kwargs: Any) -> Comparison:
-    return compare_runs(Side(one.eval(), args, kwargs), Side(other.eval(), args, kwargs), how)
+def compared(one: nn.Module, other: nn.Module, *args: Any, how: How | None = None, **kwargs: Any) -> TraceComparison:
+    return compare_runs(Runnable(one.eval(), args, kwargs), Runnable(other.eval(), args, kwargs), how)
 
 
 def traced(model: nn.Module, *args: Any, stats: bool = False) -> Trace:
@@ -95,14 +95,14 @@ def test_the_origin_is_the_dropout_that_the_second_lacks(drop: nn.Module | None)
     other = copy.deepcopy(model)
     other.drop = drop  # type: ignore[assignment]
     x = torch.randn(2, 8)
-    found = compare_runs(Side(model.train(), (x,), {}), Side(other.train(), (x,), {}))
+    found = compare_runs(Runnable(model.train(), (x,), {}), Runnable(other.train(), (x,), {}))
     assert found.origin is not None and found.origin.path == "drop"
 
 
 def test_a_model_in_train_mode_is_its_own_equal_again_and_again() -> None:
     model, x = net().train(), torch.randn(4, 8)
     for _ in range(2):
-        found = compare_runs(Side(model, (x,), {}), Side(copy.deepcopy(model), (x,), {}))
+        found = compare_runs(Runnable(model, (x,), {}), Runnable(copy.deepcopy(model), (x,), {}))
         assert found.equal and found.verdict.endswith("all outputs are bit-identical.")
 
 
@@ -118,7 +118,7 @@ def test_a_dropout_left_out_of_eval_mode_is_a_difference_in_structure() -> None:
 def test_values_that_were_only_digested_tell_the_same_origin() -> None:
     model, x = LeNet(), torch.randn(1, 3, 32, 32)
     other = with_one_weight_changed(model, "c1" if hasattr(model, "c1") else next(iter(dict(model.named_children()))))
-    sides = Side(model.eval(), (x,), {}), Side(other.eval(), (x,), {})
+    sides = Runnable(model.eval(), (x,), {}), Runnable(other.eval(), (x,), {})
     whole, digested = compare_runs(*sides), compare_runs(*sides, max_bytes=0)
     assert whole.origin is not None and digested.origin is not None
     assert whole.origin.path == digested.origin.path

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from fwdtrace.compare.comparison import Comparison
-from fwdtrace.direct import compare_direct
+from fwdtrace.direct.comparison import DirectComparison
+from fwdtrace.direct.experiment import compare_direct
 from tests.helpers.commands import REPOSITORY
 
 RANKS = 2
@@ -118,7 +118,7 @@ def prepared_inputs() -> nn.Module:
     return parallelize_module(Plain(), mesh, plan)
 
 
-def everything(rank: int) -> dict[str, Comparison]:
+def everything(rank: int) -> dict[str, DirectComparison]:
     """All comparisons of one rank; every rank has data of its own, except where the tensors themselves are spread."""
     own = torch.randn(6, 4, generator=torch.Generator().manual_seed(rank))
     common = torch.randn(6, 4, generator=torch.Generator().manual_seed(9))
@@ -288,7 +288,7 @@ def test_the_command_speaks_once_under_torchrun(tmp_path: Path) -> None:
     assert ran.returncode == 1
     shown = " ".join(ran.stdout.split())
     assert shown.count("model.module.forward(x) does not train what model(x) trains") == 1, ran.stderr
-    assert "of 2 parameters, 1 have another gradient on each rank" in shown
+    assert "of 2 parameters, 1 has another gradient on each rank" in shown
 
 
 def test_a_registered_forward_method_mends_fsdp(ranks: list[dict[str, Any]]) -> None:

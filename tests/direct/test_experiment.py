@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import fwdtrace
-from fwdtrace.compare.comparison import Comparison, Experiment, Measure
+from fwdtrace.direct.comparison import DirectComparison, Experiment, Measurement
 from fwdtrace.errors import FwdtraceError, SpecError
+from fwdtrace.models.zoo import mechanisms
 from fwdtrace.models.zoo.lenet import LeNet
 from fwdtrace.models.zoo.lenets import LeNetBroken, LeNetDirect
 from fwdtrace.models.zoo.mechanisms import Layers, weight_norm
@@ -27,12 +32,12 @@ def image() -> Tensor:
     return torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def only(comparison: Comparison) -> Experiment:
+def only(comparison: DirectComparison) -> Experiment:
     (experiment,) = comparison.experiments
     return experiment
 
 
-def kinds_of(comparison: Comparison) -> set[str]:
+def kinds_of(comparison: DirectComparison) -> set[str]:
     return {difference.kind for difference in comparison.differences}
 
 
@@ -64,11 +69,11 @@ def test_the_functions_that_ran_are_told_for_each_side() -> None:
 def test_autograd_and_training_flags_do_not_depend_on_the_call() -> None:
     model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
     for found in only(fwdtrace.compare_direct(model, ROW)).rounds[:2]:
-        assert Measure("grad_fn", "MulBackward0", "MulBackward0", True) in found.measures
-        assert Measure("training flags", "unchanged", "unchanged", True) in found.measures
-        assert Measure("gradients", "4 of 4 parameters", "bit-identical", True) in found.measures
-        assert Measure("buffers", "3", "bit-identical", True) in found.measures
-        assert Measure("random state", "numbers drawn", "bit-identical", True) in found.measures
+        assert Measurement("grad_fn", "MulBackward0", "MulBackward0", True) in found.measures
+        assert Measurement("training flags", "unchanged", "unchanged", True) in found.measures
+        assert Measurement("gradients", "4 of 4 parameters", "bit-identical", True) in found.measures
+        assert Measurement("buffers", "3", "bit-identical", True) in found.measures
+        assert Measurement("random state", "numbers drawn", "bit-identical", True) in found.measures
 
 
 def test_a_hook_of_each_kind_would_run_once_and_never() -> None:
@@ -129,7 +134,7 @@ def test_a_hook_that_makes_the_output_require_a_gradient_is_missed() -> None:
     model = nn.Embedding(10, 4).requires_grad_(False)
     model.register_forward_hook(lambda module, args, out: out.requires_grad_())
     comparison = fwdtrace.compare_direct(model, torch.arange(4))
-    messages = {found.message for found in comparison.differences if found.severity == "gradients"}
+    messages = {difference.message for difference in comparison.differences if difference.severity == "gradients"}
     assert messages == {"the output has requires_grad=True from model(x) and False from model.forward(x)"}
 
 
@@ -199,7 +204,7 @@ def test_nested_outputs_and_keyword_arguments_are_compared_by_their_places() -> 
     assert {difference.message for difference in comparison.differences if difference.kind == "output"} == {
         "output pair[1] is 1.5 instead of 2.5"
     }
-    assert Measure("input gradients", "1 of 1 inputs", "bit-identical", True) in only(comparison).rounds[0].measures
+    assert Measurement("input gradients", "1 of 1 inputs", "bit-identical", True) in only(comparison).rounds[0].measures
 
 
 def test_a_model_that_writes_its_input_is_compared_without_its_gradient() -> None:
@@ -298,6 +303,14 @@ def test_a_direct_call_in_the_model_itself_is_found_on_both_sides_alike() -> Non
     (finding,) = comparison.findings
     assert finding.code == "FT001" and finding.site is not None
     assert finding.site.code == "x = self.f5.forward(x)"
+
+
+@pytest.mark.parametrize("build", [mechanisms.Layers, mechanisms.EveryHook, mechanisms.spectral_norm, mechanisms.lazy])
+def test_the_schema_takes_what_is_measured(build: Any) -> None:
+    stream = io.StringIO()
+    fwdtrace.compare_direct(build, torch.ones(8, 16)).write(stream)
+    schema = Path(fwdtrace.__file__).parent / "trace" / "schema" / "comparison-1.json"
+    jsonschema.validate(json.loads(stream.getvalue()), json.loads(schema.read_text(encoding="utf-8")))
 
 
 def test_a_comparison_prints_itself_and_is_saved(tmp_path: Any) -> None:

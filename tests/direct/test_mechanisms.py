@@ -1,4 +1,4 @@
-"""What torch builds on `__call__`, measured again: by compare_direct where it can be, else by torch itself."""
+"""What torch builds on `__call__`, and whether a direct call skips it, as compare_direct measures it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.compare.comparison import Comparison, Difference
-from fwdtrace.direct import compare_direct
+from fwdtrace.compare.difference import Difference
+from fwdtrace.direct.comparison import DirectComparison
+from fwdtrace.direct.experiment import compare_direct
 from fwdtrace.models.zoo import mechanisms as zoo
 from fwdtrace.models.zoo.calls import HalfPrecision
 from tests.helpers.footprint import torch_state
@@ -21,25 +21,15 @@ ROW = torch.randn(8, 16, generator=torch.Generator().manual_seed(1))
 Build = Callable[[], nn.Module]
 
 
-class Direct(nn.Module):
-    """A model that runs `a` normally and `b` as it is told."""
-
-    def __init__(self, way: str) -> None:
-        super().__init__()
-        self.a = nn.Linear(16, 16)
-        self.b = nn.Linear(16, 4)
-        self.way = way
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        return self.b.forward(x) if self.way == "forward" else self.b(x)
+def only(comparison: DirectComparison, kind: str, mode: str = "train") -> list[Difference]:
+    return [
+        difference
+        for difference in comparison.differences
+        if difference.kind == kind and difference.mode in (mode, None)
+    ]
 
 
-def found(comparison: Comparison, kind: str, mode: str = "train") -> list[Difference]:
-    return [each for each in comparison.differences if each.kind == kind and each.mode in (mode, None)]
-
-
-def mechanisms(comparison: Comparison) -> list[str | None]:
+def mechanisms(comparison: DirectComparison) -> list[str | None]:
     return [item.mechanism for item in comparison.inventory]
 
 
@@ -51,7 +41,7 @@ def test_hooks_of_every_kind_do_not_fire() -> None:
         *((kind, 1, 0) for kind in ("full_backward_pre", "full_backward")),
     ]
     assert {difference.severity for difference in comparison.differences} == {"observation"}
-    assert found(comparison, "autograd-graph")[0].message.endswith("without BackwardHookFunctionBackward")
+    assert only(comparison, "autograd-graph")[0].message.endswith("without BackwardHookFunctionBackward")
 
 
 def test_a_legacy_backward_hook_does_not_fire() -> None:
@@ -66,41 +56,31 @@ def test_a_legacy_backward_hook_does_not_fire() -> None:
     assert (hook.kind, hook.called, hook.direct) == ("backward", 1, 0)
 
 
-def test_an_always_called_hook_does_not_run_on_an_exception() -> None:
-    model = nn.Linear(8, 4)
-    runs: list[object] = []
-    model.register_forward_hook(lambda module, args, out: runs.append(out), always_call=True)
-    for run in (model, model.forward):
-        with pytest.raises(RuntimeError):
-            run(ROW)
-    assert runs == [None]
-
-
 def test_a_hook_that_scales_a_gradient_a_hundredfold_is_lost() -> None:
     comparison = compare_direct(zoo.GradientHook, ROW)
-    (difference, *_) = found(comparison, "input-gradient")
+    (difference, *_) = only(comparison, "input-gradient")
     assert difference.message.endswith("as model(x) makes it 100 times as large")
-    assert not found(comparison, "gradient")
+    assert not only(comparison, "gradient")
 
 
 @pytest.mark.parametrize(("build", "name"), [(zoo.weight_norm, "weight_norm"), (zoo.pruned, "prune")])
 def test_the_second_step_fails_and_changed_weights_are_stale(build: Build, name: str) -> None:
     comparison = compare_direct(build, ROW)
     assert mechanisms(comparison) == [name]
-    (error,) = found(comparison, "exception")
+    (error,) = only(comparison, "exception")
     assert error.round == "second step" and "Trying to backward through the graph a second time" in error.after
-    (stale,) = found(comparison, "output")
+    (stale,) = only(comparison, "output")
     assert stale.round == "changed weights" and float(stale.message.rpartition(" ")[2]) > 0.1
     assert f"as it skips {name}" in comparison.verdict
 
 
 def test_the_old_spectral_norm_silently_trains_nothing() -> None:
     comparison = compare_direct(zoo.spectral_norm, ROW)
-    assert not found(comparison, "exception")
-    assert [each.path for each in found(comparison, "missing-gradient")] == ["weight_orig"] * 2
-    assert [each.after for each in found(comparison, "missing-gradient")] == ["none"] * 2
-    assert {each.path for each in found(comparison, "buffer")} >= {"weight_u", "weight_v"}
-    assert not found(comparison, "buffer", "eval")
+    assert not only(comparison, "exception")
+    assert [difference.path for difference in only(comparison, "missing-gradient")] == ["weight_orig"] * 2
+    assert [difference.after for difference in only(comparison, "missing-gradient")] == ["none"] * 2
+    assert {difference.path for difference in only(comparison, "buffer")} >= {"weight_u", "weight_v"}
+    assert not only(comparison, "buffer", "eval")
     assert "weight_orig gets a gradient from model(x) and silently none from model.forward(x)" in comparison.verdict
 
 
@@ -114,7 +94,7 @@ def test_the_new_parametrizations_do_not_depend_on_the_call(at: str) -> None:
 @pytest.mark.parametrize("build", [lambda: nn.LazyLinear(4), lambda: nn.LazyConv1d(4, 3), lambda: nn.LazyBatchNorm1d()])
 def test_a_lazy_layer_fails_and_the_remedy_is_told(build: Build) -> None:
     comparison = compare_direct(build, ROW.reshape(8, 4, 4))
-    (error, *_) = found(comparison, "exception")
+    (error, *_) = only(comparison, "exception")
     assert error.round == "first step" and error.severity == "exception"
     assert error.after.startswith("ValueError in forward: Attempted to use an uninitialized parameter")
     assert comparison.fix.endswith("run model(x) once before anything else")
@@ -128,7 +108,7 @@ def test_a_lazy_child_of_a_model_that_is_run_directly_initialises() -> None:
 def test_the_composable_checkpoint_keeps_all_activations() -> None:
     comparison = compare_direct(zoo.checkpointed, ROW)
     assert mechanisms(comparison) == ["activation checkpointing"] * 2
-    assert [(each.path, each.before, each.after) for each in found(comparison, "calls")] == [
+    assert [(difference.path, difference.before, difference.after) for difference in only(comparison, "calls")] == [
         (path, "twice", "once") for path in ("first", "act", "second")
     ]
     assert comparison.differences[0].severity == "cost"
@@ -138,17 +118,6 @@ def test_the_checkpoint_wrapper_acts_in_forward() -> None:
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
     assert compare_direct(lambda: checkpoint_wrapper(zoo.Layers()), ROW).equal
-
-
-def test_checkpointing_a_bound_forward_runs_no_hook() -> None:
-    runs: list[str] = []
-    model = zoo.Layers()
-    model.register_forward_pre_hook(lambda *_: runs.append("hook"))
-    x = ROW.clone().requires_grad_()
-    checkpoint(model.forward, x, use_reentrant=False).sum().backward()
-    assert runs == []
-    checkpoint(model, x, use_reentrant=False).sum().backward()
-    assert runs == ["hook", "hook"]
 
 
 @pytest.mark.usefixtures("dynamo")
@@ -202,7 +171,7 @@ def test_an_overridden_call_is_lost() -> None:
 def test_observers_see_nothing_of_a_layer_that_is_run_directly() -> None:
     assert compare_direct(zoo.observed, ROW).equal
     comparison = compare_direct(zoo.observed, ROW, at=["first"])
-    (low, *_) = found(comparison, "buffer")
+    (low, *_) = only(comparison, "buffer")
     assert low.path == "first.activation_post_process.min_val"
     assert float(low.before) < 0 and low.after == "inf"
     assert "quantization observer" in comparison.verdict
@@ -211,8 +180,8 @@ def test_observers_see_nothing_of_a_layer_that_is_run_directly() -> None:
 def test_fake_quantization_does_not_quantize_a_layer_that_is_run_directly() -> None:
     assert compare_direct(zoo.fake_quantized, ROW).equal
     comparison = compare_direct(zoo.fake_quantized, ROW, at=["first"])
-    assert {each.kind for each in comparison.differences} >= {"output", "gradient", "buffer", "hook"}
-    graph = found(comparison, "autograd-graph")[0]
+    assert {difference.kind for difference in comparison.differences} >= {"output", "gradient", "buffer", "hook"}
+    graph = only(comparison, "autograd-graph")[0]
     assert "without FakeQuantizePerTensorAffine" in graph.message
 
 
@@ -230,126 +199,22 @@ def test_a_weight_that_is_a_tensor_subclass_needs_no_call() -> None:
 
 def test_a_parameter_hook_and_a_tensor_hook_fire_on_both_sides() -> None:
     def build() -> nn.Module:
-        model = Direct("call")
-        model.a.weight.register_hook(lambda gradient: 3 * gradient)
+        model = zoo.Layers()
+        model.first.weight.register_hook(lambda gradient: 3 * gradient)
         return model
 
-    assert compare_direct(build, ROW, at=["", "a", "b"]).equal
+    assert compare_direct(build, ROW, at=["", "first", "second"]).equal
 
 
 def test_autocast_around_the_call_and_as_a_decorator_is_the_same() -> None:
-    class Decorated(Direct):
+    class Decorated(zoo.Layers):
         @torch.autocast("cpu", dtype=torch.bfloat16)
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)
 
-    assert compare_direct(lambda: Decorated("call"), ROW).equal
+    assert compare_direct(Decorated, ROW).equal
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert compare_direct(lambda: Direct("call"), ROW).equal
-
-
-def test_gradient_modes_are_those_of_the_caller() -> None:
-    model = Direct("call")
-    for mode in (torch.no_grad, torch.inference_mode):
-        with mode():
-            called, direct = model(ROW), model.forward(ROW)
-        assert not called.requires_grad and not direct.requires_grad and torch.equal(called, direct)
-
-
-def test_double_backward_is_the_same() -> None:
-    model = nn.Sequential(nn.Linear(16, 4), nn.Tanh())
-    second = []
-    for run in (model, model.forward):
-        x = ROW.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(run(x).sum(), x, create_graph=True)
-        second.append(torch.autograd.grad(gradient.square().sum(), x)[0])
-    assert torch.equal(*second)
-
-
-def test_functional_call_swaps_the_parameters_of_a_direct_child_too() -> None:
-    swapped = {name: torch.ones_like(value) for name, value in Direct("call").named_parameters()}
-    outputs = [torch.func.functional_call(Direct(way), swapped, (ROW,)) for way in ("call", "forward")]
-    assert torch.equal(*outputs)
-
-
-def test_saved_tensors_hooks_see_the_same() -> None:
-    model = Direct("call")
-    packed: list[list[torch.Size]] = []
-    for run in (model, model.forward):
-        packed.append([])
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: packed[-1].append(t.shape) or t, lambda t: t):
-            run(ROW)
-    assert packed[0] == packed[1] != []
-
-
-def test_the_profiler_has_no_module_event_of_a_direct_child() -> None:
-    names = {}
-    for way in ("call", "forward"):
-        model = Direct(way)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_stack=True) as profile:
-            model(ROW)
-        events = [event.name() for event in profile.profiler.kineto_results.events()]  # type: ignore[union-attr]
-        names[way] = (sum("nn.Module: Linear" in event for event in events), events.count("aten::addmm"))
-    assert names == {"call": (2, 2), "forward": (1, 2)}
-
-
-@pytest.mark.parametrize("way", ["call", "forward"])
-def test_a_flop_counter_counts_a_direct_child_for_its_parent(way: str) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        Direct(way)(ROW)
-    counts = counter.get_flop_counts()
-    assert sum(counts["Global"].values()) == 2 * 8 * 16 * (16 + 4)
-    assert ("Direct.b" in counts) == (way == "call")
-
-
-@pytest.mark.parametrize("way", ["call", "forward"])
-def test_a_module_tracker_takes_a_direct_child_for_its_parent(way: str) -> None:
-    from torch.utils.module_tracker import ModuleTracker
-
-    seen: list[set[str]] = []
-    model = Direct(way)
-    with ModuleTracker() as tracker:
-        real = nn.functional.linear
-        nn.functional.linear = lambda *args: seen.append(set(tracker.parents)) or real(*args)  # type: ignore[assignment]
-        try:
-            model(ROW)
-        finally:
-            nn.functional.linear = real
-    assert seen[0] == {"Global", "Direct", "Direct.a"}
-    assert seen[1] == {"Global", "Direct"} | ({"Direct.b"} if way == "call" else set())
-
-
-def test_jit_trace_gives_a_direct_child_no_scope_and_no_call() -> None:
-    for way in ("call", "forward"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(Direct(way), ROW)
-        calls = [node for node in traced.graph.nodes() if node.kind() == "prim::CallMethod"]
-        assert len(calls) == (2 if way == "call" else 1)
-
-
-def test_a_scripted_pre_hook_is_ignored() -> None:
-    class Hooked(nn.Linear):
-        pass
-
-    def double(self: Any, args: tuple[Tensor]) -> tuple[Tensor]:
-        return (args[0] * 2,)
-
-    model = Hooked(16, 4)
-    model.register_forward_pre_hook(double)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scripted = torch.jit.script(model)
-    assert torch.equal(scripted(ROW), scripted.forward(2 * ROW))
-    assert not torch.equal(scripted(ROW), scripted.forward(ROW))
-
-
-def test_symbolic_tracing_sees_a_function_in_place_of_a_direct_child() -> None:
-    for way, last in (("call", ("call_module", "b")), ("forward", ("call_function", "linear"))):
-        *_, node, output = torch.fx.symbolic_trace(Direct(way)).graph.nodes
-        assert (node.op, node.name) == last and output.op == "output"
+        assert compare_direct(zoo.Layers, ROW).equal
 
 
 def test_a_graph_module_skips_its_own_hooks() -> None:
@@ -360,21 +225,6 @@ def test_a_graph_module_skips_its_own_hooks() -> None:
 
     comparison = compare_direct(build, ROW)
     assert "the output differs by up to 1" in comparison.verdict
-
-
-def test_export_loses_the_name_of_a_direct_child_and_stays_right() -> None:
-    for way in ("call", "forward"):
-        model = Direct(way)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(model, (ROW,), strict=False)
-        stacks = [
-            [path for path, _ in node.meta["nn_module_stack"].values()]
-            for node in program.graph.nodes
-            if "linear" in str(node.target)
-        ]
-        assert stacks == [["", "a"], ["", "b"] if way == "call" else [""]]
-        assert torch.allclose(program.module()(ROW), model(ROW))
 
 
 def test_a_sparsifier_that_lives_in_a_pre_hook_gets_no_data() -> None:
@@ -404,28 +254,6 @@ def test_cached_parametrizations_do_not_depend_on_the_call_either(at: str) -> No
                 return super().forward(x) + super().forward(x)
 
     assert compare_direct(Cached, ROW, at=[at]).equal
-
-
-def test_fx_quantization_has_a_function_in_place_of_a_direct_child() -> None:
-    from torch.ao.quantization import get_default_qconfig_mapping
-    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
-
-    kinds = {}
-    for way in ("call", "forward"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            prepared = prepare_fx(Direct(way).eval(), get_default_qconfig_mapping("fbgemm"), (ROW,))
-            prepared(ROW)
-            quantized = convert_fx(prepared)
-        kinds[way] = [node.op for node in quantized.graph.nodes if node.name == "b" or "linear" in node.name]
-    assert kinds == {"call": ["call_module"], "forward": ["call_function"]}
-
-
-def test_the_inputs_of_a_direct_child_are_not_found_by_its_name() -> None:
-    from torch.ao.quantization.utils import get_fqn_to_example_inputs
-
-    for way in ("call", "forward"):
-        assert ("b" in get_fqn_to_example_inputs(Direct(way), (ROW,))) == (way == "call")
 
 
 def test_data_parallel_without_a_gpu_skips_only_what_is_entered_past_it() -> None:

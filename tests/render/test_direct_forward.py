@@ -8,21 +8,21 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fwdtrace.compare.comparison import Carried, Comparison, Difference, Experiment, Fired, Measure, Round
+from fwdtrace.compare.difference import Difference
+from fwdtrace.direct.comparison import Carried, DirectComparison, Experiment, Fired, Measurement, Round
 from fwdtrace.render.direct_forward import comparison_text, print_comparison
 from fwdtrace.trace import Finding, ModelInfo, Site, Versions
 
 SAME = (
-    Measure("output", "2×4 float32", "bit-identical", True),
-    Measure("grad_fn", "AddmmBackward0", "AddmmBackward0", True),
-    Measure("training flags", "unchanged", "unchanged", True),
+    Measurement("output", "2×4 float32", "bit-identical", True),
+    Measurement("grad_fn", "AddmmBackward0", "AddmmBackward0", True),
+    Measurement("training flags", "unchanged", "unchanged", True),
 )
-APART = (Measure("output", "2×4 float32", "other numbers", False), *SAME[1:])
-NO_GRAPH = (Measure("output", "2×4 float32", "bit-identical", True),)
-FAILED = (Measure("outcome", "a result", "RuntimeError in backward: a second time", False),)
+APART = (Measurement("output", "2×4 float32", "other numbers", False), *SAME[1:])
+NO_GRAPH = (Measurement("output", "2×4 float32", "bit-identical", True),)
+FAILED = (Measurement("outcome", "a result", "RuntimeError in backward: a second time", False),)
 
-EQUAL = Comparison(
-    "direct-forward",
+EQUAL = DirectComparison(
     "No difference found: all is the same.",
     (),
     Versions("0.1.0", "2.13.0", "3.11.7"),
@@ -42,8 +42,7 @@ EQUAL = Comparison(
     ),
 )
 
-DIFFERENT = Comparison(
-    "direct-forward",
+DIFFERENT = DirectComparison(
     "lin.forward(x) does not compute what lin(x) computes, as it skips weight_norm.",
     (
         Difference(

@@ -1,0 +1,46 @@
+"""What two modules hold themselves and do not have alike: class, settings, mode, parameters and buffers, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from fwdtrace.compare.tensors import distance_of_tensors
+
+
+def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
+    """Each thing that two modules do not have alike, in words; what is in their submodules is not looked at."""
+    if type(one) is not type(other) and type(one).__name__ != type(other).__name__:
+        yield f"{type(one).__name__} became {type(other).__name__}"
+    for what, before, after in (("settings", _settings(one), _settings(other)), ("mode", _mode(one), _mode(other))):
+        if before != after:
+            yield f"{what} ({before}) became ({after})"
+    ours, theirs = _own_tensors(one), _own_tensors(other)
+    for name in dict.fromkeys([*ours, *theirs]):
+        if name not in ours or name not in theirs:
+            yield f"{name} is only in the {'second' if name in theirs else 'first'}"
+        elif ours[name].shape != theirs[name].shape:
+            yield f"{name} is {list(ours[name].shape)} and {list(theirs[name].shape)}"
+        else:
+            distance = distance_of_tensors(ours[name], theirs[name])
+            if not distance.same:
+                yield f"{name} differs" + (f" by up to {distance.absolute:.2g}" if distance.absolute else "")
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of the module itself that have numbers."""
+    own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+    lazy = (nn.UninitializedParameter, nn.UninitializedBuffer)
+    return {name: tensor for name, tensor in own.items() if not isinstance(tensor, lazy) and not tensor.is_meta}
+
+
+def _settings(module: nn.Module) -> str:
+    try:
+        return str(module.extra_repr())
+    except Exception:  # the user's own method, of which only its text is wanted
+        return ""
+
+
+def _mode(module: nn.Module) -> str:
+    return "train" if module.training else "eval"

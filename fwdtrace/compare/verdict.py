@@ -1,0 +1,99 @@
+"""The verdict on two traces in one sentence, and the notes below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fwdtrace.compare.agreement import ComparedCalls
+from fwdtrace.compare.align import Alignment
+from fwdtrace.compare.comparison import Origin
+from fwdtrace.compare.difference import Difference
+from fwdtrace.compare.differences import ended_roots
+from fwdtrace.compare.distance import furthest
+from fwdtrace.compare.leaves import dtypes_of, other_values, tensors_in_words
+from fwdtrace.compare.tolerances import in_words
+from fwdtrace.trace import Trace, shapes_in
+from fwdtrace.trace.text import path_text, plural
+
+
+def verdict_of(
+    differences: Sequence[Difference],
+    origin: Origin | None,
+    compared: Sequence[ComparedCalls],
+    alignment: Alignment,
+) -> str:
+    """What the comparison says, in one sentence; `differences` are worst first."""
+    if not differences:
+        return _no_difference(compared, alignment)
+    count = plural(len(differences), "difference")
+    roots = next((pair for pair in compared if pair.call.parent is None and pair.other.parent is None), None)
+    if roots is not None and roots.inputs_agree is False:
+        return f"The two runs were given other inputs, {_other_inputs(roots)}: {count} found."
+    if origin is None:
+        return f"{count} found, the first: {differences[0].message}."
+    what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
+    why = f": {'; '.join(origin.why)}" if origin.why else ""
+    if origin.apart is None:
+        return f"The second run leaves the first at {what}{why}."
+    return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}."
+
+
+def notes_on(
+    before: Trace, after: Trace, alignment: Alignment, compared: Sequence[ComparedCalls], *, exact: bool
+) -> Iterator[str]:
+    """What to know besides: the tolerance, and what makes the two runs hard to compare."""
+    dtypes = {
+        dtype
+        for call, other in alignment.pairs
+        for leaves in (call.outputs, other.outputs)
+        for dtype in dtypes_of(leaves)
+    }
+    if all(pair.apart is None for pair in compared):
+        yield "no numbers were compared: the traces hold none of the same calls; `run --save-values` keeps them"
+    elif in_words(dtypes):
+        within = "what is within it is called rounding" if exact else "what is within it counts as equal"
+        yield f"tolerance: {in_words(dtypes)}; {within}"
+    if None not in (before.run.seed, after.run.seed) and before.run.seed != after.run.seed:
+        yield f"recorded with seeds {before.run.seed} and {after.run.seed}, so random weights and inputs are others"
+    for call, other in alignment.pairs:
+        if call.error and other.error and not call.error.raised_below and call.error.type == other.error.type:
+            yield f"{path_text(call.path)} raised {call.error.type} in both"
+    if alignment.given_up:
+        yield "too many calls have no namesake to align them by order; --map tells which name became which"
+    if alignment.is_port:
+        yield from _notes_on_port(alignment)
+    if before.versions.torch != after.versions.torch:
+        yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
+
+
+def _no_difference(compared: Sequence[ComparedCalls], alignment: Alignment) -> str:
+    count = f"{plural(len(alignment.pairs), 'call')} on both sides"
+    distances = [pair.apart for pair in compared if pair.apart is not None]
+    if not distances:
+        return f"No difference found: {count}, alike in all that was recorded; numbers were not."
+    most = furthest(distance for distance in distances if not distance.same)
+    if most is not None:
+        return f"No difference found beyond rounding: {count}, outputs {most.text}."
+    some = alignment.only_before or alignment.only_after or len(distances) < len(compared)
+    outputs = f"the {len(distances)} outputs that could be compared" if some else "all outputs"
+    return f"No difference found: {count}, and {outputs} are bit-identical."
+
+
+def _notes_on_port(alignment: Alignment) -> Iterator[str]:
+    for call, other in ended_roots(alignment):
+        ours, theirs = len(shapes_in(call.outputs)), len(shapes_in(other.outputs))
+        if ours != theirs:
+            yield f"the first gives {ours} tensors, the second {theirs}; what both give was compared, in order"
+    if alignment.only_before or alignment.only_after:
+        left = f"{len(alignment.only_before)} of the first and {len(alignment.only_after)} of the second"
+        were = "was" if len(alignment.pairs) == 1 else "were"
+        yield f"{plural(len(alignment.pairs), 'call')} {were} aligned; {left} have no counterpart"
+
+
+def _other_inputs(roots: ComparedCalls) -> str:
+    one, two = tensors_in_words(roots.call.inputs), tensors_in_words(roots.other.inputs)
+    if one != two:
+        return f"{one} and {two}"
+    if roots.inputs_apart is not None and not roots.inputs_apart.same:
+        return roots.inputs_apart.text
+    return " and ".join(", ".join(other_values(call.inputs)) or "none" for call in (roots.call, roots.other))

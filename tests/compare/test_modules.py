@@ -1,0 +1,71 @@
+"""What two modules do not have alike is said in words, one thing each; their submodules are not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from fwdtrace.compare.modules import differences_of_modules
+
+
+class Wide(nn.Linear):
+    pass
+
+
+class Silent(nn.Linear):
+    def extra_repr(self) -> str:
+        raise ValueError("no text")
+
+
+def linear(cls: type[nn.Linear] = nn.Linear, width: int = 2, bias: bool = True, first: float = 1.0) -> nn.Linear:
+    layer = cls(2, width, bias=bias)
+    nn.init.ones_(layer.weight)
+    with torch.no_grad():
+        layer.weight[0, 0] = first
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (lambda: linear(), []),
+        (lambda: linear(first=1.5), ["weight differs by up to 0.5"]),
+        (lambda: linear(first=float("nan")), ["weight differs"]),
+        (lambda: linear(Wide), ["Linear became Wide"]),
+        (lambda: linear().eval(), ["mode (train) became (eval)"]),
+        (
+            lambda: linear(bias=False),
+            [
+                "settings (in_features=2, out_features=2, bias=True) became "
+                "(in_features=2, out_features=2, bias=False)",
+                "bias is only in the first",
+            ],
+        ),
+        (
+            lambda: linear(width=3),
+            [
+                "settings (in_features=2, out_features=2, bias=True) became (in_features=2, out_features=3, bias=True)",
+                "weight is [2, 2] and [3, 2]",
+                "bias is [2] and [3]",
+            ],
+        ),
+    ],
+)
+def test_class_settings_mode_parameters_and_shapes_are_compared(
+    other: Callable[[], nn.Module], found: list[str]
+) -> None:
+    assert list(differences_of_modules(linear(), other())) == found
+
+
+def test_a_module_whose_settings_cannot_be_told_has_none() -> None:
+    assert list(differences_of_modules(linear(Silent), linear(Silent))) == []
+
+
+def test_weights_without_numbers_and_weights_of_submodules_are_left_out() -> None:
+    assert list(differences_of_modules(nn.LazyLinear(2), nn.LazyLinear(2))) == []
+    assert list(differences_of_modules(nn.Sequential(linear()), nn.Sequential(linear(first=9.0)))) == []
