@@ -22,7 +22,7 @@ from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.trace import Backward, Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
 from fwdtrace.version import __version__
 
-COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "cli", "")
+COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "run", "")
 
 
 @dataclass(frozen=True)

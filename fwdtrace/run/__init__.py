@@ -1,1 +1,1 @@
-"""What a command does with a spec: it is loaded, fed and recorded, and a Trace or a Comparison comes out."""
+"""What a command does with a spec: it builds the model, runs and records it, and gives a Trace or a Comparison."""

@@ -1,0 +1,154 @@
+"""A program under watch, from its beginning to its end: what is kept, where it is saved, and when it is reported."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.python import at_kill, run_module, run_script
+from fwdtrace.program.rank_files import RankFiles, ranks_of
+from fwdtrace.program.ranks import RankReport, compare_ranks
+from fwdtrace.program.traces import ProgramTraces, split_suffix
+from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.watch import MOST_ROOTS, Kept, Watch
+from fwdtrace.recorder.notes import Options
+from fwdtrace.trace import Finding, Trace
+
+
+FIRST_CALLS = Wanted()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to run, which calls of its models to keep, and what to measure in them.
+
+    `script` is a file or, with `is_module`, the name of a module. After `stop_after` kept calls the program is ended.
+    `file` is where the first trace is saved, None to save none.
+    """
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+    wanted: Wanted = FIRST_CALLS
+    stop_after: int | None = None
+    ops: bool = False
+    check_finite: bool = False
+    stats: bool = False
+    file: Path | None = None
+
+
+class ObservedProgram:
+    """One run of a program under watch.
+
+    `save` writes a trace as soon as a call has ended. `report` is called once, when the program has ended or is about
+    to be killed; with several ranks, only in the process of rank 0. FwdtraceError if nothing can be saved.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        save: Callable[[Trace, Path], None],
+        report: Callable[[ObservedProgram], None],
+    ) -> None:
+        self._program = program
+        self._report = report
+        self._ranks = ranks_of(os.environ)
+        self._rank_files: RankFiles | None = None
+        file = program.file.absolute() if program.file is not None else None
+        if self._ranks is not None:
+            self._rank_files = _rank_files(file or Path(f"{_name_of(program)}.json").absolute())
+            file = _begun(self._rank_files, self._ranks.own)
+        self._traces = ProgramTraces(file, save)
+        self._kept_calls = 0
+        options = Options(program.ops, program.check_finite, program.stats)
+        self._watch = Watch(program.wanted, options, self._keep)
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What was recorded, by model and call."""
+        return tuple(self._traces.by_key[key] for key in sorted(self._traces.by_key))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that were saved, in order of saving."""
+        return tuple(self._traces.files.values())
+
+    @property
+    def models(self) -> int:
+        """How many models have a call that was kept."""
+        return len({root for root, _ in self._traces.by_key})
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many models were kept that further ones were left alone."""
+        return self.models == MOST_ROOTS
+
+    def run(self) -> None:
+        """Run the program as Python would; returns at its end, unless it ends with a status of its own: SystemExit."""
+        watch, program = self._watch, self._program
+        watch.begin()
+        os.register_at_fork(
+            before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
+        )
+        at_kill(self._killed)
+        run = run_module if program.is_module else run_script
+        try:
+            run(program.script, list(program.arguments), self._ended)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+
+    def findings(self) -> list[Finding]:
+        """The findings of all calls, also of those that threads of the program make after its main code has ended."""
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        return [finding for trace in self.traces for finding in trace.findings]
+
+    def compare_ranks(self) -> RankReport | None:
+        """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
+        if self._ranks is None or self._rank_files is None:
+            return None
+        return compare_ranks(self._rank_files, self._ranks)
+
+    def _keep(self, kept: Kept) -> bool:
+        self._kept_calls += 1
+        self._traces.add(kept.root, kept.class_name, kept.number, kept.trace)
+        stop_after = self._program.stop_after
+        return stop_after is not None and self._kept_calls >= stop_after
+
+    def _ended(self) -> None:
+        self._watch.end()
+        self._end_rank()
+        if self._ranks is None or self._ranks.own == 0:
+            self._report(self)
+
+    def _killed(self) -> None:
+        self._watch.keep_what_is_open()
+        self._end_rank()
+        if self._ranks is None:  # the other ranks are being killed too, and nobody waits for a report
+            self._report(self)
+
+    def _end_rank(self) -> None:
+        if self._ranks is not None and self._rank_files is not None:
+            self._rank_files.end(self._ranks.own)
+
+
+def _name_of(program: Program) -> str:
+    return program.script.rpartition(".")[2] if program.is_module else Path(program.script).stem
+
+
+def _rank_files(file: Path) -> RankFiles:
+    name, suffix = split_suffix(file)
+    return RankFiles(name, suffix, file.parent)
+
+
+def _begun(files: RankFiles, rank: int) -> Path:
+    try:
+        return files.begin(rank)
+    except OSError as error:
+        raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None
