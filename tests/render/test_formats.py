@@ -48,15 +48,6 @@ def page_data(page: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("suffix", TRACE_SUFFIXES)
-def test_a_saved_trace_is_written_in_every_format_as_a_run_writes_it(
-    command: Command, folder: Path, suffix: str
-) -> None:
-    command("run", "lenet-functional", "-o", "saved.json", "-o", f"of-run{suffix}")
-    assert command("show", "saved.json", "-o", f"of-show{suffix}").status == 0
-    assert (folder / f"of-run{suffix}").read_bytes() == (folder / f"of-show{suffix}").read_bytes()
-
-
 def test_no_format_needs_torch(tmp_path: Path) -> None:
     lenet().save(tmp_path / "t.json")
     files = [argument for suffix in TRACE_SUFFIXES for argument in ("-o", str(tmp_path / f"out{suffix}"))]
