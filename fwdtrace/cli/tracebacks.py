@@ -6,10 +6,9 @@ import importlib
 import os
 from traceback import StackSummary, TracebackException
 
-import fwdtrace
 from fwdtrace.models import zoo
 
-_OURS = os.path.dirname(fwdtrace.__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ZOO = os.path.dirname(zoo.__file__) + os.sep
 _IMPORT_MACHINERY = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
 

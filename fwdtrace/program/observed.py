@@ -18,7 +18,6 @@ from fwdtrace.program.watch import MOST_ROOTS, Kept, Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace import Finding, Trace
 
-
 FIRST_CALLS = Wanted()
 
 

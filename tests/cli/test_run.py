@@ -149,7 +149,7 @@ def test_a_direct_call_is_named_and_can_fail_the_command(command: Command) -> No
 
 
 def test_the_codes_that_can_be_asked_for_are_those_that_findings_have() -> None:
-    files = (REPOSITORY / "fwdtrace" / "findings").glob("*.py")
+    files = (REPOSITORY / "fwdtrace" / "findings").rglob("*.py")
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     found = re.findall(r'Finding\(\s*"(FT\d+)",\s*"([a-z-]+)"', source)
     assert sorted(set(found)) == sorted((rule.code, rule.name) for rule in RULES)
