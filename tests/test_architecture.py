@@ -180,11 +180,11 @@ The standard library is free, and so are imports for type checkers alone.
 
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
-        "cli/compare": "run/direct run/saved run/two",
-        "cli/exec": "program/observed program/wanted",
+        "cli/compare": "run/direct run/saved run/two trace/text",
+        "cli/exec": "program/observed",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
-        "pytest_plugin": "recorder/__init__ torch",
+        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/text",
         "run/cold_start": "torch",
     },
     "a command loads the one form that is asked for: all of them take as long to load as it takes to run": {

@@ -102,5 +102,6 @@ def _check_saved(saved: list[str], needs_models: bool) -> None:
 
 def _fail_unless_equal(comparison: Comparison) -> None:
     if not comparison.equal:
-        count = len(comparison.differences)
-        raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
+        from fwdtrace.trace.text import plural
+
+        raise AskedToFail(f"{plural(len(comparison.differences), 'difference')} found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,11 +56,10 @@ def exec(
     shown = Shown(depth=depth, no_fold=no_fold)
 
     from fwdtrace.program.observed import ObservedProgram, Program
-    from fwdtrace.program.wanted import Wanted
 
-    wanted = Wanted(chosen.first, chosen.call, chosen.every, chosen.model)
+    file = str(output) if output is not None else None
     observed = ObservedProgram(
-        Program(script, tuple(arguments), module, wanted, chosen.stop_after, ops, check_finite, stats, output),
+        Program(script, tuple(arguments), module, ops, check_finite, stats, file, **asdict(chosen)),
         save=lambda trace, file: _save(trace, file, shown),
         report=lambda observed: _report(observed, shown if output is None else None, codes),
     )
@@ -68,11 +68,13 @@ def exec(
         fail_if_found(observed.findings(), codes)
 
 
-def _save(trace: Trace, file: Path, shown: Shown) -> None:
+def _save(trace: Trace, file: Path, shown: Shown) -> bool:
     try:
         save_as_suffix(trace, file, shown, width=WIDTH)
     except OSError as error:  # the program must not end because of us
         _say(f"{file.name} cannot be written: {error.strerror}")
+        return False
+    return True
 
 
 def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> None:

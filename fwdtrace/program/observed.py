@@ -18,53 +18,61 @@ from fwdtrace.program.watch import MOST_ROOTS, Kept, Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace import Finding, Trace
 
-FIRST_CALLS = Wanted()
-
 
 @dataclass(frozen=True)
 class Program:
     """A program to run, which calls of its models to keep, and what to measure in them.
 
-    `script` is a file or, with `is_module`, the name of a module. After `stop_after` kept calls the program is ended.
-    `file` is where the first trace is saved, None to save none.
+    `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
+    calls the program is ended. `file` is where the first trace is saved, None to save none.
     """
 
     script: str
     arguments: tuple[str, ...] = ()
     is_module: bool = False
-    wanted: Wanted = FIRST_CALLS
-    stop_after: int | None = None
     ops: bool = False
     check_finite: bool = False
     stats: bool = False
-    file: Path | None = None
+    file: str | None = None
+    first: int = 1
+    call: int | None = None
+    every: int | None = None
+    model: str | None = None
+    stop_after: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the program is called, without a folder, a package or a suffix."""
+        return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem
 
 
 class ObservedProgram:
     """One run of a program under watch.
 
-    `save` writes a trace as soon as a call has ended. `report` is called once, when the program has ended or is about
-    to be killed; with several ranks, only in the process of rank 0. FwdtraceError if nothing can be saved.
+    `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
+    program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
+    FwdtraceError if no file can be begun.
     """
 
     def __init__(
         self,
         program: Program,
-        save: Callable[[Trace, Path], None],
+        save: Callable[[Trace, Path], bool],
         report: Callable[[ObservedProgram], None],
     ) -> None:
         self._program = program
         self._report = report
         self._ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
-        file = program.file.absolute() if program.file is not None else None
+        file = Path(program.file).absolute() if program.file is not None else None
         if self._ranks is not None:
-            self._rank_files = _rank_files(file or Path(f"{_name_of(program)}.json").absolute())
+            self._rank_files = _rank_files(file or Path(f"{program.name}.json").absolute())
             file = _begun(self._rank_files, self._ranks.own)
         self._traces = ProgramTraces(file, save)
         self._kept_calls = 0
+        wanted = Wanted(program.first, program.call, program.every, program.model)
         options = Options(program.ops, program.check_finite, program.stats)
-        self._watch = Watch(program.wanted, options, self._keep)
+        self._watch = Watch(wanted, options, self._keep)
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -73,8 +81,8 @@ class ObservedProgram:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that were saved, in order of saving."""
-        return tuple(self._traces.files.values())
+        """The files that could be saved, in order of their first calls."""
+        return tuple(self._traces.saved.values())
 
     @property
     def models(self) -> int:
@@ -88,18 +96,30 @@ class ObservedProgram:
 
     def run(self) -> None:
         """Run the program as Python would; returns at its end, unless it ends with a status of its own: SystemExit."""
-        watch, program = self._watch, self._program
+        program = self._program
+        run = run_module if program.is_module else run_script
+        self.begin()
+        try:
+            run(program.script, list(program.arguments), self.end)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+
+    def begin(self) -> None:
+        """Watch all that this process runs from now on, but no process that it forks."""
+        watch = self._watch
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
         )
         at_kill(self._killed)
-        run = run_module if program.is_module else run_script
-        try:
-            run(program.script, list(program.arguments), self._ended)
-        except SystemExit as end:
-            if end.code not in (None, 0):
-                raise
+
+    def end(self) -> None:
+        """Watch nothing any more, and report: the program has ended."""
+        self._watch.end()
+        self._end_rank()
+        if self._ranks is None or self._ranks.own == 0:
+            self._report(self)
 
     def findings(self) -> list[Finding]:
         """The findings of all calls, also of those that threads of the program make after its main code has ended."""
@@ -120,12 +140,6 @@ class ObservedProgram:
         stop_after = self._program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
-    def _ended(self) -> None:
-        self._watch.end()
-        self._end_rank()
-        if self._ranks is None or self._ranks.own == 0:
-            self._report(self)
-
     def _killed(self) -> None:
         self._watch.keep_what_is_open()
         self._end_rank()
@@ -135,10 +149,6 @@ class ObservedProgram:
     def _end_rank(self) -> None:
         if self._ranks is not None and self._rank_files is not None:
             self._rank_files.end(self._ranks.own)
-
-
-def _name_of(program: Program) -> str:
-    return program.script.rpartition(".")[2] if program.is_module else Path(program.script).stem
 
 
 def _rank_files(file: Path) -> RankFiles:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fwdtrace.errors import TraceFileError
 from fwdtrace.program.rank_files import RankFiles, Ranks
-from fwdtrace.trace import Call, Leaf, TensorMeta, Trace
+from fwdtrace.trace import Call, Leaf, Trace
 from fwdtrace.trace.read import load_trace
+from fwdtrace.trace.text import plural, shapes_text, with_nth
 
 MOST_LINES = 5
 """The most differences of one rank that are told one by one."""
@@ -66,7 +67,8 @@ def _of_part(traces: Mapping[int, Trace]) -> list[str]:
         differences = list(_differences(traces[base], traces[rank], f"rank {base}", f"rank {rank}"))
         lines += differences[:MOST_LINES]
         if len(differences) > MOST_LINES:
-            lines.append(f"rank {rank}: {len(differences) - MOST_LINES} more differences from rank {base}")
+            more = plural(len(differences) - MOST_LINES, "more difference")
+            lines.append(f"rank {rank}: {more} from rank {base}")
         if not differences:
             same.append(rank)
     if len(same) == len(traces) - 1:
@@ -115,10 +117,8 @@ def _by_place(trace: Trace) -> dict[tuple[str | None, str, int], Call]:
 
 
 def _named(call: Call) -> str:
-    path = call.class_name if not call.path else call.path
-    return path if call.nth == 1 else f"{path} #{call.nth}"
+    return with_nth(call.path or call.class_name, call.nth)
 
 
 def _shapes(leaves: tuple[Leaf, ...]) -> str:
-    shapes = ["×".join(map(str, leaf.shape)) or "scalar" for leaf in leaves if isinstance(leaf, TensorMeta)]
-    return ", ".join(shapes) or "no tensor"
+    return shapes_text(leaves, nothing="no tensor")

@@ -17,16 +17,18 @@ Key = tuple[int, int]
 
 @dataclass
 class ProgramTraces:
-    """All traces so far by key; if there is a file, `save` writes a trace whenever a call was added to it.
+    """All traces so far by key; if there is a file, `save` writes a trace whenever a call was added, if it can.
 
     The first trace goes into `file`. The names of other files have, before the suffix, the class of a further root, and
-    the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`.
+    the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`. `saved` are
+    the files that hold all of their trace.
     """
 
     file: Path | None
-    save: Callable[[Trace, Path], None]
+    save: Callable[[Trace, Path], bool]
     by_key: dict[Key, Trace] = field(default_factory=dict)
     files: dict[Key, Path] = field(default_factory=dict)
+    saved: dict[Key, Path] = field(default_factory=dict)
 
     def add(self, root: int, class_name: str, number: int, trace: Trace) -> None:
         """Add the trace of one call; the calls of a root that have the same number are joined into one trace.
@@ -40,7 +42,9 @@ class ProgramTraces:
         if self.file is not None:
             if key not in self.files:
                 self.files[key] = self._file_for(key, class_name.rpartition(".")[2])
-            self.save(trace, self.files[key])
+            self.saved.pop(key, None)
+            if self.save(trace, self.files[key]):
+                self.saved[key] = self.files[key]
 
     def _file_for(self, key: Key, class_name: str) -> Path:
         assert self.file is not None
