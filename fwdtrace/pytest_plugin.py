@@ -1,4 +1,4 @@
-"""The pytest plugin: a test compares the calls of a model with a text file beside it. Loading it does not load torch."""
+"""The pytest plugin: a test compares the calls of a model with a text beside it. Loading the plugin loads no torch."""
 
 from __future__ import annotations
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 PATIENCE = 1.0
 """Seconds in which nothing is said."""
@@ -37,7 +38,7 @@ def progress(what: str, calls: Callable[[], int] | None = None) -> Iterator[Call
             number = calls() if calls else 0
             counted = f", {number:,} calls" if number else ""
             text = f"{line} … {time.monotonic() - begin:.0f} s{counted}"
-            terminal.write(f"\r\x1b[K{_cut(text, shutil.get_terminal_size().columns - 1)}")
+            terminal.write(f"\r\x1b[K{_cut(text, _columns(terminal) - 1)}")
             terminal.flush()
             done.wait(0.5)
         terminal.write("\r\x1b[K")
@@ -50,6 +51,14 @@ def progress(what: str, calls: Callable[[], int] | None = None) -> Iterator[Call
     finally:
         done.set()
         thread.join()
+
+
+def _columns(terminal: TextIO) -> int:
+    """How wide the terminal is; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def _cut(text: str, width: int) -> str:
