@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fwdtrace.compare.saved_numbers import save_values
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.devices import on_device, usable
 from fwdtrace.models.inputs import Inputs, build_inputs
@@ -175,6 +174,8 @@ def _with_values(
     trace: Trace, error: BaseException | None, keeper: Keeper, file: Path
 ) -> tuple[Trace, BaseException | None]:
     """The trace with the name of the file that its numbers were saved in."""
+    from fwdtrace.compare.saved_numbers import save_values
+
     try:
         save_values(keeper.by_id(), file)
     except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more

@@ -19,7 +19,7 @@ def test_a_saved_trace_is_written_in_every_format_as_a_run_writes_it(
     assert (folder / f"of-run{suffix}").read_bytes() == (folder / f"of-show{suffix}").read_bytes()
 
 
-def test_a_saved_comparison_is_no_trace_to_show(command: Command, nets: Path) -> None:
-    command("compare", "nets.py:Net", "nets.py:Net", "-i", "x.pt", "-o", "c.json")
-    found = command("show", "c.json")
-    assert found.status == 2 and "c.json" in found.err and "comparison" in found.err
+def test_a_saved_comparison_is_no_trace_to_show(command: Command, folder: Path) -> None:
+    assert command("compare", "lenet", "lenet", "-o", str(folder / "c.json")).status == 0
+    ran = command("show", "c.json")
+    assert ran.status == 2 and "c.json" in ran.err and "comparison" in ran.err
