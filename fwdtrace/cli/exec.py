@@ -87,7 +87,7 @@ def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> 
     elif observed.files:
         _say(f"saved {', '.join(file.name for file in observed.files)}")
     if observed.is_full:
-        _say(f"{observed.models} models are kept, the most there can be; --model PATH names one")
+        _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
     ranks = observed.compare_ranks()
     if ranks is not None:
         for line in ranks.lines:

@@ -85,14 +85,14 @@ class ObservedProgram:
         return tuple(self._traces.saved.values())
 
     @property
-    def models(self) -> int:
-        """How many models have a call that was kept."""
+    def model_count(self) -> int:
+        """How many models have a call that was recorded."""
         return len({root for root, _ in self._traces.by_key})
 
     @property
     def is_full(self) -> bool:
         """Whether so many models were kept that further ones were left alone."""
-        return self.models == MOST_ROOTS
+        return self.model_count == MOST_ROOTS
 
     def run(self) -> None:
         """Run the program as Python would; returns at its end, unless it ends with a status of its own: SystemExit."""
