@@ -1,6 +1,6 @@
 """What really runs when a PyTorch model is called: every call, in order, with its shapes and the line it came from.
 
-    cli ─► run, program, render ─► compare, direct ─► recorder, models ─► findings ─► trace ─► errors
+    cli ─► run, program, render ─► direct ─► compare ─► recorder, models ─► findings ─► trace ─► errors ─► version
 
 Importing this package does not import torch; the first use of `record` does.
 """

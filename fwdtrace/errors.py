@@ -1,4 +1,4 @@
-"""The errors fwdtrace raises for what its user can mend: each says what was tried, what was found and what to do."""
+"""The errors that a user can do something about: each says what was tried, what is there, and what to do."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ class InputError(FwdtraceError):
 
 class TraceFileError(FwdtraceError):
     """A file is not a trace that this fwdtrace reads."""
+
+
+class ModelError(FwdtraceError):
+    """The user's model raised while it ran; what it raised is the cause (`__cause__`)."""
+
+    def __init__(self, spec: str) -> None:
+        super().__init__(f"{spec!r} raised while it ran; the traceback above is its own")

@@ -1,4 +1,4 @@
-"""The pytest plugin: the forward calls of a model as a readable contract beside the test. Loading it loads no torch."""
+"""The pytest plugin: a test compares the calls of a model with a text beside it. Loading the plugin loads no torch."""
 
 from __future__ import annotations
 
@@ -65,11 +65,12 @@ def contract_text(trace: Trace) -> str:
 
 
 def _lines(call: Call) -> Iterator[str]:
+    from fwdtrace.trace.text import with_nth
+
     indent = "  " * call.depth
     path = "model" if call.path == "" else call.path or "(not in the model)"
-    name = path if call.nth == 1 else f"{path} #{call.nth}"
     entry = "" if call.entry == "__call__" else " by forward, without __call__"
-    yield f"{indent}{name}: {call.class_name}{entry}"
+    yield f"{indent}{with_nth(path, call.nth)}: {call.class_name}{entry}"
     for sign, leaves in (("<-", call.inputs), ("->", call.outputs)):
         for leaf in leaves:
             yield f"{indent}    {sign} {_leaf(leaf)}"
@@ -78,11 +79,11 @@ def _lines(call: Call) -> Iterator[str]:
 
 
 def _leaf(leaf: Leaf) -> str:
+    from fwdtrace.trace import TensorMeta
+    from fwdtrace.trace.text import shape_text
+
     name = f"{leaf.name}: " if leaf.name else ""
-    shape = getattr(leaf, "shape", None)
-    if shape is None:
-        return f"{name}{getattr(leaf, 'value', '')}"
-    return f"{name}{'×'.join(map(str, shape)) or 'scalar'} {getattr(leaf, 'dtype', '')}"
+    return f"{name}{shape_text(leaf.shape)} {leaf.dtype}" if isinstance(leaf, TensorMeta) else f"{name}{leaf.value}"
 
 
 def _hook(hook: Hook) -> str:
@@ -93,11 +94,11 @@ def _where(call: Call) -> str:
     return f" at {call.site.file}:{call.site.line}" if call.site else ""
 
 
-def _compare(expected: str, found: str, name: str) -> None:
+def _compare(expected: str, actual: str, name: str) -> None:
     __tracebackhide__ = True
-    if expected == found:
+    if expected == actual:
         return
-    lines = difflib.unified_diff(expected.splitlines(), found.splitlines(), "contract", "this run", lineterm="", n=2)
+    lines = difflib.unified_diff(expected.splitlines(), actual.splitlines(), "contract", "this run", lineterm="", n=2)
     diff = "\n".join(lines)
     pytest.fail(f"the forward contract {name!r} does not hold; --fwdtrace-update accepts this run\n{diff}", False)
 

@@ -1,205 +1,317 @@
-"""Imports go one way, and torch is paid for by the commands that need it alone."""
+"""Imports go one way, file by file, and torch is paid for by the commands that need it alone.
+
+`python -m tests.test_architecture` prints the table as it would have to be.
+"""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from textwrap import fill
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "fwdtrace"
-LIBRARIES = {"torch", "typer", "rich", "numpy", "safetensors"}
+from tests.helpers.imports import (
+    LATE_TABLES,
+    PACKAGE,
+    WITHOUT_TORCH,
+    Sources,
+    arrows_up,
+    circle,
+    hidden_names,
+    imports_of,
+    imports_of_torch,
+    late_of,
+    sources,
+    table_of,
+)
 
-# What a part may import at its top. A folder is one part, but in `cli` each file is one; the standard library is free.
-ALLOWED: dict[str, set[str]] = {
-    "__init__": set(),
-    "__main__": {"cli"},
-    "backward": {"torch", "errors", "recorder"},
-    "cli": {
-        *("typer", "__init__", "errors"),
-        *("cli.compare", "cli.exec", "cli.models", "cli.results", "cli.rule", "cli.run", "cli.show"),
+TABLE = """
+__init__: version
+__main__: cli
+cli/__init__: .compare .exec .fail_on .models .options .rule .run .show .tracebacks errors typer version
+cli/compare: .fail_on .options .progress .results .terminal errors run typer
+cli/exec: .fail_on .options .results .terminal errors typer
+cli/fail_on: errors
+cli/models: errors models typer
+cli/options: typer
+cli/progress:
+cli/results: .options .terminal errors
+cli/rule: .terminal errors typer
+cli/run: .fail_on .options .progress .results .terminal errors run typer
+cli/show: .options .results typer
+cli/terminal:
+cli/tracebacks: models
+compare/__init__: .traces
+compare/align: errors trace
+compare/comparison: trace
+compare/comparison_file: .comparison trace
+compare/numbers: .comparison .tolerances recorder torch trace
+compare/origin: .align .comparison trace
+compare/runs: .__init__ .align .comparison .numbers models recorder torch trace
+compare/same_init: .align .runs models recorder torch trace
+compare/saved_numbers: .comparison .tolerances errors trace
+compare/tolerances: .comparison trace
+compare/traces: .align .comparison .origin .tolerances trace
+direct/__init__: .experiment .inventory
+direct/copies: .values errors models torch
+direct/differences: .step .values compare torch
+direct/experiment: .copies .differences .inventory .seen .step .verdict compare errors models torch trace
+direct/inventory: .step compare recorder torch trace
+direct/seen: .step compare recorder torch trace
+direct/step: .values models torch
+direct/values: torch
+direct/verdict: compare trace
+errors:
+findings/__init__: .direct .forward_error/rule .gradients .modules .unseen .values .wrappers trace
+findings/direct: .words trace
+findings/explained:
+findings/forward_error/__init__:
+findings/forward_error/arguments: .forward_error/failure .words trace
+findings/forward_error/explanations: .forward_error/arguments .forward_error/layers .forward_error/products
+  .forward_error/sequences .forward_error/sizes
+findings/forward_error/failure: .words trace
+findings/forward_error/layers: .forward_error/failure .words
+findings/forward_error/products: .forward_error/failure .words trace
+findings/forward_error/rule: .forward_error/failure .words trace
+findings/forward_error/sequences: .forward_error/failure .forward_error/products trace
+findings/forward_error/sizes: .forward_error/failure .words trace
+findings/gradients: .words trace
+findings/modules: .words trace
+findings/unseen: .words trace
+findings/values: .words trace
+findings/words: trace
+findings/wrappers: trace
+models/__init__:
+models/devices: .meta errors torch
+models/inputs: .memory .spec errors torch
+models/load: .sources/__init__ .spec .zoo/__init__ errors torch
+models/memory:
+models/meta: torch
+models/randomness: torch
+models/sources/__init__: .spec errors
+models/sources/exported: .spec errors torch
+models/sources/libraries: .memory .meta errors torch
+models/sources/script: errors torch
+models/sources/timm: .sources/libraries .spec errors torch
+models/sources/torchvision: .sources/libraries .spec errors torch
+models/sources/transformers: .sources/libraries .sources/transformers_inputs .spec errors torch
+models/sources/transformers_inputs: torch
+models/spec: errors
+models/weights: errors torch
+models/zoo/__init__:
+models/zoo/calls: torch
+models/zoo/hooks: torch
+models/zoo/lenet: torch
+models/zoo/lenets: .zoo/lenet torch
+models/zoo/mechanisms: torch
+models/zoo/structure: torch
+program/__init__:
+program/holders: torch
+program/observed: .python .rank_files .ranks .traces .wanted .watch errors recorder trace
+program/python: errors
+program/rank_files:
+program/ranks: .rank_files errors trace
+program/traces: findings trace
+program/wanted:
+program/watch: .holders .wanted recorder torch trace
+pytest_plugin: pytest
+recorder/__init__: .recording
+recorder/boundaries: .describe .frames .hooks .measures/finite .measures/gradients .measures/ops .modules .notes
+  .torch_internals torch
+recorder/describe: .torch_internals torch trace
+recorder/finish: .describe .frames .measures/costs .measures/gradients .measures/ops .modules .notes
+  .torch_internals findings torch trace version
+recorder/frames: .torch_internals torch trace
+recorder/hooks: .frames .notes .torch_internals torch
+recorder/measures/__init__:
+recorder/measures/costs: .notes .torch_internals torch
+recorder/measures/finite: .describe .notes .torch_internals torch trace
+recorder/measures/gradients: .describe .notes .torch_internals torch trace
+recorder/measures/keeper: .describe .measures/finite .notes .torch_internals torch trace
+recorder/measures/ops: .describe .frames .measures/finite .notes .torch_internals torch trace
+recorder/modules: .frames .hooks .notes torch
+recorder/notes: .describe .frames .torch_internals torch trace
+recorder/recording: .boundaries .describe .finish .hooks .measures/costs .measures/finite .measures/gradients
+  .modules .notes .torch_internals torch trace
+recorder/torch_internals: torch
+render/__init__:
+render/columns: .shapes rich
+render/csv: .summary .words trace
+render/details: .words trace
+render/direct_forward: .direct_rounds .lines compare rich trace
+render/direct_rounds: .lines compare trace
+render/fold: .shapes trace
+render/html: .details .fold .shapes .summary .words compare trace
+render/lines: .words rich
+render/markdown: .fold .shapes .summary .words trace
+render/mermaid: .fold .shapes .summary .words trace
+render/notebook: .svg .tree trace
+render/ranking: .lines .words rich trace
+render/shapes: .words rich trace
+render/source: .lines .shapes .words rich trace
+render/summary: .fold .shapes .words trace
+render/svg: .tree rich trace
+render/timeline: .shapes .summary .words trace
+render/tree: .columns .fold .lines .shapes .summary .words rich trace
+render/two_traces: .lines .words compare rich trace
+render/words: rich trace
+run/__init__:
+run/backward: errors recorder torch
+run/cold_start:
+run/direct: compare direct errors models torch
+run/once: .backward errors models recorder torch trace
+run/saved: compare errors trace
+run/two: compare errors models torch
+trace/__init__: .trace .values
+trace/json_stream:
+trace/mechanisms: .values
+trace/read: .json_stream .rows .trace .values errors
+trace/rows: .values
+trace/text: .values
+trace/trace: .values
+trace/values:
+version:
+"""
+"""What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
+
+The standard library is free, and so are imports for type checkers alone.
+"""
+
+LATE = {
+    "no command pays for torch, or for what a program is watched with, before it needs it": {
+        "cli/compare": "run/direct run/saved run/two trace/text",
+        "cli/exec": "program/observed",
+        "cli/run": "run/once",
+        "models/sources/__init__": "torch",
+        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/text",
+        "run/cold_start": "torch",
     },
-    "cli.cold_start": set(),
-    "cli.compare": {
-        "typer",
-        "cli.cold_start",
-        "cli.compare_two",
-        "cli.options",
-        "cli.progress",
-        "cli.results",
-        "errors",
+    "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
+        "cli/exec": "render/tree",
+        "cli/results": "compare/comparison_file render/csv render/direct_forward render/html render/markdown "
+        "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
+        "trace/read",
+        "cli/show": "trace/read",
+        "cli/terminal": "rich",
+        "run/once": "compare/saved_numbers",
+        "render/html": "render/two_traces",
     },
-    "cli.compare_two": {"cli.cold_start", "errors"},
-    "cli.exec": {"typer", "cli.options", "cli.fail_on", "cli.results", "errors", "program"},
-    "cli.fail_on": {"typer", "cli.results", "errors", "rules"},
-    "cli.models": {"typer", "errors", "spec", "zoo"},
-    "cli.options": {"typer"},
-    "cli.progress": set(),
-    "cli.results": {"rich", "cli.options", "__init__", "errors", "render", "trace", "zoo"},
-    "cli.rule": {"typer", "cli.results", "errors", "rules"},
-    "cli.run": {"typer", "cli.cold_start", "cli.fail_on", "cli.options", "cli.progress", "cli.results", "errors"},
-    "cli.show": {"typer", "cli.options", "cli.results"},
-    "compare": {"comparison", "errors", "trace"},
-    "comparison": {"trace"},
-    "comparison_file": {"comparison", "trace_rows"},
-    "direct": {"torch", "comparison", "errors", "mechanisms", "randomness", "recorder", "trace"},
-    "devices": {"torch", "errors", "meta"},
-    "errors": set(),
-    "findings": {"mechanisms", "trace"},
-    "inputs": {"torch", "errors", "memory", "spec"},
-    "json_stream": set(),
-    "load": {"torch", "errors", "sources", "spec", "zoo"},
-    "mechanisms": {"trace"},
-    "memory": set(),
-    "meta": {"torch"},
-    "program": {"errors", "findings", "trace"},
-    "pytest_plugin": set(),
-    "randomness": {"torch"},
-    "recorder": {"torch", "__init__", "findings", "trace"},
-    "render": {"rich", "comparison", "mechanisms", "trace"},
-    "rules": set(),
-    "same_init": {"torch", "compare", "randomness", "recorder", "trace", "two_runs"},
-    "sources": {"torch", "errors", "memory", "meta", "spec"},
-    "spec": {"errors"},
-    "trace": set(),
-    "trace_file": {"errors", "json_stream", "trace", "trace_rows"},
-    "trace_rows": {"trace"},
-    "weights": {"torch", "errors"},
-    "two_runs": {
-        *("torch", "compare", "comparison", "randomness", "recorder", "trace", "values"),
+    "what explains a finding or a failure is loaded where there is something to explain": {
+        "cli/fail_on": "findings/explained",
+        "cli/rule": "findings/explained",
+        "findings/forward_error/rule": "findings/forward_error/explanations",
     },
-    "values": {"torch", "compare", "comparison", "recorder", "trace"},
-    "zoo": {"torch"},
+    "the sources of models are looked for by one command": {
+        "cli/models": "models/sources/__init__",
+    },
+    "a library that may be missing": {
+        "compare/saved_numbers": "numpy safetensors",
+        "models/inputs": "numpy safetensors",
+        "models/weights": "safetensors",
+    },
 }
-
-# What a part may import inside a function, when it is needed: each of these has a reason to wait.
-LATER: dict[str, set[str]] = {
-    "cli.cold_start": {"torch"},
-    "cli.compare": {"rich", "comparison_file", "direct", "inputs", "load", "randomness", "render"},
-    "cli.exec": {"rich", "program", "recorder", "render", "trace_file"},
-    "cli.compare_two": {
-        *(
-            "torch",
-            "compare",
-            "devices",
-            "inputs",
-            "load",
-            "randomness",
-            "same_init",
-            "trace_file",
-            "two_runs",
-            "weights",
-        ),
-    },
-    "cli.results": {"render", "trace_file"},
-    "cli.models": {"sources"},
-    "cli.run": {
-        "torch",
-        "backward",
-        "devices",
-        "inputs",
-        "load",
-        "meta",
-        "randomness",
-        "recorder",
-        "compare",
-        "weights",
-    },
-    "cli.show": {"trace_file"},
-    "compare": {"numpy", "safetensors"},
-    "comparison": {"comparison_file", "render"},
-    "inputs": {"numpy", "safetensors"},
-    "pytest_plugin": {"torch", "recorder"},
-    "weights": {"safetensors"},
-    "trace": {"render", "trace_file"},
-}
+"""What files import inside functions, and why it has to wait."""
 
 
-def part_of(file: Path) -> str:
-    """The part a file belongs to: `fwdtrace/recorder/leaves.py` is of `recorder`, a command is its own."""
-    names = file.relative_to(PACKAGE).with_suffix("").parts
-    if len(names) == 1:
-        return names[0]
-    return "cli" if names == ("cli", "__init__") else ".".join(names) if names[0] == "cli" else names[0]
+def read_table() -> dict[str, str]:
+    """The table by file; a line that begins with spaces goes on with the one before."""
+    lines = TABLE.strip().replace("\n  ", " ").splitlines()
+    return {file: names.strip() for file, _, names in (line.partition(":") for line in lines)}
 
 
-def part_named(module: str) -> str | None:
-    """The part, or the library, that an imported module belongs to; None for the standard library."""
-    first, *rest = module.split(".")
-    if first != "fwdtrace":
-        return first if first in LIBRARIES else None
-    if not rest:
-        return "__init__"
-    return ".".join(rest[:2]) if rest[0] == "cli" else rest[0]
+def late_imports_with_a_reason() -> dict[str, str]:
+    """All of `LATE`, by file."""
+    targets: dict[str, set[str]] = {}
+    for files in LATE.values():
+        for file, names in files.items():
+            targets.setdefault(file, set()).update(names.split())
+    return {file: " ".join(sorted(names)) for file, names in targets.items()}
 
 
-def imports_in(tree: ast.AST, later: bool = False) -> Iterator[tuple[str, bool]]:
-    """The modules that are imported, each with whether a function does it; imports for type checkers do not count."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.Import):
-            yield from ((name.name, later) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            inside = node.module in ("fwdtrace", "fwdtrace.cli")
-            names = [f"{node.module}.{name.name}" for name in node.names if is_part(node.module, name.name)]
-            yield from ((name, later) for name in (names if inside and names else [node.module or ""]))
-        yield from imports_in(node, later or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+FILES = sources()
 
 
-def is_part(package: str | None, name: str) -> bool:
-    """Whether `from package import name` imports a module."""
-    folder = PACKAGE.joinpath(*(package or "").split(".")[1:])
-    return (folder / f"{name}.py").exists() or (folder / name).is_dir()
+def planted(file: str, line: str) -> Sources:
+    """The package with one more line at the end of a file."""
+    return {**FILES, file: f"{FILES[file]}\n{line}\n"}
 
 
-def violations(part: str, source: str) -> list[str]:
-    """The imports in a source text that its part may not make."""
-    found = []
-    for module, later in imports_in(ast.parse(source)):
-        wanted = part_named(module)
-        allowed = ALLOWED[part] | (LATER.get(part, set()) if later else set())
-        if wanted is not None and wanted != part and wanted not in allowed:
-            found.append(f"{part} imports {wanted}{' inside a function' if later else ''}")
-    return found
+def test_every_file_imports_what_the_table_says() -> None:
+    assert table_of(FILES) == read_table()
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def test_every_import_inside_a_function_has_a_reason() -> None:
+    assert late_of(FILES) == late_imports_with_a_reason()
 
 
-def test_every_file_has_its_place_in_the_table() -> None:
-    assert {part_of(file) for file in FILES} == set(ALLOWED)
+def test_no_import_runs_up() -> None:
+    assert arrows_up(imports_of(FILES)) == []
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_a_file_imports_what_its_part_may(file: Path) -> None:
-    assert violations(part_of(file), file.read_text(encoding="utf-8")) == []
+def test_no_imports_run_in_a_circle() -> None:
+    assert circle(imports_of(FILES)) is None
+
+
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_a_room_that_does_without_torch_never_imports_it(room: str) -> None:
+    assert imports_of_torch(item for item in imports_of(FILES) if item.file.startswith(room)) == []
+
+
+def test_only_the_late_tables_name_files_to_import() -> None:
+    assert hidden_names(FILES) == []
 
 
 @pytest.mark.parametrize(
-    ("part", "source", "found"),
+    ("file", "line"),
     [
-        ("trace", "import torch.nn", ["trace imports torch"]),
-        ("render", "from fwdtrace.recorder.describe import x", ["render imports recorder"]),
-        ("load", "from fwdtrace import inputs", ["load imports inputs"]),
-        ("cli.run", "import torch", ["cli.run imports torch"]),
-        ("cli.show", "def f():\n    if x:\n        import torch", ["cli.show imports torch inside a function"]),
-        ("cli.run", "def f():\n    import torch", []),
-        ("trace", "if TYPE_CHECKING:\n    import torch", []),
+        ("trace/values", "from fwdtrace.render import tree"),
+        ("trace/values", "def show():\n    from fwdtrace.render.tree import tree_text"),
+        ("trace/values", "if TYPE_CHECKING:\n    import fwdtrace.render.tree"),
+        ("recorder/notes", "from fwdtrace.models import load"),
+        ("findings/words", "import fwdtrace"),
     ],
 )
-def test_the_check_of_imports_can_fail(part: str, source: str, found: list[str]) -> None:
-    assert violations(part, source) == found
+def test_an_upward_import_is_found(file: str, line: str) -> None:
+    new = set(arrows_up(imports_of(planted(file, line)))) - set(arrows_up(imports_of(FILES)))
+    assert len(new) == 1 and new.pop().startswith(f"{file} imports ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from fwdtrace.findings import find", "def later():\n    from fwdtrace.findings.modules import never_called"],
+)
+def test_a_circle_is_found(line: str) -> None:
+    found = circle(imports_of(planted("findings/words", line)))
+    assert found is not None and "findings/words" in found
+
+
+@pytest.mark.parametrize("file", ["trace/rows", "render/tree", "findings/forward_error/layers"])
+@pytest.mark.parametrize(
+    "line", ["import torch.nn", "def f():\n    from torch import nn", "if TYPE_CHECKING:\n    import torch"]
+)
+def test_an_import_of_torch_is_found(file: str, line: str) -> None:
+    assert imports_of_torch(imports_of(planted(file, line))) == [f"{file} imports torch"]
+
+
+def test_a_late_import_by_name_is_found_and_a_late_table_may_have_it() -> None:
+    line = 'draw = "fwdtrace.render.tree:tree_text"'
+    assert hidden_names(planted("trace/values", line)) == ["trace/values names 'fwdtrace.render.tree:tree_text'"]
+    for file, name in LATE_TABLES.items():
+        files = {**FILES, file: f'{name} = {{"tree": "fwdtrace.render.tree:tree_text"}}\n'}
+        assert hidden_names(files) == []
+
+
+def test_an_import_that_the_table_does_not_have_is_found() -> None:
+    assert table_of(planted("cli/show", "import torch")) != read_table()
+    assert late_of(planted("cli/show", "def f():\n    import torch")) != late_imports_with_a_reason()
 
 
 def imported_by(code: str) -> set[str]:
-    """The libraries that are imported when this code has run in a fresh interpreter."""
+    """The modules that are imported when this code has run in a fresh interpreter."""
     code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
-    return LIBRARIES & set(ran.stderr.split())
+    return set(ran.stderr.split())
 
 
 @pytest.mark.parametrize("module", ["fwdtrace", "fwdtrace.cli", "fwdtrace.trace.read", "fwdtrace.render.tree"])
@@ -208,21 +320,22 @@ def test_importing_does_not_import_torch(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["--version"], ["models"], ["run", "--help"], ["show", "--help"]]
+    "arguments", [[], ["--help"], ["--version"], ["models"], ["run", "--help"], ["show", "--help"], ["rule"]]
 )
 def test_a_command_that_runs_no_model_does_not_import_torch(arguments: list[str]) -> None:
     assert not imported_by(f"import fwdtrace.cli; fwdtrace.cli.main({arguments})") & {"torch", "numpy"}
+
+
+def test_help_loads_neither_a_trace_nor_what_draws_or_explains_one() -> None:
+    loaded = imported_by("import fwdtrace.cli; fwdtrace.cli.main(['--help'])")
+    assert not loaded & {f"fwdtrace.{room}" for room in ("trace", "findings", "compare", "render", "recorder")}
 
 
 def test_the_check_of_torch_can_fail() -> None:
     assert "torch" in imported_by("import fwdtrace; fwdtrace.record")
 
 
-def test_torch_is_imported_without_collecting_garbage_which_is_collected_afterwards() -> None:
-    code = (
-        "import gc; from fwdtrace.run.cold_start import import_torch; gc.collect(); "
-        "before = gc.get_stats()[2]['collections']; import_torch(); import torch; "
-        "print(gc.get_stats()[2]['collections'] - before, gc.isenabled(), gc.get_freeze_count() > 100_000)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
-    assert ran.stdout == "0 True True\n"
+if __name__ == "__main__":
+    for name, cell in table_of(FILES).items():
+        print(fill(f"{name}: {cell}".rstrip(), 116, subsequent_indent="  ", break_on_hyphens=False))
+    print(*(f"late {name}: {cell}" for name, cell in late_of(FILES).items()), sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -68,17 +69,33 @@ def test_every_option_that_documents_name_exists(command: Command) -> None:
     assert named and all(option in helps for option in named)
 
 
-def test_the_file_table_is_what_is_there() -> None:
-    listed = re.findall(r"^\| `([\w./]+)` \|", README.partition("## Where things are")[2], re.MULTILINE)
-    there = [path.name + "/" * path.is_dir() for path in (REPOSITORY / "fwdtrace").iterdir()]
-    assert sorted(listed) == sorted(name for name in there if name not in ("__pycache__/", "py.typed"))
+ENTRIES = [path for path in (REPOSITORY / "fwdtrace").iterdir() if path.name != "__pycache__"]
+ROOMS = [path for path in ENTRIES if path.is_dir()]
+
+
+def test_the_package_reads_as_at_most_ten_rooms_and_six_files() -> None:
+    assert len(ROOMS) <= 10 and len(ENTRIES) - len(ROOMS) <= 6
+
+
+def test_the_table_of_rooms_is_what_is_there() -> None:
+    listed = re.findall(r"^\| `([\w./]+)` \|", CONTRIBUTING.partition("## Where things are")[2], re.MULTILINE)
+    there = [path.name + "/" * path.is_dir() for path in ENTRIES]
+    assert sorted(listed) == sorted(name for name in there if name != "py.typed")
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_opens_with_its_job_in_a_sentence_of_one_line(room: Path) -> None:
+    for file in room.rglob("__init__.py"):
+        first_line = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        assert re.fullmatch(r"[A-Z`].{20,}\.", first_line), file
 
 
 def test_every_link_and_file_that_documents_name_exists() -> None:
     for text in (README, CONTRIBUTING):
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (REPOSITORY / target).exists(), target
-    for path in re.findall(r"`((?:tests|fwdtrace|render|recorder|cli)/[\w/.]*)`", CONTRIBUTING):
+    rooms = "|".join(room.name for room in ROOMS)
+    for path in re.findall(rf"`((?:tests|fwdtrace|{rooms})/[\w/.]*)`", README + CONTRIBUTING):
         assert (REPOSITORY / path).exists() or (REPOSITORY / "fwdtrace" / path).exists(), path
 
 

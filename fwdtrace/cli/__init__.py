@@ -15,11 +15,13 @@ import typer.main
 
 from fwdtrace.cli.compare import compare
 from fwdtrace.cli.exec import exec
+from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.models import models
-from fwdtrace.cli.results import AskedToFail, their_traceback
+from fwdtrace.cli.options import as_typer_takes_it
 from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
 from fwdtrace.cli.show import show
+from fwdtrace.cli.tracebacks import their_traceback
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.version import __version__
 
@@ -34,10 +36,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # help is text: brackets in it are brackets
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(run)
-app.command()(compare)
-app.command("exec", context_settings={"allow_interspersed_args": False})(exec)
-app.command()(show)
+app.command()(as_typer_takes_it(run))
+app.command()(as_typer_takes_it(compare))
+app.command("exec", context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec))
+app.command()(as_typer_takes_it(show))
 app.command()(models)
 app.command()(rule)
 

@@ -3,66 +3,37 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec
+from fwdtrace.cli.fail_on import AskedToFail
+from fwdtrace.cli.options import Directly, Inputs, MaxBytes, Pairing, Result, Seed, Spec, Variation
 from fwdtrace.cli.progress import progress
-from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
+from fwdtrace.cli.results import check_files, give_comparison
+from fwdtrace.cli.terminal import stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.cold_start import import_torch
-from fwdtrace.run.two import Asked, compared
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from fwdtrace.compare.comparison import TraceComparison
     from fwdtrace.direct.comparison import DirectComparison
+    from fwdtrace.errors import ModelError
 
 
 def compare(
+    directly: Directly,
+    pairing: Pairing,
+    variation: Variation,
+    result: Result,
     spec: Spec = "lenet",
     other: Annotated[
         str | None, typer.Argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, FILE.json.")
     ] = None,
-    direct_forward: Annotated[
-        bool, typer.Option("--direct-forward", help="Compare model(x) with model.forward(x).")
-    ] = False,
-    at: Annotated[
-        list[str] | None,
-        typer.Option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
-    ] = None,
-    each: Annotated[bool, typer.Option("--each", help="Run every submodule directly, one at a time.")] = False,
-    map: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="OLD=NEW", help="Names, 'encoder.{i}.attn=blocks.{i}.attention'; repeatable."),
-    ] = None,
-    same_init: Annotated[
-        bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name or place.")
-    ] = False,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights for the first, copied into the second as well.")
-    ] = None,
-    train: Annotated[
-        bool, typer.Option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
-    ] = False,
-    dtype: Annotated[
-        str | None, typer.Option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="Run the second compiled.")] = False,
-    batch: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first."),
-    ] = 1,
-    max_bytes: MaxBytes = 2**30,
-    input: Input = None,
+    input: Inputs = None,
     seed: Seed = 0,
-    json: Json = False,
-    output: Output = None,
+    max_bytes: MaxBytes = 2**30,
 ) -> None:
     """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
 
@@ -72,101 +43,67 @@ def compare(
 
     Example: fwdtrace compare model.py:Net --direct-forward --at encoder
     """
-    two = other is not None or train or dtype or device or compile or batch > 1
-    if direct_forward and (two or map or same_init or weights):
-        raise FwdtraceError("--direct-forward compares one SPEC with itself; leave the other options off")
-    if not direct_forward and (at or each):
-        raise FwdtraceError("--at and --each go with --direct-forward")
-    if not direct_forward and not two:
-        ways = "a second SPEC, --train, --dtype, --device, --compile, --batch, or --direct-forward for model.forward(x)"
-        raise FwdtraceError(f"compare {spec}: say what with: {ways}")
-    if at and each:
-        raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
-    files = output or []
-    check_files(files, (".json", ".txt") if direct_forward else (".json", ".txt", ".html"))
+    _check_what_goes_together(spec, other, directly, pairing, variation)
+    check_files(result.files, (".json", ".txt") if directly.direct_forward else (".json", ".txt", ".html"))
+    inputs, maps = tuple(input or ()), tuple(pairing.map or ())
+    saved = [name for name in (spec, other or "") if name.endswith(".json")]
+    if saved:
+        _check_saved(saved, bool(inputs) or variation != Variation() or pairing.same_init or bool(pairing.weights))
     comparison: TraceComparison | DirectComparison
-    with stdout_kept_clean(), progress(f"comparing {' and '.join(each for each in (spec, other) if each)}"):
-        error = None
-        if direct_forward:
-            comparison = _compared(spec, at or [""], each, input, seed)
+    error: ModelError | None = None
+    with stdout_kept_clean(), progress(f"comparing {' and '.join(name for name in (spec, other) if name)}") as tell:
+        if saved:
+            from fwdtrace.run.saved import compare_saved
+
+            comparison = compare_saved(saved[0], saved[1], maps)
+        elif directly.direct_forward:
+            import_torch()
+            from fwdtrace.run.direct import compare_direct_forward
+
+            paths = directly.at or [""]
+            comparison = compare_direct_forward(spec, paths, each=directly.each, inputs=inputs, seed=seed, tell=tell)
         else:
-            maps = tuple(map or ())
-            asked = Asked(
-                *(spec, other, maps, tuple(input or ()), seed, train, dtype, device, compile, batch),
-                *(same_init, weights, max_bytes),
+            import_torch()
+            from fwdtrace.run.two import TwoRunsPlan, compare_two
+
+            plan = TwoRunsPlan(
+                spec, other, maps, inputs, seed, pairing.same_init, pairing.weights, max_bytes, **asdict(variation)
             )
-            comparison, error = compared(asked)
+            compared = compare_two(plan)
+            comparison, error = compared.comparison, compared.error
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
-        _show(comparison, files, json)
+        give_comparison(comparison, result)
     if error is not None:
         raise error
+    _fail_unless_equal(comparison)
+
+
+def _check_what_goes_together(
+    spec: str, other: str | None, directly: Directly, pairing: Pairing, variation: Variation
+) -> None:
+    has_two_runs = other is not None or variation != Variation()
+    if directly.direct_forward:
+        if has_two_runs or pairing != Pairing():
+            raise FwdtraceError("--direct-forward compares one SPEC with itself; leave the other options off")
+        if directly.at and directly.each:
+            raise FwdtraceError("--at and --each: give the one or the other; --each runs every submodule")
+        return
+    if directly != Directly():
+        raise FwdtraceError("--at and --each go with --direct-forward")
+    if not has_two_runs:
+        ways = "a second SPEC, --train, --dtype, --device, --compile, --batch, or --direct-forward for model.forward(x)"
+        raise FwdtraceError(f"compare {spec}: say what with: {ways}")
+
+
+def _check_saved(saved: list[str], needs_models: bool) -> None:
+    if len(saved) != 2:
+        raise FwdtraceError(f"compare {saved[0]}: a saved trace is compared with another; give two .json files")
+    if needs_models:
+        raise FwdtraceError(f"compare {saved[0]}: only models can be run in another way; saved traces have been run")
+
+
+def _fail_unless_equal(comparison: TraceComparison | DirectComparison) -> None:
     if not comparison.equal:
-        count = len(comparison.differences)
-        raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
+        from fwdtrace.trace.text import plural
 
-
-def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> DirectComparison:
-    import_torch()
-    from rich.console import Console
-
-    from fwdtrace.direct.experiment import Setting, run_experiments
-    from fwdtrace.direct.inventory import inventory_of
-    from fwdtrace.models.inputs import build_inputs
-    from fwdtrace.models.load import load_model
-    from fwdtrace.models.randomness import seed_all
-
-    def build() -> nn.Module:
-        seed_all(seed)
-        return load_model(spec).module
-
-    seed_all(seed)
-    try:
-        loaded = load_model(spec)
-        # Ranks that share the work on one batch need the same one, all others need their own to differ in gradients.
-        shared = any(item.mechanism == "tensor parallel" for item in inventory_of(loaded.module))
-        own = 0 if shared else int(os.environ.get("RANK", "0"))
-        inputs = build_inputs(input or loaded.inputs, loaded.module, seed + own)
-        setting = Setting(build, inputs.args, inputs.kwargs, spec, seed)
-        with Console(stderr=True).status(spec) as status:
-            return run_experiments(setting, at, each=each, tell=status.update)
-    except KeyboardInterrupt:
-        raise FwdtraceError(f"interrupted while {spec!r} was compared") from None
-
-
-def _show(comparison: TraceComparison | DirectComparison, files: list[Path], json: bool) -> None:
-    console = result_console()
-    for file in files:
-        _save(comparison, file, console.width)
-    if json:
-        comparison.write(sys.stdout)
-    else:
-        from fwdtrace.compare.comparison import TraceComparison
-        from fwdtrace.render.direct_forward import print_comparison
-        from fwdtrace.render.two_traces import print_changes
-
-        if isinstance(comparison, TraceComparison):
-            print_changes(comparison, console)
-        else:
-            print_comparison(comparison, console)
-    sys.stdout.flush()
-
-
-def _save(comparison: TraceComparison | DirectComparison, file: Path, width: int) -> None:
-    try:
-        if file.suffix == ".json":
-            comparison.save(file)
-        else:
-            file.write_text(_as_suffix(comparison, file, width).rstrip("\n") + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
-
-
-def _as_suffix(comparison: TraceComparison | DirectComparison, file: Path, width: int) -> str:
-    from fwdtrace.compare.comparison import TraceComparison
-    from fwdtrace.render.direct_forward import comparison_text
-    from fwdtrace.render.html import comparison_html
-    from fwdtrace.render.two_traces import changes_text
-
-    if isinstance(comparison, TraceComparison):
-        return comparison_html(comparison) if file.suffix == ".html" else changes_text(comparison, width=width)
-    return comparison_text(comparison, width=width)
+        raise AskedToFail(f"{plural(len(comparison.differences), 'difference')} found")

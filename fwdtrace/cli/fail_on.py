@@ -6,36 +6,38 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from fwdtrace.cli.results import AskedToFail
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.findings.explained import RULES
 
 if TYPE_CHECKING:
     from fwdtrace.trace import Finding
 
-FailOn = Annotated[str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")]
+
+class AskedToFail(Exception):
+    """What the user asked to fail on is there; the text says what it is."""
 
 
 def codes_of(text: str) -> set[str]:
     """The codes that a text such as `FT001,FT010` or `any` names; FwdtraceError if there is no such finding."""
-    wanted = {code.strip() for code in text.split(",") if code.strip()}
+    codes = {code.strip() for code in text.split(",") if code.strip()}
+    if not codes:
+        return codes
+    from fwdtrace.findings.explained import RULES
+
     known = {rule.code for rule in RULES}
-    if wanted == {"any"}:
+    if codes == {"any"}:
         return known
-    for code in sorted(wanted - known):
+    for code in sorted(codes - known):
         names = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
         raise FwdtraceError(f"--fail-on {text}: there is no finding {code!r}; there are {names}, or any")
-    return wanted
+    return codes
 
 
 def fail_if_found(findings: Iterable[Finding], codes: set[str]) -> None:
     """Raise AskedToFail if there is a finding with one of the codes."""
-    if found := {finding.code for finding in findings} & codes:
-        raise AskedToFail(f"failing as --fail-on asks: {', '.join(sorted(found))}")
+    if present := {finding.code for finding in findings} & codes:
+        raise AskedToFail(f"failing as --fail-on asks: {', '.join(sorted(present))}")
 
 
 def annotate(findings: Iterable[Finding], codes: set[str]) -> None:
@@ -54,8 +56,8 @@ def _annotation(finding: Finding) -> str:
         file = Path(finding.site.file)
         inside = file.is_relative_to(checkout)
         properties |= {"file": str(file.relative_to(checkout) if inside else file), "line": str(finding.site.line)}
-    told = ",".join(f"{name}={_escaped(text, ':,')}" for name, text in properties.items())
-    return f"::error {told}::{_escaped(finding.message)}"
+    listed = ",".join(f"{name}={_escaped(text, ':,')}" for name, text in properties.items())
+    return f"::error {listed}::{_escaped(finding.message)}"
 
 
 def _escaped(text: str, more: str = "") -> str:

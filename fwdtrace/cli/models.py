@@ -1,4 +1,4 @@
-"""`fwdtrace models`: the built-in models, one line each, or the names that a source such as timm has."""
+"""`fwdtrace models`: the built-in models, one line each, or the names of the models of a library such as timm."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ def models(
 
     Example: fwdtrace models --source timm 'vit*'
     """
+    summaries = {model.name: model.summary for model in BUILT_INS}
     if source is not None:
         from fwdtrace.models.sources import names_of
 
-        listed = dict.fromkeys(names_of(source), "")
-    else:
-        listed = {model.name: model.summary for model in BUILT_INS}
-    found = [name for name in listed if fnmatchcase(name, pattern)]
-    if not found:
-        raise FwdtraceError(f"no {source or 'built-in'} model is named like {pattern!r}{nearest(pattern, listed)}")
-    width = max(map(len, found))
-    for name in found:
-        typer.echo(f"{name:<{width}}  {listed[name]}".rstrip())
+        summaries = dict.fromkeys(names_of(source), "")
+    names = [name for name in summaries if fnmatchcase(name, pattern)]
+    if not names:
+        raise FwdtraceError(f"no {source or 'built-in'} model is named like {pattern!r}{nearest(pattern, summaries)}")
+    width = max(map(len, names))
+    for name in names:
+        typer.echo(f"{name:<{width}}  {summaries[name]}".rstrip())

@@ -1,14 +1,18 @@
-"""The options that several commands take, each written once."""
+"""The options of the commands: each is written once, those that belong together are one set, a frozen dataclass."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")]
-Input = Annotated[
+Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "-i",
@@ -18,20 +22,164 @@ Input = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")]
-Depth = Annotated[int | None, typer.Option(metavar="N", min=0, help="Show calls down to depth N only.")]
-NoFold = Annotated[bool, typer.Option("--no-fold", help="Show every one of a row of equal blocks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
-Output = Annotated[
-    list[Path] | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
-]
 MaxBytes = Annotated[
     int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
 ]
-Source = Annotated[bool, typer.Option("--source", help="Show the code, with the shapes beside each line.")]
-Key = Literal["time", "self-time", "flops", "parameters", "memory"]
-Sort = Annotated[
-    Key | None,
-    typer.Option(metavar="KEY", help="Rank the modules by this, as a table."),
+FailOn = Annotated[str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")]
+
+Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")]
+CheckFinite = Annotated[
+    bool, typer.Option("--check-finite", help="Find where NaN and infinities first come up (FT005).")
 ]
-Top = Annotated[int, typer.Option(metavar="N", min=1, help="With --sort: how many modules to show.")]
+Stats = Annotated[bool, typer.Option("--stats", help="Keep mean, std, min, max and zeros of every output.")]
+
+Depth = Annotated[int | None, typer.Option(metavar="N", min=0, help="Show calls down to depth N only.")]
+NoFold = Annotated[bool, typer.Option("--no-fold", help="Show each of several equal blocks, not one for all.")]
+Key = Literal["time", "self-time", "flops", "parameters", "memory"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured beside the calls and their shapes."""
+
+    ops: Ops = True
+    check_finite: CheckFinite = False
+    stats: Stats = False
+    costs: Annotated[bool, typer.Option("--costs", help="Count the floating-point operations of every call.")] = False
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Run backward too, and name the parameters without gradient (FT008).")
+    ] = False
+    loss: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
+    ] = None
+    save_values: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the numbers of every call, .safetensors, for compare.")
+    ] = None
+    max_bytes: MaxBytes = 2**30
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a trace is shown to a person: as a tree, cut and folded or not, as source code, or as a ranking."""
+
+    source: Annotated[bool, typer.Option("--source", help="Show the code, with the shapes beside each line.")] = False
+    sort: Annotated[Key | None, typer.Option(metavar="KEY", help="Rank the modules by this, as a table.")] = None
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="With --sort: how many modules to show.")] = 20
+    depth: Depth = None
+    no_fold: NoFold = False
+
+    @property
+    def fold(self) -> bool:
+        """Whether one of several equal blocks is shown for all of them."""
+        return not self.no_fold
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which calls of a program's models are recorded, and how many before the program is ended."""
+
+    first: Annotated[int, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model.")] = 1
+    call: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
+    every: Annotated[int | None, typer.Option(metavar="K", min=1, help="Keep the first call and every Kth.")] = None
+    model: Annotated[
+        str | None, typer.Option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost.")
+    ] = None
+    stop_after: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the result goes beside the screen, or in its place."""
+
+    json: Json = False
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
+    ] = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files to write."""
+        return self.output or []
+
+
+@dataclass(frozen=True)
+class Directly:
+    """Which modules to run by their `forward` alone."""
+
+    direct_forward: Annotated[
+        bool, typer.Option("--direct-forward", help="Compare model(x) with model.forward(x).")
+    ] = False
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
+    ] = None
+    each: Annotated[bool, typer.Option("--each", help="Run every submodule directly, one at a time.")] = False
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which part of the second model belongs to which of the first, and what the second gets from the first."""
+
+    map: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OLD=NEW", help="Names, 'encoder.{i}.attn=blocks.{i}.attention'; repeatable."),
+    ] = None
+    same_init: Annotated[
+        bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name or place.")
+    ] = False
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights for the first, copied into the second as well.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How the second run of a comparison is to differ from the first."""
+
+    train: Annotated[
+        bool, typer.Option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
+    ] = False
+    dtype: Annotated[
+        str | None, typer.Option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")
+    ] = None
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None
+    compile: Annotated[bool, typer.Option("--compile", help="Run the second compiled.")] = False
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first.")
+    ] = 1
+
+
+def as_typer_takes_it(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer takes it: in place of a parameter that is a set of options, the options of that set.
+
+    A set is a dataclass, each field of which is an option with a default. What is no set comes first in the help.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    sets = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name not in sets
+    ]
+
+    @wraps(command)
+    def flat(**values: Any) -> None:
+        for name, kind in sets.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        command(**values)
+
+    options = [option for kind in sets.values() for option in _options_of(kind)]
+    flat.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    return flat
+
+
+def _options_of(kind: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint)
+        for field, hint in ((field, hints[field.name]) for field in fields(kind))
+    ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from textwrap import fill, indent
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdtrace.cli.results import result_console
+from fwdtrace.cli.terminal import result_console
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.findings.explained import RULES, Rule
+
+if TYPE_CHECKING:
+    from fwdtrace.findings.explained import Rule
 
 WIDEST = 100
+"""The most columns that an explanation takes: a longer line is hard to read."""
 
 
 def rule(
@@ -23,25 +26,27 @@ def rule(
 
     Example: fwdtrace rule FT001
     """
+    from fwdtrace.findings.explained import RULES
+
     width = min(result_console().width, WIDEST)
     if not code:
-        typer.echo("\n".join(f"{each.code}  {each.name}" for each in RULES))
+        typer.echo("\n".join(f"{rule.code}  {rule.name}" for rule in RULES))
         return
-    found = next((each for each in RULES if code.upper() in (each.code, each.name.upper())), None)
-    if found is None:
-        known = ", ".join(f"{each.code} ({each.name})" for each in RULES)
+    explained = next((rule for rule in RULES if code.upper() in (rule.code, rule.name.upper())), None)
+    if explained is None:
+        known = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
         raise FwdtraceError(f"there is no finding {code!r}; there are {known}")
-    typer.echo(_text(found, width))
+    typer.echo(_text(explained, width))
 
 
-def _text(found: Rule, width: int) -> str:
-    how = f"An example, model.py, for `fwdtrace run model.py:Net {found.options}`:"
+def _text(rule: Rule, width: int) -> str:
+    how = f"An example, model.py, for `fwdtrace run model.py:Net {rule.options}`:"
     return "\n\n".join(
         [
-            f"{found.code} {found.name}",
-            fill(found.meaning, width, break_on_hyphens=False),
+            f"{rule.code} {rule.name}",
+            fill(rule.meaning, width, break_on_hyphens=False),
             fill(how, width, break_on_hyphens=False),
-            indent(found.example.rstrip(), "    "),
-            fill(f"Fix: {found.fix}", width, subsequent_indent="     ", break_on_hyphens=False),
+            indent(rule.example.rstrip(), "    "),
+            fill(f"Fix: {rule.fix}", width, subsequent_indent="     ", break_on_hyphens=False),
         ]
     )

@@ -7,19 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fwdtrace.cli.options import Depth, Json, NoFold, Output, Sort, Source, Top
-from fwdtrace.cli.results import Shown, check_files, give
+from fwdtrace.cli.options import Result, Shown
+from fwdtrace.cli.results import check_files, give_trace
 
 
 def show(
     file: Annotated[Path, typer.Argument(help="A trace that was saved with -o FILE.json.", show_default=False)],
-    source: Source = False,
-    sort: Sort = None,
-    top: Top = 20,
-    depth: Depth = None,
-    no_fold: NoFold = False,
-    json: Json = False,
-    output: Output = None,
+    shown: Shown,
+    result: Result,
 ) -> None:
     """Show a saved trace again, or write it in another format.
 
@@ -27,8 +22,5 @@ def show(
     """
     from fwdtrace.trace.read import load_trace
 
-    files = output or []
-    check_files(files)
-    shown = Shown(depth, not no_fold, source, sort, top)
-    trace = load_trace(file)
-    give(trace, shown, files, as_json=json)
+    check_files(result.files)
+    give_trace(load_trace(file), shown, result)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_stats, furthest
 from fwdtrace.compare.tensors import dense, distance_of_tensors, dtype_name
-from fwdtrace.recorder.measures.values import stats_of
 from fwdtrace.recorder.measures.keeper import Kept, Sides, digest_of
+from fwdtrace.recorder.measures.values import stats_of
 from fwdtrace.trace import Call, Stats
 
 

@@ -1,1 +1,1 @@
-"""A program run as `python` would run it, and its traces: joined, named, and set side by side for its ranks."""
+"""Somebody's program under watch: it runs as under `python`, and the calls of its models are recorded."""

@@ -1,4 +1,4 @@
-"""The files of the processes that torchrun has started: which belong to which rank, and whether it has ended."""
+"""The files that the processes of torchrun write: which rank a file belongs to, and whether that rank has ended."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WAIT_FOR_RANKS = 10.0
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of this process among those that torchrun has started; `near` are those that share its machine."""
+    """The rank of this process, `own`, among those that torchrun has started; `near` of them share its machine."""
 
     own: int
     near: int
 
 
 def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
-    """What torchrun has put into the environment; None if there is one process alone."""
+    """The ranks as torchrun describes them in the environment; None if there is one process alone."""
     size = environment.get("WORLD_SIZE", "1")
     if "RANK" not in environment or not size.isdigit() or size == "1":
         return None
@@ -30,25 +30,31 @@ def ranks_of(environment: Mapping[str, str]) -> Ranks | None:
 
 @dataclass(frozen=True)
 class RankFiles:
-    """`NAME.rankR.json` and, for more models or calls, `NAME.rankR.PART.json`; a mark beside them while a rank runs."""
+    """The files `NAME.rankR.json` and, for more models or calls, `NAME.rankR.PART.json`.
+
+    As long as a rank runs, there is an empty file beside them, its mark.
+    """
 
     name: str
     suffix: str
     folder: Path
 
     def begin(self, rank: int) -> Path:
-        """The first file of a rank, of which an earlier run has left nothing; OSError if there can be none."""
+        """Delete what an earlier run has left of a rank, mark the rank as running, and give its first file.
+
+        OSError if no file can be written there.
+        """
         for old in self.of(rank).values():
             old.unlink()
         self._mark(rank).touch()
         return self.folder / f"{self.name}.rank{rank}{self.suffix}"
 
     def end(self, rank: int) -> None:
-        """Say that nothing more will come of a rank."""
+        """Remove the mark: the rank has ended, and will write nothing more."""
         self._mark(rank).unlink(missing_ok=True)
 
     def wait(self, ranks: int) -> list[int]:
-        """Wait until so many ranks have ended; those that have not when it takes too long."""
+        """Wait until the ranks below this number have ended, and give those that have not when it takes too long."""
         until = time.monotonic() + WAIT_FOR_RANKS
         while True:
             waiting = [rank for rank in range(ranks) if self._mark(rank).exists() or not self.of(rank)]
@@ -57,7 +63,7 @@ class RankFiles:
             time.sleep(0.05)
 
     def of(self, rank: int) -> dict[str, Path]:
-        """The files of a rank by what they are called without it, `NAME` or `NAME.PART`."""
+        """The files of a rank by their names without the rank, `NAME` or `NAME.PART`."""
         start = f"{self.name}.rank{rank}"
         files = {}
         for file in self.folder.glob(f"{glob.escape(start)}*{self.suffix}"):

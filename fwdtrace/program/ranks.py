@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from fwdtrace.trace import Call, Leaf, TensorMeta, Trace
+from fwdtrace.errors import TraceFileError
+from fwdtrace.program.rank_files import RankFiles, Ranks
+from fwdtrace.trace import Call, Leaf, Trace
+from fwdtrace.trace.read import load_trace
+from fwdtrace.trace.text import plural, shapes_text, with_nth
 
 MOST_LINES = 5
+"""The most differences of one rank that are told one by one."""
+
+TracesByPart = Mapping[str, Trace]
+"""The traces of one rank by part: what their files are called without the rank, another one for each model or call."""
 
 
-def rank_report(found: Mapping[int, Mapping[str, Trace]]) -> list[str]:
-    """Lines that tell how the traces of each rank differ from those of the lowest one that has the same part.
+@dataclass(frozen=True)
+class RankReport:
+    """What there is to say of the ranks of one machine, as lines, and the traces of all of them."""
 
-    A part is what one of the files of a rank is called without the rank: another model, or another call.
-    """
-    lines = [f"rank {rank}: no trace was found" for rank, parts in found.items() if not parts]
+    lines: tuple[str, ...]
+    traces: tuple[Trace, ...] = ()
+
+
+def compare_ranks(files: RankFiles, ranks: Ranks) -> RankReport:
+    """Wait until the ranks of this machine have ended, for some seconds at most, and compare their saved traces."""
+    if files.suffix != ".json":
+        return RankReport(("where the ranks differ is said for .json files alone",))
+    late = files.wait(ranks.near)
+    lines = [f"rank {rank} has not ended; this is what it has made so far" for rank in late]
+    traces: dict[int, dict[str, Trace]] = {}
+    for rank in range(ranks.near):
+        traces[rank] = {}
+        for part, file in files.of(rank).items():
+            try:
+                traces[rank][part] = load_trace(file)
+            except TraceFileError as error:
+                lines.append(str(error))
+    lines += rank_differences(traces)
+    return RankReport(tuple(lines), tuple(trace for parts in traces.values() for trace in parts.values()))
+
+
+def rank_differences(traces: Mapping[int, TracesByPart]) -> list[str]:
+    """Lines that say how the traces of each rank differ from those of the lowest rank that has the same part."""
+    lines = [f"rank {rank}: no trace was found" for rank, parts in traces.items() if not parts]
     reports = {}
-    for part in dict.fromkeys(part for parts in found.values() for part in parts):
-        traces = {rank: parts[part] for rank, parts in found.items() if part in parts}
-        absent = [rank for rank, parts in found.items() if parts and part not in parts]
-        reports[part] = [f"rank {rank}: no such call was kept" for rank in absent] + _of_part(traces)
-    for part, told in reports.items():
-        lines += told if len(reports) == 1 else [f"{part}: {line}" for line in told]
+    for part in dict.fromkeys(part for parts in traces.values() for part in parts):
+        by_rank = {rank: parts[part] for rank, parts in traces.items() if part in parts}
+        absent = [rank for rank, parts in traces.items() if parts and part not in parts]
+        reports[part] = [f"rank {rank}: no such call was kept" for rank in absent] + _of_part(by_rank)
+    for part, report in reports.items():
+        lines += report if len(reports) == 1 else [f"{part}: {line}" for line in report]
     return lines
 
 
@@ -31,14 +63,13 @@ def _of_part(traces: Mapping[int, Trace]) -> list[str]:
     lines = []
     base = min(traces)
     same = []
-    for rank in sorted(traces):
-        if rank == base:
-            continue
-        told = list(_differences(traces[base], traces[rank], f"rank {base}", f"rank {rank}"))
-        lines += told[:MOST_LINES]
-        if len(told) > MOST_LINES:
-            lines.append(f"rank {rank}: {len(told) - MOST_LINES} more differences from rank {base}")
-        if not told:
+    for rank in sorted(set(traces) - {base}):
+        differences = list(_differences(traces[base], traces[rank], f"rank {base}", f"rank {rank}"))
+        lines += differences[:MOST_LINES]
+        if len(differences) > MOST_LINES:
+            more = plural(len(differences) - MOST_LINES, "more difference")
+            lines.append(f"rank {rank}: {more} from rank {base}")
+        if not differences:
             same.append(rank)
     if len(same) == len(traces) - 1:
         lines.append(f"{len(traces)} ranks made the same calls with the same shapes")
@@ -48,31 +79,31 @@ def _of_part(traces: Mapping[int, Trace]) -> list[str]:
 
 
 def _differences(base: Trace, other: Trace, base_name: str, name: str) -> Iterator[str]:
-    """The calls that only one of them made, and those with other shapes; the innermost are told of last."""
-    ours, theirs = _by_place(base), _by_place(other)
-    for place, call in ours.items():
-        if place not in theirs:
+    """The calls that one of two ranks did not make, and those that differ, in order of the calls."""
+    base_calls, calls = _by_place(base), _by_place(other)
+    for place, call in base_calls.items():
+        if place not in calls:
             yield f"{name}: no call {_named(call)}, which {base_name} made"
-    for place, call in theirs.items():
-        before = ours.get(place)
+    for place, call in calls.items():
+        before = base_calls.get(place)
         if before is None:
             yield f"{name}: call {_named(call)}, which {base_name} did not make"
             continue
         if before.entry != call.entry:
             yield f"{name}: {_named(call)} entered by {call.entry}, on {base_name} by {before.entry}"
-        for what, mine, yours in (
+        for what, leaves, leaves_before in (
             ("input", call.inputs, before.inputs),
             ("output", call.outputs, before.outputs),
         ):
-            if _shapes(mine) != _shapes(yours):
-                yield f"{name}: {_named(call)} {what} {_shapes(mine)}, on {base_name} {_shapes(yours)}"
+            if _shapes(leaves) != _shapes(leaves_before):
+                yield f"{name}: {_named(call)} {what} {_shapes(leaves)}, on {base_name} {_shapes(leaves_before)}"
                 break
         if call.error is not None and before.error is None and not call.error.raised_below:
             yield f"{name}: {_named(call)} raised {call.error.type}"
 
 
 def _spread(traces: Mapping[int, Trace]) -> str:
-    """The fastest and the slowest rank, by the time in calls that nothing recorded made."""
+    """The fastest and the slowest rank, by the time in their outermost calls."""
     times = {
         rank: sum(call.duration_us or 0.0 for call in trace.calls if call.parent is None) / 1000
         for rank, trace in traces.items()
@@ -86,10 +117,8 @@ def _by_place(trace: Trace) -> dict[tuple[str | None, str, int], Call]:
 
 
 def _named(call: Call) -> str:
-    path = call.class_name if not call.path else call.path
-    return path if call.nth == 1 else f"{path} #{call.nth}"
+    return with_nth(call.path or call.class_name, call.nth)
 
 
 def _shapes(leaves: tuple[Leaf, ...]) -> str:
-    shapes = ["×".join(map(str, leaf.shape)) or "scalar" for leaf in leaves if isinstance(leaf, TensorMeta)]
-    return ", ".join(shapes) or "no tensor"
+    return shapes_text(leaves, nothing="no tensor")

@@ -1,4 +1,4 @@
-"""The traces of a program's models: joined call by call, named, saved as soon as there is something new."""
+"""The traces of a program's models: joined where they belong together, and saved as soon as there is one more call."""
 
 from __future__ import annotations
 
@@ -12,32 +12,39 @@ from fwdtrace.findings import find
 from fwdtrace.trace import Call, Op, Trace
 
 Key = tuple[int, int]
-"""Which root, from 0, and which of its calls, from 1."""
+"""The number of the root, from 0, and the number of its call, from 1."""
 
 
 @dataclass
 class ProgramTraces:
-    """All traces so far by key; with a file, each is written by `save` whenever it has grown.
+    """All traces so far by key; if there is a file, `save` writes a trace whenever a call was added, if it can.
 
-    The first goes into `file`; for others the class of the root, and the number of the call if it is not the first
-    kept of its root, come before the suffix: `train.json`, `train.call2.json`, `train.Critic.json`.
+    The first trace goes into `file`. The names of other files have, before the suffix, the class of a further root, and
+    the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`. `saved` are
+    the files that hold all of their trace.
     """
 
     file: Path | None
-    save: Callable[[Trace, Path], None]
+    save: Callable[[Trace, Path], bool]
     by_key: dict[Key, Trace] = field(default_factory=dict)
     files: dict[Key, Path] = field(default_factory=dict)
+    saved: dict[Key, Path] = field(default_factory=dict)
 
     def add(self, root: int, class_name: str, number: int, trace: Trace) -> None:
-        """Keep what was recorded of one call; what came in by another way in the same round is joined to it."""
+        """Add the trace of one call; the calls of a root that have the same number are joined into one trace.
+
+        A root has several calls with one number when it is entered in several ways, as by `model(x)` and by a method.
+        """
         key = root, number
         before = self.by_key.get(key)
-        trace = told_apart(trace if before is None else joined(before, trace))
+        trace = with_findings(trace if before is None else joined(before, trace))
         self.by_key[key] = trace
         if self.file is not None:
             if key not in self.files:
                 self.files[key] = self._file_for(key, class_name.rpartition(".")[2])
-            self.save(trace, self.files[key])
+            self.saved.pop(key, None)
+            if self.save(trace, self.files[key]):
+                self.saved[key] = self.files[key]
 
     def _file_for(self, key: Key, class_name: str) -> Path:
         assert self.file is not None
@@ -54,10 +61,16 @@ class ProgramTraces:
         return file
 
 
+def split_suffix(file: Path) -> tuple[str, str]:
+    """The name of a file and its suffix, of which `.trace.json` is one."""
+    suffix = ".trace.json" if file.name.endswith(".trace.json") else file.suffix
+    return file.name.removesuffix(suffix), suffix
+
+
 def with_parts(file: Path, *parts: str) -> Path:
     """The file with more parts in its name, before the suffix."""
-    suffix = ".trace.json" if file.name.endswith(".trace.json") else file.suffix
-    return file.with_name(".".join((file.name.removesuffix(suffix), *parts)) + suffix)
+    name, suffix = split_suffix(file)
+    return file.with_name(".".join((name, *parts)) + suffix)
 
 
 def joined(first: Trace, second: Trace) -> Trace:
@@ -72,18 +85,18 @@ def joined(first: Trace, second: Trace) -> Trace:
     ops = None
     if first.ops is not None and second.ops is not None:
         ops = (*first.ops, *(replace(op, **later(op)) for op in second.ops))  # type: ignore[arg-type]
-    still = {each.path for each in second.uncalled}
+    uncalled = {module.path for module in second.uncalled}
     return replace(
         first,
         run=replace(first.run, duration_us=first.run.duration_us + second.run.duration_us),
         calls=(*first.calls, *calls),
         ops=ops,
-        uncalled=tuple(each for each in first.uncalled if each.path in still),
+        uncalled=tuple(module for module in first.uncalled if module.path in uncalled),
     )
 
 
-def told_apart(trace: Trace) -> Trace:
-    """The trace with its findings; if the root itself did not run, nobody expects all of it to have run."""
+def with_findings(trace: Trace) -> Trace:
+    """The trace with its findings; modules that did not run are no finding if the root itself did not run either."""
     if not trace.at(""):
         trace = replace(trace, uncalled=())
     return replace(trace, findings=find(trace))

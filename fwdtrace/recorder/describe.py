@@ -151,8 +151,8 @@ def _text(value: Any) -> str:
         return shortened(repr(value))
     if isinstance(value, (tuple, list, Mapping)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
-    if type(value) is tuple and all(isinstance(part, _SCALARS) for part in value):  # the key of a dict
-        return _shortened(repr(value))
+    if type(value) is tuple and all(isinstance(part, SCALARS) for part in value):  # the key of a dict
+        return shortened(repr(value))
     if isinstance(value, (type, *_FUNCTIONS)):
         return f"<{value.__qualname__}>"
     return f"{type(value).__name__}(…)"

@@ -1,3 +1,3 @@
-"""What a command does with a spec: it is loaded, fed and recorded, and a Trace or a Comparison comes out."""
+"""What a command does with a spec: it builds the model, runs and records it, and gives a Trace or a Comparison."""
 
 __fwdtrace_calls_models__ = True  # a call from here is in the user's place: there is no line of theirs to show

@@ -1,154 +1,134 @@
-"""`fwdtrace compare A B`: two specs or two saved traces side by side, or one spec run in two ways."""
+"""Two models side by side, or one model run in two ways -> TraceComparison."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fwdtrace.errors import FwdtraceError
-from fwdtrace.run.cold_start import import_torch
+import torch
+from torch.utils import _pytree
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare import How
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.names import renamed
+from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
+from fwdtrace.compare.weights import copy_weights
+from fwdtrace.errors import FwdtraceError, ModelError
+from fwdtrace.models.devices import usable
+from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.load import load_model
+from fwdtrace.models.randomness import seed_all
+from fwdtrace.models.weights import load_weights
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to compare and how; `other` is None for one model in two ways."""
+class TwoRunsPlan:
+    """Which two models to run, on what, and in which way the second run differs from the first.
+
+    `other` is the spec of the second model, None for the first one again. `maps` are `OLD=NEW`, from the names of the
+    first to those of the second. `inputs` are texts as `--input` takes them. `train`, `dtype` and `device` are of the
+    second run, `train` of both if there are two specs. With `batch`, the second run has that many times the examples.
+    """
 
     spec: str
-    other: str | None
-    maps: tuple[str, ...]
-    input: tuple[str, ...]
-    seed: int
-    train: bool
-    dtype: str | None
-    device: str | None
-    compile: bool
-    batch: int
-    same_init: bool
-    weights: Path | None
-    max_bytes: int
-
-    @property
-    def is_of_models(self) -> bool:
-        """Whether something was asked for that only models have, and saved traces do not."""
-        variants = (self.train, self.dtype, self.device, self.compile, self.batch > 1)
-        return any((*variants, self.same_init, self.weights, self.input))
+    other: str | None = None
+    maps: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    seed: int = 0
+    same_init: bool = False
+    weights: Path | None = None
+    max_bytes: int = 2**30
+    train: bool = False
+    dtype: str | None = None
+    device: str | None = None
+    compile: bool = False
+    batch: int = 1
 
 
-def compared(asked: Asked) -> tuple[TraceComparison, FwdtraceError | None]:
-    """The comparison that was asked for, and what a model raised meanwhile; FwdtraceError if it cannot be made."""
-    saved = [each for each in (asked.spec, asked.other or "") if each.endswith(".json")]
-    if asked.dtype is not None and asked.dtype not in DTYPES:
-        raise FwdtraceError(f"--dtype {asked.dtype}: there are {', '.join(DTYPES)}")
-    from fwdtrace.compare.names import renamed
+@dataclass(frozen=True)
+class TwoRunsResult:
+    """The comparison of two runs, as far as both came; `error` if a model raised."""
 
-    renamed({}, asked.maps)  # a map that cannot be read is refused before anything runs
-    if not saved:
-        return _of_models(asked)
-    if len(saved) == 1 or asked.other is None:
-        raise FwdtraceError(f"compare {saved[0]}: a saved trace is compared with another; give two .json files")
-    if asked.is_of_models:
-        raise FwdtraceError(f"compare {saved[0]}: only models can be run in another way; saved traces have been run")
-    from functools import partial
-
-    from fwdtrace.compare import How, compare_traces
-    from fwdtrace.compare.saved_numbers import measure, values_of
-    from fwdtrace.trace.read import load_trace
-
-    before, after = load_trace(asked.spec), load_trace(asked.other)
-    if not before.calls and not after.calls:
-        raise FwdtraceError(f"compare {asked.spec} {asked.other}: neither holds a call, so there is nothing to compare")
-    ours, theirs = values_of(before, asked.spec), values_of(after, asked.other)
-    measured = partial(measure, ours, theirs) if ours and theirs else None
-    notes = (
-        (f"values were saved with {asked.spec if ours else asked.other} only",) if bool(ours) != bool(theirs) else ()
-    )
-    return compare_traces(before, after, How(asked.maps, notes=notes), measured), None
+    comparison: TraceComparison
+    error: ModelError | None = None
 
 
-def _of_models(asked: Asked) -> tuple[TraceComparison, FwdtraceError | None]:
-    import_torch()
-    from fwdtrace.compare import How
-    from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
-    from fwdtrace.compare.weights import copy_weights
-    from fwdtrace.models.inputs import build_inputs
-    from fwdtrace.models.load import load_model
-    from fwdtrace.models.randomness import seed_all
-    from fwdtrace.models.weights import load_weights
-
+def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
+    """Run both models and compare them; FwdtraceError if one of them cannot be built or fed."""
+    if plan.dtype is not None and plan.dtype not in DTYPES:
+        raise FwdtraceError(f"--dtype {plan.dtype}: there are {', '.join(DTYPES)}")
+    renamed({}, plan.maps)  # a map that cannot be read is refused before anything runs
     try:
-        seed_all(asked.seed)
-        before = load_model(asked.spec)
-        seed_all(asked.seed)
-        after = load_model(asked.other or asked.spec)
-        wanted = asked.input or before.inputs
-        first = build_inputs(wanted, before.module, asked.seed)
-        second = build_inputs(wanted, after.module, asked.seed)
-        before.module.train(asked.train and asked.other is not None)
-        after.module.train(asked.train)
+        before, after = _both(plan)
         notes = []
-        if asked.weights:
-            load_weights(before.module, asked.weights)
-        one = Runnable(before.module, first.args, first.kwargs, asked.spec)
-        two = Runnable(after.module, second.args, second.kwargs, asked.other or asked.spec)
-        if asked.same_init or asked.weights:
-            notes.append(copy_weights(one, two, asked.maps, asked.seed))
-        args, kwargs = _in_another_way(asked, after.module, second.args, second.kwargs)
-        two = replace(two, args=args, kwargs=kwargs)
-        if asked.compile:
+        if plan.same_init or plan.weights:
+            notes.append(copy_weights(before, after, plan.maps, plan.seed))
+        after = _in_another_way(after, plan)
+        if plan.compile:
             notes.append("of compiled code only what goes in and comes out is seen, and compared")
-        exact = False if asked.dtype or asked.compile or asked.batch > 1 else None
-        how = How(asked.maps, _expected(asked), exact, tuple(notes))
-        return compare_runs(one, two, how, seed=asked.seed, max_bytes=asked.max_bytes, batch=asked.batch), None
+        exact = False if plan.dtype or plan.compile or plan.batch > 1 else None
+        how = How(plan.maps, _expected(plan), exact, tuple(notes))
+        comparison = compare_runs(before, after, how, seed=plan.seed, max_bytes=plan.max_bytes, batch=plan.batch)
     except ModelRaised as raised:
-        error = FwdtraceError(f"{str(raised)!r} raised while it ran; the traceback above is its own")
+        error = ModelError(str(raised))
         error.__cause__ = raised.__cause__
-        return raised.comparison, error
+        return TwoRunsResult(raised.comparison, error)
     except KeyboardInterrupt:
-        raise FwdtraceError(f"interrupted while {asked.spec!r} was compared") from None
+        raise FwdtraceError(f"interrupted while {plan.spec!r} was compared") from None
+    return TwoRunsResult(comparison)
 
 
-def _expected(asked: Asked) -> frozenset[str]:
-    """The kinds of difference that are what was asked for, and no news."""
-    kinds = {"dtype"} if asked.dtype else set()
-    kinds |= {"shape", "input shape"} if asked.batch > 1 else set()
-    kinds |= {"missing", "ops", "hooks", "entry"} if asked.compile else set()
+def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
+    """Both models, each built from the same random state, with equal inputs; the first with its weights loaded."""
+    other = plan.other or plan.spec
+    seed_all(plan.seed)
+    before = load_model(plan.spec)
+    seed_all(plan.seed)
+    after = load_model(other)
+    texts = plan.inputs or before.inputs
+    first = build_inputs(texts, before.module, plan.seed)
+    second = build_inputs(texts, after.module, plan.seed)
+    before.module.train(plan.train and plan.other is not None)
+    after.module.train(plan.train)
+    if plan.weights:
+        load_weights(before.module, plan.weights)
+    return (
+        Runnable(before.module, first.args, first.kwargs, plan.spec),
+        Runnable(after.module, second.args, second.kwargs, other),
+    )
+
+
+def _expected(plan: TwoRunsPlan) -> frozenset[str]:
+    """The kinds of difference that the second way of running brings with it, which are no news."""
+    kinds = {"dtype"} if plan.dtype else set()
+    kinds |= {"shape", "input shape"} if plan.batch > 1 else set()
+    kinds |= {"missing", "ops", "hooks", "entry"} if plan.compile else set()
     return frozenset(kinds)
 
 
-def _in_another_way(
-    asked: Asked, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Change the second model as asked, and its inputs with it: device, type, how many examples, compiled."""
-    import torch
-    from torch.utils import _pytree
-
-    from fwdtrace.models.devices import usable
-
-    device = usable(asked.device) if asked.device else None
+def _in_another_way(runnable: Runnable, plan: TwoRunsPlan) -> Runnable:
+    """The second model, moved and compiled as the plan says, with its inputs moved and repeated to fit."""
+    device = usable(plan.device) if plan.device else None
     if device is not None and device.type == "meta":
         raise FwdtraceError("--device meta: there are no numbers on meta to compare; run it with `fwdtrace run`")
-    dtype = getattr(torch, asked.dtype) if asked.dtype else None
-    tensors = [leaf for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.dim()]
+    dtype = getattr(torch, plan.dtype) if plan.dtype else None
+    arguments = runnable.args, runnable.kwargs
+    tensors = [leaf for leaf in _pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor) and leaf.dim()]
     examples = tensors[0].shape[0] if tensors else 0
 
     def changed(value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
-        if asked.batch > 1 and value.dim() and value.shape[0] == examples:
-            # Others after the same ones: what mixes examples then gives other numbers for the same.
-            value = torch.cat([value, *(value.roll(number, -1) for number in range(1, asked.batch))])
+        if plan.batch > 1 and value.dim() and value.shape[0] == examples:
+            # Others after the same ones: a model that mixes examples then gives other numbers for the same.
+            value = torch.cat([value, *(value.roll(number, -1) for number in range(1, plan.batch))])
         return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
 
-    model.to(device=device, dtype=dtype)
-    if asked.compile:
-        model.compile()
-    found: tuple[tuple[Any, ...], dict[str, Any]] = _pytree.tree_map(changed, (args, kwargs))
-    return found
+    runnable.model.to(device=device, dtype=dtype)
+    if plan.compile:
+        runnable.model.compile()
+    args, kwargs = _pytree.tree_map(changed, arguments)
+    return replace(runnable, args=args, kwargs=kwargs)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from fwdtrace.cli import app
-from fwdtrace.models.zoo import BUILT_INS
 from fwdtrace.version import __version__
 from tests.helpers.commands import REPOSITORY, Command
 
@@ -39,12 +38,6 @@ def test_the_help_of_a_command_has_an_example_and_fits_80_columns(command: Comma
 
 def test_these_are_all_commands() -> None:
     assert [info.callback.__name__ for info in app.registered_commands if info.callback] == COMMANDS
-
-
-def test_models_has_a_line_for_each(command: Command) -> None:
-    lines = command("models").out.splitlines()
-    assert [line.split()[0] for line in lines] == [model.name for model in BUILT_INS]
-    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
-"""What takes long is told of on a terminal, and nowhere else."""
+"""What takes long is shown on a terminal, and nowhere else."""
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
+from fwdtrace.cli import progress as progress_file
+from fwdtrace.cli.progress import progress
 from tests.helpers.commands import REPOSITORY
 
 SLOW = """
@@ -54,3 +60,22 @@ def test_a_pipe_is_told_nothing(tmp_path: Path) -> None:
     os.close(writer)
     assert os.read(reader, 100) == b""
     os.close(reader)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_has_the_latest_detail_and_is_cut_at_its_beginning_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress_file, "PATIENCE", 0.05)
+    with progress(f"comparing {'long/' * 20}net.py:Net") as tell:
+        tell("f5(x)")
+        tell("f5.forward(x)")
+        time.sleep(0.3)
+    lines = terminal.getvalue().split("\r\x1b[K")
+    assert lines[0] == lines[-1] == "" and len(lines) > 2
+    assert all(len(line) == 79 and line.startswith("…") for line in lines[1:-1])
+    assert all(line.endswith("net.py:Net: f5.forward(x) … 0 s") for line in lines[1:-1])

@@ -17,3 +17,9 @@ def test_a_saved_trace_is_written_in_every_format_as_a_run_writes_it(
     command("run", "lenet-functional", "-o", "saved.json", "-o", f"of-run{suffix}")
     assert command("show", "saved.json", "-o", f"of-show{suffix}").status == 0
     assert (folder / f"of-run{suffix}").read_bytes() == (folder / f"of-show{suffix}").read_bytes()
+
+
+def test_a_saved_comparison_is_no_trace_to_show(command: Command, folder: Path) -> None:
+    assert command("compare", "lenet", "lenet", "-o", str(folder / "c.json")).status == 0
+    ran = command("show", "c.json")
+    assert ran.status == 2 and "c.json" in ran.err and "comparison" in ran.err

@@ -59,16 +59,6 @@ print(hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.state_di
 sys.exit(3)
 """
 
-TREE = """\
-__main__.Critic · torch TORCH · train · cpu · 3 parameters
-
-module  called              input → output  params  from
-Critic  __call__ → forward  6×2   → 6×1          3  train.py:36
-
-1 call · TIME
-chain  Module._wrapped_call_impl → Module._call_impl → forward  ×1
-"""
-
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "train.py").write_text(TRAIN, encoding="utf-8")
@@ -177,14 +167,6 @@ def test_of_many_models_the_first_are_kept_and_the_rest_is_told_of(tmp_path: Pat
     assert len(list(tmp_path.glob("t*.json"))) == 20
 
 
-def test_the_tree_is_shown_on_stderr(tmp_path: Path) -> None:
-    ran = run(["-m", "fwdtrace", "exec", "--model", "Critic", "--call", "2", "train.py", "1e-2"], tmp_path)
-    lines = ran.stderr.splitlines()
-    lines[0] = lines[0].replace(lines[0].split(" · ")[1], "torch TORCH")
-    lines[5] = "1 call · TIME"
-    assert "\n".join(lines) == TREE
-
-
 def test_the_program_is_ended_after_the_calls_that_were_asked_for(tmp_path: Path) -> None:
     ran = run(["-m", "fwdtrace", "exec", "--stop-after", "1", "-o", "t.json", "train.py", "1e-2"], tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "")
@@ -211,35 +193,6 @@ def test_a_program_killed_later_leaves_complete_files(tmp_path: Path) -> None:
         program.stdout.readline()
         program.kill()
     assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]
-
-
-def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path) -> None:
-    (tmp_path / "direct.py").write_text(
-        "import torch\nnet = torch.nn.Linear(2, 2)\nnet.forward(torch.ones(1, 2))\n", encoding="utf-8"
-    )
-    ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--fail-on", "FT001", "direct.py"], tmp_path)
-    assert ran.returncode == 1
-    assert ran.stderr.startswith("fwdtrace: failing as --fail-on asks: FT001\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nothing.py"], "fwdtrace: nothing.py: there is no such file; name a Python file, or -m MODULE\n"),
-        (
-            ["--call", "2", "--every", "3", "train.py"],
-            "fwdtrace: --first, --call and --every are three ways to choose calls; give one of them\n",
-        ),
-        (
-            ["-o", "t.c", "train.py"],
-            "fwdtrace: -o t.c: the suffix picks the format; "
-            "use one of .json .txt .svg .html .md .mmd .csv .trace.json\n",
-        ),
-    ],
-)
-def test_a_wrong_command_line_runs_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
-    ran = run(["-m", "fwdtrace", "exec", *arguments], tmp_path)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", message)
 
 
 WORKERS = """\
@@ -291,32 +244,3 @@ def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(
     assert traced.stderr == "fwdtrace: saved t.json\n"
     assert [file.name for file in tmp_path.glob("*.json")] == ["t.json"]
     assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]
-
-
-DIRECT = """\
-import sys
-import threading
-
-import torch
-
-net = torch.nn.Linear(2, 2)
-if sys.argv[1] == "thread":
-    threading.Timer(0.3, net.forward, [torch.ones(1, 2)]).start()
-else:
-    net.forward(torch.ones(1, 2))
-    sys.exit(4)
-"""
-ANNOTATION = "::error title=FT001 direct-forward,file=direct.py,line={}::"
-
-
-@pytest.mark.parametrize(("how", "status", "line"), [("thread", 1, None), ("exit", 4, 10)])
-def test_findings_of_a_program_are_shown_where_github_shows_them(
-    how: str, status: int, line: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
-    (tmp_path / "direct.py").write_text(DIRECT, encoding="utf-8")
-    ran = run(["-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "direct.py", how], tmp_path)
-    assert ran.returncode == status
-    shown = [text for text in ran.stderr.splitlines() if text.startswith("::error")]
-    assert len(shown) == 1 and (line is None or shown[0].startswith(ANNOTATION.format(line)))

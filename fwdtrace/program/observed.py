@@ -1,0 +1,163 @@
+"""A program under watch, from its beginning to its end: what is kept, where it is saved, and when it is reported."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.python import at_kill, run_module, run_script
+from fwdtrace.program.rank_files import RankFiles, ranks_of
+from fwdtrace.program.ranks import RankReport, compare_ranks
+from fwdtrace.program.traces import ProgramTraces, split_suffix
+from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.watch import MOST_ROOTS, Kept, Watch
+from fwdtrace.recorder.notes import Options
+from fwdtrace.trace import Finding, Trace
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to run, which calls of its models to keep, and what to measure in them.
+
+    `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
+    calls the program is ended. `file` is where the first trace is saved, None to save none.
+    """
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+    ops: bool = False
+    check_finite: bool = False
+    stats: bool = False
+    file: str | None = None
+    first: int = 1
+    call: int | None = None
+    every: int | None = None
+    model: str | None = None
+    stop_after: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the program is called, without a folder, a package or a suffix."""
+        return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem
+
+
+class ObservedProgram:
+    """One run of a program under watch.
+
+    `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
+    program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
+    FwdtraceError if no file can be begun.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        save: Callable[[Trace, Path], bool],
+        report: Callable[[ObservedProgram], None],
+    ) -> None:
+        self._program = program
+        self._report = report
+        self._ranks = ranks_of(os.environ)
+        self._rank_files: RankFiles | None = None
+        file = Path(program.file).absolute() if program.file is not None else None
+        if self._ranks is not None:
+            self._rank_files = _rank_files(file or Path(f"{program.name}.json").absolute())
+            file = _begun(self._rank_files, self._ranks.own)
+        self._traces = ProgramTraces(file, save)
+        self._kept_calls = 0
+        wanted = Wanted(program.first, program.call, program.every, program.model)
+        options = Options(program.ops, program.check_finite, program.stats)
+        self._watch = Watch(wanted, options, self._keep)
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What was recorded, by model and call."""
+        return tuple(self._traces.by_key[key] for key in sorted(self._traces.by_key))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that could be saved, in order of their first calls."""
+        return tuple(self._traces.saved.values())
+
+    @property
+    def model_count(self) -> int:
+        """How many models have a call that was recorded."""
+        return len({root for root, _ in self._traces.by_key})
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many models were kept that further ones were left alone."""
+        return self.model_count == MOST_ROOTS
+
+    def run(self) -> None:
+        """Run the program as Python would; returns at its end, unless it ends with a status of its own: SystemExit."""
+        program = self._program
+        run = run_module if program.is_module else run_script
+        self.begin()
+        try:
+            run(program.script, list(program.arguments), self.end)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+
+    def begin(self) -> None:
+        """Watch all that this process runs from now on, but no process that it forks."""
+        watch = self._watch
+        watch.begin()
+        os.register_at_fork(
+            before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
+        )
+        at_kill(self._killed)
+
+    def end(self) -> None:
+        """Watch nothing any more, and report: the program has ended."""
+        self._watch.end()
+        self._end_rank()
+        if self._ranks is None or self._ranks.own == 0:
+            self._report(self)
+
+    def findings(self) -> list[Finding]:
+        """The findings of all calls, also of those that threads of the program make after its main code has ended."""
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        return [finding for trace in self.traces for finding in trace.findings]
+
+    def compare_ranks(self) -> RankReport | None:
+        """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
+        if self._ranks is None or self._rank_files is None:
+            return None
+        return compare_ranks(self._rank_files, self._ranks)
+
+    def _keep(self, kept: Kept) -> bool:
+        self._kept_calls += 1
+        self._traces.add(kept.root, kept.class_name, kept.number, kept.trace)
+        stop_after = self._program.stop_after
+        return stop_after is not None and self._kept_calls >= stop_after
+
+    def _killed(self) -> None:
+        self._watch.keep_what_is_open()
+        self._end_rank()
+        if self._ranks is None:  # the other ranks are being killed too, and nobody waits for a report
+            self._report(self)
+
+    def _end_rank(self) -> None:
+        if self._ranks is not None and self._rank_files is not None:
+            self._rank_files.end(self._ranks.own)
+
+
+def _rank_files(file: Path) -> RankFiles:
+    name, suffix = split_suffix(file)
+    return RankFiles(name, suffix, file.parent)
+
+
+def _begun(files: RankFiles, rank: int) -> Path:
+    try:
+        return files.begin(rank)
+    except OSError as error:
+        raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None

@@ -1,0 +1,48 @@
+"""`model(x)` against `model.forward(x)` for the model of a spec -> DirectComparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from fwdtrace.direct.comparison import DirectComparison
+from fwdtrace.direct.experiment import Setting, run_experiments
+from fwdtrace.direct.inventory import inventory_of
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.load import load_model
+from fwdtrace.models.randomness import seed_all
+
+
+def compare_direct_forward(
+    spec: str,
+    at: Sequence[str] = ("",),
+    *,
+    each: bool = False,
+    inputs: Sequence[str] = (),
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda entry: None,
+) -> DirectComparison:
+    """Compare a normal call of the model with a direct call of `forward` on each of the submodules in `at`.
+
+    `at` holds qualified names, `""` for the model itself; with `each`, every submodule is taken. `inputs` are texts as
+    `--input` takes them. `tell` is called with the name of each part, such as `c1.forward(x)`, before it runs.
+    """
+
+    def build() -> nn.Module:
+        seed_all(seed)
+        return load_model(spec).module
+
+    seed_all(seed)
+    try:
+        loaded = load_model(spec)
+        # Ranks that share the work on one batch need the same one, all others need their own to differ in gradients.
+        is_shared = any(item.mechanism == "tensor parallel" for item in inventory_of(loaded.module))
+        rank = 0 if is_shared else int(os.environ.get("RANK", "0"))
+        arguments = build_inputs(tuple(inputs) or loaded.inputs, loaded.module, seed + rank)
+        setting = Setting(build, arguments.args, arguments.kwargs, spec, seed)
+        return run_experiments(setting, at, each=each, tell=tell)
+    except KeyboardInterrupt:
+        raise FwdtraceError(f"interrupted while {spec!r} was compared") from None

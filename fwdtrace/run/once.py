@@ -1,0 +1,188 @@
+"""One model, run once: build it from its spec, feed it, record the run, and give the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fwdtrace.errors import FwdtraceError, ModelError
+from fwdtrace.models.devices import on_device, usable
+from fwdtrace.models.inputs import Inputs, build_inputs
+from fwdtrace.models.load import LoadedModel, load_function, load_model
+from fwdtrace.models.meta import META, fake, needs_values, where_values_are_needed
+from fwdtrace.models.randomness import seed_all
+from fwdtrace.models.weights import load_weights
+from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.measures.keeper import Keeper
+from fwdtrace.recorder.session import calls_so_far as calls_so_far
+from fwdtrace.run.backward import Loss, run_backward
+from fwdtrace.trace import Trace
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What to measure beside the calls and their shapes.
+
+    `loss` is the spec of a function, for `backward`; without one, backward starts at the sum of the output.
+    `save_values` is the file for the numbers of every call, of which at most `max_bytes` are kept whole.
+    """
+
+    ops: bool = True
+    check_finite: bool = False
+    stats: bool = False
+    costs: bool = False
+    backward: bool = False
+    loss: str | None = None
+    save_values: Path | None = None
+    max_bytes: int = 2**30
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Which model to run, on what, and how.
+
+    `inputs` are texts as `--input` takes them; if there are none, the model gets what it wants. `device` is a name such
+    as `cuda:1` or `meta`, None for where the spec puts the model. `weights` is a file to load weights from. With
+    `fused`, transformer layers may take their fused path.
+    """
+
+    spec: str
+    inputs: tuple[str, ...] = ()
+    seed: int = 0
+    device: str | None = None
+    weights: Path | None = None
+    train: bool = False
+    fused: bool = True
+    measures: Measures = Measures()
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model in the mode and on the device that it will run in, its arguments, and the loss to run backward from."""
+
+    module: nn.Module
+    inputs: Inputs
+    on_meta: bool
+    loss: Loss | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The trace of a run and, if the run did not come to its end, why: a ModelError if the model raised."""
+
+    trace: Trace
+    error: FwdtraceError | None
+
+
+def prepare(plan: RunPlan) -> ReadyModel:
+    """Build the model, its arguments and the loss; FwdtraceError if one of them cannot be made."""
+    device = usable(plan.device) if plan.device else None
+    on_meta = device is not None and device.type == "meta"
+    if on_meta and plan.measures.save_values:
+        option = f"--save-values {plan.measures.save_values}"
+        raise FwdtraceError(f"{option}: a model on meta has no values; leave --device off")
+    if on_meta and plan.weights:
+        raise FwdtraceError(f"--weights {plan.weights}: a model on meta has no place for values; leave --device off")
+    try:
+        loaded = _loaded(plan, device)
+        if plan.weights:
+            load_weights(loaded.module, plan.weights)
+        inputs = build_inputs(plan.inputs or loaded.inputs, loaded.module, plan.seed, device)
+    except KeyboardInterrupt:
+        raise FwdtraceError(f"interrupted while {plan.spec!r} was being built") from None
+    loaded.module.train(plan.train)
+    loss = load_function(plan.measures.loss) if plan.measures.loss else None
+    return ReadyModel(loaded.module, inputs, on_meta, loss)
+
+
+def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
+    """Run and record the model that `prepare` has built for this plan; also if the model raises, there is a trace."""
+    trace, error = (_run_without_values if model.on_meta else _run)(plan, model)
+    if error is None or isinstance(error, FwdtraceError):
+        return RunResult(trace, error)
+    if isinstance(error, KeyboardInterrupt):
+        return RunResult(trace, FwdtraceError(f"interrupted; {plan.spec!r} had run as far as the trace shows"))
+    raised = ModelError(plan.spec)
+    raised.__cause__ = error
+    return RunResult(trace, raised)
+
+
+def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:
+    seed_all(plan.seed)
+    if device is None:
+        return load_model(plan.spec)
+    loaded = on_device(device, lambda: load_model(plan.spec))
+    loaded.module.to(device)
+    return loaded
+
+
+def _run_without_values(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]:
+    """Run on meta tensors and, if that fails, on fake ones; then say which line needs values."""
+    with META:
+        trace, error = _run(plan, model)
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return trace, error
+    with fake(model.module) as faked:
+        inputs = Inputs(faked(model.inputs.args), faked(model.inputs.kwargs))
+        second_trace, second_error = _run(plan, replace(model, inputs=inputs))
+    if second_error is None or needs_values(second_error):
+        trace, error = replace(second_trace, run=replace(second_trace.run, device="meta")), second_error
+    if error is None or not needs_values(error):
+        return trace, error
+    where = where_values_are_needed(error)
+    return trace, FwdtraceError(f"{plan.spec!r} needs real values at {where}; leave --device meta off")
+
+
+def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]:
+    """The trace of one run, and what was raised in it."""
+    measures = plan.measures
+    keeper = Keeper(measures.max_bytes, fingerprints=True) if measures.save_values else None
+    options = Options(
+        measures.ops,
+        measures.check_finite,
+        measures.stats,
+        costs=measures.costs,
+        gradients=measures.backward,
+        keeper=keeper,
+    )
+    recording = Recording(model.module, options, plan.spec, plan.seed)
+    error: BaseException | None = None
+    with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
+        try:
+            output = model.module(*model.inputs.args, **model.inputs.kwargs)
+            if measures.backward:
+                run_backward(model.module, output, model.loss)
+        except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
+            error = raised
+    if keeper is None or measures.save_values is None:
+        return recording.trace, error
+    return _with_values(recording.trace, error, keeper, measures.save_values)
+
+
+def _with_values(
+    trace: Trace, error: BaseException | None, keeper: Keeper, file: Path
+) -> tuple[Trace, BaseException | None]:
+    """The trace with the name of the file that its numbers were saved in."""
+    from fwdtrace.compare.saved_numbers import save_values
+
+    try:
+        save_values(keeper.by_id, file)
+    except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more
+        return trace, error or unwritten
+    return replace(trace, run=replace(trace.run, values=file.name)), error
+
+
+@contextmanager
+def _fused_path(allowed: bool) -> Iterator[None]:
+    """Let transformer layers take their fused path or not, as long as the block runs."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(before and allowed)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -1,0 +1,68 @@
+"""The traces of a program go into files with a name of their own, and calls of one round into one trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fwdtrace.program.traces import ProgramTraces, joined, split_suffix, with_parts
+from fwdtrace.trace import Op, Trace, Uncalled
+from tests.helpers.traces import call, trace
+
+
+def saved_by(traces: list[tuple[int, str, int]], file: str = "t.json", fails: str = "") -> tuple[list[str], list[str]]:
+    """The names of the files written for these roots, classes and calls, and of those that were saved."""
+    written: list[str] = []
+
+    def save(trace: Trace, file: Path) -> bool:
+        written.append(file.name)
+        return file.name != fails
+
+    program = ProgramTraces(Path(file), save)
+    for root, class_name, number in traces:
+        program.add(root, class_name, number, trace(call(0, None, "", class_name)))
+    return written, [file.name for file in program.saved.values()]
+
+
+def test_each_root_and_each_call_has_a_file() -> None:
+    written, saved = saved_by([(0, "m.Net", 1), (1, "m.Critic", 1), (0, "m.Net", 3), (2, "m.Critic", 1)])
+    assert written == saved == ["t.json", "t.Critic.json", "t.call3.json", "t.Critic.3.json"]
+
+
+def test_a_file_is_written_again_when_a_call_came_in_by_another_way() -> None:
+    assert saved_by([(0, "m.Net", 1), (0, "m.Net", 1)]) == (["t.json", "t.json"], ["t.json"])
+
+
+def test_a_file_that_could_not_be_written_is_not_saved() -> None:
+    assert saved_by([(0, "m.Net", 1), (1, "m.Net", 1)], fails="t.json")[1] == ["t.Net.json"]
+
+
+@pytest.mark.parametrize(
+    ("file", "parts", "name"),
+    [
+        ("t.json", ("a", "b"), "t.a.b.json"),
+        ("t.trace.json", ("a",), "t.a.trace.json"),
+        ("t.v1.json", ("a",), "t.v1.a.json"),
+        ("t.json", (), "t.json"),
+    ],
+)
+def test_parts_of_a_name_stand_before_the_suffix(file: str, parts: tuple[str, ...], name: str) -> None:
+    assert with_parts(Path(file), *parts) == Path(name)
+
+
+def test_a_suffix_may_have_two_parts() -> None:
+    assert split_suffix(Path("t.v1.json")) == ("t.v1", ".json")
+    assert split_suffix(Path("a/t.trace.json")) == ("t", ".trace.json")
+
+
+def test_two_recordings_of_a_root_are_joined_in_order_with_numbers_that_go_on() -> None:
+    unused, used = Uncalled("spare", "Linear", 2), Uncalled("f", "Linear", 2)
+    first = trace(call(0, None, "", "Net"), call(2, 0, "a", "Linear"), ops=(Op(1, 0, "+"),), uncalled=(unused, used))
+    second = trace(call(0, None, "a", "Linear"), call(1, None, "f", "Linear"), ops=(), uncalled=(unused,))
+    both = joined(first, second)
+    rows = [(row.id, row.parent, row.path, row.nth) for row in both.calls]
+    assert rows == [(0, None, "", 1), (2, 0, "a", 1), (3, None, "a", 2), (4, None, "f", 1)]
+    assert both.ops == (Op(1, 0, "+"),)
+    assert both.uncalled == (unused,)
+    assert both.run.duration_us == 3000.0

@@ -1,0 +1,136 @@
+"""Two models side by side, or one in two ways: what is said, in which form, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+
+import fwdtrace
+from tests.helpers.commands import Command, finish, start
+from tests.run.conftest import NETS
+
+SCHEMA = json.loads(
+    (Path(fwdtrace.__file__).parent / "trace" / "schema" / "comparison-1.json").read_text(encoding="utf-8")
+)
+
+
+SHOWN = """\
+The second run leaves the first at inp (Linear): its inputs agree, its output
+does not: bias differs by up to 4.
+
+first   Net · nets.py:Net · 30 parameters
+second  Net · nets.py:Net(bias=4) · 30 parameters
+
+  from there on                               difference    relative         ulp
+  inp                                                  4           4  33,554,432
+  drop                                                 4           4  33,554,432
+  out                                                 16           4  33,554,432
+  the model                                           16           4  33,554,432
+
+wrong numbers
+  ✗ the model gives other numbers, up to 16 apart, 4 of the largest element,
+    33,554,432 ulp
+    … and 3 more of output, which --json lists
+
+Note: tolerance: float32 1.3e-06 of the largest element or 1e-05; what is within
+it is called rounding.
+"""
+
+
+def test_the_origin_comes_first_then_how_the_difference_grows(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "x.pt")
+    assert found.out == SHOWN
+    assert found.status == 1 and found.err == "fwdtrace: 4 differences found\n"
+
+
+def test_a_model_is_its_own_equal(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net", "-i", "2x4")
+    assert found.status == 0
+    assert found.out.startswith("No difference found: 4 calls on both sides, and all outputs are bit-identical.\n")
+
+
+def test_dropout_in_training_mode_is_its_own_equal(command: Command, nets: Path) -> None:
+    assert command("compare", "nets.py:Net", "nets.py:Net", "-i", "2x4", "--train").status == 0
+
+
+def test_one_model_in_training_mode_leaves_eval_mode_at_its_dropout(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "-i", "2x4", "--train", "--json")
+    document = json.loads(found.out)
+    assert document["origin"]["path"] == "drop"
+    assert "mode (eval) became (train)" in document["origin"]["why"]
+
+
+def test_another_dtype_is_compared_within_its_tolerance(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "-i", "x.pt", "--dtype", "bfloat16")
+    assert found.status == 0, found.out
+    assert "bfloat16 0.016 of the largest element or 1e-05" in found.out
+
+
+def test_examples_come_out_the_same_in_a_larger_batch_unless_the_model_mixes_them(command: Command, nets: Path) -> None:
+    assert command("compare", "nets.py:Mixes", "-i", "2x4", "--batch", "3").status == 0
+    found = command("compare", "nets.py:Mixes", "nets.py:Mixes", "-i", "2x4", "--batch", "3", "--train", "--json")
+    assert json.loads(found.out)["origin"]["path"] == "norm"
+
+
+def test_a_compiled_model_is_compared_by_what_comes_out(nets: Path) -> None:
+    found = finish(start("compare", "nets.py:Net", "-i", "x.pt", "--compile"))
+    assert found.status == 0, found.out + found.err
+    assert "of compiled code only what goes in and comes out is seen" in found.out.replace("\n", " ")
+
+
+def test_another_device_is_one_that_can_be_used_and_holds_numbers(command: Command, nets: Path) -> None:
+    assert command("compare", "nets.py:Net", "-i", "x.pt", "--device", "cpu").status == 0
+    assert "there are no numbers on meta" in command("compare", "nets.py:Net", "-i", "x.pt", "--device", "meta").err
+    assert "--device nowhere: cannot be used here" in command("compare", "nets.py:Net", "--device", "nowhere").err
+
+
+def test_weights_from_a_file_are_those_of_both(command: Command, nets: Path) -> None:
+    import torch
+
+    state = {"inp.weight": torch.randn(4, 4), "inp.bias": torch.randn(4)}
+    torch.save(state | {"out.weight": torch.randn(2, 4), "out.bias": torch.randn(2)}, nets / "w.pt")
+    found = command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "2x4", "--weights", "w.pt")
+    assert found.status == 0, found.out
+    assert "4 of 4 weights of the second are copies of the first's" in found.out.replace("\n", " ")
+
+
+def test_the_json_follows_its_schema(command: Command, nets: Path) -> None:
+    document = json.loads(command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "x.pt", "--json").out)
+    jsonschema.validate(document, SCHEMA)
+    assert document["kind"] == "traces" and document["equal"] is False
+    assert document["origin"] == {
+        **{"path": "inp", "nth": 1, "class": "Linear", "why": ["bias differs by up to 4"]},
+        "apart": {"absolute": 4.0, "relative": 4.0, "ulp": 33554432, "same": False, "close": False},
+    }
+    assert [row["path"] for row in document["growth"]] == ["inp", "drop", "out", ""]
+
+
+def test_a_port_with_other_names_gets_the_weights_of_the_first(command: Command, nets: Path) -> None:
+    maps = ("--map", "inp=first", "--map", "out=last")
+    assert command("compare", "nets.py:Net", "nets.py:Other", "-i", "2x4", *maps).status == 1
+    found = command("compare", "nets.py:Net", "nets.py:Other", "-i", "2x4", *maps, "--same-init")
+    assert found.status == 0
+    assert "4 of 4 weights of the second are copies of the first's" in found.out
+
+
+RAISED = """\
+The second run leaves the first at inp (Linear): it raised RuntimeError in the
+second.
+"""
+
+
+def test_a_model_that_raises_is_compared_up_to_there(command: Command, nets: Path) -> None:
+    (nets / "broken.py").write_text(NETS.replace("self.inp = nn.Linear(4, 4)", "self.inp = nn.Linear(3, 4)"), "utf-8")
+    found = command("compare", "nets.py:Net", "broken.py:Net", "-i", "x.pt", "-o", "c.json")
+    assert found.status == 2 and found.out.startswith(RAISED)
+    assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x4 and 3x4)\n" in found.err
+    assert found.err.endswith("fwdtrace: 'broken.py:Net' raised while it ran; the traceback above is its own\n")
+    assert json.loads(Path("c.json").read_text(encoding="utf-8"))["origin"]["path"] == "inp"
+
+
+def test_two_models_that_raise_alike_are_told_of(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net", "-i", "1x5")
+    assert found.status == 2 and "Note: inp raised RuntimeError in both." in found.out
+    assert "'nets.py:Net' raised while it ran" in found.err
