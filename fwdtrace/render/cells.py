@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rich.cells import cell_len
 
@@ -26,8 +26,7 @@ class Cell(Protocol):
         """As much of it as this many cells of the terminal take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A text that is cut at its end; `least` is a shorter form of it."""
 
     whole: str
@@ -38,8 +37,7 @@ class Text:
         return cut(self.whole, width)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A file and line, of which the end says most."""
 
     whole: str
@@ -54,8 +52,7 @@ class Place:
         return cut_left(self.whole, width)
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """The first cell of a row: guides of the tree, a name, and a class that is left out where there is no room."""
 
     guides: str
