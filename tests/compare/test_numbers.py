@@ -14,8 +14,8 @@ from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance
 from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.saved_numbers import SavedValues, measure, save_values
-from fwdtrace.recorder.measures.values import stats_of
 from fwdtrace.recorder.measures.keeper import Kept, digest_of
+from fwdtrace.recorder.measures.values import stats_of
 from tests.helpers.traces import call
 
 CALL = call(7, None, "", "Net")
