@@ -43,49 +43,64 @@ cli/show: .options .results typer
 cli/terminal:
 cli/tracebacks: models
 compare/__init__: .traces
-compare/align: errors trace
-compare/comparison: trace
-compare/comparison_file: .comparison trace
-compare/numbers: .comparison .tolerances recorder torch trace
-compare/origin: .align .comparison trace
-compare/runs: .__init__ .align .comparison .numbers models recorder torch trace
-compare/same_init: .align .runs models recorder torch trace
-compare/saved_numbers: .comparison .tolerances errors trace
-compare/tolerances: .comparison trace
-compare/traces: .align .comparison .origin .tolerances trace
-direct/__init__: .experiment .inventory
-direct/copies: .values errors models torch
-direct/differences: .step .values compare torch
-direct/experiment: .copies .differences .inventory .seen .step .verdict compare errors models torch trace
-direct/inventory: .step compare recorder torch trace
-direct/seen: .step compare recorder torch trace
-direct/step: .values models torch
-direct/values: torch
-direct/verdict: compare trace
+compare/agreement: .align .distance .leaves trace
+compare/align: .names trace
+compare/comparison: .difference .distance .document trace
+compare/difference: .document
+compare/differences: .agreement .align .difference .leaves trace
+compare/distance: .tolerances trace
+compare/document: trace
+compare/kept_numbers: .agreement .distance .tensors recorder trace
+compare/leaves: trace
+compare/modules: .tensors torch
+compare/names: errors
+compare/origin: .agreement .align .comparison .leaves trace
+compare/runs: .align .comparison .kept_numbers .modules .traces models recorder torch trace
+compare/saved_numbers: .agreement .distance errors trace
+compare/tensors: .distance torch
+compare/tolerances:
+compare/traces: .agreement .align .comparison .difference .differences .origin .verdict trace
+compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .tolerances trace
+compare/weights: .align .names .runs models recorder torch trace
+direct/__init__:
+direct/comparison: compare trace
+direct/copies: .leaves errors models torch
+direct/differences: .leaves .step .words compare torch trace
+direct/enter: torch
+direct/experiment: .comparison .copies .differences .enter .inventory .measurements .seen .step .verdict compare
+  errors models torch trace
+direct/inventory: .comparison .enter recorder torch trace
+direct/leaves: compare recorder torch
+direct/measurements: .comparison .leaves .step .words
+direct/seen: .comparison .enter .step compare recorder torch trace
+direct/step: .leaves compare models recorder torch
+direct/verdict: .comparison compare trace
+direct/words: .step compare torch trace
 errors:
 findings/__init__: .direct .forward_error/rule .gradients .modules .unseen .values .wrappers trace
-findings/direct: .words trace
+findings/direct: .places trace
 findings/explained:
+findings/flow: trace
 findings/forward_error/__init__:
-findings/forward_error/arguments: .forward_error/failure .words trace
-findings/forward_error/explanations: .forward_error/arguments .forward_error/layers .forward_error/products
-  .forward_error/sequences .forward_error/sizes
-findings/forward_error/failure: .words trace
-findings/forward_error/layers: .forward_error/failure .words
-findings/forward_error/products: .forward_error/failure .words trace
-findings/forward_error/rule: .forward_error/failure .words trace
+findings/forward_error/arguments: .forward_error/failure trace
+findings/forward_error/failure: trace
+findings/forward_error/layers: .forward_error/failure trace
+findings/forward_error/products: .forward_error/failure trace
+findings/forward_error/rule: .forward_error/arguments .forward_error/failure .forward_error/layers
+  .forward_error/products .forward_error/sequences .forward_error/sizes trace
 findings/forward_error/sequences: .forward_error/failure .forward_error/products trace
-findings/forward_error/sizes: .forward_error/failure .words trace
-findings/gradients: .words trace
-findings/modules: .words trace
-findings/unseen: .words trace
-findings/values: .words trace
-findings/words: trace
-findings/wrappers: trace
+findings/forward_error/sizes: .forward_error/failure trace
+findings/gradients: .flow .places trace
+findings/modules: .places trace
+findings/places: trace
+findings/unseen: .places trace
+findings/values: trace
+findings/wrappers: .places trace
 models/__init__:
 models/devices: .meta errors torch
+models/imports: .spec errors
 models/inputs: .memory .spec errors torch
-models/load: .sources/__init__ .spec .zoo/__init__ errors torch
+models/load: .imports .sources/__init__ .spec .zoo/__init__ errors torch trace
 models/memory:
 models/meta: torch
 models/randomness: torch
@@ -98,7 +113,7 @@ models/sources/torchvision: .sources/libraries .spec errors torch
 models/sources/transformers: .sources/libraries .sources/transformers_inputs .spec errors torch
 models/sources/transformers_inputs: torch
 models/spec: errors
-models/weights: errors torch
+models/weights: errors torch trace
 models/zoo/__init__:
 models/zoo/calls: torch
 models/zoo/hooks: torch
@@ -116,61 +131,72 @@ program/traces: findings trace
 program/wanted:
 program/watch: .holders .wanted recorder torch trace
 pytest_plugin: pytest
-recorder/__init__: .recording
-recorder/boundaries: .describe .frames .hooks .measures/finite .measures/gradients .measures/ops .modules .notes
-  .torch_internals torch
-recorder/describe: .torch_internals torch trace
-recorder/finish: .describe .frames .measures/costs .measures/gradients .measures/ops .modules .notes
-  .torch_internals findings torch trace version
+recorder/__init__: .notes .recording
+recorder/boundaries: .frames .hooks .leaves .modules .notes .session .torch_internals torch
+recorder/describe: torch trace
+recorder/finish: .describe .frames .measures/costs .measures/finiteness .measures/gradients .measures/ops
+  .measures/statistics .notes .session .torch_internals .tree findings torch trace version
 recorder/frames: .torch_internals torch trace
-recorder/hooks: .frames .notes .torch_internals torch
+recorder/hooks: .frames .notes .session .torch_internals torch
+recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
-recorder/measures/costs: .notes .torch_internals torch
-recorder/measures/finite: .describe .notes .torch_internals torch trace
-recorder/measures/gradients: .describe .notes .torch_internals torch trace
-recorder/measures/keeper: .describe .measures/finite .notes .torch_internals torch trace
-recorder/measures/ops: .describe .frames .measures/finite .notes .torch_internals torch trace
-recorder/modules: .frames .hooks .notes torch
-recorder/notes: .describe .frames .torch_internals torch trace
-recorder/recording: .boundaries .describe .finish .hooks .measures/costs .measures/finite .measures/gradients
-  .modules .notes .torch_internals torch trace
+recorder/measures/costs: .notes .session .torch_internals torch
+recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
+recorder/measures/gradients: .describe .notes .session .torch_internals torch trace
+recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
+recorder/measures/ops: .frames .notes .session .torch_internals torch trace
+recorder/measures/statistics: .describe .measures/values .notes .session trace
+recorder/measures/values: .torch_internals torch trace
+recorder/modules: .frames .hooks .notes .session .tree torch
+recorder/notes: .frames .torch_internals torch trace
+recorder/recording: .boundaries .finish .hooks .measures/costs .measures/finiteness .measures/gradients
+  .measures/ops .measures/statistics .modules .notes .session torch trace
+recorder/session: .leaves .notes torch
 recorder/torch_internals: torch
+recorder/tree: torch
 render/__init__:
-render/columns: .shapes rich
-render/csv: .summary .words trace
-render/details: .words trace
-render/direct_forward: .direct_rounds .lines compare rich trace
-render/direct_rounds: .lines compare trace
+render/calls: .fold .sheet .words trace
+render/cells: .words rich
+render/columns: .calls .cells .rows .shapes .sheet .words trace
+render/csv: .words trace
+render/details: .calls .words trace
+render/direct_forward: .direct_rounds .lines compare direct rich trace
+render/direct_rounds: .lines direct trace
 render/fold: .shapes trace
-render/html: .details .fold .shapes .summary .words compare trace
+render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
+render/layout: .cells .columns .words rich
 render/lines: .words rich
-render/markdown: .fold .shapes .summary .words trace
-render/mermaid: .fold .shapes .summary .words trace
+render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
+render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
 render/notebook: .svg .tree trace
 render/ranking: .lines .words rich trace
-render/shapes: .words rich trace
-render/source: .lines .shapes .words rich trace
-render/summary: .fold .shapes .words trace
+render/rows: .fold trace
+render/shapes: .cells .sheet .words trace
+render/sheet: .cells .words trace
+render/source: .calls .lines .shapes .sheet .words rich trace
+render/summary: .shapes .sheet .words trace
 render/svg: .tree rich trace
-render/timeline: .shapes .summary .words trace
-render/tree: .columns .fold .lines .shapes .summary .words rich trace
+render/timeline: .calls .shapes .sheet .summary .words trace
+render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
 render/two_traces: .lines .words compare rich trace
-render/words: rich trace
+render/words: rich
 run/__init__:
 run/backward: errors recorder torch
 run/cold_start:
-run/direct: compare direct errors models torch
+run/direct: direct errors models torch
 run/once: .backward errors models recorder torch trace
 run/saved: compare errors trace
 run/two: compare errors models torch
 trace/__init__: .trace .values
+trace/files:
 trace/json_stream:
 trace/mechanisms: .values
-trace/read: .json_stream .rows .trace .values errors
+trace/read: .json_stream .rows .trace errors
 trace/rows: .values
 trace/text: .values
-trace/trace: .values
+trace/trace: .files .rows .values .views
 trace/values:
+trace/views:
 version:
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
@@ -189,9 +215,9 @@ LATE = {
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/exec": "render/tree",
-        "cli/results": "compare/comparison_file render/csv render/direct_forward render/html render/markdown "
+        "cli/results": "compare/comparison render/csv render/direct_forward render/html render/markdown "
         "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
-        "trace/read",
+        "trace/files trace/trace",
         "cli/show": "trace/read",
         "cli/terminal": "rich",
         "run/once": "compare/saved_numbers",
@@ -200,7 +226,6 @@ LATE = {
     "what explains a finding or a failure is loaded where there is something to explain": {
         "cli/fail_on": "findings/explained",
         "cli/rule": "findings/explained",
-        "findings/forward_error/rule": "findings/forward_error/explanations",
     },
     "the sources of models are looked for by one command": {
         "cli/models": "models/sources/__init__",
@@ -269,7 +294,7 @@ def test_only_the_late_tables_name_files_to_import() -> None:
         ("trace/values", "def show():\n    from fwdtrace.render.tree import tree_text"),
         ("trace/values", "if TYPE_CHECKING:\n    import fwdtrace.render.tree"),
         ("recorder/notes", "from fwdtrace.models import load"),
-        ("findings/words", "import fwdtrace"),
+        ("findings/places", "import fwdtrace"),
     ],
 )
 def test_an_upward_import_is_found(file: str, line: str) -> None:
@@ -282,8 +307,8 @@ def test_an_upward_import_is_found(file: str, line: str) -> None:
     ["from fwdtrace.findings import find", "def later():\n    from fwdtrace.findings.modules import never_called"],
 )
 def test_a_circle_is_found(line: str) -> None:
-    found = circle(imports_of(planted("findings/words", line)))
-    assert found is not None and "findings/words" in found
+    found = circle(imports_of(planted("findings/places", line)))
+    assert found is not None and "findings/places" in found
 
 
 @pytest.mark.parametrize("file", ["trace/rows", "render/tree", "findings/forward_error/layers"])
