@@ -29,6 +29,6 @@ def test_an_unregistered_module_with_parameters_is_loud_and_one_without_is_not()
     assert found(ROOT, replace(hidden, parameters=0)) == ()
 
 
-def test_what_an_unregistered_module_calls_is_not_told_again() -> None:
+def test_what_an_unregistered_module_calls_is_no_further_finding() -> None:
     outer = replace(LAYER, path=None, parameters=20)
     assert len(found(ROOT, outer, replace(outer, id=2, parent=1, depth=2))) == 1
