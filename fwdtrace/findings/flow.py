@@ -22,7 +22,11 @@ def requires_gradient(leaves: tuple[Leaf, ...]) -> bool:
 
 @dataclass
 class _Made:
-    """Of the calls and ops that one call made, those after which no gradient flows; ids in order of beginning."""
+    """What the calls and ops that one call made do to gradients, in order of beginning.
+
+    `cuts` took a gradient and gave numbers without one. `takers` are the calls that took no gradient, by the shape and
+    dtype of what they took. `gives_gradient` says whether one of the calls gave a gradient.
+    """
 
     cuts: list[Event] = field(default_factory=list)
     takers: dict[tuple[Shape, str], list[Call]] = field(default_factory=lambda: defaultdict(list))

@@ -20,7 +20,8 @@ def not_observed(trace: Trace) -> Iterator[Finding]:
     """FT007: a call that ran outside Python, so that the calls inside it could not be seen."""
     for calls in by_place(call for call in trace.calls if call.opaque is not None):
         first = calls[0]
-        message = f"{name_of(first)} ({first.class_name}) {_WHY_OPAQUE[first.opaque or '']}"
+        why = _WHY_OPAQUE.get(first.opaque or "", "could not be seen into: the calls inside it are not shown")
+        message = f"{name_of(first)} ({first.class_name}) {why}"
         yield Finding("FT007", "not-observed", first.id, message, first.site)
 
 

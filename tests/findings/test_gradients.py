@@ -62,7 +62,7 @@ def test_a_call_whose_error_was_caught_says_so() -> None:
     assert finding.message == ("narrow (20 parameters) got no gradient: narrow raised, and the error was caught")
 
 
-def test_a_non_finite_gradient_is_told_with_where_backward_met_it_first() -> None:
+def test_a_non_finite_gradient_names_where_backward_met_it_first() -> None:
     spoiled = (Gradient("a.weight", (2,), True, 0.0, nan=2), Gradient("b.weight", (3,), True, 1.0, inf=1))
     a, b = call(1, 0, "a", "Linear"), call(2, 0, "b", "Linear", line=12)
     (finding,) = found(ROOT, a, b, gradients=(*spoiled, ARRIVED))

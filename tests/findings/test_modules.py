@@ -17,7 +17,7 @@ ROOT = call(0, None, "", "Net", parameters=40)
 HEAD = Uncalled("head", "Linear", 20)
 
 
-def test_a_module_that_did_not_run_is_told_with_its_parameters() -> None:
+def test_a_module_that_did_not_run_is_named_with_its_parameters() -> None:
     assert find(trace(ROOT, uncalled=(HEAD,))) == (
         Finding(
             "FT003",
@@ -28,7 +28,7 @@ def test_a_module_that_did_not_run_is_told_with_its_parameters() -> None:
     )
 
 
-def test_of_a_subtree_that_did_not_run_the_top_is_told() -> None:
+def test_of_a_subtree_that_did_not_run_the_top_is_named() -> None:
     modules = (Uncalled("aux.conv", "Conv2d", 100), Uncalled("aux.fc", "Linear", 23), HEAD)
     first, second = found(ROOT, call(1, 0, "body", "Linear"), uncalled=modules)
     assert first.startswith("aux (123 parameters) did not run;")
@@ -40,7 +40,7 @@ def test_a_module_of_which_something_ran_is_not_the_top() -> None:
     assert message.startswith("body.second (5 parameters) did not run;")
 
 
-def test_a_module_whose_children_alone_ran_is_told_by_its_own_parameters() -> None:
+def test_a_module_of_which_only_children_ran_is_named_with_its_own_parameters() -> None:
     (message,) = found(ROOT, call(1, 0, "encoder.layer", "Linear"), uncalled=(Uncalled("encoder", "Encoder", 7),))
     assert message.startswith("encoder (7 parameters) did not run;")
 
@@ -54,7 +54,7 @@ def test_modules_that_differ_in_a_number_are_one_finding() -> None:
     )
 
 
-def test_weights_that_multihead_attention_reads_are_told_apart() -> None:
+def test_weights_that_multihead_attention_reads_are_said_to_be_used() -> None:
     attention = call(1, 0, "attention", "MultiheadAttention")
     assert found(ROOT, attention, uncalled=(Uncalled("attention.out_proj", "Linear", 20),)) == [
         "attention.out_proj (20 parameters) did not run, but MultiheadAttention reads the weights itself;"
@@ -85,7 +85,7 @@ def test_a_list_of_parameters_is_never_called_and_no_finding() -> None:
     assert found(ROOT, uncalled=(Uncalled("weights", "ParameterList", 20),)) == []
 
 
-def test_nothing_is_told_of_a_recording_without_calls() -> None:
+def test_a_recording_without_calls_has_no_finding() -> None:
     assert found(uncalled=(HEAD,)) == []
 
 
@@ -107,7 +107,7 @@ def test_an_activation_called_from_two_lines_is_no_finding() -> None:
     assert found(ROOT, call(1, 0, "act", "ReLU", line=11), call(2, 0, "act", "ReLU", line=12, nth=2)) == []
 
 
-def test_a_module_with_two_names_is_told_with_them() -> None:
+def test_a_module_with_two_names_is_named_by_both() -> None:
     tied = call(1, 0, "embed", "Embedding", aliases=("encoder.embed", "decoder.embed"), parameters=20)
     assert found(ROOT, tied) == [
         "embed (Embedding) is one module under 3 names: embed, encoder.embed and decoder.embed;"
@@ -115,7 +115,7 @@ def test_a_module_with_two_names_is_told_with_them() -> None:
     ]
 
 
-def test_what_is_inside_a_module_with_two_names_is_not_told_again() -> None:
+def test_what_is_inside_a_module_with_two_names_is_no_further_finding() -> None:
     block = call(1, 0, "a", "Block", aliases=("b",), parameters=20)
     layer = call(2, 1, "a.layer", "Linear", aliases=("b.layer",), parameters=20)
     (message,) = found(ROOT, block, layer)

@@ -29,6 +29,11 @@ def test_an_unregistered_module_with_parameters_is_loud_and_one_without_is_not()
     assert found(ROOT, replace(hidden, parameters=0)) == ()
 
 
-def test_what_an_unregistered_module_calls_is_not_told_again() -> None:
+def test_what_an_unregistered_module_calls_is_no_further_finding() -> None:
     outer = replace(LAYER, path=None, parameters=20)
     assert len(found(ROOT, outer, replace(outer, id=2, parent=1, depth=2))) == 1
+
+
+def test_a_call_that_is_opaque_for_a_reason_of_a_later_version_is_a_finding_all_the_same() -> None:
+    (finding,) = found(replace(ROOT, opaque="accelerated"))
+    assert finding.message == "the model (Net) could not be seen into: the calls inside it are not shown"

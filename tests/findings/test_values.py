@@ -23,7 +23,7 @@ def op(id: int, name: str, nonfinite: NonFinite | None, *inputs: Any, parent: in
     return Op(id, parent, name, inputs or (tensor(1, 16),), (tensor(1, 16),), SITE, nonfinite=nonfinite)
 
 
-def test_the_innermost_call_that_made_nan_out_of_finite_inputs_is_told() -> None:
+def test_the_innermost_call_that_made_nan_out_of_finite_inputs_is_named() -> None:
     root = replace(ROOT, nonfinite=MADE)
     inner = call(1, 0, "norm", "LayerNorm", nonfinite=MADE, line=12)
     after = call(2, 0, "head", "Linear", nonfinite=PASSED_ON)
@@ -34,13 +34,13 @@ def test_the_innermost_call_that_made_nan_out_of_finite_inputs_is_told() -> None
     )  # fmt: skip
 
 
-def test_a_call_inside_which_nothing_went_wrong_is_itself_to_blame() -> None:
+def test_a_call_inside_which_nothing_went_wrong_is_named_itself() -> None:
     inner = call(1, 0, "layer", "Linear")
     (finding,) = found(replace(ROOT, nonfinite=NonFinite(0, 2, True)), inner)
     assert finding.message == "the model (Net) made 2 infinite of 16 elements out of finite inputs"
 
 
-def test_an_op_is_told_with_the_module_whose_forward_ran_it() -> None:
+def test_an_op_is_named_with_the_module_whose_forward_ran_it() -> None:
     (finding,) = found(replace(ROOT, nonfinite=MADE), ops=(op(1, "/", MADE),))
     assert (finding.call, finding.site) == (0, SITE)
     assert finding.message == "/ in the model made 3 NaN and 1 infinite of 16 elements out of finite inputs"
@@ -54,7 +54,7 @@ def test_parameters_that_had_nan_already_are_named() -> None:
     )
 
 
-def test_infinities_that_became_nan_later_are_told_with_where() -> None:
+def test_infinities_that_became_nan_later_are_named_with_the_op_that_made_nan() -> None:
     ops = (op(1, "torch.exp", NonFinite(0, 2, True)), op(2, "-", NonFinite(2, 0, False)))
     (finding,) = found(replace(ROOT, nonfinite=MADE), ops=ops)
     assert finding.message == (
@@ -72,7 +72,7 @@ def test_infinities_that_ops_alone_saw_are_no_finding() -> None:
     assert found(ROOT, ops=(op(1, "torch.log", NonFinite(0, 4, True)),)) == ()
 
 
-def test_nan_out_of_a_mask_that_hides_everything_is_told_with_the_mask() -> None:
+def test_nan_out_of_a_mask_that_hides_everything_names_the_mask() -> None:
     ops = (
         op(1, "Tensor.masked_fill", NonFinite(0, 16, True), tensor(1, 16), Value("value", "-inf")),
         op(2, "Tensor.softmax", NonFinite(16, 0, False)),
@@ -84,7 +84,7 @@ def test_nan_out_of_a_mask_that_hides_everything_is_told_with_the_mask() -> None
     )
 
 
-def test_nan_out_of_finite_inputs_is_not_blamed_on_an_earlier_mask() -> None:
+def test_nan_out_of_finite_inputs_does_not_come_from_an_earlier_mask() -> None:
     ops = (
         op(1, "Tensor.masked_fill", NonFinite(0, 4, True), tensor(1, 16), Value("value", "-inf")),
         op(2, "torch.sqrt", NonFinite(1, 0, True)),
@@ -93,7 +93,7 @@ def test_nan_out_of_finite_inputs_is_not_blamed_on_an_earlier_mask() -> None:
     assert finding.message.startswith("torch.sqrt in the model made 1 NaN of 16 elements out of finite inputs")
 
 
-def test_nan_that_came_with_the_inputs_is_told_of_them() -> None:
+def test_nan_that_came_with_the_inputs_is_about_the_inputs() -> None:
     (finding,) = found(replace(ROOT, nonfinite=PASSED_ON), call(1, 0, "layer", "Linear", nonfinite=PASSED_ON))
     assert (finding.call, finding.message) == (
         0,
@@ -104,7 +104,7 @@ def test_nan_that_came_with_the_inputs_is_told_of_them() -> None:
 HOOK = Hook("forward", "app.hooks.crop", True, True, "/home/user/hooks.py", 7)
 
 
-def test_a_hook_that_replaced_an_output_is_told_with_what_became_of_it() -> None:
+def test_a_hook_that_replaced_an_output_is_named_with_the_old_and_the_new_output() -> None:
     cropped = call(1, 0, "layer", "Linear", hooks=(HOOK,), shape_out=(1, 8), forward_outputs=(tensor(1, 16),))
     assert found(ROOT, cropped) == (
         Finding(
@@ -117,7 +117,7 @@ def test_a_hook_that_replaced_an_output_is_told_with_what_became_of_it() -> None
     )
 
 
-def test_a_hook_that_replaced_an_input_is_told_with_both() -> None:
+def test_a_hook_that_replaced_an_input_is_named_with_the_old_and_the_new_input() -> None:
     hook = replace(HOOK, kind="forward_pre", file=None, line=None)
     cast = call(1, 0, "layer", "Linear", hooks=(hook,), forward_inputs=(tensor(1, 16, dtype="float16"),))
     (finding,) = found(ROOT, cast)

@@ -155,7 +155,7 @@ def test_a_safetensors_file_gives_its_tensors_by_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "says"),
     [
         ("", "'' is no shape; the forms are 1x3x32x32, NAME=1x8"),
         ("abc", "'abc' is no shape; the forms are"),
@@ -182,8 +182,8 @@ def test_a_safetensors_file_gives_its_tensors_by_name(folder: Path) -> None:
         ("nowhere/x.npy", "there is no such file"),
     ],
 )
-def test_a_wrong_input_is_told_in_one_line_with_a_remedy(folder: Path, spec: str, told: str) -> None:
-    assert told in refusal(spec)
+def test_a_wrong_input_is_refused_in_one_line_with_a_remedy(folder: Path, spec: str, says: str) -> None:
+    assert says in refusal(spec)
 
 
 def test_inputs_that_do_not_fit_forward_are_refused_before_it_runs() -> None:

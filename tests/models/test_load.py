@@ -113,7 +113,7 @@ def test_a_file_with_one_model_needs_no_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "says"),
     [
         ("lenett", "no built-in model is named 'lenett', the nearest is 'lenet'; `fwdtrace models` lists them"),
         ("", "no built-in model is named ''"),
@@ -146,8 +146,8 @@ def test_a_file_with_one_model_needs_no_name(folder: Path) -> None:
         ("net.ipynb/a:Net", "there is no folder 'net.ipynb'"),
     ],
 )
-def test_a_wrong_spec_is_told_in_one_line_with_a_remedy(net: Path, spec: str, told: str) -> None:
-    assert told in refusal(spec)
+def test_a_wrong_spec_is_refused_in_one_line_with_a_remedy(net: Path, spec: str, says: str) -> None:
+    assert says in refusal(spec)
 
 
 def test_a_file_without_models_says_what_to_name(folder: Path) -> None:

@@ -19,7 +19,7 @@ from tests.helpers.crashes import (
 )
 
 
-def test_dtypes_that_differ_are_told_with_both_ways_out() -> None:
+def test_dtypes_that_differ_have_two_fixes() -> None:
     call = linear(2, 4, features=4, out=4, dtype="float16")
     assert explained(call, "mat1 and mat2 must have the same dtype, but got Float and Half") == (
         "f5 (Linear) expects float16, as its parameters are, got float32; given input 2×4 float32, weight 4×4 float16,"
@@ -27,7 +27,7 @@ def test_dtypes_that_differ_are_told_with_both_ways_out() -> None:
     )
 
 
-def test_whole_numbers_are_told_to_be_converted_and_never_the_model() -> None:
+def test_integers_are_to_be_converted_and_never_the_model() -> None:
     call = replace(linear(2, 4, features=4, out=4), inputs=(tensor("input", 2, 4, dtype="int64"),))
     assert explained(call, "mat1 and mat2 must have the same dtype, but got Long and Float") == (
         "f5 (Linear) expects float32, as its parameters are, got int64; given input 2×4 int64, weight 4×4, bias 4;"
@@ -41,7 +41,7 @@ def test_a_dtype_that_is_nowhere_in_the_trace_is_not_explained() -> None:
     assert explained(call, message) == f"m (Mixes) raised RuntimeError: {message}; given ids 2 int64, w 4×4"
 
 
-def test_parameters_on_meta_are_told_to_have_no_data() -> None:
+def test_parameters_on_meta_are_said_to_have_no_data() -> None:
     state = (tensor("weight", 4, 4, device="meta"),)
     call = layer("f5", "Linear", tensor("input", 2, 4), state=state)
     assert explained(call, "Tensor on device meta is not on the expected device cpu!") == (
@@ -50,7 +50,7 @@ def test_parameters_on_meta_are_told_to_have_no_data() -> None:
     )
 
 
-def test_an_input_on_another_device_is_told_with_both_ways_out() -> None:
+def test_an_input_on_another_device_has_two_fixes() -> None:
     call = layer("f5", "Linear", tensor("input", 2, 4), state=(tensor("weight", 4, 4, device="cuda:0"),))
     message = (
         "Expected all tensors to be on the same device, but got mat1 is on cpu, different from other tensors on cuda:0"
@@ -91,7 +91,7 @@ def test_arguments_that_do_not_fit_something_called_in_forward_are_not_the_calls
     assert finding.message == f"decoder (Decoder) raised TypeError: {message}; given x 2"
 
 
-def test_a_list_of_modules_that_is_called_is_told_to_be_looped_over() -> None:
+def test_a_list_of_modules_that_is_called_is_to_be_looped_over() -> None:
     call = layer("blocks", "ModuleList", tensor("input[0]", 2, 4))
     message = 'Module [ModuleList] is missing the required "forward" function'
     assert explained(call, message, type="NotImplementedError") == (
@@ -100,7 +100,7 @@ def test_a_list_of_modules_that_is_called_is_told_to_be_looped_over() -> None:
     )
 
 
-def test_a_tuple_in_place_of_a_tensor_is_told_with_who_returned_it() -> None:
+def test_a_tuple_in_place_of_a_tensor_names_the_call_that_returned_it() -> None:
     parts = tensor("input[0]", 3, 2, 8), tensor("input[1][0]", 1, 2, 8), tensor("input[1][1]", 1, 2, 8)
     call = layer("f5", "Linear", *parts, state=(tensor("weight", 4, 8),))
     lstm = replace(ran(2, "lstm", "LSTM", (3, 2, 4), (3,)), outputs=tuple(replace(each, name="") for each in parts))
@@ -111,7 +111,7 @@ def test_a_tuple_in_place_of_a_tensor_is_told_with_who_returned_it() -> None:
     )
 
 
-def test_a_missing_input_of_the_model_is_told_in_options_of_the_command() -> None:
+def test_a_missing_input_of_the_model_is_named_as_an_option_of_the_command() -> None:
     message = "Net.forward() missing 1 required positional argument: 'mask'"
     (finding,) = find(trace_of(root("TypeError", message, raised_below=False), spec="net.py:Net"))
     assert finding.message.endswith("; give --input mask=SHAPE")

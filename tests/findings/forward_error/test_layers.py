@@ -145,7 +145,7 @@ from tests.helpers.crashes import (
     ],
     ids=lambda value: value.class_name if isinstance(value, Call) else "",
 )  # fmt: skip
-def test_a_layer_is_told_of_by_its_own_numbers(call: Call, message: str, says: str) -> None:
+def test_the_message_about_a_layer_has_its_own_numbers(call: Call, message: str, says: str) -> None:
     assert explained(call, message) == says
 
 

@@ -37,7 +37,7 @@ def test_the_layer_that_chose_the_number_is_found_behind_activations() -> None:
     )
 
 
-def test_an_input_that_was_not_flattened_is_told_from_one_of_the_wrong_size() -> None:
+def test_an_input_that_was_not_flattened_is_to_be_flattened() -> None:
     assert explained(linear(1, 16, 5, 5, features=400), PRODUCT.format("80x5", "400x120")) == (
         "f5 (Linear) expects 400 features in the last dimension, got 5; 400 = 16×5×5; given input 1×16×5×5, weight"
         " 120×400,"
@@ -51,7 +51,7 @@ def test_features_in_another_dimension_are_seen() -> None:
     )
 
 
-def test_a_product_that_is_not_the_layers_own_is_not_laid_at_its_door() -> None:
+def test_a_product_with_another_weight_names_that_weight() -> None:
     message = PRODUCT.format("2x4", "5x4")
     state = (tensor("w", 5, 4), tensor("weight", 3, 7))
     assert explained(layer("leaf", "Leaf", tensor("x", 2, 4), state=state), message) == (

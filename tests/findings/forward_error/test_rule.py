@@ -13,7 +13,7 @@ from tests.helpers.crashes import PRODUCT, SITE, explained, explained_op, layer,
 FAILED = replace(layer("f5", "Linear"), error=CallError("RuntimeError", "no"))
 
 
-def test_what_is_not_known_is_told_plainly_with_all_that_is() -> None:
+def test_an_unknown_error_is_repeated_with_all_operands() -> None:
     message = "something\n  else went wrong."
     call = layer("m", "Strange", tensor("x", 2, 4), Value("scale", "2.0"), state=(tensor("table", 7, 3),))
     assert (
@@ -38,7 +38,7 @@ def test_many_operands_are_counted() -> None:
     assert explained(call, "no").endswith("xs[6] 6, xs[7] 7, and 2 more")
 
 
-def test_an_error_that_a_caller_made_another_of_is_told_at_its_origin() -> None:
+def test_an_error_that_made_a_caller_raise_another_is_named_at_its_origin() -> None:
     message = PRODUCT.format("1x400", "256x120")
     failed = replace(linear(1, 400, features=256), error=CallError("RuntimeError", message))
     (finding,) = find(trace_of(root("ValueError", "could not encode", raised_below=False), failed))

@@ -22,7 +22,7 @@ def test_an_attention_names_its_embed_dim_and_the_layer_that_gave_another() -> N
     )
 
 
-def test_an_index_outside_an_embedding_is_told_with_the_rows_and_the_index_if_it_was_measured() -> None:
+def test_an_index_outside_an_embedding_names_the_rows_and_the_index_if_it_was_measured() -> None:
     ids = tensor("input", 1, 2, dtype="int64")
     measured = replace(ids, stats=Stats(6.0, 6.0, 1.0, 12.0, 0, 0, 0))
     unknown, known = (
@@ -40,7 +40,7 @@ def test_an_index_outside_an_embedding_is_told_with_the_rows_and_the_index_if_it
     assert "got 12;" in known
 
 
-def test_indices_that_are_floats_are_told_to_be_converted() -> None:
+def test_indices_that_are_floats_are_to_be_converted() -> None:
     call = layer("emb", "Embedding", tensor("input", 2, 3), state=(tensor("weight", 10, 4),))
     message = (
         "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got"

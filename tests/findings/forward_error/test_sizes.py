@@ -104,13 +104,13 @@ from tests.helpers.crashes import (
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 40 else "",
 )  # fmt: skip
-def test_an_op_is_told_of_by_its_operands(
+def test_the_message_about_an_op_has_its_operands(
     name: str, message: str, inputs: tuple[tuple[int, ...], ...], says: str
 ) -> None:
     assert explained_op(name, message, *(tensor(str(at), *shape) for at, shape in enumerate(inputs))) == says
 
 
-def test_operands_that_do_not_broadcast_are_told_with_who_gave_them() -> None:
+def test_operands_that_do_not_broadcast_are_named_with_what_gave_them() -> None:
     before = ran(1, "f5", "Linear", (1, 3), (1, 84)), ran(2, "f6", "Linear", (1, 84), (1, 85))
     message = "The size of tensor a (84) must match the size of tensor b (85) at non-singleton dimension 1"
     assert explained_op("+", message, tensor("0", 1, 84), tensor("1", 1, 85), before=before) == (
@@ -119,7 +119,7 @@ def test_operands_that_do_not_broadcast_are_told_with_who_gave_them() -> None:
     )
 
 
-def test_inputs_that_clash_in_other_sizes_than_torch_tells_of_are_not_blamed() -> None:
+def test_inputs_that_differ_in_other_sizes_than_those_in_the_message_are_not_named() -> None:
     message = "The size of tensor a (7) must match the size of tensor b (9) at non-singleton dimension 1"
     assert explained(layer("m", "Mixes", tensor("x", 2, 3), tensor("y", 2, 4)), message) == (
         f"m (Mixes) raised RuntimeError: {message}; given x 2×3, y 2×4"

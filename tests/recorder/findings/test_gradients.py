@@ -17,8 +17,8 @@ X = torch.ones(2, 4)
 YES = (TensorMeta("", (1, 16), "float32", requires_grad=True),)
 
 
-def told(model: nn.Module, x: Tensor = X, *, ops: bool = False) -> list[tuple[str, str]]:
-    """What is said after a backward from the sum of the output, each with the line of code it points at."""
+def messages_and_lines(model: nn.Module, x: Tensor = X, *, ops: bool = False) -> list[tuple[str, str]]:
+    """The messages of FT008 after a backward from the sum of the output, with the lines of code that they point at."""
     with fwdtrace.record(model, ops=ops, gradients=True) as recording:
         output = model(x)
         if output.requires_grad:
@@ -28,7 +28,7 @@ def told(model: nn.Module, x: Tensor = X, *, ops: bool = False) -> list[tuple[st
 
 
 def test_a_model_all_of_whose_gradients_arrive_has_no_finding() -> None:
-    assert told(Chain()) == []
+    assert messages_and_lines(Chain()) == []
 
 
 def test_a_backward_that_did_not_run_is_one_finding() -> None:
@@ -39,12 +39,12 @@ def test_a_backward_that_did_not_run_is_one_finding() -> None:
     assert finding.message == "no parameter has a gradient: no backward ran in the recording"
 
 
-def test_a_zero_gradient_is_told() -> None:
+def test_a_zero_gradient_is_a_finding() -> None:
     class Dead(Chain):
         def forward(self, x: Tensor) -> Tensor:
             return self.second(torch.relu(self.first(x) - 100))
 
-    ((message, _),) = told(Dead())
+    ((message, _),) = messages_and_lines(Dead())
     assert message == (
         "first and second.weight (32 parameters) got a gradient of exactly 0: the loss does not depend on them,"
         " or something behind them is dead: a ReLU that never fires, a weight of zeros"
@@ -56,13 +56,13 @@ def test_a_square_root_of_zero_is_found_by_its_gradient() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.second((self.first(x) * 0).abs().sqrt())
 
-    (message, line), (zero, _) = told(Root())
+    (message, line), (zero, _) = messages_and_lines(Root())
     assert zero.startswith("second.weight (12 parameters) got a gradient of exactly 0")
     assert message == ("first (20 parameters) got NaN or infinite gradients; backward met them first in first (Linear)")
     assert line == "return self.second((self.first(x) * 0).abs().sqrt())"
 
 
-def test_the_outermost_call_under_no_grad_is_told_with_its_line() -> None:
+def test_the_outermost_call_under_no_grad_is_named_with_its_line() -> None:
     class Frozen(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -73,7 +73,7 @@ def test_the_outermost_call_under_no_grad_is_told_with_its_line() -> None:
                 x = self.body(x)
             return self.head(x)
 
-    assert told(Frozen()) == [
+    assert messages_and_lines(Frozen()) == [
         (
             "body (35 parameters) got no gradient: nothing that body returned requires one:"
             " run under no_grad, or detached",
@@ -84,7 +84,7 @@ def test_the_outermost_call_under_no_grad_is_told_with_its_line() -> None:
 
 def test_a_whole_model_under_no_grad_is_one_finding() -> None:
     with torch.no_grad():
-        ((message, _),) = told(Chain())
+        ((message, _),) = messages_and_lines(Chain())
     assert message == (
         "every parameter (35 parameters) got no gradient: nothing that the model returned requires one:"
         " run under no_grad, or detached"
@@ -100,14 +100,14 @@ class Detaches(Chain):
         return self.second(x)
 
 
-def test_a_detach_is_told_by_its_line_if_ops_were_recorded() -> None:
-    assert told(Detaches(), ops=True) == [
+def test_a_detach_is_named_with_its_line_if_ops_were_recorded() -> None:
+    assert messages_and_lines(Detaches(), ops=True) == [
         ("first (20 parameters) got no gradient: Tensor.detach cut the graph after first", "x = x.detach()")
     ]
 
 
-def test_without_ops_the_call_that_got_the_detached_result_is_told() -> None:
-    assert told(Detaches()) == [
+def test_without_ops_the_call_that_got_the_detached_result_is_named() -> None:
+    assert messages_and_lines(Detaches()) == [
         (
             "first (20 parameters) got no gradient: second got the result of first, or one like it, detached",
             "return self.second(x)",
@@ -115,7 +115,7 @@ def test_without_ops_the_call_that_got_the_detached_result_is_told() -> None:
     ]
 
 
-def test_a_result_detached_inside_the_module_around_is_told_with_both() -> None:
+def test_a_result_detached_inside_the_module_around_names_both_modules() -> None:
     class Inner(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -125,17 +125,17 @@ def test_a_result_detached_inside_the_module_around_is_told_with_both() -> None:
             return torch.from_numpy(self.layer(x).detach().numpy())
 
     model = nn.Sequential(Inner(), nn.Linear(4, 2))
-    ((message, _),) = told(model)
+    ((message, _),) = messages_and_lines(model)
     assert message == "0 (20 parameters) got no gradient: the result of 0.layer was detached inside 0"
 
 
-def test_a_result_that_is_not_used_is_told() -> None:
+def test_a_result_that_is_not_used_is_a_finding() -> None:
     class Idle(Chain):
         def forward(self, x: Tensor) -> Tensor:
             self.second(x)
             return self.first(x)
 
-    assert told(Idle()) == [
+    assert messages_and_lines(Idle()) == [
         (
             "second (15 parameters) got no gradient: backward never came to second,"
             " though what was returned requires a gradient",
@@ -144,13 +144,13 @@ def test_a_result_that_is_not_used_is_told() -> None:
     ]
 
 
-def test_a_parameter_that_its_module_did_not_use_is_told() -> None:
+def test_a_parameter_that_its_module_did_not_use_is_a_finding() -> None:
     class Spare(Chain):
         def __init__(self) -> None:
             super().__init__()
             self.spare = nn.Parameter(torch.ones(3))
 
-    ((message, _),) = told(Spare())
+    ((message, _),) = messages_and_lines(Spare())
     assert message == (
         "spare (3 parameters) got no gradient: the model ran, but what reached the loss does not depend on them"
     )
@@ -167,7 +167,7 @@ def test_a_spectral_norm_that_a_direct_call_skipped_is_the_reason() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.layer.forward(x)
 
-    assert told(Direct()) == [
+    assert messages_and_lines(Direct()) == [
         (
             "layer.weight_orig (16 parameters) got no gradient: spectral_norm did not act,"
             " as the forward of layer ran without __call__",
@@ -187,7 +187,7 @@ def test_the_projection_of_attention_shares_the_reason_of_the_attention() -> Non
                 x, _ = self.attention(x, x, x)
             return self.head(x)
 
-    ((message, _),) = told(Frozen())
+    ((message, _),) = messages_and_lines(Frozen())
     assert message.startswith("attention (80 parameters) got no gradient: nothing that attention returned requires one")
 
 
@@ -205,5 +205,5 @@ def test_many_layers_under_no_grad_are_one_finding(depth: int) -> None:
                     x = layer(x)
             return self.head(x)
 
-    messages = [message for message, _ in told(Deep())]
+    messages = [message for message, _ in messages_and_lines(Deep())]
     assert len(messages) == 1 and messages[0].startswith(f"layers ({20 * depth:,} parameters) got no gradient:")

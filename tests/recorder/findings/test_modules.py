@@ -57,14 +57,14 @@ FUSED = (
 )
 
 
-def test_the_fused_path_of_torch_is_told_with_whose_weights_it_read() -> None:
+def test_the_fused_path_of_torch_is_named_with_the_weights_that_it_read() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
     assert found_in(layer, torch.rand(1, 3, 4), code="FT007") == [f"the model {FUSED}"]
     (message,) = found_in(layer, torch.rand(1, 3, 4), code="FT003")
     assert "the fused path of TransformerEncoderLayer reads the weights itself" in message
 
 
-def test_without_the_fused_path_only_the_projection_that_is_never_called_is_told() -> None:
+def test_without_the_fused_path_only_the_projection_is_never_called() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, norm_first=False, activation="gelu", dropout=0.0)
     layer.self_attn.in_proj_bias.requires_grad_(True)
     layer.train()
@@ -75,7 +75,7 @@ def test_without_the_fused_path_only_the_projection_that_is_never_called_is_told
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_a_weight_that_a_function_uses_is_told_apart_by_its_gradient(used: bool) -> None:
+def test_a_weight_that_a_function_uses_is_known_by_its_gradient(used: bool) -> None:
     class Functional(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -92,7 +92,7 @@ def test_a_weight_that_a_function_uses_is_told_apart_by_its_gradient(used: bool)
     assert len(messages) == 1 and ("the weights got gradients" in messages[0]) is used
 
 
-def test_of_a_container_called_from_two_lines_the_container_is_told() -> None:
+def test_of_a_container_called_from_two_lines_only_the_container_is_named() -> None:
     class Siamese(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -66,7 +66,7 @@ def pair(module: nn.Module, args: Any, output: Tensor) -> tuple[Tensor, None]:
     return output, None
 
 
-def test_real_hooks_are_told_with_what_they_made() -> None:
+def test_real_hooks_are_named_with_the_old_and_the_new_value() -> None:
     model = nn.Sequential(nn.Linear(4, 4, dtype=torch.float64))
     model[0].register_forward_pre_hook(halve)
     model[0].register_forward_hook(pair)
