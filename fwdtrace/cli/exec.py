@@ -154,7 +154,7 @@ def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
 
 def _report(traces: ProgramTraces, shown: _Reporting) -> None:
     """What is said when the program has ended; of several ranks rank 0 speaks for all."""
-    from fwdtrace.program.watch import MOST_ROOTS
+    from fwdtrace.program.roots import MOST_ROOTS
 
     if shown.ranks is not None and shown.ranks.own != 0:
         return
