@@ -12,9 +12,10 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.python import at_kill, run_module, run_script
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
+from fwdtrace.program.roots import MOST_ROOTS
 from fwdtrace.program.traces import ProgramTraces, split_suffix
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import MOST_ROOTS, Kept, Watch
+from fwdtrace.program.watch import Kept, Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace import Finding, Trace
 

@@ -1,15 +1,13 @@
 """Watch a whole program for the calls of its models, and record those that are wanted; nothing else is touched.
 
-A root is the topmost module that holds the one that is called. Only classes whose calls may be wanted are hooked, and
-once a root is called again after its last wanted call, its classes are left alone.
+Only classes whose calls may be wanted are hooked, and once a root is called again after its last wanted call, its
+classes are left alone.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-import weakref
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from sys import _getframe
@@ -21,7 +19,7 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
-from fwdtrace.program.holders import Holders
+from fwdtrace.program.roots import Root, Roots, is_torchs_own
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
@@ -30,30 +28,15 @@ from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, tracing_state
 from fwdtrace.trace import Trace
 
-MOST_ROOTS = 20
-MOST_WAYS = 50
-NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
-"""Where modules are from that torch calls by itself, to export a model or to build one; no model of the program's."""
-
 
 @dataclass(frozen=True)
 class Kept:
-    """A call that was recorded: of which root, counted from 0 in order of the first call, and the how-manieth."""
+    """A call that was recorded: of which root, counted from 0, and which of its calls, counted from 1."""
 
     root: int
     class_name: str
     number: int
     trace: Trace
-
-
-class _Root:
-    """A module at the top, and how often it was called by each way in: the paths of the modules called from outside."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = weakref.ref(module)
-        self.kept_as: int | None = None
-        self.calls: Counter[tuple[str, str]] = Counter()
-        self.settled = False
 
 
 class _Thread(threading.local):
@@ -71,25 +54,16 @@ class Watch:
     """
 
     def __init__(self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool]) -> None:
-        self._wanted = wanted
         self._options = options
         self._keep = keep
-        self._holders = Holders()
-        self._roots: dict[int, _Root] = {}
+        self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._hooked: dict[tuple[type, str], tuple[Any, Any]] = {}
-        self._without_parameters: set[type] = set()
-        self._open: tuple[_Root, int, Recording] | None = None
+        self._open: tuple[Root, int, Recording] | None = None
         self._thread = _Thread()
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
-        self._kept_roots = 0
         self._recordings = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many roots have been kept that others are let run as they would."""
-        return self._kept_roots == MOST_ROOTS
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
@@ -140,14 +114,14 @@ class Watch:
 
     def _constructed(self, module: nn.Module) -> None:
         with self._lock:
-            self._holders.made(module)
-            if self._open is None and not self.is_full:
+            self._roots.holders.made(module)
+            if self._open is None and not self._roots.is_full:
                 self._hook(type(module))
 
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
         with self._lock:
             if self._removals and submodule is not None:
-                self._holders.placed(module, name, submodule)
+                self._roots.holders.placed(module, name, submodule)
 
     @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
@@ -158,9 +132,9 @@ class Watch:
             return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded
         self._thread.recordings = self._recordings
         with self._lock:
-            found = self._root_and_way(module)
-            recording = self._begun(*found, module, entry) if found is not None else None
-        if found is None and not _is_torchs_own(module):
+            root_and_way = self._roots.root_and_way(module)
+            recording = self._begun(*root_and_way, module, entry) if root_and_way is not None else None
+        if root_and_way is None and not is_torchs_own(module):
             return original(module, *args, **kwargs)
         self._thread.inside = True
         try:
@@ -170,9 +144,9 @@ class Watch:
         finally:
             self._thread.inside = False
 
-    def _begun(self, root: _Root, way: str, module: nn.Module, entry: str) -> Recording | None:
+    def _begun(self, root: Root, way: str, module: nn.Module, entry: str) -> Recording | None:
         """Count a call, and if it is wanted and no other is being recorded, make the recording for it."""
-        record_it, number = self._count(root, (way, entry))
+        record_it, number = self._roots.count(root, (way, entry))
         if not record_it or self._open is not None:
             return None
         self._unhook()
@@ -203,76 +177,21 @@ class Watch:
             raise SystemExit(0)
         return output
 
-    def _hand_over(self, root: _Root, number: int, trace: Trace) -> bool:
-        if root.kept_as is None:
-            root.kept_as = self._kept_roots
-            self._kept_roots += 1
-        return self._keep(Kept(root.kept_as, trace.model.class_name, number, trace))
-
-    def _count(self, root: _Root, way: tuple[str, str]) -> tuple[bool, int]:
-        """Count a call of the root; whether it is to be recorded, and its number among those by this way."""
-        if way not in root.calls and len(root.calls) == MOST_WAYS:
-            return False, 0
-        root.calls[way] += 1
-        number = root.calls[way]
-        if self._wanted.is_last(number - 1) and not root.settled:
-            root.settled = True
-            self._hook_what_is_wanted()
-        left_out = root.kept_as is None and self.is_full
-        return not root.settled and not left_out and self._wanted.keeps(number), number
-
-    def _root_and_way(self, module: nn.Module) -> tuple[_Root, str] | None:
-        """The root that a module belongs to, and the module's path in it; None if none of its calls is wanted."""
-        top, way = self._top(module)
-        if _is_torchs_own(module) or _is_torchs_own(top):
-            return None
-        if self._wanted.model is not None:
-            if not self._is_named(module, way):
-                return None
-            top, way = module, ""
-        root = self._root(top)
-        if next(top.parameters(), None) is None:
-            if not top._modules:
-                self._without_parameters.add(type(top))
-            if not root.settled:
-                root.settled = True
-                self._hook_what_is_wanted()
-        return root, way
-
-    def _root(self, module: nn.Module) -> _Root:
-        known = self._roots.get(id(module))
-        if known is None or known.module() is not module:
-            known = self._roots[id(module)] = _Root(module)
-        return known
-
-    def _top(self, module: nn.Module) -> tuple[nn.Module, str]:
-        return self._holders.top(module, look=not self.is_full)
-
-    def _is_named(self, module: nn.Module, path: str) -> bool:
-        return self._wanted.model in (path or None, *_names(type(module)))
+    def _hand_over(self, root: Root, number: int, trace: Trace) -> bool:
+        return self._keep(Kept(self._roots.number_of_kept(root), trace.model.class_name, number, trace))
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
         if self._open is not None or not self._removals:
             return
         self._unhook()
-        some_settled = any(root.settled for root in self._roots.values())
-        for module in self._holders.alive():
-            top, way = self._top(module)
-            root = self._roots.get(id(module if self._wanted.model is not None else top))
-            if self.is_full and (root is None or root.kept_as is None):
-                wanted = False
-            elif root is None:  # a copy for later, say, must not slow down all that is of its classes
-                wanted = self._is_named(module, way) if self._wanted.model is not None else not (some_settled and way)
-            else:
-                wanted = not root.settled
-            if wanted:
-                self._hook(type(module))
-        if self.is_full and not self._hooked:
+        for cls in self._roots.classes_to_watch():
+            self._hook(cls)
+        if self._roots.is_full and not self._hooked:
             self._rest()
 
     def _hook(self, cls: type) -> None:
-        if (cls, "__call__") in self._hooked or cls in self._without_parameters:
+        if (cls, "__call__") in self._hooked or not self._roots.has_parameters(cls):
             return
         for name in ("__call__", "forward"):
             original = getattr(cls, name, None)
@@ -328,11 +247,3 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
 def _is_being_traced() -> bool:
     """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
     return bool(tracing_state() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
-
-
-def _is_torchs_own(module: nn.Module) -> bool:
-    return type(module).__module__.startswith(NO_MODELS)
-
-
-def _names(cls: type) -> tuple[str, str]:
-    return cls.__name__, f"{cls.__module__}.{cls.__qualname__}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,14 +66,18 @@ def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundi
         replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
-        uncalled=_uncalled(recorded, calls),
+        uncalled=_uncalled(recorded, counts.keys(), finisher.notes, calls),
         gradients=gradients_of(recorded.root) if recorded.options.gradients else None,
     )
     return replace(trace, findings=find(trace))
 
 
-def _uncalled(recorded: Recorded, calls: list[Call]) -> tuple[Uncalled, ...]:
+def _uncalled(
+    recorded: Recorded, modules: Set[int], notes: list[OpenCall | OpenOp], calls: list[Call]
+) -> tuple[Uncalled, ...]:
     """The modules of the tree with parameters of their own that no call is of, though they could be called."""
+    if modules <= {note.seen.key for note in notes if type(note) is OpenCall}:
+        return ()
     called = {call.path for call in calls}
     return tuple(
         Uncalled(names[0], type(module).__name__, count)

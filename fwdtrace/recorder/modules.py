@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -17,7 +18,7 @@ from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule
 from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.tree import count_parameters, modules_and_names
 
-_PLAIN = frozenset((bool, int, float, str, type(None)))
+_PLAIN = frozenset((bool, int, float, str, set, type(None)))
 
 Observe = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes the wrapper of a forward."""
@@ -81,13 +82,15 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
         put_in_place(own, "forward", StandIn(forward, MethodType(observe(_without_module(forward)), module)))
     for value in list(own.values()):
         kind = type(value)
-        if kind in _PLAIN:
+        if kind is OrderedDict or kind is dict:
+            if value and MethodType in map(type, value.values()):
+                _watch_captured(session, value, list(value.items()), observe)
+        elif kind in _PLAIN:  # these three come first because a module has a dozen empty tables
             continue
-        if kind is MethodType:
+        elif kind is MethodType:
             _watch_captured(session, own, list(own.items()), observe)
         elif isinstance(value, dict):
-            if len(value) and MethodType in map(type, value.values()):
-                _watch_captured(session, value, list(value.items()), observe)
+            _watch_captured(session, value, list(value.items()), observe)
         elif isinstance(value, list) and MethodType in map(type, value):
             _watch_captured(session, value, enumerate(value[:]), observe)
     return entry

@@ -74,36 +74,22 @@ def count_parameters(root: nn.Module) -> int:
 
 
 def counts_of_parameters(root: nn.Module) -> dict[int, int]:
-    """What `count_parameters` gives for each module of a tree, by the id of the module.
-
-    Every module is counted once, after those in it. What is in the tree at several places goes up as a set.
-    """
-    order, is_tree, is_cyclic = _bottom_up(root)
-    if is_cyclic:
-        return {id(module): count_parameters(module) for module in order}
-    own = {id(module): own_parameters(module) for module in order}
-    parameters = [id(parameter) for its_own in own.values() for parameter in its_own]
-    shared = set() if is_tree and len(set(parameters)) == len(parameters) else _at_several_places(order, own)
-    totals: dict[int, int] = {}
+    """What `count_parameters` gives for each module of a tree, by the id of the module; each is counted once."""
+    order, is_tree = _bottom_up(root)
     counts: dict[int, int] = {}
-    sets: dict[int, dict[int, int]] = {}
-    for module in order:
-        key, count, several = id(module), 0, {}
-        for parameter in own[key]:
-            if id(parameter) in shared:
-                several[id(parameter)] = parameter.numel()
-            else:
-                count += parameter.numel()
+    parameters: list[int] = []
+    for module in order if is_tree else ():
+        count = 0
+        for parameter in own_parameters(module):
+            parameters.append(id(parameter))
+            count += parameter.numel()
         for child in module._modules.values():
             if child is not None:
                 count += counts[id(child)]
-                if shared:
-                    several.update(sets.get(id(child), ()))
-        counts[key] = totals[key] = count
-        if several:
-            sets[key] = several
-            totals[key] += sum(several.values())
-    return totals
+        counts[id(module)] = count
+    if is_tree and len(set(parameters)) == len(parameters):
+        return counts
+    return _counts_with_sharing(order)
 
 
 def own_parameters(module: nn.Module) -> list[Tensor]:
@@ -115,46 +101,64 @@ def own_parameters(module: nn.Module) -> list[Tensor]:
     ]
 
 
-def _bottom_up(root: nn.Module) -> tuple[list[nn.Module], bool, bool]:
-    """Every module after those in it; whether each is at one place alone; whether one of them holds itself."""
+def _bottom_up(root: nn.Module) -> tuple[list[nn.Module], bool]:
+    """Every module after those in it, as far as there is no cycle, and whether each is at one place alone."""
     order: list[nn.Module] = []
-    is_open = {id(root): True}
-    is_tree, is_cyclic = True, False
+    met = {id(root)}
+    is_tree = True
     pending = [(root, iter(root._modules.values()))]
     while pending:
         module, children = pending[-1]
         for child in children:
             if child is None:
                 continue
-            key = id(child)
-            if key in is_open:
-                is_tree, is_cyclic = False, is_cyclic or is_open[key]
-            elif not child._modules:
-                is_open[key] = False
-                order.append(child)
-            else:
-                is_open[key] = True
+            if id(child) in met:
+                is_tree = False
+                continue
+            met.add(id(child))
+            if child._modules:
                 pending.append((child, iter(child._modules.values())))
                 break
+            order.append(child)
         else:
             pending.pop()
-            is_open[id(module)] = False
             order.append(module)
-    return order, is_tree, is_cyclic
+    return order, is_tree
 
 
-def _at_several_places(modules: list[nn.Module], own: dict[int, list[Tensor]]) -> set[int]:
-    """The ids of the parameters that come up more than once where all modules are added up."""
-    met: set[int] = set()
-    several: set[int] = set()
-    held: set[int] = set()
+def _counts_with_sharing(modules: list[nn.Module]) -> dict[int, int]:
+    """The counts where modules or parameters are at several places: what is shared goes up as a set, the rest as a sum.
+
+    `modules` are those of a whole tree, each after those in it. In a cycle there is no such order; each is walked then.
+    """
+    shared = _at_several_places(modules)
+    sums: dict[int, int] = {}
+    sets: dict[int, dict[int, int]] = {}
     for module in modules:
-        for parameter in own[id(module)]:
-            (several if id(parameter) in met else met).add(id(parameter))
+        own = own_parameters(module)
+        total = sum(parameter.numel() for parameter in own if id(parameter) not in shared)
+        several = {id(parameter): parameter.numel() for parameter in own if id(parameter) in shared}
         for child in module._modules.values():
             if child is None:
                 continue
-            if id(child) in held:
-                several.update(id(parameter) for below in modules_below(child) for parameter in own[id(below)])
+            if id(child) not in sums:
+                return {id(module): count_parameters(module) for module in modules}
+            total += sums[id(child)]
+            several |= sets[id(child)]
+        sums[id(module)], sets[id(module)] = total, several
+    return {key: total + sum(sets[key].values()) for key, total in sums.items()}
+
+
+def _at_several_places(modules: list[nn.Module]) -> set[int]:
+    """The ids of the parameters that come up more than once where the modules of a tree are added up."""
+    met: set[int] = set()
+    held: set[int] = set()
+    several: set[int] = set()
+    for module in modules:
+        for parameter in own_parameters(module):
+            (several if id(parameter) in met else met).add(id(parameter))
+        for child in module._modules.values():
+            if child is not None and id(child) in held:
+                several.update(id(parameter) for below in modules_below(child) for parameter in own_parameters(below))
             held.add(id(child))
     return several

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.program.holders import Holders
+from fwdtrace.program.roots import MOST_ROOTS, Holders
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import MOST_ROOTS, Kept, Watch
+from fwdtrace.program.watch import Kept, Watch
 from fwdtrace.recorder.notes import Options
 from tests.helpers.footprint import collecting_no_garbage
 from tests.helpers.threads import in_threads
