@@ -122,14 +122,14 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/holders: torch
-program/observed: .python .rank_files .ranks .traces .wanted .watch errors recorder trace
+program/observed: .python .rank_files .ranks .roots .traces .wanted .watch errors recorder trace
 program/python: errors
 program/rank_files:
 program/ranks: .rank_files errors trace
+program/roots: .wanted torch
 program/traces: findings trace
 program/wanted:
-program/watch: .holders .wanted recorder torch trace
+program/watch: .roots .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/boundaries: .frames .hooks .leaves .modules .notes .session .torch_internals torch
