@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from tests.benchmarks.contenders import (
     llama_405b_on_meta,
     llama_generating_32_tokens,
     lstm_of_10_000_steps,
+    nested,
     resnet50,
     small_llama,
     two_empty_hooks,
@@ -59,6 +61,28 @@ def per_call(console: Console, rounds: int) -> None:
                 added_ratio(times, base, hooks),
                 milliseconds([each.prepare for each in took]),
                 milliseconds([each.finish * 1e3 / CALLS for each in took]),
+            )
+        console.print(table)
+
+
+def per_module(console: Console, rounds: int) -> None:
+    """From `record()` to the finished trace where each module is called once, side by side and inside each other."""
+    sys.setrecursionlimit(20 * CALLS)
+    for name, (model, x) in {f"{CALLS} × Linear(16, 16)": linears(CALLS), f"{CALLS} nested": nested(CALLS)}.items():
+        peers = PEERS[:1] if "Linear" in name else ()  # torchinfo takes minutes for the nested ones
+        measured = passes((*ESSENTIAL, *peers), model, x, rounds)
+        base, hooks = forwards(measured[bare]), forwards(measured[two_empty_hooks])
+        table = Table(title=f"{name}, each called once; min / median of {rounds}")
+        for heading in ("", "whole ms", "µs a module", "× two hooks"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for contender, took in measured.items():
+            # What two hooks add to the forward call is the unit; all else counts with what it does before and after.
+            times = (
+                hooks if contender is two_empty_hooks else [each.prepare + each.forward + each.finish for each in took]
+            )
+            table.add_row(
+                contender.__name__.replace("_", " "),
+                *(milliseconds(times), added(times, base), added_ratio(times, base, hooks)),
             )
         console.print(table)
 
@@ -163,6 +187,7 @@ def count(model: nn.Module, x: Tensor) -> int:
 
 PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "call": (per_call, 25),
+    "module": (per_module, 15),
     "model": (per_model, 5),
     "process": (per_process, 7),
     "peer": (per_peer, 1),

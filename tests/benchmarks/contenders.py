@@ -132,6 +132,25 @@ def linears(count: int) -> tuple[nn.Module, Tensor]:
     return nn.Sequential(*(nn.Linear(16, 16) for _ in range(count))).eval(), torch.ones(1, 16)
 
 
+class Around(nn.Module):
+    """A module that does nothing but call the one in it."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)  # type: ignore[no-any-return]
+
+
+def nested(depth: int) -> tuple[nn.Module, Tensor]:
+    """A linear layer in so many modules, each inside the next."""
+    model: nn.Module = nn.Linear(16, 16)
+    for _ in range(depth):
+        model = Around(model)
+    return model.eval(), torch.ones(1, 16)
+
+
 def resnet50() -> tuple[nn.Module, Tensor]:
     """torchvision's ResNet-50 and one image."""
     from torchvision.models import resnet50
