@@ -152,7 +152,9 @@ def _save(comparison: Comparison, file: Path, width: int) -> None:
         if file.suffix == ".json":
             comparison.save(file)
         else:
-            file.write_text(_as_suffix(comparison, file, width).rstrip("\n") + "\n", encoding="utf-8")
+            from fwdtrace.trace.files import write_text
+
+            write_text(file, _as_suffix(comparison, file, width).rstrip("\n") + "\n")
     except OSError as error:
         raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
 

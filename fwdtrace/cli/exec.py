@@ -145,11 +145,13 @@ def _wait_for_threads() -> None:
             thread.join()
 
 
-def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
+def _save(trace: Trace, file: Path, shown: _Reporting) -> bool:
     try:
         save_as_suffix(trace, file, Shown(shown.depth, shown.fold), width=80)
     except OSError as error:  # the program must not end because of us
         print(f"fwdtrace: {file.name} cannot be written: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def _report(traces: ProgramTraces, shown: _Reporting) -> None:
@@ -162,8 +164,8 @@ def _report(traces: ProgramTraces, shown: _Reporting) -> None:
         print("fwdtrace: no call was kept: no module with parameters was called as often as asked", file=sys.stderr)
     elif shown.on_stderr:
         _print(traces, shown)
-    if shown.on_stderr is False and traces.files:
-        names = ", ".join(file.name for file in traces.files.values())
+    if shown.on_stderr is False and traces.saved:
+        names = ", ".join(file.name for file in traces.saved.values())
         print(f"fwdtrace: saved {names}", file=sys.stderr)
     told = list(traces.by_key.values())
     if len({root for root, _ in traces.by_key}) == MOST_ROOTS:

@@ -123,7 +123,9 @@ def save_as_suffix(trace: Trace, file: Path, shown: Shown, *, width: int) -> Non
     if file.suffix == ".json" and not file.name.endswith(".trace.json"):
         trace.save(file)
     else:
-        file.write_text(_as_suffix(trace, file, shown, width).rstrip("\n") + "\n", encoding="utf-8")
+        from fwdtrace.trace.files import write_text
+
+        write_text(file, _as_suffix(trace, file, shown, width).rstrip("\n") + "\n")
 
 
 def _as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:

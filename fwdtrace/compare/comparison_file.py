@@ -13,6 +13,7 @@ import os
 from typing import Any, TextIO
 
 from fwdtrace.compare.comparison import Carried, Comparison, Difference, Origin
+from fwdtrace.trace.files import replacing
 from fwdtrace.trace.rows import row_of
 
 FORMAT = "fwdtrace.comparison/1"
@@ -27,8 +28,8 @@ _OPTIONAL = {
 
 
 def save_comparison(comparison: Comparison, file: str | os.PathLike[str]) -> None:
-    """Write the comparison to a file; OSError if that cannot be done."""
-    with open(file, "w", encoding="ascii", newline="\n") as stream:
+    """Write the comparison to a file, whole or not at all; OSError if that cannot be done."""
+    with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
         write_comparison(comparison, stream)
 
 

@@ -13,6 +13,7 @@ from fwdtrace.compare.comparison import Apart
 from fwdtrace.compare.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace
+from fwdtrace.trace.files import replacing
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Kept, Sides
@@ -32,7 +33,7 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
     FwdtraceError if the file cannot be written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save, save_file
 
     numbers: dict[int, int] = {}
     rows: list[dict[str, Any]] = []
@@ -53,7 +54,11 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
     calls = {str(call): [[number_of(kept) for kept in side] for side in both] for call, both in sides.items()}
     about = {"format": FORMAT, "calls": json.dumps(calls), "tensors": json.dumps(rows)}
     try:
-        save_file(tensors, file, metadata=about)
+        with replacing(file) as path:
+            if path == file:  # a pipe: the library would put a file of its own in its place
+                path.write_bytes(save(tensors, metadata=about))
+            else:
+                save_file(tensors, path, metadata=about)
     except (OSError, SafetensorError) as error:
         raise FwdtraceError(f"--save-values {file}: cannot be written: {error}") from None
 

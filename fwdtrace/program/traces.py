@@ -17,16 +17,18 @@ Key = tuple[int, int]
 
 @dataclass
 class ProgramTraces:
-    """All traces so far by key; with a file, each is written by `save` whenever it has grown.
+    """All traces so far by key; with a file, each is written whenever it has grown. `save` says whether it could be.
 
     The first goes into `file`; for others the class of the root, and the number of the call if it is not the first
-    kept of its root, come before the suffix: `train.json`, `train.call2.json`, `train.Critic.json`.
+    kept of its root, come before the suffix: `train.json`, `train.call2.json`, `train.Critic.json`. `saved` are the
+    files that hold all of their trace.
     """
 
     file: Path | None
-    save: Callable[[Trace, Path], None]
+    save: Callable[[Trace, Path], bool]
     by_key: dict[Key, Trace] = field(default_factory=dict)
     files: dict[Key, Path] = field(default_factory=dict)
+    saved: dict[Key, Path] = field(default_factory=dict)
 
     def add(self, root: int, class_name: str, number: int, trace: Trace) -> None:
         """Keep what was recorded of one call; what came in by another way in the same round is joined to it."""
@@ -37,7 +39,9 @@ class ProgramTraces:
         if self.file is not None:
             if key not in self.files:
                 self.files[key] = self._file_for(key, class_name.rpartition(".")[2])
-            self.save(trace, self.files[key])
+            self.saved.pop(key, None)
+            if self.save(trace, self.files[key]):
+                self.saved[key] = self.files[key]
 
     def _file_for(self, key: Key, class_name: str) -> Path:
         assert self.file is not None

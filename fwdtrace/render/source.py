@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ MOST_QUIET_LINES = 4
 """More lines than this in a row that called nothing are left out, and counted."""
 MOST_SHAPES = 4
 SHARE_OF_CODE = 0.55
+LARGEST_SOURCE = 10 * 2**20
+"""Bytes; a larger file is not opened, as nobody has written it by hand."""
 
 
 @dataclass
@@ -143,8 +147,7 @@ def _label(event: Call | Op, trace: Trace, encoding: str) -> str:
 def _code_of(function: _Function) -> dict[int, str]:
     """The lines of the function, without their common indentation; only those of the calls if the file changed."""
     try:
-        with open(function.file, encoding="utf-8") as stream:
-            text = stream.read()
+        text = _read(function.file)
         lines = text.splitlines()
         tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError):
@@ -165,3 +168,14 @@ def _code_of(function: _Function) -> dict[int, str]:
     kept = {line: lines[line - 1].expandtabs() for line in range(first, last + 1)}
     margin = min((len(text) - len(text.lstrip()) for text in kept.values() if text.strip()), default=0)
     return {line: text[margin:].rstrip() for line, text in kept.items()}
+
+
+def _read(file: str) -> str:
+    """The text of a file; OSError or ValueError if it is no regular file, too large for source code, or no text."""
+    # A trace may name any file: opening a pipe would wait for ever without O_NONBLOCK, and a device may never end.
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, encoding="utf-8") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= LARGEST_SOURCE:
+            raise ValueError(f"{file} is no source code")
+        return stream.read(LARGEST_SOURCE)

@@ -9,12 +9,11 @@ or gives it another meaning is a new version. Documents are written and read row
 from __future__ import annotations
 
 import os
-import secrets
 from json import JSONEncoder
-from pathlib import Path
 from typing import Any, TextIO
 
 from fwdtrace.errors import TraceFileError
+from fwdtrace.trace.files import replacing
 from fwdtrace.trace.json_stream import CutShort, JSONStream, NotJSON
 from fwdtrace.trace.rows import Shared, Wrong, read_at, reader_of, row_of
 from fwdtrace.trace.trace import Trace
@@ -29,18 +28,8 @@ _MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
 
 def save_trace(trace: Trace, file: str | os.PathLike[str]) -> None:
     """Write the trace to a file, whole or not at all; OSError if that cannot be done."""
-    target = Path(os.path.realpath(file))
-    if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced, only written to
-        with target.open("w", encoding="ascii", newline="\n") as stream:
-            write_trace(trace, stream)
-        return
-    beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("x", encoding="ascii", newline="\n") as stream:
-            write_trace(trace, stream)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
+        write_trace(trace, stream)
 
 
 def write_trace(trace: Trace, stream: TextIO) -> None:
