@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec
+from fwdtrace.cli.options import Input, Json, MaxBytes, Output, Seed, Spec, Trust
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import AskedToFail, check_files, result_console, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
@@ -58,6 +58,7 @@ def compare(
         typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first."),
     ] = 1,
     max_bytes: MaxBytes = 2**30,
+    trust: Trust = False,
     input: Input = None,
     seed: Seed = 0,
     json: Json = False,
@@ -86,12 +87,12 @@ def compare(
     with stdout_kept_clean(), progress(f"comparing {' and '.join(each for each in (spec, other) if each)}"):
         error = None
         if direct_forward:
-            comparison = _compared(spec, at or [""], each, input, seed)
+            comparison = _compared(spec, at or [""], each, input, seed, trust)
         else:
             maps = tuple(map or ())
             asked = Asked(
                 *(spec, other, maps, tuple(input or ()), seed, train, dtype, device, compile, batch),
-                *(same_init, weights, max_bytes),
+                *(same_init, weights, max_bytes, trust),
             )
             comparison, error = compared(asked)
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
@@ -103,7 +104,9 @@ def compare(
         raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
 
 
-def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int) -> Comparison:
+def _compared(
+    spec: str, at: list[str], each: bool, input: list[str] | None, seed: int, trust: bool
+) -> Comparison:
     import_torch()
     from rich.console import Console
 
@@ -114,11 +117,11 @@ def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, see
 
     def build() -> nn.Module:
         seed_all(seed)
-        return load_model(spec).module
+        return load_model(spec, trust=trust).module
 
     seed_all(seed)
     try:
-        loaded = load_model(spec)
+        loaded = load_model(spec, trust=trust)
         # Ranks that share the work on one batch need the same one, all others need their own to differ in gradients.
         shared = any(item.mechanism == "tensor parallel" for item in inventory_of(loaded.module))
         own = 0 if shared else int(os.environ.get("RANK", "0"))

@@ -25,6 +25,7 @@ Output = Annotated[
     list[Path] | None,
     typer.Option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
 ]
+Trust = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
 MaxBytes = Annotated[
     int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
-from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top
+from fwdtrace.cli.options import Depth, Input, Json, MaxBytes, NoFold, Output, Seed, Sort, Source, Spec, Top, Trust
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import Shown, check_files, give, stdout_kept_clean
 from fwdtrace.errors import FwdtraceError
@@ -43,6 +43,7 @@ class Asked:
     weights: Path | None
     save_values: Path | None
     max_bytes: int
+    trust: bool
 
 
 def run(
@@ -72,6 +73,7 @@ def run(
     ] = None,
     max_bytes: MaxBytes = 2**30,
     costs: Annotated[bool, typer.Option("--costs", help="Count the floating-point operations of every call.")] = False,
+    trust: Trust = False,
     no_fused: Annotated[
         bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
     ] = False,
@@ -110,6 +112,7 @@ def run(
         weights=weights,
         save_values=save_values,
         max_bytes=max_bytes,
+        trust=trust,
     )
     with stdout_kept_clean():
         trace, error = _record(spec, input, asked)
@@ -135,7 +138,7 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
     device = usable(asked.device) if asked.device else None
     on_meta = device is not None and device.type == "meta"
     with progress(f"building {spec}"):
-        loaded = _loaded(spec, device, asked.seed)
+        loaded = _loaded(spec, device, asked.seed, asked.trust)
     if asked.save_values and on_meta:
         raise FwdtraceError(f"--save-values {asked.save_values}: a model on meta has no values; leave --device off")
     if asked.weights and on_meta:
@@ -148,7 +151,7 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
         return _observe_without_values(loaded, inputs, asked) if on_meta else _observe(loaded, inputs, asked)
 
 
-def _loaded(spec: str, device: torch.device | None, seed: int) -> LoadedModel:
+def _loaded(spec: str, device: torch.device | None, seed: int, trust: bool) -> LoadedModel:
     from fwdtrace.models.devices import on_device
     from fwdtrace.models.load import load_model
     from fwdtrace.models.randomness import seed_all
@@ -156,8 +159,8 @@ def _loaded(spec: str, device: torch.device | None, seed: int) -> LoadedModel:
     seed_all(seed)
     try:
         if device is None:
-            return load_model(spec)
-        loaded = on_device(device, lambda: load_model(spec))
+            return load_model(spec, trust=trust)
+        loaded = on_device(device, lambda: load_model(spec, trust=trust))
         loaded.module.to(device)
         return loaded
     except KeyboardInterrupt:

@@ -150,7 +150,7 @@ def _code_of(function: _Function) -> dict[int, str]:
         text = _read(function.file)
         lines = text.splitlines()
         tree = ast.parse(text)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return dict(sorted(function.texts.items()))
     if any(line > len(lines) or lines[line - 1].strip() != code for line, code in function.texts.items()):
         return dict(sorted(function.texts.items()))
@@ -172,10 +172,9 @@ def _code_of(function: _Function) -> dict[int, str]:
 
 def _read(file: str) -> str:
     """The text of a file; OSError or ValueError if it is no regular file, too large for source code, or no text."""
-    # A trace may name any file: opening a pipe would wait for ever without O_NONBLOCK, and a device may never end.
-    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, encoding="utf-8") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= LARGEST_SOURCE:
-            raise ValueError(f"{file} is no source code")
+    # A trace may name any file: a device may never end, and to open one can do things.
+    status = os.stat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_SOURCE:
+        raise ValueError(f"{file} is no source code")
+    with open(file, encoding="utf-8") as stream:
         return stream.read(LARGEST_SOURCE)

@@ -34,6 +34,7 @@ class Asked:
     same_init: bool
     weights: Path | None
     max_bytes: int
+    trust: bool = False
 
     @property
     def is_of_models(self) -> bool:
@@ -85,9 +86,9 @@ def _of_models(asked: Asked) -> tuple[Comparison, FwdtraceError | None]:
 
     try:
         seed_all(asked.seed)
-        before = load_model(asked.spec)
+        before = load_model(asked.spec, trust=asked.trust)
         seed_all(asked.seed)
-        after = load_model(asked.other or asked.spec)
+        after = load_model(asked.other or asked.spec, trust=asked.trust)
         wanted = asked.input or before.inputs
         first = build_inputs(wanted, before.module, asked.seed)
         second = build_inputs(wanted, after.module, asked.seed)
