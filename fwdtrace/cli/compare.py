@@ -104,9 +104,7 @@ def compare(
         raise AskedToFail(f"{count} difference{'s' if count > 1 else ''} found")
 
 
-def _compared(
-    spec: str, at: list[str], each: bool, input: list[str] | None, seed: int, trust: bool
-) -> Comparison:
+def _compared(spec: str, at: list[str], each: bool, input: list[str] | None, seed: int, trust: bool) -> Comparison:
     import_torch()
     from rich.console import Console
 

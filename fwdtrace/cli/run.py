@@ -222,10 +222,10 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     from fwdtrace.compare.saved_numbers import save_values
 
     try:
-        save_values(keeper.by_id(), asked.save_values)
+        digest = save_values(keeper.by_id(), asked.save_values)
     except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more
         return trace, error or unwritten
-    return replace(trace, run=replace(trace.run, values=asked.save_values.name)), error
+    return replace(trace, run=replace(trace.run, values=asked.save_values.name, values_digest=digest)), error
 
 
 def _loss(spec: str | None) -> Callable[..., Any] | None:

@@ -34,7 +34,7 @@ class JSONStream:
         self._text = ""
         self._at = 0
         self._ended = False
-        self._decode = JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unlike).raw_decode
+        self._decode = JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=object_of).raw_decode
 
     def token(self) -> str:
         """The next character that is no white space, not passed yet; `""` at the end."""
@@ -120,7 +120,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these keys and values; ValueError if a key comes twice, of which readers take one or the other."""
     made = dict(pairs)
     if len(made) == len(pairs):

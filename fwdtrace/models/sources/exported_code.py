@@ -31,13 +31,8 @@ _EVALUATED = ("expr_str", "guards_code")
 _KEPT = ("as_string", "as_strings", "metadata", "torch_version")
 """Keys of a graph whose text stays text."""
 _MODULES = ("builtins", "collections")
-_FUNCTIONS = frozenset(
-    "Symbol Integer Rational Float Mul Add Pow Mod Max Min Abs Eq Ne Lt Le Gt Ge And Or Not Piecewise ExprCondPair "
-    "Equality Unequality StrictLessThan LessThan StrictGreaterThan GreaterThan floor ceiling sqrt log exp "
-    "FloorDiv ModularIndexing Where PythonMod CleanDiv CeilToInt FloorToInt CeilDiv LShift RShift PowByNatural "
-    "FloatPow FloatTrueDiv IntTrueDiv IsNonOverlappingAndDenseIndicator TruncToFloat TruncToInt RoundToInt "
-    "RoundDecimal ToFloat Identity BitwiseFn_bitwise_and BitwiseFn_bitwise_or isinstance len abs min max".split()
-)
+_FUNCTIONS = ("floor", "ceiling", "sqrt", "log", "exp", "len", "abs", "min", "max", "isinstance")
+"""What a formula may call, beside the classes of sympy and of torch, which begin with a capital letter."""
 _METHODS = frozenset(("size", "stride", "storage_offset", "shape", "dtype", "ndim", "numel", "dim"))
 _ARITHMETIC = (
     *(ast.Expression, ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp),
@@ -57,7 +52,7 @@ def _entries(file: Path) -> Iterator[tuple[str, Any]]:
         reader = torch._C.PyTorchFileReader(str(file))
         for name in reader.get_all_records():
             if not _RAW.fullmatch(name):  # large; what is a pickle among them, torch is kept from running
-                yield name, io.BufferedReader(io.BytesIO(reader.get_record(name)))  # type: ignore[arg-type]
+                yield name, io.BufferedReader(io.BytesIO(reader.get_record(name)))
     except RuntimeError:  # the older form, or no archive
         pass
     try:
@@ -175,7 +170,7 @@ def _is_arithmetic(text: str) -> bool:
         if isinstance(node, ast.Name) and node.id.startswith("_"):
             return False
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id not in _FUNCTIONS:
+            if node.func.id not in _FUNCTIONS and not node.func.id[0].isupper():
                 return False
             if node.func.id == "Symbol":
                 harmless_strings.update(node.args)
@@ -183,7 +178,7 @@ def _is_arithmetic(text: str) -> bool:
             return False
         if isinstance(node, ast.Subscript):
             harmless_strings.add(node.slice)
-        if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
-            if node not in harmless_strings or not str(node.value).isidentifier():
-                return False
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
+        if is_text and not (node in harmless_strings and str(node.value).isidentifier()):  # type: ignore[attr-defined]
+            return False
     return True
