@@ -178,7 +178,10 @@ def _is_arithmetic(text: str) -> bool:
             return False
         if isinstance(node, ast.Subscript):
             harmless_strings.add(node.slice)
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
-        if is_text and not (node in harmless_strings and str(node.value).isidentifier()):  # type: ignore[attr-defined]
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, (str, bytes))
+            and not (node in harmless_strings and str(node.value).isidentifier())
+        ):
             return False
     return True
