@@ -121,29 +121,31 @@ def _trusted() -> frozenset[str]:
     return frozenset(_weights_only_unpickler._get_allowed_globals())
 
 
-def _in_graph(data: bytes) -> str | None:
+def _in_graph(data: bytes, *, names: bool = True) -> str | None:
     try:
         graph = json.loads(data.decode(), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):  # torch reads it in the same way, and refuses it
         return None
-    return _in_value("", graph)
+    return _in_value("", graph, names)
 
 
 class _Pairs(list[tuple[str, Any]]):
     """The keys and values of a JSON object, also those of which a dict would keep one."""
 
 
-def _in_value(key: str, value: Any) -> str | None:
+def _in_value(key: str, value: Any, names: bool) -> str | None:
+    """What in a part of a graph would run code; `names` says whether torch may write its texts into Python code."""
     if key in _KEPT:
         return None
     if isinstance(value, _Pairs):
-        return next((found for pair in value if (found := _in_text("", pair[0]) or _in_value(*pair))), None)
+        parts = (found for key, part in value if (found := _in_text("", key, names) or _in_value(key, part, names)))
+        return next(parts, None)
     if isinstance(value, list):
-        return next((found for item in value if (found := _in_value(key, item))), None)
-    return _in_text(key, value) if isinstance(value, str) else None
+        return next((found for item in value if (found := _in_value(key, item, names))), None)
+    return _in_text(key, value, names) if isinstance(value, str) else None
 
 
-def _in_text(key: str, text: str) -> str | None:
+def _in_text(key: str, text: str, names: bool) -> str | None:
     if key in _EVALUATED:
         return None if _is_arithmetic(text) else f"holds text that would be evaluated, {text[:80]!r}"
     if key == "default_factory_module" and text not in _MODULES:
@@ -151,8 +153,8 @@ def _in_text(key: str, text: str) -> str | None:
     if text == "__enum__":
         return "would import a module by name"
     if text[:1] in ("[", "{", '"'):  # how arguments are nested is JSON within JSON
-        return _in_graph(text.encode("utf-8", "replace"))
-    return None if _NAME.fullmatch(text) else f"holds a name that is none, {text[:80]!r}"
+        return _in_graph(text.encode("utf-8", "replace"), names=names and key != "out_spec")
+    return None if not names or _NAME.fullmatch(text) else f"holds a name that is none, {text[:80]!r}"
 
 
 def _is_arithmetic(text: str) -> bool:
