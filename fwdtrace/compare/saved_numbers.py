@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -67,7 +67,7 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> str:
                 save_file(tensors, path, metadata=about)
     except (OSError, SafetensorError) as error:
         raise FwdtraceError(f"--save-values {file}: cannot be written: {error}") from None
-    return _digest(about)
+    return _digest(about, tensors)
 
 
 class SavedValues:
@@ -96,7 +96,7 @@ class SavedValues:
         about = header.pop("__metadata__")
         if about["format"] != FORMAT:
             raise ValueError
-        self.digest = _digest(about)
+        self.digest = _digest(about, header)
         self._start = 8 + length
         self._rows: list[dict[str, Any]] = json.loads(about["tensors"], object_pairs_hook=object_of)
         self._calls: dict[str, Any] = json.loads(about["calls"], object_pairs_hook=object_of)
@@ -105,22 +105,24 @@ class SavedValues:
         for number, row in enumerate(self._rows):
             read_at(f"tensors[{number}]", _read_row, row, {})
         for call, sides in self._calls.items():
-            read_at(f"calls.{call}", partial(_read_sides, len(self._rows)), sides, {})
+            read_at(f"calls.{int(call)}", partial(_read_sides, len(self._rows)), sides, {})
         self._places = {int(name): self._place(int(name), entry, size) for name, entry in header.items()}
 
     def _place(self, number: int, entry: Any, size: int) -> tuple[int, int]:
         """Where the elements of a tensor begin and how many bytes they are."""
         begin, end = entry["data_offsets"]
-        if type(begin) is not int or type(end) is not int or not 0 <= number < len(self._rows):
+        if type(begin) is not int or type(end) is not int or not 0 <= begin <= end < 2**63:
+            raise ValueError
+        if not 0 <= number < len(self._rows):
             raise ValueError
         row = self._rows[number]
-        begin, end = begin + self._start, end + self._start
         length = math.prod(row["shape"]) * _SIZES[row["dtype"]]
-        if not self._start <= begin <= end or end - begin != length:
-            raise Wrong(f"tensors[{number}]", f"has {end - begin} bytes, not {length}")
-        if end > size:
-            raise Wrong("it", f"is cut short: it ends {end - size} bytes before tensors[{number}] does")
-        return begin, length
+        if end - begin != length:
+            raise Wrong(f"tensors[{number}]", f"has {end - begin} bytes, which its shape and dtype do not give")
+        missing = self._start + end - size
+        if missing > 0:
+            raise Wrong("it", f"is cut short: it ends {missing} bytes before tensors[{number}] does")
+        return self._start + begin, length
 
     def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
         """The numbers of the tensors on one side of a call, None for one without values."""
@@ -152,9 +154,10 @@ class SavedValues:
         return elements
 
 
-def _digest(about: dict[str, str]) -> str:
-    """The digest of which call has which tensors, and of the digests of these."""
-    return hashlib.blake2b(f"{about['calls']}\n{about['tensors']}".encode(), digest_size=16).hexdigest()
+def _digest(about: dict[str, str], whole: Iterable[str]) -> str:
+    """The digest of which call has which tensors, of the digests of these, and of which are there whole."""
+    text = "\n".join((about["calls"], about["tensors"], *sorted(whole)))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _read_row(value: Any, shared: Any) -> Any:
@@ -177,7 +180,7 @@ def _read_sides(tensors: int, value: Any, _: Any) -> Any:
         raise Wrong("", "must be two lists")
     for number in (*value[0], *value[1]):
         if number is not None and (type(number) is not int or not 0 <= number < tensors):
-            raise Wrong("", f"must hold numbers of tensors below {tensors}, not {str(number)[:40]}")
+            raise Wrong("", f"must hold numbers of tensors below {tensors}, not {str(number)[:40]!r}")
     return value
 
 

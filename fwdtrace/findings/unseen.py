@@ -14,9 +14,10 @@ def not_observed(trace: Trace) -> Iterator[Finding]:
         "compiled": "ran compiled: the calls inside it are not shown; TORCHDYNAMO_DISABLE=1 makes it run eagerly",
         "script": "is TorchScript: the calls inside it run in C++ and are not shown",
     }
+    other = "could not be seen into: the calls inside it are not shown"
     for calls in by_place(call for call in trace.calls if call.opaque is not None):
         first = calls[0]
-        message = f"{name_of(first)} ({first.class_name}) {reasons[first.opaque or '']}"
+        message = f"{name_of(first)} ({first.class_name}) {reasons.get(first.opaque or '', other)}"
         yield Finding("FT007", "not-observed", first.id, message, first.site)
 
 

@@ -48,7 +48,7 @@ def _model(model: ModelInfo) -> str:
 
 
 def _growth(comparison: Comparison, width: int) -> Iterator[Line]:
-    room = width - 3 * _NUMBERS - 2
+    room = max(width - 3 * _NUMBERS - 2, 12)
     heads = "".join(f"{head:>{_NUMBERS}}" for head in ("difference", "relative", "ulp"))
     yield [(f"  {'from there on':<{room}}{heads}", "bold")]
     for row in comparison.growth:

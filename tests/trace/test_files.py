@@ -46,7 +46,10 @@ def limited(folder: Path, *arguments: str) -> Outcome:
     """Run the command line where no file can be larger than a KiB, as on a full disk."""
     ended = subprocess.run(
         ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "fwdtrace", *arguments],
-        **{"capture_output": True, "text": True, "cwd": folder, "timeout": 120},
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
     )
     return Outcome(ended.returncode, ended.stdout, ended.stderr)
@@ -187,7 +190,10 @@ def test_exec_tells_as_saved_what_is_there_alone(tmp_path: Path) -> None:
     )
     ended = subprocess.run(
         [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "program.py"],
-        **{"capture_output": True, "text": True, "cwd": tmp_path, "timeout": 120},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
     )
     assert ended.stderr.splitlines() == [
