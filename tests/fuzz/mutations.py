@@ -1,4 +1,4 @@
-"""Ways to spoil a saved trace: a value, a row, a reference, a key, or the bytes of the file; the same for the same seed."""
+"""Ways to spoil a saved trace: in a value, a row, a reference, a key or a byte; the same for the same seed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,64 @@ Document = dict[str, Any]
 Place = tuple[Any, Any]
 """A list or an object, and the index or the key of a part of it."""
 
-NUMBERS = (-1, 0, 1, 2, -(2**31), 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 10**400, 0.5, -0.0, 1e-320, 1e308, -1e308)
+NUMBERS = (
+    -1,
+    0,
+    1,
+    2,
+    -(2**31),
+    2**31,
+    2**53 + 1,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    10**400,
+    0.5,
+    -0.0,
+    1e-320,
+    1e308,
+    -1e308,
+)
 TEXTS = (
-    *("", " ", "\0", "\x1b[31m", "\ud800", "\u202e", "\r\n", "\u2028", "\ufffe", "a\tb", "あ" * 300, "e" + "\u0301" * 200),
-    *("</script><script>alert(1)</script>", "<!--", "]]>", "&amp;", "`|*_[x](y)`", "[red]x[/red]", '"', "'", "\\", "%%"),
-    *("=1+1", "@cmd", "forward", "__call__", "None", "../../etc/passwd", "/dev/zero", "layer.0", "x" * 5000, "{{}}", "-1"),
+    *(
+        "",
+        " ",
+        "\0",
+        "\x1b[31m",
+        "\ud800",
+        "\u202e",
+        "\r\n",
+        "\u2028",
+        "\ufffe",
+        "a\tb",
+        "あ" * 300,
+        "e" + "\u0301" * 200,
+    ),
+    *(
+        "</script><script>alert(1)</script>",
+        "<!--",
+        "]]>",
+        "&amp;",
+        "`|*_[x](y)`",
+        "[red]x[/red]",
+        '"',
+        "'",
+        "\\",
+        "%%",
+    ),
+    *(
+        "=1+1",
+        "@cmd",
+        "forward",
+        "__call__",
+        "None",
+        "../../etc/passwd",
+        "/dev/zero",
+        "layer.0",
+        "x" * 5000,
+        "{{}}",
+        "-1",
+    ),
 )
 OTHERS = (None, True, False, [], {}, [None], {"shape": []}, [[[[]]]], {"": ""}, [0], ["x"])
 
@@ -102,7 +155,16 @@ def inserted(text: bytes, chance: Random) -> bytes:
     more = chance.choice(
         (
             *(b'"calls": [],', b'"id": 1, "id": 2,', b"[" * 2000, b'{"a":' * 2000, b"[" * 900 + b"]" * 900 + b","),
-            *(b"NaN,", b"-Infinity,", b"1e999,", b"9" * 5000 + b",", b"\xef\xbb\xbf", b"\xff\xfe", b"// x\n", b"'a': 1,"),
+            *(
+                b"NaN,",
+                b"-Infinity,",
+                b"1e999,",
+                b"9" * 5000 + b",",
+                b"\xef\xbb\xbf",
+                b"\xff\xfe",
+                b"// x\n",
+                b"'a': 1,",
+            ),
         )
     )
     return text[:at] + more + text[at:]

@@ -188,9 +188,7 @@ def fuzz(traces: list[Trace], folder: Path, seeds: range) -> int:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_spoilt_trace_is_refused_in_a_line_or_is_as_any_other(
-    part: int, traces: list[Trace], tmp_path: Path
-) -> None:
+def test_a_spoilt_trace_is_refused_in_a_line_or_is_as_any_other(part: int, traces: list[Trace], tmp_path: Path) -> None:
     share = MUTATIONS // PARTS
     accepted = fuzz(traces, tmp_path, range(part * share, (part + 1) * share))
     assert share * 0.1 < accepted < share * 0.8
