@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -47,7 +48,7 @@ _LEAST: dict[tuple[type, str], int | None] = {
     **{(Stats, name): None for name in ("mean", "min", "max")},
 }
 _BEYOND = 2**63
-"""No whole number in a trace is as large."""
+"""No whole number and no time in a trace is as large."""
 _ONE_OBJECT = (TensorMeta, Value, Site, Hook)
 
 Shared = dict[Any, Any]
@@ -172,6 +173,15 @@ def _number(least: int | None) -> Read:
     return read
 
 
+def _duration(value: Any, shared: Shared) -> float:
+    if type(value) in (int, float) and _BEYOND <= value < math.inf:
+        raise _must_be("a number below 2^63", value)
+    return _from_zero(value, shared)
+
+
+_from_zero = _number(0)
+
+
 def _entry(value: Any, shared: Shared) -> Any:
     if value not in ("__call__", "forward"):
         raise _must_be("__call__ or forward", value)
@@ -218,6 +228,8 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
 
 
 def _reader_for(cls: type, name: str, annotation: str) -> Read:
+    if name == "duration_us":  # times are added, and must not add up to infinity
+        return _or_null(_duration) if annotation.endswith("None") else _duration
     numbers = _NUMBERS.get(annotation)
     return numbers(_LEAST.get((cls, name), 0)) if numbers else _KINDS[annotation]
 

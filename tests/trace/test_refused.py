@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fwdtrace.errors import TraceFileError
+from fwdtrace.trace import Stats, TensorMeta
 from fwdtrace.trace.json_stream import JSONStream
 from fwdtrace.trace.read import load_trace, write_trace
 from tests.helpers.commands import Command
@@ -76,9 +77,11 @@ def test_a_size_may_be_ragged_or_large(size: int, tmp_path: Path) -> None:
 
 
 def test_the_largest_of_all_floats_is_a_number(tmp_path: Path) -> None:
-    timed = trace(call(0, None, "", "Net", duration_us=1.7e308))
-    timed.save(tmp_path / "t.json")
-    assert load_trace(tmp_path / "t.json") == timed
+    stats = Stats(1.7e308, 0.0, -1.7e308, 1.7e308, 0, 0, 0)
+    leaf = TensorMeta("", (2,), "float64", stats=stats)
+    large = trace(call(0, None, "", "Net", outputs=(leaf,)))
+    large.save(tmp_path / "t.json")
+    assert load_trace(tmp_path / "t.json") == large
 
 
 @pytest.mark.parametrize(
