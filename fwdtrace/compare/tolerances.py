@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 
 from fwdtrace.compare.comparison import Apart
@@ -26,8 +27,10 @@ UNLIKE = Apart(None, None, None, same=False, close=False)
 def judged(absolute: float, largest: float, ulp: int | None, dtypes: tuple[str, str]) -> Apart:
     """The distance of two tensors that are not the same, of these types; `largest` is the largest element."""
     relative, slack = tolerance_of(dtypes)
+    absolute = min(absolute, sys.float_info.max)  # of two numbers at the ends of all numbers
     close = absolute <= max(slack, relative * largest)
-    return Apart(absolute, absolute / largest if largest else None, ulp, same=False, close=close)
+    share = absolute / largest if largest else math.inf
+    return Apart(absolute, share if math.isfinite(share) else None, ulp, same=False, close=close)
 
 
 def apart_by_stats(one: Stats, other: Stats, dtypes: tuple[str, str]) -> Apart:
