@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -174,9 +173,10 @@ def _number(least: int | None) -> Read:
 
 
 def _duration(value: Any, shared: Shared) -> float:
-    if type(value) in (int, float) and _BEYOND <= value < math.inf:
+    number = _from_zero(value, shared)
+    if number >= _BEYOND:
         raise _must_be("a number below 2^63", value)
-    return _from_zero(value, shared)
+    return number
 
 
 _from_zero = _number(0)

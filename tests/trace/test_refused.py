@@ -49,6 +49,7 @@ def refusal(text: str | bytes, folder: Path) -> str:
         (("calls", 0, "inputs", 0, "shape", 0), -2, "calls[0].inputs[0].shape[0] must be a whole number from -1"),
         (("gradients", 0, "shape", 0), -1, "gradients[0].shape[0] must be a whole number from 0 to"),
         (("calls", 0, "duration_us"), -0.5, "calls[0].duration_us must be a number from 0, not -0.5"),
+        (("calls", 0, "duration_us"), 2**63 - 1, "calls[0].duration_us must be a number below 2^63, not 9223372"),
         (("calls", 0, "site", "line"), -3, "calls[0].site.line must be a whole number from 0"),
         (("calls", 1, "outputs"), [{"name": "", "value": "1"}], "calls[1].outputs must be empty, as the call raised"),
         (("ops", 0, "id"), 0, "ops[0].id must not be 0, which is the id of a call"),
