@@ -173,7 +173,7 @@ def _number(least: int | None) -> Read:
 
 
 def _duration(value: Any, shared: Shared) -> float:
-    number = _from_zero(value, shared)
+    number: float = _from_zero(value, shared)
     if number >= _BEYOND:
         raise _must_be("a number below 2^63", value)
     return number
