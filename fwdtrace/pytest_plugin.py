@@ -50,7 +50,9 @@ def assert_forward_contract(request: pytest.FixtureRequest) -> AssertForwardCont
         file = Path(test.path).parent / "contracts" / f"{name}.txt"
         if test.config.getoption("--fwdtrace-update"):
             file.parent.mkdir(exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            from fwdtrace.trace.files import write_text
+
+            write_text(file, text)
         elif not file.exists():
             pytest.fail(f"there is no contract {name!r} yet; pytest --fwdtrace-update writes it", pytrace=False)
         else:

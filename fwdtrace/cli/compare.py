@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fwdtrace.cli.fail_on import AskedToFail
-from fwdtrace.cli.options import Directly, Inputs, MaxBytes, Pairing, Result, Seed, Spec, Variation
+from fwdtrace.cli.options import Directly, Inputs, MaxBytes, Pairing, Result, Seed, Spec, Trust, Variation
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, give_comparison
 from fwdtrace.cli.terminal import stdout_kept_clean
@@ -34,6 +34,7 @@ def compare(
     input: Inputs = None,
     seed: Seed = 0,
     max_bytes: MaxBytes = 2**30,
+    trust: Trust = False,
 ) -> None:
     """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
 
@@ -61,13 +62,24 @@ def compare(
             from fwdtrace.run.direct import compare_direct_forward
 
             paths = directly.at or [""]
-            comparison = compare_direct_forward(spec, paths, each=directly.each, inputs=inputs, seed=seed, tell=tell)
+            comparison = compare_direct_forward(
+                spec, paths, each=directly.each, inputs=inputs, seed=seed, trust=trust, tell=tell
+            )
         else:
             import_torch()
             from fwdtrace.run.two import TwoRunsPlan, compare_two
 
             plan = TwoRunsPlan(
-                spec, other, maps, inputs, seed, pairing.same_init, pairing.weights, max_bytes, **asdict(variation)
+                spec,
+                other,
+                maps,
+                inputs,
+                seed,
+                pairing.same_init,
+                pairing.weights,
+                max_bytes,
+                trust,
+                **asdict(variation),
             )
             compared = compare_two(plan)
             comparison, error = compared.comparison, compared.error

@@ -26,6 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, an
 MaxBytes = Annotated[
     int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
 ]
+Trust = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
 FailOn = Annotated[str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")]
 
 Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")]

@@ -35,6 +35,7 @@ def run(
     no_fused: Annotated[
         bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
     ] = False,
+    trust: Trust = False,
     fail_on: FailOn = "",
 ) -> None:
     """Run a model once and show every call, in order, with its shapes.
@@ -53,7 +54,7 @@ def run(
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
         measures = Measures(**asdict(measured))
-        plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, measures)
+        plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust, measures)
         with progress(f"building {spec}"):
             model = prepare(plan)
         with progress(f"running {spec}", calls=calls_so_far):

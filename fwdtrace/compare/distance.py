@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -106,8 +107,10 @@ def furthest(distances: Iterable[Distance]) -> Distance | None:
 
 
 def _distance(absolute: float, largest: float, ulp: int | None, dtypes: tuple[str, str]) -> Distance:
-    relative = absolute / largest if largest else None
-    return Distance(absolute, relative, ulp, same=False, close=is_rounding(absolute, largest, dtypes))
+    absolute = min(absolute, sys.float_info.max)  # of two numbers at the two ends of all numbers
+    relative = absolute / largest if largest else math.inf
+    close = is_rounding(absolute, largest, dtypes)
+    return Distance(absolute, relative if math.isfinite(relative) else None, ulp, same=False, close=close)
 
 
 def _ulp(absolute: float, size: float, dtypes: tuple[str, str]) -> int | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +15,9 @@ from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace
+from fwdtrace.trace.files import replacing
+from fwdtrace.trace.json_stream import object_of
+from fwdtrace.trace.rows import Wrong, read_at, reader_of
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Kept, Sides
@@ -22,15 +28,17 @@ _NUMPY = {
     **{"int16": "<i2", "int8": "i1", "uint8": "u1", "bool": "?"},
 }
 """How numpy reads the elements of each type that is saved whole; a tensor of another has its fingerprint alone."""
+_SIZES = {dtype: 1 if code == "?" else int(code[-1]) for dtype, code in _NUMPY.items()}
+_read_stats = reader_of(Stats)
 
 
-def save_values(sides: Mapping[int, Sides], file: Path) -> None:
+def save_values(sides: Mapping[int, Sides], file: Path) -> str:
     """Write what was kept of every call: whole tensors by number, and of each its digest and statistics.
 
-    FwdtraceError if the file cannot be written.
+    Gives the digest of it all, by which a trace knows its file. FwdtraceError if the file cannot be written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save, save_file
 
     numbers: dict[int, int] = {}
     rows: list[dict[str, Any]] = []
@@ -44,37 +52,76 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> None:
             stats = asdict(kept.stats) if kept.stats else None
             dtype = str(kept.dtype).removeprefix("torch.")
             if kept.tensor is not None and dtype in _NUMPY and str(kept.tensor.layout) == "torch.strided":
-                tensors[str(len(rows))] = kept.tensor.contiguous()
+                tensors[str(len(rows))] = kept.tensor.resolve_neg().contiguous()
             rows.append({"shape": kept.shape, "dtype": dtype, "digest": kept.digest.hex(), "stats": stats})
         return numbers[id(kept)]
 
     calls = {str(call): [[number_of(kept) for kept in side] for side in both] for call, both in sides.items()}
     about = {"format": FORMAT, "calls": json.dumps(calls), "tensors": json.dumps(rows)}
     try:
-        save_file(tensors, file, metadata=about)
+        with replacing(file) as path:
+            if path == file:  # a pipe: the library would put a file of its own in its place
+                path.write_bytes(save(tensors, metadata=about))
+            else:
+                save_file(tensors, path, metadata=about)
     except (OSError, SafetensorError) as error:
         raise FwdtraceError(f"--save-values {file}: cannot be written: {error}") from None
+    return _digest(about, tensors)
 
 
 class SavedValues:
-    """The numbers of one saved run, read as they are needed."""
+    """The numbers of one saved run, read as they are needed. FwdtraceError if the file is malformed."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            with file.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                self._header = json.loads(stream.read(length))
-            about = self._header.pop("__metadata__")
-            if about["format"] != FORMAT:
-                raise ValueError
-            self._calls: dict[str, Any] = json.loads(about["calls"])
-            self._rows: list[dict[str, Any]] = json.loads(about["tensors"])
+            self._open()
         except OSError as error:
             raise FwdtraceError(f"{file}: cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise FwdtraceError(f"{file}: was not written by `fwdtrace run --save-values`") from None
+        except Wrong as wrong:
+            raise FwdtraceError(f"{file}: holds no values that can be read: {wrong.place} {wrong.reason}") from None
+
+    def _open(self) -> None:
+        if not self.file.is_file():
+            raise Wrong("it", "is no regular file")
+        size = self.file.stat().st_size
+        with self.file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > size - 8:
+                raise ValueError
+            header = json.loads(stream.read(length), object_pairs_hook=object_of)
+        about = header.pop("__metadata__")
+        if about["format"] != FORMAT:
+            raise ValueError
+        self.digest = _digest(about, header)
         self._start = 8 + length
+        self._rows: list[dict[str, Any]] = json.loads(about["tensors"], object_pairs_hook=object_of)
+        self._calls: dict[str, Any] = json.loads(about["calls"], object_pairs_hook=object_of)
+        if type(self._rows) is not list:
+            raise ValueError
+        for number, row in enumerate(self._rows):
+            read_at(f"tensors[{number}]", _read_row, row, {})
+        for call, sides in self._calls.items():
+            read_at(f"calls.{int(call)}", partial(_read_sides, len(self._rows)), sides, {})
+        self._places = {int(name): self._place(int(name), entry, size) for name, entry in header.items()}
+
+    def _place(self, number: int, entry: Any, size: int) -> tuple[int, int]:
+        """Where the elements of a tensor begin and how many bytes they are."""
+        begin, end = entry["data_offsets"]
+        if type(begin) is not int or type(end) is not int or not 0 <= begin <= end < 2**63:
+            raise ValueError
+        if not 0 <= number < len(self._rows):
+            raise ValueError
+        row = self._rows[number]
+        length = math.prod(row["shape"]) * _SIZES[row["dtype"]]
+        if end - begin != length:
+            raise Wrong(f"tensors[{number}]", f"has {end - begin} bytes, which its shape and dtype do not give")
+        missing = self._start + end - size
+        if missing > 0:
+            raise Wrong("it", f"is cut short: it ends {missing} bytes before tensors[{number}] does")
+        return self._start + begin, length
 
     def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
         """The numbers of the tensors on one side of a call, None for one without values."""
@@ -87,30 +134,66 @@ class SavedValues:
 
     def array(self, number: int) -> Any:
         """The elements as a numpy array, or None: not saved whole, or no numpy."""
-        found = self._header.get(str(number))
-        if found is None:
+        place = self._places.get(number)
+        if place is None:
             return None
         try:
             import numpy
         except ImportError:
             return None
-        begin, end = found["data_offsets"]
+        row = self.about(number)
         with self.file.open("rb") as stream:
-            stream.seek(self._start + begin)
-            elements = numpy.frombuffer(stream.read(end - begin), dtype=_NUMPY[self.about(number)["dtype"]])
-        if found["dtype"] == "BF16":  # the upper half of a float32
+            stream.seek(place[0])
+            read = stream.read(place[1])
+        if hashlib.blake2b(read, digest_size=16).hexdigest() != row["digest"]:
+            raise FwdtraceError(f"{self.file}: the numbers of tensors[{number}] have changed since they were saved")
+        elements = numpy.frombuffer(read, dtype=_NUMPY[row["dtype"]])
+        if row["dtype"] == "bfloat16":  # the upper half of a float32
             elements = (elements.astype("<u4") << 16).view("<f4")
         return elements
+
+
+def _digest(about: dict[str, str], whole: Iterable[str]) -> str:
+    """The digest of which call has which tensors, of the digests of these, and of which are there whole."""
+    text = "\n".join((about["calls"], about["tensors"], *sorted(whole)))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _read_row(value: Any, shared: Any) -> Any:
+    """What is known of a tensor; Wrong if it is not what it must be."""
+    if type(value) is not dict:
+        raise Wrong("", "must be an object")
+    shape = value["shape"]
+    if type(shape) is not list or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
+        raise Wrong("shape", "must be a list of whole numbers from 0")
+    if type(value["dtype"]) is not str or type(value["digest"]) is not str:
+        raise Wrong("", "must have a dtype and a digest")
+    if value["stats"] is not None:
+        read_at("stats", _read_stats, value["stats"], shared)
+    return value
+
+
+def _read_sides(tensors: int, value: Any, _: Any) -> Any:
+    """The numbers of the tensors that went into a call and came out; Wrong if that is not what it is."""
+    if type(value) is not list or len(value) != 2 or not all(type(side) is list for side in value):
+        raise Wrong("", "must be two lists")
+    for number in (*value[0], *value[1]):
+        if number is not None and (type(number) is not int or not 0 <= number < tensors):
+            raise Wrong("", f"must hold numbers of tensors below {tensors}, not {str(number)[:40]!r}")
+    return value
 
 
 def values_of(trace: Trace, file: str) -> SavedValues | None:
     """The numbers saved with the trace in a file; None if there are none. FwdtraceError if they are gone."""
     if trace.run.values is None:
         return None
-    values = Path(file).with_name(trace.run.values)
-    if not values.exists():
-        raise FwdtraceError(f"{file}: its values are to be in {values}, which is not there; put it beside the trace")
-    return SavedValues(values)
+    path = Path(file).with_name(trace.run.values)
+    if not path.exists():
+        raise FwdtraceError(f"{file}: its values are to be in {path}, which is not there; put it beside the trace")
+    values = SavedValues(path)
+    if trace.run.values_digest not in (None, values.digest):
+        raise FwdtraceError(f"{path} holds the values of another run than {file}; save those of each run in a file")
+    return values
 
 
 def measure(before: SavedValues, after: SavedValues, call: Call, other: Call) -> Distances:

@@ -39,8 +39,10 @@ class Target:
     arguments: Arguments | None = None
 
 
-def load_model(spec: str) -> LoadedModel:
+def load_model(spec: str, *, trust: bool = False) -> LoadedModel:
     """Build the module that `spec` names; SpecError if it names none, or if the code that it names raised.
+
+    With `trust`, a `.pt2` file may run code as it is opened.
 
     The folder of a file, or the current one for a module, stays on `sys.path`, as a model may import while it runs.
     """
@@ -48,7 +50,7 @@ def load_model(spec: str) -> LoadedModel:
     for model in BUILT_INS:
         if name == model.name:
             return LoadedModel(_build(_parse(f"{zoo.__name__}.{model.target}{bracket}{call}")), spec, model.inputs)
-    found = load_from_source(spec)
+    found = load_from_source(spec, trust=trust)
     if found is not None:
         return found
     module = _build(_parse(spec))

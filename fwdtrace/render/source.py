@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ MOST_QUIET_LINES = 4
 """More lines than this in a row that called nothing are left out, and counted."""
 MOST_SHAPES = 4
 SHARE_OF_CODE = 0.55
+LARGEST_SOURCE = 10 * 2**20
+"""Bytes; a larger file is not opened, as nobody has written it by hand."""
 
 
 @dataclass
@@ -139,11 +143,10 @@ def _summary(events: list[Event], trace: Trace, sheet: Sheet) -> str:
 def _code_of(function: _Function) -> dict[int, str]:
     """The lines of the function, without their common indentation; only those of the calls if the file changed."""
     try:
-        with open(function.file, encoding="utf-8") as stream:
-            text = stream.read()
+        text = _read(function.file)
         lines = text.splitlines()
         tree = ast.parse(text)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return dict(sorted(function.texts.items()))
     if any(line > len(lines) or lines[line - 1].strip() != code for line, code in function.texts.items()):
         return dict(sorted(function.texts.items()))
@@ -161,3 +164,13 @@ def _code_of(function: _Function) -> dict[int, str]:
     kept = {line: lines[line - 1].expandtabs() for line in range(first, last + 1)}
     margin = min((len(text) - len(text.lstrip()) for text in kept.values() if text.strip()), default=0)
     return {line: text[margin:].rstrip() for line, text in kept.items()}
+
+
+def _read(file: str) -> str:
+    """The text of a file; OSError or ValueError if it is no regular file, too large for source code, or no text."""
+    # A trace may name any file: a device may never end, and to open one can do things.
+    status = os.stat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_SOURCE:
+        raise ValueError(f"{file} is no source code")
+    with open(file, encoding="utf-8") as stream:
+        return stream.read(LARGEST_SOURCE)

@@ -50,7 +50,7 @@ def _model(model: ModelInfo) -> str:
 
 
 def _growth(comparison: TraceComparison, width: int) -> Iterator[Line]:
-    room = width - 3 * _COLUMN - 2
+    room = max(width - 3 * _COLUMN - 2, 12)
     heads = "".join(f"{head:>{_COLUMN}}" for head in ("difference", "relative", "ulp"))
     yield [(f"  {cut('from there on', room):<{room}}{heads}", "bold")]
     for row in comparison.growth:

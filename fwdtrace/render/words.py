@@ -35,9 +35,10 @@ def cut_left(text: str, width: int) -> str:
     """The end of the text in at most `width` cells, beginning with … if it was longer."""
     if cell_len(text) <= width:
         return text
-    while cell_len(text) > max(width - 1, 0):
-        text = text[1:]
-    return f"…{text}" if width > 0 else ""
+    start, room = len(text), width - 1
+    while start and (room := room - cell_len(text[start - 1])) >= 0:
+        start -= 1
+    return f"…{text[start:]}" if width > 0 else ""
 
 
 def padded(text: str, width: int) -> str:

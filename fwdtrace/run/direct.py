@@ -23,6 +23,7 @@ def compare_direct_forward(
     each: bool = False,
     inputs: Sequence[str] = (),
     seed: int = 0,
+    trust: bool = False,
     tell: Callable[[str], None] = lambda entry: None,
 ) -> DirectComparison:
     """Compare a normal call of the model with a direct call of `forward` on each of the submodules in `at`.
@@ -33,11 +34,11 @@ def compare_direct_forward(
 
     def build() -> nn.Module:
         seed_all(seed)
-        return load_model(spec).module
+        return load_model(spec, trust=trust).module
 
     seed_all(seed)
     try:
-        loaded = load_model(spec)
+        loaded = load_model(spec, trust=trust)
         # Ranks that share the work on one batch need the same one, all others need their own to differ in gradients.
         is_shared = any(item.mechanism == "tensor parallel" for item in inventory_of(loaded.module))
         rank = 0 if is_shared else int(os.environ.get("RANK", "0"))

@@ -48,7 +48,7 @@ class RunPlan:
 
     `inputs` are texts as `--input` takes them; if there are none, the model gets what it wants. `device` is a name such
     as `cuda:1` or `meta`, None for where the spec puts the model. `weights` is a file to load weights from. With
-    `fused`, transformer layers may take their fused path.
+    `fused`, transformer layers may take their fused path. With `trust`, a `.pt2` file may run code as it is opened.
     """
 
     spec: str
@@ -58,6 +58,7 @@ class RunPlan:
     weights: Path | None = None
     train: bool = False
     fused: bool = True
+    trust: bool = False
     measures: Measures = Measures()
 
 
@@ -115,8 +116,8 @@ def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
 def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:
     seed_all(plan.seed)
     if device is None:
-        return load_model(plan.spec)
-    loaded = on_device(device, lambda: load_model(plan.spec))
+        return load_model(plan.spec, trust=plan.trust)
+    loaded = on_device(device, lambda: load_model(plan.spec, trust=plan.trust))
     loaded.module.to(device)
     return loaded
 
@@ -171,10 +172,10 @@ def _with_values(
     from fwdtrace.compare.saved_numbers import save_values
 
     try:
-        save_values(keeper.by_id, file)
+        digest = save_values(keeper.by_id, file)
     except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more
         return trace, error or unwritten
-    return replace(trace, run=replace(trace.run, values=file.name)), error
+    return replace(trace, run=replace(trace.run, values=file.name, values_digest=digest)), error
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class TwoRunsPlan:
     same_init: bool = False
     weights: Path | None = None
     max_bytes: int = 2**30
+    trust: bool = False
     train: bool = False
     dtype: str | None = None
     device: str | None = None
@@ -85,9 +86,9 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     """Both models, each built from the same random state, with equal inputs; the first with its weights loaded."""
     other = plan.other or plan.spec
     seed_all(plan.seed)
-    before = load_model(plan.spec)
+    before = load_model(plan.spec, trust=plan.trust)
     seed_all(plan.seed)
-    after = load_model(other)
+    after = load_model(other, trust=plan.trust)
     texts = plan.inputs or before.inputs
     first = build_inputs(texts, before.module, plan.seed)
     second = build_inputs(texts, after.module, plan.seed)

@@ -37,7 +37,7 @@ class JSONStream:
         self._text = ""
         self._at = 0
         self._ended = False
-        self._decode = JSONDecoder(parse_constant=_refuse_constant).raw_decode
+        self._decode = JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=object_of).raw_decode
 
     def token(self) -> str:
         """The next character that is no white space, without passing it; `""` at the end of the document."""
@@ -75,7 +75,9 @@ class JSONStream:
                     raise NotJSON(error.msg[:1].lower() + error.msg[1:]) from None
                 if self._ended:
                     raise CutShort("it ends within a value") from None
-            except (ValueError, RecursionError) as error:  # an endless number, or brackets within brackets
+            except RecursionError:
+                raise NotJSON("it has brackets within brackets without end") from None
+            except ValueError as error:  # an endless number, or a key that comes twice
                 raise NotJSON(str(error)) from None
             else:
                 if end < len(self._text) or self._ended:
@@ -119,3 +121,13 @@ class JSONStream:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values; ValueError if a key comes twice, of which readers take one or the other."""
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    seen: set[str] = set()
+    twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    raise ValueError(f"the key {twice[:40]!r} comes twice")

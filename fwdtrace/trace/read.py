@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from typing import Any
 
 from fwdtrace.errors import TraceFileError
@@ -26,6 +27,8 @@ def load_trace(file: str | os.PathLike[str]) -> Trace:
         reason = f"is cut short: {error}; record it again"
     except NotJSON as error:
         reason = f"is not JSON: {error}; name a file that fwdtrace saved"
+    except RecursionError:
+        reason = "is no trace that can be read: it has lists within lists without end"
     except _Refused as error:
         reason = str(error)
     raise TraceFileError(f"{os.fspath(file)} {reason}")
@@ -49,6 +52,8 @@ def _read_trace(document: JSONStream) -> Trace:
         if parts:
             document.expect(",")
         key = document.key()
+        if key in parts:
+            raise NotJSON(f"the key {key[:40]!r} comes twice")
         if key in ROWS and document.token() == "[":
             parts[key], found = _rows(document, key, shared)
             wrong = wrong or found
@@ -101,20 +106,38 @@ def _check_format(found: Any) -> None:
 
 
 def _check_references(trace: Trace) -> None:
-    """Refuse a row that names a call which is not there, or not there yet."""
-    known: set[int | None] = {None}
-    last = -1
+    """Refuse ids that repeat, a row that names a call which is not there yet, and a depth that is not that of its call.
+
+    The file of values is a name beside the trace, so that a trace leads to no other place.
+    """
+    values = trace.run.values
+    if values is not None and (values in ("", ".", "..") or any(letter in values for letter in "/\\\0")):
+        raise Wrong("run.values", f"must be the name of a file beside the trace, not {values[:40]!r}")
+    depths: dict[int | None, int] = {None: -1}
+    _check_increasing("calls", [call.id for call in trace.calls])
     for number, call in enumerate(trace.calls):
-        if call.id <= last:
-            raise Wrong(f"calls[{number}].id", f"must be above {last}, the one before, not {call.id}")
-        if call.parent not in known:
+        if call.parent not in depths:
             raise Wrong(f"calls[{number}].parent", f"must be the id of an earlier call, not {call.parent}")
-        last = call.id
-        known.add(last)
-    for key, ids in (
-        ("ops[{}].parent", [op.parent for op in trace.ops or ()]),
-        ("findings[{}].call", [finding.call for finding in trace.findings]),
-    ):
-        for number, id in enumerate(ids):
-            if id not in known:
-                raise Wrong(key.format(number), f"must be the id of a call, not {id}")
+        if call.depth != depths[call.parent] + 1:
+            raise Wrong(f"calls[{number}].depth", f"must be {depths[call.parent] + 1}, not {call.depth}")
+        if call.error is not None and call.outputs:
+            raise Wrong(f"calls[{number}].outputs", "must be empty, as the call raised")
+        depths[call.id] = call.depth
+    ops = trace.ops or ()
+    _check_increasing("ops", [op.id for op in ops])
+    for number, op in enumerate(ops):
+        if op.id in depths:
+            raise Wrong(f"ops[{number}].id", f"must not be {op.id}, which is the id of a call")
+        if op.parent not in depths:
+            raise Wrong(f"ops[{number}].parent", f"must be the id of a call, not {op.parent}")
+        if op.parent is not None and op.parent > op.id:
+            raise Wrong(f"ops[{number}].parent", f"must be the id of an earlier call, not {op.parent}")
+    for number, finding in enumerate(trace.findings):
+        if finding.call not in depths:
+            raise Wrong(f"findings[{number}].call", f"must be the id of a call, not {finding.call}")
+
+
+def _check_increasing(key: str, ids: list[int]) -> None:
+    for number, (before, id) in enumerate(pairwise(ids), 1):
+        if id <= before:
+            raise Wrong(f"{key}[{number}].id", f"must be above {before}, the one before, not {id}")

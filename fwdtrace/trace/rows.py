@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
@@ -33,10 +34,20 @@ _OPTIONAL = {
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
-    (RunInfo, "values"),
+    *((RunInfo, name) for name in ("values", "values_digest")),
     *((CallError, name) for name in ("raised_below", "site")),
     *((Op, name) for name in ("error", "nonfinite")),
 }
+# The least that a number may be, where it is not 0; None where it may be any.
+_LEAST: dict[tuple[type, str], int | None] = {
+    (Call, "nth"): 1,
+    (TensorMeta, "shape"): -1,
+    (TensorMeta, "local_shape"): -1,
+    (RunInfo, "seed"): None,
+    **{(Stats, name): None for name in ("mean", "min", "max")},
+}
+_BEYOND = 2**63
+"""No whole number and no time in a trace is as large."""
 _ONE_OBJECT = (TensorMeta, Value, Site, Hook)
 
 Shared = dict[Any, Any]
@@ -137,10 +148,38 @@ def _exactly(kind: type, name: str) -> Read:
     return read
 
 
-def _number(value: Any, shared: Shared) -> float:
-    if type(value) not in (int, float) or not abs(value) < 1e300:  # neither NaN nor endless
-        raise _must_be("a number", value)
-    return float(value)
+def _whole(least: int | None) -> Read:
+    lowest = -_BEYOND if least is None else least
+
+    def read(value: Any, shared: Shared) -> Any:
+        if type(value) is not int:
+            raise _must_be("a whole number", value)
+        if not lowest <= value < _BEYOND:
+            raise _must_be(f"a whole number from {'-2^63' if least is None else least} to 2^63 - 1", value)
+        return value
+
+    return read
+
+
+def _number(least: int | None) -> Read:
+    def read(value: Any, shared: Shared) -> float:
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:  # neither NaN nor endless
+            raise _must_be("a number", value)
+        if least is not None and value < least:
+            raise _must_be(f"a number from {least}", value)
+        return float(value)
+
+    return read
+
+
+def _duration(value: Any, shared: Shared) -> float:
+    number: float = _from_zero(value, shared)
+    if number >= _BEYOND:
+        raise _must_be("a number below 2^63", value)
+    return number
+
+
+_from_zero = _number(0)
 
 
 def _entry(value: Any, shared: Shared) -> Any:
@@ -154,7 +193,7 @@ def _must_be(what: str, value: Any) -> Wrong:
     return Wrong("", f"must be {what}, not {text if len(text) <= 40 else text[:39] + '…'}")
 
 
-_text, _whole = _exactly(str, "text"), _exactly(int, "a whole number")
+_text = _exactly(str, "text")
 _tensor, _other = reader_of(TensorMeta), reader_of(Value)
 
 
@@ -165,10 +204,6 @@ def _leaf(value: Any, shared: Shared) -> Any:
 # By the annotations in values.py, which are the one place that says what a field holds.
 _KINDS: dict[str, Read] = {
     "bool": _exactly(bool, "true or false"),
-    "int": _whole,
-    "int | None": _or_null(_whole),
-    "float": _number,
-    "float | None": _or_null(_number),
     "str": _text,
     "str | None": _or_null(_text),
     "Entry": _entry,
@@ -177,13 +212,27 @@ _KINDS: dict[str, Read] = {
     "Backward | None": _or_null(reader_of(Backward)),
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
-    "tuple[int, ...]": _tuple_of(_whole),
-    "tuple[int, ...] | None": _or_null(_tuple_of(_whole)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
     "tuple[Leaf, ...]": _once(_tuple_of(_leaf)),
     "tuple[Leaf, ...] | None": _or_null(_tuple_of(_leaf)),
 }
+_NUMBERS: dict[str, Callable[[int | None], Read]] = {
+    "int": _whole,
+    "int | None": lambda least: _or_null(_whole(least)),
+    "float": _number,
+    "float | None": lambda least: _or_null(_number(least)),
+    "tuple[int, ...]": lambda least: _tuple_of(_whole(least)),
+    "tuple[int, ...] | None": lambda least: _or_null(_tuple_of(_whole(least))),
+}
+
+
+def _reader_for(cls: type, name: str, annotation: str) -> Read:
+    if name == "duration_us":  # times are added, and must not add up to infinity
+        return _or_null(_duration) if annotation.endswith("None") else _duration
+    numbers = _NUMBERS.get(annotation)
+    return numbers(_LEAST.get((cls, name), 0)) if numbers else _KINDS[annotation]
+
 
 # For each type and field: the attribute, the key in JSON, how it is read, and the default at which it is left out.
 _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
@@ -191,7 +240,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
         (
             field.name,
             "class" if field.name == "class_name" else field.name,
-            _KINDS[str(field.type)],
+            _reader_for(cls, field.name, str(field.type)),
             field.default if (cls, field.name) in _OPTIONAL else MISSING,
         )
         for field in fields(cls)

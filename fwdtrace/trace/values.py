@@ -249,7 +249,8 @@ class ModelInfo:
 class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording in microseconds.
 
-    `values` is the name of the file beside the trace that holds its numbers, if they were saved.
+    `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
+    the digest in that file, so that another run's is told apart.
     """
 
     device: str
@@ -258,3 +259,4 @@ class RunInfo:
     rank: int | None
     duration_us: float
     values: str | None = None
+    values_digest: str | None = None

@@ -30,12 +30,16 @@ class Source(Protocol):
         """The names that `load` takes."""
 
 
-def load_from_source(spec: str) -> LoadedModel | None:
-    """Build the model that a spec names by prefix or suffix; None if the spec names something else."""
+def load_from_source(spec: str, *, trust: bool = False) -> LoadedModel | None:
+    """Build the model that a spec names by prefix or suffix; None if the spec names something else.
+
+    With `trust`, a `.pt2` file may run code as it is opened.
+    """
     suffix = next((suffix for suffix in PROGRAMS if spec.endswith(suffix)), None)
     if suffix is not None:
         program = import_module(f"fwdtrace.models.sources.{PROGRAMS[suffix]}")
-        return LoadedModel(*_loaded(spec, partial(program.load, spec)))
+        options = {"trust": True} if trust and suffix == ".pt2" else {}
+        return LoadedModel(*_loaded(spec, partial(program.load, spec, **options)))
     prefix, colon, text = spec.partition(":")
     source = _source(prefix) if colon and prefix.isidentifier() else None
     if source is None:

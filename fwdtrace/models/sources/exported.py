@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,16 +13,22 @@ import torch
 from torch import nn
 
 from fwdtrace.errors import SpecError
+from fwdtrace.models.sources.exported_code import code_in
 from fwdtrace.models.spec import Inputs
 
+_ONLY_WEIGHTS = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 
-def load(file: str, /) -> tuple[nn.Module, Inputs | tuple[str, ...]]:
-    """Read an exported program; SpecError if the file is none."""
+
+def load(file: str, /, *, trust: bool = False) -> tuple[nn.Module, Inputs | tuple[str, ...]]:
+    """Read an exported program; SpecError if the file is none, or if it would run code and there is no `trust`."""
     path = Path(file).expanduser()
     if not path.is_file():
         raise SpecError(f"there is no file {file!r}; check the path")
+    if not trust and (found := code_in(path)):
+        raise SpecError(f"{file!r} {found}; if you trust whoever made it, add --trust")
     try:
-        program: Any = torch.export.load(path)
+        with _environment({} if trust else _ONLY_WEIGHTS):
+            program: Any = torch.export.load(path)
     except Exception as error:  # torch raises a dozen kinds on a file that is not its own
         said = (str(error).splitlines() or [""])[0]
         raise SpecError(f"{file!r} is no exported program ({said}); torch.export.save writes one") from None
@@ -32,6 +41,20 @@ def load(file: str, /) -> tuple[nn.Module, Inputs | tuple[str, ...]]:
     # torch puts methods there that raise in either mode; in the mode of the export the program runs as it is.
     vars(module).update(train=partial(_stay_as_exported, module), eval=partial(_stay_as_exported, module, False))
     return module, ("1x3x32x32",) if example is None else Inputs(tuple(example[0]), dict(example[1]))
+
+
+@contextmanager
+def _environment(changes: dict[str, str | None]) -> Iterator[None]:
+    """Set or unset environment variables for a time."""
+    before = {name: os.environ.pop(name, None) for name in changes}
+    os.environ.update({name: value for name, value in changes.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _stay_as_exported(module: nn.Module, mode: bool = True) -> nn.Module:
