@@ -105,7 +105,8 @@ models/memory:
 models/meta: torch
 models/randomness: torch
 models/sources/__init__: .spec errors
-models/sources/exported: .spec errors torch
+models/sources/exported: .sources/exported_code .spec errors torch
+models/sources/exported_code: torch
 models/sources/libraries: .memory .meta errors torch
 models/sources/script: errors torch
 models/sources/timm: .sources/libraries .spec errors torch
@@ -210,7 +211,7 @@ LATE = {
         "cli/exec": "program/observed",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
-        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/text",
+        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
         "run/cold_start": "torch",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {

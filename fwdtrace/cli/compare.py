@@ -70,15 +70,7 @@ def compare(
             from fwdtrace.run.two import TwoRunsPlan, compare_two
 
             plan = TwoRunsPlan(
-                spec,
-                other,
-                maps,
-                inputs,
-                seed,
-                pairing.same_init,
-                pairing.weights,
-                max_bytes,
-                trust,
+                *(spec, other, maps, inputs, seed, pairing.same_init, pairing.weights, max_bytes, trust),
                 **asdict(variation),
             )
             compared = compare_two(plan)

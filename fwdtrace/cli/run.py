@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
-from fwdtrace.cli.options import FailOn, Inputs, Measured, Result, Seed, Shown, Spec
+from fwdtrace.cli.options import FailOn, Inputs, Measured, Result, Seed, Shown, Spec, Trust
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, give_trace
 from fwdtrace.cli.terminal import stdout_kept_clean

@@ -29,7 +29,8 @@ def compare_direct_forward(
     """Compare a normal call of the model with a direct call of `forward` on each of the submodules in `at`.
 
     `at` holds qualified names, `""` for the model itself; with `each`, every submodule is taken. `inputs` are texts as
-    `--input` takes them. `tell` is called with the name of each part, such as `c1.forward(x)`, before it runs.
+    `--input` takes them. With `trust`, a `.pt2` file may run code as it is opened. `tell` is called with the name of
+    each part, such as `c1.forward(x)`, before it runs.
     """
 
     def build() -> nn.Module:

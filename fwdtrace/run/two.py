@@ -31,6 +31,7 @@ class TwoRunsPlan:
     `other` is the spec of the second model, None for the first one again. `maps` are `OLD=NEW`, from the names of the
     first to those of the second. `inputs` are texts as `--input` takes them. `train`, `dtype` and `device` are of the
     second run, `train` of both if there are two specs. With `batch`, the second run has that many times the examples.
+    With `trust`, a `.pt2` file may run code as it is opened.
     """
 
     spec: str

@@ -47,7 +47,7 @@ def test_saved_values_are_read_as_they_were(folder: Path, dtype: str) -> None:
     import torch
 
     from fwdtrace.compare.saved_numbers import SavedValues, save_values
-    from fwdtrace.recorder.measures.keeper import Kept
+    from fwdtrace.recorder.measures.keeper import Kept, digest_of
 
     tensor = torch.randn(7).to(getattr(torch, dtype))
     kept = Kept((7,), tensor.dtype, tensor, digest_of(tensor), None)
