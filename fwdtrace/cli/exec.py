@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fwdtrace.cli.fail_on import FailOn, annotate, codes_of, fail_if_found
+from fwdtrace.cli.fail_on import FailOn, annotate, codes_of
 from fwdtrace.cli.options import Depth, NoFold
-from fwdtrace.cli.results import Shown, check_files, save_as_suffix
+from fwdtrace.cli.results import AskedToFail, Shown, check_files, save_as_suffix
 from fwdtrace.errors import FwdtraceError, TraceFileError
+from fwdtrace.program.endings import at_kill
+from fwdtrace.program.python import become, run_below
 from fwdtrace.program.rank_files import RankFiles, Ranks, ranks_of
+from fwdtrace.program.traces import ProgramTraces
 
 if TYPE_CHECKING:
-    from fwdtrace.program.traces import ProgramTraces
+    from fwdtrace.program.watch import Kept, Watch
     from fwdtrace.trace import Trace
 
 
@@ -54,64 +56,88 @@ def exec(
 
     Example: fwdtrace exec -o first.json train.py --lr 1e-3
     """
-    from fwdtrace.program.python import at_kill, run_module, run_script
-    from fwdtrace.program.traces import ProgramTraces
-
-    script, *arguments = program
     if sum([first > 1, call is not None, every is not None]) > 1:
         raise FwdtraceError("--first, --call and --every are three ways to choose calls; give one of them")
     codes = codes_of(fail_on)
     if output is not None:
         check_files([output])
-    if not module and not os.path.isfile(script):
-        raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
-    file = output.absolute() if output is not None else None
-    ranks = ranks_of(os.environ)
-    files = None
-    if ranks is not None:
-        name = script.rpartition(".")[2] if module else Path(script).stem
-        files = _rank_files(file or Path(f"{name}.json").absolute())
-        file = _begun(files, ranks.own)
-    shown = _Reporting(depth, not no_fold, output is None, codes, ranks, files)
+    if not module and program[0] != "-" and not os.path.exists(program[0]):
+        raise FwdtraceError(f"{program[0]}: there is no such file; name a Python file, or -m MODULE")
+    settings = {
+        **{"program": program[0], "module": module, "first": first, "call": call, "every": every, "model": model},
+        **{"stop_after": stop_after, "ops": ops, "check_finite": check_finite, "stats": stats, "depth": depth},
+        **{"fold": not no_fold, "output": output and str(output.absolute()), "codes": sorted(codes)},
+    }
+    startup = Path(__file__).parents[1] / "startup"
+    if not codes:
+        become(program, module, startup, settings)
+    status, found = run_below(program, module, startup, settings)
+    if status == 0 and found:
+        raise AskedToFail(f"failing as --fail-on asks: {found}")
+    sys.exit(status)
 
-    from fwdtrace.program.wanted import Wanted
-    from fwdtrace.program.watch import Kept, Watch
-    from fwdtrace.recorder.notes import Options
 
-    traces = ProgramTraces(file, lambda trace, file: _save(trace, file, shown))
-    kept_calls = 0
+class Watched:
+    """What is kept of the program that this process runs, with the settings that `exec` has made of its options."""
 
-    def keep(kept: Kept) -> bool:
-        nonlocal kept_calls
-        kept_calls += 1
-        traces.add(kept.root, kept.class_name, kept.number, kept.trace)
-        return stop_after is not None and kept_calls >= stop_after
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        output, script = settings["output"], settings["program"]
+        file = Path(output) if output is not None else None
+        self._ranks = ranks_of(os.environ)
+        self._files = None
+        if self._ranks is not None:
+            name = script.rpartition(".")[2] if settings["module"] else Path(script).stem
+            self._files = _rank_files(file or Path(f"{name}.json").absolute())
+            file = _begun(self._files, self._ranks.own)
+        codes = set(settings["codes"])
+        self._shown = _Reporting(
+            settings["depth"], settings["fold"], output is None, codes, self._ranks, self._files
+        )
+        self._traces = ProgramTraces(file, lambda trace, file: _save(trace, file, self._shown))
+        self._kept_calls = 0
+        self._watch: Watch | None = None
 
-    def at_end() -> None:
-        watch.end()
-        if ranks is not None and files is not None:
-            files.end(ranks.own)
-        _report(traces, shown)
+    def begin(self) -> None:
+        """Watch the program from now on; torch has been imported."""
+        from fwdtrace.program.wanted import Wanted
+        from fwdtrace.program.watch import Watch
+        from fwdtrace.recorder.notes import Options
 
-    def killed() -> None:
-        watch.keep_what_is_open()
-        if ranks is not None and files is not None:
-            files.end(ranks.own)
+        given = self._settings
+        wanted = Wanted(given["first"], given["call"], given["every"], given["model"])
+        watch = Watch(wanted, Options(given["ops"], given["check_finite"], given["stats"]), self._keep)
+        self._watch = watch
+        watch.begin()
+        os.register_at_fork(
+            before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
+        )
+        at_kill(self._killed)
+
+    def end(self) -> None:
+        """Tell what was kept; the program has ended."""
+        if self._watch is not None:
+            self._watch.end()
+        if self._ranks is not None and self._files is not None:
+            self._files.end(self._ranks.own)
+        _report(self._traces, self._shown)
+        found = {finding.code for trace in self._traces.by_key.values() for finding in trace.findings}
+        if found := found & self._shown.codes:
+            os.write(self._settings["tell"], ", ".join(sorted(found)).encode())
+
+    def _killed(self) -> None:
+        if self._watch is not None:
+            self._watch.keep_what_is_open()
+        if self._ranks is not None and self._files is not None:
+            self._files.end(self._ranks.own)
         else:
-            _report(traces, shown)
+            _report(self._traces, self._shown)
 
-    watch = Watch(Wanted(first, call, every, model), Options(ops, check_finite, stats), keep)
-    watch.begin()
-    os.register_at_fork(before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child)
-    at_kill(killed)
-    try:
-        (run_module if module else run_script)(script, arguments, at_end)
-    except SystemExit as end:
-        if end.code not in (None, 0):
-            raise
-    if codes:
-        _wait_for_threads()  # whose calls count too
-    fail_if_found((finding for trace in traces.by_key.values() for finding in trace.findings), codes)
+    def _keep(self, kept: Kept) -> bool:
+        self._kept_calls += 1
+        self._traces.add(kept.root, kept.class_name, kept.number, kept.trace)
+        stop_after = self._settings["stop_after"]
+        return stop_after is not None and self._kept_calls >= stop_after
 
 
 @dataclass(frozen=True)
@@ -138,13 +164,6 @@ def _begun(files: RankFiles, rank: int) -> Path:
         raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None
 
 
-def _wait_for_threads() -> None:
-    """Wait for the threads that Python itself waits for before it ends."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
-
-
 def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
     try:
         save_as_suffix(trace, file, Shown(shown.depth, shown.fold), width=80)
@@ -154,8 +173,6 @@ def _save(trace: Trace, file: Path, shown: _Reporting) -> None:
 
 def _report(traces: ProgramTraces, shown: _Reporting) -> None:
     """What is said when the program has ended; of several ranks rank 0 speaks for all."""
-    from fwdtrace.program.watch import MOST_ROOTS
-
     if shown.ranks is not None and shown.ranks.own != 0:
         return
     if not traces.by_key:
@@ -166,7 +183,9 @@ def _report(traces: ProgramTraces, shown: _Reporting) -> None:
         names = ", ".join(file.name for file in traces.files.values())
         print(f"fwdtrace: saved {names}", file=sys.stderr)
     told = list(traces.by_key.values())
-    if len({root for root, _ in traces.by_key}) == MOST_ROOTS:
+    if traces.by_key:  # and torch is there
+        from fwdtrace.program.watch import MOST_ROOTS
+    if traces.by_key and len({root for root, _ in traces.by_key}) == MOST_ROOTS:
         print(f"fwdtrace: {MOST_ROOTS} models are kept, the most there can be; --model PATH names one", file=sys.stderr)
     if shown.ranks is not None and shown.files is not None:
         told += _report_ranks(shown.files, shown.ranks)
