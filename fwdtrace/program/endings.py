@@ -42,11 +42,23 @@ def at_end(do: Callable[[], None]) -> None:
         if os.getpid() != process:
             return
         _ending.acquire()
+        interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
         with contextlib.redirect_stderr(_first_stderr()), contextlib.suppress(OSError):
             do()
+        if interrupted:
+            _remember_interrupt()
         _leave_signals_alone()
 
     atexit.register(end)  # the first to be registered is the last to be called
+
+
+def _remember_interrupt() -> None:
+    """Have Python end by SIGINT, as it does after a Ctrl-C that nobody caught.
+
+    It forgets that there was one when text is executed next, and to define a dataclass is to execute text.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")
 
 
 def at_kill(do: Callable[[], None]) -> None:

@@ -23,6 +23,7 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 
 from fwdtrace.program.endings import Stop
 from fwdtrace.program.holders import Holders
+from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.recorder.frames import is_ours, runs_in_a_call
 from fwdtrace.recorder.notes import Options, changing
@@ -166,6 +167,9 @@ class Watch:
             if recording is not None:
                 return self._recorded(recording, module, entry, args, kwargs)
             return original(module, *args, **kwargs)
+        except BaseException:
+            hide_our_frames()
+            raise
         finally:
             self._thread.inside = False
 
