@@ -3,6 +3,8 @@
     cli ─► run, program, render ─► compare, direct ─► recorder, models ─► findings ─► trace ─► errors
 
 Importing this package does not import torch; the first use of `record` does.
+
+PYTEST_DONT_REWRITE: below `exec` the package is there before pytest, which would warn that it cannot change its asserts.
 """
 
 from __future__ import annotations

@@ -91,9 +91,7 @@ class Watched:
             self._files = _rank_files(file or Path(f"{name}.json").absolute())
             file = _begun(self._files, self._ranks.own)
         codes = set(settings["codes"])
-        self._shown = _Reporting(
-            settings["depth"], settings["fold"], output is None, codes, self._ranks, self._files
-        )
+        self._shown = _Reporting(settings["depth"], settings["fold"], output is None, codes, self._ranks, self._files)
         self._traces = ProgramTraces(file, lambda trace, file: _save(trace, file, self._shown))
         self._kept_calls = 0
         self._watch: Watch | None = None

@@ -124,16 +124,22 @@ def _pause_waiting() -> None:
         _paused.acquire()
 
 
-class Stop(SystemExit):
-    """Ends the whole program, with status 0, from any thread.
+def stop() -> SystemExit:
+    """An error to raise that ends the whole program, with status 0, from any thread.
 
     Raised in the main thread it ends the program as `sys.exit()` does. Where it is caught and dropped, by a bare
     `except` or because another thread ends by it, the program ends then and there: its exit handlers run, what its
     files hold back is written, and the rest of it does not run.
     """
+    error = SystemExit(0)
+    error.dropped = _Dropped()  # type: ignore[attr-defined]
+    return error
+
+
+class _Dropped:
+    """Lives as long as the error that ends the program, of which no subclass will do: threads print those."""
 
     def __init__(self) -> None:
-        super().__init__(0)
         self._process = os.getpid()
 
     def __del__(self) -> None:
@@ -167,4 +173,4 @@ def _first_stderr() -> io.TextIOBase:
     """The stderr that Python began with, or one that nobody reads."""
     if sys.__stderr__ is None or sys.__stderr__.closed:
         return io.StringIO()
-    return sys.__stderr__  # type: ignore[return-value]
+    return sys.__stderr__

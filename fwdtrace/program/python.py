@@ -86,7 +86,7 @@ def settings_of_this_start() -> dict[str, Any]:
 
 def when_imported(name: str, do: Callable[[], None]) -> None:
     """Do this as soon as the module has been imported for the first time."""
-    sys.meta_path.insert(0, _Finder(name, do))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder(name, do))
 
 
 class _Finder:
@@ -99,7 +99,7 @@ class _Finder:
         self._name = name
         self._do = do
 
-    def find_spec(  # noqa: D102
+    def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != self._name:
@@ -131,7 +131,7 @@ def _command(program: Sequence[str], module: bool) -> list[str]:
 
 
 def _options(command: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """The options of Python itself in a command line, of which `arguments` are the last, and a script or -m is before."""
+    """The options of Python itself in a command line that ends with a script or -m MODULE, and these arguments."""
     options = list(command[1 : len(command) - len(arguments) + 1])
     name = options.pop() if options else ""
     if name.startswith("-m"):  # -mNAME, in one word

@@ -21,7 +21,7 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
-from fwdtrace.program.endings import Stop
+from fwdtrace.program.endings import stop
 from fwdtrace.program.holders import Holders
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import Wanted
@@ -68,7 +68,7 @@ class Watch:
     """One watch over the program.
 
     `keep` is called with each recorded call when it has ended, however it ended; if it returns true, the program is
-    asked to end, by a `Stop`.
+    asked to end, by `stop`.
     """
 
     def __init__(self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool]) -> None:
@@ -202,7 +202,7 @@ class Watch:
                 self._hook_what_is_wanted()
                 end_now = self._hand_over(root, number, recording.trace)
         if end_now:
-            raise Stop
+            raise stop()
         return output
 
     def _hand_over(self, root: _Root, number: int, trace: Trace) -> bool:

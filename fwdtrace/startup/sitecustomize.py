@@ -11,7 +11,8 @@ _folder = os.path.dirname(os.path.abspath(__file__))
 
 sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _folder]
 sys.path_importer_cache.pop(_folder, None)
-sys.path.insert(0, os.path.dirname(os.path.dirname(_folder)))  # where fwdtrace may be known to nobody but the command that ran
+# fwdtrace may be found only from the folder in which the command was started, which is not on the path yet.
+sys.path.insert(0, os.path.dirname(os.path.dirname(_folder)))
 try:
     from fwdtrace.startup.begin import begin
 finally:
@@ -19,4 +20,5 @@ finally:
 
 begin()
 del sys.modules["sitecustomize"], begin
-import sitecustomize  # noqa: E402, F401  (if there is none, Python expects just this ImportError)
+# If there is no other one, Python expects just the ImportError that this gives.
+import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401
