@@ -4,7 +4,7 @@
 
 Importing this package does not import torch; the first use of `record` does.
 
-PYTEST_DONT_REWRITE: below `exec` the package is there before pytest, which would warn that it cannot change its asserts.
+PYTEST_DONT_REWRITE: below `exec` the package is there before pytest, which would warn of that.
 """
 
 from __future__ import annotations

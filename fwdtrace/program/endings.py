@@ -22,6 +22,9 @@ MOST_SECONDS = 10.0
 _ending = threading.Lock()
 """Taken by whoever does what is to be done at the end, and never released: nobody does it again."""
 
+_program = 0
+"""The process of the program, once it is known what to do at its end."""
+
 _pipes: dict[int, tuple[int, int]] = {}
 """For each signal that is waited for, the pipe into which its handler writes."""
 
@@ -36,10 +39,11 @@ def at_end(do: Callable[[], None]) -> None:
 
     What is printed on stderr then goes to the stderr that the program began with. A forked child does nothing.
     """
-    process = os.getpid()
+    global _program
+    _program = os.getpid()
 
     def end() -> None:
-        if os.getpid() != process:
+        if os.getpid() != _program:
             return
         _ending.acquire()
         interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
@@ -139,11 +143,8 @@ def stop() -> SystemExit:
 class _Dropped:
     """Lives as long as the error that ends the program, of which no subclass will do: threads print those."""
 
-    def __init__(self) -> None:
-        self._process = os.getpid()
-
     def __del__(self) -> None:
-        if os.getpid() == self._process and not sys.is_finalizing() and not _main_thread_ends():
+        if os.getpid() == _program and not sys.is_finalizing() and not _main_thread_ends():
             _end_now()
 
 

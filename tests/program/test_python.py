@@ -33,7 +33,7 @@ SEES = """\
 import __main__, os, signal, sys, threading, traceback, warnings
 print(__builtins__.len([1]), __builtins__.__name__, sys.flags, sys.warnoptions, warnings.filters)
 print(sorted(os.environ.items()), sys.path, sys.orig_argv, sys._getframe().f_back)
-print(*(thread.name for thread in threading.enumerate()), "torch" in sys.modules, "typer" in sys.modules, "logging" in sys.modules)
+print(*(thread.name for thread in threading.enumerate()), {"torch", "typer", "logging"} & set(sys.modules))
 print(*(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
 traceback.print_stack()
 warnings.warn("of whoever calls a module", stacklevel=2)
