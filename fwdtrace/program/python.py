@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.tracebacks import hide_our_frames
 
 VARIABLE = "FWDTRACE_EXEC"
 FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -116,7 +117,11 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             del loader.exec_module
-            execute(module)
+            try:
+                execute(module)
+            except BaseException:
+                hide_our_frames()
+                raise
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
                 self._do()
