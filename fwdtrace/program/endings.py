@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-DEADLY = (signal.SIGTERM, signal.SIGHUP)
+DEADLY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 MOST_SECONDS = 10.0
 """How long a program that a signal ends may be held up by what there is to do before."""
 
@@ -72,6 +72,8 @@ def at_kill(do: Callable[[], None]) -> None:
     runs at once, also inside native code, and only writes into a pipe that a thread reads. To the program the signal
     looks as if nobody handled it. Native code that keeps Python's global lock holds up that thread.
     """
+    if not hasattr(faulthandler, "register"):  # as on Windows
+        return
     global _pause
     _pause = os.pipe()
     for number in DEADLY:

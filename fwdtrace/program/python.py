@@ -21,7 +21,7 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.tracebacks import hide_our_frames
 
 VARIABLE = "FWDTRACE_EXEC"
-FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+FORWARDED = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
 
 
 def become(program: Sequence[str], module: bool, startup: Path, settings: dict[str, Any]) -> NoReturn:
@@ -63,13 +63,23 @@ def run_below(program: Sequence[str], module: bool, startup: Path, settings: dic
 def _wait_for(child: int) -> int:
     """The exit status of the child, negative if a signal has ended it."""
     while True:
-        told = signal.sigwaitinfo({*FORWARDED, signal.SIGCHLD})
-        if told.si_signo == signal.SIGCHLD:
+        number, from_a_process = _next_signal()
+        if number == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-        elif told.si_pid:  # from a process; the terminal, which is none, sends to the child too
-            os.kill(child, told.si_signo)
+        elif from_a_process:
+            os.kill(child, number)
+
+
+def _next_signal() -> tuple[int, bool]:
+    """Wait for a signal; whether a process has sent it, and not the terminal, which sends to the child too."""
+    waited = {*FORWARDED, signal.SIGCHLD}
+    if hasattr(signal, "sigwaitinfo"):
+        told = signal.sigwaitinfo(waited)
+        return told.si_signo, told.si_pid != 0
+    number = signal.sigwait(waited)
+    return number, number != signal.SIGINT
 
 
 def settings_of_this_start() -> dict[str, Any]:

@@ -58,7 +58,9 @@ def end_of(before: list[str], source: str, folder: Path, number: signal.Signals 
     script.unlink()
     said = (folder.parent / f"{folder.name}.err").read_text(encoding="utf-8")
     files = {
-        str(file.relative_to(folder)): file.read_bytes().replace(bytes(folder), b"")
+        re.sub(r"\btmp\w{8}\b", "TEMPORARY", str(file.relative_to(folder))): file.read_bytes().replace(
+            bytes(folder), b""
+        )
         for file in folder.rglob("*")
         if file.is_file()
     }
