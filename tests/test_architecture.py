@@ -208,7 +208,7 @@ The standard library is free, and so are imports for type checkers alone.
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
-        "cli/exec": "program/observed",
+        "program/observed": "program/watch recorder/notes",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
