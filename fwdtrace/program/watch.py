@@ -27,7 +27,7 @@ from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
-from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, tracing_state
+from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
 
 
@@ -251,4 +251,4 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
 
 def _is_being_traced() -> bool:
     """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
-    return bool(tracing_state() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
+    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
