@@ -15,10 +15,9 @@ from fwdtrace.cli.options import CheckFinite, Chosen, Depth, FailOn, NoFold, Ops
 from fwdtrace.cli.results import check_files, save_as_suffix
 from fwdtrace.cli.terminal import stderr_console
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.program.observed import ObservedProgram, Program
-from fwdtrace.program.python import become, run_below
 
 if TYPE_CHECKING:
+    from fwdtrace.program.observed import ObservedProgram
     from fwdtrace.trace import Trace
 
 WIDTH = 80
@@ -54,6 +53,9 @@ def exec(
     script = program[0]
     if not module and script != "-" and not os.path.exists(script):
         raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
+    from fwdtrace.program.observed import Program
+    from fwdtrace.program.python import become, run_below
+
     file = str(output.absolute()) if output is not None else None
     settings = {
         "program": asdict(Program(script, module, ops, check_finite, stats, file, **asdict(chosen))),
@@ -61,6 +63,7 @@ def exec(
         "codes": sorted(codes),
         "observed_by": f"{__name__}:{observed_program.__name__}",
     }
+    observed_program(settings)  # what cannot be begun is refused before anything runs
     if not codes:
         become(program, module, settings)
     status, found = run_below(program, module, settings)
@@ -71,6 +74,8 @@ def exec(
 
 def observed_program(settings: dict[str, Any]) -> ObservedProgram:
     """The program that this process runs, with the settings that `exec` has made of its options."""
+    from fwdtrace.program.observed import ObservedProgram, Program
+
     program, shown, codes = Program(**settings["program"]), Shown(**settings["shown"]), set(settings["codes"])
 
     def report(observed: ObservedProgram) -> None:
