@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -15,32 +12,32 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from fwdtrace.compare.comparison_file import write_comparison
 from jsonschema import Draft202012Validator
 from torch import nn
 
 import fwdtrace
-from fwdtrace.cli.results import TRACE_SUFFIXES, Shown, save_as_suffix
+from fwdtrace.cli.options import Shown
+from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
 from fwdtrace.compare import compare_traces
 from fwdtrace.errors import TraceFileError
 from fwdtrace.findings import find
 from fwdtrace.models.zoo.lenets import LeNetDirect
-from fwdtrace.program.ranks import rank_report
+from fwdtrace.program.ranks import rank_differences
 from fwdtrace.render.html import comparison_html
 from fwdtrace.render.two_traces import changes_text
 from fwdtrace.trace import Trace
-from fwdtrace.trace.read import load_trace, write_trace
+from fwdtrace.trace.read import load_trace
+from fwdtrace.trace.trace import write_trace
 from tests.fuzz.mutations import spoilt
+from tests.helpers.hangs import in_time
 from tests.helpers.traces import everything, odd
 
 MUTATIONS = 2000
 PARTS = 4
-SECONDS = 10
-"""More than this for one file is a hang."""
 
 WAYS = (
     Shown(),
-    Shown(fold=False),
+    Shown(no_fold=True),
     Shown(depth=1),
     Shown(source=True),
     *(Shown(sort=key) for key in ("time", "self-time", "flops", "parameters", "memory")),
@@ -87,22 +84,6 @@ def recorded(model: nn.Module, *shape: int) -> Trace:
 def traces() -> list[Trace]:
     real = [recorded(Small(), 2, 4), recorded(Small(5), 2, 4), recorded(LeNetDirect(), 1, 3, 32, 32)]
     return [*real, everything(), odd(3), odd(7)]
-
-
-@contextmanager
-def in_time() -> Iterator[None]:
-    """Raise TimeoutError in what takes longer than `SECONDS`."""
-
-    def hangs(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def loaded(file: Path) -> Trace | None:
@@ -153,7 +134,7 @@ def check_compared(before: Trace, after: Trace) -> None:
         changes_text(comparison, width=width).encode()
     comparison_html(comparison).encode()
     stream = io.StringIO()
-    write_comparison(comparison, stream)
+    comparison.write(stream)
     json.loads(stream.getvalue())
 
 
@@ -181,7 +162,7 @@ def fuzz(traces: list[Trace], folder: Path, seeds: range) -> int:
                 check_compared(traces[number], trace)
                 check_compared(trace, traces[number])
                 find(trace)
-                rank_report({0: {"t": traces[number]}, 1: {"t": trace}})
+                rank_differences({0: {"t": traces[number]}, 1: {"t": trace}})
         except BaseException as error:
             raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
     return accepted

@@ -15,10 +15,12 @@ import torch
 import fwdtrace
 from fwdtrace.compare.saved_numbers import SavedValues, save_values, values_of
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.trace import Trace
 from tests.fuzz.mutations import NUMBERS, OTHERS, TEXTS, places_in
-from tests.fuzz.test_traces import Small, in_time
+from tests.fuzz.test_traces import Small
+from tests.helpers.hangs import in_time
 
 MUTATIONS = 1000
 
@@ -29,10 +31,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, Path]:
     folder = tmp_path_factory.mktemp("run")
     model = Small()
     keeper = Keeper(200, fingerprints=True)
-    with keeper, fwdtrace.record(model) as recording:
+    with Recording(model, Options(keeper=keeper)) as recording:
         model(torch.randn(2, 4))
     trace = recording.trace
-    digest = save_values(keeper.by_id(), folder / "v.safetensors")
+    digest = save_values(keeper.by_id, folder / "v.safetensors")
     return replace(trace, run=replace(trace.run, values="v.safetensors", values_digest=digest)), folder
 
 
@@ -122,7 +124,7 @@ def test_values_of_another_run_are_refused(run: tuple[Trace, Path], tmp_path: Pa
     keeper = Keeper(10_000, fingerprints=True)
     with keeper, fwdtrace.record(model):
         model(torch.randn(2, 4))
-    save_values(keeper.by_id(), tmp_path / "v.safetensors")
+    save_values(keeper.by_id, tmp_path / "v.safetensors")
     with pytest.raises(FwdtraceError) as refused:
         values_of(trace, str(tmp_path / "t.json"))
     file = tmp_path / "v.safetensors"

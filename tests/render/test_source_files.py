@@ -11,7 +11,7 @@ import pytest
 from fwdtrace.render import source
 from fwdtrace.render.source import source_text
 from fwdtrace.trace import Site, Trace
-from tests.fuzz.test_traces import in_time
+from tests.helpers.hangs import in_time
 from tests.helpers.traces import call, trace
 
 CODE = "def forward(self, x):\n    y = 2 * x\n    return self.a(y)\n"

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from fwdtrace.cli import results
-from fwdtrace.cli.results import TRACE_SUFFIXES, Shown, save_as_suffix
+from fwdtrace.cli.options import Shown
+from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
 from fwdtrace.trace import Trace
 from fwdtrace.trace.files import replacing, write_text
 from tests.helpers.commands import REPOSITORY, Outcome
@@ -35,11 +36,11 @@ def many(number: int) -> Trace:
 def write_for_ever(file: Path) -> None:
     """Write one trace and the other over the file, drawn once, until the process is killed."""
     traces = many(1), many(2)
-    drawn = {id(each): results._as_suffix(each, file, Shown(fold=False), 80) for each in traces}
-    results._as_suffix = lambda trace, *_: drawn[id(trace)]  # type: ignore[assignment]
+    drawn = {id(each): results._trace_as_suffix(each, file, Shown(no_fold=True), 80) for each in traces}
+    results._trace_as_suffix = lambda trace, *_: drawn[id(trace)]  # type: ignore[assignment]
     while True:
         for each in traces:
-            save_as_suffix(each, file, Shown(fold=False), width=80)
+            save_as_suffix(each, file, Shown(no_fold=True), width=80)
 
 
 def limited(folder: Path, *arguments: str) -> Outcome:
@@ -59,7 +60,7 @@ def limited(folder: Path, *arguments: str) -> Outcome:
 def test_a_process_killed_as_it_writes_leaves_a_whole_file(suffix: str, tmp_path: Path) -> None:
     whole = []
     for number in (1, 2):
-        save_as_suffix(many(number), tmp_path / f"whole{number}{suffix}", Shown(fold=False), width=80)
+        save_as_suffix(many(number), tmp_path / f"whole{number}{suffix}", Shown(no_fold=True), width=80)
         whole.append((tmp_path / f"whole{number}{suffix}").read_bytes())
     file = tmp_path / f"t{suffix}"
     chance = random.Random(suffix)
