@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-import fwdtrace
 from fwdtrace.compare.saved_numbers import SavedValues, save_values, values_of
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.recorder import Options, Recording
@@ -122,7 +121,7 @@ def test_values_of_another_run_are_refused(run: tuple[Trace, Path], tmp_path: Pa
     trace, _ = run
     model = Small()
     keeper = Keeper(10_000, fingerprints=True)
-    with keeper, fwdtrace.record(model):
+    with Recording(model, Options(keeper=keeper)):
         model(torch.randn(2, 4))
     save_values(keeper.by_id, tmp_path / "v.safetensors")
     with pytest.raises(FwdtraceError) as refused:
