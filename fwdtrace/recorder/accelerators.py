@@ -15,8 +15,6 @@ from fwdtrace.trace import Leaf, TensorMeta
 _IS_NEUTRAL = hasattr(torch, "accelerator")
 """Whether torch names all accelerators alike, as it does since 2.6; before, only those of `torch.cuda` are measured."""
 
-_KINDS = ("cuda", "xpu", "mtia", "mps") if _IS_NEUTRAL else ("cuda",)
-
 
 class Event(Protocol):
     """A mark in a stream."""
@@ -54,8 +52,12 @@ class TorchsAccelerators:
     """The accelerators that torch knows."""
 
     def kind(self) -> str | None:
-        """The first type in use. To ask whether a device is available would begin to use it."""
-        return next((kind for kind in _KINDS if _is_in_use(getattr(torch, kind, None))), None)
+        """The type in use; to ask torch whether a device is available would begin to use it."""
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            return "cuda"
+        if _IS_NEUTRAL and torch.xpu.is_initialized():  # type: ignore[no-untyped-call]
+            return "xpu"
+        return "mps" if _IS_NEUTRAL and torch.backends.mps.is_available() else None
 
     def stream(self, device: str) -> Any:
         """The current stream of the device, which need not be the current device."""
@@ -95,12 +97,6 @@ TORCHS: Accelerators = TorchsAccelerators()
 def devices_in(leaves: Iterable[Leaf], kind: str) -> set[str]:
     """The devices of this kind that hold tensors among the leaves."""
     return {leaf.device for leaf in leaves if type(leaf) is TensorMeta and leaf.device.partition(":")[0] == kind}
-
-
-def _is_in_use(module: Any) -> bool:
-    if module is None:
-        return False
-    return bool(module.is_initialized() if hasattr(module, "is_initialized") else module.is_available())
 
 
 def _cuda_event() -> Any:

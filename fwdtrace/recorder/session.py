@@ -25,8 +25,9 @@ class Measure(Protocol):
         """A call or an op is about to run with these arguments."""
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
-        """It has returned this output; the measures are told in reverse order. One that raised is not reported, except to
-        the ops measure.
+        """It has returned this output; the last that was told of the beginning is told first.
+
+        A call that raised is not reported, except to the ops measure.
         """
 
     def stop(self) -> None:

@@ -133,10 +133,10 @@ class Call:
     `parameters` counts the elements of all parameters in the module, those of its submodules included, shared ones
     once. `duration_us` is time in microseconds, submodules included: the device's, with the host's wall time in
     `host_us`, where an accelerator's was measured, else the host's wall time. `error` is set if the call raised;
-    `outputs` is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`. `thread` names
-    the thread if it was not the one that opened the recording; its calls are under those that were open there.
-    `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something else.
-    `state` holds the module's own parameters and buffers and `settings` its `extra_repr()`, of the call that raised.
+    `outputs` is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`.
+    `thread` names the thread if it was not the one that opened the recording; its calls are under those that were open
+    there. `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something
+    else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
     so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
     """

@@ -90,7 +90,7 @@ class DeviceTime:
 
 
 def devices_at_work(call: OpenCall, kind: str) -> set[str]:
-    """The devices of this kind that a call may work on, when it begins: those of its inputs, else that of its module."""
+    """The devices of this kind that a call may work on, as it begins: those of its inputs, else that of its module."""
     devices = devices_in(call.inputs, kind)
     if devices:
         return devices
