@@ -138,25 +138,29 @@ program/wanted:
 program/watch: .endings .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
+recorder/accelerators: torch trace
 recorder/boundaries: .frames .hooks .leaves .modules .notes .session .torch_internals torch
 recorder/describe: torch trace
-recorder/finish: .describe .frames .measures/costs .measures/finiteness .measures/gradients .measures/ops
-  .measures/statistics .notes .session .torch_internals .tree findings torch trace version
+recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
+  .measures/ops .measures/peak_memory .measures/statistics .notes .session .torch_internals .tree findings torch
+  trace version
 recorder/frames: .torch_internals torch trace
 recorder/hooks: .frames .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
 recorder/measures/costs: .notes .session .torch_internals torch
+recorder/measures/device_time: .accelerators .notes .session .tree
 recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
 recorder/measures/gradients: .describe .notes .session .torch_internals torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
 recorder/measures/ops: .frames .notes .session .torch_internals torch trace
+recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
 recorder/modules: .frames .hooks .notes .session .tree torch
-recorder/notes: .frames .torch_internals torch trace
-recorder/recording: .boundaries .finish .hooks .measures/costs .measures/finiteness .measures/gradients
-  .measures/ops .measures/statistics .modules .notes .session torch trace
+recorder/notes: .accelerators .frames .torch_internals torch trace
+recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session torch trace
 recorder/session: .leaves .notes torch
 recorder/torch_internals: torch
 recorder/tree: torch
@@ -175,7 +179,7 @@ render/lines: .words rich
 render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
 render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
 render/notebook: .svg .tree trace
-render/ranking: .lines .words rich trace
+render/ranking: .lines .summary .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace

@@ -47,7 +47,9 @@ class Measured:
     ops: Ops = True
     check_finite: CheckFinite = False
     stats: Stats = False
-    costs: Annotated[bool, typer.Option("--costs", help="Count the floating-point operations of every call.")] = False
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Count the floating-point operations of every call; on a GPU, memory too.")
+    ] = False
     backward: Annotated[
         bool, typer.Option("--backward", help="Run backward too, and name the parameters without gradient (FT008).")
     ] = False

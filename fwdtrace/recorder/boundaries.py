@@ -224,7 +224,7 @@ def _run(
         output = run(module, *args, **kwargs)
         call.end = perf_counter_ns()
         call.outputs = session.leaves.of_output(output)
-        for measure in measures:
+        for measure in reversed(measures):
             measure.ends(call, output)
         return output
     except BaseException as error:

@@ -15,9 +15,11 @@ from fwdtrace.findings import find
 from fwdtrace.recorder.describe import named_by_parameters, positional_names
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
+from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.measures.ops import name_of_op
+from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
 from fwdtrace.recorder.session import Session
@@ -109,6 +111,9 @@ class _Finisher:
         self.nonfinite: dict[OpenCall | OpenOp, NonFinite] = {}
         if recorded.options.check_finite and isinstance(finiteness, Finiteness):
             self.nonfinite = finiteness.found
+        device_time = session.kinds.get(DeviceTime)
+        self.device_times = device_time.times() if isinstance(device_time, DeviceTime) else {}
+        self.memory: dict[OpenCall, int] = {}
         self.ids: dict[OpenCall | OpenOp, int] = {}
         self.depths: dict[OpenCall, int] = {}
         self.callers: set[OpenCall] = set()
@@ -131,6 +136,9 @@ class _Finisher:
             flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
         if options.gradients and isinstance(gradients, Gradients):
             backwards = gradients.backwards(opened)
+        memory = self.kinds.get(PeakMemory)
+        if options.peak_memory and isinstance(memory, PeakMemory):
+            self.memory = memory.totals(opened)
         nths: dict[SeenModule, int] = {}
         calls = []
         for call in opened:
@@ -194,6 +202,10 @@ class _Finisher:
         draft.outputs = self.with_stats.get(call, call.outputs)
         draft.hooks = self._hooks(call) if call.hooks else ()
         draft.duration_us = (call.end - call.begin) / 1000 if call.begin and call.end else None
+        draft.host_us = None
+        if call in self.device_times:
+            draft.host_us, draft.duration_us = draft.duration_us, self.device_times[call]
+        draft.memory_bytes = self.memory.get(call)
         draft.error = call.error
         draft.thread = call.thread
         draft.forward_inputs = draft.forward_outputs = draft.settings = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.frames import Position, from_torch, own_call_code
 from fwdtrace.recorder.torch_internals import GENERATED
 from fwdtrace.trace import CallError, Entry, Leaf
@@ -124,7 +125,8 @@ class OpenOp:
 class Options:
     """What a recording was asked for beside the calls; with `alone`, no calls that other threads make by themselves.
 
-    `keeper` keeps the numbers of every call.
+    `keeper` keeps the numbers of every call. `peak_memory` resets the statistics of the allocators of accelerators.
+    `accelerators` are those whose time and memory are measured.
     """
 
     ops: bool = False
@@ -134,6 +136,8 @@ class Options:
     gradients: bool = False
     alone: bool = False
     keeper: Keeper | None = None
+    peak_memory: bool = False
+    accelerators: Accelerators = TORCHS
 
 
 class Recorded:

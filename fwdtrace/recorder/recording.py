@@ -13,9 +13,11 @@ from fwdtrace.recorder.boundaries import observe_calls, observe_forward
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
 from fwdtrace.recorder.hooks import take_out_all
 from fwdtrace.recorder.measures.costs import Costs
+from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
+from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import scan, unwrap_classes
 from fwdtrace.recorder.notes import Options, Recorded
@@ -51,7 +53,10 @@ class Recording:
         if opened is None:
             return
         session, recorded = opened
+        device_time = session.kinds.get(DeviceTime)
         try:
+            if isinstance(device_time, DeviceTime) and (error is None or isinstance(error, Exception)):
+                device_time.wait()  # but Ctrl-C must not wait for a device that hangs
             self._trace = self._finish(session, recorded, duration)
         finally:
             with changing:
@@ -148,14 +153,21 @@ def _asked(options: Options) -> Iterator[Callable[[Session], Measure]]:
         yield Costs
     if options.ops:
         yield Ops
+    if options.accelerators.kind() is not None:
+        yield DeviceTime
+        if options.peak_memory:
+            yield PeakMemory
 
 
 def _share_measures(session: Session) -> None:
     """Have the boundaries use the measures that the running recordings ask for."""
     ops = session.kinds.get(Ops)
     keepers = [recorded.options.keeper for recorded in session.recordings if recorded.options.keeper is not None]
+    # Last in the order, and so next to the call: what the others do on the device is not the call's.
+    clocks = [session.kinds[kind] for kind in (PeakMemory, DeviceTime) if kind in session.kinds]
+    others = [measure for measure in session.kinds.values() if measure is not ops and measure not in clocks]
     session.ops = ops
-    session.measures = (*(measure for measure in session.kinds.values() if measure is not ops), *keepers)
+    session.measures = (*others, *keepers, *clocks)
 
 
 def _install(session: Session) -> None:

@@ -25,7 +25,10 @@ class Measure(Protocol):
         """A call or an op is about to run with these arguments."""
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
-        """It has returned this output. One that raised is not reported, except to the ops measure."""
+        """It has returned this output; the last that was told of the beginning is told first.
+
+        A call that raised is not reported, except to the ops measure.
+        """
 
     def stop(self) -> None:
         """Measure no more; what was measured can still be read."""

@@ -11,8 +11,8 @@ from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace
 
 COLUMNS = (
     "id", "parent", "depth", "kind", "path", "class", "nth", "entry", "inputs", "outputs", "parameters", "duration_us",
-    "flops", "backward_us", "nan", "inf", "hooks_fired", "hooks_skipped", "file", "line", "function", "code",
-    "error_type", "error",
+    "host_us", "flops", "memory_bytes", "backward_us", "nan", "inf", "hooks_fired", "hooks_skipped", "file", "line",
+    "function", "code", "error_type", "error",
 )  # fmt: skip
 
 _FORMULA = re.compile(r"[=+\-@].*[^\d.]")
@@ -44,7 +44,9 @@ def _call(call: Call) -> dict[str, object]:
         "entry": call.entry,
         "parameters": call.parameters,
         "duration_us": call.duration_us,
+        "host_us": call.host_us,
         "flops": call.flops,
+        "memory_bytes": call.memory_bytes,
         "backward_us": call.backward.duration_us if call.backward else None,
         "hooks_fired": "; ".join(hook.name for hook in call.hooks if hook.fired),
         "hooks_skipped": "; ".join(hook.name for hook in call.hooks if not hook.fired and "backward" not in hook.kind),

@@ -65,6 +65,9 @@ def _of_a_call(call: Call) -> Iterator[Table]:
     yield Table("ran", ((calls.way(call),),))
     facts = [
         ("parameters", words.count(call.parameters)),
+        ("device time", words.duration(call.duration_us or 0.0) if call.host_us is not None else ""),
+        ("host time", words.duration(call.host_us) if call.host_us is not None else ""),
+        ("peak memory", "" if call.memory_bytes is None else words.size(call.memory_bytes) or "0 B"),
         ("FLOPs", "" if call.flops is None else f"{call.flops:,}"),
         ("backward", f"{words.duration(call.backward.duration_us)}, #{call.backward.order}" if call.backward else ""),
         ("settings", call.settings or ""),

@@ -117,6 +117,8 @@ def _own(event: Event, parent: Call | None) -> list[Any]:
     if path is not None and parent and parent.path and path.startswith(f"{parent.path}."):
         path = path[len(parent.path) :]
     time = "" if event.duration_us is None else words.duration(event.duration_us)
+    if event.host_us is not None:
+        time += f" device, {words.duration(event.host_us)} host"
     return [path if path is None else printable(path), event.nth, time]
 
 
@@ -124,7 +126,8 @@ def _kind_of(event: Event) -> Event:
     """The call or op without what is its own, so that equal ones compare equal."""
     if isinstance(event, Op):
         return replace(event, id=0, parent=None)
-    return replace(event, id=0, parent=None, depth=0, path="." if event.path else event.path, nth=1, duration_us=None)
+    path = "." if event.path else event.path
+    return replace(event, id=0, parent=None, depth=0, path=path, nth=1, duration_us=None, host_us=None)
 
 
 def _kind(event: Event, sheet: Sheet) -> dict[str, Any]:

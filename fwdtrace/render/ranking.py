@@ -11,7 +11,7 @@ from typing import Literal
 from rich.cells import cell_len
 from rich.console import Console
 
-from fwdtrace.render import words
+from fwdtrace.render import summary, words
 from fwdtrace.render.lines import Line, plain, print_lines
 from fwdtrace.render.words import cut_left, printable
 from fwdtrace.trace import Call, Trace, tensors_in
@@ -22,14 +22,14 @@ Key = Literal["time", "self-time", "flops", "parameters", "memory"]
 GAP = "  "
 LEAST_NAME = 20
 _BITS = re.compile(r"\d+")
-_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 @dataclass(slots=True)
 class _Row:
-    """The sums over the calls of one module: times in microseconds, `memory` in bytes of what they returned.
+    """The sums over the calls of one module: times in microseconds, `output` in bytes of what they returned.
 
-    `own` is the time without that of the calls inside. `flops` is None if they were not counted.
+    `own` is the time without that of the calls inside. `flops` is None if they were not counted. `host` is the host's
+    time of the calls whose time is a device's. `peak` is the most memory that one call needed.
     """
 
     path: str | None
@@ -39,7 +39,9 @@ class _Row:
     own: float = 0.0
     flops: int | None = None
     parameters: int = 0
-    memory: int = 0
+    output: int = 0
+    host: float | None = None
+    peak: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,13 @@ _COLUMNS = (
     _Column("calls", None, lambda row: row.calls, lambda number: f"{number:,.0f}"),
     _Column("time", "time", lambda row: row.total, words.duration),
     _Column("own time", "self-time", lambda row: row.own, words.duration),
+    _Column("host time", None, lambda row: row.host, words.duration),
     _Column("FLOPs", "flops", lambda row: row.flops, lambda number: words.count(int(number), short=True) or "0"),
     _Column("params", "parameters", lambda row: row.parameters, lambda number: words.count(int(number), short=True)),
-    _Column("output", "memory", lambda row: row.memory, lambda number: _size(int(number))),
+    _Column("peak", "memory", lambda row: row.peak, lambda number: words.size(int(number))),
+    _Column("output", "memory", lambda row: row.output, lambda number: words.size(int(number))),
 )
-_DROPPED_FIRST = ("calls", "params", "output", "own time", "FLOPs", "time")
+_DROPPED_FIRST = ("calls", "params", "output", "host time", "peak", "own time", "FLOPs", "time")
 
 
 def ranking_text(trace: Trace, *, by: Key, top: int, width: int = 80) -> str:
@@ -75,7 +79,8 @@ def print_ranking(trace: Trace, console: Console, *, by: Key, top: int) -> None:
 
 def _lines(trace: Trace, by: Key, top: int, width: int) -> list[Line]:
     rows = _rows(trace)
-    sorted_by = next(column for column in _COLUMNS if column.key == by)
+    candidates = [column for column in _COLUMNS if column.key == by]
+    sorted_by = next((column for column in candidates if _says_something(column, rows)), candidates[-1])
     if any(sorted_by.number(row) is not None for row in rows):
         rows.sort(key=lambda row: -(sorted_by.number(row) or 0))
     shown = rows[:top]
@@ -93,7 +98,7 @@ def _lines(trace: Trace, by: Key, top: int, width: int) -> list[Line]:
         for column in columns:
             text = _cell(column, row)
             lines[-1].append((GAP + text.rjust(sizes[column.title]), "bold" if column is sorted_by else ""))
-    notes = _notes(rows, len(shown), by)
+    notes = _notes(trace, rows, len(shown), by)
     lines += [[], *([(part, "dim")] for note in notes for part in words.wrapped(note, width))] if notes else []
     return lines
 
@@ -111,9 +116,12 @@ def _rows(trace: Trace) -> list[_Row]:
         row.calls += 1
         row.own += max((call.duration_us or 0.0) - inside.get(call.id, 0.0), 0.0)
         row.parameters = max(row.parameters, call.parameters)
-        row.memory += _bytes(call)
+        row.output += _bytes(call)
+        if call.memory_bytes is not None:
+            row.peak = max(row.peak or 0, call.memory_bytes)
         if not _is_within_itself(trace, call):
             row.total += call.duration_us or 0.0
+            row.host = row.host if call.host_us is None else (row.host or 0.0) + call.host_us
             row.flops = row.flops if call.flops is None else (row.flops or 0) + call.flops
     return list(rows.values())
 
@@ -173,21 +181,15 @@ def _name_cell(row: _Row, width: int) -> Line:
     return [(path, "bold"), (f" {words.padded(rest, width - cell_len(path) - 1)}", "cyan")]
 
 
-def _notes(rows: Sequence[_Row], shown: int, by: Key) -> list[str]:
+def _notes(trace: Trace, rows: Sequence[_Row], shown: int, by: Key) -> list[str]:
     """What the table leaves out, and what its numbers do not contain."""
     notes = []
     if shown < len(rows):
         notes.append(f"{plural(len(rows) - shown, 'more module')}, --top {len(rows)} shows all")
+    if clock := summary.clock(trace):
+        notes.append(f"time and own time: {clock}")
     if any(row.flops is not None for row in rows):
         notes.append("FLOPs as torch counts them: no attention on CPU, no fused encoder layers")
     elif by == "flops":
         notes.append("no FLOPs were counted when this was recorded; --costs counts them")
     return notes
-
-
-def _size(number: int) -> str:
-    """`812 B`, `18.4 KiB`."""
-    if not number:
-        return ""
-    size, unit = next(((size, unit) for size, unit in _UNITS if number >= size), (1, "B"))
-    return f"{number / size:.1f} {unit}" if unit != "B" else f"{number} B"

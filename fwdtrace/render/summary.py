@@ -41,4 +41,28 @@ def totals(trace: Trace) -> list[tuple[str, str]]:
         texts.append((f"{direct:,} direct", "bold red"))
     if raised:
         texts.append((f"{raised:,} raised", "red"))
-    return [*texts, (words.duration(trace.run.duration_us), "")]
+    host = words.duration(trace.run.duration_us)
+    if by := clock(trace):
+        return [*texts, (f"{words.duration(_device_time(trace))} {by}", ""), (f"{host} host time", "")]
+    return [*texts, (host, "")]
+
+
+def clock(trace: Trace) -> str:
+    """By which clock the times of the calls are, if a device's was read; nothing if all are the host's."""
+    timed = [call for call in trace.calls if call.duration_us is not None]
+    by_host = sum(call.host_us is None for call in timed)
+    if by_host == len(timed):
+        return ""
+    return f"device time, {plural(by_host, 'call')} by the host's clock" if by_host else "device time"
+
+
+def _device_time(trace: Trace) -> float:
+    """The microseconds of the outermost calls whose time is a device's."""
+    within: set[int | None] = set()
+    total = 0.0
+    for call in trace.calls:
+        if call.parent not in within and call.host_us is not None:
+            total += call.duration_us or 0.0
+        if call.parent in within or call.host_us is not None:
+            within.add(call.id)
+    return total

@@ -24,8 +24,10 @@ def timeline_text(trace: Trace) -> str:
     A process is a rank, a thread is a thread. A call whose time was not measured is as long as what it called.
     """
     encode = json.JSONEncoder(allow_nan=False).encode
+    clock = summary.clock(trace)
     events = ",\n".join(map(encode, _events(trace)))
     facts = {"fwdtrace": trace.versions.fwdtrace, "torch": trace.versions.torch, "placement": PLACEMENT}
+    facts |= {"durations": clock} if clock else {}
     return f'{{"displayTimeUnit": "ms",\n"otherData": {encode(facts)},\n"traceEvents": [\n{events}\n]}}'
 
 
@@ -96,6 +98,10 @@ def _arguments(event: Event, sheet: Sheet) -> dict[str, Any]:
     facts |= {"called": calls.entry(event), "nth": event.nth, "parameters": event.parameters}
     if event.duration_us is not None:
         facts["duration_us"] = event.duration_us
+    if event.host_us is not None:
+        facts["host_us"] = event.host_us
+    if event.memory_bytes is not None:
+        facts["memory_bytes"] = event.memory_bytes
     if event.flops is not None:
         facts["flops"] = event.flops
     if event.backward:

@@ -11,6 +11,7 @@ _NOT_SEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Categories of characters that move the cursor, hide, or turn text around."""
 
 _SIZES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+_BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
@@ -68,3 +69,11 @@ def duration(microseconds: float) -> str:
     if microseconds < 1_000_000:
         return f"{microseconds / 1000:.1f} ms"
     return f"{microseconds / 1_000_000:.2f} s"
+
+
+def size(number: int) -> str:
+    """`812 B`, `18.4 KiB`; nothing for none."""
+    if not number:
+        return ""
+    unit, name = next(((unit, name) for unit, name in _BYTES if number >= unit), (1, "B"))
+    return f"{number / unit:.1f} {name}" if name != "B" else f"{number} B"

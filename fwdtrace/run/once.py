@@ -150,6 +150,7 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
         costs=measures.costs,
         gradients=measures.backward,
         keeper=keeper,
+        peak_memory=measures.costs,
     )
     recording = Recording(model.module, options, plan.spec, plan.seed)
     error: BaseException | None = None

@@ -29,7 +29,8 @@ from fwdtrace.trace.values import (
 # Left out of a row at their defaults; every other field is there, null included.
 _OPTIONAL = {
     *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
-    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward")),
+    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
+    (Call, "memory_bytes"),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape")),
     *((Gradient, name) for name in ("nan", "inf")),
@@ -228,7 +229,7 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
 
 
 def _reader_for(cls: type, name: str, annotation: str) -> Read:
-    if name == "duration_us":  # times are added, and must not add up to infinity
+    if name in ("duration_us", "host_us"):  # times are added, and must not add up to infinity
         return _or_null(_duration) if annotation.endswith("None") else _duration
     numbers = _NUMBERS.get(annotation)
     return numbers(_LEAST.get((cls, name), 0)) if numbers else _KINDS[annotation]

@@ -114,7 +114,7 @@ class NonFinite:
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """The backward of a call: its place among all in order, from 0, and its wall time in microseconds."""
+    """The backward of a call: its place among all in order, from 0, and its time on the host in microseconds."""
 
     order: int
     duration_us: float
@@ -131,12 +131,14 @@ class Call:
     `__call__`. `chain` lists the functions that really ran between the caller and `forward`, and `forward`; it is empty
     if `forward` was not reached.
     `parameters` counts the elements of all parameters in the module, those of its submodules included, shared ones
-    once. `duration_us` is wall time in microseconds, submodules included. `error` is set if the call raised; `outputs`
-    is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`. `thread` names
-    the thread if it was not the one that opened the recording; its calls are under those that were open there.
-    `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something else.
-    `state` holds the module's own parameters and buffers and `settings` its `extra_repr()`, of the call that raised.
-    `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for.
+    once. `duration_us` is time in microseconds, submodules included: the device's, with the host's wall time in
+    `host_us`, where an accelerator's was measured, else the host's wall time. `error` is set if the call raised;
+    `outputs` is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`.
+    `thread` names the thread if it was not the one that opened the recording; its calls are under those that were open
+    there. `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something
+    else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
+    `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
+    so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
     """
 
     id: int
@@ -164,6 +166,8 @@ class Call:
     nonfinite: NonFinite | None = None
     flops: int | None = None
     backward: Backward | None = None
+    host_us: float | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """How the model was run; `duration_us` is the wall time of the whole recording in microseconds.
+    """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart.

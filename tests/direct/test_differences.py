@@ -83,7 +83,7 @@ def test_gradients_are_missing_larger_or_other(one: Any, other: Any, found: tupl
 
 def test_buffers_random_states_training_flags_and_graphs_are_compared() -> None:
     count = torch.tensor(3)
-    other_random = RandomState(RANDOM.python, RANDOM.numpy, RANDOM.cpu + 1, RANDOM.cuda)
+    other_random = RandomState(RANDOM.python, RANDOM.numpy, RANDOM.cpu + 1, RANDOM.devices)
     one = snapshot(buffers={"n": count, "old": ROW}, graph=("MulBackward0",), training="unchanged")
     two = snapshot(
         buffers={"n": count + 1}, graph=("AddBackward0",), training="changed in drop", random=other_random, drew=True

@@ -49,3 +49,52 @@ def test_a_state_differs_as_soon_as_one_generator_was_used() -> None:
         state.restore()
         draw()
         assert not state.same_as(random_state())
+
+
+class Kind:
+    """A module of torch for devices with generators of their own, which draw by counting."""
+
+    def __init__(self, devices: int) -> None:
+        self.drawn = torch.zeros(devices)
+
+    def get_rng_state_all(self) -> list[torch.Tensor]:
+        return [state.clone() for state in self.drawn]
+
+    def set_rng_state_all(self, states: list[torch.Tensor]) -> None:
+        self.drawn = torch.stack(states)
+
+
+class KindOfOneDevice:
+    """One as `torch.mps` is, which has a single device."""
+
+    def __init__(self) -> None:
+        self.drawn = torch.zeros(1)
+
+    def get_rng_state(self) -> torch.Tensor:
+        return self.drawn.clone()
+
+    def set_rng_state(self, state: torch.Tensor) -> None:
+        self.drawn = state.clone()
+
+
+def test_the_generators_of_every_device_are_kept_and_restored() -> None:
+    many, one = Kind(3), KindOfOneDevice()
+    state = random_state([many, one])
+    many.drawn[2] += 1
+    assert not state.same_as(random_state([many, one]))
+    state.restore()
+    assert state.same_as(random_state([many, one]))
+    one.drawn += 1
+    assert not state.same_as(random_state([many, one]))
+    state.restore()
+    assert many.drawn.tolist() == [0, 0, 0] and one.drawn.tolist() == [0]
+    assert state.same_as(random_state([many, one]))
+
+
+def test_other_devices_are_another_state() -> None:
+    many = Kind(3)
+    state = random_state([many])
+    assert not state.same_as(random_state([]))
+    assert not state.same_as(random_state([KindOfOneDevice()]))
+    many.drawn = torch.zeros(2)
+    assert not state.same_as(random_state([many]))

@@ -6,7 +6,7 @@ import csv
 import io
 
 from fwdtrace.render.csv import csv_text
-from tests.helpers.traces import call, everything, trace
+from tests.helpers.traces import call, everything, on_a_device, trace
 
 
 def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> None:
@@ -23,3 +23,10 @@ def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> Non
 def test_a_spreadsheet_computes_nothing_from_a_name() -> None:
     written = csv_text(trace(call(0, None, "", "=HYPERLINK(1)")))
     assert next(csv.DictReader(io.StringIO(written)))["class"] == "'=HYPERLINK(1)"
+
+
+def test_both_times_and_the_memory_have_a_column() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(on_a_device()))))
+    assert [(row["duration_us"], row["host_us"], row["memory_bytes"]) for row in rows] == [
+        ("5000.0", "900.0", "3145728"), ("4000.0", "300.0", "1048576"), ("700.0", "", ""),
+    ]  # fmt: skip

@@ -43,7 +43,8 @@ def test_everything_that_was_measured_is_told() -> None:
     )  # fmt: skip
     assert found["hooks"][0] == ("forward pre-hook", "model.look", "changed a value", "/home/user/model.py:3")
     assert found["facts"] == (
-        ("parameters", "1,234"), ("FLOPs", "99"), ("backward", "12 µs, #0"), ("settings", "in_features=4"),
+        ("parameters", "1,234"), ("device time", "640 µs"), ("host time", "70 µs"), ("peak memory", "4.0 KiB"),
+        ("FLOPs", "99"), ("backward", "12 µs, #0"), ("settings", "in_features=4"),
         ("also named", "other, third"), ("thread", "worker-1"), ("not seen below", "script"),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import re
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
 from tests.helpers.drawings import page_data
-from tests.helpers.traces import call, lenet, trace
+from tests.helpers.traces import call, lenet, on_a_device, trace
 
 
 def test_a_page_needs_nothing_else_and_is_small() -> None:
@@ -34,3 +34,8 @@ def test_a_page_of_a_comparison_has_both_traces_and_marks_what_differs() -> None
     assert data["comparison"]["verdict"].replace("\n", " ") == comparison.verdict
     assert [view["title"].split(" · ")[0] for view in data["traces"]] == ["first", "second"]
     assert [view["differs"] for view in data["traces"]] == [[10], [10]]
+
+
+def test_a_row_has_the_time_of_the_device_and_that_of_the_host() -> None:
+    rows = page_data(html_text(on_a_device()))["traces"][0]["rows"]
+    assert [row[-1] for row in rows] == ["5.0 ms device, 900 µs host", "4.0 ms device, 300 µs host", "700 µs"]

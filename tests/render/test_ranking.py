@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fwdtrace.render.ranking import Key, print_ranking, ranking_text
 from fwdtrace.trace import Call, TensorMeta, Trace
-from tests.helpers.traces import call, tensor, trace
+from tests.helpers.traces import call, on_a_device, tensor, trace
 
 
 def net(*, flops: bool = True) -> Trace:
@@ -124,3 +124,14 @@ def test_brackets_in_names_are_not_markup() -> None:
 
 def test_an_empty_trace_is_a_title_alone() -> None:
     assert ranking_text(trace(), by="time", top=3) == "module"
+
+
+def test_times_of_a_device_stand_beside_the_hosts_and_memory_is_the_peak() -> None:
+    assert ranking_text(on_a_device(), by="memory", top=3, width=100) == (
+        "module       calls    time  own time  host time     peak  output\n"
+        "Net              1  5.0 ms    300 µs     900 µs  3.0 MiB    64 B\n"
+        "up Linear        1  4.0 ms    4.0 ms     300 µs  1.0 MiB    64 B\n"
+        "score Score      1  700 µs    700 µs\n"
+        "\n"
+        "time and own time: device time, 1 call by the host's clock"
+    )

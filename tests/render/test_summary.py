@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fwdtrace.render.summary import totals
+from fwdtrace.render.summary import clock, totals
 from fwdtrace.render.tree import tree_text
 from fwdtrace.trace import Op, RunInfo
 from tests.helpers.drawings import failing
-from tests.helpers.traces import lenet
+from tests.helpers.traces import lenet, on_a_device
 
 
 def test_the_header_says_what_ran_and_how() -> None:
@@ -24,3 +24,19 @@ def test_totals_count_what_is_special_and_leave_out_what_is_not_there() -> None:
     shown = replace(failing(), ops=(Op(9, 0, "+"),))
     assert totals(shown) == [("4 calls", "bold"), ("1 op", ""), ("1 raised", "red"), ("1.5 ms", "")]
     assert totals(lenet(direct=True))[1] == ("1 direct", "bold red")
+
+
+def test_the_totals_tell_the_time_of_a_device_from_the_hosts() -> None:
+    shown = on_a_device()
+    assert [text for text, _ in totals(shown)] == [
+        *("3 calls", "5.0 ms device time, 1 call by the host's clock", "1.5 ms host time"),
+    ]
+    assert "3 calls · 5.0 ms device time, 1 call by the host's clock · 1.5 ms host time" in tree_text(shown)
+
+
+def test_the_time_of_a_device_is_that_of_the_outermost_calls_that_have_it() -> None:
+    root, up, score = on_a_device().calls
+    shown = replace(on_a_device(), calls=(replace(root, host_us=None), up, replace(score, host_us=1.0)))
+    assert totals(shown)[1] == ("4.7 ms device time, 1 call by the host's clock", "")
+    assert clock(replace(shown, calls=(up, score))) == "device time, 1 call by the host's clock"
+    assert clock(replace(shown, calls=(up,))) == "device time" and clock(replace(shown, calls=(score,))) == ""
