@@ -6,6 +6,7 @@ from fwdtrace.trace.values import (
     Call,
     CallError,
     Entry,
+    Event,
     Finding,
     Gradient,
     Hook,
@@ -14,12 +15,15 @@ from fwdtrace.trace.values import (
     NonFinite,
     Op,
     RunInfo,
+    Shape,
     Site,
     Stats,
     TensorMeta,
     Uncalled,
     Value,
     Versions,
+    shapes_in,
+    tensors_in,
 )
 
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "Call",
     "CallError",
     "Entry",
+    "Event",
     "Finding",
     "Gradient",
     "Hook",
@@ -35,6 +40,7 @@ __all__ = [
     "NonFinite",
     "Op",
     "RunInfo",
+    "Shape",
     "Site",
     "Stats",
     "TensorMeta",
@@ -42,4 +48,6 @@ __all__ = [
     "Uncalled",
     "Value",
     "Versions",
+    "shapes_in",
+    "tensors_in",
 ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Entry = Literal["__call__", "forward"]
+
+Shape = tuple[int, ...]
+"""The sizes of a tensor in elements, one for each dimension; -1 is the size of a ragged one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,20 @@ class Op:
     site: Site | None = None
     error: CallError | None = None
     nonfinite: NonFinite | None = None
+
+
+Event = Call | Op
+"""What a trace holds in order of beginning."""
+
+
+def tensors_in(leaves: Iterable[Leaf]) -> tuple[TensorMeta, ...]:
+    """The tensors among the leaves, in order."""
+    return tuple([leaf for leaf in leaves if isinstance(leaf, TensorMeta)])
+
+
+def shapes_in(leaves: Iterable[Leaf]) -> tuple[Shape, ...]:
+    """The shapes of the tensors among the leaves, in order."""
+    return tuple([leaf.shape for leaf in leaves if isinstance(leaf, TensorMeta)])
 
 
 @dataclass(frozen=True, slots=True)
