@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from fwdtrace.trace import (
@@ -18,6 +19,7 @@ from fwdtrace.trace import (
     Op,
     RunInfo,
     Site,
+    Source,
     Stats,
     TensorMeta,
     Trace,
@@ -109,7 +111,15 @@ def everything() -> Trace:
     """A trace in which every field of every value is something else than its default."""
     site = Site("/home/user/model.py", 31, "Net.forward", "x = self.f5.forward(x)")
     stats = Stats(0.5, None, -1.0, 2.5, 3, 4, 5)
-    sparse = TensorMeta("x.parts[0]", (2, -1), "bfloat16", "cuda:1", True, "sparse_coo", stats, ("Shard(0)",), (1, -1))
+    sparse = TensorMeta(
+        *("x.parts[0]", (2, -1), "bfloat16", "cuda:1", True, "sparse_coo", stats, ("Shard(0)",), (1, -1)),
+        *(Source(argument="x.parts[0]"), 1),
+    )
+    sources = (
+        *(Source(1, 0), Source(parameter="f5.weight"), Source(buffer="cos"), Source(attribute="mask")),
+        *(Source(7, 1, call=1), Source(1, 0, hook="model.double")),
+    )
+    known = tuple(replace(tensor(2, name=f"args[{place}]"), source=source) for place, source in enumerate(sources))
     hooks = (
         Hook("forward_pre", "model.look", True, True, "/home/user/model.py", 3),
         Hook("global_full_backward", "model.watch", False),
@@ -122,7 +132,7 @@ def everything() -> Trace:
     )
     second = call(2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True))
     ops = (
-        Op(1, 0, "torch.flatten", (tensor(1, 2),), (tensor(2),), site),
+        Op(1, 0, "torch.flatten", known, (tensor(2),), site),
         Op(3, 2, "+", error=CallError("TypeError", "not so"), nonfinite=NonFinite(0, 1, False)),
     )
     findings = (Finding("FT001", "direct-forward", 0, "f5 ran directly", site), Finding("FT003", "never", None, "b"))

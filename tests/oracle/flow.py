@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import zip_longest
+from typing import NamedTuple
 
-from fwdtrace.trace import TensorMeta, Trace
+from fwdtrace.trace import Leaf, Source, TensorMeta, Trace
 
 
 class Origin(NamedTuple):
@@ -24,47 +25,38 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Flow:
+class Sides:
     """What is known of every tensor that went into a row, and that came out of it, in the order of its leaves."""
 
     inputs: tuple[Known, ...]
     outputs: tuple[Known, ...]
 
 
-def flow_of(trace: Trace) -> dict[int, Flow]:
+def flow_of(trace: Trace) -> dict[int, Sides]:
     """What a trace says of the tensors of each of its rows, by the row's id."""
-    rows = (*trace.calls, *(trace.ops or ()))
-    return {row.id: Flow(_known_of(row.inputs), _known_of(row.outputs)) for row in rows}
+    return {row.id: Sides(known_of(row.inputs), known_of(row.outputs)) for row in trace.events}
 
 
-def differences_in_flow(expected: dict[int, Flow], got: dict[int, Flow]) -> list[str]:
-    """Every tensor of the expected rows of which a trace says something else."""
+def differences_in_flow(expected: dict[int, Sides], got: dict[int, Sides]) -> list[tuple[int, str]]:
+    """Every tensor of the expected rows of which something else is told: the row, and what differs."""
     return [
-        f"row {row}, {side}[{place}]: {told} and not {right}"
-        for row, flow in expected.items()
+        (row, f"{side}[{place}] is told as {told} and not {right}")
+        for row, sides in expected.items()
         for side in ("inputs", "outputs")
-        for place, (right, told) in enumerate(_paired(getattr(flow, side), getattr(got[row], side)))
+        for place, (right, told) in enumerate(zip_longest(getattr(sides, side), getattr(got[row], side)))
         if right != told
     ]
 
 
-def _paired(expected: tuple[Known, ...], got: tuple[Known, ...]) -> list[tuple[Known | None, Known | None]]:
-    longest = max(len(expected), len(got))
-    return [(_item(expected, place), _item(got, place)) for place in range(longest)]
-
-
-def _item(items: tuple[Known, ...], place: int) -> Known | None:
-    return items[place] if place < len(items) else None
-
-
-def _known_of(leaves: tuple[Any, ...]) -> tuple[Known, ...]:
+def known_of(leaves: tuple[Leaf, ...]) -> tuple[Known, ...]:
+    """What a trace says of the tensors among these leaves."""
     return tuple(Known(_origin(leaf.source), leaf.changed_by) for leaf in leaves if isinstance(leaf, TensorMeta))
 
 
-def _origin(source: Any) -> Origin | None:
+def _origin(source: Source | None) -> Origin | None:
     if source is None:
         return None
     if source.id is not None:
-        return Origin("row", source.id, source.output)
+        return Origin("row" if source.call is None else f"row of call {source.call}", source.id, source.output or 0)
     kinds = ("argument", "parameter", "buffer", "attribute", "hook")
     return next(Origin(kind, getattr(source, kind)) for kind in kinds if getattr(source, kind) is not None)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fwdtrace.trace import Call, Op, TensorMeta, Trace
-from tests.oracle.flow import Flow, Known, Origin, differences_in_flow, flow_of
+from tests.oracle.flow import Known, Origin, Sides, differences_in_flow, flow_of
 
 OPERATORS = {
     **{"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul"},
@@ -32,7 +32,7 @@ class Step:
     """A node of the graph that computes tensors: what went in and what came out, other steps named by their place."""
 
     node: fx.Node
-    flow: Flow
+    sides: Sides
     shapes: tuple[tuple[int, ...], ...]
 
 
@@ -51,7 +51,7 @@ class Runner(fx.Interpreter):
         super().__init__(module, garbage_collect_values=False, graph=graph)
         self.model = module
         self.steps: list[Step] = []
-        self.output: tuple[Known, ...] = ()
+        self.results: tuple[Known, ...] = ()
         self._tensors: list[Tensor] = []
         self._versions: list[int] = []
         self._known: dict[int, Known] = {}
@@ -62,7 +62,7 @@ class Runner(fx.Interpreter):
         inputs = tuple(self._known[id(tensor)] for tensor in given)
         result = super().run_node(n)
         if n.op == "output":
-            self.output = inputs
+            self.results = inputs
             return result
         taken_out = n.target is operator.getitem and not isinstance(self.env[n.args[0]], Tensor)
         is_step = not taken_out and is_step_of(n, result)
@@ -78,7 +78,7 @@ class Runner(fx.Interpreter):
                 self._versions.append(tensor._version)
         if is_step:
             outputs = tuple(self._known[id(tensor)] for tensor in tensors_in(result))
-            self.steps.append(Step(n, Flow(inputs, outputs), tuple(tuple(each.shape) for each in tensors_in(result))))
+            self.steps.append(Step(n, Sides(inputs, outputs), tuple(tuple(each.shape) for each in tensors_in(result))))
         return result
 
     def _origin_of(self, n: fx.Node, output: int) -> Origin:
@@ -101,15 +101,13 @@ def differences_from_graph(model: nn.Module, trace: Trace, args: tuple[Any, ...]
         return pairing.lost
     got = flow_of(trace)
     told = {step: pairing.told_of(step, got) for step in range(len(runner.steps))}
-    expected = {step: runner.steps[step].flow for step in told}
+    expected = {step: runner.steps[step].sides for step in told}
     end = len(told)
-    told[end] = pairing.in_steps(Flow((), got[trace.calls[0].id].outputs))
-    expected[end] = Flow((), runner.output)
+    told[end] = pairing.in_steps(Sides((), got[trace.calls[0].id].outputs))
+    expected[end] = Sides((), runner.results)
     return [
-        f"{runner.steps[int(place)].node if int(place) < end else 'the end'}: {rest}"
-        for place, rest in (
-            line.removeprefix("row ").split(", ", 1) for line in differences_in_flow(without_constants(expected), told)
-        )
+        f"{runner.steps[place].node if place < end else 'the end'}: {difference}"
+        for place, difference in differences_in_flow(without_constants(expected), told)
     ]
 
 
@@ -151,7 +149,7 @@ class Pairing:
         missing = [step.node.format_node() for step, rows in zip(self.steps, self.rows_of, strict=True) if not rows]
         self.lost = [f"no row is {node}" for node in missing]
 
-    def told_of(self, step: int, got: dict[int, Flow]) -> Flow:
+    def told_of(self, step: int, got: dict[int, Sides]) -> Sides:
         """What the trace says of a step, in the terms of the graph."""
         rows = self.rows_of[step]
         if not is_users_function(self.steps[step].node):
@@ -159,13 +157,13 @@ class Pairing:
         # The inside of such a function is no part of the graph: each tensor that goes in counts once, as first used.
         known = [known for row in rows for known in self.in_steps(got[row.id]).inputs]
         outside = dict.fromkeys(each for each in known if each.origin is None or each.origin[:2] != ("row", step))
-        order = {each: place for place, each in enumerate(self.steps[step].flow.inputs)}
+        order = {each: place for place, each in enumerate(self.steps[step].sides.inputs)}
         inputs = tuple(sorted(outside, key=lambda each: order.get(each, len(order))))
-        return Flow(inputs, self.in_steps(got[rows[-1].id]).outputs)
+        return Sides(inputs, self.in_steps(got[rows[-1].id]).outputs)
 
-    def in_steps(self, flow: Flow) -> Flow:
+    def in_steps(self, sides: Sides) -> Sides:
         """The same flow with steps in place of rows."""
-        return Flow(tuple(map(self._in_steps, flow.inputs)), tuple(map(self._in_steps, flow.outputs)))
+        return Sides(tuple(map(self._in_steps, sides.inputs)), tuple(map(self._in_steps, sides.outputs)))
 
     def _in_steps(self, known: Known) -> Known:
         origin = known.origin
@@ -200,14 +198,15 @@ class Pairing:
         return all(source is not None and (source.id is None or source.id in inside) for source in sources)
 
 
-def without_constants(flows: dict[int, Flow]) -> dict[int, Flow]:
+def without_constants(steps: dict[int, Sides]) -> dict[int, Sides]:
     """The same with constants as unknown: what computed them is not in the graph."""
 
     def known(each: Known) -> Known:
         return Known(None) if each.origin is not None and each.origin.kind == CONSTANT else each
 
     return {
-        place: Flow(tuple(map(known, flow.inputs)), tuple(map(known, flow.outputs))) for place, flow in flows.items()
+        place: Sides(tuple(map(known, sides.inputs)), tuple(map(known, sides.outputs)))
+        for place, sides in steps.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""An observer of where tensors come from, at the level of kernels: which one filled the memory, and in which row it ran.
+"""Watches at the level of kernels where tensors come from: which one filled the memory, and in which row it ran.
 
 It shares nothing with the recorder: a dispatch mode counts the kernels and sees what memory each gives and writes, a
 function mode and a patched `nn.Module.__call__` say which kernels ran in which op and call. It keeps every tensor, so
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdtrace.trace import Leaf, TensorMeta, Trace
-from tests.oracle.flow import Flow, Known, Origin
+from tests.oracle.flow import Known, Origin, Sides, known_of
 from tests.oracle.oracle import tensors_by_name
 
 Memory = tuple[int, int, tuple[int, ...], tuple[int, ...]]
@@ -36,8 +36,6 @@ class Event:
     inputs: list[Tensor]
     end: int = -1
     outputs: list[Tensor] = field(default_factory=list)
-    outputs_at: dict[int, int] = field(default_factory=dict)
-    """The places of the output's tensors among all its leaves."""
 
 
 @dataclass
@@ -169,85 +167,93 @@ class Observer:
 
 @dataclass
 class Judgement:
-    """What a trace says that the observer contradicts, and what it does not say though the observer knows it."""
+    """The sources that a trace states, sorted by what an observer knows of them; `right` is how many it confirms."""
 
+    right: int
     wrong: list[str]
     missing: list[str]
+    """What the trace does not say though the observer knows it."""
     unexplained: list[str]
     """Inputs of calls without a source, of which the observer does not know where they came from either."""
-    stated: int = 0
 
 
 def judged(trace: Trace, observer: Observer) -> Judgement:
     """Hold every source of a trace against what an observer saw in another run of the same model."""
-    rows = rows_of(trace, observer)
-    judgement = Judgement([], [], [])
-    ids = {event: row for row, event in rows.items()}
-    for row in (*trace.calls, *(trace.ops or ())):
-        if row.id not in rows:
-            judgement.wrong.append(f"row {row.id} is nothing that the observer saw")
+    expected = expected_flow(trace, observer)
+    lost = [f"row {row.id} is nothing that the observer saw" for row in trace.events if row.id not in expected]
+    judgement = Judgement(0, lost, [], [])
+    for row in trace.events:
+        if row.id not in expected:
             continue
-        event = observer.events[rows[row.id]]
-        for side, leaves, tensors, kernel in (
-            ("inputs", row.inputs, event.inputs, event.begin),
-            ("outputs", row.outputs, event.outputs, event.end),
-        ):
-            told = [leaf for leaf in leaves if isinstance(leaf, TensorMeta)]
-            if len(told) != len(tensors) and not holds_more(leaves):
-                judgement.wrong.append(f"row {row.id} has {len(told)} tensors in {side}, not {len(tensors)}")
-                continue
-            for leaf, tensor in zip(told, tensors, strict=False):
-                place = f"row {row.id}, {side} {leaf.name!r}"
-                _judge(judgement, place, leaf, _expected(observer, tensor, kernel, ids))
+        for side in ("inputs", "outputs"):
+            leaves, rights = getattr(row, side), getattr(expected[row.id], side)
+            stated = known_of(leaves)
+            if len(stated) != len(rights) and not holds_more(leaves):
+                judgement.wrong.append(f"row {row.id} has {len(stated)} tensors in {side}, not {len(rights)}")
+            for place, (told, right) in enumerate(zip(stated, rights, strict=False)):
+                text = f"row {row.id}, {side}[{place}] is told as {told} and not {right}"
+                if told == right and told.origin is not None:
+                    judgement.right += 1
+                elif told.origin is not None:
+                    judgement.wrong.append(text)
+                elif right.origin is not None:
+                    judgement.missing.append(text)
+                elif side == "inputs":
+                    judgement.unexplained.append(text)
     return judgement
 
 
-def _judge(judgement: Judgement, place: str, leaf: TensorMeta, expected: Known) -> None:
-    source = leaf.source
-    if source is None:
-        (judgement.unexplained if expected.origin is None else judgement.missing).append(f"{place}: {expected}")
-        return
-    judgement.stated += 1
-    kinds = ("argument", "parameter", "buffer", "attribute", "hook")
-    origin = (
-        Origin("row", source.id, source.output)
-        if source.id is not None
-        else next(Origin(kind, getattr(source, kind)) for kind in kinds if getattr(source, kind) is not None)
-    )
-    if Known(origin, leaf.changed_by) != expected:
-        judgement.wrong.append(f"{place}: {Known(origin, leaf.changed_by)} and not {expected}")
+def expected_flow(trace: Trace, observer: Observer) -> dict[int, Sides]:
+    """What the observer knows of the tensors of each row of a trace, by the row's id."""
+    naming = Naming(trace, observer)
+    return {
+        row.id: Sides(
+            tuple(naming.known(tensor, event.begin) for tensor in event.inputs),
+            tuple(naming.known(tensor, event.end) for tensor in event.outputs),
+        )
+        for row in trace.events
+        if row.id in naming.events
+        for event in (observer.events[naming.events[row.id]],)
+    }
 
 
-def _expected(observer: Observer, tensor: Tensor, kernel: int, ids: dict[int, int]) -> Known:
-    made = observer.made[id(tensor)]
-    if made.named is None and made.kernel is None:
-        return Known(None)
-    since = 0
-    origin = made.named
-    if made.kernel is not None:
-        maker = _innermost(observer, made.kernel, ids)
-        if maker is None:
+class Naming:
+    """What an observer knows, named by the rows of a trace."""
+
+    def __init__(self, trace: Trace, observer: Observer) -> None:
+        self.observer = observer
+        self.events = events_of(trace, observer)
+        self._row = {place: id for id, place in self.events.items()}
+        self._outputs = {
+            row.id: [place for place, leaf in enumerate(row.outputs) if isinstance(leaf, TensorMeta)]
+            for row in trace.events
+        }
+
+    def known(self, tensor: Tensor, kernel: int) -> Known:
+        """What is known of a tensor before the kernel with this number ran."""
+        made, events = self.observer.made[id(tensor)], self.observer.events
+        origin, since = made.named, 0
+        if made.kernel is not None:
+            maker = self._innermost(made.kernel)
+            if maker is None:
+                return Known(None)
+            outputs = self._outputs[self._row[maker]]
+            places = (place for place, output in zip(outputs, events[maker].outputs, strict=False) if output is tensor)
+            origin, since = Origin("row", self._row[maker], next(places, -1)), events[maker].end
+        if origin is None:
             return Known(None)
-        since = observer.events[maker].end
-        origin = Origin("row", ids[maker], _place_of(tensor, observer.events[maker]))
-    storage = memory_of(tensor)[0]
-    writers = (place for place in range(kernel - 1, since - 1, -1) if storage in observer.kernels.written[place])
-    written = next(writers, None)
-    writer = _innermost(observer, written, ids) if written is not None else None
-    return Known(origin, ids[writer] if writer is not None else None)
+        storage, written = memory_of(tensor)[0], self.observer.kernels.written
+        last = next((place for place in range(kernel - 1, since - 1, -1) if storage in written[place]), None)
+        writer = self._innermost(last) if last is not None else None
+        return Known(origin, self._row[writer] if writer is not None else None)
+
+    def _innermost(self, kernel: int) -> int | None:
+        """The innermost row in which a kernel ran: of those that ran it, the one that began last."""
+        events = self.observer.events
+        return max((place for place in self._row if events[place].begin <= kernel < events[place].end), default=None)
 
 
-def _place_of(tensor: Tensor, event: Event) -> int:
-    return next((place for place, output in enumerate(event.outputs) if output is tensor), -1)
-
-
-def _innermost(observer: Observer, kernel: int, ids: dict[int, int]) -> int | None:
-    """The innermost row in which a kernel ran: of those that ran it, the one that began last."""
-    found = [place for place in ids if observer.events[place].begin <= kernel < observer.events[place].end]
-    return max(found, default=None)
-
-
-def rows_of(trace: Trace, observer: Observer) -> dict[int, int]:
+def events_of(trace: Trace, observer: Observer) -> dict[int, int]:
     """Which event each row of a trace is: calls in order, and the ops of each call in order as their tensors fit."""
     calls = [place for place, event in enumerate(observer.events) if event.is_call]
     rows = {
