@@ -23,6 +23,8 @@ from fwdtrace.cli.show import show
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.version import __version__
 
+__fwdtrace_calls_models__ = True  # a call from here is in the user's place: there is no line of theirs to show
+
 FAILED = 1
 TROUBLE = 2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -130,7 +129,7 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
     from fwdtrace.models.devices import usable
     from fwdtrace.models.inputs import build_inputs
     from fwdtrace.models.weights import load_weights
-    from fwdtrace.recorder.notes import log
+    from fwdtrace.recorder.session import calls_so_far
 
     device = usable(asked.device) if asked.device else None
     on_meta = device is not None and device.type == "meta"
@@ -144,7 +143,7 @@ def _record(spec: str, input: list[str] | None, asked: Asked) -> tuple[Trace, Ba
         load_weights(loaded.module, asked.weights)
     inputs = build_inputs(input or loaded.inputs, loaded.module, asked.seed, device)
     loaded.module.train(asked.train)
-    with progress(f"running {spec}", calls=log.__len__):
+    with progress(f"running {spec}", calls=calls_so_far):
         return _observe_without_values(loaded, inputs, asked) if on_meta else _observe(loaded, inputs, asked)
 
 
@@ -186,25 +185,19 @@ def _observe_without_values(loaded: LoadedModel, inputs: Inputs, asked: Asked) -
 def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, BaseException | None]:
     import torch
 
-    from fwdtrace.recorder import record
+    from fwdtrace.recorder import Options, Recording
     from fwdtrace.recorder.measures.keeper import Keeper
 
     loss = _loss(asked.loss)
-    recording = record(
-        loaded.module,
-        ops=asked.ops,
-        check_finite=asked.check_finite,
-        stats=asked.stats,
-        costs=asked.costs,
-        gradients=asked.backward,
-        spec=loaded.spec,
-        seed=asked.seed,
+    keeper = Keeper(asked.max_bytes, fingerprints=True) if asked.save_values else None
+    options = Options(
+        asked.ops, asked.check_finite, asked.stats, costs=asked.costs, gradients=asked.backward, keeper=keeper
     )
+    recording = Recording(loaded.module, options, loaded.spec, asked.seed)
     if not asked.fused:
         torch.backends.mha.set_fastpath_enabled(False)
     error: BaseException | None = None
-    keeper = Keeper(asked.max_bytes, fingerprints=True) if asked.save_values else None
-    with torch.set_grad_enabled(asked.backward), keeper or nullcontext(), recording:
+    with torch.set_grad_enabled(asked.backward), recording:
         try:
             result = loaded.module(*inputs.args, **inputs.kwargs)
             if asked.backward:
@@ -219,7 +212,7 @@ def _observe(loaded: LoadedModel, inputs: Inputs, asked: Asked) -> tuple[Trace, 
     from fwdtrace.compare.saved_numbers import save_values
 
     try:
-        save_values(keeper.by_id(), asked.save_values)
+        save_values(keeper.by_id, asked.save_values)
     except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more
         return trace, error or unwritten
     return replace(trace, run=replace(trace.run, values=asked.save_values.name)), error

@@ -3,3 +3,5 @@
 from fwdtrace.compare.traces import How, Measure, compare_traces
 
 __all__ = ["How", "Measure", "compare_traces"]
+
+__fwdtrace_calls_models__ = True  # a call from here is in the user's place: there is no line of theirs to show

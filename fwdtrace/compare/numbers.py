@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.comparison import Apart
 from fwdtrace.compare.tolerances import SAME, UNLIKE, apart_by_stats, furthest, judged
-from fwdtrace.recorder.measures.finite import stats_of
 from fwdtrace.recorder.measures.keeper import Kept, Sides, digest_of
+from fwdtrace.recorder.measures.values import stats_of
 from fwdtrace.trace import Call, Stats
 
 _INTEGERS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16} | {

@@ -14,7 +14,7 @@ from fwdtrace.compare.align import align
 from fwdtrace.compare.comparison import Comparison
 from fwdtrace.compare.numbers import Values, held_apart
 from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import record
+from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper, Sides
 from fwdtrace.trace import Call, Trace
 
@@ -72,15 +72,16 @@ def compare_runs(
 
 def _run(side: Side, seed: int, max_bytes: int) -> tuple[Trace, dict[int, Sides], int, Exception | None]:
     seed_all(seed)
-    recording = record(side.model, ops=True, spec=side.spec, seed=seed)
+    keeper = Keeper(max_bytes)
+    recording = Recording(side.model, Options(ops=True, keeper=keeper), side.spec, seed)
     raised = None
-    with torch.no_grad(), Keeper(max_bytes) as keeper:
+    with torch.no_grad():
         try:
             with recording:
                 side.model(*side.args, **side.kwargs)
         except Exception as error:  # the model is the user's
             raised = error
-        return recording.trace, keeper.by_id(), keeper.digests, raised
+        return recording.trace, keeper.by_id, keeper.digests, raised
 
 
 def _module(model: nn.Module, call: Call) -> nn.Module:

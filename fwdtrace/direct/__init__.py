@@ -4,3 +4,5 @@ from fwdtrace.direct.experiment import Setting, compare_direct, run_experiments
 from fwdtrace.direct.inventory import inventory_of
 
 __all__ = ["Setting", "compare_direct", "inventory_of", "run_experiments"]
+
+__fwdtrace_calls_models__ = True  # a call from here is in the user's place: there is no line of theirs to show

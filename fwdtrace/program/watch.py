@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from sys import _getframe
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -23,9 +23,10 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 
 from fwdtrace.program.holders import Holders
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.recorder.frames import is_ours, runs_in_a_call
-from fwdtrace.recorder.notes import Options, changing
-from fwdtrace.recorder.recording import Recording, forget_our_frames, listen_for_changes
+from fwdtrace.recorder.frames import frame_role, runs_in_a_call
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording, forget_our_frames
+from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, tracing_state
 from fwdtrace.trace import Trace
 
@@ -148,6 +149,7 @@ class Watch:
             if self._removals and submodule is not None:
                 self._holders.placed(module, name, submodule)
 
+    @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
         if not self._removals or _is_being_traced() or module.__dict__.get("_is_replica"):
@@ -179,6 +181,7 @@ class Watch:
         self._open = root, number, recording
         return recording
 
+    @frame_role("boundary")
     def _recorded(self, recording: Recording, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
         end_now = False
         try:
@@ -298,6 +301,7 @@ def _watched(original: Any, inherited: bool, entry: str, thread: _Thread, called
     # Free variables only: the function lives with the original's globals, in which torch.jit.script looks names up.
     compiling, base = is_dynamo_compiling, Module
 
+    @frame_role("boundary")
     def watched(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         run = base.__call__ if inherited else original
         if compiling() or thread.inside:
@@ -312,6 +316,7 @@ def _watched(original: Any, inherited: bool, entry: str, thread: _Thread, called
 
 def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) -> Callable[..., None]:
     @functools.wraps(original)
+    @frame_role("boundary")
     def constructed(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
         original(module, *args, **kwargs)
         if not is_dynamo_compiling():
@@ -331,11 +336,3 @@ def _is_torchs_own(module: nn.Module) -> bool:
 
 def _names(cls: type) -> tuple[str, str]:
     return cls.__name__, f"{cls.__module__}.{cls.__qualname__}"
-
-
-for _function in (_watched, _and_then):
-    for _constant in _function.__code__.co_consts:
-        if isinstance(_constant, CodeType):
-            is_ours(_constant, "boundary")
-is_ours(Watch._called.__code__, "boundary")
-is_ours(Watch._recorded.__code__, "boundary")

@@ -1,8 +1,7 @@
-"""What went into a call and came out of it, as leaves: tensors without their data, and the short repr of all else."""
+"""Takes apart what went into a call or came out of it: tensors with their names, and the short text of all else."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import inspect
@@ -15,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
-from fwdtrace.trace import Leaf, TensorMeta, Value
+from fwdtrace.trace import Leaf
 
 Leaves = tuple[Leaf, ...]
 
@@ -28,70 +26,17 @@ MOST_IN_OBJECT = 8
 MOST_VISITED = 200
 DEEPEST_OBJECT = 5
 
-_SCALARS = (type(None), bool, int, float, complex, str, bytes)
+SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _SAFE_REPRS = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, slice, range, os.PathLike)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
-_SEALED = (*_SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
-
-# Positional arguments are named by their position here; Python names cannot begin with a digit, so the two never mix.
-_FIRST = "0"
-
-_DEEPEST_PLAIN = 4
-_MOST_KEYS = 10_000
-
-# Repeated shapes are one object each, however many calls have them.
-_single_inputs: dict[tuple[Any, ...], Leaves] = {}
-_single_outputs: dict[tuple[Any, ...], Leaves] = {}
-_plain: dict[tuple[Any, ...], Leaves] = {}
-_leaves: dict[tuple[Any, ...], Leaf] = {}
-_tuples: dict[tuple[int, ...], Leaves] = {}
-
-
-def describe_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
-    """The leaves of a call's arguments; positional ones are named `"0"`, `"1"`, … until their parameter is known."""
-    if torch_function_modes():
-        return _described(_named(args, kwargs))
-    if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
-        tensor = args[0]
-        try:
-            key = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.layout)
-            found = _single_inputs.get(key)
-            return found or _single_inputs.setdefault(key, (_tensor_leaf(tensor, _FIRST),))
-        except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
-            return _described(_named(args, kwargs))
-    parts: list[Any] = [len(args)]
-    for value in args:
-        if not _add_to_key(parts, value):
-            return _described(_named(args, kwargs))
-    for name, value in kwargs.items():
-        parts.append(name)
-        if not _add_to_key(parts, value):
-            return _described(_named(args, kwargs))
-    return _known(parts) or _remembered(parts, _described(_named(args, kwargs)))
-
-
-def describe_output(value: Any) -> Leaves:
-    """The leaves of a call's result; a result that is one tensor is named `""`."""
-    if torch_function_modes():
-        return _described([("", value)])
-    if type(value) is Tensor:
-        try:
-            key = (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
-            found = _single_outputs.get(key)
-            return found or _single_outputs.setdefault(key, (_tensor_leaf(value, ""),))
-        except (RuntimeError, TypeError):
-            return _described([("", value)])
-    parts: list[Any] = []
-    if not _add_to_key(parts, value):
-        return _described([("", value)])
-    return _known(parts) or _remembered(parts, _described([("", value)]))
+_SEALED = (*SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """The tensors that `describe_output` describes, in the order of their leaves."""
+    """The tensors of a call's result, in the order of the leaves that describe it."""
     try:
-        return [part for _, part in _walk(value, "", ()) if isinstance(part, Tensor)]
-    except Exception:  # as above: a stranger's object
+        return [part for _, part in walk(value, "") if isinstance(part, Tensor)]
+    except Exception:  # a stranger's object, as where it is described
         return []
 
 
@@ -119,12 +64,6 @@ def positional_names(forward: Any) -> tuple[tuple[str, ...], str]:
     return names, rest[0] if rest else "args"
 
 
-def forget_leaves() -> None:
-    """Drop the shared leaves; called when no recording is left that could use them."""
-    for cache in (_single_inputs, _single_outputs, _plain, _leaves, _tuples):
-        cache.clear()
-
-
 def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> str:
     digits = len(name) - len(name.lstrip("0123456789"))
     position, rest = int(name[:digits]), name[digits:]
@@ -133,75 +72,13 @@ def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> st
     return f"{variadic}[{position - len(parameters)}]{rest}"
 
 
-def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
-
-
-def _add_to_key(parts: list[Any], value: Any, depth: int = 0) -> bool:
-    """Add all that the leaves of a value tell: for tensors, scalars and short lists of them; false for all else."""
-    kind = type(value)
-    if kind is Tensor or kind is nn.Parameter:
-        try:
-            parts += (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
-        except RuntimeError:  # a nested tensor has no shape
-            return False
-        return True
-    if value is None or kind is bool or kind is int:
-        parts += (kind, value)
-        return True
-    if kind is tuple or kind is list:
-        if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
-            return False
-        parts += ("(", len(value))
-        for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
-            if not _add_to_key(parts, child, depth + 1):
-                return False
-        return True
-    if kind in _SCALARS:
-        parts += (kind, _shortened(repr(value)))
-        return True
-    return False
-
-
-def _known(parts: list[Any]) -> Leaves | None:
-    try:
-        return _plain.get(tuple(parts))
-    except TypeError:  # a shape with a symbol in it has no hash
-        return None
-
-
-def _remembered(parts: list[Any], leaves: Leaves) -> Leaves:
-    if len(_plain) < _MOST_KEYS:  # a value that is another in each call would fill the memory
-        with contextlib.suppress(TypeError):
-            _plain[tuple(parts)] = leaves
-    return leaves
-
-
-def _described(named: list[tuple[str, Any]]) -> Leaves:
-    # What subclasses and modes of the user's would be told of our attribute reads would not be their model's doing.
-    with without_torch_function():
-        leaves = [leaf for name, value in named for leaf in _leaves_of(value, name)]
-    return _tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
-
-
-def _leaves_of(value: Any, name: str) -> list[Leaf]:
-    try:
-        return [_leaf(part, place) for place, part in _walk(value, name, ())]
-    except Exception:  # a stranger's object: that it cannot be described must not stop the model
-        return [_value_leaf(name, f"{type(value).__name__}(…)")]
-
-
-def _leaf(part: Tensor | str, name: str) -> Leaf:
-    return _tensor_leaf(part, name) if isinstance(part, Tensor) else _value_leaf(name, part)
-
-
-def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor | str]]:
+def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor | str]]:
     """The leaves with their names: the tensors themselves, and the text of what is none."""
     if isinstance(value, Tensor):
         yield name, value
         return
-    if isinstance(value, _SCALARS):
-        yield name, _shortened(repr(value))
+    if isinstance(value, SCALARS):
+        yield name, shortened(repr(value))
         return
     if id(value) in above:
         yield name, "<cycle>"
@@ -214,12 +91,12 @@ def _walk(value: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, 
     if not children:
         yield name, _text(value)
         return
-    if len(children) > MOST_SCALARS and all(isinstance(child, _SCALARS) for _, child in children):
-        first = ", ".join(_shortened(repr(child), 12) for _, child in children[:3])
+    if len(children) > MOST_SCALARS and all(isinstance(child, SCALARS) for _, child in children):
+        first = ", ".join(shortened(repr(child), 12) for _, child in children[:3])
         yield name, f"[{first}, … {len(children)} items]"
         return
     for suffix, child in children:
-        yield from _walk(child, name + suffix, above)
+        yield from walk(child, name + suffix, above)
 
 
 def _children(value: Any) -> list[tuple[str, Any]] | None:
@@ -269,48 +146,9 @@ def _attributes(value: Any) -> dict[str, Any]:
     return dict(attributes) if isinstance(attributes, dict) else {}
 
 
-def _tensor_leaf(tensor: Tensor, name: str) -> Leaf:
-    layout = str(tensor.layout).removeprefix("torch.")
-    try:
-        shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
-    except RuntimeError:
-        shape, layout = _nested_shape(tensor), "nested"
-    placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
-    key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout, placements, local_shape)
-    found = _leaves.get(key)
-    if found is None:
-        dtype, gradient = str(tensor.dtype).removeprefix("torch."), bool(tensor.requires_grad)
-        found = TensorMeta(
-            name, shape, dtype, str(tensor.device), gradient, layout, placements=placements, local_shape=local_shape
-        )
-        _leaves[key] = found
-    return found
-
-
-def _size(size: Any) -> int:
-    node = getattr(size, "node", None)
-    hint = getattr(node, "hint", None)
-    return hint if type(hint) is int else -1
-
-
-def _nested_shape(tensor: Tensor) -> tuple[int, ...]:
-    sizes = []
-    for dimension in range(tensor.dim()):
-        try:
-            sizes.append(tensor.size(dimension))
-        except RuntimeError:  # this dimension is ragged
-            sizes.append(-1)
-    return tuple(sizes)
-
-
-def _value_leaf(name: str, text: str) -> Leaf:
-    key = (name, text)
-    return _leaves.get(key) or _leaves.setdefault(key, Value(name, text))
-
-
 def _text(value: Any) -> str:
-    if isinstance(value, (*_SCALARS, *_SAFE_REPRS, enum.Enum)):
-        return _shortened(repr(value))
+    if isinstance(value, (*SCALARS, *_SAFE_REPRS, enum.Enum)):
+        return shortened(repr(value))
     if isinstance(value, (tuple, list, Mapping)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"
     if isinstance(value, (type, *_FUNCTIONS)):
@@ -318,5 +156,6 @@ def _text(value: Any) -> str:
     return f"{type(value).__name__}(…)"
 
 
-def _shortened(text: str, longest: int = LONGEST_TEXT) -> str:
+def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
+    """The text, cut to so many characters."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,18 +12,25 @@ import torch
 from torch import nn
 
 from fwdtrace.findings import find
-from fwdtrace.recorder.describe import Leaves, named_by_parameters, positional_names
-from fwdtrace.recorder.frames import Position, name_of_code, site_at
-from fwdtrace.recorder.measures.costs import total_flops
-from fwdtrace.recorder.measures.gradients import backwards_of, gradients_of
+from fwdtrace.recorder.describe import named_by_parameters, positional_names
+from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
+from fwdtrace.recorder.measures.costs import Costs
+from fwdtrace.recorder.measures.finiteness import Finiteness
+from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.measures.ops import name_of_op
-from fwdtrace.recorder.modules import count_parameters
-from fwdtrace.recorder.notes import OpenCall, OpenOp, Recorded, SeenModule, log
+from fwdtrace.recorder.measures.statistics import Statistics
+from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
+from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import NO_FORWARD
-from fwdtrace.trace import Backward, Call, Hook, ModelInfo, Op, RunInfo, Site, Trace, Uncalled, Versions
+from fwdtrace.recorder.tree import (
+    count_parameters,
+    counts_of_parameters,
+    first_parameter,
+    modules_and_names,
+    own_parameters,
+)
+from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions
 from fwdtrace.version import __version__
-
-COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "cli", "")
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,16 @@ def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Sur
     )
 
 
-def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int) -> Trace:
+def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundings, duration: int) -> Trace:
     """The Trace of one recording; `duration` is in nanoseconds."""
-    calls, ops = _Finisher(recorded).calls_and_ops()
+    counts = counts_of_parameters(recorded.root)
+    finisher = _Finisher(session, recorded, counts)
+    calls, ops = finisher.calls(), finisher.ops()
+    if recorded.options.keeper is not None:
+        recorded.options.keeper.number(finisher.ids)
     trace = Trace(
         surroundings.versions,
-        replace(surroundings.model, parameters=count_parameters(recorded.root)),
+        replace(surroundings.model, parameters=counts[id(recorded.root)]),
         replace(surroundings.run, duration_us=duration / 1000),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
@@ -63,115 +75,133 @@ def finished_trace(recorded: Recorded, surroundings: Surroundings, duration: int
 def _uncalled(recorded: Recorded, calls: list[Call]) -> tuple[Uncalled, ...]:
     """The modules of the tree with parameters of their own that no call is of, though they could be called."""
     called = {call.path for call in calls}
-    counts = (
-        (path, type(module).__name__, count_parameters(module, recurse=False))
-        for path, module in recorded.root.named_modules()
-        if path not in called and module._parameters and getattr(type(module), "forward", None) is not NO_FORWARD
+    return tuple(
+        Uncalled(names[0], type(module).__name__, count)
+        for module, names in modules_and_names(recorded.root)
+        if module._parameters
+        and names[0] not in called
+        and getattr(type(module), "forward", None) is not NO_FORWARD
+        and (count := sum(parameter.numel() for parameter in own_parameters(module)))
     )
-    return tuple(Uncalled(path, name, count) for path, name, count in counts if count)
-
-
-_NOWHERE = (None, 0)
 
 
 class _Finisher:
-    """One pass over the log; what many calls have in common is worked out once and shared."""
+    """One pass over the log, with tables of its own; what many calls have in common is worked out once and shared."""
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, session: Session, recorded: Recorded, counts: dict[int, int]) -> None:
         self.recorded = recorded
+        self.kinds = session.kinds
+        self.counts = counts
+        self.ids: dict[OpenCall | OpenOp, int] = {}
+        self.depths: dict[OpenCall, int] = {}
+        self.callers: set[OpenCall] = set()
+        self.notes = self._own_notes(session.log[recorded.start :])
         self.common: dict[tuple[Any, ...], _Common] = {}
+        self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}
-        self.parameters: dict[int, int] = {}
-        self.signatures: dict[type, tuple[tuple[str, ...], str]] = {}
-        self.op_names: dict[tuple[int, int, int], str] = {}
+        self.signatures: dict[Any, tuple[tuple[str, ...], str]] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
-        self.flops: dict[OpenCall, int] = {}
-        self.backwards: dict[OpenCall, Backward] = {}
 
-    def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
-        """Everything that belongs to this recording: the calls of its tree and all that these made."""
-        recorded = self.recorded
-        kept: list[OpenCall | OpenOp] = []
-        for each in log[recorded.start :]:
-            above = each.parent if each.parent is not None and each.parent.kept_by is recorded else None
-            if not self._belongs(each, above):
-                each.kept_by = None
+    def calls(self) -> list[Call]:
+        """The calls of this recording, in order of beginning."""
+        opened = [note for note in self.notes if type(note) is OpenCall]
+        options = self.recorded.options
+        costs, gradients = self.kinds.get(Costs), self.kinds.get(Gradients)
+        flops: dict[OpenCall, int] = {}
+        backwards: dict[OpenCall, Backward] = {}
+        if options.costs and isinstance(costs, Costs):
+            flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
+        if options.gradients and isinstance(gradients, Gradients):
+            backwards = gradients.backwards(opened)
+        nths: Counter[SeenModule] = Counter()
+        calls = []
+        for call in opened:
+            nths[call.seen] += 1
+            calls.append(self._call(call, nths[call.seen], flops.get(call), backwards.get(call)))
+        return calls
+
+    def ops(self) -> list[Op]:
+        """The ops of this recording, in order of beginning."""
+        names: dict[tuple[int, int, int], str] = {}
+        ops = []
+        for op in self.notes:
+            if type(op) is OpenOp:
+                code, instruction = op.position
+                key = id(op.function), id(code), instruction
+                name = names.get(key) or names.setdefault(key, name_of_op(op))
+                site, outputs = self._site(op.position), self._outputs(op)
+                number, parent = self.ids[op], self.ids[op.parent]
+                ops.append(Op(number, parent, name, op.inputs, outputs, site, op.error, self._nonfinite(op)))
+        return ops
+
+    def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
+        """Number everything that belongs to this recording: the calls of its tree and all that these made."""
+        names, options = self.recorded.names, self.recorded.options
+        ids, depths = self.ids, self.depths
+        own: list[OpenCall | OpenOp] = []
+        for note in log:
+            parent = note.parent
+            if parent is not None and parent in depths:
+                if type(note) is OpenCall:
+                    depths[note] = depths[parent] + 1
+                    self.callers.add(parent)
+                elif not options.ops:
+                    continue
+            elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
+                depths[note] = 0
+            else:
                 continue
-            each.kept_by = recorded
-            each.number = len(kept)
-            if type(each) is OpenCall:
-                each.depth = above.depth + 1 if above is not None else 0
-                each.has_calls = False
-                if above is not None:
-                    above.has_calls = True
-            kept.append(each)
-        opened = [each for each in kept if type(each) is OpenCall]
-        if recorded.options.costs:
-            self.flops = total_flops(opened, lambda call: bool(call.thread) or _is_compiled(call))
-        if recorded.options.gradients:
-            self.backwards = backwards_of(opened)
-        counts: dict[int, int] = {}
-        calls, ops = [], []
-        for each in kept:
-            if type(each) is OpenOp:
-                ops.append(self._op(each))
-            elif type(each) is OpenCall:
-                counts[id(each.seen)] = nth = counts.get(id(each.seen), 0) + 1
-                calls.append(self._call(each, nth))
-        return calls, ops
+            ids[note] = len(own)
+            own.append(note)
+        return own
 
-    def _belongs(self, each: OpenCall | OpenOp, above: OpenCall | None) -> bool:
-        if type(each) is OpenOp:
-            return above is not None and self.recorded.options.ops
-        if above is not None or type(each) is not OpenCall or self.recorded not in each.seen.places:
-            return above is not None
-        return each.thread is None or not self.recorded.options.alone
-
-    def _op(self, op: OpenOp) -> Op:
-        code, instruction = op.position or _NOWHERE
-        key = id(op.function), id(code), instruction
-        name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
-        site = self._site(op.position)
-        return Op(op.number, op.parent.number, name, op.inputs, op.outputs, site, op.error, **(op.extra or {}))
-
-    def _call(self, call: OpenCall, nth: int) -> Call:
-        seen, above = call.seen, call.parent
-        code, instruction = call.position or _NOWHERE
+    def _call(self, call: OpenCall, nth: int, flops: int | None, backward: Backward | None) -> Call:
+        above = call.parent
+        code, instruction = call.position
         key = (
-            id(seen), id(call.inputs), id(code), instruction, call.entry, id(call.chain), id(call.outer),
-            call.has_calls, call.opaque,
+            call.seen, id(call.inputs), id(code), instruction, call.entry, id(call.chain), id(call.outer),
+            call in self.callers, call.opaque, call.base_forward,
         )  # fmt: skip
         common = self.common.get(key) or self.common.setdefault(key, self._common(call))
         return Call(
-            call.number,
-            above.number if above is not None and above.kept_by is self.recorded else None,
-            call.depth,
+            self.ids[call],
+            self.ids.get(above) if above is not None else None,
+            self.depths[call],
             common.path,
             common.class_name,
             nth,
             call.entry,
             common.inputs,
-            call.outputs,
+            self._outputs(call),
             common.site,
             common.chain,
             self._hooks(call) if call.hooks else (),
             common.parameters,
-            (call.end - call.begin) / 1000 if call.end else None,
+            (call.end - call.begin) / 1000 if call.begin and call.end else None,
             call.error,
             common.aliases,
             common.opaque,
             call.thread,
             **(self._extra(call) if call.extra else {}),
-            flops=self.flops.get(call),
-            backward=self.backwards.get(call),
+            nonfinite=self._nonfinite(call),
+            flops=flops,
+            backward=backward,
         )
+
+    def _outputs(self, note: OpenCall | OpenOp) -> Leaves:
+        statistics = self.kinds.get(Statistics) if self.recorded.options.stats else None
+        return statistics.outputs.get(note, note.outputs) if isinstance(statistics, Statistics) else note.outputs
+
+    def _nonfinite(self, note: OpenCall | OpenOp) -> NonFinite | None:
+        finiteness = self.kinds.get(Finiteness) if self.recorded.options.check_finite else None
+        return finiteness.found.get(note) if isinstance(finiteness, Finiteness) else None
 
     def _extra(self, call: OpenCall) -> dict[str, Any]:
         extra = dict(call.extra or {})
         changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
         if "forward_inputs" in extra:
-            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call.seen))
+            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call))
         if not any("forward_pre" in kind for kind in changed):
             extra.pop("forward_inputs", None)
         if all("forward_pre" in kind for kind in changed):
@@ -179,28 +209,35 @@ class _Finisher:
         return extra
 
     def _common(self, call: OpenCall) -> _Common:
-        names = call.seen.places.get(self.recorded, ())
+        names = self.recorded.names.get(call.seen, ())
         return _Common(
             path=names[0] if names else None,
             aliases=names[1:],
-            class_name=call.seen.module_class.__name__,
-            inputs=named_by_parameters(call.inputs, *self._signature(call.seen)),
+            class_name=call.seen.of.module_class.__name__,
+            inputs=self._inputs(call),
             site=self._site(call.position),
             chain=self._chain(call),
             parameters=self._parameters(call.seen),
-            opaque=_opaque(call),
+            opaque=self._opaque(call),
         )
 
-    def _signature(self, seen: SeenModule) -> tuple[tuple[str, ...], str]:
-        cls = seen.module_class
-        found = self.signatures.get(cls)
-        if found is None:
-            found = self.signatures[cls] = positional_names(getattr(cls, "forward", None))
-        return found
+    def _inputs(self, call: OpenCall) -> Leaves:
+        key = id(call.inputs), id(call.base_forward or call.seen.of)
+        inputs = self.inputs.get(key)
+        if inputs is None:
+            inputs = self.inputs[key] = named_by_parameters(call.inputs, *self._signature(call))
+        return inputs
 
-    def _site(self, position: Position | None) -> Site | None:
-        # A command calls the model in its user's place: there is no line of theirs to show.
-        if position is None or position[0].co_filename.startswith(COMMANDS):
+    def _signature(self, call: OpenCall) -> tuple[tuple[str, ...], str]:
+        forward = call.base_forward or call.seen.of.forward
+        key = id(forward)
+        signature = self.signatures.get(key)
+        if signature is None:
+            signature = self.signatures[key] = positional_names(forward)
+        return signature
+
+    def _site(self, position: Position) -> Site | None:
+        if position is NOWHERE:
             return None
         key = id(position[0]), position[1]
         return self.sites.get(key) or self.sites.setdefault(key, site_at(position))
@@ -208,12 +245,12 @@ class _Finisher:
     def _chain(self, call: OpenCall) -> tuple[str, ...]:
         if call.chain is None:
             return ()
-        key = (*map(id, call.outer), *map(id, call.chain)), call.seen.module_class
-        found = self.chains.get(key)
-        if found is None:
-            names = (*map(name_of_code, (*call.outer, *call.chain)), _forward_name(call.seen.module_class))
-            found = self.chains[key] = names
-        return found
+        key = call.outer, id(call.chain), call.seen.of
+        chain = self.chains.get(key)
+        if chain is None:
+            names = map(name_of_code, (*call.outer, *call.chain))
+            chain = self.chains[key] = (*names, _forward_name(call.seen.of.module_class))
+        return chain
 
     def _hooks(self, call: OpenCall) -> tuple[Hook, ...]:
         runs = (call.hooks or {}).values()
@@ -221,11 +258,20 @@ class _Finisher:
         return self.hooks.setdefault(hooks, hooks)
 
     def _parameters(self, seen: SeenModule) -> int:
-        found = self.parameters.get(id(seen), seen.parameters)
-        if found is None:
-            module = seen.module()
-            found = self.parameters[id(seen)] = count_parameters(module) if module is not None else 0
-        return found
+        count = self.counts.get(seen.key)
+        if count is not None:
+            return count
+        if seen.parameters is not None:
+            return seen.parameters
+        module = seen.module()  # it has been taken out of the tree
+        return count_parameters(module) if module is not None else 0
+
+    def _opaque(self, call: OpenCall) -> str | None:
+        if call in self.callers:
+            return None
+        if call.seen.of.is_script:
+            return "script"
+        return "compiled" if _is_compiled(call) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +288,8 @@ class _Common:
     opaque: str | None
 
 
-def _opaque(call: OpenCall) -> str | None:
-    if call.has_calls:
-        return None
-    if call.seen.is_script:
-        return "script"
-    return "compiled" if _is_compiled(call) else None
-
-
 def _is_compiled(call: OpenCall) -> bool:
-    cls = call.seen.module_class
+    cls = call.seen.of.module_class
     wraps = cls.__module__ == "torch._dynamo.eval_frame" and cls.__name__ == "OptimizedModule"
     return wraps or call.opaque == "compiled"
 
@@ -262,5 +300,5 @@ def _forward_name(cls: type) -> str:
 
 
 def _device(model: nn.Module) -> str:
-    tensor = next(model.parameters(), None)
+    tensor = first_parameter(model)
     return str(tensor.device) if tensor is not None else "cpu"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -24,22 +25,33 @@ from fwdtrace.trace import CallError, Site
 Position = tuple[CodeType, int]
 """A code object and the offset of the instruction in it: cheap to take while the model runs, a line later."""
 
+NOWHERE: Position = (compile("", "<nowhere>", "exec"), 0)
+"""In place of a position where there is no line of the user's to show."""
+
 Entered = Literal["call", "same call", "override", "direct"]
 
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 Role = Literal["call", "boundary", "forward", "stand-in", "hook"]
-# By id: hashing a code object takes microseconds. Our code lives as long as this module, so no id is reused.
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What is known of code objects outlives recordings: it never changes. It is kept by id, because hashing a code object
+# takes microseconds; our own code lives as long as its module, and other code as long as these tables do.
 _roles: dict[int, Role] = {}
 _call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
 _chains: dict[tuple[int, ...], tuple[CodeType, ...]] = {(): ()}
 _is_torch: dict[int, bool] = {}
-_kept: list[CodeType] = []  # an id in _is_torch must not outlive its code object
+_kept: list[CodeType] = []
 
 
-def is_ours(code: CodeType, role: Role) -> None:
-    """Declare a code object ours: it runs calls, wraps a forward, or stands in for a callable or a hook."""
-    _roles[id(code)] = role
+def frame_role(role: Role) -> Callable[[F], F]:
+    """Declare the frames of a function ours: it runs calls, wraps a forward, or stands in for a callable or a hook."""
+
+    def declare(function: F) -> F:
+        _roles[id(function.__code__)] = role
+        return function
+
+    return declare
 
 
 def from_torch(code: CodeType) -> bool:
@@ -55,7 +67,7 @@ def from_torch(code: CodeType) -> bool:
     return known
 
 
-def position_outside_torch(frame: FrameType | None, inherited: Position | None) -> Position | None:
+def position_outside_torch(frame: FrameType | None, inherited: Position) -> Position:
     """The nearest position outside torch; `inherited` if one of our wrappers comes first, as below `nn.Sequential`."""
     while frame is not None:
         code = frame.f_code
@@ -63,10 +75,24 @@ def position_outside_torch(frame: FrameType | None, inherited: Position | None) 
         if role is None:
             if not from_torch(code):
                 return code, frame.f_lasti
-        elif inherited is not None and role in ("call", "boundary", "forward"):
+        elif role in ("call", "boundary", "forward"):
             return inherited
         frame = frame.f_back
     return inherited
+
+
+def position_of_caller(frame: FrameType) -> Position:
+    """The position that called a model from outside of all calls; none of the user's if a command did it for them.
+
+    A package of ours that calls models in its user's place says so by `__fwdtrace_calls_models__` in its `__init__`.
+    """
+    step: FrameType | None = frame
+    while step is not None and (id(step.f_code) in _roles or from_torch(step.f_code)):
+        step = step.f_back
+    if step is None:
+        return NOWHERE
+    package = sys.modules.get(step.f_globals.get("__package__") or "")
+    return NOWHERE if hasattr(package, "__fwdtrace_calls_models__") else (step.f_code, step.f_lasti)
 
 
 def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:

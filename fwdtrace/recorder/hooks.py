@@ -1,4 +1,4 @@
-"""Callables that take the place of the user's hooks and captured forwards while recording, and tell when they run."""
+"""Callables that take the place of the user's hooks and captured forwards while recording, and note when they run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.recorder.frames import is_ours, overridden_call
-from fwdtrace.recorder.notes import HookRun, OpenCall, changing, recordings, seen, stacks
+from fwdtrace.recorder.frames import frame_role, overridden_call
+from fwdtrace.recorder.notes import HookRun, OpenCall
+from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.torch_internals import (
     GLOBAL_ALWAYS_CALLED,
     GLOBAL_HOOKS,
@@ -28,6 +29,7 @@ class StandIn:
         self.original = original
         self.run = run
 
+    @frame_role("stand-in")
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 (as the original)
         return self.run(*args, **kwargs)
 
@@ -42,23 +44,20 @@ class StandIn:
         return operator.getitem, ((self.original,), 0)
 
 
-_slots: list[tuple[Any, Any, StandIn]] = []
-
-
 def put_in_place(holder: dict[Any, Any] | list[Any], key: Any, stand_in: StandIn) -> None:
     """Put a stand-in where its original was, to be taken out by `take_out_all`."""
     with changing:
-        if recordings:
+        session = running.session
+        if session is not None:
             holder[key] = stand_in
-            _slots.append((holder, key, stand_in))
+            session.stand_ins.append((holder, key, stand_in))
 
 
-def take_out_all() -> None:
+def take_out_all(session: Session) -> None:
     """Put the originals back, last first, wherever our stand-in is still in place."""
-    for holder, key, stand_in in reversed(_slots):
+    for holder, key, stand_in in reversed(session.stand_ins):
         for place in _places_of(stand_in, holder, key):
             holder[place] = stand_in.original
-    _slots.clear()
 
 
 def _places_of(stand_in: StandIn, holder: dict[Any, Any] | list[Any], key: Any) -> list[Any]:
@@ -127,6 +126,7 @@ def _exact_kind(kind: str, key: int, module: nn.Module) -> str:
 
 
 def _noting(hook: Callable[..., Any], kind: str, key: int) -> Callable[..., Any]:
+    @frame_role("hook")
     def noting(*args: Any, **kwargs: Any) -> Any:
         result = hook(*args, **kwargs)
         run = _run_of(kind, key, args[0]) if args else None
@@ -140,13 +140,15 @@ def _noting(hook: Callable[..., Any], kind: str, key: int) -> Callable[..., Any]
 
 def _run_of(kind: str, key: int, module: Any) -> HookRun | None:
     """What to note of the hook: for the call that is running, or in backward for the latest call it has not run for."""
-    entry = seen.get(id(module))
-    if entry is None:
+    session = running.session
+    entry = session.seen.get(id(module)) if session is not None else None
+    if session is None or entry is None:
         return None
     if "backward" in kind:
         calls = [call for call in entry.calls_awaiting_backward if call.hooks and key in call.hooks]
         return next((call.hooks[key] for call in reversed(calls) if call.hooks and not call.hooks[key].fired), None)
-    call = stacks.stack[-1] if stacks.stack else None
+    stack = session.threads.stack
+    call = stack[-1] if stack else None
     return call.hooks.get(key) if call is not None and call.seen is entry and call.hooks else None
 
 
@@ -162,7 +164,3 @@ def _replaces(kind: str, result: Any, args: tuple[Any, ...]) -> bool:
             return True
     results = result if isinstance(result, tuple) else (result,)
     return len(results) != len(args[1]) or any(a is not b for a, b in zip(results, args[1], strict=True))
-
-
-is_ours(StandIn.__call__.__code__, "stand-in")
-is_ours(next(constant for constant in _noting.__code__.co_consts if isinstance(constant, CodeType)), "hook")

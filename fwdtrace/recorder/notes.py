@@ -1,59 +1,60 @@
-"""What is noted while the model runs: calls that are still open, the modules they are of, and one stack a thread."""
+"""What is noted while the model runs: open calls and ops, their hooks, their modules. Mutable, and never finished."""
 
 from __future__ import annotations
 
-import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from fwdtrace.recorder.describe import Leaves
 from fwdtrace.recorder.frames import Position, from_torch, own_call_code
-from fwdtrace.recorder.torch_internals import CALL_CODE, GENERATED, WRAPPED_CALL_CODE
-from fwdtrace.trace import CallError, Entry
+from fwdtrace.recorder.torch_internals import GENERATED
+from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Keeper
 
-FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
-"""The chain of a module that has nothing to run but its forward."""
+Leaves = tuple[Leaf, ...]
 
 
-class SeenModule:
-    """A module that was met, and where it sits in the tree of each recording: its path and its further names."""
+class SeenClass:
+    """What all modules of one class have in common."""
 
-    __slots__ = (
-        "calls_awaiting_backward", "is_script", "is_users", "module", "module_class", "own_call", "parameters",
-        "places", "shows_ops", "torch_forward",
-    )  # fmt: skip
+    __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward")
 
-    def __init__(self, module: nn.Module, places: dict[object, tuple[str, ...]]) -> None:
-        # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
-        self.module = weakref.ref(module, partial(_gone, id(module)))
-        self.module_class = type(module)
-        forward = getattr(type(module), "forward", None)
-        code = getattr(getattr(forward, "fwdtrace_original", forward), "__code__", None)
+    def __init__(self, cls: type[nn.Module]) -> None:
+        forward = getattr(cls, "forward", None)
+        self.module_class = cls
+        self.forward = getattr(forward, "fwdtrace_original", forward)
+        code = getattr(self.forward, "__code__", None)
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
-        self.shows_ops = self.is_users and bool(module._modules)
-        self.own_call = own_call_code(type(module))
-        self.is_script = isinstance(module, torch.jit.ScriptModule)
-        self.places = places
+        self.own_call = own_call_code(cls)
+        self.is_script = issubclass(cls, torch.jit.ScriptModule)
+
+
+class SeenModule:
+    """A module that was met while a recording ran."""
+
+    __slots__ = (
+        *("calls_awaiting_backward", "key", "module", "of", "own_call", "parameters", "shows_ops", "torch_forward"),
+    )
+
+    def __init__(self, module: nn.Module, of: SeenClass, gone: Callable[[weakref.ref[nn.Module]], None]) -> None:
+        self.key = id(module)
+        # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
+        self.module = weakref.ref(module, gone)
+        self.of = of
+        self.own_call = of.own_call
+        self.torch_forward = of.torch_forward
+        self.shows_ops = of.is_users and bool(module._modules)
         self.parameters: int | None = None
         self.calls_awaiting_backward: list[OpenCall] = []
-
-
-def _gone(key: int, reference: weakref.ref[nn.Module]) -> None:
-    # Not a method: a module that knew of this object would outlive the recording until garbage is collected.
-    entry = seen.get(key)
-    if entry is not None and entry.module is reference:
-        del seen[key]
 
 
 class HookRun:
@@ -70,71 +71,60 @@ class HookRun:
         self.changed = False
 
 
-class OpenCall:
+class _FewCallsHave:
+    """What few calls have, so that the others need neither time nor memory for it."""
+
+    __slots__ = ()
+
+    error: CallError | None = None
+    opaque: str | None = None
+    outer: tuple[CodeType, ...] = ()
+    base_forward: Any = None
+    """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""
+    extra: dict[str, Any] | None = None
+    """Further fields of the Call, by name."""
+
+
+class OpenCall(_FewCallsHave):
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        "begin", "chain", "depth", "end", "entry", "error", "extra", "has_calls", "hooks", "inputs", "kept_by",
-        "number", "opaque", "outer", "outputs", "parent", "position", "seen", "thread",
-    )  # fmt: skip
+        *("__dict__", "begin", "chain", "end", "entry", "hooks", "inputs", "outputs", "parent", "position", "seen"),
+        "thread",
+    )
 
     seen: SeenModule
     parent: OpenCall | None
     entry: Entry
     inputs: Leaves
     outputs: Leaves
-    position: Position | None
-    chain: Any
+    position: Position
+    chain: tuple[CodeType, ...] | None
     hooks: dict[Any, HookRun] | None
     begin: int
     end: int
-    error: CallError | None
-    opaque: str | None
-    outer: tuple[CodeType, ...]
-    kept_by: Recorded | None
-    number: int
-    depth: int
-    has_calls: bool
     thread: str | None
-    extra: dict[str, Any] | None
-    """Further fields of the Call, by name, which few calls have."""
 
 
 class OpenOp:
     """One functional op, as noted when it ran."""
 
-    __slots__ = ("error", "extra", "function", "inputs", "kept_by", "number", "outputs", "parent", "position")
+    __slots__ = ("error", "function", "inputs", "outputs", "parent", "position")
 
     function: Any
     parent: OpenCall
     inputs: Leaves
     outputs: Leaves
-    position: Position | None
+    position: Position
     error: CallError | None
-    extra: dict[str, Any] | None
-    kept_by: Recorded | None
-    number: int
-
-
-class Stacks(threading.local):
-    """The open calls of this thread, outermost first, and whether the innermost one shows its ops."""
-
-    def __init__(self) -> None:
-        self.stack: list[OpenCall] = []
-        self.shows_ops = False
-        self.in_op = False
-
-
-stacks = Stacks()
-seen: dict[int, SeenModule] = {}
-"""By the id of the module; an entry goes when its module does, so that no id is taken for another's."""
-log: list[OpenCall | OpenOp] = []
-"""All calls and ops since the oldest of the running recordings began, in order of beginning."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a recording was asked for beside the calls; with `alone`, no calls that other threads make by themselves."""
+    """What a recording was asked for beside the calls; with `alone`, no calls that other threads make by themselves.
+
+    `keeper` keeps the numbers of every call.
+    """
 
     ops: bool = False
     check_finite: bool = False
@@ -142,31 +132,18 @@ class Options:
     costs: bool = False
     gradients: bool = False
     alone: bool = False
+    keeper: Keeper | None = None
 
 
 class Recorded:
-    """One running recording: its model, where its calls begin in the log, the stack of the thread that opened it."""
+    """One running recording: its model, the names in its tree, where its calls begin, the stack of its own thread."""
 
-    def __init__(self, root: nn.Module, options: Options) -> None:
+    __slots__ = ("home", "names", "options", "root", "start", "tree_changed")
+
+    def __init__(self, root: nn.Module, options: Options, start: int, home: list[OpenCall]) -> None:
         self.root = root
         self.options = options
-        self.start = len(log)
-        self.home = stacks.stack
+        self.start = start
+        self.home = home
+        self.names: dict[SeenModule, tuple[str, ...]] = {}
         self.tree_changed = False
-
-
-recordings: list[Recorded] = []
-recordings_of_ops: list[Recorded] = []
-recordings_of_values: list[Recorded] = []
-recordings_of_costs: list[Recorded] = []
-recordings_of_gradients: list[Recorded] = []
-changing = threading.RLock()
-"""Held while a recording begins, ends or is finished, and while something is put in place for it, in any thread."""
-keepers: list[Keeper] = []
-"""Those that keep the numbers of every call."""
-
-
-def value_options() -> Options:
-    """What any of the running recordings asks of values."""
-    asked = [recorded.options for recorded in recordings_of_values]
-    return Options(check_finite=any(each.check_finite for each in asked), stats=any(each.stats for each in asked))

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from types import TracebackType
 
 from torch import nn
-from torch.nn.modules.module import Module, register_module_module_registration_hook
-from torch.utils.hooks import RemovableHandle
 
-from fwdtrace.recorder.boundaries import observe_forward, observed_call
-from fwdtrace.recorder.describe import forget_leaves
+from fwdtrace.recorder.boundaries import observe_calls, observe_forward
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
 from fwdtrace.recorder.hooks import take_out_all
-from fwdtrace.recorder.measures.costs import count_costs, forget_costs, stop_counting
-from fwdtrace.recorder.measures.finite import forget_values
-from fwdtrace.recorder.measures.gradients import forget_gradients
+from fwdtrace.recorder.measures.costs import Costs
+from fwdtrace.recorder.measures.finiteness import Finiteness
+from fwdtrace.recorder.measures.gradients import Gradients
+from fwdtrace.recorder.measures.ops import Ops
+from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import scan, unwrap_classes
-from fwdtrace.recorder.notes import (
-    Options,
-    Recorded,
-    changing,
-    log,
-    recordings,
-    recordings_of_costs,
-    recordings_of_gradients,
-    recordings_of_ops,
-    recordings_of_values,
-    seen,
-)
-from fwdtrace.recorder.torch_internals import MODULE_CALL
+from fwdtrace.recorder.notes import Options, Recorded
+from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.trace import Trace
-
-_removals: list[Callable[[], None]] = []
-_listening: list[RemovableHandle] = []
-"""The hook that tells of changes, once for each who asked for it."""
 
 
 class Recording:
@@ -47,29 +31,31 @@ class Recording:
         self._options = options
         self._spec = spec
         self._seed = seed
-        self._recorded: Recorded | None = None
+        self._open: tuple[Session, Recorded] | None = None
         self._surroundings: Surroundings | None = None
         self._began = 0
         self._trace: Trace | None = None
 
     def __enter__(self) -> Recording:
-        if self._recorded is not None or self._trace is not None:
+        if self._open is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
         self._surroundings = surroundings_of(self._model, self._spec, self._seed)
-        self._recorded = _begin(self._model, self._options)
+        self._open = _begin(self._model, self._options)
         del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         duration = perf_counter_ns() - self._began
-        recorded, self._recorded = self._recorded, None
-        if recorded is None:
+        opened, self._open = self._open, None
+        if opened is None:
             return
+        session, recorded = opened
         try:
-            self._trace = self._finish(recorded, duration)
+            self._trace = self._finish(session, recorded, duration)
         finally:
-            _end(recorded)
+            with changing:
+                _end(session, recorded)
         if error is not None:
             forget_our_frames(error)
 
@@ -78,14 +64,14 @@ class Recording:
         """The finished trace; inside the block, a trace of what has happened so far. RuntimeError before the block."""
         if self._trace is not None:
             return self._trace
-        if self._recorded is None:
+        if self._open is None:
             raise RuntimeError("nothing is recorded yet: use `with fwdtrace.record(model) as recording:`")
-        return self._finish(self._recorded, perf_counter_ns() - self._began)
+        return self._finish(*self._open, perf_counter_ns() - self._began)
 
-    def _finish(self, recorded: Recorded, duration: int) -> Trace:
+    def _finish(self, session: Session, recorded: Recorded, duration: int) -> Trace:
         assert self._surroundings is not None
-        with changing:  # two that finish at one time would number the same calls
-            return finished_trace(recorded, self._surroundings, duration)
+        with changing:  # another thread may be about to scan the tree again
+            return finished_trace(session, recorded, self._surroundings, duration)
 
 
 def record(
@@ -113,94 +99,76 @@ def record(
     return Recording(model, Options(ops, check_finite, stats, costs, gradients), spec, seed)
 
 
-def _begin(model: nn.Module, options: Options) -> Recorded:
+def _begin(model: nn.Module, options: Options) -> tuple[Session, Recorded]:
     with changing:
-        return _begun(model, options)
+        session = running.session or Session()
+        recorded = Recorded(model, options, len(session.log), session.threads.stack)
+        session.recordings.append(recorded)
+        try:
+            if running.session is None:
+                running.session = session
+                _install(session)
+            scan(session, recorded, observe_forward)
+            for kind in _asked(options):
+                if kind not in session.kinds:
+                    session.kinds[kind] = kind(session)
+            _share_measures(session)
+        except BaseException:
+            _end(session, recorded)
+            raise
+        return session, recorded
 
 
-def _begun(model: nn.Module, options: Options) -> Recorded:
-    recorded = Recorded(model, options)
-    recordings.append(recorded)
-    if options.ops:
-        recordings_of_ops.append(recorded)
-    if options.check_finite or options.stats:
-        recordings_of_values.append(recorded)
-    if options.gradients:
-        recordings_of_gradients.append(recorded)
-    try:
-        if len(recordings) == 1:
-            _install()
-        scan(recorded, observe_forward)
-        if options.costs:
-            recordings_of_costs.append(recorded)
-            count_costs()
-    except BaseException:
-        _ended(recorded)
-        raise
-    return recorded
-
-
-def _end(recorded: Recorded) -> None:
-    with changing:
-        _ended(recorded)
-
-
-def _ended(recorded: Recorded) -> None:
-    if recorded in recordings_of_costs:
-        recordings_of_costs.remove(recorded)
-        stop_counting()
-    for each in (recordings, recordings_of_ops, recordings_of_values, recordings_of_gradients):
-        if recorded in each:
-            each.remove(recorded)
-    if recordings:
+def _end(session: Session, recorded: Recorded) -> None:
+    session.recordings.remove(recorded)
+    wanted = {kind for other in session.recordings for kind in _asked(other.options)}
+    for kind in [kind for kind in session.kinds if kind not in wanted]:
+        session.kinds.pop(kind).stop()
+    if recorded.options.keeper is not None:
+        recorded.options.keeper.stop()
+    _share_measures(session)
+    if session.recordings:
         return
-    take_out_all()
-    unwrap_classes()
-    while _removals:
-        _removals.pop()()
-    seen.clear()
-    log.clear()
-    forget_leaves()
-    forget_values()
-    forget_costs()
-    forget_gradients()
+    take_out_all(session)
+    unwrap_classes(session)
+    while session.removals:
+        session.removals.pop()()
+    running.session = None
 
 
-def _install() -> None:
+def _asked(options: Options) -> Iterator[Callable[[Session], Measure]]:
+    """The classes of the measures that a recording asked for, in the order in which they measure a call."""
+    if options.gradients:
+        yield Gradients
+    if options.check_finite:
+        yield Finiteness
+    if options.stats:
+        yield Statistics
+    if options.costs:
+        yield Costs
+    if options.ops:
+        yield Ops
+
+
+def _share_measures(session: Session) -> None:
+    """Have the boundaries use the measures that the running recordings ask for."""
+    ops = session.kinds.get(Ops)
+    keepers = [recorded.options.keeper for recorded in session.recordings if recorded.options.keeper is not None]
+    session.ops = ops
+    session.measures = (*(measure for measure in session.kinds.values() if measure is not ops), *keepers)
+
+
+def _install(session: Session) -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(2 * limit)  # our frames must not be what exhausts the stack of a deep model
-    _removals.append(lambda: _restore_recursion_limit(limit))
-    _removals.append(listen_for_changes())
-    Module.__call__ = observed_call  # type: ignore[method-assign]
-    _removals.append(_restore_call)
+    session.removals.append(lambda: _restore_recursion_limit(limit))
+    session.removals.append(listen_for_changes())
+    session.removals.append(observe_calls(session))
 
 
 def _restore_recursion_limit(limit: int) -> None:
     if sys.getrecursionlimit() == 2 * limit:
         sys.setrecursionlimit(limit)
-
-
-def _restore_call() -> None:
-    if Module.__call__ is observed_call:
-        Module.__call__ = MODULE_CALL  # type: ignore[method-assign]
-
-
-def listen_for_changes() -> Callable[[], None]:
-    """Have the recordings told when the tree of a model changes, until what this gives is called by all who asked."""
-    hook = _listening[0] if _listening else register_module_module_registration_hook(_tree_changed)
-    _listening.append(hook)
-    return _stop_listening
-
-
-def _stop_listening() -> None:
-    hook = _listening.pop()
-    if not _listening:
-        hook.remove()
-
-
-def _tree_changed(module: nn.Module, name: str, submodule: nn.Module | None) -> None:
-    for recorded in recordings:
-        recorded.tree_changed = True
 
 
 def forget_our_frames(error: BaseException) -> None:

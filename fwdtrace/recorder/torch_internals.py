@@ -17,8 +17,8 @@ from torch.nn.modules.module import Module
 
 TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
-MODULE_CALL = Module.__call__
-"""`Module.__call__` as torch defines it; read before anything is wrapped."""
+TORCHS_CALL = Module._wrapped_call_impl
+"""`Module.__call__` as torch defines it, whatever may be there now."""
 
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__

@@ -49,7 +49,7 @@ def test_a_module_with_a_hook_is_called_by_inner() -> None:
 
 
 def test_module_call_is_wrapped_call_impl() -> None:
-    assert torch_internals.MODULE_CALL.__code__ is torch_internals.WRAPPED_CALL_CODE
+    assert torch_internals.TORCHS_CALL.__code__ is torch_internals.WRAPPED_CALL_CODE
 
 
 @pytest.fixture

@@ -9,20 +9,61 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from fwdtrace.recorder.notes import OpenCall, recordings_of_costs, stacks
+from fwdtrace.recorder.notes import OpenCall, OpenOp
+from fwdtrace.recorder.session import OpenCalls, Session
 from fwdtrace.recorder.torch_internals import dispatch_modes, is_composite, run_composite
 
-_own_flops: dict[OpenCall, int] = {}
-"""What each call computed itself, its submodules left out; a call that computed nothing is not there."""
+
+class Costs:
+    """The measure of floating-point operations; counts in the thread in which it was made, until it is stopped."""
+
+    def __init__(self, session: Session) -> None:
+        # What each call computed itself, its submodules left out; a call that computed nothing is not there.
+        self._own: dict[OpenCall, int] = {}
+        self._mode = _CostMode(session.threads, self._own)
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
+
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+        """Nothing to do: the mode sees every operation."""
+
+    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def totals(self, calls: Iterable[OpenCall], is_unseen: Callable[[OpenCall], bool]) -> dict[OpenCall, int]:
+        """The operations of each call, its submodules included; without every call in, or around, one that is unseen.
+
+        Of compiled code some operations are seen and some are not.
+        """
+        oldest_first = list(calls)
+        totals: dict[OpenCall, int | None] = {}
+        for call in oldest_first:
+            hidden = is_unseen(call) or (call.parent in totals and totals[call.parent] is None)
+            totals[call] = None if hidden else self._own.get(call, 0)
+        for call in reversed(oldest_first):
+            own, above = totals[call], call.parent
+            if above is None or above not in totals:
+                continue
+            so_far = totals[above]
+            totals[above] = None if own is None or so_far is None else so_far + own
+        return {call: total for call, total in totals.items() if total is not None}
 
 
-class CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+class _CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
     """Counts each operation of torch for the innermost call that is open in its thread, as `FlopCounterMode` does.
 
     An operation that torch has no formula for counts as nothing; so does backward, during which no call is open.
     """
 
     supports_higher_order_operators = True
+
+    def __init__(self, threads: OpenCalls, counts: dict[OpenCall, int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._threads = threads
+        self._counts = counts
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and count it."""
@@ -38,59 +79,20 @@ class CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __ini
             with self:
                 return run_composite(function, *args, **kwargs)
         result = function(*args, **kwargs)
-        stack = stacks.stack
+        stack = self._threads.stack
         if stack:
-            _own_flops[stack[-1]] = _own_flops.get(stack[-1], 0) + _flops(formula, args, kwargs, result)
+            self._counts[stack[-1]] = self._counts.get(stack[-1], 0) + _flops(formula, args, kwargs, result)
         return result
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler at the first operation: a second, told of the first layer."""
+        """Keep torch from importing its compiler at the first operation, a second that the first layer would take."""
         return False
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
         """Let torch.compile compile as it does without us."""
         return True
-
-
-def count_costs() -> None:
-    """Begin to count, if this is the first recording that asks for it."""
-    if len(recordings_of_costs) == 1:
-        _MODE.__enter__()  # type: ignore[no-untyped-call]
-
-
-def stop_counting() -> None:
-    """Count no more, if that was the last recording that asked for it."""
-    if not recordings_of_costs:
-        _MODE.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-
-def total_flops(calls: Iterable[OpenCall], unseen: Callable[[OpenCall], bool]) -> dict[OpenCall, int]:
-    """The operations of each call, its submodules included; left out is every call in, or around, one that is `unseen`.
-
-    Of compiled code some operations come by and some do not.
-    """
-    oldest_first = list(calls)
-    totals: dict[OpenCall, int | None] = {}
-    for call in oldest_first:
-        hidden = unseen(call) or (call.parent in totals and totals[call.parent] is None)
-        totals[call] = None if hidden else _own_flops.get(call, 0)
-    for call in reversed(oldest_first):
-        own, above = totals[call], call.parent
-        if above is None or above not in totals:
-            continue
-        so_far = totals[above]
-        totals[above] = None if own is None or so_far is None else so_far + own
-    return {call: total for call, total in totals.items() if total is not None}
-
-
-def forget_costs() -> None:
-    """Drop what was counted; called when no recording is left."""
-    _own_flops.clear()
-
-
-_MODE = CostMode()  # type: ignore[no-untyped-call]
 
 
 def _flops(formula: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.measures.finite import has_values, stats_of
-from fwdtrace.recorder.notes import OpenCall, keepers
+from fwdtrace.recorder.measures.values import has_values, stats_of
+from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
 from fwdtrace.trace import Stats
 
@@ -34,41 +35,41 @@ Sides = tuple[tuple[Kept | None, ...], tuple[Kept | None, ...]]
 
 
 class Keeper:
-    """Keeps the numbers of every call inside a `with` block, in copies of at most `max_bytes` together.
+    """The measure that keeps the numbers of every call of one recording, in copies of at most `max_bytes` together.
 
     With `fingerprints`, every tensor has its digest and statistics, whether it is copied or not.
     """
 
     def __init__(self, max_bytes: int, *, fingerprints: bool = False) -> None:
         self.left = max_bytes
-        self._fingerprints = fingerprints
         self.digests = 0
+        self.by_id: dict[int, Sides] = {}
+        """What was kept, by the id that each call has in the finished trace; empty until the recording has ended."""
+        self._fingerprints = fingerprints
         self._inputs: dict[OpenCall, tuple[Kept | None, ...]] = {}
         self._outputs: dict[OpenCall, tuple[Kept | None, ...]] = {}
         self._known: dict[int, tuple[weakref.ref[Tensor], int, Kept | None]] = {}
 
-    def __enter__(self) -> Keeper:
-        keepers.append(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        keepers.remove(self)
-        self._known.clear()
-
-    def inputs(self, call: OpenCall, *values: Any) -> None:
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
         """Keep what goes into a call."""
-        self._inputs[call] = tuple(self._kept(tensor) for value in values for tensor in _tensors(value))
+        if type(call) is OpenCall:
+            self._inputs[call] = tuple(map(self._kept, (*_tensors(args), *_tensors(kwargs))))
 
-    def outputs(self, call: OpenCall, value: Any) -> None:
+    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
         """Keep what comes out of it."""
-        self._outputs[call] = tuple(self._kept(tensor) for tensor in _tensors(value))
+        if type(call) is OpenCall:
+            self._outputs[call] = tuple(map(self._kept, _tensors(output)))
 
-    def by_id(self) -> dict[int, Sides]:
-        """What was kept, by the id that the calls have in the finished trace."""
-        return {
-            call.number: (inputs, self._outputs.get(call, ()))
-            for call, inputs in self._inputs.items()
-            if call.kept_by is not None
+    def stop(self) -> None:
+        """Keep no more."""
+        self._known.clear()
+        self._inputs.clear()
+        self._outputs.clear()
+
+    def number(self, ids: Mapping[Any, int]) -> None:
+        """File what was kept under the ids that the calls have in the finished trace."""
+        self.by_id = {
+            ids[call]: (inputs, self._outputs.get(call, ())) for call, inputs in self._inputs.items() if call in ids
         }
 
     def _kept(self, tensor: Tensor) -> Kept | None:

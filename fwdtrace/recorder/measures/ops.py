@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import threading
 from sys import _getframe
 from types import CodeType
 from typing import Any
@@ -14,10 +15,9 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from fwdtrace.recorder.describe import describe_inputs, describe_output
-from fwdtrace.recorder.frames import error_of, is_ours, position_outside_torch
-from fwdtrace.recorder.measures.finite import are_finite, note_values
-from fwdtrace.recorder.notes import OpenOp, SeenModule, log, recordings_of_values, stacks, value_options
+from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
+from fwdtrace.recorder.notes import OpenCall, OpenOp
+from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import pop_function_mode, push_function_mode, top_function_mode
 from fwdtrace.trace import TensorMeta
 
@@ -36,81 +36,114 @@ _VIEWS = frozenset(("T", "mT", "H", "mH", "real", "imag"))
 _METHOD_WRAPPER = type(Tensor.shape.__get__)  # type: ignore[attr-defined]
 
 
-class OpMode(TorchFunctionMode):
+class Ops:
+    """The measure of functional ops: turns a mode of torch's on and off with the forwards that show their ops.
+
+    It is off inside leaf modules and torch's own, because fused fast paths ask whether a mode is on.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.here = _InThread()
+        self.is_stopped = False
+        self._mode = _OpMode(self)
+
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+        """Turn the noting of ops on or off for this call."""
+        assert type(call) is OpenCall
+        here, seen = self.here, call.seen
+        shown = seen.shows_ops or (seen.of.is_users and not self.session.threads.stack)
+        if shown == here.shows_ops:
+            here.changes.append("")
+            return
+        here.shows_ops = shown
+        if shown:
+            push_function_mode(self._mode)
+            here.changes.append("pushed")
+        elif top_function_mode() is self._mode:
+            pop_function_mode()
+            here.changes.append("popped")
+        else:  # a mode of the user's lies on ours
+            here.changes.append("muted")
+
+    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
+        """Undo what `begins` did for this call."""
+        here = self.here
+        change = here.changes.pop()
+        if not change:
+            return
+        here.shows_ops = not here.shows_ops
+        if change == "popped":
+            push_function_mode(self._mode)
+        elif change == "pushed":
+            above = []
+            while top_function_mode() is not self._mode:  # the user's forward left a mode behind: it stays, ours goes
+                above.append(pop_function_mode())
+            pop_function_mode()
+            for mode in reversed(above):
+                push_function_mode(mode)
+
+    def stop(self) -> None:
+        """Note no more ops; a mode that is on is turned off where its call ends."""
+        self.is_stopped = True
+
+
+class _InThread(threading.local):
+    """Whether the innermost call of this thread shows its ops, whether one runs, and what each open call changed."""
+
+    def __init__(self) -> None:
+        self.shows_ops = False
+        self.in_op = False
+        self.changes: list[str] = []
+
+
+class _OpMode(TorchFunctionMode):
     """Notes each torch function or method that the forward itself runs; torch takes it off while the function runs."""
 
+    def __init__(self, measure: Ops) -> None:
+        super().__init__()
+        self._measure = measure
+
+    @frame_role("stand-in")
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function; note what it was given and what it gave if it is an op of the innermost open call."""
         kwargs = kwargs or {}
         if is_dynamo_compiling():
             return function(*args, **kwargs)
-        stack = stacks.stack
-        if not stacks.shows_ops or not stack or stacks.in_op or _is_query(function):
+        measure = self._measure
+        session, here = measure.session, measure.here
+        stack = session.threads.stack
+        if not here.shows_ops or not stack or here.in_op or measure.is_stopped or _is_query(function):
             return function(*args, **kwargs)
         op = OpenOp()
         parent = op.parent = stack[-1]
         op.function = function
         op.position = position_outside_torch(_getframe(1), parent.position)
-        op.inputs = describe_inputs(args, kwargs)
+        op.inputs = session.leaves.of_inputs(args, kwargs)
         op.outputs = ()
-        op.error = op.kept_by = op.extra = None
-        inputs_finite = not recordings_of_values or are_finite(args, kwargs)
-        stacks.in_op = True
+        op.error = None
+        for other in session.measures:
+            other.begins(op, args, kwargs)
+        here.in_op = True
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             op.error = error_of(error)
-            log.append(op)
+            session.log.append(op)
             raise
         finally:
-            stacks.in_op = False
-        op.outputs = describe_output(result)
-        if recordings_of_values:
-            note_values(op, value_options(), inputs_finite, result)
+            here.in_op = False
+        op.outputs = session.leaves.of_output(result)
+        for other in session.measures:
+            other.ends(op, result)
         if function is Tensor.__setitem__ or any(type(leaf) is TensorMeta for leaf in op.outputs):
-            log.append(op)
+            session.log.append(op)
         return result
-
-
-_MODE = OpMode()
-
-
-def switch(entry: SeenModule, is_outermost: bool) -> str:
-    """Turn the noting of ops on or off for a call that begins; what to hand to `switch_back` when it ends.
-
-    Off inside leaf modules and torch's own: fused fast paths ask whether a mode is on.
-    """
-    shown = entry.shows_ops or (is_outermost and entry.is_users)
-    if shown == stacks.shows_ops:
-        return ""
-    stacks.shows_ops = shown
-    if shown:
-        push_function_mode(_MODE)
-        return "pushed"
-    if top_function_mode() is _MODE:
-        pop_function_mode()
-        return "popped"
-    return "muted"  # a mode of the user's lies on ours
-
-
-def switch_back(change: str) -> None:
-    """Undo a `switch`."""
-    stacks.shows_ops = not stacks.shows_ops
-    if change == "popped":
-        push_function_mode(_MODE)
-    elif change == "pushed":
-        above = []
-        while top_function_mode() is not _MODE:  # the user's forward left a mode behind: it stays, ours goes
-            above.append(pop_function_mode())
-        pop_function_mode()
-        for mode in reversed(above):
-            push_function_mode(mode)
 
 
 def name_of_op(op: OpenOp) -> str:
     """The name by which a user knows the op: `torch.flatten`, `Tensor.view`, `F.relu`, or the operator, `+`."""
-    operator = _operator(*op.position) if op.position is not None else ""
-    return operator or _function_name(op.function)
+    return _operator(*op.position) or _function_name(op.function)
 
 
 def _is_query(function: Any) -> bool:
@@ -175,5 +208,3 @@ _OPERATORS = {
     "INPLACE_MATRIX_MULTIPLY": "@=",
 }
 """By the instruction's name, where it does not carry the operator itself (the binary ones up to Python 3.10)."""
-
-is_ours(OpMode.__torch_function__.__code__, "stand-in")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fwdtrace
+from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.trace import NonFinite, Stats, TensorMeta, Trace
 
@@ -156,6 +157,7 @@ def test_modes_of_the_users_see_the_ops_of_the_model_and_none_of_ours() -> None:
         model(x)
     with Counts() as watched, fwdtrace.record(model, ops=True, check_finite=True, stats=True):
         model(x)
-    with Counts() as kept, Keeper(1_000_000, fingerprints=True), fwdtrace.record(model):
+    keeper = Keeper(1_000_000, fingerprints=True)
+    with Counts() as kept, Recording(model, Options(keeper=keeper)):
         model(x)
     assert bare.count == watched.count == kept.count > 0

@@ -1,0 +1,162 @@
+"""The leaves that a session has described: repeated shapes are one object each, however many calls have them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from torch import Tensor, nn
+
+from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
+from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
+from fwdtrace.trace import Leaf, TensorMeta, Value
+
+# Positional arguments are named by their position here; Python names cannot begin with a digit, so the two never mix.
+_FIRST = "0"
+_DEEPEST_PLAIN = 4
+_MOST_KEYS = 10_000
+
+
+class LeafTable:
+    """Describes arguments and results. A second value with the same shapes costs one lookup."""
+
+    __slots__ = ("_leaves", "_plain", "_single_inputs", "_single_outputs", "_tuples")
+
+    def __init__(self) -> None:
+        self._single_inputs: dict[tuple[Any, ...], Leaves] = {}
+        self._single_outputs: dict[tuple[Any, ...], Leaves] = {}
+        self._plain: dict[tuple[Any, ...], Leaves] = {}
+        self._leaves: dict[tuple[Any, ...], Leaf] = {}
+        self._tuples: dict[tuple[int, ...], Leaves] = {}
+
+    def of_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of a call's arguments; positional ones are named `"0"`, `"1"` until their parameter is known."""
+        if torch_function_modes():
+            return self._described(_named(args, kwargs))
+        if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
+            tensor = args[0]
+            try:
+                key = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.layout)
+                known = self._single_inputs.get(key)
+                return known or self._single_inputs.setdefault(key, (self._tensor(tensor, _FIRST),))
+            except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+                return self._described(_named(args, kwargs))
+        parts: list[Any] = [len(args)]
+        for value in args:
+            if not _add_to_key(parts, value):
+                return self._described(_named(args, kwargs))
+        for name, value in kwargs.items():
+            parts.append(name)
+            if not _add_to_key(parts, value):
+                return self._described(_named(args, kwargs))
+        return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs)))
+
+    def of_output(self, value: Any) -> Leaves:
+        """The leaves of a call's result; a result that is one tensor is named `""`."""
+        if torch_function_modes():
+            return self._described([("", value)])
+        if type(value) is Tensor:
+            try:
+                key = (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
+                known = self._single_outputs.get(key)
+                return known or self._single_outputs.setdefault(key, (self._tensor(value, ""),))
+            except (RuntimeError, TypeError):
+                return self._described([("", value)])
+        parts: list[Any] = []
+        if not _add_to_key(parts, value):
+            return self._described([("", value)])
+        return self._known(parts) or self._remembered(parts, self._described([("", value)]))
+
+    def _known(self, parts: list[Any]) -> Leaves | None:
+        try:
+            return self._plain.get(tuple(parts))
+        except TypeError:  # a shape with a symbol in it has no hash
+            return None
+
+    def _remembered(self, parts: list[Any], leaves: Leaves) -> Leaves:
+        if len(self._plain) < _MOST_KEYS:  # a value that is another in each call would fill the memory
+            with contextlib.suppress(TypeError):
+                self._plain[tuple(parts)] = leaves
+        return leaves
+
+    def _described(self, named: list[tuple[str, Any]]) -> Leaves:
+        # A subclass or mode of the user's must not see us read attributes: their model did not do that.
+        with without_torch_function():
+            leaves = [leaf for name, value in named for leaf in self._leaves_of(value, name)]
+        return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
+
+    def _leaves_of(self, value: Any, name: str) -> list[Leaf]:
+        try:
+            return [
+                self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part)
+                for place, part in walk(value, name)
+            ]
+        except Exception:  # a stranger's object: that it cannot be described must not stop the model
+            return [self._value(name, f"{type(value).__name__}(…)")]
+
+    def _tensor(self, tensor: Tensor, name: str) -> Leaf:
+        layout = str(tensor.layout).removeprefix("torch.")
+        try:
+            shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
+        except RuntimeError:
+            shape, layout = _nested_shape(tensor), "nested"
+        placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
+        key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout, placements, local_shape)
+        leaf = self._leaves.get(key)
+        if leaf is None:
+            dtype, gradient = str(tensor.dtype).removeprefix("torch."), bool(tensor.requires_grad)
+            leaf = TensorMeta(
+                name, shape, dtype, str(tensor.device), gradient, layout, placements=placements, local_shape=local_shape
+            )
+            self._leaves[key] = leaf
+        return leaf
+
+    def _value(self, name: str, text: str) -> Leaf:
+        key = (name, text)
+        return self._leaves.get(key) or self._leaves.setdefault(key, Value(name, text))
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
+
+
+def _add_to_key(parts: list[Any], value: Any, depth: int = 0) -> bool:
+    """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
+    kind = type(value)
+    if kind is Tensor or kind is nn.Parameter:
+        try:
+            parts += (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
+        except RuntimeError:  # a nested tensor has no shape
+            return False
+        return True
+    if value is None or kind is bool or kind is int:
+        parts += (kind, value)
+        return True
+    if kind is tuple or kind is list:
+        if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
+            return False
+        parts += ("(", len(value))
+        for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
+            if not _add_to_key(parts, child, depth + 1):
+                return False
+        return True
+    if kind in SCALARS:
+        parts += (kind, shortened(repr(value)))
+        return True
+    return False
+
+
+def _size(size: Any) -> int:
+    node = getattr(size, "node", None)
+    hint = getattr(node, "hint", None)
+    return hint if type(hint) is int else -1
+
+
+def _nested_shape(tensor: Tensor) -> tuple[int, ...]:
+    sizes = []
+    for dimension in range(tensor.dim()):
+        try:
+            sizes.append(tensor.size(dimension))
+        except RuntimeError:  # this dimension is ragged
+            sizes.append(-1)
+    return tuple(sizes)

@@ -1,0 +1,126 @@
+"""All state of what is being recorded, in one object that lives while at least one recording runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.utils.hooks import RemovableHandle
+
+from fwdtrace.recorder.leaves import LeafTable
+from fwdtrace.recorder.notes import OpenCall, OpenOp, Recorded, SeenClass, SeenModule
+
+
+class Measure(Protocol):
+    """Something that is measured while calls run; it is made when a recording first asks for it.
+
+    Recordings that run at the same time share a measure, and the last one that asked for it stops it. A measure keeps
+    what it finds in tables of its own, by call, and finishing reads them.
+    """
+
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+        """A call or an op is about to run with these arguments."""
+
+    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
+        """It has returned this output. One that raised is not reported, except to the ops measure."""
+
+    def stop(self) -> None:
+        """Measure no more; what was measured can still be read."""
+
+
+class OpsMeasure(Measure, Protocol):
+    """The measure of ops, which the session holds apart from the others.
+
+    Its `begins` comes before the inputs of a call are described, for describing is slow while it listens to torch; its
+    `ends` comes also after a call that raised, because it must undo what `begins` did.
+    """
+
+
+class OpenCalls(threading.local):
+    """The open calls of this thread, outermost first."""
+
+    def __init__(self) -> None:
+        self.stack: list[OpenCall] = []
+
+
+class Session:
+    """What the recordings that run at the same time share.
+
+    `seen` is by the id of the module; an entry goes when its module does, so that no id is taken for another's.
+    `log` has all calls and ops since the session began, in order of beginning. `kinds` has the running measures by
+    their class, which makes them; `measures` and `ops` are the same ones again, as the boundaries need them.
+    `straight` says whether nobody stood between us and torch's own `__call__` when the session began.
+    `wrappers`, `closures`, `stand_ins` and `removals` say what is in place and how to take it out.
+    """
+
+    __slots__ = (
+        *("classes", "closures", "kinds", "leaves", "log", "measures", "ops", "recordings", "removals", "seen"),
+        *("stand_ins", "straight", "threads", "wrappers"),
+    )
+
+    def __init__(self) -> None:
+        self.recordings: list[Recorded] = []
+        self.seen: dict[int, SeenModule] = {}
+        self.log: list[OpenCall | OpenOp] = []
+        self.threads = OpenCalls()
+        self.leaves = LeafTable()
+        self.kinds: dict[Callable[[Session], Measure], Measure] = {}
+        self.measures: tuple[Measure, ...] = ()
+        self.ops: OpsMeasure | None = None
+        self.straight = True
+        self.classes: dict[type, SeenClass] = {}
+        self.wrappers: dict[type, Callable[..., Any]] = {}
+        self.closures: list[tuple[Any, Any, Any]] = []
+        self.stand_ins: list[tuple[Any, Any, Any]] = []
+        self.removals: list[Callable[[], None]] = []
+
+
+class Running:
+    """The one place that holds the session; None while nothing is recorded.
+
+    What we leave in other people's hands, a bound `forward` say, refers to this and not to a session, so that nothing
+    that was recorded lives on with it.
+    """
+
+    __slots__ = ("session",)
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+
+
+running = Running()
+changing = threading.RLock()
+"""Held while a recording begins, ends or is finished, and while something is put in place for it, in any thread."""
+
+
+def calls_so_far() -> int:
+    """How many calls and ops have begun since recording began, for those who show progress."""
+    session = running.session
+    return len(session.log) if session is not None else 0
+
+
+_tree_hooks: list[RemovableHandle] = []
+"""The hook that reports changes of a model's tree, once for each who asked. It outlives sessions where a whole program
+is watched: to add or remove a hook while another thread builds a model would disturb that thread."""
+
+
+def listen_for_changes() -> Callable[[], None]:
+    """Have recordings learn when the tree of a model changes, until all who asked have called what this returns."""
+    hook = _tree_hooks[0] if _tree_hooks else register_module_module_registration_hook(_tree_changed)
+    _tree_hooks.append(hook)
+    return _stop_listening
+
+
+def _stop_listening() -> None:
+    hook = _tree_hooks.pop()
+    if not _tree_hooks:
+        hook.remove()
+
+
+def _tree_changed(module: nn.Module, name: str, submodule: nn.Module | None) -> None:
+    session = running.session
+    for recorded in session.recordings if session is not None else ():
+        recorded.tree_changed = True
