@@ -26,7 +26,7 @@ from fwdtrace.recorder.frames import (
     through_override,
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
-from fwdtrace.recorder.leaves import LeafTable
+from fwdtrace.recorder.measures.flow import DataFlow
 from fwdtrace.recorder.modules import meet
 from fwdtrace.recorder.notes import OpenCall
 from fwdtrace.recorder.session import Session, running
@@ -131,7 +131,7 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
                     fast = code is from_call and session.straight and frame.f_back.f_code is wrapped_call  # type: ignore[union-attr]
                     call.chain = fast_path if fast else between(frame)
                     if call.hooks:
-                        return between_hooks(original, call, session.leaves, module, args, kwargs)
+                        return between_hooks(original, call, session, module, args, kwargs)
                     return original(module, *args, **kwargs)
         return otherwise(session, original, module, args, kwargs, frame)
 
@@ -143,11 +143,16 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
 
 @frame_role("boundary")
 def _run_between_hooks(
-    original: Callable[..., Any], call: OpenCall, leaves: LeafTable, module: Any, args: Any, kwargs: Any
+    original: Callable[..., Any], call: OpenCall, session: Session, module: Any, args: Any, kwargs: Any
 ) -> Any:
-    call.extra = {"forward_inputs": leaves.of_inputs(args, kwargs)}
+    flow = session.kinds.get(DataFlow)
+    call.extra = {"forward_inputs": session.leaves.of_inputs(args, kwargs)}
+    if isinstance(flow, DataFlow):
+        flow.enters_forward(call, args, kwargs)
     output = original(module, *args, **kwargs)
-    call.extra["forward_outputs"] = leaves.of_output(output)
+    call.extra["forward_outputs"] = session.leaves.of_output(output)
+    if isinstance(flow, DataFlow):
+        flow.leaves_forward(call, output)
     return output
 
 

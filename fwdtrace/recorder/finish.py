@@ -16,6 +16,7 @@ from fwdtrace.recorder.describe import named_by_parameters, positional_names
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.finiteness import Finiteness
+from fwdtrace.recorder.measures.flow import DataFlow, Sources
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.measures.ops import name_of_op
 from fwdtrace.recorder.measures.statistics import Statistics
@@ -57,7 +58,7 @@ def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundi
     """The Trace of one recording; `duration` is in nanoseconds."""
     counts = counts_of_parameters(recorded.root)
     finisher = _Finisher(session, recorded, counts)
-    calls, ops = finisher.calls(), finisher.ops()
+    calls, ops = finisher.calls_and_ops()
     if recorded.options.keeper is not None:
         recorded.options.keeper.number(finisher.ids)
     trace = Trace(
@@ -96,15 +97,18 @@ class _Finisher:
         self.depths: dict[OpenCall, int] = {}
         self.callers: set[OpenCall] = set()
         self.notes = self._own_notes(session.log[recorded.start :])
+        flow = session.kinds.get(DataFlow) if recorded.options.ops else None
+        self.sources = Sources(flow, recorded, self.ids) if isinstance(flow, DataFlow) else None
         self.common: dict[tuple[Any, ...], _Common] = {}
         self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}
+        self.op_names: dict[tuple[int, int, int], str] = {}
         self.signatures: dict[Any, tuple[tuple[str, ...], str]] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
-    def calls(self) -> list[Call]:
-        """The calls of this recording, in order of beginning."""
+    def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
+        """The calls and the ops of this recording, both in order of beginning."""
         opened = [note for note in self.notes if type(note) is OpenCall]
         options = self.recorded.options
         costs, gradients = self.kinds.get(Costs), self.kinds.get(Gradients)
@@ -115,25 +119,24 @@ class _Finisher:
         if options.gradients and isinstance(gradients, Gradients):
             backwards = gradients.backwards(opened)
         nths: Counter[SeenModule] = Counter()
-        calls = []
-        for call in opened:
-            nths[call.seen] += 1
-            calls.append(self._call(call, nths[call.seen], flops.get(call), backwards.get(call)))
-        return calls
+        calls, ops = [], []
+        for note in self.notes:
+            if type(note) is OpenOp:
+                ops.append(self._op(note))
+            elif type(note) is OpenCall:
+                nths[note.seen] += 1
+                calls.append(self._call(note, nths[note.seen], flops.get(note), backwards.get(note)))
+        return calls, ops
 
-    def ops(self) -> list[Op]:
-        """The ops of this recording, in order of beginning."""
-        names: dict[tuple[int, int, int], str] = {}
-        ops = []
-        for op in self.notes:
-            if type(op) is OpenOp:
-                code, instruction = op.position
-                key = id(op.function), id(code), instruction
-                name = names.get(key) or names.setdefault(key, name_of_op(op))
-                site, outputs = self._site(op.position), self._outputs(op)
-                number, parent = self.ids[op], self.ids[op.parent]
-                ops.append(Op(number, parent, name, op.inputs, outputs, site, op.error, self._nonfinite(op)))
-        return ops
+    def _op(self, op: OpenOp) -> Op:
+        code, instruction = op.position
+        key = id(op.function), id(code), instruction
+        name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
+        inputs, outputs = op.inputs, self._outputs(op)
+        if self.sources is not None:
+            inputs, outputs = self.sources.of_op(op, outputs)
+        site, number, parent = self._site(op.position), self.ids[op], self.ids[op.parent]
+        return Op(number, parent, name, inputs, outputs, site, op.error, self._nonfinite(op))
 
     def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
@@ -164,6 +167,9 @@ class _Finisher:
             call in self.callers, call.opaque, call.base_forward,
         )  # fmt: skip
         common = self.common.get(key) or self.common.setdefault(key, self._common(call))
+        inputs, outputs = common.inputs, self._outputs(call)
+        if self.sources is not None:
+            inputs, outputs = self.sources.of_call(call, inputs, outputs)
         return Call(
             self.ids[call],
             self.ids.get(above) if above is not None else None,
@@ -172,8 +178,8 @@ class _Finisher:
             common.class_name,
             nth,
             call.entry,
-            common.inputs,
-            self._outputs(call),
+            inputs,
+            outputs,
             common.site,
             common.chain,
             self._hooks(call) if call.hooks else (),
@@ -202,6 +208,9 @@ class _Finisher:
         changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
         if "forward_inputs" in extra:
             extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call))
+            if self.sources is not None:
+                between = extra["forward_inputs"], extra.get("forward_outputs", ())
+                extra["forward_inputs"], extra["forward_outputs"] = self.sources.of_forward(call, *between)
         if not any("forward_pre" in kind for kind in changed):
             extra.pop("forward_inputs", None)
         if all("forward_pre" in kind for kind in changed):

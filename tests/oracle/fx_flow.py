@@ -36,8 +36,28 @@ class Step:
     shapes: tuple[tuple[int, ...], ...]
 
 
+class Proxy(fx.Proxy):
+    """Has the operators that write into their left side, of which fx makes ordinary ones."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+
 class Tracer(fx.Tracer):
     """Goes into whatever the recorder goes into: modules of torch and those without modules of their own stay whole."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """The stand-in for the value of a node."""
+        return Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether the call of a module is one node."""
