@@ -13,9 +13,11 @@ from time import perf_counter_ns
 from types import FrameType, FunctionType
 from typing import Any
 
+from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
+from fwdtrace.recorder.flow import last_changed
 from fwdtrace.recorder.frames import (
     codes_between,
     error_of,
@@ -26,7 +28,6 @@ from fwdtrace.recorder.frames import (
     through_override,
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
-from fwdtrace.recorder.measures.flow import DataFlow
 from fwdtrace.recorder.modules import meet
 from fwdtrace.recorder.notes import OpenCall
 from fwdtrace.recorder.session import Session, running
@@ -145,14 +146,17 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
 def _run_between_hooks(
     original: Callable[..., Any], call: OpenCall, session: Session, module: Any, args: Any, kwargs: Any
 ) -> Any:
-    flow = session.kinds.get(DataFlow)
-    call.extra = {"forward_inputs": session.leaves.of_inputs(args, kwargs)}
-    if isinstance(flow, DataFlow):
-        flow.enters_forward(call, args, kwargs)
+    ops, leaves = session.ops, session.leaves
+    tensors: list[Tensor] | None = None if ops is None else []
+    call.extra = {"forward_inputs": leaves.of_inputs(args, kwargs, tensors)}
+    if tensors and ops is not None:
+        call.taken_by_forward = ops.flow.takes(call, tensors, last_changed(call, "forward_pre"))
+    del tensors
     output = original(module, *args, **kwargs)
-    call.extra["forward_outputs"] = session.leaves.of_output(output)
-    if isinstance(flow, DataFlow):
-        flow.leaves_forward(call, output)
+    given: list[Tensor] | None = None if ops is None else []
+    call.extra["forward_outputs"] = leaves.of_output(output, given)
+    if given and ops is not None:
+        call.given_by_forward = ops.flow.gives(call, given, getattr(call, "taken_by_forward", ()))
     return output
 
 
@@ -219,7 +223,10 @@ def _run(
     if ops is not None:
         ops.begins(call, args, kwargs)
     try:
-        call.inputs = session.leaves.of_inputs(args, kwargs)
+        if ops is None:
+            call.inputs = session.leaves.of_inputs(args, kwargs)
+        else:
+            call.inputs = ops.inputs(call, args, kwargs)
         session.log.append(call)  # complete: another thread may end a recording now
         measures = session.measures
         for measure in measures:
@@ -228,7 +235,7 @@ def _run(
         call.begin = perf_counter_ns()
         output = run(module, *args, **kwargs)
         call.end = perf_counter_ns()
-        call.outputs = session.leaves.of_output(output)
+        call.outputs = session.leaves.of_output(output) if ops is None else ops.outputs(call, output)
         for measure in measures:
             measure.ends(call, output)
         return output

@@ -16,12 +16,12 @@ from fwdtrace.recorder.describe import named_by_parameters, positional_names
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.finiteness import Finiteness
-from fwdtrace.recorder.measures.flow import DataFlow, Sources
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.measures.ops import name_of_op
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
 from fwdtrace.recorder.session import Session
+from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.recorder.tree import (
     count_parameters,
@@ -97,8 +97,8 @@ class _Finisher:
         self.depths: dict[OpenCall, int] = {}
         self.callers: set[OpenCall] = set()
         self.notes = self._own_notes(session.log[recorded.start :])
-        flow = session.kinds.get(DataFlow) if recorded.options.ops else None
-        self.sources = Sources(flow, recorded, self.ids) if isinstance(flow, DataFlow) else None
+        ops = session.ops if recorded.options.ops else None
+        self.sources = Sources(ops.flow, recorded, self.ids) if ops is not None else None
         self.common: dict[tuple[Any, ...], _Common] = {}
         self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}

@@ -9,16 +9,19 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fwdtrace.recorder.frames import Position, from_torch, own_call_code
-from fwdtrace.recorder.torch_internals import GENERATED
+from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
 from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Keeper
 
 Leaves = tuple[Leaf, ...]
+
+Known = tuple[weakref.ref[Tensor], int, tuple[Any, int, Any], int]
+"""What data flow knows of a tensor: see there."""
 
 
 class SeenClass:
@@ -30,7 +33,8 @@ class SeenClass:
         forward = getattr(cls, "forward", None)
         self.module_class = cls
         self.forward = getattr(forward, "fwdtrace_original", forward)
-        code = getattr(self.forward, "__code__", None)
+        # A class without a forward of its own gives one to each module.
+        code = getattr(self.forward, "__code__", None) if self.forward is not NO_FORWARD else None
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
@@ -89,8 +93,8 @@ class OpenCall(_FewCallsHave):
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        *("__dict__", "begin", "chain", "end", "entry", "hooks", "inputs", "outputs", "parent", "position", "seen"),
-        "thread",
+        *("__dict__", "begin", "chain", "end", "entry", "given", "given_by_forward", "hooks", "inputs", "outputs"),
+        *("parent", "position", "seen", "taken", "taken_by_forward", "thread"),
     )
 
     seen: SeenModule
@@ -104,12 +108,17 @@ class OpenCall(_FewCallsHave):
     begin: int
     end: int
     thread: str | None
+    taken: list[Known]
+    """What data flow knows of the tensors in the inputs, and in `given` of those in the outputs."""
+    given: list[Known]
+    taken_by_forward: list[Known]
+    given_by_forward: list[Known]
 
 
 class OpenOp:
     """One functional op, as noted when it ran."""
 
-    __slots__ = ("error", "function", "inputs", "outputs", "parent", "position")
+    __slots__ = ("error", "function", "given", "inputs", "outputs", "parent", "position", "taken")
 
     function: Any
     parent: OpenCall
@@ -117,6 +126,11 @@ class OpenOp:
     outputs: Leaves
     position: Position
     error: CallError | None
+    taken: list[Known]
+    given: list[Known]
+
+
+Note = OpenCall | OpenOp
 
 
 @dataclass(frozen=True)

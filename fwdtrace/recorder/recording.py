@@ -14,7 +14,6 @@ from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_
 from fwdtrace.recorder.hooks import take_out_all
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.finiteness import Finiteness
-from fwdtrace.recorder.measures.flow import DataFlow
 from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.statistics import Statistics
@@ -148,7 +147,6 @@ def _asked(options: Options) -> Iterator[Callable[[Session], Measure]]:
     if options.costs:
         yield Costs
     if options.ops:
-        yield DataFlow
         yield Ops
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
-from fwdtrace.recorder.notes import OpenCall, OpenOp
+from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import pop_function_mode, push_function_mode, top_function_mode
-from fwdtrace.trace import TensorMeta
 
 _QUERY_NAMES = """
     __array__ __bool__ __contains__ __deepcopy__ __float__ __format__ __hash__ __index__ __int__ __len__ __repr__
@@ -46,7 +46,24 @@ class Ops:
         self.session = session
         self.here = _InThread()
         self.is_stopped = False
+        self.flow = DataFlow(session)
         self._mode = _OpMode(self)
+
+    def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of what a call is given; where its tensors came from is noted."""
+        tensors: list[Tensor] = []
+        leaves = self.session.leaves.of_inputs(args, kwargs, tensors)
+        if tensors:
+            call.taken = self.flow.takes(call, tensors)
+        return leaves
+
+    def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
+        """The leaves of what it gave; what is new among the tensors was made by it."""
+        tensors: list[Tensor] = []
+        leaves = self.session.leaves.of_output(output, tensors)
+        hook = last_changed(call, "forward") if type(call) is OpenCall and call.hooks else None
+        call.given = self.flow.gives(call, tensors, getattr(call, "taken", ()), hook)
+        return leaves
 
     def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
         """Turn the noting of ops on or off for this call."""
@@ -86,6 +103,7 @@ class Ops:
     def stop(self) -> None:
         """Note no more ops; a mode that is on is turned off where its call ends."""
         self.is_stopped = True
+        self.flow.stop()
 
 
 class _InThread(threading.local):
@@ -119,7 +137,7 @@ class _OpMode(TorchFunctionMode):
         parent = op.parent = stack[-1]
         op.function = function
         op.position = position_outside_torch(_getframe(1), parent.position)
-        op.inputs = session.leaves.of_inputs(args, kwargs)
+        op.inputs = measure.inputs(op, args, kwargs)
         op.outputs = ()
         op.error = None
         for other in session.measures:
@@ -133,10 +151,10 @@ class _OpMode(TorchFunctionMode):
             raise
         finally:
             here.in_op = False
-        op.outputs = session.leaves.of_output(result)
+        op.outputs = measure.outputs(op, result)
         for other in session.measures:
             other.ends(op, result)
-        if function is Tensor.__setitem__ or any(type(leaf) is TensorMeta for leaf in op.outputs):
+        if op.given or function is Tensor.__setitem__:
             session.log.append(op)
         return result
 
