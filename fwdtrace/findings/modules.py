@@ -52,6 +52,8 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
             by_path.setdefault(call.path, []).append(call)
     for calls in by_path.values():
         first = calls[0]
+        if len(calls) == 1 and not first.aliases:
+            continue
         sites = _sites(trace, calls)
         names = (first.path or "", *first.aliases)
         if first.aliases and not _named_by_parent(trace, first):
@@ -67,8 +69,15 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
 
 def _idle(trace: Trace) -> list[Uncalled]:
     """The topmost modules in which nothing ran, each with the parameters of all that is in it."""
+    if not trace.uncalled:
+        return []
     names = {name for call in trace.calls for name in (call.path, *call.aliases) if name is not None}
-    active = {name[:end] for name in names for end in _ends(name)}
+    active: set[str] = set()
+    for name in names:
+        around = name
+        while around not in active:  # what is around an active name is active already
+            active.add(around)
+            around = around.rpartition(".")[0] or around
     hidden = tuple(
         f"{call.path}." if call.path else "" for call in trace.calls if call.opaque and call.path is not None
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,6 +85,12 @@ def _uncalled(recorded: Recorded, calls: list[Call]) -> tuple[Uncalled, ...]:
     )
 
 
+class _Draft:
+    """A Call that is being filled in. To set the fields of a frozen one in its constructor takes ten times as long."""
+
+    __slots__ = Call.__slots__
+
+
 class _Finisher:
     """One pass over the log, with tables of its own; what many calls have in common is worked out once and shared."""
 
@@ -93,13 +98,20 @@ class _Finisher:
         self.recorded = recorded
         self.kinds = session.kinds
         self.counts = counts
+        statistics, finiteness = session.kinds.get(Statistics), session.kinds.get(Finiteness)
+        self.with_stats: dict[OpenCall | OpenOp, Leaves] = {}
+        if recorded.options.stats and isinstance(statistics, Statistics):
+            self.with_stats = statistics.outputs
+        self.nonfinite: dict[OpenCall | OpenOp, NonFinite] = {}
+        if recorded.options.check_finite and isinstance(finiteness, Finiteness):
+            self.nonfinite = finiteness.found
         self.ids: dict[OpenCall | OpenOp, int] = {}
         self.depths: dict[OpenCall, int] = {}
         self.callers: set[OpenCall] = set()
         self.notes = self._own_notes(session.log[recorded.start :])
         ops = session.ops if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if ops is not None else None
-        self.common: dict[tuple[Any, ...], _Common] = {}
+        self.common: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}
         self.op_names: dict[tuple[int, int, int], str] = {}
@@ -118,14 +130,14 @@ class _Finisher:
             flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
         if options.gradients and isinstance(gradients, Gradients):
             backwards = gradients.backwards(opened)
-        nths: Counter[SeenModule] = Counter()
+        nths: dict[SeenModule, int] = {}
         calls, ops = [], []
         for note in self.notes:
             if type(note) is OpenOp:
                 ops.append(self._op(note))
             elif type(note) is OpenCall:
-                nths[note.seen] += 1
-                calls.append(self._call(note, nths[note.seen], flops.get(note), backwards.get(note)))
+                nths[note.seen] = nth = nths.get(note.seen, 0) + 1
+                calls.append(self._call(note, nth, flops.get(note), backwards.get(note)))
         return calls, ops
 
     def _op(self, op: OpenOp) -> Op:
@@ -167,41 +179,39 @@ class _Finisher:
             call in self.callers, call.opaque, call.base_forward,
         )  # fmt: skip
         common = self.common.get(key) or self.common.setdefault(key, self._common(call))
-        inputs, outputs = common.inputs, self._outputs(call)
+        draft: Any = _Draft()
+        draft.id = self.ids[call]
+        draft.parent = self.ids.get(above) if above is not None else None
+        draft.depth = self.depths[call]
+        draft.nth = nth
+        draft.entry = call.entry
+        (
+            *(draft.path, draft.aliases, draft.class_name, draft.inputs, draft.site, draft.chain, draft.parameters),
+            draft.opaque,
+        ) = common
+        draft.outputs = self._outputs(call)
         if self.sources is not None:
-            inputs, outputs = self.sources.of_call(call, inputs, outputs)
-        return Call(
-            self.ids[call],
-            self.ids.get(above) if above is not None else None,
-            self.depths[call],
-            common.path,
-            common.class_name,
-            nth,
-            call.entry,
-            inputs,
-            outputs,
-            common.site,
-            common.chain,
-            self._hooks(call) if call.hooks else (),
-            common.parameters,
-            (call.end - call.begin) / 1000 if call.begin and call.end else None,
-            call.error,
-            common.aliases,
-            common.opaque,
-            call.thread,
-            **(self._extra(call) if call.extra else {}),
-            nonfinite=self._nonfinite(call),
-            flops=flops,
-            backward=backward,
-        )
+            draft.inputs, draft.outputs = self.sources.of_call(call, draft.inputs, draft.outputs)
+        draft.hooks = self._hooks(call) if call.hooks else ()
+        draft.duration_us = (call.end - call.begin) / 1000 if call.begin and call.end else None
+        draft.error = call.error
+        draft.thread = call.thread
+        draft.forward_inputs = draft.forward_outputs = draft.settings = None
+        draft.state = ()
+        if call.extra:
+            for name, value in self._extra(call).items():
+                setattr(draft, name, value)
+        draft.nonfinite = self._nonfinite(call)
+        draft.flops = flops
+        draft.backward = backward
+        draft.__class__ = Call
+        return draft  # type: ignore[no-any-return]
 
     def _outputs(self, note: OpenCall | OpenOp) -> Leaves:
-        statistics = self.kinds.get(Statistics) if self.recorded.options.stats else None
-        return statistics.outputs.get(note, note.outputs) if isinstance(statistics, Statistics) else note.outputs
+        return self.with_stats.get(note, note.outputs)
 
     def _nonfinite(self, note: OpenCall | OpenOp) -> NonFinite | None:
-        finiteness = self.kinds.get(Finiteness) if self.recorded.options.check_finite else None
-        return finiteness.found.get(note) if isinstance(finiteness, Finiteness) else None
+        return self.nonfinite.get(note)
 
     def _extra(self, call: OpenCall) -> dict[str, Any]:
         extra = dict(call.extra or {})
@@ -217,17 +227,18 @@ class _Finisher:
             extra.pop("forward_outputs", None)
         return extra
 
-    def _common(self, call: OpenCall) -> _Common:
+    def _common(self, call: OpenCall) -> tuple[Any, ...]:
+        """What calls of one module from one line with the same shapes share: path to parameters, and `opaque`."""
         names = self.recorded.names.get(call.seen, ())
-        return _Common(
-            path=names[0] if names else None,
-            aliases=names[1:],
-            class_name=call.seen.of.module_class.__name__,
-            inputs=self._inputs(call),
-            site=self._site(call.position),
-            chain=self._chain(call),
-            parameters=self._parameters(call.seen),
-            opaque=self._opaque(call),
+        return (
+            names[0] if names else None,
+            names[1:],
+            call.seen.of.module_class.__name__,
+            self._inputs(call),
+            self._site(call.position),
+            self._chain(call),
+            self._parameters(call.seen),
+            self._opaque(call),
         )
 
     def _inputs(self, call: OpenCall) -> Leaves:

@@ -91,21 +91,18 @@ class DataFlow:
             taken.append(entry)
         return taken
 
-    def _given(
-        self, note: Note, tensors: list[Tensor], taken: Sequence[Known], hook: HookRun | None
-    ) -> list[Known]:
+    def _given(self, note: Note, tensors: list[Tensor], taken: Sequence[Known], hook: HookRun | None) -> list[Known]:
         known, given = self._known, []
-        for entry in taken:  # what was written into, if nothing inside is known to have done so
-            if entry[1] >= 0:
-                tensor = entry[0]()
-                if tensor is not None and entry[1] != tensor._version:
-                    latest = known.get(id(tensor), entry)
-                    if latest[1] != tensor._version:
-                        self._changed(tensor, latest, note)
-        place = 0
-        for tensor in tensors:
+        for before in taken:  # what was written into, if nothing inside is known to have done so
+            if before[1] >= 0:
+                written = before[0]()
+                if written is not None and before[1] != written._version:
+                    latest = known.get(id(written), before)
+                    if latest[1] != written._version:
+                        self._changed(written, latest, note)
+        for place, tensor in enumerate(tensors):
             key = id(tensor)
-            entry = known.get(key)
+            entry: Known | None = known.get(key)
             if entry is None or entry[0]() is not tensor:
                 version = _NO_VERSION if tensor.is_inference() else tensor._version
                 entry = known[key] = (weakref.ref(tensor), version, (note, place, None), len(self._session.log))
@@ -117,7 +114,6 @@ class DataFlow:
             elif entry in taken and _writes_by_name(note):
                 entry = known[key] = (entry[0], _NO_VERSION, (*entry[2][:2], note), entry[3])
             given.append(entry)
-            place += 1
         return given
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:

@@ -17,6 +17,8 @@ from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule
 from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.tree import count_parameters, modules_and_names
 
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+
 Observe = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes the wrapper of a forward."""
 
@@ -79,10 +81,12 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
         put_in_place(own, "forward", StandIn(forward, MethodType(observe(_without_module(forward)), module)))
     for value in list(own.values()):
         kind = type(value)
+        if kind in _PLAIN:
+            continue
         if kind is MethodType:
             _watch_captured(session, own, list(own.items()), observe)
         elif isinstance(value, dict):
-            if MethodType in map(type, value.values()):
+            if len(value) and MethodType in map(type, value.values()):
                 _watch_captured(session, value, list(value.items()), observe)
         elif isinstance(value, list) and MethodType in map(type, value):
             _watch_captured(session, value, enumerate(value[:]), observe)

@@ -154,7 +154,7 @@ def _share_measures(session: Session) -> None:
     """Have the boundaries use the measures that the running recordings ask for."""
     ops = session.kinds.get(Ops)
     keepers = [recorded.options.keeper for recorded in session.recordings if recorded.options.keeper is not None]
-    session.ops = ops
+    session.ops = ops if isinstance(ops, Ops) else None
     session.measures = (*(measure for measure in session.kinds.values() if measure is not ops), *keepers)
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
-from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.flow import DataFlow
+from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenClass, SeenModule
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -21,7 +22,8 @@ class Sources:
         self._ids = ids
         self._names = _first_names(recorded.root)
         self._sources: dict[tuple[int, int], Source | None] = {}
-        self._arguments: dict[tuple[int, int], Source] = {}
+        # By the leaf without a source, which is kept so that no other has its identity.
+        self._leaves: dict[tuple[int, int, Note | None], tuple[TensorMeta, TensorMeta]] = {}
 
     def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
@@ -29,8 +31,9 @@ class Sources:
         if self._recorded.names.get(call.seen, ("-",))[0] == "":
             tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
             for leaf, entry in zip(tensors, taken, strict=False):
-                if self._source(entry) is None:
-                    self._arguments[_key(entry)] = Source(argument=leaf.name)
+                source = self._source(entry)
+                if source is None or source.argument is not None:
+                    self._sources[_key(entry)] = Source(argument=leaf.name)
         return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
 
     def of_op(self, op: OpenOp, outputs: Leaves) -> tuple[Leaves, Leaves]:
@@ -52,11 +55,13 @@ class Sources:
         )
 
     def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
-        source, writer = self._arguments.get(_key(entry)) or self._source(entry), entry[2][2]
-        return TensorMeta(
-            *(leaf.name, leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad, leaf.layout, leaf.stats),
-            *(leaf.placements, leaf.local_shape, source, self._ids.get(writer) if writer is not None else None),
-        )
+        source, writer = self._source(entry), entry[2][2]
+        key = id(leaf), id(source), writer
+        known = self._leaves.get(key)
+        if known is None:
+            changed_by = self._ids.get(writer) if writer is not None else None
+            known = self._leaves[key] = leaf, replace(leaf, source=source, changed_by=changed_by)
+        return known[1]
 
     def _source(self, entry: Known) -> Source | None:
         key = _key(entry)

@@ -19,25 +19,24 @@ def modules_and_names(root: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]
     pending = [(root, "", iter(root._modules.items()))]
     while pending:
         module, prefix, children = pending[-1]
-        key, child = next(children, (None, None))
-        if key is None:
+        for key, child in children:
+            if child is None:
+                continue
+            identity = id(child)
+            known = names.get(identity)
+            if known is None:
+                known = names[identity] = child, []
+            if identity in path or len(known[1]) == MOST_NAMES:
+                continue
+            name = prefix + key
+            known[1].append(name)
+            if child._modules:
+                path.add(identity)
+                pending.append((child, name + ".", iter(child._modules.items())))
+                break
+        else:
             pending.pop()
             path.discard(id(module))
-            continue
-        if child is None:
-            continue
-        identity = id(child)
-        known = names.get(identity)
-        if known is None:
-            known = names[identity] = child, []
-        if identity in path or len(known[1]) == MOST_NAMES:
-            continue
-        name = prefix + key
-        known[1].append(name)
-        inside = child._modules
-        if inside:
-            path.add(identity)
-            pending.append((child, name + ".", iter(inside.items())))
     return [(module, tuple(known)) for module, known in names.values()]
 
 
@@ -55,10 +54,16 @@ def modules_below(root: nn.Module) -> list[nn.Module]:
 
 def first_parameter(root: nn.Module) -> Tensor | None:
     """The first parameter of the tree, None if it has none."""
-    for module, _ in modules_and_names(root):
+    met = {id(root)}
+    pending = [root]
+    while pending:
+        module = pending.pop()
         for parameter in module._parameters.values():
             if parameter is not None:
                 return parameter
+        children = [child for child in module._modules.values() if child is not None and id(child) not in met]
+        met.update(map(id, children))
+        pending.extend(reversed(children))
     return None
 
 
@@ -73,14 +78,15 @@ def counts_of_parameters(root: nn.Module) -> dict[int, int]:
 
     Every module is counted once, after those in it. What is in the tree at several places goes up as a set.
     """
-    order, is_cyclic = _bottom_up(root)
+    order, is_tree, is_cyclic = _bottom_up(root)
     if is_cyclic:
         return {id(module): count_parameters(module) for module in order}
     own = {id(module): own_parameters(module) for module in order}
-    shared = _at_several_places(order, own)
+    parameters = [id(parameter) for its_own in own.values() for parameter in its_own]
+    shared = set() if is_tree and len(set(parameters)) == len(parameters) else _at_several_places(order, own)
+    totals: dict[int, int] = {}
     counts: dict[int, int] = {}
     sets: dict[int, dict[int, int]] = {}
-    totals: dict[int, int] = {}
     for module in order:
         key, count, several = id(module), 0, {}
         for parameter in own[key]:
@@ -91,7 +97,8 @@ def counts_of_parameters(root: nn.Module) -> dict[int, int]:
         for child in module._modules.values():
             if child is not None:
                 count += counts[id(child)]
-                several.update(sets.get(id(child), ()))
+                if shared:
+                    several.update(sets.get(id(child), ()))
         counts[key] = totals[key] = count
         if several:
             sets[key] = several
@@ -108,27 +115,32 @@ def own_parameters(module: nn.Module) -> list[Tensor]:
     ]
 
 
-def _bottom_up(root: nn.Module) -> tuple[list[nn.Module], bool]:
-    """Every module of the tree after those in it, and whether one of them holds itself."""
+def _bottom_up(root: nn.Module) -> tuple[list[nn.Module], bool, bool]:
+    """Every module after those in it; whether each is at one place alone; whether one of them holds itself."""
     order: list[nn.Module] = []
     is_open = {id(root): True}
-    is_cyclic = False
+    is_tree, is_cyclic = True, False
     pending = [(root, iter(root._modules.values()))]
     while pending:
         module, children = pending[-1]
         for child in children:
             if child is None:
                 continue
-            if id(child) not in is_open:
-                is_open[id(child)] = True
+            key = id(child)
+            if key in is_open:
+                is_tree, is_cyclic = False, is_cyclic or is_open[key]
+            elif not child._modules:
+                is_open[key] = False
+                order.append(child)
+            else:
+                is_open[key] = True
                 pending.append((child, iter(child._modules.values())))
                 break
-            is_cyclic = is_cyclic or is_open[id(child)]
         else:
             pending.pop()
             is_open[id(module)] = False
             order.append(module)
-    return order, is_cyclic
+    return order, is_tree, is_cyclic
 
 
 def _at_several_places(modules: list[nn.Module], own: dict[int, list[Tensor]]) -> set[int]:
