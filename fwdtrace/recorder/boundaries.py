@@ -13,11 +13,9 @@ from time import perf_counter_ns
 from types import FrameType, FunctionType
 from typing import Any
 
-from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
-from fwdtrace.recorder.flow import last_changed
 from fwdtrace.recorder.frames import (
     codes_between,
     error_of,
@@ -147,16 +145,10 @@ def _run_between_hooks(
     original: Callable[..., Any], call: OpenCall, session: Session, module: Any, args: Any, kwargs: Any
 ) -> Any:
     ops, leaves = session.ops, session.leaves
-    tensors: list[Tensor] | None = None if ops is None else []
-    call.extra = {"forward_inputs": leaves.of_inputs(args, kwargs, tensors)}
-    if tensors and ops is not None:
-        call.taken_by_forward = ops.flow.takes(call, tensors, last_changed(call, "forward_pre"))
-    del tensors
+    inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
+    call.extra = {"forward_inputs": inputs}
     output = original(module, *args, **kwargs)
-    given: list[Tensor] | None = None if ops is None else []
-    call.extra["forward_outputs"] = leaves.of_output(output, given)
-    if given and ops is not None:
-        call.given_by_forward = ops.flow.gives(call, given, getattr(call, "taken_by_forward", ()))
+    call.extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
     return output
 
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
-from fwdtrace.recorder.torch_internals import torch_function_modes, without_torch_function
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.session import Session
 
-_PLAIN = frozenset((Tensor, nn.Parameter))
+_QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
 _NO_VERSION = -1
 
 
@@ -40,10 +40,12 @@ class DataFlow:
 
     A tensor that a call or op gives was made by it, unless it was known before: so the innermost one made it, and what
     only hands a tensor on did not. All views of one memory have one version, so a write into a view is noticed at its
-    base too; who wrote is then found by the memory that they share. What is noted of a call or op is an entry for each
-    tensor: a weak reference, its version, its origin, and how long the log was when it was met. An origin says what
-    made the tensor, the place of the tensor among those that it made, and what has written into it since. What made it
-    is a call or op, a place in a module, or a hook; if that is None, the place only keeps one tensor from another.
+    base too; who wrote is then found by the memory that they share.
+
+    What is noted of a call or op is an entry for each tensor: a weak reference, its version, what made it, its place
+    among the tensors that this made, what has written into it since, and how long the log was when it was met. What
+    made it is a call or op, or the place in a module or the hook that it came from; it is None if that is not known,
+    and the place among others is then a number that no other tensor has.
     """
 
     def __init__(self, session: Session) -> None:
@@ -58,80 +60,67 @@ class DataFlow:
         self._held_at: OpenCall | None = None
         self._numbers = count()
 
-    def takes(self, note: Note, tensors: list[Tensor], hook: HookRun | None = None) -> list[Known]:
-        """The entries of the tensors that a call or op is given, which a hook may have put there."""
-        if torch_function_modes() or not _PLAIN.issuperset(map(type, tensors)):
-            with without_torch_function():  # a subclass or mode of the user's must not see us read versions
-                return self._taken(tensors, hook)
-        return self._taken(tensors, hook)
-
-    def gives(
-        self, note: Note, tensors: list[Tensor], taken: Sequence[Known], hook: HookRun | None = None
-    ) -> list[Known]:
-        """The entries of the tensors that a call or op gave; `taken` are those that it was given."""
-        if torch_function_modes() or not _PLAIN.issuperset(map(type, tensors)):
-            with without_torch_function():
-                return self._given(note, tensors, taken, hook)
-        return self._given(note, tensors, taken, hook)
-
     def stop(self) -> None:
         """Forget the tensors; what was noted of calls and ops stays."""
         self._known.clear()
         self._held.clear()
         self._writes.clear()
 
-    def _taken(self, tensors: list[Tensor], hook: HookRun | None) -> list[Known]:
-        known, taken = self._known, []
-        for tensor in tensors:
+    def takes(self, tensors: list[Any], hook: HookRun | None = None) -> list[Known]:
+        """The entries of the tensors that a call or op is given, in place of them; a hook may have put them there.
+
+        To be called where no mode of torch's listens, because versions are read.
+        """
+        known = self._known
+        for place, tensor in enumerate(tensors):
             entry = known.get(id(tensor))
             if entry is None or entry[0]() is not tensor:
                 entry = self._met(tensor, hook)
             elif entry[1] >= 0 and entry[1] != tensor._version:
                 entry = self._changed(tensor, entry, None)
-            taken.append(entry)
-        return taken
+            tensors[place] = entry
+        return tensors
 
-    def _given(self, note: Note, tensors: list[Tensor], taken: Sequence[Known], hook: HookRun | None) -> list[Known]:
-        known, given = self._known, []
+    def gives(self, note: Note, tensors: list[Any], taken: Sequence[Known], hook: HookRun | None = None) -> list[Known]:
+        """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given."""
+        known = self._known
         for before in taken:  # what was written into, if nothing inside is known to have done so
             if before[1] >= 0:
-                written = before[0]()
+                written: Any = before[0]()
                 if written is not None and before[1] != written._version:
                     latest = known.get(id(written), before)
                     if latest[1] != written._version:
                         self._changed(written, latest, note)
         for place, tensor in enumerate(tensors):
             key = id(tensor)
-            entry: Known | None = known.get(key)
+            entry = known.get(key)
             if entry is None or entry[0]() is not tensor:
-                version = _NO_VERSION if tensor.is_inference() else tensor._version
-                entry = known[key] = (weakref.ref(tensor), version, (note, place, None), len(self._session.log))
+                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, len(self._session.log)
                 if hook is not None and isinstance(note, OpenCall):
                     self.replaced[note, place] = hook
             elif entry[1] >= 0:
                 if entry[1] != tensor._version:
                     entry = self._changed(tensor, entry, note)
-            elif entry in taken and _writes_by_name(note):
-                entry = known[key] = (entry[0], _NO_VERSION, (*entry[2][:2], note), entry[3])
-            given.append(entry)
-        return given
+            elif _writes_by_name(note) and any(before[0]() is tensor for before in taken):
+                entry = known[key] = (*entry[:4], note, entry[5])
+            tensors[place] = entry
+        return tensors
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
         version, memory, clock = tensor._version, _memory(tensor), len(self._session.log)
         last = self._writes.get(memory)
-        if last is not None and last[1] == version and last[2] >= entry[3]:
+        if last is not None and last[1] == version and last[2] >= entry[5]:
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
-        changed = self._known[id(tensor)] = (entry[0], version, (*entry[2][:2], writer), entry[3])
+        changed = self._known[id(tensor)] = (entry[0], version, entry[2], entry[3], writer, entry[5])
         return changed
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
-        version = _NO_VERSION if tensor.is_inference() else tensor._version
-        origin = self._holder(tensor) or hook, next(self._numbers), None
-        entry = self._known[id(tensor)] = (weakref.ref(tensor), version, origin, len(self._session.log))
+        maker, number, clock = self._holder(tensor) or hook, next(self._numbers), len(self._session.log)
+        entry = self._known[id(tensor)] = (weakref.ref(tensor), _version(tensor), maker, number, None, clock)
         return entry
 
     def _holder(self, tensor: Tensor) -> Held | None:
@@ -164,6 +153,14 @@ def _memory(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except (RuntimeError, NotImplementedError):  # a sparse or wrapped tensor
         return -id(tensor)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often the memory of a tensor was written into; no version if reading it would run code of the user's."""
+    kind = type(tensor)
+    if kind is not Tensor and kind.__torch_function__ not in _QUIET:
+        return _NO_VERSION
+    return _NO_VERSION if tensor.is_inference() else tensor._version
 
 
 def _writes_by_name(note: Note) -> bool:

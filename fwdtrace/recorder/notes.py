@@ -9,7 +9,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fwdtrace.recorder.frames import Position, from_torch, own_call_code
 from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Leaves = tuple[Leaf, ...]
 
-Known = tuple[weakref.ref[Tensor], int, tuple[Any, int, Any], int]
+Known = tuple[Callable[[], Any], int, Any, int, Any, int]
 """What data flow knows of a tensor: see there."""
 
 
@@ -33,8 +33,9 @@ class SeenClass:
         forward = getattr(cls, "forward", None)
         self.module_class = cls
         self.forward = getattr(forward, "fwdtrace_original", forward)
-        # A class without a forward of its own gives one to each module.
-        code = getattr(self.forward, "__code__", None) if self.forward is not NO_FORWARD else None
+        code = getattr(self.forward, "__code__", None)
+        if self.forward is NO_FORWARD and not cls.__module__.startswith("torch."):
+            code = None  # a class of the user's that gives each module a forward of its own
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)

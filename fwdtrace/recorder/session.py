@@ -48,6 +48,12 @@ class OpsMeasure(Measure, Protocol):
     def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
         """The leaves of what it gave."""
 
+    def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of what a call's `forward` is given behind its pre-hooks."""
+
+    def outputs_of_forward(self, call: OpenCall, output: Any) -> Leaves:
+        """The leaves of what a call's `forward` gives to its forward hooks."""
+
 
 class OpenCalls(threading.local):
     """The open calls of this thread, outermost first."""

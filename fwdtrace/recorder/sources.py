@@ -55,7 +55,7 @@ class Sources:
         )
 
     def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
-        source, writer = self._source(entry), entry[2][2]
+        source, writer = self._source(entry), entry[4]
         key = id(leaf), id(source), writer
         known = self._leaves.get(key)
         if known is None:
@@ -66,7 +66,7 @@ class Sources:
     def _source(self, entry: Known) -> Source | None:
         key = _key(entry)
         if key not in self._sources:
-            self._sources[key] = self._new_source(entry[2][0], entry[2][1])
+            self._sources[key] = self._new_source(entry[2], entry[3])
         return self._sources[key]
 
     def _new_source(self, maker: Any, place: int) -> Source | None:
@@ -95,8 +95,7 @@ class Sources:
 
 def _key(entry: Known) -> tuple[int, int]:
     """What all entries of one tensor have in common."""
-    origin = entry[2]
-    return id(origin[0]), origin[1]
+    return id(entry[2]), entry[3]
 
 
 def _first_names(root: nn.Module) -> dict[int, str]:

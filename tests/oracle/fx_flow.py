@@ -176,7 +176,7 @@ class Pairing:
             return self.in_steps(got[rows[0].id])
         # The inside of such a function is no part of the graph: each tensor that goes in counts once, as first used.
         known = [known for row in rows for known in self.in_steps(got[row.id]).inputs]
-        outside = dict.fromkeys(each for each in known if each.origin is None or each.origin[:2] != ("row", step))
+        outside = dict.fromkeys(each for each in known if each.origin is not None and each.origin[:2] != ("row", step))
         order = {each: place for place, each in enumerate(self.steps[step].sides.inputs)}
         inputs = tuple(sorted(outside, key=lambda each: order.get(each, len(order))))
         return Sides(inputs, self.in_steps(got[rows[-1].id]).outputs)
