@@ -59,6 +59,18 @@ class DataFlow:
         self._held: dict[int, Held] = {}
         self._held_at: OpenCall | None = None
         self._numbers = count()
+        self._learnt = 0
+
+    def learn_what_modules_hold(self) -> None:
+        """Know parameters, buffers and attributes before a module gives one as its output, which it did not make."""
+        if self._learnt == len(self._session.seen):
+            return
+        self._learnt = len(self._session.seen)
+        self._held = _all_held(self._session)
+        for key, held in self._held.items():
+            tensor, entry = held.content(), self._known.get(key)
+            if tensor is not None and (entry is None or entry[0]() is not tensor):
+                self._known[key] = weakref.ref(tensor), _version(tensor), held, next(self._numbers), None, 0
 
     def stop(self) -> None:
         """Forget the tensors; what was noted of calls and ops stays."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -307,5 +308,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def memory_of(tensor: Tensor) -> Memory:
-    """Which view of which memory a tensor is."""
+    """Which view of which memory a tensor is; a memory of its own for the tensors inside torch.func.vmap."""
+    if torch._C._functorch.is_batchedtensor(tensor):
+        return -id(tensor), 0, tuple(tensor.shape), ()
     return tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()

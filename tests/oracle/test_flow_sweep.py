@@ -21,29 +21,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 TORCHVISION = [name for name in FAMILIES if name.startswith("torchvision:")]
 # Their forwards branch on values or sizes, which no symbolic trace can follow.
-BRANCHES = [
-    "convit_tiny",
-    "cpubone_nano",
-    "crossvit_tiny_240",
-    "efficientvit_b0",
-    "efficientvit_m0",
-    "hiera_tiny_224",
-    "mobilenetv5_base",
-    "mobilevit_xxs",
-    "mobilevitv2_050",
-    "mvitv2_tiny",
-    "naflexvit_base_patch16_parfac_gap",
-    "nest_tiny",
-    "qwen3_vit_88m",
-    "samvit_base_patch16_224",
-    "test_vit",
-    "tiny_vit_5m_224",
-    "twins_svt_small",
-    "vgg11",
-]
-TIMM = [name for name in FAMILIES if name.startswith("timm:") and name.removeprefix("timm:") not in BRANCHES]
+BRANCHES = """
+    convit_tiny cpubone_nano crossvit_tiny_240 efficientvit_b0 efficientvit_m0 hiera_tiny_224 mobilenetv5_base
+    mobilevit_xxs mobilevitv2_050 mvitv2_tiny naflexvit_base_patch16_parfac_gap nest_tiny qwen3_vit_88m
+    samvit_base_patch16_224 test_vit tiny_vit_5m_224 twins_svt_small vgg11
+"""
+TIMM = [name for name in FAMILIES if name.startswith("timm:") and name.removeprefix("timm:") not in BRANCHES.split()]
 TRANSFORMERS = [name for name in FAMILIES if name.startswith("transformers:")]
-# They draw lots, build layers or call a layer's forward where the observer, which patches `__call__`, does not look.
+# It calls the forward of a layer directly, where the observer, which patches `__call__`, does not look.
 OTHERWISE_OBSERVED = {"transformers:prophetnet"}
 
 FEW_GRAPHS = ("torchvision:resnet18", "torchvision:densenet121", "torchvision:swin_t", "timm:convnextv2_atto")
@@ -76,25 +61,13 @@ def test_the_sources_of_a_model_are_the_edges_of_its_graph(name: str) -> None:
 
 
 # Of the others torch.fx makes no graph, or one with calls that are direct, of a lone layer, or given by keyword.
-TRACEABLE = [
-    "blocks",
-    "call-override",
-    "checkpointed",
-    "every-hook",
-    "fake-quantized",
-    "gradient-hook",
-    "half-precision",
-    "hooks",
-    "lenet",
-    "lenet-functional",
-    "observed",
-    "parametrized",
-    "shared",
-    "super-forward",
-]
+TRACEABLE = """
+    blocks call-override checkpointed every-hook fake-quantized gradient-hook half-precision hooks lenet
+    lenet-functional observed parametrized shared super-forward
+"""
 
 
-@pytest.mark.parametrize("name", [row.name for row in BUILT_INS if row.name in TRACEABLE])
+@pytest.mark.parametrize("name", [row.name for row in BUILT_INS if row.name in TRACEABLE.split()])
 def test_the_sources_of_a_built_in_model_are_the_edges_of_its_graph(name: str) -> None:
     model, args, kwargs = built(lambda: built_in(name, training=False))
     with torch.no_grad():

@@ -203,3 +203,28 @@ def test_what_nobody_saw_being_made_has_no_source() -> None:
         "argument x",
         "?",
     ]
+
+
+def test_a_module_that_gives_what_it_holds_did_not_make_it() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(4))
+            self.register_buffer("steps", torch.ones(4))
+            self.mask = torch.ones(4)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            self.last = x * 2.0
+            return self.bias, self.steps, self.mask, self.last
+
+    class Looks(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = Table()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return sum(self.table(x), torch.zeros(()))
+
+    assert sides(recorded(Looks(), torch.ones(4)).at("table")[0].outputs) == (
+        "parameter table.bias, buffer table.steps, attribute table.mask, 1.3"
+    )

@@ -1,4 +1,4 @@
-"""Where tensors come from in threads, nested recordings, recomputation and compiled regions, and what knowing it costs."""
+"""Sources in threads, nested recordings, recomputation and compiled regions, and what must not change for them."""
 
 from __future__ import annotations
 

@@ -102,6 +102,9 @@ class Ops:
         """Turn the noting of ops on or off for this call."""
         assert type(call) is OpenCall
         here, seen = self.here.state, call.seen
+        if not here.stack:
+            with without_torch_function():
+                self.flow.learn_what_modules_hold()
         shown = seen.shows_ops or (seen.of.is_users and not here.stack)
         if shown == here.shows_ops:
             here.changes.append("")
