@@ -81,7 +81,7 @@ def give(trace: Trace, shown: Shown, files: list[Path], *, as_json: bool) -> Non
         except OSError as error:
             raise FwdtraceError(f"-o {file}: cannot be written: {error.strerror}") from None
     if as_json:
-        from fwdtrace.trace.read import write_trace
+        from fwdtrace.trace.trace import write_trace
 
         write_trace(trace, sys.stdout)
     else:

@@ -1,1 +1,1 @@
-"""Trace -> text: one file a form, each a function or two, none of which needs torch."""
+"""Trace -> text: a file for each form that a trace or a comparison is shown in. Free of torch."""

@@ -6,9 +6,8 @@ import csv
 import io
 import re
 
-from fwdtrace.render.summary import in_order
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
+from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace
 
 COLUMNS = (
     "id", "parent", "depth", "kind", "path", "class", "nth", "entry", "inputs", "outputs", "parameters", "duration_us",
@@ -28,9 +27,9 @@ def csv_text(trace: Trace) -> str:
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     depths: dict[int | None, int] = {call.id: call.depth for call in trace.calls}
-    for node in in_order(trace):
-        cells = _call(node) if isinstance(node, Call) else {"depth": depths.get(node.parent, -1) + 1, "kind": "op"}
-        cells |= _shared(node)
+    for event in trace.events:
+        cells = _call(event) if isinstance(event, Call) else {"depth": depths.get(event.parent, -1) + 1, "kind": "op"}
+        cells |= _shared(event)
         writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
     return stream.getvalue()
 
@@ -52,23 +51,23 @@ def _call(call: Call) -> dict[str, object]:
     }
 
 
-def _shared(node: Call | Op) -> dict[str, object]:
+def _shared(event: Event) -> dict[str, object]:
     """The cells that calls and ops have in common."""
     cells: dict[str, object] = {
-        "id": node.id,
-        "parent": node.parent,
-        "inputs": "; ".join(map(_leaf, node.inputs)),
-        "outputs": "; ".join(map(_leaf, node.outputs)),
+        "id": event.id,
+        "parent": event.parent,
+        "inputs": "; ".join(map(_leaf, event.inputs)),
+        "outputs": "; ".join(map(_leaf, event.outputs)),
     }
-    if isinstance(node, Op):
-        cells["path"] = node.name
-    if node.site:
-        site = node.site
+    if isinstance(event, Op):
+        cells["path"] = event.name
+    if event.site:
+        site = event.site
         cells |= {"file": site.file, "line": site.line, "function": site.function, "code": site.code}
-    if node.error:
-        cells |= {"error_type": node.error.type, "error": node.error.message}
-    if node.nonfinite:
-        cells |= {"nan": node.nonfinite.nan, "inf": node.nonfinite.inf}
+    if event.error:
+        cells |= {"error_type": event.error.type, "error": event.error.message}
+    if event.nonfinite:
+        cells |= {"nan": event.nonfinite.nan, "inf": event.nonfinite.inf}
     return cells
 
 

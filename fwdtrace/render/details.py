@@ -1,14 +1,15 @@
-"""All that is known of one call or op, as small titled tables of text: what a page shows on demand."""
+"""All that is known of one call or op, as small tables of text with a title: what a page shows on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fwdtrace.render import words
+from fwdtrace.render import calls, words
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Gradient, Hook, Leaf, NonFinite, Op, Stats, TensorMeta, Value
+from fwdtrace.trace import Call, Event, Gradient, Hook, Leaf, NonFinite, Stats, TensorMeta, Value
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name
+from fwdtrace.trace.text import error_text, shape_text
 
 Cells = tuple[str, ...]
 
@@ -22,20 +23,20 @@ class Table:
     head: Cells = ()
 
 
-def tables(node: Call | Op) -> Iterator[Table]:
+def tables(event: Event) -> Iterator[Table]:
     """What is known of a call or op, the most asked for first."""
-    if node.error:
-        error = node.error
+    if event.error:
+        error = event.error
         where = "raised below, and passed on" if error.raised_below else ""
-        yield Table("error", tuple((line,) for line in (f"{error.type}: {error.message}", where) if line))
-    yield _leaves("input", node.inputs)
-    yield _leaves("output", node.outputs)
-    if node.nonfinite:
-        yield Table("not finite", tuple(_nonfinite(node.nonfinite)))
-    if isinstance(node, Call):
-        yield from _of_a_call(node)
-    if node.site:
-        site = node.site
+        yield Table("error", tuple((line,) for line in (error_text(error), where) if line))
+    yield _leaves("input", event.inputs)
+    yield _leaves("output", event.outputs)
+    if event.nonfinite:
+        yield Table("not finite", tuple(_nonfinite(event.nonfinite)))
+    if isinstance(event, Call):
+        yield from _of_a_call(event)
+    if event.site:
+        site = event.site
         yield Table("from", ((f"{site.file}:{site.line}",), (f"in {site.function}",), (site.code,)))
 
 
@@ -44,7 +45,7 @@ def gradients(rows: Sequence[Gradient]) -> Table:
     cells = tuple(
         (
             gradient.name,
-            _shape(gradient.shape),
+            shape_text(gradient.shape),
             "frozen" if not gradient.requires_grad else "none" if gradient.norm is None else f"{gradient.norm:.4g}",
             f"{gradient.nan:,}",
             f"{gradient.inf:,}",
@@ -61,7 +62,7 @@ def _of_a_call(call: Call) -> Iterator[Table]:
         yield _leaves("output of forward, before hooks", call.forward_outputs)
     if call.hooks:
         yield Table("hooks", tuple(map(_hook, call.hooks)), ("kind", "name", "", "from"))
-    yield Table("ran", ((words.way(call),),))
+    yield Table("ran", ((calls.way(call),),))
     facts = [
         ("parameters", words.count(call.parameters)),
         ("FLOPs", "" if call.flops is None else f"{call.flops:,}"),
@@ -79,26 +80,30 @@ def _of_a_call(call: Call) -> Iterator[Table]:
 
 
 def _leaves(title: str, leaves: Sequence[Leaf]) -> Table:
-    """A row a leaf; the columns that say something of one of them."""
+    """A row for each leaf; columns that are empty in every row are left out."""
     if not leaves:
         return Table(title, (("nothing",),))
     stats = any(isinstance(leaf, TensorMeta) and leaf.stats for leaf in leaves)
     what = "shape" if all(isinstance(leaf, TensorMeta) for leaf in leaves) else "value"
-    head = ("name", what, "dtype", "device", "", *(("mean", "std", "min", "max", "zeros", "NaN", "inf") * stats))
+    titles = ("name", what, "dtype", "device", "", *(("mean", "std", "min", "max", "zeros", "NaN", "inf") * stats))
     rows = [_leaf(leaf, stats) for leaf in leaves]
-    shown = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    shown = [column for column in range(len(titles)) if any(row[column] for row in rows)]
     if len(shown) == 1:
         return Table(title, tuple((row[shown[0]],) for row in rows))
-    return Table(title, tuple(tuple(row[column] for column in shown) for row in rows), tuple(head[n] for n in shown))
+    return Table(
+        title, tuple(tuple(row[column] for column in shown) for row in rows), tuple(titles[column] for column in shown)
+    )
 
 
 def _leaf(leaf: Leaf, stats: bool) -> Cells:
     if isinstance(leaf, Value):
         return (leaf.name, leaf.value, "", "", "", *("",) * (7 * stats))
     notes = [leaf.layout] if leaf.layout != "strided" else []
-    notes += [f"{', '.join(leaf.placements)}, here {_shape(leaf.local_shape)}"] if leaf.local_shape is not None else []
-    notes += ["requires grad"] if leaf.requires_grad else []
-    cells = (leaf.name, _shape(leaf.shape), leaf.dtype, leaf.device, ", ".join(notes))
+    if leaf.local_shape is not None:
+        notes.append(f"{', '.join(leaf.placements)}, here {shape_text(leaf.local_shape)}")
+    if leaf.requires_grad:
+        notes.append("requires grad")
+    cells = (leaf.name, shape_text(leaf.shape), leaf.dtype, leaf.device, ", ".join(notes))
     return (*cells, *(_stats(leaf.stats) if leaf.stats else ("",) * 7)) if stats else cells
 
 
@@ -110,10 +115,6 @@ def _stats(stats: Stats) -> Cells:
     )
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join("?" if size < 0 else str(size) for size in shape) or "scalar"
-
-
 def _hook(hook: Hook) -> Cells:
     name = mechanism_name(hook.kind, hook.name)
     did = "changed a value" if hook.changed else "ran" if hook.fired else "did not run"
@@ -121,9 +122,9 @@ def _hook(hook: Hook) -> Cells:
     return kind_in_words(hook.kind), f"{hook.name} ({name})" if name else hook.name, did, where
 
 
-def _nonfinite(found: NonFinite) -> Iterator[Cells]:
-    yield "NaN", f"{found.nan:,}"
-    yield "infinite", f"{found.inf:,}"
-    yield "inputs", "all finite: it began here" if found.inputs_finite else "not all finite either"
-    if found.parameters:
-        yield "in parameters", ", ".join(map(printable, found.parameters))
+def _nonfinite(counts: NonFinite) -> Iterator[Cells]:
+    yield "NaN", f"{counts.nan:,}"
+    yield "infinite", f"{counts.inf:,}"
+    yield "inputs", "all finite: it began here" if counts.inputs_finite else "not all finite either"
+    if counts.parameters:
+        yield "in parameters", ", ".join(map(printable, counts.parameters))

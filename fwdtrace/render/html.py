@@ -1,7 +1,7 @@
 """Trace, or a comparison of two -> one HTML page that needs nothing else: trees to open, search and filter.
 
-What a row says is put in words here; `page/` holds the page that shows it. Equal rows share their words, and the page
-makes what it shows of them when it shows it, so that a trace of many calls stays small and quick.
+The words of each row are made here; `page/` holds the page that shows them. Equal rows share their words, and the page
+makes the text of a row when it shows the row, so that a trace of many calls stays small and quick.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from fwdtrace.compare.comparison import Comparison
-from fwdtrace.render import shapes, summary, words
+from fwdtrace.render import calls, shapes, summary, words
 from fwdtrace.render.details import Table, gradients, tables
 from fwdtrace.render.fold import Repeat, repeats
-from fwdtrace.render.shapes import Usual, usual
+from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Finding, Leaf, Op, TensorMeta, Trace
+from fwdtrace.trace import Call, Event, Finding, Op, Trace, shapes_in
+from fwdtrace.trace.text import error_text, multiplied
 
 WIDEST = 40
 """The cells that shapes have in a row; all of them are among the details."""
@@ -59,7 +60,7 @@ def _differing(comparison: Comparison, trace: Trace, only: str) -> list[int]:
         for difference in comparison.differences
         if difference.kind not in ("missing", "added") or difference.kind == only
     }
-    number = {node.id: place for place, node in enumerate(summary.in_order(trace))}
+    number = {event.id: place for place, event in enumerate(trace.events)}
     return [number[call.id] for call in trace.calls if (call.path or "", call.nth) in named]
 
 
@@ -84,103 +85,93 @@ def _hash(text: str) -> str:
 
 
 def _trace(trace: Trace) -> dict[str, Any]:
-    """The trace as the page reads it; rows are named by their number."""
-    known = usual(trace)
-    nodes = summary.in_order(trace)
-    number = {node.id: place for place, node in enumerate(nodes)}
-    calls = {call.id: call for call in trace.calls}
-    kinds: dict[Call | Op, int] = {}
+    """The trace as the script of the page reads it; it names rows by their number."""
+    sheet = sheet_for(trace)
+    number = {event.id: place for place, event in enumerate(trace.events)}
+    kinds: dict[Event, int] = {}
     rows = []
-    for node in nodes:
-        parent = calls[node.parent] if node.parent is not None else None
-        kind = kinds.setdefault(_kind_of(node), len(kinds))
-        above = -1 if node.parent is None else number[node.parent]
-        rows.append([above, kind, *_own(node, parent)])
-    ways = Counter(map(words.way, trace.calls)).most_common()
+    for event in trace.events:
+        kind = kinds.setdefault(_kind_of(event), len(kinds))
+        above = -1 if event.parent is None else number[event.parent]
+        rows.append([above, kind, *_own(event, trace.caller(event))])
+    ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),
-        "facts": [*summary.facts(trace, known), *(text for text, _ in summary.totals(trace))],
+        "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))],
         "rows": rows,
-        "kinds": [_kind(kind, known) for kind in kinds],
-        "folds": [_fold(repeat, number, calls) for repeat in repeats(trace)],
-        "findings": [_finding(finding, number) for finding in trace.findings],
+        "kinds": [_kind(kind, sheet) for kind in kinds],
+        "folds": [_fold(repeat, number, trace, sheet) for repeat in repeats(trace)],
+        "findings": [_finding(finding, number, sheet) for finding in trace.findings],
         "tables": [_table(table) for table in _whole(trace, ways)],
     }
 
 
-def _own(node: Call | Op, parent: Call | None) -> list[Any]:
-    """What a row does not share: its path, which call of the module it is, and its time.
+def _own(event: Event, parent: Call | None) -> list[Any]:
+    """What a row does not share with equal ones: its path, which call of the module it is, and its time.
 
-    A path that begins with a dot is one below the caller's; None is a module outside the tree, and an op.
+    A path that begins with a dot goes on from that of the caller; it is None for an op and outside the tree.
     """
-    if isinstance(node, Op):
+    if isinstance(event, Op):
         return [None]
-    path = node.path
+    path = event.path
     if path is not None and parent and parent.path and path.startswith(f"{parent.path}."):
         path = path[len(parent.path) :]
-    time = "" if node.duration_us is None else words.duration(node.duration_us)
-    return [path if path is None else printable(path), node.nth, time]
+    time = "" if event.duration_us is None else words.duration(event.duration_us)
+    return [path if path is None else printable(path), event.nth, time]
 
 
-def _kind_of(node: Call | Op) -> Call | Op:
-    """The row without what is its own, so that equal ones are known by it."""
-    if isinstance(node, Op):
-        return replace(node, id=0, parent=None)
-    return replace(node, id=0, parent=None, depth=0, path="." if node.path else node.path, nth=1, duration_us=None)
+def _kind_of(event: Event) -> Event:
+    """The call or op without what is its own, so that equal ones compare equal."""
+    if isinstance(event, Op):
+        return replace(event, id=0, parent=None)
+    return replace(event, id=0, parent=None, depth=0, path="." if event.path else event.path, nth=1, duration_us=None)
 
 
-def _kind(node: Call | Op, known: Usual) -> dict[str, Any]:
-    """The words of equal rows; what there is not to say is left out."""
-    call = node if isinstance(node, Call) else None
-    found = {
-        "name": printable(call.class_name if call else node.name),  # type: ignore[union-attr]
+def _kind(event: Event, sheet: Sheet) -> dict[str, Any]:
+    """The words that equal rows share; what is empty is left out."""
+    call = event if isinstance(event, Call) else None
+    shared = {
+        "name": printable(event.name if isinstance(event, Op) else event.class_name),
         "op": not call,
         "direct": call is not None and call.entry == "forward",
-        "error": bool(node.error),
-        "changed": _first_shape(node.inputs) != _first_shape(node.outputs) and not node.error,
-        "called": words.entry(call) if call else "",
-        "input": shapes.inputs(node, known).within(WIDEST),
-        "output": shapes.outputs(node, known).within(WIDEST),
+        "error": bool(event.error),
+        "changed": shapes_in(event.inputs)[:1] != shapes_in(event.outputs)[:1] and not event.error,
+        "called": calls.entry(call) if call else "",
+        "input": shapes.inputs(event, sheet).within(WIDEST),
+        "output": shapes.outputs(event, sheet).within(WIDEST),
         "parameters": words.count(call.parameters) if call else "",
         "flops": words.count(call.flops, short=True) if call and call.flops else "",
-        "from": words.source(node.site),
-        "notes": words.marks(call) if call else [],
-        "raised": _lines(f"{node.error.type}: {node.error.message}")
-        if node.error and not node.error.raised_below
-        else "",
-        "tables": [_table(table) for table in tables(node)],
+        "from": calls.source(event.site, sheet),
+        "notes": calls.marks(call) if call else [],
+        "raised": _lines(error_text(event.error)) if event.error and not event.error.raised_below else "",
+        "tables": [_table(table) for table in tables(event)],
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in shared.items() if value}
 
 
-def _first_shape(leaves: tuple[Leaf, ...]) -> tuple[int, ...] | None:
-    return next((leaf.shape for leaf in leaves if isinstance(leaf, TensorMeta)), None)
-
-
-def _fold(repeat: Repeat, number: dict[int, int], calls: dict[int, Call]) -> list[Any]:
-    """The row after which rows are folded, the last of them, and the words for them."""
-    parent = calls.get(repeat.first[0].parent) if repeat.first[0].parent is not None else None
+def _fold(repeat: Repeat, number: dict[int, int], trace: Trace, sheet: Sheet) -> list[Any]:
+    """The row after which rows are folded, the last of these, and the words in their place."""
     return [
         number[repeat.first[-1].id],
         number[repeat.last[-1].id],
-        summary.repeat_label(repeat, parent),
-        summary.repeat_count(repeat),
-        f"+{summary.amount_text(repeat.hidden)}",
+        calls.repeat_label(repeat, trace.caller(repeat.first[0]), sheet),
+        calls.repeat_count(repeat, sheet),
+        f"+{calls.amount_text(repeat.hidden)}",
     ]
 
 
-def _finding(finding: Finding, number: dict[int, int]) -> dict[str, Any]:
+def _finding(finding: Finding, number: dict[int, int], sheet: Sheet) -> dict[str, Any]:
     return {
         "title": printable(f"{finding.code} {finding.name}"),
-        "from": words.source(finding.site),
+        "from": calls.source(finding.site, sheet),
         "message": _lines(finding.message),
         "row": None if finding.call is None else number[finding.call],
     }
 
 
 def _whole(trace: Trace, ways: Iterable[tuple[str, int]]) -> Iterable[Table]:
-    """What is known of the trace as a whole."""
-    yield Table("ways into forward", tuple((way, f"×{times:,}") for way, times in ways))
+    """The tables about the trace as a whole."""
+    yield Table("ways into forward", tuple((way, multiplied(times)) for way, times in ways))
     if trace.uncalled:
         rows = tuple((module.path, module.class_name, f"{module.parameters:,}") for module in trace.uncalled)
         yield Table("did not run", rows, ("module", "class", "params"))
@@ -196,5 +187,5 @@ def _table(table: Table) -> list[Any]:
 
 
 def _lines(text: str) -> str:
-    """The text, its lines kept, with everything escaped that would not be seen as itself."""
+    """The text line by line, with everything escaped that would not be seen as itself."""
     return "\n".join(map(printable, text.splitlines()))

@@ -1,4 +1,4 @@
-"""Lines made of styled pieces: printed with colours where there are any, in ASCII where nothing else is taken."""
+"""Lines made of styled pieces: printed in colours if the console has any, and in ASCII if it takes nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.segment import Segment, Segments
 from fwdtrace.render.words import cut
 
 Line = list[tuple[str, str]]
-"""Pieces of text, each with the style it has where there are colours."""
+"""Pieces of text, each with its style, which is seen if there are colours."""
 
 # One for one, so that what is aligned stays aligned.
 _SYMBOLS = "×→…✗·µ⋯├└│╴┄─"
@@ -66,19 +66,19 @@ def print_lines(lines: Iterable[Line], console: Console) -> None:
 
 def fitting(line: Line, width: int) -> Line:
     """The line without spaces at its end, and without what does not fit."""
-    kept: Line = []
+    pieces: Line = []
     room = width
     for text, style in line:
         if room <= 0:
             break
-        kept.append((cut(text, room), style))
+        pieces.append((cut(text, room), style))
         room -= cell_len(text)
-    while kept and not kept[-1][0].rstrip(" "):
-        kept.pop()
-    if kept:
-        text, style = kept.pop()
-        kept.append((text.rstrip(" "), style))
-    return kept
+    while pieces and not pieces[-1][0].rstrip(" "):
+        pieces.pop()
+    if pieces:
+        text, style = pieces.pop()
+        pieces.append((text.rstrip(" "), style))
+    return pieces
 
 
 def _takes(encoding: str) -> bool:

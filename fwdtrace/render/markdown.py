@@ -1,18 +1,21 @@
-"""Trace -> Markdown for an issue or a pull request: the facts, what was found, and a table with a row a call."""
+"""Trace -> Markdown for an issue or a pull request: the facts, the findings, and a table with a row for each call."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from fwdtrace.render import shapes, summary, words
-from fwdtrace.render.fold import Repeat, Row, tree_rows
-from fwdtrace.render.shapes import Usual, usual
+from fwdtrace.render import calls, shapes, summary, words
+from fwdtrace.render.fold import Repeat
+from fwdtrace.render.rows import Row, tree_rows
+from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Trace
+from fwdtrace.trace import Call, Event, Trace
+from fwdtrace.trace.text import error_text
 
 MOST_OPEN_ROWS = 40
-"""A longer table begins closed: who wants it opens it, and the discussion below stays in sight."""
+"""A longer table is closed at first, so that what stands below it on the page stays in sight."""
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~$&])")
 _REFERENCE = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=[\w+-]+:)|(?<=GH)(?=-\d)|(?<=http)(?=s?://)|(?<=www)(?=\.)")
@@ -21,63 +24,91 @@ _REFERENCE = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=[\w+-]+:)|(?<=GH)(?=-\d)|(?<=
 
 def markdown_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -> str:
     """The trace as Markdown; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    known = usual(trace)
-    facts = [*summary.facts(trace, known), *(text for text, _ in summary.totals(trace))]
+    sheet = sheet_for(trace)
+    facts = [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))]
     parts = [f"### {_code(summary.title(trace))}", " · ".join(map(_plain, facts))]
-    parts += ["\n".join(_findings(trace))] if trace.findings else []
+    parts += ["\n".join(_findings(trace, sheet))] if trace.findings else []
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=1))
     if rows:
-        table = "\n".join(_table(rows, trace, known))
+        table = "\n".join(_table(rows, sheet))
         long = len(rows) > MOST_OPEN_ROWS
         parts.append(f"<details><summary>{len(rows):,} rows</summary>\n\n{table}\n\n</details>" if long else table)
     return "\n\n".join(parts)
 
 
-def _findings(trace: Trace) -> Iterator[str]:
+def _findings(trace: Trace, sheet: Sheet) -> Iterator[str]:
     for finding in trace.findings:
-        where = f" {_code(words.source(finding.site))}" if finding.site else ""
+        where = f" {_code(calls.source(finding.site, sheet))}" if finding.site else ""
         message = "<br>".join(_plain(line) for line in finding.message.splitlines())
         yield f"- **{_plain(f'{finding.code} {finding.name}')}**{where}: {message}"
 
 
-def _table(rows: list[Row], trace: Trace, known: Usual) -> Iterator[str]:
-    """The header and a line for each row; FLOPs and notes have a column if there are any."""
-    texts = [_repeat(row, row.node) if isinstance(row.node, Repeat) else _cells(row, known) for row in rows]
-    titles = ["module", "called", "input", "output", "params", "FLOPs", "from", "notes"]
-    shown = [number for number in range(len(titles)) if any(cells[number] for cells in texts)]
-    yield _line([titles[number] for number in shown])
-    yield _line(["--:" if titles[number] in ("params", "FLOPs") else "---" for number in shown])
-    for cells in texts:
-        yield _line([cells[number] for number in shown])
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its title, and its cell for a row with a call or op; `numbers` stand at its right edge."""
+
+    title: str
+    cell: Callable[[Row, Event, Sheet], str]
+    numbers: bool = False
 
 
-def _cells(row: Row, known: Usual) -> list[str]:
-    node = row.node
-    assert not isinstance(node, Repeat)
-    call = node if isinstance(node, Call) else None
-    name = _indented(row, _code(summary.label(node, row.parent)))
-    notes = [_plain(mark) for mark in words.marks(call)] if call else []
-    if node.error and not node.error.raised_below:
-        notes.append(f"✗ {_code(f'{node.error.type}: {node.error.message}')}")
+def _name(row: Row, event: Event, sheet: Sheet) -> str:
+    name = _indented(row, _code(calls.label(event, row.parent, sheet)))
+    return f"{name} {_plain(event.class_name)}" if isinstance(event, Call) and event.path else name
+
+
+def _entry(row: Row, event: Event, sheet: Sheet) -> str:
+    if not isinstance(event, Call):
+        return ""
+    return "**forward DIRECT**" if event.entry == "forward" else _code(calls.entry(event))
+
+
+def _parameters(row: Row, event: Event, sheet: Sheet) -> str:
+    return words.count(event.parameters) if isinstance(event, Call) else ""
+
+
+def _flops(row: Row, event: Event, sheet: Sheet) -> str:
+    return words.count(event.flops, short=True) if isinstance(event, Call) and event.flops else ""
+
+
+def _notes(row: Row, event: Event, sheet: Sheet) -> str:
+    notes = [_plain(mark) for mark in calls.marks(event)] if isinstance(event, Call) else []
+    if event.error and not event.error.raised_below:
+        notes.append(f"✗ {_code(error_text(event.error))}")
     if any(row.cut):
-        notes.append(f"+{summary.amount_text(row.cut)}, `--depth {row.level + 1}` shows more")
-    direct = call is not None and call.entry == "forward"
-    return [
-        f"{name} {_plain(call.class_name)}" if call and call.path else name,
-        "**forward DIRECT**" if direct else _code(words.entry(call)) if call else "",
-        _plain(shapes.inputs(node, known).whole),
-        _plain(shapes.outputs(node, known).whole),
-        words.count(call.parameters) if call else "",
-        words.count(call.flops, short=True) if call and call.flops else "",
-        _code(words.source(node.site)),
-        " · ".join(notes),
-    ]
+        notes.append(f"+{calls.amount_text(row.cut)}, `--depth {row.level + 1}` shows more")
+    return " · ".join(notes)
 
 
-def _repeat(row: Row, repeat: Repeat) -> list[str]:
-    label = _indented(row, _code(summary.repeat_label(repeat, row.parent)))
-    hidden = f"+{summary.amount_text(repeat.hidden)}, `--no-fold` shows them"
-    return [f"{label} {_plain(summary.repeat_count(repeat))}", *[""] * 6, hidden]
+_COLUMNS = (
+    _Column("module", _name),
+    _Column("called", _entry),
+    _Column("input", lambda row, event, sheet: _plain(shapes.inputs(event, sheet).whole)),
+    _Column("output", lambda row, event, sheet: _plain(shapes.outputs(event, sheet).whole)),
+    _Column("params", _parameters, numbers=True),
+    _Column("FLOPs", _flops, numbers=True),
+    _Column("from", lambda row, event, sheet: _code(calls.source(event.site, sheet))),
+    _Column("notes", _notes),
+)
+
+
+def _table(rows: list[Row], sheet: Sheet) -> Iterator[str]:
+    """The header and a line for each row; a column that is empty is left out."""
+    texts = [_cells(row, sheet) for row in rows]
+    shown = [column for column in _COLUMNS if any(cells.get(column.title) for cells in texts)]
+    yield _line([column.title for column in shown])
+    yield _line(["--:" if column.numbers else "---" for column in shown])
+    for cells in texts:
+        yield _line([cells.get(column.title, "") for column in shown])
+
+
+def _cells(row: Row, sheet: Sheet) -> dict[str, str]:
+    """The cells of a row by the title of their column."""
+    if not isinstance(row.entry, Repeat):
+        return {column.title: column.cell(row, row.entry, sheet) for column in _COLUMNS}
+    label = _indented(row, _code(calls.repeat_label(row.entry, row.parent, sheet)))
+    hidden = f"+{calls.amount_text(row.entry.hidden)}, `--no-fold` shows them"
+    return {"module": f"{label} {_plain(calls.repeat_count(row.entry, sheet))}", "notes": hidden}
 
 
 def _indented(row: Row, text: str) -> str:

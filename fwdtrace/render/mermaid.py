@@ -1,6 +1,6 @@
 """Trace -> a Mermaid flowchart: modules inside those that called them, an arrow from each to what ran next.
 
-An arrow is the order of running. It is no flow of data, which a trace does not hold.
+An arrow is the order of running, and not a flow of data.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 
-from fwdtrace.render import shapes, summary, words
-from fwdtrace.render.fold import Repeat, Row, tree_rows
-from fwdtrace.render.shapes import Usual, usual
+from fwdtrace.render import calls, shapes, summary
+from fwdtrace.render.fold import Repeat
+from fwdtrace.render.rows import Row, tree_rows
+from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.trace.text import error_text
 
 MOST_ARROWS = 500
 MOST_LETTERS = 50_000
@@ -22,7 +24,7 @@ MOST_LETTERS = 50_000
 
 LONGEST_LINE = 60
 _SPECIAL = re.compile(r"[^\w ,()/=×→…✗·'.+-]|[.+-](?!\w)")
-"""What Mermaid, or the Markdown and HTML in it, could take for more than a letter."""
+"""Characters that Mermaid, or the Markdown and HTML in it, could read as more than themselves."""
 
 _STYLES = {
     "direct": "stroke:#d1242f,stroke-width:3px",
@@ -34,21 +36,21 @@ _STYLES = {
 
 def mermaid_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -> str:
     """The trace as a flowchart; without `depth` it is as deep as Mermaid draws it, and says what it leaves out."""
-    known = usual(trace)
-    facts = [summary.title(trace), *summary.facts(trace, known), *(text for text, _ in summary.totals(trace))]
+    sheet = sheet_for(trace)
+    facts = [summary.title(trace), *summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))]
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=1))
-    if depth is None and (deepest := _deepest_that_fits(rows, known)) is not None:
+    if depth is None and (deepest := _deepest_that_fits(rows, sheet)) is not None:
         rows = list(tree_rows(trace, depth=deepest, fold=fold, deepest=1))
     head = ["flowchart TB", f"%% {' · '.join(facts)}", "%% an arrow is the order of running, not a flow of data"]
-    return "\n".join([*head, *_body(rows, known)])
+    return "\n".join([*head, *_body(rows, sheet)])
 
 
-def _deepest_that_fits(rows: list[Row], known: Usual) -> int | None:
-    """The depth down to which Mermaid draws it all; None if that is everything."""
+def _deepest_that_fits(rows: list[Row], sheet: Sheet) -> int | None:
+    """The depth down to which Mermaid draws all rows; None if it draws every row of every depth."""
     letters: Counter[int] = Counter()
     arrows: Counter[int] = Counter()
     for number, row in enumerate(rows):
-        letters[row.level] += len(_node(number, row, known)) + len("\nn9999 --> n9999\nsubgraph direction TB end class")
+        letters[row.level] += len(_node(number, row, sheet)) + len("\nn9999 --> n9999\nsubgraph direction TB end class")
         arrows[row.level] += 1
     levels = sorted(letters)
     fits = [
@@ -60,22 +62,22 @@ def _deepest_that_fits(rows: list[Row], known: Usual) -> int | None:
     return None if all(fits) else max(fits.index(False) - 1, 1)
 
 
-def _body(rows: list[Row], known: Usual) -> Iterator[str]:
+def _body(rows: list[Row], sheet: Sheet) -> Iterator[str]:
     """The rows as nodes, those with something below them as subgraphs, and an arrow from each node to the next."""
     levels = [row.level for row in rows]
     open_subgraphs: list[int] = []
     nodes: list[int] = []
-    for number, (row, next_level) in enumerate(zip(rows, [*levels[1:], 0], strict=True)):
+    for number, (row, next_level) in enumerate(zip(rows, [*levels[1:], 0], strict=False)):
         while open_subgraphs and open_subgraphs[-1] >= row.level:
             yield "end"
             open_subgraphs.pop()
         if next_level > row.level:
             # the title of a subgraph has room for one line
-            yield f"subgraph {_node(number, row, known, ' · ')}"
+            yield f"subgraph {_node(number, row, sheet, ' · ')}"
             yield "direction TB"
             open_subgraphs.append(row.level)
         else:
-            yield _node(number, row, known)
+            yield _node(number, row, sheet)
             nodes.append(number)
     yield from ("end" for _ in open_subgraphs)
     yield from (f"n{number} --> n{following}" for number, following in pairwise(nodes))
@@ -85,46 +87,46 @@ def _body(rows: list[Row], known: Usual) -> Iterator[str]:
             yield f"class {','.join(styled)} {style}"
 
 
-def _node(number: int, row: Row, known: Usual, separator: str = "<br>") -> str:
-    text = separator.join(_escaped(line) for line in _label(row, known))
-    return f'n{number}("{text}")' if isinstance(row.node, Op) else f'n{number}["{text}"]'
+def _node(number: int, row: Row, sheet: Sheet, separator: str = "<br>") -> str:
+    text = separator.join(_escaped(line) for line in _label(row, sheet))
+    return f'n{number}("{text}")' if isinstance(row.entry, Op) else f'n{number}["{text}"]'
 
 
-def _label(row: Row, known: Usual) -> Iterator[str]:
-    node = row.node
-    if isinstance(node, Repeat):
-        yield summary.repeat_label(node, row.parent)
-        yield summary.repeat_count(node)
-        yield f"+{summary.amount_text(node.hidden)}, --no-fold shows them"
+def _label(row: Row, sheet: Sheet) -> Iterator[str]:
+    entry = row.entry
+    if isinstance(entry, Repeat):
+        yield calls.repeat_label(entry, row.parent, sheet)
+        yield calls.repeat_count(entry, sheet)
+        yield f"+{calls.amount_text(entry.hidden)}, --no-fold shows them"
         return
-    name = summary.label(node, row.parent)
-    yield f"{name} {printable(node.class_name)}" if isinstance(node, Call) and node.path else name
-    yield f"{shapes.inputs(node, known).least} → {shapes.outputs(node, known).least}"
-    if isinstance(node, Call):
-        if node.entry == "forward":
-            yield words.entry(node)
-        yield from words.marks(node)
-    if node.error and not node.error.raised_below:
-        yield f"✗ {printable(f'{node.error.type}: {node.error.message}')}"
+    name = calls.label(entry, row.parent, sheet)
+    yield f"{name} {printable(entry.class_name)}" if isinstance(entry, Call) and entry.path else name
+    yield f"{shapes.inputs(entry, sheet).least} → {shapes.outputs(entry, sheet).least}"
+    if isinstance(entry, Call):
+        if entry.entry == "forward":
+            yield calls.entry(entry)
+        yield from calls.marks(entry)
+    if entry.error and not entry.error.raised_below:
+        yield f"✗ {sheet.text(error_text(entry.error))}"
     if any(row.cut):
-        yield f"+{summary.amount_text(row.cut)}, --depth {row.level + 1} shows more"
+        yield f"+{calls.amount_text(row.cut)}, --depth {row.level + 1} shows more"
 
 
 def _style(row: Row) -> str:
-    node = row.node
-    if isinstance(node, Repeat):
+    entry = row.entry
+    if isinstance(entry, Repeat):
         return "folded"
-    if node.error:
+    if entry.error:
         return "raised"
-    if isinstance(node, Op):
+    if isinstance(entry, Op):
         return "op"
-    return "direct" if node.entry == "forward" else ""
+    return "direct" if entry.entry == "forward" else ""
 
 
 def _escaped(line: str) -> str:
     return _SPECIAL.sub(_code, cut(line, LONGEST_LINE))
 
 
-def _code(found: re.Match[str]) -> str:
-    """The code of a character; one that joins words follows a backslash, or Mermaid takes it with an n for a line."""
-    return f"#{ord(found[0])};" + "#8288;" * (found[0] == "\\")
+def _code(match: re.Match[str]) -> str:
+    """The code of a character. A word joiner follows a backslash, or Mermaid would read it and an n as a new line."""
+    return f"#{ord(match[0])};" + "#8288;" * (match[0] == "\\")

@@ -1,4 +1,4 @@
-"""Trace -> where the time, the operations, the parameters or the memory go: a row a module, the largest first."""
+"""Trace -> a ranking: which modules take most time, operations, parameters or memory, the largest first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.console import Console
 from fwdtrace.render import words
 from fwdtrace.render.lines import Line, plain, print_lines
 from fwdtrace.render.words import cut_left, printable
-from fwdtrace.trace import Call, TensorMeta, Trace
+from fwdtrace.trace import Call, Trace, tensors_in
+from fwdtrace.trace.text import plural
 
 Key = Literal["time", "self-time", "flops", "parameters", "memory"]
 
@@ -26,7 +27,10 @@ _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 @dataclass(slots=True)
 class _Row:
-    """What the calls of one module come to; times in microseconds, memory in bytes of what they returned."""
+    """The sums over the calls of one module: times in microseconds, `memory` in bytes of what they returned.
+
+    `own` is the time without that of the calls inside. `flops` is None if they were not counted.
+    """
 
     path: str | None
     class_name: str
@@ -95,7 +99,7 @@ def _lines(trace: Trace, by: Key, top: int, width: int) -> list[Line]:
 
 
 def _rows(trace: Trace) -> list[_Row]:
-    """A row a module, in order of first call; what is outside the tree is one row a class."""
+    """A row for each module, in order of its first call; outside the tree a row for each class."""
     rows: dict[tuple[str | None, str], _Row] = {}
     inside: dict[int, float] = {}
     for call in trace.calls:
@@ -115,24 +119,19 @@ def _rows(trace: Trace) -> list[_Row]:
 
 
 def _is_within_itself(trace: Trace, call: Call) -> bool:
-    """Whether the module called itself, so that the outer call's time has this one's in it."""
-    parent = call.parent
-    while parent is not None and call.path is not None:
-        above = trace.call(parent)
-        if above.path == call.path:
-            return True
-        parent = above.parent
-    return False
+    """Whether the module called itself: the time of the outer call then contains that of this one."""
+    return call.path is not None and any(caller.path == call.path for caller in trace.callers(call))
 
 
 def _bytes(call: Call) -> int:
-    """The bytes of the tensors that the call returned, were each stored by itself."""
-    return sum(_element(leaf.dtype) * prod(leaf.shape) for leaf in call.outputs if isinstance(leaf, TensorMeta))
+    """The bytes of the tensors that the call returned, counted as if no two shared their storage."""
+    return sum(_element(leaf.dtype) * prod(leaf.shape) for leaf in tensors_in(call.outputs))
 
 
 def _element(dtype: str) -> int:
-    found = _BITS.search(dtype)
-    return max(int(found[0]) // 8, 1) if found else 1
+    """The bytes of one element."""
+    bits = _BITS.search(dtype)
+    return max(int(bits[0]) // 8, 1) if bits else 1
 
 
 def _says_something(column: _Column, rows: Sequence[_Row]) -> bool:
@@ -175,10 +174,10 @@ def _name_cell(row: _Row, width: int) -> Line:
 
 
 def _notes(rows: Sequence[_Row], shown: int, by: Key) -> list[str]:
-    """What the table leaves out, and what its numbers are not."""
+    """What the table leaves out, and what its numbers do not contain."""
     notes = []
     if shown < len(rows):
-        notes.append(f"{words.plural(len(rows) - shown, 'more module')}, --top {len(rows)} shows all")
+        notes.append(f"{plural(len(rows) - shown, 'more module')}, --top {len(rows)} shows all")
     if any(row.flops is not None for row in rows):
         notes.append("FLOPs as torch counts them: no attention on CPU, no fused encoder layers")
     elif by == "flops":

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len
 from rich.console import Console
 
-from fwdtrace.render import shapes, words
+from fwdtrace.render import calls, shapes, words
 from fwdtrace.render.lines import Line, plain, print_lines
-from fwdtrace.render.shapes import Usual, usual
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.render.sheet import Sheet, sheet_for
+from fwdtrace.trace import Call, Event, Op, Trace
+from fwdtrace.trace.text import multiplied
 
 MOST_QUIET_LINES = 4
 """More lines than this in a row that called nothing are left out, and counted."""
@@ -28,63 +29,62 @@ class _Function:
     file: str
     name: str
     texts: dict[int, str] = field(default_factory=dict)
-    events: dict[int, list[Call | Op]] = field(default_factory=dict)
+    events: dict[int, list[Event]] = field(default_factory=dict)
     callers: dict[int, Call] = field(default_factory=dict)
 
 
 def source_text(trace: Trace, *, width: int = 80) -> str:
     """The functions that made the calls, line by line, in at most `width` cells."""
-    return plain(_lines(trace, width, "utf-8"))
+    return plain(_lines(trace, sheet_for(trace, width)))
 
 
 def print_source(trace: Trace, console: Console) -> None:
     """Print the functions as wide as the console is."""
-    print_lines(_lines(trace, console.width, console.encoding), console)
+    print_lines(_lines(trace, sheet_for(trace, console.width, console.encoding)), console)
 
 
-def _lines(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
-    known = usual(trace, encoding)
+def _lines(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     functions = _functions(trace)
     if not functions:
         yield [("no line of a forward called anything", "dim")]
     for number, function in enumerate(functions):
         if number:
             yield []
-        yield from _header(function, width, encoding)
-        yield from _body(function, trace, width, known)
+        yield from _header(function, sheet)
+        yield from _body(function, trace, sheet)
 
 
 def _functions(trace: Trace) -> list[_Function]:
     """The functions in which calls and ops were made by a module, in order of the first."""
-    found: dict[tuple[str, str], _Function] = {}
-    events: list[Call | Op] = [*trace.calls, *(trace.ops or ())]
-    for event in sorted(events, key=lambda event: event.id):
-        if event.parent is None or event.site is None:
+    functions: dict[tuple[str, str], _Function] = {}
+    for event in trace.events:
+        parent = trace.caller(event)
+        if parent is None or event.site is None:
             continue
-        parent = trace.call(event.parent)
         if parent.site == event.site and parent.parent is not None:
             continue  # made by torch on behalf of that line, as the layers of an nn.Sequential are
         site = event.site
-        function = found.setdefault((site.file, site.function), _Function(site.file, site.function))
+        function = functions.setdefault((site.file, site.function), _Function(site.file, site.function))
         function.texts[site.line] = site.code
         function.events.setdefault(site.line, []).append(event)
         function.callers[parent.id] = parent
-    return list(found.values())
+    return list(functions.values())
 
 
-def _header(function: _Function, width: int, encoding: str) -> Iterator[Line]:
+def _header(function: _Function, sheet: Sheet) -> Iterator[Line]:
     callers = list(function.callers.values())
-    names = list(dict.fromkeys(words.name(call, None, encoding) for call in callers))
+    names = list(dict.fromkeys(calls.name(call, None, sheet) for call in callers))
     who = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-    times = f" ×{len(callers)}" if len(callers) > 1 else ""
-    title = words.printable(function.name, encoding)
-    yield [(words.cut(title, width), "bold"), (words.cut(f"  {who}{times}", width - cell_len(title)), "cyan")]
+    times = f" {multiplied(len(callers))}" if len(callers) > 1 else ""
+    title = sheet.text(function.name)
+    room = sheet.width - cell_len(title)
+    yield [(words.cut(title, sheet.width), "bold"), (words.cut(f"  {who}{times}", room), "cyan")]
 
 
-def _body(function: _Function, trace: Trace, width: int, known: Usual) -> Iterator[Line]:
+def _body(function: _Function, trace: Trace, sheet: Sheet) -> Iterator[Line]:
     code = _code_of(function)
     numbers = len(str(max(code, default=0)))
-    room = width - numbers - 3
+    room = sheet.width - numbers - 3
     longest = max((cell_len(text) for text in code.values()), default=0)
     for_code = min(longest, int(room * SHARE_OF_CODE))
     quiet: list[int] = []
@@ -93,51 +93,47 @@ def _body(function: _Function, trace: Trace, width: int, known: Usual) -> Iterat
         if not events:
             quiet.append(line)
             continue
-        yield from _quiet_lines(quiet, code, numbers, for_code, known.encoding)
+        yield from _quiet_lines(quiet, code, numbers, for_code, sheet)
         quiet = []
-        notes = words.wrapped(_summary(events, trace, known), room - for_code - 2)
+        notes = words.wrapped(_summary(events, trace, sheet), room - for_code - 2)
         failed = any(event.error is not None for event in events)
-        shown = words.padded(words.cut(words.printable(text, known.encoding), for_code), for_code)
+        shown = words.padded(words.cut(sheet.text(text), for_code), for_code)
         for place, note in enumerate(notes or [""]):
             if place:
                 yield [(" " * (numbers + 3 + for_code), ""), (f"  {note}", "red" if failed else "cyan")]
                 continue
             yield [(f"{line:>{numbers}} │ ", "dim"), (shown, ""), (f"  {note}", "red" if failed else "cyan")]
-    yield from _quiet_lines(quiet, code, numbers, for_code, known.encoding)
+    yield from _quiet_lines(quiet, code, numbers, for_code, sheet)
 
 
-def _quiet_lines(quiet: list[int], code: dict[int, str], numbers: int, room: int, encoding: str) -> Iterator[Line]:
+def _quiet_lines(quiet: list[int], code: dict[int, str], numbers: int, room: int, sheet: Sheet) -> Iterator[Line]:
     if len(quiet) > MOST_QUIET_LINES:
         yield [(f"{'':>{numbers}} │ … {len(quiet)} lines that called nothing", "dim")]
         return
     for line in quiet:
-        yield [(f"{line:>{numbers}} │ ", "dim"), (words.cut(words.printable(code[line], encoding), room), "dim")]
+        yield [(f"{line:>{numbers}} │ ", "dim"), (words.cut(sheet.text(code[line]), room), "dim")]
 
 
-def _summary(events: list[Call | Op], trace: Trace, known: Usual) -> str:
-    """What the line called and what came out, equal ones together with their number."""
-    groups: dict[str, list[Call | Op]] = {}
+def _summary(events: list[Event], trace: Trace, sheet: Sheet) -> str:
+    """What a line called and what came out; equal ones are shown once, with their number."""
+    groups: dict[str, list[Event]] = {}
     for event in events:
         kind = event.name if isinstance(event, Op) else event.class_name + event.entry
         groups.setdefault(kind, []).append(event)
     parts = []
     for group in groups.values():
-        names = list(dict.fromkeys(_label(event, trace, known.encoding) for event in group))
+        names = list(dict.fromkeys(calls.name(event, trace.caller(event), sheet) for event in group))
         name = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-        counts = Counter(shapes.outputs(event, known).least for event in group)
+        counts = Counter(shapes.outputs(event, sheet).least for event in group)
         several = len(group) > 1
         shown = list(counts.items())[: MOST_SHAPES - (len(counts) > MOST_SHAPES)]
-        results = [f"{result} ×{count}" if several else result for result, count in shown]
+        results = [f"{result} {multiplied(count)}" if several else result for result, count in shown]
         if len(shown) < len(counts):
             rest = len(group) - sum(count for _, count in shown)
-            results.append(f"{len(counts) - len(shown)} other shapes ×{rest}")
+            results.append(f"{len(counts) - len(shown)} other shapes {multiplied(rest)}")
         direct = ".forward" if isinstance(group[0], Call) and group[0].entry == "forward" else ""
         parts.append(f"{name}{direct} {', '.join(results)}")
     return " · ".join(parts)
-
-
-def _label(event: Call | Op, trace: Trace, encoding: str) -> str:
-    return words.name(event, trace.call(event.parent) if event.parent is not None else None, encoding)
 
 
 def _code_of(function: _Function) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Trace -> the coloured tree as a picture, for a page that shows no colours of a terminal. Needs no font of the web."""
+"""Trace -> the coloured tree as a picture, for pages that cannot show a terminal; it loads no font."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def recording_console(width: int) -> Console:
     )
 
 
-def _with_room_for_wide_letters(found: re.Match[str]) -> str:
-    """Let a text with letters two cells wide be as long as it is: rich would squeeze it to a cell a letter."""
-    text = html.unescape(found[2])
-    return f"{found[1]}{found[2]}<" if cell_len(text) != len(text) else found[0]
+def _with_room_for_wide_letters(match: re.Match[str]) -> str:
+    """Give a text with letters two cells wide its own length: rich would squeeze it into a cell for each letter."""
+    text = html.unescape(match[2])
+    return f"{match[1]}{match[2]}<" if cell_len(text) != len(text) else match[0]

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fwdtrace.render import shapes, summary, words
-from fwdtrace.render.shapes import Usual, usual
+from fwdtrace.render import calls, shapes, summary
+from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.trace import Call, Event, Op, Trace
+from fwdtrace.trace.text import error_text
 
 PLACEMENT = "order, nesting and durations are measured; a call is drawn to begin where the one before it ends"
 
@@ -37,16 +38,16 @@ def _events(trace: Trace) -> Iterator[dict[str, Any]]:
     yield _name("process_name", process, 0, f"{summary.title(trace)}{rank} (order and durations, not begins)")
     for thread, number in threads.items():
         yield _name("thread_name", process, number, printable(thread) if thread else "forward")
-    known = usual(trace)
+    sheet = sheet_for(trace)
     places = _places(trace)
-    for node in summary.in_order(trace):
-        begin, length, thread = places[node.id]
-        event: dict[str, Any] = {"name": _title(node), "ts": begin, "pid": process, "tid": threads[thread]}
-        if isinstance(node, Call):
-            category = "error" if node.error else "direct" if node.entry == "forward" else "call"
-            yield {**event, "ph": "X", "dur": length, "cat": category, "args": _arguments(node, known)}
+    for event in trace.events:
+        begin, length, thread = places[event.id]
+        shown: dict[str, Any] = {"name": _title(event), "ts": begin, "pid": process, "tid": threads[thread]}
+        if isinstance(event, Call):
+            category = "error" if event.error else "direct" if event.entry == "forward" else "call"
+            yield {**shown, "ph": "X", "dur": length, "cat": category, "args": _arguments(event, sheet)}
         else:
-            yield {**event, "ph": "i", "s": "t", "cat": "op", "args": _arguments(node, known)}
+            yield {**shown, "ph": "i", "s": "t", "cat": "op", "args": _arguments(event, sheet)}
 
 
 def _name(what: str, process: int, thread: int, text: str) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def _name(what: str, process: int, thread: int, text: str) -> dict[str, Any]:
 
 
 def _places(trace: Trace) -> dict[int, tuple[float, float, str | None]]:
-    """When each call and op begins, how long it is and in which thread: one after the other inside its caller."""
+    """When each call and op begins, how long it is, and its thread; those of one caller follow one another."""
     lengths: dict[int | None, float] = {}
     below: dict[int | None, float] = {}
     for call in reversed(trace.calls):  # what a call made began after it
@@ -64,41 +65,41 @@ def _places(trace: Trace) -> dict[int, tuple[float, float, str | None]]:
     places: dict[int, tuple[float, float, str | None]] = {}
     free: dict[tuple[int | None, str | None], float] = {}
     ends: dict[int | None, float] = {}
-    for node in summary.in_order(trace):
-        above = places.get(node.parent) if node.parent is not None else None
-        thread = node.thread if isinstance(node, Call) else above[2] if above else None
-        begin = free.get((node.parent, thread), above[0] if above else 0.0)
-        end = begin + lengths.get(node.id, 0.0)
+    for event in trace.events:
+        above = places.get(event.parent) if event.parent is not None else None
+        thread = event.thread if isinstance(event, Call) else above[2] if above else None
+        begin = free.get((event.parent, thread), above[0] if above else 0.0)
+        end = begin + lengths.get(event.id, 0.0)
         if above and above[2] == thread:  # so that nothing reaches beyond its caller
-            begin, end = min(begin, ends[node.parent]), min(end, ends[node.parent])
-        places[node.id] = (begin, end - begin, thread)
-        ends[node.id] = free[node.parent, thread] = end
+            begin, end = min(begin, ends[event.parent]), min(end, ends[event.parent])
+        places[event.id] = (begin, end - begin, thread)
+        ends[event.id] = free[event.parent, thread] = end
     return places
 
 
-def _title(node: Call | Op) -> str:
-    if isinstance(node, Op):
-        return printable(node.name)
-    return printable(f"{node.path} {node.class_name}" if node.path else node.class_name)
+def _title(event: Event) -> str:
+    if isinstance(event, Op):
+        return printable(event.name)
+    return printable(f"{event.path} {event.class_name}" if event.path else event.class_name)
 
 
-def _arguments(node: Call | Op, known: Usual) -> dict[str, Any]:
-    """What a viewer shows of a selected slice."""
-    found: dict[str, Any] = {"input": shapes.inputs(node, known).whole, "output": shapes.outputs(node, known).whole}
-    if node.site:
-        site = node.site
-        found |= {"from": f"{printable(site.file)}:{site.line}", "code": printable(site.code)}
-    if node.error:
-        found["error"] = printable(f"{node.error.type}: {node.error.message}")
-    if isinstance(node, Op):
-        return found
-    found |= {"called": words.entry(node), "nth": node.nth, "parameters": node.parameters}
-    if node.duration_us is not None:
-        found["duration_us"] = node.duration_us
-    if node.flops is not None:
-        found["flops"] = node.flops
-    if node.backward:
-        found["backward_us"] = node.backward.duration_us
-    if marks := words.marks(node):
-        found["notes"] = " · ".join(marks)
-    return found
+def _arguments(event: Event, sheet: Sheet) -> dict[str, Any]:
+    """What a viewer shows of a slice that is selected."""
+    facts: dict[str, Any] = {"input": shapes.inputs(event, sheet).whole, "output": shapes.outputs(event, sheet).whole}
+    if event.site:
+        site = event.site
+        facts |= {"from": f"{printable(site.file)}:{site.line}", "code": printable(site.code)}
+    if event.error:
+        facts["error"] = printable(error_text(event.error))
+    if isinstance(event, Op):
+        return facts
+    facts |= {"called": calls.entry(event), "nth": event.nth, "parameters": event.parameters}
+    if event.duration_us is not None:
+        facts["duration_us"] = event.duration_us
+    if event.flops is not None:
+        facts["flops"] = event.flops
+    if event.backward:
+        facts["backward_us"] = event.backward.duration_us
+    if marks := calls.marks(event):
+        facts["notes"] = " · ".join(marks)
+    return facts

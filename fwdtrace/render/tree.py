@@ -1,181 +1,152 @@
-"""Trace -> the tree in the terminal: a row a call in aligned columns, what was found, and what it adds up to."""
+"""Trace -> the tree in the terminal: a row for each call in aligned columns, the findings, and the totals."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.cells import cell_len
 from rich.console import Console
 
-from fwdtrace.render import shapes, summary, words
-from fwdtrace.render.columns import Cells, Columns, columns_for
-from fwdtrace.render.fold import Node, Repeat, Row, tree_rows
+from fwdtrace.render import calls, summary
+from fwdtrace.render.cells import Name
+from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, Cells, cells_of, name_of
+from fwdtrace.render.fold import Repeat
+from fwdtrace.render.layout import Layout, layout_for
 from fwdtrace.render.lines import Line, fitting, print_lines
-from fwdtrace.render.shapes import Listing, Usual, usual
-from fwdtrace.render.words import cut, cut_left, padded, printable, wrapped
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.render.rows import Row, tree_rows
+from fwdtrace.render.sheet import Sheet, sheet_for
+from fwdtrace.render.words import cut, cut_left, padded, wrapped
+from fwdtrace.trace import Call, Event, Op, Trace
+from fwdtrace.trace.text import error_text, multiplied
 
 MOST_ERROR_LINES = 6
 MOST_CHAINS = 4
 MOST_FINDINGS = 25
 
-_TITLES = Cells(
-    guides="",
-    name="module",
-    class_name="",
-    entry=("called", "called"),
-    inputs=Listing.of("input"),
-    outputs=Listing.of("output"),
-    parameters=("params", "params"),
-    source="from",
-)
-
 
 def tree_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
     """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    lines = _lines(trace, width, depth, fold, "utf-8")
+    lines = _lines(trace, sheet_for(trace, width), depth, fold)
     return "\n".join("".join(text for text, _ in fitting(line, width)) for line in lines)
 
 
 def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold: bool = True) -> None:
     """Print the tree as wide as the console is, in ASCII if the console takes nothing else."""
-    lines = _lines(trace, console.width, depth, fold, console.encoding)
-    print_lines(lines, console)
+    print_lines(_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold), console)
 
 
-def _lines(trace: Trace, width: int, depth: int | None, fold: bool, encoding: str) -> Iterator[Line]:
-    known = usual(trace, encoding)
-    yield from _header(trace, known, width)
+def _lines(trace: Trace, sheet: Sheet, depth: int | None, fold: bool) -> Iterator[Line]:
+    yield from _header(trace, sheet)
     yield []
-    rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=max(2, width // 8)))
-    texts = [None if isinstance(row.node, Repeat) else _cells(row, row.node, known) for row in rows]
-    columns = columns_for([_TITLES, *(text for text in texts if text)], width)
+    rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))
+    events = {number: row.entry for number, row in enumerate(rows) if not isinstance(row.entry, Repeat)}
+    names = {number: name_of(rows[number], event, sheet) for number, event in events.items()}
+    cells = {number: cells_of(event, sheet) for number, event in events.items()}
+    layout = layout_for(list(names.values()), list(cells.values()), sheet.width)
     if rows:
-        yield _joined(
-            columns, [("module", "dim")], [(text, "dim") for text in ("called", "input", "output", "params", "from")]
-        )
-    told_by_op = {row.node.parent for row in rows if isinstance(row.node, Op) and row.node.error}
-    for row, text in zip(rows, texts, strict=True):
-        if isinstance(row.node, Repeat):
-            yield from _repeat_lines(row, row.node, width, encoding)
-        elif text:
-            yield from _row_lines(row, row.node, text, columns, width, known)
-            if not isinstance(row.node, Call) or row.node.id not in told_by_op:
-                yield from _error_lines(row, row.node, width, encoding)
+        yield _joined(layout, [(NAME_TITLE.name, "dim")], TITLES, dict.fromkeys(TITLES, "dim"))
+    shown_by_op = {event.parent for event in events.values() if isinstance(event, Op) and event.error}
+    for number, row in enumerate(rows):
+        if isinstance(row.entry, Repeat):
+            yield from _repeat_lines(row, row.entry, sheet)
+            continue
+        yield from _event_lines(row, row.entry, names[number], cells[number], layout, sheet)
+        if not isinstance(row.entry, Call) or row.entry.id not in shown_by_op:
+            yield from _error_lines(row, row.entry, sheet)
     if rows:
         yield []
-    yield from _findings(trace, width, encoding)
-    yield from _footer(trace, width, encoding)
-    if columns.dropped:
-        yield from ([(part, "dim")] for part in wrapped(f"too narrow for the {', '.join(columns.dropped)}", width))
+    yield from _findings(trace, sheet)
+    yield from _footer(trace, sheet)
+    if layout.dropped:
+        note = f"too narrow for the {', '.join(layout.dropped)}"
+        yield from ([(part, "dim")] for part in wrapped(note, sheet.width))
 
 
-def _header(trace: Trace, known: Usual, width: int) -> Iterator[Line]:
-    line: Line = [(cut(summary.title(trace, known.encoding), width), "bold")]
-    used = cell_len(line[0][0])
-    for fact in summary.facts(trace, known):
-        if used + 3 + cell_len(fact) > width:
+def _header(trace: Trace, sheet: Sheet) -> Iterator[Line]:
+    line: Line = [(cut(summary.title(trace, sheet.encoding), sheet.width), "bold")]
+    for fact in summary.facts(trace, sheet):
+        if _length(line) + 3 + cell_len(fact) > sheet.width:
             yield line
-            line, used = [(cut(fact, width), "")], cell_len(fact)
+            line = [(cut(fact, sheet.width), "")]
             continue
         line += [(" · ", "dim"), (fact, "")]
-        used += 3 + cell_len(fact)
     yield line
 
 
-def _cells(row: Row, node: Node, known: Usual) -> Cells:
-    """The texts of a row before anything is cut."""
-    call = node if isinstance(node, Call) else None
-    return Cells(
-        guides=row.guides,
-        name=summary.label(node, row.parent, known.encoding),
-        class_name=printable(call.class_name, known.encoding) if call and call.path else "",
-        entry=(words.entry(call), words.entry(call, short=True)) if call else ("", ""),
-        inputs=shapes.inputs(node, known),
-        outputs=shapes.outputs(node, known),
-        parameters=(words.count(call.parameters), words.count(call.parameters, short=True)) if call else ("", ""),
-        source=words.source(node.site, known.encoding),
-    )
+def _event_lines(row: Row, event: Event, name: Name, cells: Cells, layout: Layout, sheet: Sheet) -> Iterator[Line]:
+    """The row of a call or op, and below it the marks that do not fit into it."""
+    style = "red" if event.error else "dim" if isinstance(event, Op) else ""
+    direct = isinstance(event, Call) and event.entry == "forward"
+    styles = {column.key: style or ("dim" if column.quiet else "") for column in COLUMNS}
+    if direct:
+        styles["entry"] = "bold red"
+    pieces = _name_pieces(name, layout["name"], "bold red" if direct else style)
+    line = fitting(_joined(layout, pieces, cells, styles), sheet.width)
+    mark = " · ".join(_marks(row, event, layout))
+    if mark and _length(line) + 2 + cell_len(mark) <= sheet.width:
+        yield [*line, (f"  {mark}", "yellow")]
+        return
+    yield line
+    for part in wrapped(mark, sheet.width - cell_len(row.below)):
+        yield [(row.below, "dim"), (part, "yellow")]
 
 
-def _row_lines(row: Row, node: Node, text: Cells, columns: Columns, width: int, known: Usual) -> Iterator[Line]:
-    """A row of the tree, and below it the marks that found no room in it."""
-    error = node.error
-    style = "red" if error else "dim" if isinstance(node, Op) else ""
-    direct = isinstance(node, Call) and node.entry == "forward"
-    line = _joined(
-        columns,
-        _name_cell(text, columns.name, "bold red" if direct else style),
-        [
-            (text.entry[columns.short_entry], "bold red" if direct else style or "dim"),
-            (text.inputs.within(columns.inputs), style),
-            (text.outputs.within(columns.outputs), style),
-            (text.parameters[columns.short_parameters], style),
-            (cut_left(text.source, columns.source), style or "dim"),
-        ],
-    )
-    marks = words.marks(node) if isinstance(node, Call) else []
-    if direct and not columns.entry:
+def _marks(row: Row, event: Event, layout: Layout) -> list[str]:
+    """What is special about a row, and how much the depth left out below it."""
+    marks = calls.marks(event) if isinstance(event, Call) else []
+    if isinstance(event, Call) and event.entry == "forward" and not layout["entry"]:
         marks.insert(0, "DIRECT")
     if any(row.cut):
-        marks.append(f"+{summary.amount_text(row.cut)}, --depth {row.level + 1} shows more")
-    mark = " · ".join(marks)
-    line = fitting(line, width)
-    below = width - cell_len(row.below)
-    if mark and _length(line) + 2 + cell_len(mark) <= width:
-        yield [*line, (f"  {mark}", "yellow")]
-    else:
-        yield line
-        for part in wrapped(mark, below):
-            yield [(row.below, "dim"), (part, "yellow")]
+        marks.append(f"+{calls.amount_text(row.cut)}, --depth {row.level + 1} shows more")
+    return marks
 
 
-def _error_lines(row: Row, node: Node, width: int, encoding: str) -> Iterator[Line]:
+def _error_lines(row: Row, event: Event, sheet: Sheet) -> Iterator[Line]:
     """The error, below the row in which it began."""
-    error = node.error
-    if error and not error.raised_below:
-        text = f"{error.type}: {error.message}" if error.message else error.type
-        parts = wrapped(f"✗ {printable(text, encoding)}", width - cell_len(row.below))
-        for part in parts[:MOST_ERROR_LINES]:
-            yield [(row.below, "dim"), (part, "bold red")]
-        if len(parts) > MOST_ERROR_LINES:
-            yield [(row.below, "dim"), (f"… {len(parts) - MOST_ERROR_LINES} more lines, --json has all", "red")]
+    if not event.error or event.error.raised_below:
+        return
+    parts = wrapped(f"✗ {sheet.text(error_text(event.error))}", sheet.width - cell_len(row.below))
+    for part in parts[:MOST_ERROR_LINES]:
+        yield [(row.below, "dim"), (part, "bold red")]
+    if len(parts) > MOST_ERROR_LINES:
+        yield [(row.below, "dim"), (f"… {len(parts) - MOST_ERROR_LINES} more lines, --json has all", "red")]
 
 
-def _name_cell(text: Cells, width: int, style: str) -> Line:
-    room = width - cell_len(text.guides)
-    rest = room - cell_len(text.name) - 1
-    line = [(text.guides, "dim"), (cut(text.name, room), style or "bold")]
-    if text.class_name and (rest >= 6 or rest >= cell_len(text.class_name)):
-        line.append((f" {cut(text.class_name, rest)}", style or "cyan"))
+def _name_pieces(cell: Name, width: int, style: str) -> Line:
+    room = width - cell_len(cell.guides)
+    rest = room - cell_len(cell.name) - 1
+    line = [(cell.guides, "dim"), (cut(cell.name, room), style or "bold")]
+    if cell.class_name and (rest >= 6 or rest >= cell_len(cell.class_name)):
+        line.append((f" {cut(cell.class_name, rest)}", style or "cyan"))
     return line
 
 
-def _joined(columns: Columns, name: Line, texts: list[tuple[str, str]]) -> Line:
-    """One row of the columns: the cells padded, and the gaps between them."""
-    (entry, inputs, outputs, parameters, source) = texts
-    gap = " " * columns.gap
-    line = [*name, (" " * (columns.name - _length(name)), "")]
-    if columns.entry:
-        line += [(gap, ""), (padded(cut(entry[0], columns.entry), columns.entry), entry[1])]
-    if columns.outputs:
-        line.append((gap, ""))
-        if columns.inputs:
-            line.append((padded(cut(inputs[0], columns.inputs), columns.inputs) + " ", inputs[1]))
-        line += [("→ ", inputs[1] or "dim"), (padded(cut(outputs[0], columns.outputs), columns.outputs), outputs[1])]
-    if columns.parameters:
-        text = cut(parameters[0], columns.parameters)
-        line += [(gap + " " * (columns.parameters - cell_len(text)) + text, parameters[1])]
-    if columns.source:
-        line += [(gap, ""), (cut(source[0], columns.source), source[1])]
+def _joined(layout: Layout, name: Line, cells: Cells, styles: Mapping[str, str]) -> Line:
+    """One row of the table: the cells cut and padded, and the gaps between them."""
+    gap = " " * layout.gap
+    line = [*name, (" " * (layout["name"] - _length(name)), "")]
+    for column in COLUMNS:
+        size, style = layout[column.key], styles[column.key]
+        if not size:
+            continue
+        text = layout.text(column.key, cells[column.key])
+        if column.numbers:
+            line.append((gap + " " * (size - cell_len(text)) + text, style))
+            continue
+        if not (column.after and layout[column.after]):
+            line.append((gap, ""))
+        if column.lead:
+            line.append((column.lead, style or "dim"))
+        line.append((padded(text, size) + column.trail, style))
     return line
 
 
-def _repeat_lines(row: Row, repeat: Repeat, width: int, encoding: str) -> Iterator[Line]:
-    label = summary.repeat_label(repeat, row.parent, encoding)
-    count = f"  {cut(summary.repeat_count(repeat, encoding), width // 2)}"
-    hidden = f"+{summary.amount_text(repeat.hidden)}, --no-fold shows them"
+def _repeat_lines(row: Row, repeat: Repeat, sheet: Sheet) -> Iterator[Line]:
+    width = sheet.width
+    label = calls.repeat_label(repeat, row.parent, sheet)
+    count = f"  {cut(calls.repeat_count(repeat, sheet), width // 2)}"
+    hidden = f"+{calls.amount_text(repeat.hidden)}, --no-fold shows them"
     room = width - cell_len(row.guides + count)
     line = [(row.guides, "dim"), (cut(label, max(room, 8)), "bold"), (cut(count, width - len(row.guides) - 8), "cyan")]
     if _length(line) + 2 + len(hidden) <= width:
@@ -186,16 +157,16 @@ def _repeat_lines(row: Row, repeat: Repeat, width: int, encoding: str) -> Iterat
         yield [(f"{row.below}  {part}", "dim")]
 
 
-def _findings(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
+def _findings(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     for finding in trace.findings[:MOST_FINDINGS]:
-        title = printable(f"{finding.code} {finding.name}", encoding)
-        where = words.source(finding.site, encoding)
+        title = sheet.text(f"{finding.code} {finding.name}")
+        where = calls.source(finding.site, sheet)
         yield [
-            (cut(title, width), "bold yellow"),
-            (f"  {cut_left(where, width - cell_len(title) - 2)}" if where else "", "dim"),
+            (cut(title, sheet.width), "bold yellow"),
+            (f"  {cut_left(where, sheet.width - cell_len(title) - 2)}" if where else "", "dim"),
         ]
         for paragraph in finding.message.splitlines():
-            for part in wrapped(printable(paragraph, encoding), width - 2):
+            for part in wrapped(sheet.text(paragraph), sheet.width - 2):
                 yield [(f"  {part}", "")]
     if len(trace.findings) > MOST_FINDINGS:
         yield [(f"{len(trace.findings) - MOST_FINDINGS:,} more findings, --json has all", "dim")]
@@ -203,19 +174,19 @@ def _findings(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
         yield []
 
 
-def _footer(trace: Trace, width: int, encoding: str) -> Iterator[Line]:
+def _footer(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     """The totals, and the functions that ran between a caller and `forward`, the most frequent way first."""
     line: Line = []
     for text, style in summary.totals(trace):
         line += [(" · ", "dim"), (text, style)]
     yield line[1:]
-    ways = Counter(map(words.way, trace.calls)).most_common()
+    ways = Counter(map(calls.way, trace.calls)).most_common()
     for number, (way, times) in enumerate(ways[:MOST_CHAINS]):
-        text = cut(printable(way, encoding), width - 10 - len(f"{times:,}"))
-        yield [("       " if number else "chain  ", "dim"), (text, "dim"), (f"  ×{times:,}", "dim")]
+        text = cut(sheet.text(way), sheet.width - 10 - len(f"{times:,}"))
+        yield [("       " if number else "chain  ", "dim"), (text, "dim"), (f"  {multiplied(times)}", "dim")]
     if len(ways) > MOST_CHAINS:
         rest = sum(times for _, times in ways[MOST_CHAINS:])
-        yield [(f"       {len(ways) - MOST_CHAINS} other ways, ×{rest:,}, --json has all", "dim")]
+        yield [(f"       {len(ways) - MOST_CHAINS} other ways, {multiplied(rest)}, --json has all", "dim")]
 
 
 def _length(line: Line) -> int:

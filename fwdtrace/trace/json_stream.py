@@ -1,4 +1,4 @@
-"""Read JSON values one at a time from a stream of any size; what they mean is not known here."""
+"""Read JSON one value at a time from a stream, so that a document of any size is never held as a whole."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _BEGINNINGS = {
     for whole in ("true", "false", "null", "NaN", "-Infinity", ".", "e+", "e-", "E+", "E-")
     for length in range(len(whole) + 1)
 }
-"""What a value may end with where the text was cut within it, strings apart."""
+"""The beginnings of words and numbers: where a text is cut inside a value, it may end with one of these."""
 
 
 class NotJSON(Exception):
-    """What is in the stream is no JSON; the text says what was found."""
+    """The stream holds something that is not JSON; the message says what."""
 
 
 class CutShort(NotJSON):
@@ -27,7 +27,10 @@ class CutShort(NotJSON):
 
 
 class JSONStream:
-    """The tokens and values of a JSON document, in order; what has been passed is forgotten."""
+    """A JSON document that is read from its beginning to its end; what has been read is not kept.
+
+    To pass a token or a value is to go on behind it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -37,7 +40,7 @@ class JSONStream:
         self._decode = JSONDecoder(parse_constant=_refuse_constant).raw_decode
 
     def token(self) -> str:
-        """The next character that is no white space, not passed yet; `""` at the end."""
+        """The next character that is no white space, without passing it; `""` at the end of the document."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
                 self._at += 1
@@ -46,14 +49,14 @@ class JSONStream:
             self._read_on()
 
     def passes(self, token: str) -> bool:
-        """Whether this token is the next one; it is passed then."""
+        """Pass this token if it is the next one; return whether it was."""
         if self.token() != token:
             return False
         self._at += 1
         return True
 
     def expect(self, token: str) -> None:
-        """Pass this token; NotJSON if another one is next."""
+        """Pass this token; NotJSON if the next one is another, CutShort if the document ends here."""
         if self.passes(token):
             return
         if not self.token():
@@ -61,7 +64,7 @@ class JSONStream:
         raise NotJSON(f"{self.token()!r} stands where {token!r} must be")
 
     def value(self) -> Any:
-        """The next value, passed; NotJSON if there is none."""
+        """Pass the next value and return it; NotJSON if there is none, CutShort if the document ends within it."""
         self.token()
         while True:
             try:
@@ -81,7 +84,7 @@ class JSONStream:
             self._read_on()
 
     def key(self) -> str:
-        """The next key of an object and the colon behind it, passed."""
+        """Pass the next key of an object and the colon behind it, and return the key."""
         if self.token() not in ('"', ""):
             raise NotJSON(f"{self.token()!r} stands where a key must be")
         key: str = self.value()
@@ -89,7 +92,7 @@ class JSONStream:
         return key
 
     def items(self) -> Iterator[Any]:
-        """The values of the list that comes next, each passed when it is given."""
+        """The values of the list that comes next; a value is passed when it is asked for."""
         self.expect("[")
         first = True
         while not self.passes("]"):

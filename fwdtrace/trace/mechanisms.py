@@ -1,4 +1,4 @@
-"""The well-known mechanisms that live in hooks, told by the name of the hook, and what skipping one does."""
+"""The well-known mechanisms that act through hooks: which hook is whose, and what happens if it does not run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fwdtrace.trace.values import Hook
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """Something that acts through a hook: its name, what happens when the hook does not run, and a way out."""
+    """Something that acts through a hook: its name, what happens when the hook does not run, and what to do instead."""
 
     name: str
     when_skipped: str
@@ -166,13 +166,13 @@ def mechanism_name(kind: str, name: str) -> str | None:
 
 
 def short_name(name: str) -> str:
-    """The last part of a qualified name, two for a method that every class has."""
+    """The last part of a qualified name, `keep` of `a.b.keep`; the last two if the last is `__call__`."""
     parts = name.replace(".<locals>", "").split(".")
     return ".".join(parts[-2:]) if parts[-1] == "__call__" else parts[-1]
 
 
 def kind_in_words(kind: str) -> str:
-    """A hook's kind as people say it: `full_backward_pre` is a full backward pre-hook."""
+    """The kind of a hook as people say it: `full_backward_pre` is a full backward pre-hook."""
     if kind in _WORDS:
         return _WORDS[kind]
     words = kind.replace("_", " ")

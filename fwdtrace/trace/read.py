@@ -1,66 +1,14 @@
-"""Trace <-> JSON: the format and its history, how it is written and read, and what is refused and why.
-
-`fwdtrace.trace/1`, since 0.1.0: the first format. `trace/schema/trace-1.json` is its JSON Schema.
-
-Within a version a field may be added, and readers pass over fields that they do not know. Whatever takes a field away
-or gives it another meaning is a new version. Documents are written and read row by row, never held as a whole.
-"""
+"""JSON -> Trace: how a saved trace is read, row by row, and what is refused and why."""
 
 from __future__ import annotations
 
 import os
-import secrets
-from json import JSONEncoder
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fwdtrace.errors import TraceFileError
 from fwdtrace.trace.json_stream import CutShort, JSONStream, NotJSON
-from fwdtrace.trace.rows import Shared, Wrong, read_at, reader_of, row_of
-from fwdtrace.trace.trace import Trace
-from fwdtrace.trace.values import Call, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
-
-FORMAT = "fwdtrace.trace/1"
-
-_HEADS = {"versions": Versions, "model": ModelInfo, "run": RunInfo}
-_ROWS = {"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient}
-_MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
-
-
-def save_trace(trace: Trace, file: str | os.PathLike[str]) -> None:
-    """Write the trace to a file, whole or not at all; OSError if that cannot be done."""
-    target = Path(os.path.realpath(file))
-    if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced, only written to
-        with target.open("w", encoding="ascii", newline="\n") as stream:
-            write_trace(trace, stream)
-        return
-    beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("x", encoding="ascii", newline="\n") as stream:
-            write_trace(trace, stream)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_trace(trace: Trace, stream: TextIO) -> None:
-    """Write the trace as one JSON document in ASCII, one call, op or finding a line.
-
-    A time that is not finite has no place in JSON: ValueError.
-    """
-    encode = JSONEncoder(allow_nan=False).encode
-    stream.write(f'{{"format": {encode(FORMAT)}')
-    for key in _HEADS:
-        stream.write(f',\n "{key}": {encode(row_of(getattr(trace, key)))}')
-    for key in _ROWS:
-        rows = getattr(trace, key)
-        if key in _MAY_LACK and rows == _MAY_LACK[key]:
-            continue
-        stream.write(f',\n "{key}": [')
-        for number, row in enumerate(rows):
-            stream.write(f"{',' if number else ''}\n  {encode(row_of(row))}")
-        stream.write("]")
-    stream.write("}\n")
+from fwdtrace.trace.rows import Shared, Wrong, read_at, reader_of
+from fwdtrace.trace.trace import FORMAT, HEADS, MAY_LACK, ROWS, Trace
 
 
 def load_trace(file: str | os.PathLike[str]) -> Trace:
@@ -101,7 +49,7 @@ def _read_trace(document: JSONStream) -> Trace:
         if parts:
             document.expect(",")
         key = document.key()
-        if key in _ROWS and document.token() == "[":
+        if key in ROWS and document.token() == "[":
             parts[key], found = _rows(document, key, shared)
             wrong = wrong or found
         else:
@@ -112,11 +60,11 @@ def _read_trace(document: JSONStream) -> Trace:
     try:
         if wrong:
             raise wrong
-        versions, model, run = (read_at(key, reader_of(cls), parts.get(key), shared) for key, cls in _HEADS.items())
-        for key in _ROWS:
-            if type(parts.get(key)) is not tuple and (key in parts or key not in _MAY_LACK):
+        versions, model, run = (read_at(key, reader_of(cls), parts.get(key), shared) for key, cls in HEADS.items())
+        for key in ROWS:
+            if type(parts.get(key)) is not tuple and (key in parts or key not in MAY_LACK):
                 raise Wrong(key, "must be a list")
-        rows: list[Any] = [parts.get(key, _MAY_LACK.get(key)) for key in _ROWS]
+        rows: list[Any] = [parts.get(key, MAY_LACK.get(key)) for key in ROWS]
         trace = Trace(versions, model, run, *rows)
         _check_references(trace)
     except Wrong as error:
@@ -126,7 +74,7 @@ def _read_trace(document: JSONStream) -> Trace:
 
 def _rows(document: JSONStream, key: str, shared: Shared) -> tuple[tuple[Any, ...], Wrong | None]:
     """The rows of a list, and the first thing wrong in them; the list is passed in any case."""
-    read = reader_of(_ROWS[key])
+    read = reader_of(ROWS[key])
     rows: list[Any] = []
     wrong = None
     try:

@@ -1,19 +1,29 @@
-"""Trace: all that one recording saw, as a frozen value that answers questions about its calls."""
+"""Trace: all that one recording saw, as a frozen value that answers questions about its calls and writes itself.
+
+A saved trace has the format `fwdtrace.trace/1`, the first one, since 0.1.0. `trace/schema/trace-1.json` is its JSON
+Schema. Within a version a field may be added, and readers pass over fields that they do not know. Whatever takes a
+field away or gives it another meaning is a new version. A document is written row by row, never held as a whole.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from json import JSONEncoder
 from operator import attrgetter
 from os import PathLike
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
+from fwdtrace.trace.files import replacing
 from fwdtrace.trace.flow import Flow
+from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
+from fwdtrace.trace.views import view
 
-E = TypeVar("E", Call, Event)
+K = TypeVar("K")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Trace:
 
     def at(self, path: str | None) -> tuple[Call, ...]:
         """The calls of the module with this qualified name, or alias, in order; None: outside the tree."""
-        return tuple(call for call in self.calls if call.path == path or path in call.aliases)
+        return self._calls_by_name.get(path, ())
 
     def call(self, id: int) -> Call:
         """The call with this id; KeyError if there is none."""
@@ -90,33 +100,34 @@ class Trace:
         return self._last_below.get(event.id, event.id)
 
     def save(self, file: str | PathLike[str]) -> None:
-        """Write the trace as JSON (format `fwdtrace.trace/1`); OSError if the file cannot be written."""
-        from fwdtrace.trace.read import save_trace
-
-        save_trace(self, file)
+        """Write the trace as JSON, whole or not at all; OSError if the file cannot be written."""
+        with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
+            write_trace(self, stream)
 
     def __str__(self) -> str:
-        from fwdtrace.render.tree import tree_text
-
-        return tree_text(self)
+        return view("tree")(self)
 
     def _repr_html_(self) -> str:
         """The tree for a notebook, in the colours of the terminal."""
-        from fwdtrace.render.notebook import notebook_html
-
-        return notebook_html(self)
+        return view("notebook")(self)
 
     @cached_property
     def _call_by_id(self) -> dict[int, Call]:
         return {call.id: call for call in self.calls}
 
     @cached_property
-    def _calls_by_parent(self) -> dict[int | None, tuple[Call, ...]]:
-        return _by_parent(self.calls)
+    def _calls_by_name(self) -> Mapping[str | None, tuple[Call, ...]]:
+        return _grouped((name, call) for call in self.calls for name in dict.fromkeys((call.path, *call.aliases)))
 
     @cached_property
-    def _events_by_parent(self) -> dict[int | None, tuple[Event, ...]]:
-        return _by_parent(self.events)
+    def _calls_by_parent(self) -> Mapping[int | None, tuple[Call, ...]]:
+        return _grouped((call.parent, call) for call in self.calls)
+
+    @cached_property
+    def _events_by_parent(self) -> Mapping[int | None, tuple[Event, ...]]:
+        if not self.ops:
+            return self._calls_by_parent
+        return _grouped((event.parent, event) for event in self.events)
 
     @cached_property
     def _last_below(self) -> dict[int, int]:
@@ -128,8 +139,41 @@ class Trace:
         return last
 
 
-def _by_parent(events: Iterable[E]) -> dict[int | None, tuple[E, ...]]:
-    lists: dict[int | None, list[E]] = defaultdict(list)
-    for event in events:
-        lists[event.parent].append(event)
-    return {parent: tuple(made) for parent, made in lists.items()}
+FORMAT = "fwdtrace.trace/1"
+
+HEADS = {"versions": Versions, "model": ModelInfo, "run": RunInfo}
+"""The keys of a document that hold one value each."""
+
+ROWS = {"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient}
+"""The keys of a document that hold a list of rows each."""
+
+MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
+"""The keys that are left out where they hold this."""
+
+
+def write_trace(trace: Trace, stream: TextIO) -> None:
+    """Write the trace as one JSON document in ASCII, one call, op or finding a line.
+
+    A time that is not finite has no place in JSON: ValueError.
+    """
+    encode = JSONEncoder(allow_nan=False).encode
+    stream.write(f'{{"format": {encode(FORMAT)}')
+    for key in HEADS:
+        stream.write(f',\n "{key}": {encode(row_of(getattr(trace, key)))}')
+    for key in ROWS:
+        rows = getattr(trace, key)
+        if key in MAY_LACK and rows == MAY_LACK[key]:
+            continue
+        stream.write(f',\n "{key}": [')
+        for number, row in enumerate(rows):
+            stream.write(f"{',' if number else ''}\n  {encode(row_of(row))}")
+        stream.write("]")
+    stream.write("}\n")
+
+
+def _grouped(pairs: Iterable[tuple[K, E]]) -> dict[K, tuple[E, ...]]:
+    """The second parts of the pairs by the first ones, in order."""
+    groups: dict[K, list[E]] = defaultdict(list)
+    for key, event in pairs:
+        groups[key].append(event)
+    return {key: tuple(group) for key, group in groups.items()}

@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The elements of a tensor in numbers; the first four are of the finite ones, None if there is none."""
+    """Statistics of the elements of a tensor: the first four of the finite elements, None if there are none."""
 
     mean: float | None
     std: float | None
@@ -125,7 +125,10 @@ class CallError:
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """NaN and infinite elements in the outputs; whether the inputs had none; the module's parameters that have some."""
+    """How many elements of the outputs are NaN or infinite.
+
+    `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
+    """
 
     nan: int
     inf: int
@@ -135,7 +138,7 @@ class NonFinite:
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """When the backward of a call ran: its place among all, from 0, and its wall time in microseconds."""
+    """The backward of a call: its place among all in order, from 0, and its wall time in microseconds."""
 
     order: int
     duration_us: float

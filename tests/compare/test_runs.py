@@ -15,9 +15,9 @@ from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import Comparison
 from fwdtrace.compare.runs import Side, compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
-from fwdtrace.recorder import record
 from fwdtrace.trace import Trace
 from tests.helpers.real_models import MODELS
+from tests.helpers.recorded import recorded
 
 
 class Net(nn.Module):
@@ -43,9 +43,7 @@ def compared(one: nn.Module, other: nn.Module, *args: Any, how: How | None = Non
 
 
 def traced(model: nn.Module, *args: Any, stats: bool = False) -> Trace:
-    with record(model.eval(), ops=True, stats=stats) as recording, torch.no_grad():
-        model(*args)
-    return recording.trace
+    return recorded(model.eval(), *args, ops=True, stats=stats)
 
 
 def with_one_weight_changed(model: nn.Module, path: str) -> nn.Module:

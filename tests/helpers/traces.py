@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from dataclasses import replace
 from typing import Any
@@ -27,6 +29,7 @@ from fwdtrace.trace import (
     Value,
     Versions,
 )
+from fwdtrace.trace.trace import write_trace
 
 FAST_PATH = ("Module._wrapped_call_impl", "Module._call_impl")
 ODD_TEXTS = (
@@ -84,6 +87,18 @@ def trace(*calls: Call, spec: str | None = "model.py:Net", **fields: Any) -> Tra
         calls,
         **fields,
     )
+
+
+def json_of(trace: Trace) -> str:
+    """The trace as the text of its file."""
+    stream = io.StringIO()
+    write_trace(trace, stream)
+    return stream.getvalue()
+
+
+def document(trace: Trace) -> Any:
+    """The trace as `json` reads its file."""
+    return json.loads(json_of(trace))
 
 
 def lenet(*, direct: bool = False) -> Trace:

@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 import fwdtrace
-from fwdtrace.trace import Trace
+from tests.helpers.models import Chain
+from tests.helpers.recorded import entries, recorded
 
 X = torch.ones(2, 4)
 
@@ -24,27 +25,7 @@ X = torch.ones(2, 4)
 pytestmark = pytest.mark.usefixtures("dynamo")
 
 
-def recorded(model: Any, *args: Any) -> Trace:
-    with fwdtrace.record(model) as recording, torch.no_grad():
-        model(*args)
-    return recording.trace
-
-
-def entries(trace: Trace) -> list[tuple[str | None, str]]:
-    return [(call.path, call.entry) for call in trace.calls]
-
-
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.second = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
-
-
-TWO = [("", "__call__"), ("first", "__call__"), ("second", "__call__")]
+CHAIN = [("", "__call__"), ("first", "__call__"), ("second", "__call__")]
 
 
 class Remembers:
@@ -84,7 +65,7 @@ def test_a_forward_that_checks_its_own_identity_still_finds_itself() -> None:
 
 
 def test_a_graph_module_is_recorded() -> None:
-    assert entries(recorded(fx.symbolic_trace(Two()), X)) == TWO
+    assert entries(recorded(fx.symbolic_trace(Chain()), X)) == CHAIN
 
 
 def test_lazy_modules_get_their_shapes_and_their_hooks_are_gone() -> None:
@@ -101,7 +82,7 @@ def test_lazy_modules_get_their_shapes_and_their_hooks_are_gone() -> None:
 
 @pytest.mark.parametrize("how", ["bound", "partial", "lambda"])
 def test_a_forward_wrapped_on_the_instance_as_accelerate_does(how: str) -> None:
-    model = Two()
+    model = Chain()
     layer = model.first
     layer._old_forward = layer.forward
 
@@ -117,7 +98,7 @@ def test_a_forward_wrapped_on_the_instance_as_accelerate_does(how: str) -> None:
     replaced = layer.forward
     with fwdtrace.record(model) as recording:
         assert torch.equal(model(X), expected)
-    assert entries(recording.trace) == TWO
+    assert entries(recording.trace) == CHAIN
     assert layer.forward is replaced or layer.forward == replaced
     assert layer._old_forward == nn.Linear.forward.__get__(layer)
 
@@ -219,7 +200,7 @@ def test_a_function_mode_of_the_users_is_not_told_of_our_looking() -> None:
             return function(*args, **(kwargs or {}))
 
     names: list[str] = []
-    model = Two()
+    model = Chain()
     with Counts():
         model(X)
     bare, names = names, []
@@ -236,7 +217,7 @@ def test_a_tensor_subclass_is_not_told_of_our_looking() -> None:
             return super().__torch_function__(function, types, args, kwargs or {})
 
     names: list[str] = []
-    model, x = Two(), torch.ones(2, 4).as_subclass(Loud)
+    model, x = Chain(), torch.ones(2, 4).as_subclass(Loud)
     model(x)
     bare, names = names, []
     trace = recorded(model, x)
@@ -245,18 +226,18 @@ def test_a_tensor_subclass_is_not_told_of_our_looking() -> None:
 
 
 def test_functional_call_is_a_normal_call() -> None:
-    model = Two()
+    model = Chain()
     parameters = {name: value * 0 for name, value in model.named_parameters()}
     with fwdtrace.record(model) as recording:
         assert torch.func.functional_call(model, parameters, (X,)).sum() == 0
-    assert entries(recording.trace) == TWO
+    assert entries(recording.trace) == CHAIN
 
 
 def test_vmap_over_a_model_is_recorded() -> None:
-    model = Two()
+    model = Chain()
     with fwdtrace.record(model) as recording:
         torch.func.vmap(model)(torch.ones(3, 2, 4))
-    assert entries(recording.trace) == TWO
+    assert entries(recording.trace) == CHAIN
 
 
 def test_the_class_forward_replaced_in_the_block_stays_replaced() -> None:
@@ -276,7 +257,7 @@ def test_the_class_forward_replaced_in_the_block_stays_replaced() -> None:
 
 
 def test_a_hook_registered_and_one_removed_in_the_block_stay_so() -> None:
-    model = Two()
+    model = Chain()
     leaving = model.first.register_forward_hook(adds_one)
     with fwdtrace.record(model):
         model(X)

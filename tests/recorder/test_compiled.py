@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 import fwdtrace
-from fwdtrace.trace import Trace
+from tests.helpers.models import Chain
+from tests.helpers.recorded import entries, recorded
 
 X = torch.ones(2, 4)
 
@@ -20,40 +21,20 @@ X = torch.ones(2, 4)
 pytestmark = pytest.mark.usefixtures("dynamo")
 
 
-def recorded(model: Any, *args: Any) -> Trace:
-    with fwdtrace.record(model) as recording, torch.no_grad():
-        model(*args)
-    return recording.trace
-
-
-def entries(trace: Trace) -> list[tuple[str | None, str]]:
-    return [(call.path, call.entry) for call in trace.calls]
-
-
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.second = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
-
-
 def test_a_lazy_graph_module_is_compiled_and_recorded() -> None:
     from torch.fx._lazy_graph_module import _LazyGraphModule
 
-    model = _LazyGraphModule(Two(), fx.symbolic_trace(Two()).graph)
+    model = _LazyGraphModule(Chain(), fx.symbolic_trace(Chain()).graph)
     assert entries(recorded(model, X)) == [("", "__call__"), ("first", "__call__"), ("second", "__call__")]
 
 
 def test_a_script_module_is_one_call_that_says_so() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = nn.Sequential(torch.jit.script(Two()), nn.ReLU())
+        model = nn.Sequential(torch.jit.script(Chain()), nn.ReLU())
     trace = recorded(model, X)
     assert [(call.path, call.opaque) for call in trace.calls] == [("", None), ("0", "script"), ("1", None)]
-    assert trace.calls[1].outputs[0].shape == (2, 4)  # type: ignore[union-attr]
+    assert trace.calls[1].outputs[0].shape == (2, 3)  # type: ignore[union-attr]
     assert [finding.code for finding in trace.findings] == ["FT007"]
 
 
@@ -68,7 +49,7 @@ COMPILED: dict[str, Callable[[nn.Module], Any]] = {
 @pytest.mark.parametrize("how", COMPILED)
 def test_a_compiled_model_is_one_opaque_call_with_the_same_result(how: str) -> None:
     torch._dynamo.reset()
-    model = Two()
+    model = Chain()
     expected = model(X)
     compiled = COMPILED[how](model)
     with fwdtrace.record(compiled) as recording:
@@ -81,12 +62,12 @@ def test_a_compiled_model_is_one_opaque_call_with_the_same_result(how: str) -> N
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_model_that_is_made_to_run_eagerly_shows_its_calls() -> None:
     torch._dynamo.reset()
-    compiled = torch.compile(Two(), backend="eager")
+    compiled = torch.compile(Chain(), backend="eager")
     with torch.compiler.set_stance("force_eager"):
         trace = recorded(compiled, X)
     assert [(call.class_name, call.opaque) for call in trace.calls] == [
         ("OptimizedModule", None),
-        ("Two", None),
+        ("Chain", None),
         ("Linear", None),
         ("Linear", None),
     ]
@@ -97,7 +78,7 @@ def test_a_direct_call_skips_module_compile_and_the_finding_says_so() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer = Two()
+            self.layer = Chain()
             self.layer.compile(backend="eager")
 
         def forward(self, x: Tensor) -> Tensor:
@@ -112,7 +93,7 @@ def test_a_direct_call_skips_module_compile_and_the_finding_says_so() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_export_script_trace_and_fx_inside_the_block_give_what_they_give_without() -> None:
-    class Plain(Two):
+    class Plain(Chain):
         pass
 
     model = Plain().eval()

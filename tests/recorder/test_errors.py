@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 import fwdtrace
-from fwdtrace.trace import CallError, Trace
+from fwdtrace.trace import CallError
+from tests.helpers.recorded import recorded
 
 X = torch.ones(2, 4)
-
-
-def recorded(model: nn.Module, *args: Any, **kwargs: Any) -> Trace:
-    with fwdtrace.record(model) as recording, torch.no_grad():
-        model(*args, **kwargs)
-    return recording.trace
-
-
-def rows(trace: Trace) -> list[str]:
-    """One line a call: indentation by depth, path, number, entry."""
-    return [f"{'  ' * call.depth}{call.path} #{call.nth} {call.entry}" for call in trace.calls]
-
-
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.second = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
 
 
 def test_an_error_names_the_innermost_call_and_marks_its_callers() -> None:

@@ -10,25 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import fwdtrace
-from fwdtrace.trace import Hook, Trace
+from fwdtrace.trace import Hook
+from tests.helpers.models import Chain
+from tests.helpers.recorded import recorded
 
 X = torch.ones(2, 4)
-
-
-def recorded(model: nn.Module, *args: Any, **kwargs: Any) -> Trace:
-    with fwdtrace.record(model) as recording, torch.no_grad():
-        model(*args, **kwargs)
-    return recording.trace
-
-
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.second = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
 
 
 def test_hooks_are_listed_with_what_they_did() -> None:
@@ -70,7 +56,7 @@ def test_a_backward_hook_has_fired_when_backward_ran_in_the_block() -> None:
 
 
 def test_a_direct_call_lists_the_hooks_it_skipped() -> None:
-    model = Two()
+    model = Chain()
     model.second.register_forward_hook(only_looks)
     model.forward = lambda x: model.second.forward(model.first(x))
     assert [hook.fired for hook in recorded(model, X).at("second")[0].hooks] == [False]
@@ -79,7 +65,7 @@ def test_a_direct_call_lists_the_hooks_it_skipped() -> None:
 def test_global_hooks_are_listed_for_every_module() -> None:
     handle = nn.modules.module.register_module_forward_hook(only_looks)
     try:
-        trace = recorded(Two(), X)
+        trace = recorded(Chain(), X)
     finally:
         handle.remove()
     assert [[(hook.kind, hook.fired) for hook in call.hooks] for call in trace.calls] == [
@@ -88,11 +74,11 @@ def test_global_hooks_are_listed_for_every_module() -> None:
 
 
 def test_hooks_put_a_module_on_the_hook_path_and_nothing_else_does() -> None:
-    model = Two()
+    model = Chain()
     model.first.register_forward_hook(only_looks)
     chains = [call.chain for call in recorded(model, X).calls]
     assert chains == [
-        ("Module._wrapped_call_impl", "Module._call_impl", "Two.forward"),
+        ("Module._wrapped_call_impl", "Module._call_impl", "Chain.forward"),
         ("Module._wrapped_call_impl", "Module._call_impl", "Module._call_impl.inner", "Linear.forward"),
         ("Module._wrapped_call_impl", "Module._call_impl", "Linear.forward"),
     ]
@@ -102,7 +88,7 @@ def test_a_pre_hook_that_raises_leaves_a_call_that_never_reached_forward() -> No
     def refuse(module: nn.Module, args: Any) -> None:
         raise ValueError("refused")
 
-    model = Two()
+    model = Chain()
     model.first.register_forward_pre_hook(refuse)
     with pytest.raises(ValueError), fwdtrace.record(model) as recording:
         model(X)
@@ -130,7 +116,7 @@ def test_an_overridden_call_is_in_the_chain() -> None:
 
 
 def test_hooks_say_which_file_and_line_they_come_from() -> None:
-    model = Two()
+    model = Chain()
     model.first.register_forward_hook(only_looks)
     hook = recorded(model, X).calls[1].hooks[0]
     assert hook == Hook(

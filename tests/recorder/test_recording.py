@@ -13,40 +13,22 @@ from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.trace import Call, Site, TensorMeta, Trace, Value
+from tests import helpers
 from tests.helpers.footprint import collecting_no_garbage
+from tests.helpers.models import Chain
+from tests.helpers.recorded import recorded, rows
 
 X = torch.ones(2, 4)
 
 
-def recorded(model: nn.Module, *args: Any, **kwargs: Any) -> Trace:
-    with fwdtrace.record(model) as recording, torch.no_grad():
-        model(*args, **kwargs)
-    return recording.trace
-
-
-def rows(trace: Trace) -> list[str]:
-    """One line a call: indentation by depth, path, number, entry."""
-    return [f"{'  ' * call.depth}{call.path} #{call.nth} {call.entry}" for call in trace.calls]
-
-
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.second = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
-
-
 def test_a_trace_of_two_layers_is_exactly_this() -> None:
-    model = Two()
+    model = Chain()
     trace = recorded(model, X)
-    here = Site(__file__, 0, "recorded", "model(*args, **kwargs)")
-    inside = Site(__file__, 0, "Two.forward", "return self.second(self.first(x))")
+    here = Site(helpers.recorded.__file__, 0, "recorded", "model(*args)")
+    inside = Site(helpers.models.__file__, 0, "Chain.forward", "return self.second(self.first(x))")
     chain = ("Module._wrapped_call_impl", "Module._call_impl")
     x, y = TensorMeta("x", (2, 4), "float32"), TensorMeta("", (2, 3), "float32")
-    root = Call(0, None, 0, "", "Two", 1, "__call__", (x,), (y,), here, (*chain, "Two.forward"), parameters=35)
+    root = Call(0, None, 0, "", "Chain", 1, "__call__", (x,), (y,), here, (*chain, "Chain.forward"), parameters=35)
     linear = (*chain, "Linear.forward")
     into, between = replace(x, name="input"), replace(x, name="")
     first = Call(1, 0, 1, "first", "Linear", 1, "__call__", (into,), (between,), inside, linear, parameters=20)
@@ -57,13 +39,13 @@ def test_a_trace_of_two_layers_is_exactly_this() -> None:
 
 def without_times_and_lines(call: Call) -> Call:
     assert call.site is not None
-    function = call.site.function if "." in call.site.function or call.depth == 0 else "Two.forward"
+    function = call.site.function if "." in call.site.function or call.depth == 0 else "Chain.forward"
     return replace(call, duration_us=None, site=replace(call.site, line=0, function=function))
 
 
 def test_the_site_is_the_line_of_the_call() -> None:
-    trace = recorded(Two(), X)
-    line = Two.forward.__code__.co_firstlineno + 1
+    trace = recorded(Chain(), X)
+    line = Chain.forward.__code__.co_firstlineno + 1
     assert [call.site.line for call in trace.calls[1:] if call.site] == [line, line]
 
 
@@ -116,7 +98,7 @@ def test_parameters_shared_by_two_layers_are_counted_once() -> None:
 
 
 def test_a_tree_with_a_cycle_is_recorded() -> None:
-    child, root = nn.Linear(4, 4), Two()
+    child, root = nn.Linear(4, 4), Chain()
     child.back = root
     root.first = child
     assert rows(recorded(root, X)) == [" #1 __call__", "  first #1 __call__", "  second #1 __call__"]
@@ -173,7 +155,7 @@ def test_a_direct_call_is_recorded_with_entry_forward_its_shapes_and_its_line(th
 
 
 def test_the_root_run_by_its_forward_is_a_direct_call() -> None:
-    model = Two()
+    model = Chain()
     with fwdtrace.record(model) as recording:
         model.forward(X)
     assert rows(recording.trace) == [" #1 forward", "  first #1 __call__", "  second #1 __call__"]
@@ -197,14 +179,14 @@ def test_a_module_outside_the_tree_has_no_path() -> None:
 
 
 def test_a_module_of_no_recording_called_beside_the_model_is_not_recorded() -> None:
-    model, loss = Two(), nn.MSELoss()
+    model, loss = Chain(), nn.MSELoss()
     with fwdtrace.record(model) as recording:
         loss(model(X), torch.zeros(2, 3))
-    assert [call.class_name for call in recording.trace.calls] == ["Two", "Linear", "Linear"]
+    assert [call.class_name for call in recording.trace.calls] == ["Chain", "Linear", "Linear"]
 
 
 def test_a_submodule_called_by_itself_is_recorded_without_a_parent() -> None:
-    model = Two()
+    model = Chain()
     with fwdtrace.record(model) as recording:
         model.first(X)
     assert rows(recording.trace) == ["first #1 __call__"]
@@ -229,7 +211,7 @@ def test_a_module_swapped_in_during_forward_has_the_path_it_then_has() -> None:
 
 
 def test_super_forward_is_not_a_call_of_its_own() -> None:
-    class More(Two):
+    class More(Chain):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + 1
 
@@ -237,7 +219,7 @@ def test_super_forward_is_not_a_call_of_its_own() -> None:
 
 
 def test_a_forward_replaced_on_the_instance_is_a_normal_call() -> None:
-    model = Two()
+    model = Chain()
     before = model.first.forward
     model.first.forward = lambda x: before(x) * 2
     assert rows(recorded(model, X)) == [" #1 __call__", "  first #1 __call__", "  second #1 __call__"]
@@ -260,7 +242,7 @@ def test_the_trace_can_be_looked_at_while_the_model_runs() -> None:
 
 
 def test_a_recording_is_used_once_and_has_no_trace_before() -> None:
-    recording = fwdtrace.record(Two())
+    recording = fwdtrace.record(Chain())
     with pytest.raises(RuntimeError, match="nothing is recorded yet"):
         _ = recording.trace
     with recording:
@@ -279,7 +261,10 @@ def test_the_parameters_of_forward_name_the_inputs() -> None:
         def forward(self, x: Tensor, *rest: Any, scale: float = 1.0, **more: Any) -> Any:
             return {"x": x, "none": None, "rest": rest}
 
-    trace = recorded(Net(), X, X, [X, {"a": X}], scale=2.0, other=None)
+    model = Net()
+    with fwdtrace.record(model) as recording:
+        model(X, X, [X, {"a": X}], scale=2.0, other=None)
+    trace = recording.trace
     assert [leaf.name for leaf in trace.calls[0].inputs] == [
         "x",
         "rest[0]",
@@ -294,7 +279,7 @@ def test_the_parameters_of_forward_name_the_inputs() -> None:
 
 @pytest.mark.parametrize("option", ["ops", "stats", "check_finite", "costs", "gradients"])
 def test_a_model_that_is_let_go_is_gone_at_once(option: str) -> None:
-    model = Two()
+    model = Chain()
     model.first.register_forward_hook(lambda module, args, output: None)
     alive = [weakref.ref(model), weakref.ref(model.first)]
     with collecting_no_garbage():

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.trace import Trace
+from tests.helpers.models import Chain
+from tests.helpers.recorded import recorded, rows
 from tests.helpers.threads import in_threads
 
 X = torch.ones(2, 4)
-
-
-def recorded(model: nn.Module, *args: Any, **kwargs: Any) -> Trace:
-    with fwdtrace.record(model) as recording, torch.no_grad():
-        model(*args, **kwargs)
-    return recording.trace
-
-
-def rows(trace: Trace) -> list[str]:
-    """One line a call: indentation by depth, path, number, entry."""
-    return [f"{'  ' * call.depth}{call.path} #{call.nth} {call.entry}" for call in trace.calls]
-
-
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.second = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
 
 
 def test_calls_in_another_thread_are_under_the_call_that_waits_for_them() -> None:
@@ -55,7 +35,7 @@ def test_calls_in_another_thread_are_under_the_call_that_waits_for_them() -> Non
 
 
 def test_calls_of_one_model_in_several_threads_are_not_made_by_each_other() -> None:
-    class Waits(Two):
+    class Waits(Chain):
         def forward(self, x: Tensor) -> Tensor:
             x = self.first(x)
             both.wait(10)
@@ -76,7 +56,7 @@ def test_calls_of_one_model_in_several_threads_are_not_made_by_each_other() -> N
 
 def test_threads_that_record_at_the_same_time_see_their_own_calls_alone() -> None:
     def work() -> None:
-        model = Two()
+        model = Chain()
         model.first.register_forward_hook(lambda module, args, output: None)
         for _ in range(40):
             with fwdtrace.record(model, ops=True) as recording, torch.no_grad():
@@ -105,7 +85,7 @@ def test_data_parallel_replicas_have_the_names_of_what_they_copy() -> None:
             thread.join()
             return results[0]
 
-    model = Replicates(Two())
+    model = Replicates(Chain())
     trace = recorded(model, X)
     assert rows(trace) == [
         " #1 __call__",
@@ -116,19 +96,19 @@ def test_data_parallel_replicas_have_the_names_of_what_they_copy() -> None:
 
 
 def test_two_recordings_of_two_models_each_see_their_own() -> None:
-    one, other = Two(), nn.Sequential(nn.ReLU())
+    one, other = Chain(), nn.Sequential(nn.ReLU())
     with fwdtrace.record(one) as outer:
         one(X)
         with fwdtrace.record(other) as inner:
             one(X)
             other(X)
         other(X)
-    assert [call.class_name for call in outer.trace.calls] == ["Two", "Linear", "Linear"] * 2
+    assert [call.class_name for call in outer.trace.calls] == ["Chain", "Linear", "Linear"] * 2
     assert [call.class_name for call in inner.trace.calls] == ["Sequential", "ReLU"]
 
 
 def test_recordings_may_end_in_any_order() -> None:
-    one, other = Two(), nn.Sequential(nn.ReLU())
+    one, other = Chain(), nn.Sequential(nn.ReLU())
     first, second = fwdtrace.record(one), fwdtrace.record(other)
     first.__enter__()
     second.__enter__()

@@ -14,8 +14,8 @@ from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
 from fwdtrace.trace import CallError, Trace
+from tests.helpers.drawings import HOSTILE, hostile
 from tests.helpers.traces import call, lenet, trace
-from tests.render.test_formats import HOSTILE, hostile
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -25,7 +25,7 @@ from tests.oracle.agreement import Workload, built, differences_in_results, run
 X = torch.ones(2, 4)
 
 
-def recorded(model: nn.Module, *args: Any, loss: Any = None) -> Trace:
+def recorded_with_backward(model: nn.Module, *args: Any, loss: Any = None) -> Trace:
     with fwdtrace.record(model, gradients=True) as recording:
         run_backward(model, model(*args), loss)
     return recording.trace
@@ -74,12 +74,12 @@ def test_the_graph_has_the_nodes_that_it_has_without_a_recording() -> None:
 
 
 def test_backward_runs_from_the_last_call_to_the_first_and_a_module_around_begins_with_its_last() -> None:
-    trace = recorded(LeNet(), torch.rand(1, 3, 32, 32))
+    trace = recorded_with_backward(LeNet(), torch.rand(1, 3, 32, 32))
     assert order(trace) == ["", "f7", "f6", "f5", "flatten", "s2", "sig", "c3", "s2", "sig", "c1"]
 
 
 def test_the_time_of_a_call_has_that_of_its_submodules_in_it() -> None:
-    trace = recorded(nn.Sequential(Chain(), nn.Linear(3, 3)), X)
+    trace = recorded_with_backward(nn.Sequential(Chain(), nn.Linear(3, 3)), X)
     times = {call.path: call.backward.duration_us for call in trace.calls if call.backward is not None}
     assert all(time > 0 for time in times.values())
     assert times["0"] == pytest.approx(times["0.first"] + times["0.second"])
@@ -120,7 +120,9 @@ def test_time_is_told_of_the_call_that_took_it_though_a_branch_goes_around_it() 
             x = self.first(x)
             return x + self.last(self.slow(x))
 
-    times = {call.path: call.backward.duration_us for call in recorded(Residual(), X).calls if call.backward}
+    times = {
+        call.path: call.backward.duration_us for call in recorded_with_backward(Residual(), X).calls if call.backward
+    }
     assert times["slow"] >= 5000
     assert times["first"] < times["slow"] and times["last"] < times["slow"]
 
@@ -132,7 +134,7 @@ def test_what_runs_without_a_gradient_has_no_backward() -> None:
                 x = self.first(x)
             return self.second(x)
 
-    assert order(recorded(Half(), X)) == ["", "second"]
+    assert order(recorded_with_backward(Half(), X)) == ["", "second"]
 
 
 def test_a_call_whose_result_is_thrown_away_has_no_backward() -> None:
@@ -141,7 +143,7 @@ def test_a_call_whose_result_is_thrown_away_has_no_backward() -> None:
             self.second(x)
             return self.first(x)
 
-    assert order(recorded(Idle(), X)) == ["", "first"]
+    assert order(recorded_with_backward(Idle(), X)) == ["", "first"]
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -151,7 +153,7 @@ def test_backward_through_a_checkpoint_is_told_of_the_call_that_computes(reentra
             return self.second(checkpoint(self.first, x, use_reentrant=reentrant))
 
     model = Checkpointed()
-    trace = recorded(model, X.clone().requires_grad_())
+    trace = recorded_with_backward(model, X.clone().requires_grad_())
     assert all(gradient.norm for gradient in trace.gradients or ())
     again = trace.at("first")[1]  # non-reentrant, its graph only keeps what the first one forgot
     assert (again.backward is not None) is reentrant
@@ -235,7 +237,7 @@ def test_no_tensor_is_kept_alive() -> None:
 
 def test_a_gradient_has_its_norm_and_its_name() -> None:
     model = nn.Linear(4, 1, bias=False)
-    assert recorded(model, X).gradients == (Gradient("weight", (1, 4), True, 4.0),)
+    assert recorded_with_backward(model, X).gradients == (Gradient("weight", (1, 4), True, 4.0),)
 
 
 def test_a_gradient_counts_what_is_not_finite_and_measures_the_rest() -> None:
@@ -245,36 +247,36 @@ def test_a_gradient_counts_what_is_not_finite_and_measures_the_rest() -> None:
         return (output * torch.tensor([[0.0], [1.0]])).sum()
 
     x = torch.tensor([[0.0, 0.0, 0.0, 0.0], [3.0, 4.0, float("inf"), float("nan")]])
-    (gradient,) = recorded(model, x, loss=loss).gradients or ()
+    (gradient,) = recorded_with_backward(model, x, loss=loss).gradients or ()
     assert (gradient.norm, gradient.nan, gradient.inf) == (5.0, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_norm_does_not_overflow(dtype: torch.dtype) -> None:
     model = nn.Linear(4, 1, bias=False, dtype=dtype)
-    (gradient,) = recorded(model, torch.full((1, 4), 2.0**100, dtype=dtype)).gradients or ()
+    (gradient,) = recorded_with_backward(model, torch.full((1, 4), 2.0**100, dtype=dtype)).gradients or ()
     assert gradient.norm == 2.0**101
 
 
 def test_a_sparse_gradient_and_a_complex_one_have_norms() -> None:
     embedding = nn.Embedding(5, 4, sparse=True)
-    (gradient,) = recorded(embedding, torch.tensor([1, 1])).gradients or ()
+    (gradient,) = recorded_with_backward(embedding, torch.tensor([1, 1])).gradients or ()
     assert gradient.norm == 4.0
     linear = nn.Linear(2, 1, bias=False, dtype=torch.complex64)
-    (gradient,) = recorded(linear, torch.tensor([[3 + 0j, 0 + 4j]])).gradients or ()
+    (gradient,) = recorded_with_backward(linear, torch.tensor([[3 + 0j, 0 + 4j]])).gradients or ()
     assert gradient.norm == pytest.approx(5.0)
 
 
 def test_frozen_and_unused_parameters_have_no_norm() -> None:
     model = Chain()
     model.first.requires_grad_(False)
-    trace = recorded(model, X)
+    trace = recorded_with_backward(model, X)
     norms = {gradient.name: (gradient.requires_grad, gradient.norm is None) for gradient in trace.gradients or ()}
     assert norms["first.weight"] == (False, True) and norms["second.weight"] == (True, False)
 
 
 def test_a_parameter_on_the_meta_device_is_left_out() -> None:
-    trace = recorded(nn.Linear(4, 1, device="meta"), X.to("meta"))
+    trace = recorded_with_backward(nn.Linear(4, 1, device="meta"), X.to("meta"))
     assert trace.gradients == ()
 
 

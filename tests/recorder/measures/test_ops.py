@@ -12,14 +12,9 @@ from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 import fwdtrace
 from fwdtrace.trace import Op, Trace, Value
+from tests.helpers.recorded import recorded
 
 X = torch.ones(2, 4)
-
-
-def recorded(model: nn.Module, *args: Any) -> Trace:
-    with fwdtrace.record(model, ops=True) as recording, torch.no_grad():
-        model(*args)
-    return recording.trace
 
 
 def ops(trace: Trace) -> list[str]:
@@ -66,18 +61,18 @@ class Runs(nn.Module):
     ids=lambda value: value[-1] if isinstance(value, list) and value else "",
 )
 def test_an_op_has_the_name_its_user_knows(step: Any, names: list[str]) -> None:
-    assert ops(recorded(Runs(step), X.clone())) == names
+    assert ops(recorded(Runs(step), X.clone(), ops=True)) == names
 
 
 def test_ops_and_calls_share_one_count_in_order_of_beginning() -> None:
-    trace = recorded(Runs(lambda self, x: torch.tanh(self.layer(x + 1))), X)
+    trace = recorded(Runs(lambda self, x: torch.tanh(self.layer(x + 1))), X, ops=True)
     assert trace.ops is not None
     assert [(call.id, call.path) for call in trace.calls] == [(0, ""), (2, "layer")]
     assert [(op.id, op.parent, op.name) for op in trace.ops] == [(1, 0, "+"), (3, 0, "torch.tanh")]
 
 
 def test_an_op_has_its_line_and_its_leaves() -> None:
-    (op,) = recorded(Runs(cat_with_itself), X).ops or ()
+    (op,) = recorded(Runs(cat_with_itself), X, ops=True).ops or ()
     assert op.site is not None and (op.site.function, op.site.code) == (
         "cat_with_itself",
         "return torch.cat((x, x), dim=0)",
@@ -114,7 +109,7 @@ def test_ops_inside_leaf_modules_and_torchs_own_are_not_recorded() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.encoder(self.norm(x)[None]) + 1
 
-    trace = recorded(Net().train(), X)
+    trace = recorded(Net().train(), X, ops=True)
     assert ops(trace) == ["[]", "+"]
     assert len(trace.calls) > 3
 
@@ -124,20 +119,20 @@ def test_the_ops_of_a_root_without_submodules_are_recorded() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * 2
 
-    assert ops(recorded(Net(), X)) == ["*"]
+    assert ops(recorded(Net(), X, ops=True)) == ["*"]
 
 
 def test_fused_transformer_layers_stay_fused_while_ops_are_recorded() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
     model = Runs(lambda self, x: layer(x[None]) + 1)
-    trace = recorded(model, X)
+    trace = recorded(model, X, ops=True)
     assert [call.class_name for call in trace.calls] == ["Runs", "TransformerEncoderLayer"]
     assert ops(trace) == ["[]", "+"]
 
 
 def test_a_model_that_is_a_fused_transformer_layer_stays_fused_while_ops_are_recorded() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
-    trace = recorded(layer, X[None])
+    trace = recorded(layer, X[None], ops=True)
     assert [call.class_name for call in trace.calls] == ["TransformerEncoderLayer"] and ops(trace) == []
 
 
@@ -162,7 +157,7 @@ def test_a_mode_of_the_users_works_as_without_us() -> None:
     model = Runs(step)
     model(X)
     bare, names = names, []
-    trace = recorded(model, X)
+    trace = recorded(model, X, ops=True)
     assert names == bare
     assert ops(trace) == ["Tensor.add", "Tensor.mul"]
 
@@ -175,7 +170,7 @@ def test_a_mode_that_forward_leaves_on_stays_on_and_ours_goes() -> None:
             mode.__enter__()
             return x + 1
 
-    trace = recorded(Leaves(), X)
+    trace = recorded(Leaves(), X, ops=True)
     assert torch.overrides._get_current_function_mode_stack() == [mode]
     mode.__exit__(None, None, None)
     assert ops(trace) == ["+"]
@@ -186,7 +181,7 @@ def test_a_torch_device_context_in_forward_still_places_tensors() -> None:
         with torch.device("meta"):
             return torch.zeros(3)
 
-    trace = recorded(Runs(step), X)
+    trace = recorded(Runs(step), X, ops=True)
     assert trace.calls[0].outputs[0].device == "meta"  # type: ignore[union-attr]
     assert ops(trace) == ["torch.zeros"]
 
@@ -195,7 +190,7 @@ def test_a_torch_device_context_in_forward_still_places_tensors() -> None:
 @pytest.mark.usefixtures("dynamo")
 def test_a_compiled_function_called_in_forward_works_while_ops_are_recorded() -> None:
     compiled = torch.compile(lambda x: torch.sin(x) + 1, backend="eager")
-    trace = recorded(Runs(lambda self, x: compiled(x)), X)
+    trace = recorded(Runs(lambda self, x: compiled(x)), X, ops=True)
     assert trace.calls[0].outputs[0].shape == (2, 4)  # type: ignore[union-attr]
 
 
@@ -222,7 +217,7 @@ def test_functional_lenet_is_an_unbroken_chain() -> None:
             x = torch.flatten(x, 1) + 1.0
             return self.f7(F.relu(self.f6(F.relu(self.f5(x)))))
 
-    trace = recorded(LeNet(), torch.zeros(1, 3, 32, 32))
+    trace = recorded(LeNet(), torch.zeros(1, 3, 32, 32), ops=True)
     assert trace.ops is not None
     rows: list[Any] = sorted([*trace.calls[1:], *trace.ops], key=lambda row: row.id)
     seen = {trace.calls[0].inputs[0].shape}  # type: ignore[union-attr]

@@ -12,15 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fwdtrace
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.trace import NonFinite, Stats, TensorMeta, Trace
+from fwdtrace.trace import NonFinite, Stats, TensorMeta
+from tests.helpers.recorded import recorded
 
 X = torch.tensor([[1.0, -1.0, 0.0, 4.0]])
-
-
-def recorded(model: nn.Module, *args: Any, **options: bool) -> Trace:
-    with fwdtrace.record(model, **options) as recording:  # type: ignore[arg-type]
-        model(*args)
-    return recording.trace
 
 
 class Logarithm(nn.Module):
@@ -107,7 +102,7 @@ def test_what_a_hook_replaced_is_shown_as_forward_saw_it() -> None:
     call = recorded(model, X).calls[1]
     assert [leaf.shape for leaf in call.inputs if isinstance(leaf, TensorMeta)] == [(1, 4)]
     assert call.forward_inputs == (TensorMeta("input", (2, 4), "float32"),)
-    assert call.forward_outputs == (TensorMeta("", (2, 3), "float32", requires_grad=True),)
+    assert call.forward_outputs == (TensorMeta("", (2, 3), "float32"),)
     assert [leaf.shape for leaf in call.outputs if isinstance(leaf, TensorMeta)] == [(2, 1)]
 
 

@@ -1,5 +1,4 @@
-"""Broken models end to end: what `fwdtrace run` names, saves and prints of a crash, and that nothing of ours is in"
-" it."""
+"""Broken models from end to end: what `fwdtrace run` names, saves and prints of a crash, with nothing of ours in it."""
 
 from __future__ import annotations
 

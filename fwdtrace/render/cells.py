@@ -1,0 +1,113 @@
+"""The cells of a table: a whole text, a short one in its place, and as much as a given width takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from rich.cells import cell_len
+
+from fwdtrace.render.words import cut, cut_left
+
+
+class Cell(Protocol):
+    """A cell before it is known how wide its column is."""
+
+    @property
+    def whole(self) -> str:
+        """All of it."""
+
+    @property
+    def least(self) -> str:
+        """A shorter text in its place, which still says what it is about."""
+
+    def within(self, width: int) -> str:
+        """As much of it as this many cells of the terminal take."""
+
+
+class Text(NamedTuple):
+    """A text that is cut at its end; `least` is a shorter form of it."""
+
+    whole: str
+    least: str
+
+    def within(self, width: int) -> str:
+        """The text, ending in … if it was longer."""
+        return cut(self.whole, width)
+
+
+class Place(NamedTuple):
+    """A file and line, of which the end says most."""
+
+    whole: str
+
+    @property
+    def least(self) -> str:
+        """All of it, as a line has no shorter form."""
+        return self.whole
+
+    def within(self, width: int) -> str:
+        """The end of it, beginning with … if it was longer."""
+        return cut_left(self.whole, width)
+
+
+class Name(NamedTuple):
+    """The first cell of a row: guides of the tree, a name, and a class that is left out where there is no room."""
+
+    guides: str
+    name: str
+    class_name: str
+
+    @property
+    def whole(self) -> str:
+        """Guides, name and class."""
+        return f"{self.guides}{self.name} {self.class_name}".rstrip()
+
+    @property
+    def least(self) -> str:
+        """Guides and name."""
+        return self.guides + self.name
+
+    def within(self, width: int) -> str:
+        """All of it, ending in … if it was longer."""
+        return cut(self.whole, width)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What goes into a call, or comes out of it: `whole` is all of it by name, `least` its first shape and a count.
+
+    `shapes` are those of its tensors, `leaves` is how many leaves there are, `bundle` whether they are parts of a tuple
+    or another container.
+    """
+
+    whole: str
+    least: str
+    shapes: tuple[str, ...]
+    leaves: int = 1
+    bundle: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Listing:
+        """A listing that is this text."""
+        return cls(text, text, (text,))
+
+    def within(self, width: int) -> str:
+        """All of it if that fits; else as many shapes as fit, and how many leaves are left out."""
+        if cell_len(self.whole) <= width:
+            return self.whole
+        for number in range(min(len(self.shapes), width), 1, -1):
+            text = joined(self.shapes[:number], self.leaves - number, self.bundle)
+            if cell_len(text) <= width:
+                return text
+        room = width - cell_len(self.least) + cell_len(self.shapes[0])
+        if room <= 1:
+            return cut(self.least, width)
+        return joined([cut(self.shapes[0], room)], self.leaves - 1, self.bundle)
+
+
+def joined(texts: Sequence[str], left_out: int, bundle: bool) -> str:
+    """The texts between commas, and how many are left out: `2×3, +1`; in brackets if they are a bundle."""
+    text = ", ".join([*texts, f"+{left_out}"] if left_out else texts)
+    return f"({text})" if bundle else text

@@ -1,0 +1,1 @@
+"""What the findings say of small models that really ran."""

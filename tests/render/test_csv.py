@@ -1,0 +1,25 @@
+"""A spreadsheet or a data frame gets a row for every call and op."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from fwdtrace.render.csv import csv_text
+from tests.helpers.traces import call, everything, trace
+
+
+def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(everything()))))
+    assert [row["id"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["kind"] for row in rows] == ["call", "op", "call", "op"]
+    first = rows[0]
+    assert (first["class"], first["nth"], first["entry"], first["duration_us"]) == ("Net", "2", "forward", "640.125")
+    assert first["inputs"] == "x.parts[0] bfloat16[2,-1]; scale=2.0"
+    assert (first["file"], first["line"]) == ("/home/user/model.py", "31")
+    assert (rows[3]["path"], rows[3]["error_type"], rows[3]["error"]) == ("+", "TypeError", "not so")
+
+
+def test_a_spreadsheet_computes_nothing_from_a_name() -> None:
+    written = csv_text(trace(call(0, None, "", "=HYPERLINK(1)")))
+    assert next(csv.DictReader(io.StringIO(written)))["class"] == "'=HYPERLINK(1)"

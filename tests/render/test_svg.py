@@ -1,0 +1,17 @@
+"""A picture of the tree needs nothing else."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+from fwdtrace.render.svg import svg_text
+from tests.helpers.traces import lenet
+
+
+def test_a_picture_is_an_image_that_needs_nothing_else() -> None:
+    picture = svg_text(lenet(direct=True))
+    root = ElementTree.fromstring(picture)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "@import" not in picture and "url(http" not in picture and "href" not in picture
+    text = "".join(root.itertext()).replace("\xa0", " ")
+    assert "f5 Linear" in text and "forward DIRECT" in text
