@@ -122,6 +122,26 @@ def lenet(*, direct: bool = False) -> Trace:
     return trace(root, *calls, spec="lenet")
 
 
+def residual() -> Trace:
+    """`first(x)`, `relu_` on its output, then `second`, whose output is added to that of `relu_` and to a parameter."""
+
+    def leaf(source: Source, changed_by: int | None = None) -> TensorMeta:
+        return replace(tensor(1, 16), source=source, changed_by=changed_by)
+
+    first, written, second = leaf(Source(1, 0)), leaf(Source(1, 0), 2), leaf(Source(3, 0))
+    x, end = leaf(Source(argument="x")), leaf(Source(4, 0))
+    ops = (
+        Op(2, 0, "torch.relu_", (first,), (written,)),
+        Op(4, 0, "+", (second, written, leaf(Source(parameter="scale"))), (end,)),
+    )
+    return trace(
+        call(0, None, "", "Net", inputs=(x,), outputs=(end,)),
+        call(1, 0, "first", "Linear", inputs=(x,), outputs=(first,)),
+        call(3, 0, "second", "Linear", inputs=(written,), outputs=(second,)),
+        ops=ops,
+    )
+
+
 def everything() -> Trace:
     """A trace in which every field of every value is something else than its default."""
     site = Site("/home/user/model.py", 31, "Net.forward", "x = self.f5.forward(x)")

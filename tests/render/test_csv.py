@@ -6,7 +6,7 @@ import csv
 import io
 
 from fwdtrace.render.csv import csv_text
-from tests.helpers.traces import call, everything, trace
+from tests.helpers.traces import call, everything, residual, trace
 
 
 def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> None:
@@ -23,3 +23,11 @@ def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> Non
 def test_a_spreadsheet_computes_nothing_from_a_name() -> None:
     written = csv_text(trace(call(0, None, "", "=HYPERLINK(1)")))
     assert next(csv.DictReader(io.StringIO(written)))["class"] == "'=HYPERLINK(1)"
+
+
+def test_the_sources_of_inputs_are_the_ids_of_rows_or_what_else_they_were() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(residual()))))
+    assert [row["sources"] for row in rows] == [
+        *("argument x", "argument x", "1", "1 changed by 2"),
+        "3; 1 changed by 2; parameter scale",
+    ]
