@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from fwdtrace.render.timeline import timeline_text
-from tests.helpers.traces import lenet
+from tests.helpers.traces import lenet, residual
 
 
 def test_a_timeline_holds_complete_events_that_nest_as_the_calls_do() -> None:
@@ -21,3 +23,17 @@ def test_a_timeline_holds_complete_events_that_nest_as_the_calls_do() -> None:
         begin = event["ts"] + event["dur"]
     assert begin <= root["ts"] + root["dur"] + 1e-6
     assert "begin where the one before it ends" in document["otherData"]["placement"]
+
+
+def test_arrows_lead_from_the_calls_that_gave_data_to_those_that_got_it() -> None:
+    timed = tuple(replace(call, duration_us=10.0 if call.id else 30.0) for call in residual().calls)
+    events = json.loads(timeline_text(replace(residual(), calls=timed)))["traceEvents"]
+    begins = {event["id"]: event for event in events if event["ph"] == "s"}
+    ends = {event["id"]: event for event in events if event["ph"] == "f"}
+    slices = [event for event in events if event["ph"] == "X" and event["name"] != "Net"]
+
+    def slice_at(arrow: Any) -> str:
+        return next(event["name"] for event in slices if event["ts"] < arrow["ts"] < event["ts"] + event["dur"])
+
+    assert [(slice_at(begins[id]), slice_at(ends[id])) for id in begins] == [("first Linear", "second Linear")]
+    assert all(event["bp"] == "e" for event in ends.values())
