@@ -26,7 +26,6 @@ from fwdtrace.recorder.frames import (
     through_override,
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
-from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.modules import meet
 from fwdtrace.recorder.notes import OpenCall
 from fwdtrace.recorder.session import Session, running
@@ -131,7 +130,7 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
                     fast = code is from_call and session.straight and frame.f_back.f_code is wrapped_call  # type: ignore[union-attr]
                     call.chain = fast_path if fast else between(frame)
                     if call.hooks:
-                        return between_hooks(original, call, session.leaves, module, args, kwargs)
+                        return between_hooks(original, call, session, module, args, kwargs)
                     return original(module, *args, **kwargs)
         return otherwise(session, original, module, args, kwargs, frame)
 
@@ -143,11 +142,13 @@ def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
 
 @frame_role("boundary")
 def _run_between_hooks(
-    original: Callable[..., Any], call: OpenCall, leaves: LeafTable, module: Any, args: Any, kwargs: Any
+    original: Callable[..., Any], call: OpenCall, session: Session, module: Any, args: Any, kwargs: Any
 ) -> Any:
-    call.extra = {"forward_inputs": leaves.of_inputs(args, kwargs)}
+    ops, leaves = session.ops, session.leaves
+    inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
+    call.extra = {"forward_inputs": inputs}
     output = original(module, *args, **kwargs)
-    call.extra["forward_outputs"] = leaves.of_output(output)
+    call.extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
     return output
 
 
@@ -214,7 +215,10 @@ def _run(
     if ops is not None:
         ops.begins(call, args, kwargs)
     try:
-        call.inputs = session.leaves.of_inputs(args, kwargs)
+        if ops is None:
+            call.inputs = session.leaves.of_inputs(args, kwargs)
+        else:
+            call.inputs = ops.inputs(call, args, kwargs)
         session.log.append(call)  # complete: another thread may end a recording now
         measures = session.measures
         for measure in measures:
@@ -223,7 +227,7 @@ def _run(
         call.begin = perf_counter_ns()
         output = run(module, *args, **kwargs)
         call.end = perf_counter_ns()
-        call.outputs = session.leaves.of_output(output)
+        call.outputs = session.leaves.of_output(output) if ops is None else ops.outputs(call, output)
         for measure in reversed(measures):
             measure.ends(call, output)
         return output

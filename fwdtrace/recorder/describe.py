@@ -6,7 +6,8 @@ import dataclasses
 import enum
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -74,7 +75,8 @@ def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> st
 
 def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor | str]]:
     """The leaves with their names: the tensors themselves, and the text of what is none."""
-    if isinstance(value, Tensor):
+    kind = _kind(type(value))
+    if kind == "tensor":
         yield name, value
         return
     if isinstance(value, SCALARS):
@@ -101,15 +103,34 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
 
 def parts_of(value: Any) -> list[tuple[str, Any]] | None:
     """The parts of a container with the suffix that names each; None if the value is no container."""
-    if isinstance(value, Mapping):
+    kind = _kind(type(value))
+    if kind == "mapping":
         return [(f".{key}" if isinstance(key, str) else f"[{_text(key)}]", item) for key, item in value.items()]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if kind == "named tuple":
         return [(f".{field}", item) for field, item in zip(value._fields, value, strict=False)]
-    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+    if kind == "sequence":
         return [(f"[{index}]", item) for index, item in enumerate(value)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, (type, nn.Module)):
+    if kind == "dataclass":
         return [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
     return None
+
+
+def _kind_of(cls: type) -> str:
+    """What the values of a class are to us; to ask it of every value takes long."""
+    if issubclass(cls, Tensor):
+        return "tensor"
+    if issubclass(cls, Mapping):
+        return "mapping"
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return "named tuple"
+    if issubclass(cls, (list, tuple)) and not issubclass(cls, torch.Size):
+        return "sequence"
+    if issubclass(cls, _SEALED):
+        return "sealed"
+    return "dataclass" if dataclasses.is_dataclass(cls) else "object"
+
+
+_kind: Callable[[type], str] = lru_cache(maxsize=1000)(_kind_of)
 
 
 def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:
@@ -124,10 +145,11 @@ def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:
 def _tensors_in(value: Any, name: str, above: tuple[int, ...], left: list[int]) -> Iterator[tuple[str, Tensor]]:
     """The tensors that an opaque object holds; `left` is how many more values may be looked at."""
     left[0] -= 1
-    if isinstance(value, Tensor):
+    kind = _kind(type(value))
+    if kind == "tensor":
         yield name, value
         return
-    if isinstance(value, _SEALED) or len(above) > DEEPEST_OBJECT or left[0] < 0:
+    if kind == "sealed" or len(above) > DEEPEST_OBJECT or left[0] < 0:
         return
     children = parts_of(value)
     if children is None:

@@ -23,6 +23,7 @@ from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
 from fwdtrace.recorder.session import Session
+from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.recorder.tree import (
     count_parameters,
@@ -59,7 +60,7 @@ def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundi
     """The Trace of one recording; `duration` is in nanoseconds."""
     counts = counts_of_parameters(recorded.root)
     finisher = _Finisher(session, recorded, counts)
-    calls, ops = finisher.calls(), finisher.ops()
+    calls, ops = finisher.calls_and_ops()
     if recorded.options.keeper is not None:
         recorded.options.keeper.number(finisher.ids)
     trace = Trace(
@@ -118,15 +119,18 @@ class _Finisher:
         self.depths: dict[OpenCall, int] = {}
         self.callers: set[OpenCall] = set()
         self.notes = self._own_notes(session.log[recorded.start :])
+        ops = session.ops if recorded.options.ops else None
+        self.sources = Sources(ops.flow, recorded, self.ids) if ops is not None else None
         self.common: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}
+        self.op_names: dict[tuple[int, int, int], str] = {}
         self.signatures: dict[Any, tuple[tuple[str, ...], str]] = {}
         self.chains: dict[Any, tuple[str, ...]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
-    def calls(self) -> list[Call]:
-        """The calls of this recording, in order of beginning."""
+    def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
+        """The calls and the ops of this recording, both in order of beginning."""
         opened = [note for note in self.notes if type(note) is OpenCall]
         options = self.recorded.options
         costs, gradients = self.kinds.get(Costs), self.kinds.get(Gradients)
@@ -140,25 +144,24 @@ class _Finisher:
         if options.peak_memory and isinstance(memory, PeakMemory):
             self.memory = memory.totals(opened)
         nths: dict[SeenModule, int] = {}
-        calls = []
-        for call in opened:
-            nths[call.seen] = nth = nths.get(call.seen, 0) + 1
-            calls.append(self._call(call, nth, flops.get(call), backwards.get(call)))
-        return calls
+        calls, ops = [], []
+        for note in self.notes:
+            if type(note) is OpenOp:
+                ops.append(self._op(note))
+            elif type(note) is OpenCall:
+                nths[note.seen] = nth = nths.get(note.seen, 0) + 1
+                calls.append(self._call(note, nth, flops.get(note), backwards.get(note)))
+        return calls, ops
 
-    def ops(self) -> list[Op]:
-        """The ops of this recording, in order of beginning."""
-        names: dict[tuple[int, int, int], str] = {}
-        ops = []
-        for op in self.notes:
-            if type(op) is OpenOp:
-                code, instruction = op.position
-                key = id(op.function), id(code), instruction
-                name = names.get(key) or names.setdefault(key, name_of_op(op))
-                site, outputs = self._site(op.position), self.with_stats.get(op, op.outputs)
-                number, parent = self.ids[op], self.ids[op.parent]
-                ops.append(Op(number, parent, name, op.inputs, outputs, site, op.error, self.nonfinite.get(op)))
-        return ops
+    def _op(self, op: OpenOp) -> Op:
+        code, instruction = op.position
+        key = id(op.function), id(code), instruction
+        name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
+        inputs, outputs = op.inputs, self.with_stats.get(op, op.outputs)
+        if self.sources is not None:
+            inputs, outputs = self.sources.of_op(op, outputs)
+        site, number, parent = self._site(op.position), self.ids[op], self.ids[op.parent]
+        return Op(number, parent, name, inputs, outputs, site, op.error, self.nonfinite.get(op))
 
     def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
@@ -200,6 +203,8 @@ class _Finisher:
             draft.opaque,
         ) = common
         draft.outputs = self.with_stats.get(call, call.outputs)
+        if self.sources is not None:
+            draft.inputs, draft.outputs = self.sources.of_call(call, draft.inputs, draft.outputs)
         draft.hooks = self._hooks(call) if call.hooks else ()
         draft.duration_us = (call.end - call.begin) / 1000 if call.begin and call.end else None
         draft.host_us = None
@@ -224,6 +229,9 @@ class _Finisher:
         changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
         if "forward_inputs" in extra:
             extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call))
+            if self.sources is not None:
+                between = extra["forward_inputs"], extra.get("forward_outputs", ())
+                extra["forward_inputs"], extra["forward_outputs"] = self.sources.of_forward(call, *between)
         if not any("forward_pre" in kind for kind in changed):
             extra.pop("forward_inputs", None)
         if all("forward_pre" in kind for kind in changed):

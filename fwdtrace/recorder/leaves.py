@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
 from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
-# Positional arguments are named by their position here; Python names cannot begin with a digit, so the two never mix.
-_FIRST = "0"
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
+_PLAIN_BOUNDS = {int, type(None)}
+_traits = attrgetter("shape", "dtype", "device", "requires_grad", "layout")
+_IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
 
 
 class LeafTable:
     """Describes arguments and results. A second value with the same shapes costs one lookup."""
 
-    __slots__ = ("_leaves", "_plain", "_single_inputs", "_single_outputs", "_tuples")
+    __slots__ = ("_leaves", "_plain", "_single_outputs", "_tuples")
 
     def __init__(self) -> None:
-        self._single_inputs: dict[tuple[Any, ...], Leaves] = {}
         self._single_outputs: dict[tuple[Any, ...], Leaves] = {}
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
@@ -32,40 +34,45 @@ class LeafTable:
     def of_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of a call's arguments; positional ones are named `"0"`, `"1"` until their parameter is known."""
         if torch_function_modes():
-            return self._described(_named(args, kwargs))
-        if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
-            tensor = args[0]
-            try:
-                key = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, tensor.layout)
-                known = self._single_inputs.get(key)
-                return known or self._single_inputs.setdefault(key, (self._tensor(tensor, _FIRST),))
-            except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
-                return self._described(_named(args, kwargs))
-        parts: list[Any] = [len(args)]
-        for value in args:
-            if not _add_to_key(parts, value):
-                return self._described(_named(args, kwargs))
-        for name, value in kwargs.items():
-            parts.append(name)
-            if not _add_to_key(parts, value):
-                return self._described(_named(args, kwargs))
-        return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs)))
+            with without_torch_function():  # a mode of the user's must not see us read attributes
+                return self.read_inputs(args, kwargs, [])
+        return self.read_inputs(args, kwargs, [])
 
     def of_output(self, value: Any) -> Leaves:
         """The leaves of a call's result; a result that is one tensor is named `""`."""
         if torch_function_modes():
-            return self._described([("", value)])
+            with without_torch_function():
+                return self.read_output(value, [])
+        return self.read_output(value, [])
+
+    def read_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Leaves:
+        """The leaves of a call's arguments where no mode of torch's listens; the tensors are added to a list."""
+        parts: list[Any] = [len(args)]
+        for value in args:
+            if not _add_to_key(parts, value, tensors):
+                return self._described(_named(args, kwargs), tensors)
+        for name, value in kwargs.items():
+            parts.append(name)
+            if not _add_to_key(parts, value, tensors):
+                return self._described(_named(args, kwargs), tensors)
+        return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs), tensors))
+
+    def read_output(self, value: Any, tensors: list[Tensor]) -> Leaves:
+        """The leaves of a call's result where no mode of torch's listens; the tensors are added to a list."""
         if type(value) is Tensor:
             try:
-                key = (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
-                known = self._single_outputs.get(key)
-                return known or self._single_outputs.setdefault(key, (self._tensor(value, ""),))
-            except (RuntimeError, TypeError):
-                return self._described([("", value)])
+                key = _traits(value)
+                known = self._single_outputs.get(key) or self._single_outputs.setdefault(
+                    key, (self._tensor(value, ""),)
+                )
+            except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+                return self._described([("", value)], tensors)
+            tensors.append(value)
+            return known
         parts: list[Any] = []
-        if not _add_to_key(parts, value):
-            return self._described([("", value)])
-        return self._known(parts) or self._remembered(parts, self._described([("", value)]))
+        if not _add_to_key(parts, value, tensors):
+            return self._described([("", value)], tensors)
+        return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
 
     def _known(self, parts: list[Any]) -> Leaves | None:
         try:
@@ -79,20 +86,23 @@ class LeafTable:
                 self._plain[tuple(parts)] = leaves
         return leaves
 
-    def _described(self, named: list[tuple[str, Any]]) -> Leaves:
+    def _described(self, named: list[tuple[str, Any]], tensors: list[Tensor]) -> Leaves:
+        leaves: list[Leaf] = []
+        tensors.clear()
         # A subclass or mode of the user's must not see us read attributes: their model did not do that.
         with without_torch_function():
-            leaves = [leaf for name, value in named for leaf in self._leaves_of(value, name)]
+            for name, value in named:
+                try:
+                    parts = [
+                        (part, self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part))
+                        for place, part in walk(value, name)
+                    ]
+                except Exception:  # a stranger's object: that it cannot be described must not stop the model
+                    leaves.append(self._value(name, f"{type(value).__name__}(…)"))
+                    continue
+                leaves += [leaf for _, leaf in parts]
+                tensors += [part for part, _ in parts if isinstance(part, Tensor)]
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
-
-    def _leaves_of(self, value: Any, name: str) -> list[Leaf]:
-        try:
-            return [
-                self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part)
-                for place, part in walk(value, name)
-            ]
-        except Exception:  # a stranger's object: that it cannot be described must not stop the model
-            return [self._value(name, f"{type(value).__name__}(…)")]
 
     def _tensor(self, tensor: Tensor, name: str) -> Leaf:
         layout = str(tensor.layout).removeprefix("torch.")
@@ -120,14 +130,15 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any
     return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
 
 
-def _add_to_key(parts: list[Any], value: Any, depth: int = 0) -> bool:
+def _add_to_key(parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
     """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
     kind = type(value)
     if kind is Tensor or kind is nn.Parameter:
         try:
-            parts += (value.shape, value.dtype, value.device, value.requires_grad, value.layout)
+            parts.append(_traits(value))
         except RuntimeError:  # a nested tensor has no shape
             return False
+        tensors.append(value)
         return True
     if value is None or kind is bool or kind is int:
         parts += (kind, value)
@@ -137,8 +148,15 @@ def _add_to_key(parts: list[Any], value: Any, depth: int = 0) -> bool:
             return False
         parts += ("(", len(value))
         for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
-            if not _add_to_key(parts, child, depth + 1):
+            if not _add_to_key(parts, child, tensors, depth + 1):
                 return False
+        return True
+    if kind is slice:  # it has no hash of its own
+        start, stop, step = value.start, value.stop, value.step
+        parts += (slice, start, stop, step)
+        return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
+    if kind in _IMMUTABLE:
+        parts += (kind, value)
         return True
     if kind in SCALARS:
         parts += (kind, shortened(repr(value)))

@@ -13,13 +13,16 @@ from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.frames import Position, from_torch, own_call_code
-from fwdtrace.recorder.torch_internals import GENERATED
+from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
 from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Keeper
 
 Leaves = tuple[Leaf, ...]
+
+Known = tuple[Callable[[], Any], int, Any, int, Any, int]
+"""What data flow knows of a tensor: see there."""
 
 
 class SeenClass:
@@ -32,6 +35,8 @@ class SeenClass:
         self.module_class = cls
         self.forward = getattr(forward, "fwdtrace_original", forward)
         code = getattr(self.forward, "__code__", None)
+        if self.forward is NO_FORWARD and not cls.__module__.startswith("torch."):
+            code = None  # a class of the user's that gives each module a forward of its own
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
@@ -91,8 +96,8 @@ class OpenCall(_FewCallsHave):
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        *("__dict__", "begin", "chain", "end", "entry", "hooks", "inputs", "outputs", "parent", "position", "seen"),
-        "thread",
+        *("__dict__", "begin", "chain", "end", "entry", "given", "given_by_forward", "hooks", "inputs", "outputs"),
+        *("parent", "position", "seen", "taken", "taken_by_forward", "thread"),
     )
 
     seen: SeenModule
@@ -106,12 +111,17 @@ class OpenCall(_FewCallsHave):
     begin: int
     end: int
     thread: str | None
+    taken: list[Known]
+    """What data flow knows of the tensors in the inputs, and in `given` of those in the outputs."""
+    given: list[Known]
+    taken_by_forward: list[Known]
+    given_by_forward: list[Known]
 
 
 class OpenOp:
     """One functional op, as noted when it ran."""
 
-    __slots__ = ("error", "function", "inputs", "outputs", "parent", "position")
+    __slots__ = ("error", "function", "given", "inputs", "outputs", "parent", "position", "taken")
 
     function: Any
     parent: OpenCall
@@ -119,6 +129,11 @@ class OpenOp:
     outputs: Leaves
     position: Position
     error: CallError | None
+    taken: list[Known]
+    given: list[Known]
+
+
+Note = OpenCall | OpenOp
 
 
 @dataclass(frozen=True)

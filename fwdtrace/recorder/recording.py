@@ -166,7 +166,7 @@ def _share_measures(session: Session) -> None:
     # Last in the order, and so next to the call: what the others do on the device is not the call's.
     clocks = [session.kinds[kind] for kind in (PeakMemory, DeviceTime) if kind in session.kinds]
     others = [measure for measure in session.kinds.values() if measure is not ops and measure not in clocks]
-    session.ops = ops
+    session.ops = ops if isinstance(ops, Ops) else None
     session.measures = (*others, *keepers, *clocks)
 
 

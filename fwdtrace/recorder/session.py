@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
+from fwdtrace.recorder.flow import DataFlow
 from fwdtrace.recorder.leaves import LeafTable
-from fwdtrace.recorder.notes import OpenCall, OpenOp, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenClass, SeenModule
 
 
 class Measure(Protocol):
@@ -38,8 +39,23 @@ class OpsMeasure(Measure, Protocol):
     """The measure of ops, which the session holds apart from the others.
 
     Its `begins` comes before the inputs of a call are described, for describing is slow while it listens to torch; its
-    `ends` comes also after a call that raised, because it must undo what `begins` did.
+    `ends` comes also after a call that raised, because it must undo what `begins` did. `inputs` and `outputs` describe
+    what a call is given and gives, and note where the tensors came from, which `flow` knows.
     """
+
+    flow: DataFlow
+
+    def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of what a call is given."""
+
+    def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
+        """The leaves of what it gave."""
+
+    def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of what a call's `forward` is given behind its pre-hooks."""
+
+    def outputs_of_forward(self, call: OpenCall, output: Any) -> Leaves:
+        """The leaves of what a call's `forward` gives to its forward hooks."""
 
 
 class OpenCalls(threading.local):

@@ -7,12 +7,13 @@ import io
 import re
 
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace
+from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace, tensors_in
+from fwdtrace.trace.text import source_text
 
 COLUMNS = (
     "id", "parent", "depth", "kind", "path", "class", "nth", "entry", "inputs", "outputs", "parameters", "duration_us",
     "host_us", "flops", "memory_bytes", "backward_us", "nan", "inf", "hooks_fired", "hooks_skipped", "file", "line",
-    "function", "code", "error_type", "error",
+    "function", "code", "error_type", "error", "sources",
 )  # fmt: skip
 
 _FORMULA = re.compile(r"[=+\-@].*[^\d.]")
@@ -21,7 +22,8 @@ _FORMULA = re.compile(r"[=+\-@].*[^\d.]")
 def csv_text(trace: Trace) -> str:
     """The trace as CSV with a header; an empty cell is what was not measured, or the path of a module outside the tree.
 
-    A tensor is `x float32[1,3,32,32]`, a value `scale=2.0`; there is `; ` between them.
+    A tensor is `x float32[1,3,32,32]`, a value `scale=2.0`; there is `; ` between them. `sources` says of each tensor
+    in the inputs which call or op gave it, by its `id`, or what else it was; nothing where that is not known.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
@@ -61,6 +63,9 @@ def _shared(event: Event) -> dict[str, object]:
         "inputs": "; ".join(map(_leaf, event.inputs)),
         "outputs": "; ".join(map(_leaf, event.outputs)),
     }
+    sources = [source_text(tensor) for tensor in tensors_in(event.inputs)]
+    if any(sources):
+        cells["sources"] = "; ".join(sources)
     if isinstance(event, Op):
         cells["path"] = event.name
     if event.site:

@@ -11,8 +11,8 @@ from fwdtrace.render.fold import Repeat
 from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Trace
-from fwdtrace.trace.text import error_text
+from fwdtrace.trace import Call, Event, Trace, tensors_in
+from fwdtrace.trace.text import error_text, source_text
 
 MOST_OPEN_ROWS = 40
 """A longer table is closed at first, so that what stands below it on the page stays in sight."""
@@ -80,10 +80,16 @@ def _notes(row: Row, event: Event, sheet: Sheet) -> str:
     return " · ".join(notes)
 
 
+def _data_from(row: Row, event: Event, sheet: Sheet) -> str:
+    return _plain(", ".join(filter(None, map(source_text, tensors_in(event.inputs)))))
+
+
 _COLUMNS = (
+    _Column("id", lambda row, event, sheet: str(event.id), numbers=True),
     _Column("module", _name),
     _Column("called", _entry),
     _Column("input", lambda row, event, sheet: _plain(shapes.inputs(event, sheet).whole)),
+    _Column("data from", _data_from),
     _Column("output", lambda row, event, sheet: _plain(shapes.outputs(event, sheet).whole)),
     _Column("params", _parameters, numbers=True),
     _Column("FLOPs", _flops, numbers=True),
@@ -93,9 +99,12 @@ _COLUMNS = (
 
 
 def _table(rows: list[Row], sheet: Sheet) -> Iterator[str]:
-    """The header and a line for each row; a column that is empty is left out."""
+    """The header and a line for each row; a column that is empty is left out, and ids that no row refers to."""
     texts = [_cells(row, sheet) for row in rows]
-    shown = [column for column in _COLUMNS if any(cells.get(column.title) for cells in texts)]
+    filled = {title for cells in texts for title, cell in cells.items() if cell}
+    if "data from" not in filled:
+        filled.discard("id")
+    shown = [column for column in _COLUMNS if column.title in filled]
     yield _line([column.title for column in shown])
     yield _line(["--:" if column.numbers else "---" for column in shown])
     for cells in texts:

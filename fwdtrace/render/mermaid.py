@@ -1,11 +1,12 @@
-"""Trace -> a Mermaid flowchart: modules inside those that called them, an arrow from each to what ran next.
+"""Trace -> a Mermaid flowchart: modules inside those that called them, and an arrow for each way that data took.
 
-An arrow is the order of running, and not a flow of data.
+In a trace that does not know where tensors came from, an arrow leads from each module to what ran next.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
@@ -15,7 +16,7 @@ from fwdtrace.render.fold import Repeat
 from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import cut, printable
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.trace import Call, Event, Op, Trace, tensors_in
 from fwdtrace.trace.text import error_text
 
 MOST_ARROWS = 500
@@ -41,8 +42,55 @@ def mermaid_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=1))
     if depth is None and (deepest := _deepest_that_fits(rows, sheet)) is not None:
         rows = list(tree_rows(trace, depth=deepest, fold=fold, deepest=1))
-    head = ["flowchart TB", f"%% {' · '.join(facts)}", "%% an arrow is the order of running, not a flow of data"]
-    return "\n".join([*head, *_body(rows, sheet)])
+    flows = any(leaf.source is not None for event in trace.events for leaf in tensors_in(event.inputs))
+    meaning = "a way that data took" if flows else "the order of running, not a flow of data"
+    arrows = _ways_of_data(rows, trace) if flows else list(pairwise(_leaf_rows(rows)))
+    while depth is None and len(arrows) >= MOST_ARROWS and (deepest := max(row.level for row in rows) - 1) > 0:
+        rows = list(tree_rows(trace, depth=deepest, fold=fold, deepest=1))
+        arrows = _ways_of_data(rows, trace) if flows else list(pairwise(_leaf_rows(rows)))
+    head = ["flowchart TB", f"%% {' · '.join(facts)}", f"%% an arrow is {meaning}"]
+    return "\n".join([*head, *_body(rows, arrows, sheet)])
+
+
+def _leaf_rows(rows: list[Row]) -> list[int]:
+    """The numbers of the rows that have no row below them."""
+    levels = [row.level for row in rows]
+    return [number for number, level in enumerate(levels) if number + 1 == len(levels) or levels[number + 1] <= level]
+
+
+def _ways_of_data(rows: list[Row], trace: Trace) -> list[tuple[int, int]]:
+    """Which row gave a tensor to which other row, each pair once, in order of the rows that were given it."""
+    begins = [_begin(row, trace) for row in rows]
+    leaves = set(_leaf_rows(rows))
+    ways: dict[tuple[int, int], None] = {}
+    for event in trace.events:
+        user = _row_of(event, rows, begins, trace)
+        if user is None or user not in leaves:  # what is inside a module was given the same tensors as the module
+            continue
+        for producer in trace.flow.producers(event):
+            maker = _row_of(producer, rows, begins, trace)
+            if maker is not None and maker != user:
+                ways[maker, user] = None
+    return list(ways)
+
+
+def _begin(row: Row, trace: Trace) -> int:
+    """The id of the first call or op that a row stands for."""
+    return trace.end(row.entry.first[-1]) + 1 if isinstance(row.entry, Repeat) else row.entry.id
+
+
+def _row_of(event: Event, rows: list[Row], begins: list[int], trace: Trace) -> int | None:
+    """The number of the row that shows a call or op, or the call or the repeat that it is in."""
+    number = bisect_right(begins, event.id) - 1
+    while number >= 0:
+        entry = rows[number].entry
+        if isinstance(entry, Repeat):
+            if event.id <= trace.end(entry.last[-1]):
+                return number
+        elif entry.id == event.id or any(caller.id == entry.id for caller in trace.callers(event)):
+            return number
+        number -= 1
+    return None
 
 
 def _deepest_that_fits(rows: list[Row], sheet: Sheet) -> int | None:
@@ -62,11 +110,10 @@ def _deepest_that_fits(rows: list[Row], sheet: Sheet) -> int | None:
     return None if all(fits) else max(fits.index(False) - 1, 1)
 
 
-def _body(rows: list[Row], sheet: Sheet) -> Iterator[str]:
-    """The rows as nodes, those with something below them as subgraphs, and an arrow from each node to the next."""
+def _body(rows: list[Row], arrows: list[tuple[int, int]], sheet: Sheet) -> Iterator[str]:
+    """The rows as nodes, those with something below them as subgraphs, and the arrows."""
     levels = [row.level for row in rows]
     open_subgraphs: list[int] = []
-    nodes: list[int] = []
     for number, (row, next_level) in enumerate(zip(rows, [*levels[1:], 0], strict=False)):
         while open_subgraphs and open_subgraphs[-1] >= row.level:
             yield "end"
@@ -78,9 +125,8 @@ def _body(rows: list[Row], sheet: Sheet) -> Iterator[str]:
             open_subgraphs.append(row.level)
         else:
             yield _node(number, row, sheet)
-            nodes.append(number)
     yield from ("end" for _ in open_subgraphs)
-    yield from (f"n{number} --> n{following}" for number, following in pairwise(nodes))
+    yield from (f"n{number} --> n{following}" for number, following in arrows)
     for style in _STYLES:
         if styled := [f"n{number}" for number, row in enumerate(rows) if _style(row) == style]:
             yield f"classDef {style} {_STYLES[style]}"

@@ -15,13 +15,17 @@ from fwdtrace.render.words import printable
 from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import error_text
 
+MOST_MAKERS = 16
+"""Of the calls that an op has its data from, at most the last so many; a long sum has all that came before."""
+
 PLACEMENT = "order, nesting and durations are measured; a call is drawn to begin where the one before it ends"
 
 
 def timeline_text(trace: Trace) -> str:
     """The trace as one JSON document: a slice for every call, a mark for every op; times in microseconds.
 
-    A process is a rank, a thread is a thread. A call whose time was not measured is as long as what it called.
+    A process is a rank, a thread is a thread. A call whose time was not measured is as long as what it called. Where
+    sources are known, arrows lead from the calls that gave data to those that got it, also by way of ops.
     """
     encode = json.JSONEncoder(allow_nan=False).encode
     clock = summary.clock(trace)
@@ -50,6 +54,24 @@ def _events(trace: Trace) -> Iterator[dict[str, Any]]:
             yield {**shown, "ph": "X", "dur": length, "cat": category, "args": _arguments(event, sheet)}
         else:
             yield {**shown, "ph": "i", "s": "t", "cat": "op", "args": _arguments(event, sheet)}
+    for number, (maker, user) in enumerate(_ways_of_data(trace), 1):
+        for phase, id in (("s", maker), ("f", user)):
+            begin, length, thread = places[id]
+            middle = begin + length / 2  # an arrow belongs to the slice that is open then: at an end it may be the next
+            arrow = {"name": "data", "cat": "data", "ph": phase, "id": number, "ts": middle, "pid": process}
+            yield {**arrow, "tid": threads[thread], **({"bp": "e"} if phase == "f" else {})}
+
+
+def _ways_of_data(trace: Trace) -> Iterator[tuple[int, int]]:
+    """The ids of a call that gave data and of the innermost call that got it, itself or what ops made of it."""
+    behind: dict[int, tuple[int, ...]] = {}
+    for event in trace.events:
+        producers = trace.flow.producers(event)
+        makers = tuple(dict.fromkeys(id for producer in producers for id in behind.get(producer.id, (producer.id,))))
+        if isinstance(event, Op):
+            behind[event.id] = makers[-MOST_MAKERS:]
+        elif not trace.made_by(event):  # what is inside a call was given the same tensors as the call
+            yield from ((maker, event.id) for maker in makers)
 
 
 def _name(what: str, process: int, thread: int, text: str) -> dict[str, Any]:

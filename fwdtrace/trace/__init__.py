@@ -1,5 +1,6 @@
 """What a recording is once it is finished: the value that every part of fwdtrace speaks in. Free of torch."""
 
+from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.trace import Trace
 from fwdtrace.trace.values import (
     Backward,
@@ -17,6 +18,7 @@ from fwdtrace.trace.values import (
     RunInfo,
     Shape,
     Site,
+    Source,
     Stats,
     TensorMeta,
     Uncalled,
@@ -33,6 +35,7 @@ __all__ = [
     "Entry",
     "Event",
     "Finding",
+    "Flow",
     "Gradient",
     "Hook",
     "Leaf",
@@ -42,6 +45,7 @@ __all__ = [
     "RunInfo",
     "Shape",
     "Site",
+    "Source",
     "Stats",
     "TensorMeta",
     "Trace",

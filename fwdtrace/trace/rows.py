@@ -19,6 +19,7 @@ from fwdtrace.trace.values import (
     Op,
     RunInfo,
     Site,
+    Source,
     Stats,
     TensorMeta,
     Uncalled,
@@ -32,7 +33,8 @@ _OPTIONAL = {
     *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
     (Call, "memory_bytes"),
     *((Hook, name) for name in ("changed", "file", "line")),
-    *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape")),
+    *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape", "source", "changed_by")),
+    *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
     *((RunInfo, name) for name in ("values", "values_digest")),
@@ -49,7 +51,7 @@ _LEAST: dict[tuple[type, str], int | None] = {
 }
 _BEYOND = 2**63
 """No whole number and no time in a trace is as large."""
-_ONE_OBJECT = (TensorMeta, Value, Site, Hook)
+_ONE_OBJECT = (TensorMeta, Value, Site, Source, Hook)
 
 Shared = dict[Any, Any]
 """The parts read so far: equal ones become one object, as they were when they were recorded."""
@@ -202,6 +204,15 @@ def _leaf(value: Any, shared: Shared) -> Any:
     return (_tensor if type(value) is dict and "shape" in value else _other)(value, shared)
 
 
+def _leaves_once(value: Any, shared: Shared) -> Any:
+    """Leaves, of which many calls have the same ones; those with a source are the call's own, and not looked up."""
+    own = type(value) is list and any(type(leaf) is dict and "source" in leaf for leaf in value)
+    return (_leaves if own else _shared_leaves)(value, shared)
+
+
+_leaves = _tuple_of(_leaf)
+_shared_leaves = _once(_leaves)
+
 # By the annotations in values.py, which are the one place that says what a field holds.
 _KINDS: dict[str, Read] = {
     "bool": _exactly(bool, "true or false"),
@@ -211,12 +222,13 @@ _KINDS: dict[str, Read] = {
     "Stats | None": _or_null(reader_of(Stats)),
     "NonFinite | None": _or_null(reader_of(NonFinite)),
     "Backward | None": _or_null(reader_of(Backward)),
+    "Source | None": _or_null(reader_of(Source)),
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
-    "tuple[Leaf, ...]": _once(_tuple_of(_leaf)),
-    "tuple[Leaf, ...] | None": _or_null(_tuple_of(_leaf)),
+    "tuple[Leaf, ...]": _leaves_once,
+    "tuple[Leaf, ...] | None": _or_null(_leaves),
 }
 _NUMBERS: dict[str, Callable[[int | None], Read]] = {
     "int": _whole,
@@ -248,6 +260,6 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
     ]
     for cls in (
         *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
-        *(TensorMeta, Stats, Value, Site, Hook, CallError, NonFinite, Backward),
+        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Backward),
     )
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fwdtrace.trace.values import Call, CallError, Event, Leaf, Op, Shape, shapes_in
+from fwdtrace.trace.values import Call, CallError, Event, Leaf, Op, Shape, TensorMeta, shapes_in
 
 MOST_LISTED = 3
 """A longer list of names in a sentence shows its first few, and counts the others."""
@@ -21,6 +21,19 @@ def shape_text(shape: Shape) -> str:
 def shapes_text(leaves: Iterable[Leaf], nothing: str = "none") -> str:
     """The shapes of the tensors among the leaves: `2×3, scalar`; `nothing` if there is no tensor."""
     return ", ".join(map(shape_text, shapes_in(leaves))) or nothing
+
+
+def source_text(tensor: TensorMeta) -> str:
+    """Where a tensor came from: `12`, an id, `parameter fc.weight`, `12 changed by 17`; "" if that is not known."""
+    source = tensor.source
+    if source is None:
+        return ""
+    if source.id is not None:
+        text = f"{source.id} of call {source.call}" if source.call is not None else str(source.id)
+    else:
+        kinds = ("argument", "parameter", "buffer", "attribute", "hook")
+        text = next((f"{kind} {getattr(source, kind)}" for kind in kinds if getattr(source, kind) is not None), "")
+    return text if tensor.changed_by is None else f"{text} changed by {tensor.changed_by}"
 
 
 def path_text(path: str | None) -> str:

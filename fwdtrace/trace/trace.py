@@ -17,6 +17,7 @@ from os import PathLike
 from typing import TextIO, TypeVar
 
 from fwdtrace.trace.files import replacing
+from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
 from fwdtrace.trace.views import view
@@ -47,6 +48,11 @@ class Trace:
     def innermost(self) -> tuple[Call, ...]:
         """The calls that made no other call, in order of beginning."""
         return tuple([call for call in self.calls if call.id not in self._calls_by_parent])
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Which call or op made which tensor, and what used it, as far as the tensors say where they came from."""
+        return Flow(self.events)
 
     def at(self, path: str | None) -> tuple[Call, ...]:
         """The calls of the module with this qualified name, or alias, in order; None: outside the tree."""

@@ -26,6 +26,27 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a tensor came from. What is not known is None.
+
+    `id` and `output`: it is that output, by its place in `outputs`, of the call or op with this id: the innermost one
+    that made it. What only hands a tensor on did not make it, and a view is made by its op. With `call`, the id counts
+    in the trace of an earlier call of the same root, the `call` of its `run`. Otherwise the tensor was an `argument` of
+    the root, by the name of its leaf, or a module held it as a `parameter`, a `buffer` or a plain `attribute`, by its
+    qualified name. `hook` names the hook that put the tensor in the place of what a call was given, or of its output.
+    """
+
+    id: int | None = None
+    output: int | None = None
+    argument: str | None = None
+    parameter: str | None = None
+    buffer: str | None = None
+    attribute: str | None = None
+    call: int | None = None
+    hook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TensorMeta:
     """A tensor without its data, and where it sits in the arguments or the result of a call.
 
@@ -33,7 +54,8 @@ class TensorMeta:
     tensor. `shape` is in elements; a ragged dimension of a nested tensor is -1. `dtype` is `"float32"`, never
     `"torch.float32"`. `layout` is torch's, `"strided"` unless the tensor is sparse or nested. `stats` is there only if
     it was asked for. A DTensor has `placements` on the dimensions of its mesh, `Shard(dim=0)` or `Replicate()`; its
-    `shape` is that of the whole, `local_shape` that of the part on this rank.
+    `shape` is that of the whole, `local_shape` that of the part on this rank. `source` says where it came from, None
+    if that is not known; `changed_by` is the id of the last call or op that has written into it since it was made.
     """
 
     name: str
@@ -45,6 +67,8 @@ class TensorMeta:
     stats: Stats | None = None
     placements: tuple[str, ...] = ()
     local_shape: tuple[int, ...] | None = None
+    source: Source | None = None
+    changed_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 from fwdtrace.trace import (
@@ -20,6 +21,7 @@ from fwdtrace.trace import (
     Op,
     RunInfo,
     Site,
+    Source,
     Stats,
     TensorMeta,
     Trace,
@@ -120,11 +122,39 @@ def lenet(*, direct: bool = False) -> Trace:
     return trace(root, *calls, spec="lenet")
 
 
+def residual() -> Trace:
+    """`first(x)`, `relu_` on its output, then `second`, whose output is added to that of `relu_` and to a parameter."""
+
+    def leaf(source: Source, changed_by: int | None = None) -> TensorMeta:
+        return replace(tensor(1, 16), source=source, changed_by=changed_by)
+
+    first, written, second = leaf(Source(1, 0)), leaf(Source(1, 0), 2), leaf(Source(3, 0))
+    x, end = leaf(Source(argument="x")), leaf(Source(4, 0))
+    ops = (
+        Op(2, 0, "torch.relu_", (first,), (written,)),
+        Op(4, 0, "+", (second, written, leaf(Source(parameter="scale"))), (end,)),
+    )
+    return trace(
+        call(0, None, "", "Net", inputs=(x,), outputs=(end,)),
+        call(1, 0, "first", "Linear", inputs=(x,), outputs=(first,)),
+        call(3, 0, "second", "Linear", inputs=(written,), outputs=(second,)),
+        ops=ops,
+    )
+
+
 def everything() -> Trace:
     """A trace in which every field of every value is something else than its default."""
     site = Site("/home/user/model.py", 31, "Net.forward", "x = self.f5.forward(x)")
     stats = Stats(0.5, None, -1.0, 2.5, 3, 4, 5)
-    sparse = TensorMeta("x.parts[0]", (2, -1), "bfloat16", "cuda:1", True, "sparse_coo", stats, ("Shard(0)",), (1, -1))
+    sparse = TensorMeta(
+        *("x.parts[0]", (2, -1), "bfloat16", "cuda:1", True, "sparse_coo", stats, ("Shard(0)",), (1, -1)),
+        *(Source(argument="x.parts[0]"), 1),
+    )
+    sources = (
+        *(Source(1, 0), Source(parameter="f5.weight"), Source(buffer="cos"), Source(attribute="mask")),
+        *(Source(7, 1, call=1), Source(1, 0, hook="model.double")),
+    )
+    known = tuple(replace(tensor(2, name=f"args[{place}]"), source=source) for place, source in enumerate(sources))
     hooks = (
         Hook("forward_pre", "model.look", True, True, "/home/user/model.py", 3),
         Hook("global_full_backward", "model.watch", False),
@@ -137,7 +167,7 @@ def everything() -> Trace:
     )
     second = call(2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True))
     ops = (
-        Op(1, 0, "torch.flatten", (tensor(1, 2),), (tensor(2),), site),
+        Op(1, 0, "torch.flatten", known, (tensor(2),), site),
         Op(3, 2, "+", error=CallError("TypeError", "not so"), nonfinite=NonFinite(0, 1, False)),
     )
     findings = (Finding("FT001", "direct-forward", 0, "f5 ran directly", site), Finding("FT003", "never", None, "b"))

@@ -292,23 +292,29 @@ def forward_in(frame: FrameType, module: nn.Module) -> Callable[..., object]:
 
 def flattened(name: str, value: object) -> Iterator[Leaf]:
     """The tensors in nested containers as (name, shape, dtype), depth first."""
+    for place, tensor in tensors_by_name(name, value):
+        yield place, shape_of(tensor), str(tensor.dtype).removeprefix("torch.")
+
+
+def tensors_by_name(name: str, value: object) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors in nested containers with their names, depth first."""
     if isinstance(value, torch.Tensor):
-        yield name, shape_of(value), str(value.dtype).removeprefix("torch.")
+        yield name, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from flattened(f"{name}[{key}]" if isinstance(key, int) else f"{name}.{key}", item)
+            yield from tensors_by_name(f"{name}[{key}]" if isinstance(key, int) else f"{name}.{key}", item)
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         for key in value._fields:
-            yield from flattened(f"{name}.{key}", getattr(value, key))
+            yield from tensors_by_name(f"{name}.{key}", getattr(value, key))
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from flattened(f"{name}[{i}]", item)
+            yield from tensors_by_name(f"{name}[{i}]", item)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for entry in dataclasses.fields(value):
-            yield from flattened(f"{name}.{entry.name}", getattr(value, entry.name))
+            yield from tensors_by_name(f"{name}.{entry.name}", getattr(value, entry.name))
     elif hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type, FunctionType, MethodType)):
         for key, item in vars(value).items():
-            yield from flattened(f"{name}.{key}", item)
+            yield from tensors_by_name(f"{name}.{key}", item)
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import csv
 import io
 
 from fwdtrace.render.csv import csv_text
-from tests.helpers.traces import call, everything, on_a_device, trace
+from tests.helpers.traces import call, everything, on_a_device, residual, trace
 
 
 def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> None:
@@ -30,3 +30,11 @@ def test_both_times_and_the_memory_have_a_column() -> None:
     assert [(row["duration_us"], row["host_us"], row["memory_bytes"]) for row in rows] == [
         ("5000.0", "900.0", "3145728"), ("4000.0", "300.0", "1048576"), ("700.0", "", ""),
     ]  # fmt: skip
+
+
+def test_the_sources_of_inputs_are_the_ids_of_rows_or_what_else_they_were() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(residual()))))
+    assert [row["sources"] for row in rows] == [
+        *("argument x", "argument x", "1", "1 changed by 2"),
+        "3; 1 changed by 2; parameter scale",
+    ]

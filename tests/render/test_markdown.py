@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fwdtrace.render.markdown import markdown_text
 from tests.helpers.drawings import blocks
-from tests.helpers.traces import lenet
+from tests.helpers.traces import call, lenet, residual, trace
 
 
 def test_markdown_is_a_table_with_a_line_for_every_row() -> None:
@@ -33,3 +33,14 @@ def test_a_fold_is_a_line_that_says_what_it_hides() -> None:
 def test_a_long_table_is_closed_at_first() -> None:
     parts = markdown_text(blocks(20), fold=False).split("\n\n")
     assert (parts[2], parts[-1]) == ("<details><summary>62 rows</summary>", "</details>")
+
+
+def test_rows_have_ids_where_others_say_that_their_data_came_from_them() -> None:
+    table = [line for line in markdown_text(residual()).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    place = cells[0].index("data from")
+    assert [(row[0], row[place]) for row in cells if row[0].isdigit()] == [
+        *(("0", "argument x"), ("1", "argument x"), ("2", "1"), ("3", "1 changed by 2")),
+        ("4", "3, 1 changed by 2, parameter scale"),
+    ]
+    assert "data from" not in markdown_text(trace(call(0, None, "", "Net")))

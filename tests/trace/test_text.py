@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from fwdtrace.trace import CallError, Op, Value
+from fwdtrace.trace import CallError, Op, Source, Value
 from fwdtrace.trace.text import (
     error_text,
     first_few,
@@ -17,6 +19,7 @@ from fwdtrace.trace.text import (
     plural,
     shape_text,
     shapes_text,
+    source_text,
     with_nth,
 )
 from tests.helpers.traces import call, tensor
@@ -95,3 +98,10 @@ def test_a_list_between_commas_is_cut_where_it_is_told_to_be(names: str, text: s
 
 def test_a_cut_list_may_say_more_of_what_it_leaves_out() -> None:
     assert first_few(["a", "b", "c"], 1, "more, which --json lists") == "a and 2 more, which --json lists"
+
+
+def test_the_source_of_a_tensor_is_the_id_of_what_made_it_or_what_held_it() -> None:
+    sources = (Source(12, 1), Source(7, 0, call=2), Source(parameter="fc.weight"), Source(hook="model.double"), None)
+    texts = [source_text(replace(tensor(2), source=source)) for source in sources]
+    assert texts == ["12", "7 of call 2", "parameter fc.weight", "hook model.double", ""]
+    assert source_text(replace(tensor(2), source=Source(12, 0), changed_by=17)) == "12 changed by 17"

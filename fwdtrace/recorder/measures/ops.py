@@ -15,11 +15,17 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
-from fwdtrace.recorder.notes import OpenCall, OpenOp
+from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp
 from fwdtrace.recorder.session import Session
-from fwdtrace.recorder.torch_internals import pop_function_mode, push_function_mode, top_function_mode
-from fwdtrace.trace import TensorMeta
+from fwdtrace.recorder.torch_internals import (
+    pop_function_mode,
+    push_function_mode,
+    top_function_mode,
+    torch_function_modes,
+    without_torch_function,
+)
 
 _QUERY_NAMES = """
     __array__ __bool__ __contains__ __deepcopy__ __float__ __format__ __hash__ __index__ __int__ __len__ __repr__
@@ -44,15 +50,62 @@ class Ops:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.here = _InThread()
+        self.here = _InThread(session)
         self.is_stopped = False
+        self.flow = DataFlow(session)
         self._mode = _OpMode(self)
+
+    def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of what a call is given; where its tensors came from is noted."""
+        if torch_function_modes():
+            with without_torch_function():  # a mode of the user's must not see us read attributes, nor ours
+                return self._inputs(call, args, kwargs)
+        return self._inputs(call, args, kwargs)
+
+    def _inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        tensors: list[Tensor] = []
+        leaves = self.session.leaves.read_inputs(args, kwargs, tensors)
+        call.taken = self.flow.takes(tensors)
+        return leaves
+
+    def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
+        """The leaves of what it gave; what is new among the tensors was made by it."""
+        hook = last_changed(call, "forward") if type(call) is OpenCall and call.hooks else None
+        if torch_function_modes():
+            with without_torch_function():
+                return self._outputs(call, output, hook)
+        return self._outputs(call, output, hook)
+
+    def _outputs(self, call: OpenCall | OpenOp, output: Any, hook: HookRun | None) -> Leaves:
+        tensors: list[Tensor] = []
+        leaves = self.session.leaves.read_output(output, tensors)
+        call.given = self.flow.gives(call, tensors, call.taken, hook)
+        return leaves
+
+    def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The leaves of what a call's `forward` is given behind its pre-hooks, which may have replaced it."""
+        with without_torch_function():
+            tensors: list[Tensor] = []
+            leaves = self.session.leaves.read_inputs(args, kwargs, tensors)
+            call.taken_by_forward = self.flow.takes(tensors, last_changed(call, "forward_pre"))
+            return leaves
+
+    def outputs_of_forward(self, call: OpenCall, output: Any) -> Leaves:
+        """The leaves of what a call's `forward` gives to its forward hooks, which may replace it."""
+        with without_torch_function():
+            tensors: list[Tensor] = []
+            leaves = self.session.leaves.read_output(output, tensors)
+            call.given_by_forward = self.flow.gives(call, tensors, call.taken_by_forward)
+            return leaves
 
     def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
         """Turn the noting of ops on or off for this call."""
         assert type(call) is OpenCall
-        here, seen = self.here, call.seen
-        shown = seen.shows_ops or (seen.of.is_users and not self.session.threads.stack)
+        here, seen = self.here.state, call.seen
+        if not here.stack:
+            with without_torch_function():
+                self.flow.learn_what_modules_hold()
+        shown = seen.shows_ops or (seen.of.is_users and not here.stack)
         if shown == here.shows_ops:
             here.changes.append("")
             return
@@ -68,7 +121,7 @@ class Ops:
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
         """Undo what `begins` did for this call."""
-        here = self.here
+        here = self.here.state
         change = here.changes.pop()
         if not change:
             return
@@ -86,15 +139,26 @@ class Ops:
     def stop(self) -> None:
         """Note no more ops; a mode that is on is turned off where its call ends."""
         self.is_stopped = True
+        self.flow.stop()
 
 
-class _InThread(threading.local):
-    """Whether the innermost call of this thread shows its ops, whether one runs, and what each open call changed."""
+class _State:
+    """Whether the innermost open call shows its ops, whether one runs, and what each open call changed."""
 
-    def __init__(self) -> None:
+    __slots__ = ("changes", "in_op", "shows_ops", "stack")
+
+    def __init__(self, stack: list[OpenCall]) -> None:
+        self.stack = stack
         self.shows_ops = False
         self.in_op = False
         self.changes: list[str] = []
+
+
+class _InThread(threading.local):
+    """The state of this thread; to look up one attribute of a thread's own takes as long as three others."""
+
+    def __init__(self, session: Session) -> None:
+        self.state = _State(session.threads.stack)
 
 
 class _OpMode(TorchFunctionMode):
@@ -111,15 +175,16 @@ class _OpMode(TorchFunctionMode):
         if is_dynamo_compiling():
             return function(*args, **kwargs)
         measure = self._measure
-        session, here = measure.session, measure.here
-        stack = session.threads.stack
+        here = measure.here.state
+        stack = here.stack
         if not here.shows_ops or not stack or here.in_op or measure.is_stopped or _is_query(function):
             return function(*args, **kwargs)
+        session = measure.session
         op = OpenOp()
         parent = op.parent = stack[-1]
         op.function = function
         op.position = position_outside_torch(_getframe(1), parent.position)
-        op.inputs = session.leaves.of_inputs(args, kwargs)
+        op.inputs = measure.inputs(op, args, kwargs)
         op.outputs = ()
         op.error = None
         for other in session.measures:
@@ -133,10 +198,10 @@ class _OpMode(TorchFunctionMode):
             raise
         finally:
             here.in_op = False
-        op.outputs = session.leaves.of_output(result)
+        op.outputs = measure.outputs(op, result)
         for other in session.measures:
             other.ends(op, result)
-        if function is Tensor.__setitem__ or any(type(leaf) is TensorMeta for leaf in op.outputs):
+        if op.given or function is Tensor.__setitem__:
             session.log.append(op)
         return result
 

@@ -1,0 +1,206 @@
+"""Data flow: which call or op made each tensor, and which wrote into it, by the tensor's identity and version."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
+
+if TYPE_CHECKING:
+    from fwdtrace.recorder.session import Session
+
+_QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
+_NO_VERSION = -1
+
+
+class Held(NamedTuple):
+    """The place of a tensor in a module; its kind is the field of a Source that names it."""
+
+    seen: SeenModule
+    kind: str
+    name: str
+
+    def content(self) -> Any:
+        """What is in the place now."""
+        module = self.seen.module()
+        if module is None:
+            return None
+        own = module.__dict__
+        return own.get(self.name) if self.kind == "attribute" else own.get(f"_{self.kind}s", {}).get(self.name)
+
+
+class DataFlow:
+    """Knows tensors weakly: none lives longer because it is known.
+
+    A tensor that a call or op gives was made by it, unless it was known before: so the innermost one made it, and what
+    only hands a tensor on did not. All views of one memory have one version, so a write into a view is noticed at its
+    base too; who wrote is then found by the memory that they share.
+
+    What is noted of a call or op is an entry for each tensor: a weak reference, its version, what made it, its place
+    among the tensors that this made, what has written into it since, and how long the log was when it was met. What
+    made it is a call or op, or the place in a module or the hook that it came from; it is None if that is not known,
+    and the place among others is then a number that no other tensor has.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.replaced: dict[tuple[OpenCall, int], HookRun] = {}
+        """The hooks that put a tensor of their own in the place of an output."""
+        self._session = session
+        # By identity. The entry of a tensor that is gone stays until another has its identity.
+        self._known: dict[int, Known] = {}
+        self._writes: dict[int, tuple[Note, int, int]] = {}
+        """By memory: the last to write into it, the version after that, and how long the log was."""
+        self._held: dict[int, Held] = {}
+        self._held_at: OpenCall | None = None
+        self._numbers = count()
+        self._learnt = 0
+
+    def learn_what_modules_hold(self) -> None:
+        """Know parameters, buffers and attributes before a module gives one as its output, which it did not make."""
+        if self._learnt == len(self._session.seen):
+            return
+        self._learnt = len(self._session.seen)
+        self._held = _all_held(self._session)
+        for key, held in self._held.items():
+            tensor, entry = held.content(), self._known.get(key)
+            if tensor is not None and (entry is None or entry[0]() is not tensor):
+                self._known[key] = weakref.ref(tensor), _version(tensor), held, next(self._numbers), None, 0
+
+    def stop(self) -> None:
+        """Forget the tensors; what was noted of calls and ops stays."""
+        self._known.clear()
+        self._held.clear()
+        self._writes.clear()
+
+    def takes(self, tensors: list[Any], hook: HookRun | None = None) -> list[Known]:
+        """The entries of the tensors that a call or op is given, in place of them; a hook may have put them there.
+
+        To be called where no mode of torch's listens, because versions are read.
+        """
+        known = self._known
+        for place, tensor in enumerate(tensors):
+            entry = known.get(id(tensor))
+            if entry is None or entry[0]() is not tensor:
+                entry = self._met(tensor, hook)
+            elif entry[1] >= 0 and entry[1] != tensor._version:
+                entry = self._changed(tensor, entry, None)
+            tensors[place] = entry
+        return tensors
+
+    def gives(self, note: Note, tensors: list[Any], taken: Sequence[Known], hook: HookRun | None = None) -> list[Known]:
+        """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given."""
+        known = self._known
+        for before in taken:  # what was written into, if nothing inside is known to have done so
+            if before[1] >= 0:
+                written: Any = before[0]()
+                if written is not None and before[1] != written._version:
+                    latest = known.get(id(written), before)
+                    if latest[1] != written._version:
+                        self._changed(written, latest, note)
+        for place, tensor in enumerate(tensors):
+            key = id(tensor)
+            entry = known.get(key)
+            if entry is None or entry[0]() is not tensor:
+                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, len(self._session.log)
+                if hook is not None and isinstance(note, OpenCall):
+                    self.replaced[note, place] = hook
+            elif entry[1] >= 0:
+                if entry[1] != tensor._version:
+                    entry = self._changed(tensor, entry, note)
+            elif _writes_by_name(note) and any(before[0]() is tensor for before in taken):
+                entry = known[key] = (*entry[:4], note, entry[5])
+            tensors[place] = entry
+        return tensors
+
+    def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
+        """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
+        version, memory, clock = tensor._version, _memory(tensor), len(self._session.log)
+        last = self._writes.get(memory)
+        if last is not None and last[1] == version and last[2] >= entry[5]:
+            writer = last[0]
+        elif writer is not None:
+            self._writes[memory] = writer, version, clock
+        changed = self._known[id(tensor)] = (entry[0], version, entry[2], entry[3], writer, entry[5])
+        return changed
+
+    def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
+        """The new entry of a tensor that nothing observed has made."""
+        maker, number, clock = self._holder(tensor) or hook, next(self._numbers), len(self._session.log)
+        entry = self._known[id(tensor)] = (weakref.ref(tensor), _version(tensor), maker, number, None, clock)
+        return entry
+
+    def _holder(self, tensor: Tensor) -> Held | None:
+        """The place in a module where the tensor is."""
+        stack = self._session.threads.stack
+        if not stack and not isinstance(tensor, nn.Parameter):  # what is given to the outermost call is seldom held
+            return None
+        held = self._held.get(id(tensor))
+        if held is not None and held.content() is tensor:
+            return held
+        outermost = stack[0] if stack else None
+        if outermost is None or self._held_at is not outermost:
+            self._held, self._held_at = _all_held(self._session), outermost
+            return self._held.get(id(tensor))
+        # All modules were looked at in this call: what came since is likely to be where it was put.
+        places = (held for call in reversed(stack) for held in _held_by(call.seen))
+        return next((held for held in places if held.content() is tensor), None)
+
+
+def last_changed(call: OpenCall, kind: str) -> HookRun | None:
+    """The last hook of this kind, global ones included, that has replaced something in a call."""
+    kinds = (kind, f"global_{kind}", f"{kind}_always_call", f"global_{kind}_always_call")
+    changed = [run for run in (call.hooks or {}).values() if run.changed and run.kind in kinds]
+    return changed[-1] if changed else None
+
+
+def _memory(tensor: Tensor) -> int:
+    """What all views of one memory have in common; a number of its own for what has no memory."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # a sparse or wrapped tensor
+        return -id(tensor)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often the memory of a tensor was written into; no version if reading it would run code of the user's."""
+    kind = type(tensor)
+    if kind is not Tensor and kind.__torch_function__ not in _QUIET:
+        return _NO_VERSION
+    return _NO_VERSION if tensor.is_inference() else tensor._version
+
+
+def _writes_by_name(note: Note) -> bool:
+    """Whether a call or op that gives back what it was given writes into it, for tensors that have no version."""
+    if isinstance(note, OpenOp):
+        name = getattr(note.function, "__name__", "")
+        says_so = any(leaf.name in ("inplace", "out") for leaf in note.inputs)
+        return says_so or name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))
+    return bool(getattr(note.seen.module(), "inplace", False))
+
+
+def _all_held(session: Session) -> dict[int, Held]:
+    """Every tensor that an observed module holds, by identity; the first place of those that several hold."""
+    places: dict[int, Held] = {}
+    for seen in list(session.seen.values()):
+        for held in _held_by(seen):
+            places.setdefault(id(held.content()), held)
+    return places
+
+
+def _held_by(seen: SeenModule) -> list[Held]:
+    """The places of the tensors that a module itself holds."""
+    module = seen.module()
+    if module is None:
+        return []
+    own = module.__dict__
+    return [
+        *(Held(seen, "parameter", name) for name, value in own.get("_parameters", {}).items() if value is not None),
+        *(Held(seen, "buffer", name) for name, value in own.get("_buffers", {}).items() if value is not None),
+        *(Held(seen, "attribute", name) for name, value in own.items() if isinstance(value, Tensor)),
+    ]

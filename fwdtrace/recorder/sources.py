@@ -1,0 +1,104 @@
+"""The sources of the leaves of a finished recording, from what was noted of its tensors while the model ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from fwdtrace.recorder.flow import DataFlow, Held
+from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
+from fwdtrace.trace import Source, TensorMeta
+
+
+class Sources:
+    """Gives the leaves of one recording their sources; asked for its calls and ops in order of beginning."""
+
+    def __init__(self, flow: DataFlow, recorded: Recorded, ids: dict[Note, int]) -> None:
+        self._flow = flow
+        self._recorded = recorded
+        self._ids = ids
+        self._names = _first_names(recorded.root)
+        self._sources: dict[tuple[int, int], Source | None] = {}
+        # By the leaf without a source, which is kept so that no other has its identity.
+        self._leaves: dict[tuple[int, int, Note | None], tuple[TensorMeta, TensorMeta]] = {}
+
+    def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
+        """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
+        taken: Sequence[Known] = getattr(call, "taken", ())
+        if self._recorded.names.get(call.seen, ("-",))[0] == "":
+            tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
+            for leaf, entry in zip(tensors, taken, strict=False):
+                source = self._source(entry)
+                if source is None or source.argument is not None:
+                    self._sources[_key(entry)] = Source(argument=leaf.name)
+        return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
+
+    def of_op(self, op: OpenOp, outputs: Leaves) -> tuple[Leaves, Leaves]:
+        """The leaves of an op with their sources."""
+        return self._with(op.inputs, getattr(op, "taken", ())), self._with(outputs, getattr(op, "given", ()))
+
+    def of_forward(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
+        """The leaves of what `forward` itself was given and gave, between the hooks."""
+        taken, given = getattr(call, "taken_by_forward", ()), getattr(call, "given_by_forward", ())
+        return self._with(inputs, taken), self._with(outputs, given)
+
+    def _with(self, leaves: Leaves, entries: Sequence[Known]) -> Leaves:
+        """The leaves with the source of each tensor, in the order of the entries."""
+        if not entries:
+            return leaves
+        remaining = iter(entries)
+        return tuple(
+            [self._with_source(leaf, next(remaining)) if type(leaf) is TensorMeta else leaf for leaf in leaves]
+        )
+
+    def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
+        source, writer = self._source(entry), entry[4]
+        key = id(leaf), id(source), writer
+        known = self._leaves.get(key)
+        if known is None:
+            changed_by = self._ids.get(writer) if writer is not None else None
+            known = self._leaves[key] = leaf, replace(leaf, source=source, changed_by=changed_by)
+        return known[1]
+
+    def _source(self, entry: Known) -> Source | None:
+        key = _key(entry)
+        if key not in self._sources:
+            self._sources[key] = self._new_source(entry[2], entry[3])
+        return self._sources[key]
+
+    def _new_source(self, maker: Any, place: int) -> Source | None:
+        if isinstance(maker, Held):
+            return self._of_held(maker)
+        if isinstance(maker, HookRun):
+            return Source(hook=maker.name)
+        number = self._ids.get(maker)
+        if number is None:
+            return None
+        hook = self._flow.replaced.get((maker, place))
+        places = [index for index, leaf in enumerate(maker.outputs) if type(leaf) is TensorMeta]
+        # More were noted of what a hook has replaced than there are in the output of the call.
+        output = places[place] if place < len(places) else place
+        return Source(number, output, hook=hook.name if hook is not None else None)
+
+    def _of_held(self, held: Held) -> Source | None:
+        paths = self._recorded.names.get(held.seen)
+        if not paths:
+            return None
+        name = self._names.get(id(held.content())) or f"{paths[0]}.{held.name}".lstrip(".")
+        if held.kind == "parameter":
+            return Source(parameter=name)
+        return Source(buffer=name) if held.kind == "buffer" else Source(attribute=name)
+
+
+def _key(entry: Known) -> tuple[int, int]:
+    """What all entries of one tensor have in common."""
+    return id(entry[2]), entry[3]
+
+
+def _first_names(root: nn.Module) -> dict[int, str]:
+    """The name by which torch lists each parameter and buffer of a model, by identity."""
+    listed = (*root.named_buffers(), *root.named_parameters())
+    return {id(tensor): name for name, tensor in reversed(listed)}

@@ -1,0 +1,117 @@
+"""The data flow of a trace: which call or op made a tensor, which used it, and what reaches what."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+from fwdtrace.trace.values import Call, Event, Leaf, TensorMeta
+
+
+class Flow:
+    """Answers where the tensors of a trace came from and where they went; an answer takes at most one pass.
+
+    A tensor flows from what made it, or what wrote into it last, to every call and op that it went into: to the call of
+    a block and also to the layer in the block that was given the same tensor. A tensor without a source, or from
+    outside the trace, has no producer.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+
+    def producer(self, leaf: Leaf) -> Event | None:
+        """The call or op that gave the tensor its numbers: the one that made it, or that wrote into it last."""
+        if type(leaf) is not TensorMeta:
+            return None
+        if leaf.changed_by is not None:
+            return self._by_id.get(leaf.changed_by)
+        source = leaf.source
+        return self._by_id.get(source.id) if source is not None and source.id is not None and not source.call else None
+
+    def producers(self, event: Event) -> tuple[Event, ...]:
+        """Where the inputs of a call or op came from, each once, in the order of the inputs."""
+        return self._distinct(map(self.producer, event.inputs))
+
+    def consumers(self, event: Event, output: int | None = None) -> tuple[Event, ...]:
+        """The calls and ops that used an output, by its place in `outputs`; without a place, any that it produced."""
+        uses = self._uses.get(event.id, ())
+        if output is None:
+            return self._distinct(user for user, _ in uses)
+        given = event.outputs[output]
+        made = type(given) is TensorMeta and given.source  # what was only written into is known by who made it
+        places = {(event.id, output), *([(made.id, made.output)] if made else [])}
+        return self._distinct(
+            user for user, leaf in uses if leaf.source is not None and (leaf.source.id, leaf.source.output) in places
+        )
+
+    def path(self, before: Event, after: Event) -> tuple[Event, ...]:
+        """A shortest way that data took from one call or op to another, both included; `()` if it took none."""
+        came_from: dict[int, Event | None] = {before.id: None}
+        waiting = deque([before])
+        while waiting and after.id not in came_from:
+            event = waiting.popleft()
+            for user in self._users(event):
+                if user.id not in came_from:
+                    came_from[user.id] = event
+                    waiting.append(user)
+        if after.id not in came_from:
+            return ()
+        way = [after]
+        while (earlier := came_from[way[-1].id]) is not None:
+            way.append(earlier)
+        return tuple(reversed(way))
+
+    def reached_by(self, parameter: str) -> tuple[Event, ...]:
+        """All calls and ops that work on what a parameter or buffer of this qualified name went into, in order."""
+        owner = parameter.rpartition(".")[0]
+        first = [event for event in self._events if _uses_state(event, parameter, owner, event.id in self._callers)]
+        return self._reached(first, self._users)
+
+    def reaching(self, event: Event, output: int | None = None) -> tuple[Event, ...]:
+        """All calls and ops that an output of this one depends on, in order; without a place, that any depends on."""
+        outputs = event.outputs if output is None else event.outputs[output : output + 1]
+        return self._reached(filter(None, map(self.producer, outputs)), self.producers)
+
+    def _users(self, event: Event) -> tuple[Event, ...]:
+        return self._distinct(user for user, _ in self._uses.get(event.id, ()))
+
+    def _reached(self, first: Iterable[Event], step: Callable[[Event], tuple[Event, ...]]) -> tuple[Event, ...]:
+        reached = {event.id: event for event in first}
+        waiting = list(reached.values())
+        while waiting:
+            for event in step(waiting.pop()):
+                if event.id not in reached:
+                    reached[event.id] = event
+                    waiting.append(event)
+        return tuple(reached[id] for id in sorted(reached))
+
+    def _distinct(self, events: Iterable[Event | None]) -> tuple[Event, ...]:
+        return tuple({event.id: event for event in events if event is not None}.values())
+
+    @cached_property
+    def _by_id(self) -> dict[int, Event]:
+        return {event.id: event for event in self._events}
+
+    @cached_property
+    def _callers(self) -> set[int | None]:
+        return {event.parent for event in self._events if type(event) is Call}
+
+    @cached_property
+    def _uses(self) -> dict[int, list[tuple[Event, TensorMeta]]]:
+        """For each call and op, who was given what it made, and as which leaf."""
+        uses: dict[int, list[tuple[Event, TensorMeta]]] = defaultdict(list)
+        for event in self._events:
+            for leaf in event.inputs:
+                producer = self.producer(leaf)
+                if producer is not None and type(leaf) is TensorMeta:
+                    uses[producer.id].append((event, leaf))
+        return dict(uses)
+
+
+def _uses_state(event: Event, name: str, owner: str, has_calls: bool) -> bool:
+    """Whether a call or op takes in this parameter or buffer: as an input, or as its module's own, unseen, inside."""
+    for leaf in event.inputs:
+        if type(leaf) is TensorMeta and leaf.source is not None and name in (leaf.source.parameter, leaf.source.buffer):
+            return True
+    return type(event) is Call and not has_calls and owner in (event.path, *event.aliases)
