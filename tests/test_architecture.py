@@ -139,11 +139,12 @@ program/watch: .endings .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
-recorder/boundaries: .frames .hooks .leaves .modules .notes .session .torch_internals torch
+recorder/boundaries: .frames .hooks .modules .notes .session .torch_internals torch
 recorder/describe: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
-  .measures/ops .measures/peak_memory .measures/statistics .notes .session .torch_internals .tree findings torch
-  trace version
+  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
+  torch trace version
+recorder/flow: .notes torch
 recorder/frames: .torch_internals torch trace
 recorder/hooks: .frames .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
@@ -153,7 +154,7 @@ recorder/measures/device_time: .accelerators .notes .session .tree
 recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
 recorder/measures/gradients: .describe .notes .session .torch_internals torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
-recorder/measures/ops: .frames .notes .session .torch_internals torch trace
+recorder/measures/ops: .flow .frames .notes .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
@@ -161,7 +162,8 @@ recorder/modules: .frames .hooks .notes .session .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
 recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session torch trace
-recorder/session: .leaves .notes torch
+recorder/session: .flow .leaves .notes torch
+recorder/sources: .flow .notes torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
 render/__init__:
@@ -197,14 +199,15 @@ run/direct: direct errors models torch
 run/once: .backward errors models recorder torch trace
 run/saved: compare errors trace
 run/two: compare errors models torch
-trace/__init__: .trace .values
+trace/__init__: .flow .trace .values
 trace/files:
+trace/flow: .values
 trace/json_stream:
 trace/mechanisms: .values
 trace/read: .json_stream .rows .trace errors
 trace/rows: .values
 trace/text: .values
-trace/trace: .files .rows .values .views
+trace/trace: .files .flow .rows .values .views
 trace/values:
 trace/views:
 version:
