@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from fwdtrace.recorder.frames import Position, from_torch, own_call_code
+from fwdtrace.recorder.frames import Position, from_torch, original_of, own_call_code
 from fwdtrace.recorder.torch_internals import GENERATED
 from fwdtrace.trace import CallError, Entry, Leaf
 
@@ -27,9 +27,8 @@ class SeenClass:
     __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward")
 
     def __init__(self, cls: type[nn.Module]) -> None:
-        forward = getattr(cls, "forward", None)
         self.module_class = cls
-        self.forward = getattr(forward, "fwdtrace_original", forward)
+        self.forward = original_of(getattr(cls, "forward", None))
         code = getattr(self.forward, "__code__", None)
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.

@@ -11,13 +11,14 @@ from torch import nn
 
 from fwdtrace.recorder.boundaries import observe_calls, observe_forward
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
+from fwdtrace.recorder.frames import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.hooks import take_out_all
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.modules import scan, unwrap_classes
+from fwdtrace.recorder.modules import scan, let_forwards_go
 from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.trace import Trace
@@ -130,7 +131,7 @@ def _end(session: Session, recorded: Recorded) -> None:
     if session.recordings:
         return
     take_out_all(session)
-    unwrap_classes(session)
+    let_forwards_go(session)
     while session.removals:
         session.removals.pop()()
     running.session = None
@@ -174,10 +175,11 @@ def _restore_recursion_limit(limit: int) -> None:
 def forget_our_frames(error: BaseException) -> None:
     """Take our frames out of the traceback of an exception on its way to the user."""
     folder = __file__.rpartition("recording.py")[0]
+    ours = (folder, SKIPPED_BY_WARNINGS)
     before = error.__traceback__
     while before is not None:
         step = before.tb_next
-        while step is not None and step.tb_frame.f_code.co_filename.startswith(folder):
+        while step is not None and step.tb_frame.f_code.co_filename.startswith(ours):
             step = step.tb_next
         before.tb_next = step
         before = step
