@@ -12,8 +12,9 @@ import inspect
 import re
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from torch.compiler import is_dynamo_compiling
@@ -117,13 +118,14 @@ def take_back_names() -> None:
 
 
 def _is_running_elsewhere() -> bool:
-    here = sys._getframe()
-    for top in sys._current_frames().values():
-        frame = top
-        while frame is not None and top is not here:
-            if frame.f_code.co_filename == SKIPPED_BY_WARNINGS and _COMPILING in frame.f_code.co_names:
+    others = sys._current_frames()
+    del others[threading.get_ident()]  # a frame that knew itself would be kept until garbage is collected
+    for top in others.values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if _COMPILING in frame.f_code.co_names:
                 return True
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
     return False
 
 

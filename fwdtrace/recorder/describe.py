@@ -105,11 +105,19 @@ def parts_of(value: Any) -> list[tuple[str, Any]] | None:
         return [(f".{key}" if isinstance(key, str) else f"[{_text(key)}]", item) for key, item in value.items()]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return [(f".{field}", item) for field, item in zip(value._fields, value, strict=False)]
+    if isinstance(value, (set, frozenset)):
+        # In the order of the set, which has none of its own; a set without a tensor is a text like any other object.
+        items = list(value)
+        return [(f"[{index}]", item) for index, item in enumerate(items)] if _has_tensor(items) else None
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
         return [(f"[{index}]", item) for index, item in enumerate(value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, (type, nn.Module)):
         return [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
     return None
+
+
+def _has_tensor(items: list[Any]) -> bool:
+    return any(isinstance(item, Tensor) for item in items)
 
 
 def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:

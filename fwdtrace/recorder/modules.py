@@ -16,6 +16,7 @@ from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.hooks import StandIn, put_in_place
 from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule
 from fwdtrace.recorder.session import Session, changing, running
+from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.recorder.tree import count_parameters, modules_and_names
 
 Observe = Callable[[FunctionType], Callable[[], None]]
@@ -32,7 +33,7 @@ def scan(session: Session, recorded: Recorded, observe: Observe) -> None:
 
 def meet(session: Session, module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModule | None:
     """The entry of a module that is called for the first time; None if its calls belong to no recording."""
-    with changing:
+    with changing, without_torch_function():
         return _met(session, module, stack, observe) if running.session is session else None
 
 
@@ -50,7 +51,7 @@ def _met(session: Session, module: nn.Module, stack: list[OpenCall], observe: Ob
         return entry
     # In a thread of its own only a replica is sure to be part of the model: DataParallel makes one for each thread.
     above = next((top for recorded in session.recordings for top in recorded.home[-1:]), None)
-    if above is None or not getattr(module, "_is_replica", False):
+    if above is None or not module.__dict__.get("_is_replica"):
         return None
     entry = _add(session, module, observe)
     _name_below(session, module, entry, above)
@@ -134,7 +135,7 @@ def _name_below(session: Session, module: nn.Module, entry: SeenModule, call: Op
     caller = call.seen.module()
     held = caller._modules.items() if caller is not None else ()
     name = next((key for key, child in held if child is module), None)
-    if name is None and getattr(module, "_is_replica", False):
+    if name is None and module.__dict__.get("_is_replica"):
         name = next((key for key, child in held if type(child) is type(module)), None)
     if name is None:
         return

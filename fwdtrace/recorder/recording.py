@@ -21,6 +21,7 @@ from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import scan, let_forwards_go
 from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
+from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
 
 
@@ -40,8 +41,9 @@ class Recording:
     def __enter__(self) -> Recording:
         if self._open is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
-        self._surroundings = surroundings_of(self._model, self._spec, self._seed)
-        self._open = _begin(self._model, self._options)
+        with without_torch_function():  # a mode of the user's must not see us read the parameters
+            self._surroundings = surroundings_of(self._model, self._spec, self._seed)
+            self._open = _begin(self._model, self._options)
         del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
         return self
@@ -71,7 +73,7 @@ class Recording:
 
     def _finish(self, session: Session, recorded: Recorded, duration: int) -> Trace:
         assert self._surroundings is not None
-        with changing:  # another thread may be about to scan the tree again
+        with changing, without_torch_function():  # another thread may be about to scan the tree again
             return finished_trace(session, recorded, self._surroundings, duration)
 
 
