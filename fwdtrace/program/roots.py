@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from fwdtrace.program.wanted import MOST_ROOTS, Wanted
+from fwdtrace.recorder.tree import first_parameter
 
 MOST_WAYS = 50
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
@@ -54,7 +55,7 @@ class Roots:
                 return None
             top, way = module, ""
         root = self._root(top)
-        if next(top.parameters(), None) is None:
+        if first_parameter(top) is None:
             if not top._modules:
                 self._without_parameters.add(type(top))
             self._settle(root)

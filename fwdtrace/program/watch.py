@@ -23,11 +23,12 @@ from fwdtrace.program.endings import stop
 from fwdtrace.program.roots import Root, Roots, is_torchs_own
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import Wanted
+from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
-from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
+from fwdtrace.recorder.torch_internals import TORCHS_CALL, fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
 
 
@@ -59,9 +60,23 @@ class Watch:
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
-        self._hooked: dict[tuple[type, str], tuple[Any, Any]] = {}
+        # The classes that are hooked, with what is in place of their `__call__` and what was there; and the functions
+        # of their own that are observed, by their ids, with what ends that.
+        self._hooked: dict[type, tuple[Any, Any] | None] = {}
+        self._observed: dict[int, Callable[[], None]] = {}
         self._open: tuple[Root, int, Recording] | None = None
         self._thread = _Thread()
+        self._observers = {
+            entry: Observer(
+                _IN_PLACE,
+                thread=self._thread,
+                is_hooked=self._hooked.__contains__,
+                type=type,
+                called=self._called,
+                entry=entry,
+            )
+            for entry in ("__call__", "forward")
+        }
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
@@ -196,46 +211,63 @@ class Watch:
             self._rest()
 
     def _hook(self, cls: type) -> None:
-        if (cls, "__call__") in self._hooked or not self._roots.has_parameters(cls):
+        if cls in self._hooked or not self._roots.has_parameters(cls) or issubclass(cls, torch.jit.ScriptModule):
             return
-        for name in ("__call__", "forward"):
-            original = getattr(cls, name, None)
-            if type(original) is FunctionType and not issubclass(cls, torch.jit.ScriptModule):
-                inherited = original is Module.__call__ and name not in vars(cls)
-                wrapper = _watched(original, inherited, name, self._thread, self._called)
-                self._hooked[cls, name] = wrapper, cls.__dict__.get(name)
-                setattr(cls, name, wrapper)
+        self._hooked[cls] = None
+        for entry in ("__call__", "forward"):
+            original = getattr(cls, entry, None)
+            if type(original) is not FunctionType:
+                continue
+            if original is Module.__call__:
+                self._hook_inherited_call(cls)
+            elif id(original) not in self._observed:  # also that of a base class, which several classes may share
+                self._observed[id(original)] = exchange(original, self._observers[entry])
+
+    def _hook_inherited_call(self, cls: type) -> None:
+        own = cls.__dict__.get("__call__")
+        wrapper = _watched(self._thread, self._called)
+        try:
+            cls.__call__ = wrapper  # type: ignore[method-assign]
+        except Exception:  # a metaclass that refuses it: calls are seen where they reach forward
+            return
+        self._hooked[cls] = wrapper, own
 
     def _unhook(self) -> None:
-        for (cls, name), (wrapper, own) in reversed(self._hooked.items()):
-            if cls.__dict__.get(name) is not wrapper:
+        for cls, hooked in reversed(self._hooked.items()):
+            if hooked is None or cls.__dict__.get("__call__") is not hooked[0]:
                 continue
-            if own is None:
-                delattr(cls, name)
+            if hooked[1] is None:
+                del cls.__call__
             else:
-                setattr(cls, name, own)
+                cls.__call__ = hooked[1]  # type: ignore[method-assign]
         self._hooked.clear()
+        for put_back in reversed(self._observed.values()):
+            put_back()
+        self._observed.clear()
+        take_back_names()
 
 
-def _watched(original: Any, inherited: bool, entry: str, thread: _Thread, called: Callable[..., Any]) -> FunctionType:
-    """In place of a `__call__` or a `forward`: say that it was called, unless a call that was looked at is running.
+_IN_PLACE = """
+    if $thread.inside or not $is_hooked($type(@module)):
+        return $run(@passed_on)
+    return $called(@module, $run, $entry, @args, @kwargs)
+"""
 
-    An inherited `Module.__call__` is looked up when it is needed: torch.fx replaces it while it traces.
+
+def _watched(thread: _Thread, called: Callable[..., Any]) -> FunctionType:
+    """In place of an inherited `Module.__call__`: say that it was called, unless a call that was looked at is running.
+
+    What to run is looked up when it is needed: torch.fx replaces `Module.__call__` while it traces.
     """
-    # Free variables only: the function lives with the original's globals, in which torch.jit.script looks names up.
     compiling, base = is_dynamo_compiling, Module
 
     @frame_role("boundary")
     def watched(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-        run = base.__call__ if inherited else original
         if compiling() or thread.inside:
-            return run(module, *args, **kwargs)
-        return called(module, run, entry, args, kwargs)
+            return base.__call__(module, *args, **kwargs)
+        return called(module, base.__call__, "__call__", args, kwargs)
 
-    wrapper = FunctionType(watched.__code__, original.__globals__, original.__name__, None, watched.__closure__)
-    functools.update_wrapper(wrapper, original)
-    wrapper.fwdtrace_original = original  # type: ignore[attr-defined]
-    return wrapper
+    return functools.update_wrapper(watched, TORCHS_CALL)  # type: ignore[return-value]
 
 
 def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) -> Callable[..., None]:

@@ -5,7 +5,6 @@ No hooks are added: with hooks of ours every module would leave the fast path th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from sys import _getframe
 from threading import current_thread
@@ -16,11 +15,13 @@ from typing import Any
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
+from fwdtrace.recorder.code_exchange import Observer, exchange
 from fwdtrace.recorder.frames import (
     codes_between,
     error_of,
     frame_role,
     how_entered,
+    original_of,
     position_of_caller,
     position_outside_torch,
     through_override,
@@ -40,7 +41,7 @@ from fwdtrace.recorder.torch_internals import (
     is_tracing,
 )
 
-FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
+_FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 """The chain of a module that has nothing to run but its forward."""
 
 _PRE, _FORWARD, _BACKWARD_PRE, _BACKWARD = (hooks for _, hooks in GLOBAL_HOOKS)
@@ -100,50 +101,45 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
 
 
 def _passing_on(found: Callable[..., Any]) -> FunctionType:
+    @frame_role("stand-in")
     def passing_on(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         return found(module, *args, **kwargs)
 
     return passing_on  # type: ignore[return-value]
 
 
-def observe_forward(original: Callable[..., Any]) -> Callable[..., Any]:
-    """In place of a `forward`: note that the open call reached it, or open a call that had no `__call__`."""
-    # Free variables only: the function lives with the original's globals, in which torch.jit.script looks names up.
-    compiling, frame_at, identity, held = is_dynamo_compiling, _getframe, id, running
-    from_call, from_inner, wrapped_call = CALL_CODE, INNER_CODE, WRAPPED_CALL_CODE
-    fast_path, between, otherwise, between_hooks = FAST_PATH, codes_between, _enter_otherwise, _run_between_hooks
+_IN_FORWARD = """
+    $session = $running.session
+    if $session is None:
+        return $run(@passed_on)
+    $frame = $frame_at(1)
+    $code = $frame.f_code
+    if $code is $from_call or $code is $from_inner:
+        $stack = $session.threads.stack
+        if $stack:
+            $call = $stack[-1]
+            if $call.chain is None and $call.seen.key == $identity(@module):
+                if $code is $from_call and $session.straight and $frame.f_back.f_code is $wrapped_call:
+                    $call.chain = $fast_path
+                else:
+                    $call.chain = $between($frame)
+                if $call.hooks:
+                    return $between_hooks($run, $call, $session, @module, @args, @kwargs)
+                return $run(@passed_on)
+    return $otherwise($session, $run, @module, @args, @kwargs, $frame)
+"""
 
-    @frame_role("forward")
-    def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if compiling():
-            return original(module, *args, **kwargs)
-        session = held.session
-        if session is None:
-            return original(module, *args, **kwargs)
-        frame = frame_at(1)
-        code = frame.f_code
-        if code is from_call or code is from_inner:
-            stack = session.threads.stack
-            if stack:
-                call = stack[-1]
-                if call.chain is None and call.seen.key == identity(module):
-                    fast = code is from_call and session.straight and frame.f_back.f_code is wrapped_call  # type: ignore[union-attr]
-                    call.chain = fast_path if fast else between(frame)
-                    if call.hooks:
-                        return between_hooks(original, call, session, module, args, kwargs)
-                    return original(module, *args, **kwargs)
-        return otherwise(session, original, module, args, kwargs, frame)
 
-    wrapper = FunctionType(forward.__code__, original.__globals__, original.__name__, None, forward.__closure__)
-    functools.update_wrapper(wrapper, original)
-    wrapper.fwdtrace_original = original  # type: ignore[attr-defined]
-    return wrapper
+def observe_forward(forward: FunctionType) -> Callable[[], None]:
+    """Have a forward note that the open call reached it, or open a call that had no `__call__`."""
+    return exchange(forward, _OBSERVER)
 
 
 @frame_role("boundary")
 def _run_between_hooks(
     original: Callable[..., Any], call: OpenCall, session: Session, module: Any, args: Any, kwargs: Any
 ) -> Any:
+    args, kwargs = _without_defaults(original, args, kwargs)
     ops, leaves = session.ops, session.leaves
     inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
     call.extra = {"forward_inputs": inputs}
@@ -179,12 +175,35 @@ def _enter_otherwise(
     call.entry = "forward" if how == "direct" else "__call__"
     if how == "override" and seen.own_call is not None:
         call.outer, frame = through_override(module, seen.own_call, frame)
-    own = module.__dict__.get("forward") or type(module).forward
-    if how == "direct" and getattr(own, "fwdtrace_original", original) is not original:
-        call.base_forward = original
+    if how == "direct" and "forward" not in module.__dict__:
+        own = type(module).forward
+        if own is not original_of(own) is not original:
+            call.base_forward = original
     call.chain = codes_between(frame) if how == "call" else ()
     call.hooks = list_hooks(module)
+    args, kwargs = _without_defaults(original, args, kwargs)
     return _run(session, call, stack, frame, original, module, args, kwargs)
+
+
+def _without_defaults(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments without those that are the forward's own defaults, which no caller need have given."""
+    function: Any = forward
+    code, defaults, by_name = function.__code__, function.__defaults__ or (), function.__kwdefaults__ or {}
+    names = code.co_varnames[1 : code.co_argcount]
+    kwargs = {name: value for name, value in kwargs.items() if name not in by_name or value is not by_name[name]}
+    first = len(names) - len(defaults)
+    if first < 0 or len(args) != len(names):  # more than have names; then none was left out
+        return args, kwargs
+    left_out = [place for place, default in enumerate(defaults, first) if args[place] is default]
+    if not left_out:
+        return args, kwargs
+    later = range(left_out[0] + 1, len(names))
+    if left_out[0] + 1 < code.co_posonlyargcount:  # what has no name must stay where it is
+        return args, kwargs
+    given = {names[place]: args[place] for place in later if place not in left_out}
+    return args[: left_out[0]], {**given, **kwargs}
 
 
 @frame_role("call")
@@ -277,3 +296,18 @@ def _state_of(session: Session, module: Any) -> dict[str, Any]:
     except Exception:  # the user's own method, which must not replace the error it is asked about
         settings = ""
     return {"state": state} | ({"settings": settings} if settings else {})
+
+
+_OBSERVER = Observer(
+    _IN_FORWARD,
+    running=running,
+    frame_at=_getframe,
+    identity=id,
+    from_call=CALL_CODE,
+    from_inner=INNER_CODE,
+    wrapped_call=WRAPPED_CALL_CODE,
+    fast_path=_FAST_PATH,
+    between=codes_between,
+    between_hooks=_run_between_hooks,
+    otherwise=_enter_otherwise,
+)

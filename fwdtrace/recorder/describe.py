@@ -108,6 +108,10 @@ def parts_of(value: Any) -> list[tuple[str, Any]] | None:
         return [(f".{key}" if isinstance(key, str) else f"[{_text(key)}]", item) for key, item in value.items()]
     if kind == "named tuple":
         return [(f".{field}", item) for field, item in zip(value._fields, value, strict=False)]
+    if kind == "set":
+        # In the order of the set, which has none of its own; a set without a tensor is a text like any other object.
+        items = list(value)
+        return [(f"[{index}]", item) for index, item in enumerate(items)] if _has_tensor(items) else None
     if kind == "sequence":
         return [(f"[{index}]", item) for index, item in enumerate(value)]
     if kind == "dataclass":
@@ -125,12 +129,18 @@ def _kind_of(cls: type) -> str:
         return "named tuple"
     if issubclass(cls, (list, tuple)) and not issubclass(cls, torch.Size):
         return "sequence"
+    if issubclass(cls, (set, frozenset)):
+        return "set"
     if issubclass(cls, _SEALED):
         return "sealed"
     return "dataclass" if dataclasses.is_dataclass(cls) else "object"
 
 
 _kind: Callable[[type], str] = lru_cache(maxsize=1000)(_kind_of)
+
+
+def _has_tensor(items: list[Any]) -> bool:
+    return any(isinstance(item, Tensor) for item in items)
 
 
 def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
 from bisect import bisect_right
 from collections.abc import Callable
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Literal, TypeVar
 
 from torch import nn
@@ -41,17 +42,50 @@ _roles: dict[int, Role] = {}
 _call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
 _chains: dict[tuple[int, ...], tuple[CodeType, ...]] = {(): ()}
 _is_torch: dict[int, bool] = {}
+_renamed: dict[int, CodeType] = {}
+_originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
 
 
 def frame_role(role: Role) -> Callable[[F], F]:
-    """Declare the frames of a function ours: it runs calls, wraps a forward, or stands in for a callable or a hook."""
+    """Declare the frames of a function ours: it runs calls, wraps a forward, or stands in for a callable or a hook.
+
+    Their file gets the name that `warnings` skips.
+    """
 
     def declare(function: F) -> F:
-        _roles[id(function.__code__)] = role
+        ours: Any = function
+        code = ours.__code__
+        if id(code) not in _renamed:  # the same one again for a function that is made each time in another
+            _kept.append(code)
+            _renamed[id(code)] = code.replace(co_filename=SKIPPED_BY_WARNINGS)
+        ours.__code__ = _renamed[id(code)]
+        _roles[id(ours.__code__)] = role
         return function
 
     return declare
+
+
+SKIPPED_BY_WARNINGS = "<fwdtrace, which warnings skip as they skip importlib._bootstrap>"
+"""The file name of code that runs between the program's own functions. `warnings` counts no frame whose file name has
+these two words, so that a `stacklevel` goes to the line that it would go to without us."""
+
+
+def declare_observed(code: CodeType, original: FunctionType) -> None:
+    """Declare a code object ours that runs in place of a forward's own; `original` runs that."""
+    _roles[id(code)] = "forward"
+    _originals[id(code)] = original
+
+
+def forget_observed(code: CodeType) -> None:
+    """The code object is in no function any more."""
+    _roles.pop(id(code), None)
+    _originals.pop(id(code), None)
+
+
+def original_of(function: Any) -> Any:
+    """What runs a function's own code while ours is in it; the function itself if none of ours is."""
+    return _originals.get(id(getattr(function, "__code__", None)), function)
 
 
 def from_torch(code: CodeType) -> bool:
@@ -138,16 +172,16 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
             return "call" if frame.f_locals.get("self") is module else "direct"
         role = _roles.get(id(code))
         if role == "forward":
-            if frame.f_locals.get("module") is not module:
+            if _first_argument(frame) is not module:
                 return "direct"
-            outer = _position(frame.f_locals.get("original"), forwards)
+            outer = _position(_originals.get(id(code)), forwards)
             return "same call" if outer < here or here < 0 else "direct"
         if role == "hook":
             return "direct"
         # A generator's body runs when our wrapper is long gone. Bodies that share code, as decorators', say nothing.
         bodies = [position for position, forward in enumerate(forwards) if getattr(forward, "__code__", None) is code]
         if len(bodies) == 1 and _first_argument(frame) is module:
-            return "same call" if bodies[0] < here else "direct"
+            return "same call" if bodies[0] < here or here < 0 else "direct"
         if code is override and _first_argument(frame) is module:
             return "override"
         frame = frame.f_back
@@ -216,9 +250,8 @@ def _shared(inner_first: list[CodeType]) -> tuple[CodeType, ...]:
 
 
 def _forwards(cls: type[nn.Module]) -> list[Any]:
-    """The forwards in the class and its bases, most derived first, seen through our wrappers."""
-    found = [base.__dict__["forward"] for base in cls.__mro__ if "forward" in base.__dict__]
-    return [getattr(forward, "fwdtrace_original", forward) for forward in found]
+    """The forwards in the class and its bases, most derived first, each as what runs its own code."""
+    return [original_of(base.__dict__["forward"]) for base in cls.__mro__ if "forward" in base.__dict__]
 
 
 def _position(forward: Any, forwards: list[Any]) -> int:
@@ -227,7 +260,11 @@ def _position(forward: Any, forwards: list[Any]) -> int:
 
 def _first_argument(frame: FrameType) -> Any:
     code = frame.f_code
-    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    if code.co_argcount:
+        return frame.f_locals.get(code.co_varnames[0])
+    if code.co_flags & inspect.CO_VARARGS:
+        return next(iter(frame.f_locals[code.co_varnames[code.co_kwonlyargcount]]), None)
+    return None
 
 
 _lines: dict[int, tuple[list[int], list[int]]] = {}

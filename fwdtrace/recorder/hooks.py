@@ -96,7 +96,14 @@ def list_hooks(module: nn.Module) -> dict[Any, HookRun]:
 
 
 def describe_hook(kind: str, hook: Any) -> HookRun:
-    """The hook's qualified name and where it was written."""
+    """The hook's qualified name and where it was written; only the name of its class if it does not say."""
+    try:
+        return _described(kind, hook)
+    except Exception:  # a stranger's object, which need not answer
+        return HookRun(kind, f"{type(hook).__module__}.{type(hook).__qualname__}", None, None)
+
+
+def _described(kind: str, hook: Any) -> HookRun:
     function = hook
     while hasattr(function, "func"):  # functools.partial
         function = function.func

@@ -1,27 +1,26 @@
-"""Which modules are under observation and what they are called; wraps and unwraps the `forward` of their classes."""
+"""Which modules are under observation and what they are called; observes the `forward` of their classes."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import ref
 
 from torch import nn
 from torch.nn.modules.module import Module
 
+from fwdtrace.recorder.code_exchange import take_back_names
 from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.hooks import StandIn, put_in_place
 from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule
 from fwdtrace.recorder.session import Session, changing, running
+from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.recorder.tree import count_parameters, modules_and_names
 
-_PLAIN = frozenset((bool, int, float, str, set, type(None)))
-
-Observe = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes the wrapper of a forward."""
+Observe = Callable[[FunctionType], Callable[[], None]]
+"""Has a forward observed, and gives what ends that."""
 
 
 def scan(session: Session, recorded: Recorded, observe: Observe) -> None:
@@ -34,7 +33,7 @@ def scan(session: Session, recorded: Recorded, observe: Observe) -> None:
 
 def meet(session: Session, module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModule | None:
     """The entry of a module that is called for the first time; None if its calls belong to no recording."""
-    with changing:
+    with changing, without_torch_function():
         return _met(session, module, stack, observe) if running.session is session else None
 
 
@@ -52,21 +51,19 @@ def _met(session: Session, module: nn.Module, stack: list[OpenCall], observe: Ob
         return entry
     # In a thread of its own only a replica is sure to be part of the model: DataParallel makes one for each thread.
     above = next((top for recorded in session.recordings for top in recorded.home[-1:]), None)
-    if above is None or not getattr(module, "_is_replica", False):
+    if above is None or not module.__dict__.get("_is_replica"):
         return None
     entry = _add(session, module, observe)
     _name_below(session, module, entry, above)
     return entry
 
 
-def unwrap_classes(session: Session) -> None:
-    """Give every class its own `forward` back, unless somebody else has replaced it meanwhile."""
-    for cell, original, wrapper in reversed(session.closures):
-        if cell.cell_contents is wrapper:
-            cell.cell_contents = original
-    for cls, wrapper in reversed(session.wrappers.items()):
-        if cls.__dict__.get("forward") is wrapper:
-            cls.forward = _original(wrapper)  # type: ignore[attr-defined]
+def let_forwards_go(session: Session) -> None:
+    """Give every function that is a forward its own code back."""
+    for _, put_back in reversed(session.forwards.values()):
+        put_back()
+    session.forwards.clear()
+    take_back_names()
 
 
 def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
@@ -77,33 +74,27 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
     if of.is_script:
         return entry
     own = vars(module)
-    if callable(own.get("forward")):
-        forward = own["forward"]
-        put_in_place(own, "forward", StandIn(forward, MethodType(observe(_without_module(forward)), module)))
-    for value in list(own.values()):
-        kind = type(value)
-        if kind is OrderedDict or kind is dict:
-            if value and MethodType in map(type, value.values()):
-                _watch_captured(session, value, list(value.items()), observe)
-        elif kind in _PLAIN:  # these three come first because a module has a dozen empty tables
-            continue
-        elif kind is MethodType:
-            _watch_captured(session, own, list(own.items()), observe)
-        elif isinstance(value, dict):
-            _watch_captured(session, value, list(value.items()), observe)
-        elif isinstance(value, list) and MethodType in map(type, value):
-            _watch_captured(session, value, enumerate(value[:]), observe)
+    forward = own.get("forward")
+    if callable(forward):
+        _watch_own(session, module, forward, observe)
     return entry
 
 
+def _watch_own(session: Session, module: nn.Module, forward: Callable[..., Any], observe: Observe) -> None:
+    """Observe a forward that was set on the instance; where it is that of a class, the function is observed already."""
+    on_instance = _without_module(forward)
+    _observe(session, on_instance, observe)
+    put_in_place(vars(module), "forward", StandIn(forward, MethodType(on_instance, module)))
+
+
 def _look_at(session: Session, module: nn.Module, observe: Observe) -> SeenClass:
-    """What there is to know of a module's class, whose forward is wrapped if it can be."""
+    """What there is to know of a module's class, whose forward is observed from now on if it can be."""
     cls = type(module)
-    if hasattr(cls, "real_recompile"):  # a lazy fx.GraphModule looks at the identity of its forward until compiled
+    if hasattr(cls, "real_recompile"):  # a lazy fx.GraphModule has another forward from its first call on
         module.real_recompile()  # type: ignore[operator]
     of = session.classes[cls] = SeenClass(cls)
     if not of.is_script:
-        _wrap_forwards(session, cls, observe)
+        _observe_forwards(session, cls, observe)
     return of
 
 
@@ -115,21 +106,7 @@ def _gone(key: int, reference: ref[nn.Module]) -> None:
         del session.seen[key]
 
 
-def _watch_captured(
-    session: Session, holder: dict[Any, Any] | list[Any], items: Iterable[tuple[Any, Any]], observe: Observe
-) -> None:
-    """Put stand-ins for the bound forwards in a container, which were taken before their class was wrapped."""
-    for key, value in items:
-        if type(value) is not MethodType or not isinstance(value.__self__, Module):
-            continue
-        _wrap_forwards(session, type(value.__self__), observe)
-        taken = getattr(value.__func__, "fwdtrace_original", value.__func__)  # if it was taken while we watched
-        wrapper = next((wrapper for wrapper in session.wrappers.values() if _original(wrapper) is taken), None)
-        if wrapper is not None:
-            put_in_place(holder, key, StandIn(value, MethodType(wrapper, value.__self__)))
-
-
-def _without_module(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _without_module(forward: Callable[..., Any]) -> FunctionType:
     """A forward that was set on the instance, as a function that also takes the module."""
 
     @frame_role("stand-in")
@@ -137,33 +114,20 @@ def _without_module(forward: Callable[..., Any]) -> Callable[..., Any]:
         return forward(*args, **kwargs)
 
     on_instance.__qualname__ = getattr(forward, "__qualname__", type(forward).__name__)
-    return on_instance
+    return on_instance  # type: ignore[return-value]
 
 
-def _wrap_forwards(session: Session, cls: type, observe: Observe) -> None:
+def _observe_forwards(session: Session, cls: type, observe: Observe) -> None:
+    """Observe the forwards of a class and its bases."""
     for base in cls.__mro__:
-        original = base.__dict__.get("forward")
-        if base is Module or base in session.wrappers or type(original) is not FunctionType:
-            continue
-        wrapper = observe(original)
-        session.wrappers[base] = wrapper
-        base.forward = wrapper  # type: ignore[attr-defined]
-        # A forward that compares the class's forward with itself must go on finding itself there.
-        for cell in original.__closure__ or ():
-            if _contents(cell) is original:
-                cell.cell_contents = wrapper
-                session.closures.append((cell, original, wrapper))
+        forward = base.__dict__.get("forward")
+        if base is not Module and type(forward) is FunctionType:
+            _observe(session, forward, observe)
 
 
-def _original(wrapper: Any) -> Any:
-    return wrapper.fwdtrace_original
-
-
-def _contents(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # an empty cell
-        return None
+def _observe(session: Session, forward: FunctionType, observe: Observe) -> None:
+    if id(forward) not in session.forwards:
+        session.forwards[id(forward)] = forward, observe(forward)
 
 
 def _name_below(session: Session, module: nn.Module, entry: SeenModule, call: OpenCall) -> None:
@@ -171,7 +135,7 @@ def _name_below(session: Session, module: nn.Module, entry: SeenModule, call: Op
     caller = call.seen.module()
     held = caller._modules.items() if caller is not None else ()
     name = next((key for key, child in held if child is module), None)
-    if name is None and getattr(module, "_is_replica", False):
+    if name is None and module.__dict__.get("_is_replica"):
         name = next((key for key, child in held if type(child) is type(module)), None)
     if name is None:
         return

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
-from fwdtrace.recorder.frames import Position, from_torch, own_call_code
+from fwdtrace.recorder.frames import Position, from_torch, original_of, own_call_code
 from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
 from fwdtrace.trace import CallError, Entry, Leaf
 
@@ -31,9 +31,8 @@ class SeenClass:
     __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward", "wraps_compiled")
 
     def __init__(self, cls: type[nn.Module]) -> None:
-        forward = getattr(cls, "forward", None)
         self.module_class = cls
-        self.forward = getattr(forward, "fwdtrace_original", forward)
+        self.forward = original_of(getattr(cls, "forward", None))
         code = getattr(self.forward, "__code__", None)
         if self.forward is NO_FORWARD and not cls.__module__.startswith("torch."):
             code = None  # a class of the user's that gives each module a forward of its own

@@ -11,6 +11,7 @@ from torch import nn
 
 from fwdtrace.recorder.boundaries import observe_calls, observe_forward
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
+from fwdtrace.recorder.frames import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.hooks import take_out_all
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
@@ -19,9 +20,10 @@ from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.modules import scan, unwrap_classes
+from fwdtrace.recorder.modules import let_forwards_go, scan
 from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
+from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
 
 
@@ -41,8 +43,9 @@ class Recording:
     def __enter__(self) -> Recording:
         if self._open is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
-        self._surroundings = surroundings_of(self._model, self._spec, self._seed)
-        self._open = _begin(self._model, self._options)
+        with without_torch_function():  # a mode of the user's must not see us read the parameters
+            self._surroundings = surroundings_of(self._model, self._spec, self._seed)
+            self._open = _begin(self._model, self._options)
         del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
         return self
@@ -75,7 +78,7 @@ class Recording:
 
     def _finish(self, session: Session, recorded: Recorded, duration: int) -> Trace:
         assert self._surroundings is not None
-        with changing:  # another thread may be about to scan the tree again
+        with changing, without_torch_function():  # another thread may be about to scan the tree again
             return finished_trace(session, recorded, self._surroundings, duration)
 
 
@@ -135,7 +138,7 @@ def _end(session: Session, recorded: Recorded) -> None:
     if session.recordings:
         return
     take_out_all(session)
-    unwrap_classes(session)
+    let_forwards_go(session)
     while session.removals:
         session.removals.pop()()
     running.session = None
@@ -186,10 +189,11 @@ def _restore_recursion_limit(limit: int) -> None:
 def forget_our_frames(error: BaseException) -> None:
     """Take our frames out of the traceback of an exception on its way to the user."""
     folder = __file__.rpartition("recording.py")[0]
+    ours = (folder, SKIPPED_BY_WARNINGS)
     before = error.__traceback__
     while before is not None:
         step = before.tb_next
-        while step is not None and step.tb_frame.f_code.co_filename.startswith(folder):
+        while step is not None and step.tb_frame.f_code.co_filename.startswith(ours):
             step = step.tb_next
         before.tb_next = step
         before = step

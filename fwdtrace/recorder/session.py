@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Protocol
 
 from torch import nn
@@ -72,12 +73,13 @@ class Session:
     `log` has all calls and ops since the session began, in order of beginning. `kinds` has the running measures by
     their class, which makes them; `measures` and `ops` are the same ones again, as the boundaries need them.
     `straight` says whether nobody stood between us and torch's own `__call__` when the session began.
-    `wrappers`, `closures`, `stand_ins` and `removals` say what is in place and how to take it out.
+    `forwards` has the functions that are observed by their ids, each with what ends that; `stand_ins` and `removals`
+    say what else is in place and how to take it out.
     """
 
     __slots__ = (
-        *("classes", "closures", "kinds", "leaves", "log", "measures", "ops", "recordings", "removals", "seen"),
-        *("stand_ins", "straight", "threads", "wrappers"),
+        *("classes", "forwards", "kinds", "leaves", "log", "measures", "ops", "recordings", "removals", "seen"),
+        *("stand_ins", "straight", "threads"),
     )
 
     def __init__(self) -> None:
@@ -91,8 +93,7 @@ class Session:
         self.ops: OpsMeasure | None = None
         self.straight = True
         self.classes: dict[type, SeenClass] = {}
-        self.wrappers: dict[type, Callable[..., Any]] = {}
-        self.closures: list[tuple[Any, Any, Any]] = []
+        self.forwards: dict[int, tuple[FunctionType, Callable[[], None]]] = {}
         self.stand_ins: list[tuple[Any, Any, Any]] = []
         self.removals: list[Callable[[], None]] = []
 

@@ -52,6 +52,16 @@ def modules_below(root: nn.Module) -> list[nn.Module]:
     return list(modules.values())
 
 
+def parameters_and_names(root: nn.Module) -> list[tuple[str, Tensor]]:
+    """Every parameter of the tree with its first name, in the order of `named_parameters`, which a class may change."""
+    parameters: dict[int, tuple[str, Tensor]] = {}
+    for module, names in modules_and_names(root):
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                parameters.setdefault(id(parameter), (f"{names[0]}.{name}".lstrip("."), parameter))
+    return list(parameters.values())
+
+
 def first_parameter(root: nn.Module) -> Tensor | None:
     """The first parameter of the tree, None if it has none."""
     met = {id(root)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.measures.values import has_values
+from fwdtrace.recorder.measures.values import has_values, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import Unseen
@@ -36,8 +36,8 @@ class Finiteness:
         if all(self._is_finite(tensor) for tensor in tensors):
             return
         module = call.seen.module() if type(call) is OpenCall else None
-        own = module.named_parameters(recurse=False) if module is not None else ()
-        parameters = tuple(name for name, parameter in own if not self._is_finite(parameter))
+        own = module._parameters.items() if module is not None else ()
+        parameters = tuple(name for name, parameter in own if parameter is not None and not self._is_finite(parameter))
         nan, inf = (sum(counts) for counts in zip(*map(self._nan_and_inf, tensors), strict=True))
         self.found[call] = NonFinite(nan, inf, call not in self._spoiled_inputs, parameters)
 
@@ -46,10 +46,7 @@ class Finiteness:
 
     def _is_finite(self, tensor: Tensor) -> bool:
         known = self._finite.get(id(tensor))
-        try:
-            version = tensor._version
-        except RuntimeError:  # an inference tensor has no version
-            version = -1
+        version = version_of(tensor)
         if known is not None and known[0]() is tensor and known[1] == version >= 0:
             return True
         try:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -26,6 +27,7 @@ from fwdtrace.recorder.torch_internals import (
     when_backward_ends,
     without_torch_function,
 )
+from fwdtrace.recorder.tree import parameters_and_names
 from fwdtrace.trace import Backward, Gradient
 
 
@@ -121,7 +123,7 @@ class Gradients:
 def gradients_of(model: nn.Module) -> tuple[Gradient, ...]:
     """Every parameter with what is in its `.grad` now; those left out whose gradient has no values to look at."""
     with Unseen():
-        gradients = (_gradient(name, parameter) for name, parameter in model.named_parameters())
+        gradients = (_gradient(name, parameter) for name, parameter in parameters_and_names(model))
         return tuple(gradient for gradient in gradients if gradient is not None)
 
 
@@ -144,6 +146,8 @@ def _gradient(name: str, parameter: Tensor) -> Gradient | None:
     if gradient is None:
         return Gradient(name, shape, parameter.requires_grad, None)
     try:
+        if not has_values(gradient):
+            return None
         values = gradient.coalesce().values() if gradient.is_sparse else gradient
         values = values.abs() if values.is_complex() else values
         nan, inf = int(values.isnan().sum()), int(values.isinf().sum())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.measures.values import has_values, stats_of
+from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
 from fwdtrace.trace import Stats
@@ -74,10 +74,7 @@ class Keeper:
 
     def _kept(self, tensor: Tensor) -> Kept | None:
         # The output of one call is the input of the next: one copy is enough for both.
-        try:
-            version = tensor._version
-        except RuntimeError:  # an inference tensor has no version
-            version = -1
+        version = version_of(tensor)
         known = self._known.get(id(tensor))
         if known is not None and known[0]() is tensor and known[1] == version >= 0:
             return known[2]

@@ -25,7 +25,9 @@ class Statistics:
         """Take the statistics of every tensor in the output."""
         remaining = iter(tensors_of(output))
         self.outputs[call] = tuple(
-            replace(leaf, stats=stats_of(next(remaining))) if isinstance(leaf, TensorMeta) else leaf
+            replace(leaf, stats=stats_of(tensor))
+            if isinstance(leaf, TensorMeta) and (tensor := next(remaining, None)) is not None
+            else leaf
             for leaf in call.outputs
         )
 

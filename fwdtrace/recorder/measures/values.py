@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fwdtrace.recorder.torch_internals import Unseen, is_functional
+from fwdtrace.recorder.torch_internals import Unseen, is_functional, without_torch_function
 from fwdtrace.trace import Stats
 
 
@@ -37,5 +38,29 @@ def stats_of(tensor: Tensor) -> Stats | None:
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether the tensor holds numbers, and not only a shape."""
-    return not tensor.is_meta and not is_functional(tensor) and type(tensor).__name__ != "FakeTensor"
+    """Whether the tensor holds numbers, and not only a shape; one whose memory was given back does not."""
+    if tensor.is_meta or is_functional(tensor) or type(tensor).__name__ == "FakeTensor":
+        return False
+    return _has_memory(tensor)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often the tensor was written into; -1 for an inference tensor, which has no count."""
+    try:
+        with without_torch_function():
+            return tensor._version
+    except RuntimeError:
+        return -1
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    kind: Any = type(tensor)
+    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:  # its numbers are in other tensors
+        names = kind.__tensor_flatten__(tensor)[0] if hasattr(kind, "__tensor_flatten__") else ()
+        return all(_has_memory(getattr(tensor, name)) for name in names)
+    if tensor.layout is torch.sparse_coo:
+        return _has_memory(tensor._indices()) and _has_memory(tensor._values())
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.numel() == 0:
+        return True
+    last = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return (tensor.storage_offset() + last + 1) * tensor.element_size() <= tensor.untyped_storage().nbytes()
