@@ -89,11 +89,11 @@ def original_of(function: Any) -> Any:
 
 
 def from_torch(code: CodeType) -> bool:
-    """Whether the code object comes from torch or the standard library, so that no user would look for a line there."""
+    """Whether the code object comes from torch, the standard library or us: no user would look for a line there."""
     known = _is_torch.get(id(code))
     if known is None:
         file = code.co_filename
-        known = file.startswith((TORCH_FOLDER, "<frozen", GENERATED)) or (
+        known = file.startswith((TORCH_FOLDER, "<frozen", GENERATED, SKIPPED_BY_WARNINGS)) or (
             file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
         )
         _kept.append(code)

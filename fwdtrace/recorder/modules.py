@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 from weakref import ref
 
@@ -126,8 +126,21 @@ def _observe_forwards(session: Session, cls: type, observe: Observe) -> None:
 
 
 def _observe(session: Session, forward: FunctionType, observe: Observe) -> None:
-    if id(forward) not in session.forwards:
-        session.forwards[id(forward)] = forward, observe(forward)
+    if id(forward) in session.forwards:
+        return
+    inner = [forward.__dict__.get("__wrapped__"), *map(_contents, forward.__closure__ or ())]
+    session.forwards[id(forward)] = forward, observe(forward)
+    # A decorator may hand the forward that it found to others, as activation checkpointing does to run it in backward.
+    for function in inner:
+        if type(function) is FunctionType and function.__name__ == "forward":
+            _observe(session, function, observe)
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
 
 
 def _name_below(session: Session, module: nn.Module, entry: SeenModule, call: OpenCall) -> None:
