@@ -128,7 +128,7 @@ program/observed: .endings .rank_files .ranks .traces .wanted errors trace
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
-program/roots: .wanted torch
+program/roots: .wanted recorder torch
 program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
@@ -139,7 +139,8 @@ program/watch: .endings .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
-recorder/boundaries: .frames .hooks .modules .notes .session .torch_internals torch
+recorder/boundaries: .code_exchange .frames .hooks .modules .notes .session .torch_internals torch
+recorder/code_exchange: .frames torch
 recorder/describe: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
@@ -152,16 +153,17 @@ recorder/measures/__init__:
 recorder/measures/costs: .notes .session .torch_internals torch
 recorder/measures/device_time: .accelerators .notes .session .tree
 recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
-recorder/measures/gradients: .describe .notes .session .torch_internals torch trace
+recorder/measures/gradients: .describe .measures/values .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
 recorder/measures/ops: .flow .frames .notes .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
-recorder/modules: .frames .hooks .notes .session .tree torch
+recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
-recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
-  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session torch trace
+recorder/recording: .boundaries .finish .frames .hooks .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
+  .torch_internals torch trace
 recorder/session: .flow .leaves .notes torch
 recorder/sources: .flow .notes torch trace
 recorder/torch_internals: torch
