@@ -3,6 +3,8 @@
     cli ─► run, program, render ─► direct ─► compare ─► recorder, models ─► findings ─► trace ─► errors ─► version
 
 Importing this package does not import torch; the first use of `record` does.
+
+PYTEST_DONT_REWRITE: below `exec` the package is there before pytest, which would warn of that.
 """
 
 from __future__ import annotations

@@ -123,14 +123,19 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/observed: .python .rank_files .ranks .roots .traces .wanted .watch errors recorder trace
-program/python: errors
+program/endings:
+program/observed: .endings .rank_files .ranks .traces .wanted errors trace
+program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
 program/roots: .wanted torch
+program/startup/__init__:
+program/startup/begin: .endings .python
+program/startup/sitecustomize: .startup/begin sitecustomize
+program/tracebacks:
 program/traces: findings trace
 program/wanted:
-program/watch: .roots .wanted recorder torch trace
+program/watch: .endings .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/boundaries: .frames .hooks .leaves .modules .notes .session .torch_internals torch
@@ -208,7 +213,8 @@ The standard library is free, and so are imports for type checkers alone.
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
-        "cli/exec": "program/observed",
+        "cli/exec": "program/observed program/python",
+        "program/observed": "program/watch recorder/notes",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",

@@ -6,11 +6,11 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
+from fwdtrace.cli.fail_on import AskedToFail, annotate, codes_of
 from fwdtrace.cli.options import CheckFinite, Chosen, Depth, FailOn, NoFold, Ops, Shown, Stats
 from fwdtrace.cli.results import check_files, save_as_suffix
 from fwdtrace.cli.terminal import stderr_console
@@ -46,26 +46,42 @@ def exec(
 
     Example: fwdtrace exec -o first.json train.py --lr 1e-3
     """
-    script, *arguments = program
     if sum([chosen.first > 1, chosen.call is not None, chosen.every is not None]) > 1:
         raise FwdtraceError("--first, --call and --every are three ways to choose calls; give one of them")
     codes = codes_of(fail_on)
     check_files([output] if output is not None else [])
-    if not module and not os.path.isfile(script):
+    script = program[0]
+    if not module and script != "-" and not os.path.exists(script):
         raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
-    shown = Shown(depth=depth, no_fold=no_fold)
+    from fwdtrace.program.observed import Program
+    from fwdtrace.program.python import become, run_below
 
+    file = str(output.absolute()) if output is not None else None
+    settings = {
+        "program": asdict(Program(script, module, ops, check_finite, stats, file, **asdict(chosen))),
+        "shown": asdict(Shown(depth=depth, no_fold=no_fold)),
+        "codes": sorted(codes),
+        "observed_by": f"{__name__}:{observed_program.__name__}",
+    }
+    observed_program(settings)  # what cannot be begun is refused before anything runs
+    if not codes:
+        become(program, module, settings)
+    status, found = run_below(program, module, settings)
+    if status == 0 and found:
+        raise AskedToFail(f"failing as --fail-on asks: {found}")
+    sys.exit(status)
+
+
+def observed_program(settings: dict[str, Any]) -> ObservedProgram:
+    """The program that this process runs, with the settings that `exec` has made of its options."""
     from fwdtrace.program.observed import ObservedProgram, Program
 
-    file = str(output) if output is not None else None
-    observed = ObservedProgram(
-        Program(script, tuple(arguments), module, ops, check_finite, stats, file, **asdict(chosen)),
-        save=lambda trace, file: _save(trace, file, shown),
-        report=lambda observed: _report(observed, shown if output is None else None, codes),
-    )
-    observed.run()
-    if codes:
-        fail_if_found(observed.findings(), codes)
+    program, shown, codes = Program(**settings["program"]), Shown(**settings["shown"]), set(settings["codes"])
+
+    def report(observed: ObservedProgram) -> None:
+        _report(observed, shown if program.file is None else None, codes)
+
+    return ObservedProgram(program, lambda trace, file: _save(trace, file, shown), report)
 
 
 def _save(trace: Trace, file: Path, shown: Shown) -> bool:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.program.python import at_kill, run_module, run_script
+from fwdtrace.program.endings import at_kill
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
-from fwdtrace.program.roots import MOST_ROOTS
 from fwdtrace.program.traces import ProgramTraces, split_suffix
-from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import Kept, Watch
-from fwdtrace.recorder.notes import Options
-from fwdtrace.trace import Finding, Trace
+from fwdtrace.program.wanted import MOST_ROOTS, Wanted
+from fwdtrace.trace import Trace
+
+if TYPE_CHECKING:
+    from fwdtrace.program.watch import Kept, Watch
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Program:
     """
 
     script: str
-    arguments: tuple[str, ...] = ()
     is_module: bool = False
     ops: bool = False
     check_finite: bool = False
@@ -71,9 +70,7 @@ class ObservedProgram:
             file = _begun(self._rank_files, self._ranks.own)
         self._traces = ProgramTraces(file, save)
         self._kept_calls = 0
-        wanted = Wanted(program.first, program.call, program.every, program.model)
-        options = Options(program.ops, program.check_finite, program.stats)
-        self._watch = Watch(wanted, options, self._keep)
+        self._watch: Watch | None = None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -95,20 +92,14 @@ class ObservedProgram:
         """Whether so many models were kept that further ones were left alone."""
         return self.model_count == MOST_ROOTS
 
-    def run(self) -> None:
-        """Run the program as Python would; returns at its end, unless it ends with a status of its own: SystemExit."""
-        program = self._program
-        run = run_module if program.is_module else run_script
-        self.begin()
-        try:
-            run(program.script, list(program.arguments), self.end)
-        except SystemExit as end:
-            if end.code not in (None, 0):
-                raise
-
     def begin(self) -> None:
-        """Watch all that this process runs from now on, but no process that it forks."""
-        watch = self._watch
+        """Watch all that this process runs from now on, but no process that it forks; torch has been imported."""
+        from fwdtrace.program.watch import Watch
+        from fwdtrace.recorder.notes import Options
+
+        program = self._program
+        wanted = Wanted(program.first, program.call, program.every, program.model)
+        self._watch = watch = Watch(wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
@@ -116,18 +107,12 @@ class ObservedProgram:
         at_kill(self._killed)
 
     def end(self) -> None:
-        """Watch nothing any more, and report: the program has ended."""
-        self._watch.end()
+        """Watch nothing any more, and report: the program has ended, whether it has imported torch or not."""
+        if self._watch is not None:
+            self._watch.end()
         self._end_rank()
         if self._ranks is None or self._ranks.own == 0:
             self._report(self)
-
-    def findings(self) -> list[Finding]:
-        """The findings of all calls, also of those that threads of the program make after its main code has ended."""
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
-        return [finding for trace in self.traces for finding in trace.findings]
 
     def compare_ranks(self) -> RankReport | None:
         """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
@@ -142,7 +127,8 @@ class ObservedProgram:
         return stop_after is not None and self._kept_calls >= stop_after
 
     def _killed(self) -> None:
-        self._watch.keep_what_is_open()
+        if self._watch is not None:
+            self._watch.keep_what_is_open()
         self._end_rank()
         if self._ranks is None:  # the other ranks are being killed too, and nobody waits for a report
             self._report(self)

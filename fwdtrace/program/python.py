@@ -1,143 +1,170 @@
-"""Run a script or a module in this process as `python SCRIPT ARGS` or `python -m MODULE ARGS` would."""
+"""Start a program as `python SCRIPT ARGS` or `python -m MODULE ARGS` does, with fwdtrace inside.
+
+Python itself runs the program and ends it, so nothing of that is imitated. fwdtrace gets in by a `sitecustomize` that
+Python imports while it starts; what tells it to do so is taken out of the environment before the program begins.
+"""
 
 from __future__ import annotations
 
-import atexit
+import json
 import os
-import runpy
+import re
 import signal
 import sys
-from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
-from types import FrameType, ModuleType
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.tracebacks import hide_our_frames
 
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_ZOO = os.path.join(_OURS, "zoo", "")
+VARIABLE = "FWDTRACE_EXEC"
+STARTUP = Path(__file__).with_name("startup")
+"""The folder of the `sitecustomize`."""
+FORWARDED = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
 
-_below: list[ModuleType] = []
-"""The main module that started us, kept alive: its functions go on running below the program."""
 
+def become(program: Sequence[str], module: bool, settings: dict[str, Any]) -> NoReturn:
+    """Run Python with the program in place of this process.
 
-def run_script(file: str, arguments: list[str], at_end: Callable[[], None]) -> None:
-    """Run a file as the main module; ends as the program ends, and returns if it comes to its end.
-
-    `at_end` is called when all of the program has ended: its threads, and what it registered with `atexit`.
+    There, `settings_of_this_start` returns the settings, which are values of JSON.
     """
+    command = _command(program, module)
+    _flush()
+    os.execve(command[0], command, _environment(settings))
+
+
+def run_below(program: Sequence[str], module: bool, settings: dict[str, Any]) -> tuple[int, str]:
+    """Run Python with the program in a child process: its exit status, and what it said with `tell`.
+
+    Signals that are sent to this process alone go on to the child; if a signal ends it, the same one ends this process.
+    """
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    command = _command(program, module)
+    environment = _environment({**settings, "tell": writer})
+    _flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
+    child = os.posix_spawn(command[0], command, environment, setsigmask=before)
+    os.close(writer)
+    status = _wait_for(child)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os.set_blocking(reader, False)  # a process that the program has left behind may hold the other end
     try:
-        with open(file, "rb") as stream:
-            source = stream.read()
-    except OSError as error:
-        reason = error.strerror
-        raise FwdtraceError(f"{file}: cannot be run: {reason}; name a Python file, or -m MODULE") from None
-    main = _fresh_main()
-    path = main.__file__ = os.path.join(os.getcwd(), file)
-    main.__loader__ = SourceFileLoader("__main__", path)
-    sys.argv[:] = [file, *arguments]
-    _put_first(os.path.dirname(os.path.realpath(file)))
-    _run(lambda: exec(compile(source, path, "exec", dont_inherit=True), main.__dict__), at_end)
+        said = os.read(reader, 1 << 16).decode()
+    except BlockingIOError:
+        said = ""
+    return status, said
 
 
-def run_module(name: str, arguments: list[str], at_end: Callable[[], None]) -> None:
-    """Run an importable module, or the `__main__` of a package, as the main module; as `run_script`."""
-    _fresh_main()
-    sys.argv[:] = ["-m", *arguments]
-    _put_first(os.getcwd())
-    _run(lambda: runpy._run_module_as_main(name), at_end)  # type: ignore[attr-defined]
+def _wait_for(child: int) -> int:
+    """The exit status of the child, negative if a signal has ended it."""
+    while True:
+        number, from_a_process = _next_signal()
+        if number == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+        elif from_a_process:
+            os.kill(child, number)
 
 
-def at_kill(do: Callable[[], None]) -> None:
-    """Do this before SIGTERM ends the program, as long as the program leaves SIGTERM alone."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return
-    process = os.getpid()
-
-    def terminate(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        try:
-            if os.getpid() == process:
-                do()
-        finally:
-            os.kill(os.getpid(), number)
-
-    signal.signal(signal.SIGTERM, terminate)
+def _next_signal() -> tuple[int, bool]:
+    """Wait for a signal; whether a process has sent it, and not the terminal, which sends to the child too."""
+    waited = {*FORWARDED, signal.SIGCHLD}
+    if hasattr(signal, "sigwaitinfo"):
+        told = signal.sigwaitinfo(waited)
+        return told.si_signo, told.si_pid != 0
+    number = signal.sigwait(waited)
+    return number, number != signal.SIGINT
 
 
-def _fresh_main() -> ModuleType:
-    _below.append(sys.modules["__main__"])
-    main = sys.modules["__main__"] = ModuleType("__main__")
-    vars(main).update(__builtins__=__builtins__, __cached__=None)
-    if sys.version_info < (3, 14):
-        vars(main).update(__annotations__={})
-    return main
-
-
-def _put_first(folder: str) -> None:
-    if getattr(sys.flags, "safe_path", False) or sys.flags.isolated:
-        return
-    if sys.path:
-        sys.path[0] = folder  # in place of the folder of the command that started us
+def settings_of_this_start() -> dict[str, Any]:
+    """The settings that `become` or `run_below` were given; the environment is then as if there were none."""
+    told = json.loads(os.environ.pop(VARIABLE))
+    if told["path"] is None:
+        del os.environ["PYTHONPATH"]
     else:
-        sys.path.append(folder)
+        os.environ["PYTHONPATH"] = told["path"]
+    settings: dict[str, Any] = told["settings"]
+    if "tell" in settings:
+        os.set_inheritable(settings["tell"], False)
+    return settings
 
 
-def _run(program: Callable[[], object], at_end: Callable[[], None]) -> None:
-    """Run the program; an exception is told as Python tells it, but without the frames below the program."""
-    process = os.getpid()
-    interrupted = False
-
-    def end() -> None:
-        if os.getpid() == process:  # and no child that was forked
-            at_end()
-            if interrupted:
-                _die_of_interrupt()
-
-    atexit.register(end)  # the first to be registered is the last to be called
-    try:
-        program()
-    except SystemExit as request:
-        _forget_our_frames(request)
-        raise
-    except BaseException as error:  # whatever the program raises ends it, and nothing else may look at it
-        interrupted = isinstance(error, KeyboardInterrupt)
-        _forget_our_frames(error)
-        sys.excepthook(type(error), error, error.__traceback__)
-        raise SystemExit(1) from None  # without a cause, which Python would tell again
+def when_imported(name: str, do: Callable[[], None]) -> None:
+    """Do this as soon as the module has been imported for the first time."""
+    sys.meta_path.insert(0, _Finder(name, do))
 
 
-def _die_of_interrupt() -> None:
-    """End as Python ends when it is interrupted: by the signal, so that the shell knows."""
+class _Finder:
+    """Finds a module where the other finders do, and does something once it has been executed.
+
+    No `MetaPathFinder`: what `importlib.abc` imports, the program may not have imported.
+    """
+
+    def __init__(self, name: str, do: Callable[[], None]) -> None:
+        self._name = name
+        self._do = do
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        spec = next((spec for finder in others if (spec := finder.find_spec(fullname, path, target))), None)
+        if spec is not None and spec.loader is not None:
+            self._follow(spec.loader)
+        return spec
+
+    def _follow(self, loader: Any) -> None:
+        """Have the loader, once it has executed the module, be as it was, and go on with what there is to do."""
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            del loader.exec_module
+            try:
+                execute(module)
+            except BaseException:
+                hide_our_frames()
+                raise
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self._do()
+
+        loader.exec_module = exec_module
+
+
+def _command(program: Sequence[str], module: bool) -> list[str]:
+    if sys.flags.ignore_environment or sys.flags.no_site:
+        raise FwdtraceError("exec cannot get into a program where Python runs with -E, -I or -S; leave these out")
+    return [sys.executable, *_options(sys.orig_argv, sys.argv), *(["-m"] if module else []), *program]
+
+
+def _options(command: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """The options of Python itself in a command line that ends with a script or -m MODULE, and these arguments."""
+    options = list(command[1 : len(command) - len(arguments) + 1])
+    name = options.pop() if options else ""
+    if name.startswith("-m"):  # -mNAME, in one word
+        return options
+    if options and (match := re.fullmatch(r"-(\w*)[mc]", options[-1])):
+        return [*options[:-1], *([f"-{match[1]}"] if match[1] else [])]
+    return options
+
+
+def _environment(settings: dict[str, Any]) -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    first = os.pathsep.join([str(STARTUP), *([path] if path else [])])
+    return {**os.environ, "PYTHONPATH": first, VARIABLE: json.dumps({"path": path, "settings": settings})}
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def _forget_our_frames(error: BaseException) -> None:
-    """Take our frames, and those that only run ours, out of the tracebacks of an exception and of what caused it."""
-    pending: list[BaseException | None] = [error]
-    passed: set[int] = set()
-    while pending:
-        each = pending.pop()
-        if each is None or id(each) in passed:
-            continue
-        passed.add(id(each))
-        steps = []
-        step = each.__traceback__
-        while step is not None:
-            if not _is_ours(step.tb_frame):
-                steps.append(step)
-            step = step.tb_next
-        below = None
-        for step in reversed(steps):
-            step.tb_next = below
-            below = step
-        each.__traceback__ = steps[0] if steps else None
-        pending += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
-
-
-def _is_ours(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    return file.startswith(_OURS) and not file.startswith(_ZOO)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.wanted import MOST_ROOTS, Wanted
 
-MOST_ROOTS = 20
 MOST_WAYS = 50
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
 """Where modules are from that torch calls by itself, to export a model or to build one; no model of the program's."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_ROOTS = 20
+"""The models of a program of which calls are kept."""
+
 
 @dataclass(frozen=True)
 class Wanted:

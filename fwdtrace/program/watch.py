@@ -19,13 +19,15 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
+from fwdtrace.program.endings import stop
 from fwdtrace.program.roots import Root, Roots, is_torchs_own
+from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
-from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, tracing_state
+from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
 
 
@@ -50,7 +52,7 @@ class Watch:
     """One watch over the program.
 
     `keep` is called with each recorded call when it has ended, however it ended; if it returns true, the program is
-    asked to end, by a SystemExit with status 0.
+    asked to end, by `stop`.
     """
 
     def __init__(self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool]) -> None:
@@ -141,6 +143,9 @@ class Watch:
             if recording is not None:
                 return self._recorded(recording, module, entry, args, kwargs)
             return original(module, *args, **kwargs)
+        except BaseException:
+            hide_our_frames()
+            raise
         finally:
             self._thread.inside = False
 
@@ -174,7 +179,7 @@ class Watch:
                 self._hook_what_is_wanted()
                 end_now = self._hand_over(root, number, recording.trace)
         if end_now:
-            raise SystemExit(0)
+            raise stop()
         return output
 
     def _hand_over(self, root: Root, number: int, trace: Trace) -> bool:
@@ -246,4 +251,4 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
 
 def _is_being_traced() -> bool:
     """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
-    return bool(tracing_state() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
+    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)

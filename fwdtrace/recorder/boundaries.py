@@ -38,7 +38,7 @@ from fwdtrace.recorder.torch_internals import (
     STOP_RECOMPUTATION,
     TORCHS_CALL,
     WRAPPED_CALL_CODE,
-    tracing_state,
+    is_tracing,
 )
 
 FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
@@ -70,7 +70,7 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
     @frame_role("call")
     def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         # Under torch.compile and torch.jit.trace every step we take would become part of the user's graph.
-        if is_dynamo_compiling() or tracing_state():
+        if is_dynamo_compiling() or is_tracing():
             return found(module, *args, **kwargs)
         session = running.session
         if session is None:
@@ -163,7 +163,7 @@ def _enter_otherwise(
     """Run a forward that was not entered from the `__call__` of the innermost open call."""
     stack = session.threads.stack
     seen = None
-    if not tracing_state():
+    if not is_tracing():
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
     if seen is None or (GRAPHS_HOLD_MODULES and _is_in_graph(stack)):
         return original(module, *args, **kwargs)
@@ -238,9 +238,7 @@ def _run(
 
 def _is_in_graph(stack: list[OpenCall]) -> bool:
     """Whether the innermost open call is of something compiled."""
-    return bool(stack) and (
-        stack[-1].opaque == "compiled" or stack[-1].seen.of.module_class.__name__ == "OptimizedModule"
-    )
+    return bool(stack) and (stack[-1].opaque == "compiled" or stack[-1].seen.of.wraps_compiled)
 
 
 def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:

@@ -147,9 +147,9 @@ class _Finisher:
                 code, instruction = op.position
                 key = id(op.function), id(code), instruction
                 name = names.get(key) or names.setdefault(key, name_of_op(op))
-                site, outputs = self._site(op.position), self._outputs(op)
+                site, outputs = self._site(op.position), self.with_stats.get(op, op.outputs)
                 number, parent = self.ids[op], self.ids[op.parent]
-                ops.append(Op(number, parent, name, op.inputs, outputs, site, op.error, self._nonfinite(op)))
+                ops.append(Op(number, parent, name, op.inputs, outputs, site, op.error, self.nonfinite.get(op)))
         return ops
 
     def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
@@ -191,7 +191,7 @@ class _Finisher:
             *(draft.path, draft.aliases, draft.class_name, draft.inputs, draft.site, draft.chain, draft.parameters),
             draft.opaque,
         ) = common
-        draft.outputs = self._outputs(call)
+        draft.outputs = self.with_stats.get(call, call.outputs)
         draft.hooks = self._hooks(call) if call.hooks else ()
         draft.duration_us = (call.end - call.begin) / 1000 if call.begin and call.end else None
         draft.error = call.error
@@ -201,17 +201,11 @@ class _Finisher:
         if call.extra:
             for name, value in self._extra(call).items():
                 setattr(draft, name, value)
-        draft.nonfinite = self._nonfinite(call)
+        draft.nonfinite = self.nonfinite.get(call)
         draft.flops = flops
         draft.backward = backward
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
-
-    def _outputs(self, note: OpenCall | OpenOp) -> Leaves:
-        return self.with_stats.get(note, note.outputs)
-
-    def _nonfinite(self, note: OpenCall | OpenOp) -> NonFinite | None:
-        return self.nonfinite.get(note)
 
     def _extra(self, call: OpenCall) -> dict[str, Any]:
         extra = dict(call.extra or {})
@@ -306,9 +300,7 @@ class _Common:
 
 
 def _is_compiled(call: OpenCall) -> bool:
-    cls = call.seen.of.module_class
-    wraps = cls.__module__ == "torch._dynamo.eval_frame" and cls.__name__ == "OptimizedModule"
-    return wraps or call.opaque == "compiled"
+    return call.seen.of.wraps_compiled or call.opaque == "compiled"
 
 
 def _forward_name(cls: type) -> str:

@@ -24,7 +24,7 @@ Leaves = tuple[Leaf, ...]
 class SeenClass:
     """What all modules of one class have in common."""
 
-    __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward")
+    __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward", "wraps_compiled")
 
     def __init__(self, cls: type[nn.Module]) -> None:
         forward = getattr(cls, "forward", None)
@@ -36,6 +36,7 @@ class SeenClass:
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
         self.own_call = own_call_code(cls)
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
+        self.wraps_compiled = cls.__name__ == "OptimizedModule" and cls.__module__ == "torch._dynamo.eval_frame"
 
 
 class SeenModule:

@@ -63,7 +63,7 @@ GENERATED = "<eval_with_key>"
 STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
 
-tracing_state = torch._C._get_tracing_state
+is_tracing: Callable[[], bool] = torch._C._is_tracing
 fx_tracing: Callable[[], bool] = getattr(fx_file, "is_fx_symbolic_tracing", fx_file.is_fx_tracing)
 """Whether `torch.fx` traces; by the name that older versions have, and newer ones warn of, if there is no other."""
 torch_function_modes = torch._C._len_torch_function_stack

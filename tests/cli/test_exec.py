@@ -59,7 +59,7 @@ def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path
     )
     ran = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--fail-on", "FT001", "direct.py"], tmp_path)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("fwdtrace: failing as --fail-on asks: FT001\n")
+    assert ran.stderr == "fwdtrace: saved t.json\nfwdtrace: failing as --fail-on asks: FT001\n"
 
 
 @pytest.mark.parametrize(

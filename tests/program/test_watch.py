@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.program.roots import MOST_ROOTS, Holders
-from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.roots import Holders
+from fwdtrace.program.wanted import MOST_ROOTS, Wanted
 from fwdtrace.program.watch import Kept, Watch
 from fwdtrace.recorder.notes import Options
 from tests.helpers.footprint import collecting_no_garbage

@@ -104,11 +104,11 @@ def test_checkpoint_leaves_recomputation_by_this_exception() -> None:
 def test_jit_tracing_is_known_by_the_tracing_state() -> None:
     class Net(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(bool(torch_internals.tracing_state()))
+            seen.append(torch_internals.is_tracing())
             return x
 
     seen: list[bool] = []
-    assert not torch_internals.tracing_state()
+    assert not torch_internals.is_tracing()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.trace(Net(), torch.ones(1), check_trace=False)

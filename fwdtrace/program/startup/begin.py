@@ -1,0 +1,43 @@
+"""Have the models of the program watched as soon as it imports torch, and what was kept reported when it has ended."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fwdtrace.program.endings import at_end
+from fwdtrace.program.python import settings_of_this_start, when_imported
+
+if TYPE_CHECKING:
+    from fwdtrace.program.observed import ObservedProgram
+
+
+def begin() -> None:
+    """Called by Python before it runs the program; nothing of ours is imported here that is not needed yet."""
+    settings = settings_of_this_start()
+    begun: list[ObservedProgram] = []
+
+    def watch() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what we import: the filters are the program's
+            begun.append(_observed(settings))
+            begun[0].begin()
+
+    def end() -> None:
+        observed = begun[0] if begun else _observed(settings)
+        observed.end()
+        found = {finding.code for trace in observed.traces for finding in trace.findings} & set(settings["codes"])
+        if found:  # the process that asked for these codes waits for this one
+            os.write(settings["tell"], ", ".join(sorted(found)).encode())
+
+    at_end(end)
+    when_imported("torch", watch)
+
+
+def _observed(settings: dict[str, Any]) -> ObservedProgram:
+    """What the command that started this process has named to save and to report."""
+    module, _, function = settings["observed_by"].partition(":")
+    observed: ObservedProgram = getattr(import_module(module), function)(settings)
+    return observed

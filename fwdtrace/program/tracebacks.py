@@ -1,0 +1,53 @@
+"""Keep our frames out of the tracebacks that Python prints when an error ends the program."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from types import FrameType
+
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_ZOO = os.path.join(_OURS, "models", "zoo", "")
+
+
+@functools.cache
+def hide_our_frames() -> None:
+    """From now on, take our frames out of an error before `sys.excepthook` gets it, whatever that is by then.
+
+    It cannot be undone and costs a little with each audited event, so it is called when there is such an error.
+    """
+    sys.addaudithook(_before_event)
+
+
+def _before_event(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "sys.excepthook" and isinstance(error := arguments[2], BaseException):
+        forget_our_frames(error)
+
+
+def forget_our_frames(error: BaseException) -> None:
+    """Take our frames out of the tracebacks of an error and of what caused it, where they stand."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        steps = []
+        step = current.__traceback__
+        while step is not None:
+            if not _is_ours(step.tb_frame):
+                steps.append(step)
+            step = step.tb_next
+        below = None
+        for step in reversed(steps):
+            step.tb_next = below
+            below = step
+        current.__traceback__ = below
+        pending += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
+
+
+def _is_ours(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith(_OURS) and not file.startswith(_ZOO)

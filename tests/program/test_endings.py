@@ -1,0 +1,216 @@
+"""Signals that end a program below `fwdtrace exec` at once and leave the trace, and `--stop-after` from anywhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fwdtrace import load_trace
+
+PACKAGE = str(Path(__file__).parents[2])
+
+SLOW = """\
+import os
+import signal
+import sys
+import time
+
+import torch
+
+torch.set_num_threads(1)
+assert {signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)} == {signal.SIG_DFL}
+
+
+class Slow(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        y = self.inner(x)
+        large = torch.ones(12000, 12000) if "matmul" in sys.argv[1] else None
+        print("ready", flush=True)
+        exec(sys.argv[1])
+        return y
+
+
+Slow()(torch.ones(1, 2))
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A program in a process group of its own, with the default action for SIGHUP, which `nohup` would take away."""
+    program = subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    return program
+
+
+def seconds_to_end(program: subprocess.Popen[str], number: signal.Signals, *, group: bool = False) -> float:
+    """How long a program takes to end after a signal, which it has to end by."""
+    begin = time.monotonic()
+    (os.killpg if group else os.kill)(program.pid, number)
+    assert program.wait(timeout=60) == -number
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize(
+    ("work", "number", "group"),
+    [
+        ("torch.matmul(large, large)", signal.SIGTERM, False),
+        ("time.sleep(60)", signal.SIGHUP, False),
+        ("while True: pass", signal.SIGTERM, False),
+        ("os.fork() or time.sleep(60); time.sleep(60)", signal.SIGTERM, True),
+    ],
+)
+def test_a_signal_ends_a_program_at_once_and_the_trace_is_written(
+    work: str, number: signal.Signals, group: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    program = start(tmp_path, "-m", "fwdtrace", "exec", "-o", "t.json", "slow.py", work)
+    time.sleep(0.2)
+    seconds = seconds_to_end(program, number, group=group)
+    _, said = program.communicate()
+    assert said == "fwdtrace: saved t.json\n"
+    assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Slow", "Linear"]
+    assert seconds < 2  # on a machine that has other things to do; matmul alone would take a minute
+
+
+@pytest.mark.sweep
+def test_a_signal_ends_a_program_as_soon_as_it_does_below_python(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    seconds: dict[str, float] = {}
+    for name, before in (("bare", []), ("exec", ["-m", "fwdtrace", "exec", "-o", "t.json"])):
+        times = []
+        for _ in range(3):
+            program = start(tmp_path, *before, "slow.py", "torch.matmul(large, large)")
+            time.sleep(0.2)
+            times.append(seconds_to_end(program, signal.SIGTERM))
+            program.communicate()
+        seconds[name] = min(times)
+    assert seconds["exec"] < seconds["bare"] + 0.2
+
+
+HANDLES = """\
+import os, signal, sys
+if sys.argv[1] == "before":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+import torch
+torch.set_num_threads(1)
+torch.nn.Linear(2, 2)(torch.ones(1, 2))
+if sys.argv[1] == "after":
+    print(signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)) is signal.SIG_DFL)
+child = os.fork()
+if child == 0:
+    signal.pause() if sys.argv[1] == "child" else os._exit(0)
+if sys.argv[1] == "child":
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+    sys.exit(6)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize(("when", "status", "out"), [("before", 5, ""), ("after", 5, "True\n"), ("child", 6, "-15\n")])
+def test_a_signal_that_is_the_programs_own_or_its_childs_stays_so(
+    when: str, status: int, out: str, tmp_path: Path
+) -> None:
+    (tmp_path / "handles.py").write_text(HANDLES, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "handles.py", when], cwd=tmp_path, timeout=60,
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": PACKAGE},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout, ran.stderr) == (status, out, "fwdtrace: saved t.json\n")
+
+
+STOPPED = """\
+import atexit, sys, threading, time
+import torch
+net = torch.nn.Linear(2, 2)
+atexit.register(print, "exit handler")
+log = open("log.txt", "w")
+log.write("held back")
+
+
+def call():
+    try:
+        net(torch.ones(1, 2))
+    finally:
+        print("finally")
+
+
+def carry_on():
+    try:
+        call()
+    except:
+        print("caught")
+    print("not ended")
+
+
+if sys.argv[1] == "plain":
+    call()
+elif sys.argv[1] == "caught":
+    carry_on()
+elif sys.argv[1] == "thread":
+    threading.Thread(target=call).start()
+    time.sleep(60)
+elif sys.argv[1] == "caught in a thread":
+    threading.Thread(target=carry_on).start()
+elif sys.argv[1] == "beside a thread":
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    call()
+print("not ended")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "out"),
+    [
+        ("plain", "finally\nexit handler\n"),
+        ("caught", "finally\ncaught\nexit handler\n"),
+        ("thread", "finally\nexit handler\n"),
+        ("caught in a thread", "finally\ncaught\nexit handler\n"),
+        ("beside a thread", "finally\nexit handler\n"),
+    ],
+)
+def test_stop_after_ends_the_whole_program(how: str, out: str, tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(STOPPED, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "fwdtrace", "exec", "--stop-after", "1", "-o", "t.json", "stopped.py", how],
+        cwd=tmp_path, timeout=50, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": PACKAGE},
+    )  # fmt: skip
+    # The other thread may come to its end before the process does.
+    assert (ran.returncode, ran.stdout.replace("not ended\n", "", how == "caught in a thread")) == (0, out)
+    assert ran.stderr == "fwdtrace: saved t.json\n"
+    assert (tmp_path / "log.txt").read_text() == "held back"
+
+
+FAILS = """\
+import signal, sys, torch
+torch.nn.Linear(2, 2).forward(torch.ones(1, 2))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_with_fail_on_a_signal_reaches_the_program_and_is_what_ends_the_command(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / "fails.py").write_text(FAILS, encoding="utf-8")
+    program = start(tmp_path, "-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "fails.py")
+    assert seconds_to_end(program, number) < 30
+    _, said = program.communicate()
+    assert said.splitlines()[-1] == "fwdtrace: saved t.json"
+    assert (said.splitlines()[-2:-1] == ["KeyboardInterrupt"]) is (number is signal.SIGINT)

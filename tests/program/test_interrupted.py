@@ -1,0 +1,120 @@
+"""Programs of different kinds below `fwdtrace exec` and below `python`, left alone and interrupted at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.program.endings import BEGIN, PROGRAMS
+
+PACKAGE = str(Path(__file__).parents[2])
+INTERRUPTIONS = (None, signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class End:
+    """What is there when a program has ended; the frames in stderr are the program's and Python's."""
+
+    status: int
+    stdout: str
+    stderr: str
+    files: dict[str, bytes]
+    children: int
+
+
+def end_of(before: list[str], source: str, folder: Path, number: signal.Signals | None, after: float) -> End:
+    """Run a program; with a signal, send it so many seconds after the program is ready."""
+    folder.mkdir(parents=True)
+    script = folder / "program.py"
+    script.write_text(BEGIN + source, encoding="utf-8")
+    mark = uuid.uuid4().hex
+    with (folder.parent / f"{folder.name}.err").open("w") as err, subprocess.Popen(
+        [sys.executable, *before, "program.py", "go" if number is None else "wait"], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=err,
+        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1", "MARK": mark},
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        lines = []
+        while not lines or lines[-1] not in ("ready\n", ""):
+            lines.append(program.stdout.readline())
+        assert lines[-1], (folder.parent / f"{folder.name}.err").read_text(encoding="utf-8")
+        if number is not None:
+            time.sleep(after)
+            program.send_signal(number)
+        status = program.wait(timeout=60)
+        children = _wait_for_processes(mark)
+        out = "".join([*lines, program.stdout.read()])
+    script.unlink()
+    said = (folder.parent / f"{folder.name}.err").read_text(encoding="utf-8")
+    files = {
+        re.sub(r"\btmp\w{8}\b", "TEMPORARY", str(file.relative_to(folder))): file.read_bytes().replace(
+            bytes(folder), b""
+        )
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+    said = re.sub("0x[0-9a-f]+", "ADDRESS", said.replace(str(folder), ""))
+    return End(status, out, said, files, children)
+
+
+def _wait_for_processes(mark: str) -> int:
+    """How many processes with this mark in their environment stay; they are ended."""
+    for _ in range(20):
+        left = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in environment.read_bytes():
+                    left.append(int(environment.parent.name))
+        if not left:
+            break
+        time.sleep(0.05)
+    for process in left:
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+    return len(left)
+
+
+def compare(source: str, number: signal.Signals | None, seed: str, folder: Path) -> None:
+    after = random.Random(seed).uniform(0, 0.3)
+    bare = end_of([], source, folder / "bare", number, after)
+    traced = end_of(["-m", "fwdtrace", "exec", "-o", "../t.json"], source, folder / "exec", number, after)
+    # What fwdtrace says comes last, except where Python says something of its own when it has ended all.
+    told = "".join(line for line in traced.stderr.splitlines(True) if not line.startswith("fwdtrace: "))
+    assert End(traced.status, traced.stdout, told, traced.files, traced.children) == bare
+    assert (folder / "t.json").exists()
+
+
+QUICK = [
+    ("files that are not closed", signal.SIGINT),
+    ("inside a call", signal.SIGINT),
+    ("forked daemons", signal.SIGINT),
+    ("workers of a DataLoader", signal.SIGINT),
+    ("asyncio with a handler", signal.SIGTERM),
+    ("an excepthook that raises", None),
+]
+
+
+@pytest.mark.parametrize(("name", "number"), QUICK)
+def test_a_program_leaves_what_it_leaves_below_python(name: str, number: signal.Signals | None, tmp_path: Path) -> None:
+    compare(PROGRAMS[name], number, name, tmp_path)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("round", range(2))
+@pytest.mark.parametrize("number", INTERRUPTIONS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_leaves_what_it_leaves_below_python(
+    name: str, number: signal.Signals | None, round: int, tmp_path: Path
+) -> None:
+    compare(PROGRAMS[name], number, f"{name} {round}", tmp_path)
