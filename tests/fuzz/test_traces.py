@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from fwdtrace.compare.comparison_file import write_comparison
 from jsonschema import Draft202012Validator
 from torch import nn
 
@@ -25,11 +24,12 @@ from fwdtrace.compare import compare_traces
 from fwdtrace.errors import TraceFileError
 from fwdtrace.findings import find
 from fwdtrace.models.zoo.lenets import LeNetDirect
-from fwdtrace.program.ranks import rank_report
+from fwdtrace.program.ranks import rank_differences
 from fwdtrace.render.html import comparison_html
 from fwdtrace.render.two_traces import changes_text
 from fwdtrace.trace import Trace
-from fwdtrace.trace.read import load_trace, write_trace
+from fwdtrace.trace.read import load_trace
+from fwdtrace.trace.trace import write_trace
 from tests.fuzz.mutations import spoilt
 from tests.helpers.traces import everything, odd
 
@@ -40,7 +40,7 @@ SECONDS = 10
 
 WAYS = (
     Shown(),
-    Shown(fold=False),
+    Shown(no_fold=True),
     Shown(depth=1),
     Shown(source=True),
     *(Shown(sort=key) for key in ("time", "self-time", "flops", "parameters", "memory")),
@@ -153,7 +153,7 @@ def check_compared(before: Trace, after: Trace) -> None:
         changes_text(comparison, width=width).encode()
     comparison_html(comparison).encode()
     stream = io.StringIO()
-    write_comparison(comparison, stream)
+    comparison.write(stream)
     json.loads(stream.getvalue())
 
 
@@ -181,7 +181,7 @@ def fuzz(traces: list[Trace], folder: Path, seeds: range) -> int:
                 check_compared(traces[number], trace)
                 check_compared(trace, traces[number])
                 find(trace)
-                rank_report({0: {"t": traces[number]}, 1: {"t": trace}})
+                rank_differences({0: {"t": traces[number]}, 1: {"t": trace}})
         except BaseException as error:
             raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
     return accepted

@@ -13,7 +13,8 @@ import pytest
 from fwdtrace.errors import TraceFileError
 from fwdtrace.trace import Stats, TensorMeta
 from fwdtrace.trace.json_stream import JSONStream
-from fwdtrace.trace.read import load_trace, write_trace
+from fwdtrace.trace.read import load_trace
+from fwdtrace.trace.trace import write_trace
 from tests.helpers.commands import Command
 from tests.helpers.traces import call, everything, trace
 

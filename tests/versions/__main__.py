@@ -30,7 +30,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
     PINNED: {},
     NEWEST: {"torchvision": "0.29.1"},
 }
-"""What has another version beside that torch than `constraints.txt` says, because it was built for it or pinned by it."""
+"""What has another version beside that torch than `constraints.txt` says: it was built for it, or is pinned by it."""
 
 Outcome = tuple[bool, str]
 """Whether all is well with a version, and what there is to say about it."""
