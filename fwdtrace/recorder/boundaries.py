@@ -33,7 +33,6 @@ from fwdtrace.recorder.session import Session, running
 from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
     GLOBAL_HOOKS,
-    GRAPHS_HOLD_MODULES,
     INNER_CODE,
     STOP_RECOMPUTATION,
     TORCHS_CALL,
@@ -77,7 +76,7 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
             return found(module, *args, **kwargs)
         stack = session.threads.stack
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
-        if seen is None or (GRAPHS_HOLD_MODULES and _is_in_graph(stack)):
+        if seen is None:
             return found(module, *args, **kwargs)
         call = OpenCall()
         call.seen = seen
@@ -162,7 +161,7 @@ def _enter_otherwise(
     seen = None
     if not is_tracing():
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
-    if seen is None or (GRAPHS_HOLD_MODULES and _is_in_graph(stack)):
+    if seen is None:
         return original(module, *args, **kwargs)
     how = how_entered(module, original, frame)
     open_already = stack[-1] if stack and stack[-1].seen is seen else None
@@ -257,11 +256,6 @@ def _run(
         del stack[depth:]
         if ops is not None:
             ops.ends(call, None)
-
-
-def _is_in_graph(stack: list[OpenCall]) -> bool:
-    """Whether the innermost open call is of something compiled."""
-    return bool(stack) and (stack[-1].opaque == "compiled" or stack[-1].seen.of.wraps_compiled)
 
 
 def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:

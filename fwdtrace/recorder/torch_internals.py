@@ -22,21 +22,17 @@ TORCHS_CALL = Module._wrapped_call_impl
 
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
-INNER_CODE: CodeType | None = next(
-    (constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"),
-    None,
+INNER_CODE: CodeType = next(
+    constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"
 )
-"""What runs hooks since torch 2.5; before, `_call_impl` does."""
-
-GRAPHS_HOLD_MODULES = INNER_CODE is None
-"""Before torch 2.5 a compiled graph calls torch's own modules, and the compiler runs copies of them to learn shapes."""
+"""What runs hooks."""
 SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
 
 NAMES_OF_CODES = {
     WRAPPED_CALL_CODE: "Module._wrapped_call_impl",
     CALL_CODE: "Module._call_impl",
     SLOW_FORWARD_CODE: "Module._slow_forward",
-    **({INNER_CODE: "Module._call_impl.inner"} if INNER_CODE else {}),
+    INNER_CODE: "Module._call_impl.inner",
 }
 
 GLOBAL_HOOKS: tuple[tuple[str, dict[int, Any]], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -119,7 +120,8 @@ def test_a_model_that_only_just_recurses_deeply_enough_still_does_when_recorded(
         def forward(self, x: Tensor, level: int) -> Tensor:
             return x if level == 0 else self(x, level - 1)
 
-    assert len(recorded(Deep(), X, 250).calls) == 251
+    levels = 200 if sys.version_info[:2] == (3, 12) else 250  # which counts calls through C apart, to a fixed limit
+    assert len(recorded(Deep(), X, levels).calls) == levels + 1
 
 
 @pytest.mark.parametrize("through", ["instance", "class", "captured", "listed"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -198,32 +197,3 @@ def test_function_modes_are_counted() -> None:
     assert torch_internals.torch_function_modes() == 0
     with torch.overrides.BaseTorchFunctionMode():
         assert torch_internals.torch_function_modes() == 1
-
-
-AS_IN_TORCH_2_4 = """
-import torch
-from torch.nn.modules.module import Module
-
-def _call_impl(self, *args, **kwargs):
-    result = self.forward(*args, **kwargs)
-    for hook in self._forward_hooks.values():
-        hook(self, args, result)
-    return result
-
-Module._call_impl = _call_impl
-import fwdtrace
-from fwdtrace.recorder import torch_internals
-from fwdtrace.models.zoo.lenet import LeNet
-
-model = LeNet()
-model.f5.register_forward_hook(lambda *_: None)
-with fwdtrace.record(model) as recording:
-    model(torch.ones(1, 3, 32, 32))
-calls = recording.trace.calls
-print(torch_internals.INNER_CODE, len(calls), {call.entry for call in calls}, [len(call.chain) for call in calls])
-"""
-
-
-def test_a_module_whose_hooks_are_run_by_call_impl_itself_is_seen_too() -> None:
-    ran = subprocess.run([sys.executable, "-c", AS_IN_TORCH_2_4], capture_output=True, text=True, check=True)
-    assert ran.stdout == f"None 11 {{'__call__'}} {[3] * 11}\n"
