@@ -18,7 +18,7 @@ from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
-from fwdtrace.recorder.measures.ops import name_of_op
+from fwdtrace.recorder.measures.ops import Ops, name_of_op
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
@@ -119,8 +119,8 @@ class _Finisher:
         self.depths: dict[OpenCall, int] = {}
         self.callers: set[OpenCall] = set()
         self.notes = self._own_notes(session.log[recorded.start :])
-        ops = session.ops if recorded.options.ops else None
-        self.sources = Sources(ops.flow, recorded, self.ids) if ops is not None else None
+        ops = session.kinds.get(Ops) if recorded.options.ops else None
+        self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
         self.common: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
-
-if TYPE_CHECKING:
-    from fwdtrace.recorder.session import Session
+from fwdtrace.recorder.session import Session
 
 _QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
 _NO_VERSION = -1

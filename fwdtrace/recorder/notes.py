@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Leaves = tuple[Leaf, ...]
 
 Known = tuple[Callable[[], Any], int, Any, int, Any, int]
-"""What data flow knows of a tensor: see there."""
+"""What is known of a tensor; `DataFlow` says what each part is."""
 
 
 class SeenClass:

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
-from fwdtrace.recorder.flow import DataFlow
 from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenClass, SeenModule
 
@@ -41,10 +40,8 @@ class OpsMeasure(Measure, Protocol):
 
     Its `begins` comes before the inputs of a call are described, for describing is slow while it listens to torch; its
     `ends` comes also after a call that raised, because it must undo what `begins` did. `inputs` and `outputs` describe
-    what a call is given and gives, and note where the tensors came from, which `flow` knows.
+    what a call is given and gives, and note where the tensors came from.
     """
-
-    flow: DataFlow
 
     def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call is given."""
