@@ -6,6 +6,7 @@ import importlib
 import os
 from traceback import StackSummary, TracebackException
 
+from fwdtrace.errors import SKIPPED_BY_WARNINGS
 from fwdtrace.models import zoo
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -29,4 +30,6 @@ def _forget_our_frames(error: TracebackException) -> None:
 
 def _is_ours(file: str) -> bool:
     """Whether a frame of this file is not the user's; the built-in models stand for models of the user's."""
-    return file.startswith(_IMPORT_MACHINERY) or (file.startswith(_OURS) and not file.startswith(_ZOO))
+    if file.startswith((*_IMPORT_MACHINERY, SKIPPED_BY_WARNINGS)):
+        return True
+    return file.startswith(_OURS) and not file.startswith(_ZOO)

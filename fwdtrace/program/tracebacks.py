@@ -7,6 +7,8 @@ import os
 import sys
 from types import FrameType
 
+from fwdtrace.errors import SKIPPED_BY_WARNINGS
+
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ZOO = os.path.join(_OURS, "models", "zoo", "")
 
@@ -50,4 +52,4 @@ def forget_our_frames(error: BaseException) -> None:
 
 def _is_ours(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    return file.startswith(_OURS) and not file.startswith(_ZOO)
+    return file == SKIPPED_BY_WARNINGS or (file.startswith(_OURS) and not file.startswith(_ZOO))

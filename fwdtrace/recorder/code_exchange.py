@@ -19,7 +19,8 @@ from typing import Any
 
 from torch.compiler import is_dynamo_compiling
 
-from fwdtrace.recorder.frames import SKIPPED_BY_WARNINGS, declare_observed, forget_observed
+from fwdtrace.errors import SKIPPED_BY_WARNINGS
+from fwdtrace.recorder.frames import declare_observed, forget_observed
 
 _PREFIX = "_fwdtrace_"
 _COMPILING = "_fwdtrace_is_compiling"

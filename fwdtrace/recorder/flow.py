@@ -30,7 +30,7 @@ class Held(NamedTuple):
         if module is None:
             return None
         own = module.__dict__
-        return own.get(self.name) if self.kind == "attribute" else own.get(f"_{self.kind}s", {}).get(self.name)
+        return own.get(self.name) if self.kind == "attribute" else dict(own.get(f"_{self.kind}s", {})).get(self.name)
 
 
 class DataFlow:

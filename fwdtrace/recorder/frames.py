@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from fwdtrace.errors import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
     GENERATED,
@@ -64,11 +65,6 @@ def frame_role(role: Role) -> Callable[[F], F]:
         return function
 
     return declare
-
-
-SKIPPED_BY_WARNINGS = "<fwdtrace, which warnings skip as they skip importlib._bootstrap>"
-"""The file name of code that runs between the program's own functions. `warnings` counts no frame whose file name has
-these two words, so that a `stacklevel` goes to the line that it would go to without us."""
 
 
 def declare_observed(code: CodeType, original: FunctionType) -> None:

@@ -9,9 +9,9 @@ from types import TracebackType
 
 from torch import nn
 
+from fwdtrace.errors import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.boundaries import observe_calls, observe_forward
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
-from fwdtrace.recorder.frames import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.hooks import take_out_all
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime

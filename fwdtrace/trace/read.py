@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ from fwdtrace.errors import TraceFileError
 from fwdtrace.trace.json_stream import CutShort, JSONStream, NotJSON
 from fwdtrace.trace.rows import Shared, Wrong, read_at, reader_of
 from fwdtrace.trace.trace import FORMAT, HEADS, MAY_LACK, ROWS, Trace
+from fwdtrace.trace.values import Call, Op, Source, TensorMeta
 
 
 def load_trace(file: str | os.PathLike[str]) -> Trace:
@@ -135,6 +137,31 @@ def _check_references(trace: Trace) -> None:
     for number, finding in enumerate(trace.findings):
         if finding.call not in depths:
             raise Wrong(f"findings[{number}].call", f"must be the id of a call, not {finding.call}")
+    ids = {call.id for call in trace.calls} | {op.id for op in ops}
+    _check_sources("calls", trace.calls, ids)
+    _check_sources("ops", ops, ids)
+
+
+def _check_sources(key: str, events: Sequence[Call | Op], ids: set[int]) -> None:
+    for number, event in enumerate(events):
+        for side, leaves in (("inputs", event.inputs), ("outputs", event.outputs)):
+            for place, leaf in enumerate(leaves):
+                if type(leaf) is TensorMeta and (leaf.source is not None or leaf.changed_by is not None):
+                    _check_source(f"{key}[{number}].{side}[{place}]", leaf, ids)
+
+
+def _check_source(place: str, leaf: TensorMeta, ids: set[int]) -> None:
+    source = leaf.source
+    if leaf.changed_by is not None and leaf.changed_by not in ids:
+        raise Wrong(f"{place}.changed_by", f"must be the id of a call or an op, not {leaf.changed_by}")
+    if source is None:
+        return
+    if source == Source():
+        raise Wrong(f"{place}.source", "must say something")
+    if (source.id is None) != (source.output is None) or (source.call is not None and source.id is None):
+        raise Wrong(f"{place}.source", "must have both id and output, or neither")
+    if source.id is not None and source.call is None and source.id not in ids:
+        raise Wrong(f"{place}.source.id", f"must be the id of a call or an op, not {source.id}")
 
 
 def _check_increasing(key: str, ids: list[int]) -> None:
