@@ -39,6 +39,7 @@ from fwdtrace.recorder.torch_internals import (
     STOP_RECOMPUTATION,
     TORCHS_CALL,
     WRAPPED_CALL_CODE,
+    graph_task,
     tracing_state,
 )
 
@@ -266,6 +267,8 @@ def _is_in_graph(stack: list[OpenCall]) -> bool:
 
 def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
+    if graph_task() != -1:
+        call.in_backward = True
     call.position = position_of_caller(frame)
     if any(recorded.home is stack for recorded in session.recordings):  # this thread works for no other's recording
         call.parent = call.thread = None

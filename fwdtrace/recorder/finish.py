@@ -196,6 +196,7 @@ class _Finisher:
         draft.duration_us = (call.end - call.begin) / 1000 if call.begin and call.end else None
         draft.error = call.error
         draft.thread = call.thread
+        draft.in_backward = call.in_backward
         draft.forward_inputs = draft.forward_outputs = draft.settings = None
         draft.state = ()
         if call.extra:

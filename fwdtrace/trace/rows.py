@@ -29,7 +29,7 @@ from fwdtrace.trace.values import (
 # Left out of a row at their defaults; every other field is there, null included.
 _OPTIONAL = {
     *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
-    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward")),
+    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "in_backward")),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape")),
     *((Gradient, name) for name in ("nan", "inf")),

@@ -134,6 +134,7 @@ class Call:
     once. `duration_us` is wall time in microseconds, submodules included. `error` is set if the call raised; `outputs`
     is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`. `thread` names
     the thread if it was not the one that opened the recording; its calls are under those that were open there.
+    `in_backward` says that backward made the call, to compute again what activation checkpointing had not kept.
     `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something else.
     `state` holds the module's own parameters and buffers and `settings` its `extra_repr()`, of the call that raised.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for.
@@ -157,6 +158,7 @@ class Call:
     aliases: tuple[str, ...] = ()
     opaque: str | None = None
     thread: str | None = None
+    in_backward: bool = False
     forward_inputs: tuple[Leaf, ...] | None = None
     forward_outputs: tuple[Leaf, ...] | None = None
     state: tuple[Leaf, ...] = ()
