@@ -18,7 +18,7 @@ from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.modules import scan, let_forwards_go
+from fwdtrace.recorder.modules import let_forwards_go, scan
 from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function

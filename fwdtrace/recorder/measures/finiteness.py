@@ -37,9 +37,7 @@ class Finiteness:
             return
         module = call.seen.module() if type(call) is OpenCall else None
         own = module._parameters.items() if module is not None else ()
-        parameters = tuple(
-            name for name, parameter in own if parameter is not None and not self._is_finite(parameter)
-        )
+        parameters = tuple(name for name, parameter in own if parameter is not None and not self._is_finite(parameter))
         nan, inf = (sum(counts) for counts in zip(*map(self._nan_and_inf, tensors), strict=True))
         self.found[call] = NonFinite(nan, inf, call not in self._spoiled_inputs, parameters)
 
