@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 SKIPPED_BY_WARNINGS = "<fwdtrace, which warnings skip as they skip importlib._bootstrap>"
-"""The file name, in tracebacks, of code of ours that runs between the program's own functions. `warnings` counts no frame
-whose file name has these two words, so that a `stacklevel` goes to the line that it would go to without us."""
+"""The file name, in tracebacks, of code of ours that runs between the program's own functions.
+
+`warnings` counts no frame whose file name has these two words, so that a `stacklevel` goes to the line that it would go
+to without us.
+"""
 
 
 class FwdtraceError(Exception):

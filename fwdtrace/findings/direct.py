@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fwdtrace.findings.places import by_place, repeated
-from fwdtrace.trace import Finding, Hook, Trace
+from fwdtrace.trace import Call, Finding, Hook, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_of, short_name
 from fwdtrace.trace.text import name_of, plural
 
 
 def direct_forward(trace: Trace) -> Iterator[Finding]:
     """FT001: a module's `forward` ran without its `__call__`; one finding for each module and line."""
-    for calls in by_place(call for call in trace.calls if call.entry == "forward"):
+    for calls in by_place(filter(_is_direct, trace.calls)):
         first = calls[0]
         name = name_of(first)
         skipped = _skipped(first.hooks)
@@ -23,12 +23,17 @@ def direct_forward(trace: Trace) -> Iterator[Finding]:
 
 def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
     """FT002: a well-known mechanism that lives in a hook did not act, because `forward` was run directly."""
-    for calls in by_place(call for call in trace.calls if call.entry == "forward"):
+    for calls in by_place(filter(_is_direct, trace.calls)):
         first = calls[0]
         skipped = dict.fromkeys(mechanism_of(hook) for hook in first.hooks if not hook.fired)
         for mechanism in filter(None, skipped):
             message = f"{mechanism.name} on {name_of(first)} did not act: {mechanism.when_skipped}; {mechanism.remedy}"
             yield Finding("FT002", "stale-or-skipped", first.id, message, first.site)
+
+
+def _is_direct(call: Call) -> bool:
+    """Whether somebody called this forward; what backward runs again was called before."""
+    return call.entry == "forward" and not call.in_backward
 
 
 def _skipped(hooks: tuple[Hook, ...]) -> str:

@@ -67,15 +67,8 @@ class Watch:
         self._open: tuple[Root, int, Recording] | None = None
         self._thread = _Thread()
         self._observers = {
-            entry: Observer(
-                _IN_PLACE,
-                thread=self._thread,
-                is_hooked=self._hooked.__contains__,
-                type=type,
-                called=self._called,
-                entry=entry,
-            )
-            for entry in ("__call__", "forward")
+            "__call__": Observer(self._lets_run, self._call_observed),
+            "forward": Observer(self._lets_run, self._forward_observed),
         }
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._removals: list[Callable[[], None]] = []
@@ -139,6 +132,18 @@ class Watch:
         with self._lock:
             if self._removals and submodule is not None:
                 self._roots.holders.placed(module, name, submodule)
+
+    @frame_role("boundary")
+    def _lets_run(self, module: Any) -> bool:
+        return self._thread.inside or type(module) not in self._hooked
+
+    @frame_role("boundary")
+    def _call_observed(self, original: Any, module: Any, args: Any, kwargs: Any) -> Any:
+        return self._called(module, original, "__call__", args, kwargs)
+
+    @frame_role("boundary")
+    def _forward_observed(self, original: Any, module: Any, args: Any, kwargs: Any) -> Any:
+        return self._called(module, original, "forward", args, kwargs)
 
     @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
@@ -245,13 +250,6 @@ class Watch:
             put_back()
         self._observed.clear()
         take_back_names()
-
-
-_IN_PLACE = """
-    if $thread.inside or not $is_hooked($type(@module)):
-        return $run(@passed_on)
-    return $called(@module, $run, $entry, @args, @kwargs)
-"""
 
 
 def _watched(thread: _Thread, called: Callable[..., Any]) -> FunctionType:

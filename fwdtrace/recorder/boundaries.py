@@ -37,6 +37,7 @@ from fwdtrace.recorder.torch_internals import (
     STOP_RECOMPUTATION,
     TORCHS_CALL,
     WRAPPED_CALL_CODE,
+    graph_task,
     is_tracing,
 )
 
@@ -107,31 +108,30 @@ def _passing_on(found: Callable[..., Any]) -> FunctionType:
     return passing_on  # type: ignore[return-value]
 
 
-_IN_FORWARD = """
-    $session = $running.session
-    if $session is None:
-        return $run(@passed_on)
-    $frame = $frame_at(1)
-    $code = $frame.f_code
-    if $code is $from_call or $code is $from_inner:
-        $stack = $session.threads.stack
-        if $stack:
-            $call = $stack[-1]
-            if $call.chain is None and $call.seen.key == $identity(@module):
-                if $code is $from_call and $session.straight and $frame.f_back.f_code is $wrapped_call:
-                    $call.chain = $fast_path
-                else:
-                    $call.chain = $between($frame)
-                if $call.hooks:
-                    return $between_hooks($run, $call, $session, @module, @args, @kwargs)
-                return $run(@passed_on)
-    return $otherwise($session, $run, @module, @args, @kwargs, $frame)
-"""
-
-
 def observe_forward(forward: FunctionType) -> Callable[[], None]:
     """Have a forward note that the open call reached it, or open a call that had no `__call__`."""
-    return exchange(forward, _OBSERVER)
+    return exchange(forward, _IN_FORWARD)
+
+
+@frame_role("boundary")
+def _reached(module: Any) -> bool:
+    """Whether the forward that asks may just run: it is the one that the open call was on its way to."""
+    session = running.session
+    if session is None:
+        return True
+    frame = _getframe(2)
+    code = frame.f_code
+    if code is CALL_CODE or code is INNER_CODE:
+        stack = session.threads.stack
+        if stack:
+            call = stack[-1]
+            if call.chain is None and call.seen.key == id(module) and not call.hooks:
+                if code is CALL_CODE and session.straight and frame.f_back.f_code is WRAPPED_CALL_CODE:  # type: ignore[union-attr]
+                    call.chain = _FAST_PATH
+                else:
+                    call.chain = codes_between(frame)
+                return True
+    return False
 
 
 @frame_role("boundary")
@@ -148,16 +148,18 @@ def _run_between_hooks(
 
 
 @frame_role("boundary")
-def _enter_otherwise(
-    session: Session,
-    original: Callable[..., Any],
-    module: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    frame: FrameType,
-) -> Any:
-    """Run a forward that was not entered from the `__call__` of the innermost open call."""
+def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a forward that has hooks around it, or that the `__call__` of the innermost open call did not enter."""
+    session = running.session
+    if session is None:
+        return original(module, *args, **kwargs)
+    frame = _getframe(2)
     stack = session.threads.stack
+    if frame.f_code is CALL_CODE or frame.f_code is INNER_CODE:
+        call = stack[-1] if stack else None
+        if call is not None and call.chain is None and call.seen.key == id(module):
+            call.chain = codes_between(frame)
+            return _run_between_hooks(original, call, session, module, args, kwargs)
     seen = None
     if not is_tracing():
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
@@ -260,6 +262,8 @@ def _run(
 
 def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
+    if graph_task() != -1:
+        call.in_backward = True
     call.position = position_of_caller(frame)
     if any(recorded.home is stack for recorded in session.recordings):  # this thread works for no other's recording
         call.parent = call.thread = None
@@ -292,16 +296,4 @@ def _state_of(session: Session, module: Any) -> dict[str, Any]:
     return {"state": state} | ({"settings": settings} if settings else {})
 
 
-_OBSERVER = Observer(
-    _IN_FORWARD,
-    running=running,
-    frame_at=_getframe,
-    identity=id,
-    from_call=CALL_CODE,
-    from_inner=INNER_CODE,
-    wrapped_call=WRAPPED_CALL_CODE,
-    fast_path=_FAST_PATH,
-    between=codes_between,
-    between_hooks=_run_between_hooks,
-    otherwise=_enter_otherwise,
-)
+_IN_FORWARD = Observer(_reached, _enter_otherwise)

@@ -11,9 +11,9 @@ import functools
 import inspect
 import re
 import sys
-import textwrap
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -23,55 +23,51 @@ from fwdtrace.errors import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.frames import declare_observed, forget_observed
 
 _PREFIX = "_fwdtrace_"
-_COMPILING = "_fwdtrace_is_compiling"
-_ORIGINAL = "_fwdtrace_original"
-_CONSTANTS = "_fwdtrace_constants"
 _VARIADIC, _KEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
-# Of this, torch.compile runs the first two lines alone: it takes no constants but literals, so they look up names. All
-# else that the body needs is in one constant, and nothing of ours is in the tables of the program.
+# It has no locals and no constants but literals, so that it can have those of any function, and torch.compile, which
+# runs the first two lines alone, can take it. The names that it looks up are in `builtins` while it is in place.
 _TEMPLATE = """
 def outer(@free):
     def forward(@parameters):
-        if $is_compiling():
-            return $original(@passed_on)
-        @locals = "$constants"
-@body
+        if @is_compiling():
+            return @original(@passed_on)
+        if @lets_run(@module):
+            return @original(@passed_on)
+        return @runs(@original, @module, @args, @kwargs)
         @use_free
 """
 
 
+@dataclass(frozen=True, eq=False)
 class Observer:
-    """What runs in place of a function: `body`, in which `$NAME` is a local or one of `constants`.
+    """What happens when an observed function is called with `module` as its first argument.
 
-    `$run` is the function as it was, and `@passed_on` its arguments as they are given on; `@module` is the first of
-    them, and `@args` and `@kwargs` are the rest.
+    `lets_run(module)` is asked first, in a frame of its own; if it says yes, the function runs as it was. If not, the
+    result is that of `runs(original, module, args, kwargs)`, where `original` is the function as it was, and its
+    arguments are given with their defaults.
     """
 
-    __slots__ = ("body", "constants")
-
-    def __init__(self, body: str, **constants: Any) -> None:
-        self.body = textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 8)
-        self.constants = constants
+    lets_run: Callable[[Any], bool]
+    runs: Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class _Layer:
     """One exchange: the code that was found in the function, the code put there, and a function that runs the first."""
 
-    __slots__ = ("code", "found", "key", "original", "wrapped")
+    __slots__ = ("code", "found", "original", "wrapped")
 
-    def __init__(self, found: CodeType, code: CodeType, key: str, original: FunctionType, wrapped: Any) -> None:
+    def __init__(self, found: CodeType, code: CodeType, original: FunctionType, wrapped: Any) -> None:
         self.found = found
         self.code = code
-        self.key = key
         self.original = original
         self.wrapped = wrapped
 
 
 _layers: dict[int, list[_Layer]] = {}
 """The exchanges of each function by its id, the latest last; the functions are alive as long as they are here."""
-_names: set[str] = set()
-"""What we have put into `builtins`."""
+_unused: set[str] = set()
+"""Names that we have put into `builtins`, and that no function looks up any more."""
 _NOTHING = object()
 
 
@@ -80,13 +76,19 @@ def exchange(function: FunctionType, observer: Observer) -> Callable[[], None]:
     found = function.__code__
     original = _copy_of(function)
     layers = _layers.setdefault(id(function), [])
-    key = f"{_ORIGINAL}_{id(original)}"
-    code = _code_of(observer, found, key, original)
-    layer = _Layer(found, code, key, original, function.__dict__.get("__wrapped__", _NOTHING))
+    names = {
+        "is_compiling": is_dynamo_compiling,
+        "original": original,
+        "lets_run": observer.lets_run,
+        "runs": observer.runs,
+    }
+    own_names = {name: f"{_PREFIX}{name}_{id(value)}" for name, value in names.items()}
+    code = _code_of(found, own_names)
+    layer = _Layer(found, code, original, function.__dict__.get("__wrapped__", _NOTHING))
     layers.append(layer)
-    for name, value in ((_COMPILING, is_dynamo_compiling), (key, original)):
-        setattr(builtins, name, value)
-        _names.add(name)
+    for name, value in names.items():
+        setattr(builtins, own_names[name], value)
+        _unused.discard(own_names[name])
     declare_observed(code, original)
     function.__code__ = code
     function.__dict__["__wrapped__"] = original  # where the source is looked for
@@ -104,18 +106,18 @@ def exchange(function: FunctionType, observer: Observer) -> Callable[[], None]:
         if not layers:
             _layers.pop(id(function), None)
         forget_observed(code)
-        _names.discard(key)
-        builtins.__dict__.pop(key, None)
+        _unused.add(own_names["original"])
+        if not _layers:
+            _unused.update(name for name in vars(builtins) if name.startswith(_PREFIX))
 
     return put_back
 
 
 def take_back_names() -> None:
-    """Leave nothing in `builtins` once no code of ours is in a function or about to run in another thread."""
-    if _layers or _is_running_elsewhere():
-        return
-    while _names:
-        builtins.__dict__.pop(_names.pop(), None)
+    """Leave in `builtins` only what is looked up; nothing yet if our code is about to run on in another thread."""
+    if not _is_running_elsewhere():
+        while _unused:
+            vars(builtins).pop(_unused.pop(), None)
 
 
 def _is_running_elsewhere() -> bool:
@@ -124,7 +126,7 @@ def _is_running_elsewhere() -> bool:
     for top in others.values():
         frame: FrameType | None = top
         while frame is not None:
-            if _COMPILING in frame.f_code.co_names:
+            if any(name in _unused for name in frame.f_code.co_names):
                 return True
             frame = frame.f_back
     return False
@@ -148,21 +150,15 @@ def _copy_of(function: FunctionType) -> FunctionType:
     return copy
 
 
-def _code_of(observer: Observer, like: CodeType, key: str, original: FunctionType) -> CodeType:
-    """The observer's code with the parameters, the free variables and the names of the code that it stands for."""
-    parameters = _parameters(like)
-    template = _compiled(observer.body, tuple(observer.constants), parameters, like.co_freevars)
-    count = _count(like)
-    ours, theirs = template.co_varnames[count:], like.co_varnames[count:]
-    names = (*like.co_varnames[:count], *theirs, *ours[len(theirs) :])
-    constants = (*observer.constants.values(), original)
+def _code_of(like: CodeType, names: dict[str, str]) -> CodeType:
+    """Our code with the parameters, the variables and the names of the code that it stands for."""
+    template = _compiled(_parameters(like), like.co_freevars)
     more = {"co_qualname": like.co_qualname} if sys.version_info >= (3, 11) else {}
     return template.replace(
         co_name=like.co_name,
-        co_varnames=names,
-        co_nlocals=len(names),
-        co_names=tuple(key if name == _ORIGINAL else name for name in template.co_names),
-        co_consts=tuple(constants if constant == _CONSTANTS else constant for constant in template.co_consts),
+        co_varnames=like.co_varnames,
+        co_nlocals=like.co_nlocals,
+        co_names=tuple(names[name] for name in template.co_names),
         **more,  # type: ignore[arg-type]
     )
 
@@ -197,17 +193,9 @@ def _parameters(code: CodeType) -> tuple[tuple[str, str], ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(
-    body: str, constants: tuple[str, ...], parameters: tuple[tuple[str, str], ...], free: tuple[str, ...]
-) -> CodeType:
-    texts = dict(
-        parameters,
-        free=", ".join(free),
-        use_free=f"if 0: {', '.join(free)}" if free else "",
-        locals="".join(f"{_PREFIX}{name}, " for name in (*constants, "run")),
-    )
-    template = _TEMPLATE.replace("@body", body).replace("$", _PREFIX)
-    text = re.sub(r"@(\w+)", lambda match: texts[match[1]], template)
+def _compiled(parameters: tuple[tuple[str, str], ...], free: tuple[str, ...]) -> CodeType:
+    texts = dict(parameters, free=", ".join(free), use_free=", ".join(free))
+    text = re.sub(r"@(\w+)", lambda match: texts.get(match[1], match[1]), _TEMPLATE)
     return _code_in(_code_in(compile(text, SKIPPED_BY_WARNINGS, "exec")))
 
 

@@ -213,6 +213,7 @@ class _Finisher:
         draft.memory_bytes = self.memory.get(call)
         draft.error = call.error
         draft.thread = call.thread
+        draft.in_backward = call.in_backward
         draft.forward_inputs = draft.forward_outputs = draft.settings = None
         draft.state = ()
         if call.extra:

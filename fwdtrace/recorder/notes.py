@@ -84,6 +84,7 @@ class _FewCallsHave:
 
     error: CallError | None = None
     opaque: str | None = None
+    in_backward: bool = False
     outer: tuple[CodeType, ...] = ()
     base_forward: Any = None
     """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""

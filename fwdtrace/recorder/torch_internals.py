@@ -82,15 +82,15 @@ class Unseen:
 
     def __enter__(self) -> None:
         self._no_grad, self._no_function = torch.no_grad(), without_torch_function()
+        self._no_function.__enter__()  # first: a mode is told of the change of grad mode too
         self._no_grad.__enter__()
-        self._no_function.__enter__()
         self._modes = [pop_dispatch_mode() for _ in range(dispatch_modes())]
 
     def __exit__(self, *_: object) -> None:
         while self._modes:
             push_dispatch_mode(self._modes.pop())
-        self._no_function.__exit__(None, None, None)
         self._no_grad.__exit__(None, None, None)
+        self._no_function.__exit__(None, None, None)
 
 
 def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:

@@ -31,7 +31,7 @@ from fwdtrace.trace.values import (
 _OPTIONAL = {
     *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
     *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
-    (Call, "memory_bytes"),
+    *((Call, name) for name in ("memory_bytes", "in_backward")),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape", "source", "changed_by")),
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),

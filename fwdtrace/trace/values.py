@@ -159,7 +159,8 @@ class Call:
     `host_us`, where an accelerator's was measured, else the host's wall time. `error` is set if the call raised;
     `outputs` is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`.
     `thread` names the thread if it was not the one that opened the recording; its calls are under those that were open
-    there. `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something
+    there. `in_backward` says that backward made the call, to compute again what activation checkpointing had not kept.
+    `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something
     else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
     so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
@@ -183,6 +184,7 @@ class Call:
     aliases: tuple[str, ...] = ()
     opaque: str | None = None
     thread: str | None = None
+    in_backward: bool = False
     forward_inputs: tuple[Leaf, ...] | None = None
     forward_outputs: tuple[Leaf, ...] | None = None
     state: tuple[Leaf, ...] = ()
