@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_what_a_source_does_not_have_is_an_error_of_one_line(
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith(f"fwdtrace: {error}"), ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_a_file_that_is_no_exported_program_is_one_line_and_no_log_of_torch(folder: Path) -> None:
+    torch.save(LeNet().state_dict(), folder / "weights.pt2")
+    ran = subprocess.run([sys.executable, "-m", "fwdtrace", "run", "weights.pt2"], capture_output=True, text=True)
+    line = "fwdtrace: 'weights.pt2' is no exported program; torch.export.save writes one\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", line)
 
 
 @pytest.mark.parametrize("name", ["torchvision", "timm", "transformers"])

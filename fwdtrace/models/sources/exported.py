@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from fwdtrace.models.sources.exported_code import code_in
 from fwdtrace.models.spec import Inputs
 
 _ONLY_WEIGHTS = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
+_SEE_LOG = "Please check the warnings above"
+"""What torch says of a file that is no archive of its own; the warnings are about how it looked for one."""
 
 
 def load(file: str, /, *, trust: bool = False) -> tuple[nn.Module, Inputs | tuple[str, ...]]:
@@ -27,11 +30,12 @@ def load(file: str, /, *, trust: bool = False) -> tuple[nn.Module, Inputs | tupl
     if not trust and (found := code_in(path)):
         raise SpecError(f"{file!r} {found}; if you trust whoever made it, add --trust")
     try:
-        with _environment({} if trust else _ONLY_WEIGHTS):
+        with _environment({} if trust else _ONLY_WEIGHTS), _unlogged():
             program: Any = torch.export.load(path)
     except Exception as error:  # torch raises a dozen kinds on a file that is not its own
         said = (str(error).splitlines() or [""])[0]
-        raise SpecError(f"{file!r} is no exported program ({said}); torch.export.save writes one") from None
+        reason = "" if _SEE_LOG in said else f" ({said})"
+        raise SpecError(f"{file!r} is no exported program{reason}; torch.export.save writes one") from None
     if torch.get_default_device().type != "cpu":
         raise SpecError(f"{file!r} holds its weights and their device; leave --device off")
     example = program.example_inputs
@@ -55,6 +59,18 @@ def _environment(changes: dict[str, str | None]) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep torch from writing a traceback to the log for each form of archive that the file does not have."""
+    log = logging.getLogger(torch.export.__name__)
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _stay_as_exported(module: nn.Module, mode: bool = True) -> nn.Module:
