@@ -109,7 +109,8 @@ def _traits(call: Call, other: Call, before: Trace, after: Trace) -> Iterator[Tr
     if None not in (call.flops, other.flops):
         yield "flops", "cost", f"{call.flops:,}", f"{other.flops:,}"
     if before.gradients is not None and after.gradients is not None:
-        yield "backward", "gradients", *("none" if ended.backward is None else "run" for ended in (call, other))
+        one, two = ("none" if ended.backward is None else "run" for ended in (call, other))
+        yield "backward", "gradients", one, two
 
 
 def _traits_of_leaves(
