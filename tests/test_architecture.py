@@ -29,12 +29,13 @@ from tests.helpers.imports import (
 TABLE = """
 __init__: version
 __main__: cli
-cli/__init__: .compare .exec .fail_on .models .options .rule .run .show .tracebacks errors typer version
+cli/__init__: run
+cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
 cli/compare: .fail_on .options .progress .results .terminal errors run typer
 cli/exec: .fail_on .options .results .terminal errors typer
-cli/fail_on: errors
+cli/fail_on: .terminal errors
 cli/models: errors models typer
-cli/options: typer
+cli/options: errors run typer
 cli/progress:
 cli/results: .options .terminal errors
 cli/rule: .terminal errors typer
@@ -50,6 +51,7 @@ compare/difference: .document
 compare/differences: .agreement .align .difference .leaves trace
 compare/distance: .tolerances trace
 compare/document: trace
+compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/leaves: trace
 compare/modules: .tensors torch
@@ -59,7 +61,7 @@ compare/runs: .align .comparison .kept_numbers .modules .traces models recorder 
 compare/saved_numbers: .agreement .distance errors trace
 compare/tensors: .distance torch
 compare/tolerances:
-compare/traces: .agreement .align .comparison .difference .differences .origin .verdict trace
+compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .verdict trace
 compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .tolerances trace
 compare/weights: .align .names .runs models recorder torch trace
 direct/__init__:
@@ -228,6 +230,9 @@ LATE = {
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
         "run/cold_start": "torch",
+    },
+    "Ctrl-C is handled before anything that takes long is imported": {
+        "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/exec": "render/tree",

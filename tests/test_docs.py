@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.cli import app
+from fwdtrace.cli.commands import app
 from tests.helpers.commands import REPOSITORY, Command
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -5,83 +5,16 @@ Exit status 0 is fine; 1 is what the user asked to fail on; 2 is trouble: bad us
 
 from __future__ import annotations
 
-import sys
-import warnings
-from traceback import print_exc
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
-import typer.main
-
-from fwdtrace.cli.compare import compare
-from fwdtrace.cli.exec import exec
-from fwdtrace.cli.fail_on import AskedToFail
-from fwdtrace.cli.models import models
-from fwdtrace.cli.options import as_typer_takes_it
-from fwdtrace.cli.rule import rule
-from fwdtrace.cli.run import run
-from fwdtrace.cli.show import show
-from fwdtrace.cli.tracebacks import their_traceback
-from fwdtrace.errors import FwdtraceError
-from fwdtrace.version import __version__
+from fwdtrace.run.cold_start import ended_by_ctrl_c
 
 __fwdtrace_calls_models__ = True  # a call from here is in the user's place: there is no line of theirs to show
-
-FAILED = 1
-TROUBLE = 2
-
-app = typer.Typer(
-    name="fwdtrace",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # help is text: brackets in it are brackets
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command()(as_typer_takes_it(run))
-app.command()(as_typer_takes_it(compare))
-app.command("exec", context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec))
-app.command()(as_typer_takes_it(show))
-app.command()(models)
-app.command()(rule)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line, or these arguments in its place, and end the program."""
-    # torch says so on import where there is no numpy, and nothing here needs it
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
-    try:
-        typer.main.get_command(app)(arguments)  # app() itself would replace sys.excepthook
-    except AskedToFail as reason:
-        _end(FAILED, reason)
-    except FwdtraceError as error:
-        if error.__cause__ is not None:
-            print(their_traceback(error.__cause__), file=sys.stderr, end="")
-        _end(TROUBLE, error)
-    except OSError as error:
-        _end(TROUBLE, f"the result cannot be written: {error.strerror}")
-    except Exception:  # a mistake of ours must not look like status 1, which is an answer
-        print_exc()
-        _end(TROUBLE, "this is a mistake in fwdtrace itself; please report it with the lines above")
-    sys.exit(0)
+    with ended_by_ctrl_c():
+        from fwdtrace.cli.commands import run_command
 
-
-@app.callback(invoke_without_command=True)
-def top(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    """Show what really runs when you call a PyTorch model.
-
-    fwdtrace run lenet              the calls of a built-in model
-
-    fwdtrace run model.py:Net       those of a model of yours
-    """
-    if version:
-        typer.echo(f"fwdtrace {__version__}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-def _end(status: int, message: object) -> NoReturn:
-    print(f"fwdtrace: {message}", file=sys.stderr)
-    sys.exit(status)
+        run_command(arguments)

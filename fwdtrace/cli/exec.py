@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ import typer
 from fwdtrace.cli.fail_on import AskedToFail, annotate, codes_of
 from fwdtrace.cli.options import CheckFinite, Chosen, Depth, FailOn, NoFold, Ops, Shown, Stats
 from fwdtrace.cli.results import check_files, save_as_suffix
-from fwdtrace.cli.terminal import stderr_console
+from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
@@ -122,4 +121,4 @@ def _print(traces: tuple[Trace, ...], shown: Shown) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"fwdtrace: {text}", file=sys.stderr)
+    to_stderr(f"fwdtrace: {text}")

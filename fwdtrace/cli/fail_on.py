@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fwdtrace.cli.terminal import to_stderr
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def annotate(findings: Iterable[Finding], codes: set[str]) -> None:
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for text in dict.fromkeys(_annotation(finding) for finding in findings if finding.code in codes):
-        print(text, file=sys.stderr)
+        to_stderr(text)
 
 
 def _annotation(finding: Finding) -> str:

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.run.cold_start import interruptible
+
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")]
 Inputs = Annotated[
     list[str] | None,
@@ -160,6 +163,7 @@ def as_typer_takes_it(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer takes it: in place of a parameter that is a set of options, the options of that set.
 
     A set is a dataclass, each field of which is an option with a default. What is no set comes first in the help.
+    Ctrl-C that the command leaves to us is trouble, told in one line.
     """
     hints = get_type_hints(command, include_extras=True)
     sets = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
@@ -173,7 +177,11 @@ def as_typer_takes_it(command: Callable[..., None]) -> Callable[..., None]:
     def flat(**values: Any) -> None:
         for name, kind in sets.items():
             values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-        command(**values)
+        try:
+            with interruptible():
+                command(**values)
+        except KeyboardInterrupt:
+            raise FwdtraceError("interrupted") from None
 
     options = [option for kind in sets.values() for option in _options_of(kind)]
     flat.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdtrace.cli.options import Result, Shown
-from fwdtrace.cli.terminal import result_console
+from fwdtrace.cli.terminal import result_console, result_is_given
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
         write_trace(trace, sys.stdout)
     else:
         _print(trace, shown, console)
-    sys.stdout.flush()
+    result_is_given()
 
 
 def give_comparison(comparison: TraceComparison | DirectComparison, result: Result) -> None:
@@ -64,7 +64,7 @@ def give_comparison(comparison: TraceComparison | DirectComparison, result: Resu
         comparison.write(sys.stdout)
     else:
         _print_comparison(comparison, console)
-    sys.stdout.flush()
+    result_is_given()
 
 
 def save_as_suffix(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:

@@ -6,11 +6,42 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def mend_streams() -> None:
+    """Give the null device to each standard stream that is closed, so that no file that is opened takes its place.
+
+    What the encoding of stdout does not take is escaped from here on.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def to_stderr(text: str) -> None:
+    """Write the text on a line of stderr, if there is a stderr and it takes any."""
+    if sys.stderr is not None:  # print would take stdout in its place
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def result_is_given() -> None:
+    """Write out stdout; from here on nothing is left to be told, and Ctrl-C ends the process without a word."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def result_console() -> Console:
@@ -51,7 +82,10 @@ def _console(*, stderr: bool) -> Console:
 
     # rich itself would keep bold and dim where NO_COLOR is set
     colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(stderr=stderr, color_system=colors, markup=False, highlight=False, emoji=False)
+    console = Console(stderr=stderr, color_system=colors, markup=False, highlight=False, emoji=False)
+    if console.width < 1:  # COLUMNS=0 says that nobody knows
+        console.width = 80
+    return console
 
 
 def _flush_c_streams() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fwdtrace.trace import Call, Leaf, TensorMeta, Value, shapes_in
 from fwdtrace.trace.text import shapes_text
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 
 
 def dtypes_of(leaves: Iterable[Leaf]) -> tuple[str, ...]:
@@ -14,8 +17,14 @@ def dtypes_of(leaves: Iterable[Leaf]) -> tuple[str, ...]:
 
 
 def other_values(leaves: Iterable[Leaf]) -> tuple[str, ...]:
-    """The leaves that are not tensors, each as `name=value`."""
-    return tuple(f"{leaf.name}={leaf.value}" for leaf in leaves if isinstance(leaf, Value))
+    """The leaves that are not tensors, each as `name=value`, or the value alone if it has no name."""
+    values = (leaf for leaf in leaves if isinstance(leaf, Value))
+    return tuple(f"{leaf.name}={value}" if leaf.name else value for leaf in values for value in [lasting(leaf.value)])
+
+
+def lasting(text: str) -> str:
+    """The text without addresses of objects, which are others in each run."""
+    return _ADDRESS.sub("0x…", text)
 
 
 def outputs_begin_alike(call: Call, other: Call) -> bool:

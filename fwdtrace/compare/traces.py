@@ -18,6 +18,7 @@ from fwdtrace.compare.differences import (
     differences_in_results,
     differences_in_structure,
 )
+from fwdtrace.compare.gradients import differences_in_gradients
 from fwdtrace.compare.origin import growth_from, origin_of, parted_inside, with_unknown_inputs_decided
 from fwdtrace.compare.verdict import notes_on, verdict_of
 from fwdtrace.trace import Call, Trace
@@ -53,6 +54,7 @@ def compare_traces(
         differences += differences_in_results(alignment)
     else:
         differences += differences_in_structure(before, after, alignment)
+        differences += differences_in_gradients(before, after, exact=strictness.exact)
     ordered = worst_first(difference for difference in differences if difference.kind not in how.expected)
     parted = origin_of(before, after, compared, alignment) if ordered else None
     origin, pair = parted or (None, None)

@@ -12,7 +12,7 @@ from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
 from fwdtrace.compare.leaves import dtypes_of, other_values, tensors_in_words
 from fwdtrace.compare.tolerances import in_words
-from fwdtrace.trace import Trace, shapes_in
+from fwdtrace.trace import Trace, shapes_in, tensors_in
 from fwdtrace.trace.text import path_text, plural
 
 
@@ -55,6 +55,7 @@ def notes_on(
         yield f"tolerance: {in_words(dtypes)}; {within}"
     if None not in (before.run.seed, after.run.seed) and before.run.seed != after.run.seed:
         yield f"recorded with seeds {before.run.seed} and {after.run.seed}, so random weights and inputs are others"
+    yield from _notes_on_one_side(before, after)
     for call, other in alignment.pairs:
         if call.error and other.error and not call.error.raised_below and call.error.type == other.error.type:
             yield f"{path_text(call.path)} raised {call.error.type} in both"
@@ -79,11 +80,34 @@ def _no_difference(compared: Sequence[ComparedCalls], alignment: Alignment) -> s
     return f"No difference found: {count}, and {outputs} are bit-identical."
 
 
+def _notes_on_one_side(before: Trace, after: Trace) -> Iterator[str]:
+    """What only one of the traces has, so that it was not compared, and what is of another kind as a whole."""
+    for what, one, two in (
+        ("ops", before.ops is not None, after.ops is not None),
+        ("gradients", before.gradients is not None, after.gradients is not None),
+        ("statistics", _has_stats(before), _has_stats(after)),
+        ("FLOPs", *(any(call.flops is not None for call in trace.calls) for trace in (before, after))),
+    ):
+        if one != two:
+            yield f"{what} were recorded in the {'first' if one else 'second'} only, and not compared"
+    if before.run.grad != after.run.grad:
+        yield "only one was recorded with gradients on, so requires_grad was not compared"
+    if before.run.device != after.run.device:
+        yield f"recorded on {before.run.device} and {after.run.device}"
+
+
+def _has_stats(trace: Trace) -> bool:
+    return any(leaf.stats is not None for call in trace.calls for leaf in tensors_in(call.outputs))
+
+
 def _notes_on_port(alignment: Alignment) -> Iterator[str]:
     for call, other in ended_roots(alignment):
         ours, theirs = len(shapes_in(call.outputs)), len(shapes_in(other.outputs))
         if ours != theirs:
             yield f"the first gives {ours} tensors, the second {theirs}; what both give was compared, in order"
+        one, two = (", ".join(other_values(root.outputs)) or "none" for root in (call, other))
+        if one != two:
+            yield f"outputs that are no tensors were not compared: {one} in the first, {two} in the second"
     if alignment.only_before or alignment.only_after:
         left = f"{len(alignment.only_before)} of the first and {len(alignment.only_after)} of the second"
         were = "was" if len(alignment.pairs) == 1 else "were"

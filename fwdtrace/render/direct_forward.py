@@ -28,7 +28,7 @@ _PACKAGES = ("/site-packages/", "/dist-packages/", "\\site-packages\\")
 
 def comparison_text(comparison: DirectComparison, *, width: int = 80) -> str:
     """The comparison as plain text, at most `width` cells wide where words allow it."""
-    return plain(_lines(comparison, width))
+    return plain(_lines(comparison, width), width)
 
 
 def print_comparison(comparison: DirectComparison, console: Console) -> None:

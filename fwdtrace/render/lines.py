@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment, Segments
 
+from fwdtrace.render import words
 from fwdtrace.render.words import cut
 
 Line = list[tuple[str, str]]
@@ -19,16 +20,21 @@ Line = list[tuple[str, str]]
 _SYMBOLS = "×→…✗·µ⋯├└│╴┄─"
 _ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~-")
 LINES_AT_ONCE = 500
+LEAST_COLUMN = 8
+"""A column of fewer cells is not worth reading: its text stands below the others, or at the margin."""
 MARKS = {"✗": "red", "=": "green"}
 
 
-def plain(lines: Iterable[Line]) -> str:
-    """The lines without styles."""
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+def plain(lines: Iterable[Line], width: int) -> str:
+    """The lines without styles, no wider than `width` cells."""
+    return "\n".join("".join(text for text, _ in fitting(line, max(width, 1))) for line in lines)
 
 
 def in_columns(cells: list[str], widths: list[int], *, mark: str = " ", style: str = "") -> Iterator[Line]:
     """A row whose texts are wrapped in their columns, with a mark before it."""
+    if min(widths) < LEAST_COLUMN:
+        yield from _below_one_another(cells, sum(widths) + len(widths) + 1, mark, style)
+        return
     parts = [
         textwrap.wrap(text, size, break_on_hyphens=False) or [""] for text, size in zip(cells, widths, strict=True)
     ]
@@ -41,13 +47,20 @@ def in_columns(cells: list[str], widths: list[int], *, mark: str = " ", style: s
         yield [(f"{shown} ", MARKS.get(shown, "")), (text, style or ("red" if mark == "✗" else ""))]
 
 
+def _below_one_another(cells: list[str], width: int, mark: str, style: str) -> Iterator[Line]:
+    """The cells of a row where there is no room for columns: the first behind the mark, the others indented."""
+    first, *others = cells
+    yield from wrapped(first.strip(), width, "  ", style or MARKS.get(mark, ""), first=f"{mark} ")
+    for text in others:
+        yield from wrapped(text, width, "    ", style, first="    ")
+
+
 def wrapped(text: str, width: int, indent: str, style: str, *, first: str = "") -> Iterator[Line]:
-    """The text on lines of this width, the first behind `first`, the others behind `indent`."""
-    lines = textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-    for line in lines:
-        yield [(line, style)]
+    """The text on lines of this width, the first behind `first`, the others behind `indent`, if these leave room."""
+    if width < len(indent) + LEAST_COLUMN:
+        first, indent = first.lstrip(), ""
+    for number, line in enumerate(words.wrapped(text, width - max(len(first), len(indent)))):
+        yield [(f"{indent if number else first}{line}", style)]
 
 
 def print_lines(lines: Iterable[Line], console: Console) -> None:

@@ -69,7 +69,7 @@ _DROPPED_FIRST = ("calls", "params", "output", "host time", "peak", "own time", 
 
 def ranking_text(trace: Trace, *, by: Key, top: int, width: int = 80) -> str:
     """The `top` modules by `by` as plain text, at most `width` cells wide."""
-    return plain(_lines(trace, by, top, width))
+    return plain(_lines(trace, by, top, width), width)
 
 
 def print_ranking(trace: Trace, console: Console, *, by: Key, top: int) -> None:

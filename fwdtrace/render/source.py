@@ -22,6 +22,8 @@ MOST_QUIET_LINES = 4
 """More lines than this in a row that called nothing are left out, and counted."""
 MOST_SHAPES = 4
 SHARE_OF_CODE = 0.55
+LEAST_NOTE = 16
+"""With fewer cells beside the code, what a line called stands below it."""
 LARGEST_SOURCE = 10 * 2**20
 """Bytes; a larger file is not opened, as nobody has written it by hand."""
 
@@ -39,7 +41,7 @@ class _Function:
 
 def source_text(trace: Trace, *, width: int = 80) -> str:
     """The functions that made the calls, line by line, in at most `width` cells."""
-    return plain(_lines(trace, sheet_for(trace, width)))
+    return plain(_lines(trace, sheet_for(trace, width)), width)
 
 
 def print_source(trace: Trace, console: Console) -> None:
@@ -91,6 +93,10 @@ def _body(function: _Function, trace: Trace, sheet: Sheet) -> Iterator[Line]:
     room = sheet.width - numbers - 3
     longest = max((cell_len(text) for text in code.values()), default=0)
     for_code = min(longest, int(room * SHARE_OF_CODE))
+    for_notes = room - for_code - 2
+    below = for_notes < LEAST_NOTE
+    if below:
+        for_code, for_notes = room, room - 2
     quiet: list[int] = []
     for line, text in code.items():
         events = function.events.get(line)
@@ -99,14 +105,14 @@ def _body(function: _Function, trace: Trace, sheet: Sheet) -> Iterator[Line]:
             continue
         yield from _quiet_lines(quiet, code, numbers, for_code, sheet)
         quiet = []
-        notes = words.wrapped(_summary(events, trace, sheet), room - for_code - 2)
+        notes = words.wrapped(_summary(events, trace, sheet), for_notes)
         failed = any(event.error is not None for event in events)
-        shown = words.padded(words.cut(sheet.text(text), for_code), for_code)
-        for place, note in enumerate(notes or [""]):
-            if place:
-                yield [(" " * (numbers + 3 + for_code), ""), (f"  {note}", "red" if failed else "cyan")]
-                continue
-            yield [(f"{line:>{numbers}} │ ", "dim"), (shown, ""), (f"  {note}", "red" if failed else "cyan")]
+        shown = words.cut(sheet.text(text), for_code)
+        style = "red" if failed else "cyan"
+        beside = "" if below or not notes else f"  {notes.pop(0)}"
+        yield [(f"{line:>{numbers}} │ ", "dim"), (words.padded(shown, for_code), ""), (beside, style)]
+        margin = " " * (numbers + 3 + (0 if below else for_code))
+        yield from ([(margin, ""), (f"  {note}", style)] for note in notes)
     yield from _quiet_lines(quiet, code, numbers, for_code, sheet)
 
 

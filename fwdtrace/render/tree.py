@@ -13,7 +13,7 @@ from fwdtrace.render.cells import Name
 from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, Cells, cells_of, name_of
 from fwdtrace.render.fold import Repeat
 from fwdtrace.render.layout import Layout, layout_for
-from fwdtrace.render.lines import Line, fitting, print_lines
+from fwdtrace.render.lines import Line, fitting, plain, print_lines
 from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.render.words import cut, cut_left, padded, wrapped
@@ -27,8 +27,7 @@ MOST_FINDINGS = 25
 
 def tree_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
     """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    lines = _lines(trace, sheet_for(trace, width), depth, fold)
-    return "\n".join("".join(text for text, _ in fitting(line, width)) for line in lines)
+    return plain(_lines(trace, sheet_for(trace, width), depth, fold), width)
 
 
 def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold: bool = True) -> None:

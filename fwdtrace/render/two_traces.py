@@ -20,7 +20,7 @@ _COLUMN = 12
 
 def changes_text(comparison: TraceComparison, *, width: int = 80) -> str:
     """The comparison as plain text, at most `width` cells wide where words allow it."""
-    return plain(_lines(comparison, width))
+    return plain(_lines(comparison, width), width)
 
 
 def print_changes(comparison: TraceComparison, console: Console) -> None:
@@ -50,13 +50,14 @@ def _model(model: ModelInfo) -> str:
 
 
 def _growth(comparison: TraceComparison, width: int) -> Iterator[Line]:
-    room = max(width - 3 * _COLUMN - 2, 12)
-    heads = "".join(f"{head:>{_COLUMN}}" for head in ("difference", "relative", "ulp"))
+    columns = 3 if width >= 3 * _COLUMN + 14 else 1  # where there is little room, only how far apart they are
+    room = max(width - columns * _COLUMN - 2, 2)
+    heads = "".join(f"{head:>{_COLUMN}}" for head in ("difference", "relative", "ulp")[:columns])
     yield [(f"  {cut('from there on', room):<{room}}{heads}", "bold")]
     for row in comparison.growth:
         nth = f" call {row.nth}" if row.nth > 1 else ""
         name = cut(printable("the model" if row.path == "" else row.path or "outside the tree") + nth, room - 1)
-        yield [(f"  {name:<{room}}{_cells(row.apart)}", "")]
+        yield [(f"  {name:<{room}}{_cells(row.apart)[: columns * _COLUMN]}", "")]
 
 
 def _cells(distance: Distance) -> str:

@@ -105,9 +105,10 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
 
 def _expected(plan: TwoRunsPlan) -> frozenset[str]:
     """The kinds of difference that the second way of running brings with it, which are no news."""
-    kinds = {"dtype"} if plan.dtype else set()
-    kinds |= {"shape", "input shape"} if plan.batch > 1 else set()
-    kinds |= {"missing", "ops", "hooks", "entry"} if plan.compile else set()
+    kinds = {"dtype", "input dtype", "op argument"} if plan.dtype else set()
+    kinds |= {"shape", "input shape", "op argument"} if plan.batch > 1 else set()
+    kinds |= {"missing", "ops", "hooks", "entry", "chain", "seen inside", "not run"} if plan.compile else set()
+    kinds |= {"mode", "op argument"} if plan.train and plan.other is None else set()
     return frozenset(kinds)
 
 

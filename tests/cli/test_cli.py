@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.cli import app
+from fwdtrace.cli.commands import app
 from fwdtrace.version import __version__
 from tests.helpers.commands import REPOSITORY, Command
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.helpers.commands import REPOSITORY, finish, start
+import pytest
+from pytest import MonkeyPatch
+
+from tests.helpers.commands import REPOSITORY, Command, finish, start
+from tests.helpers.traces import lenet
+
+INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
 
 NOISY = """
 import ctypes
@@ -53,3 +60,75 @@ def test_a_pipe_and_no_color_give_plain_text(folder: Path) -> None:
     assert "\x1b" not in finish(start("run", "lenet-direct")).out
     assert "\x1b" not in finish(start("run", "lenet-direct", FORCE_COLOR="1", NO_COLOR="1", TERM="xterm")).out
     assert "\x1b[" in finish(start("run", "lenet-direct", FORCE_COLOR="1", TERM="xterm")).out
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "status"), [("show t.json -o t.md", 0), ("compare t.json u.json -o t.txt", 1)])
+def test_a_closed_stream_changes_neither_the_status_nor_the_files(
+    folder: Path, closed: str, arguments: str, status: int
+) -> None:
+    lenet().save("t.json")
+    lenet(direct=True).save("u.json")
+    line = f"{sys.executable} -m fwdtrace {arguments}"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ran, as_open = (
+        subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+        for command in (f"{line} {closed}", line)
+    )
+    assert ran.returncode == as_open.returncode == status
+    assert (ran.stdout, ran.stderr) == (
+        "" if " >" in f" {closed}" else as_open.stdout,
+        "" if "2>" in closed else as_open.stderr,
+    )
+    assert Path(arguments.split()[-1]).read_text(encoding="utf-8").strip()
+
+
+def test_an_error_is_not_printed_on_stdout_where_stderr_is_closed() -> None:
+    line = f"{sys.executable} -m fwdtrace show nothing.json 2>&-"
+    ran = subprocess.run(line, shell=True, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("columns", ["0", "", "abc", "1", "7"])
+def test_any_width_gives_a_result(command: Command, folder: Path, monkeypatch: MonkeyPatch, columns: str) -> None:
+    lenet().save("t.json")
+    lenet(direct=True).save("u.json")
+    monkeypatch.setenv("COLUMNS", columns)
+    for arguments, status in ((["show", "t.json"], 0), (["rule", "FT001"], 0), (["compare", "t.json", "u.json"], 1)):
+        ran = command(*arguments)
+        assert ran.status == status
+        assert ran.out.strip()
+
+
+def test_what_an_encoding_does_not_take_is_escaped(folder: Path) -> None:
+    lenet().save("t.json")
+    for arguments in (["show", "t.json"], ["rule", "FT006"], ["models"], ["--help"]):
+        ran = finish(start(*arguments, PYTHONIOENCODING="ascii"))
+        assert ran.status == 0
+        assert ran.out.isascii() and ran.out.strip()
+
+
+@pytest.mark.parametrize("module", ["typer", "rich.console"])
+def test_ctrl_c_while_something_is_imported_is_told_in_one_line(folder: Path, module: str) -> None:
+    package, _, file = module.partition(".")
+    (folder / package).mkdir()
+    (folder / package / "__init__.py").write_text("" if file else INTERRUPTED)
+    (folder / package / f"{file or 'none'}.py").write_text(INTERRUPTED)
+    lenet().save("t.json")
+    ran = finish(start("show", "t.json", PYTHONPATH=f"{folder}:{REPOSITORY}"))
+    assert (ran.status, ran.out, ran.err) == (2, "", "fwdtrace: interrupted\n")
+
+
+def test_ctrl_c_while_a_result_is_written_leaves_the_old_file(
+    command: Command, folder: Path, monkeypatch: MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    lenet().save("t.json")
+    (folder / "t.md").write_text("old")
+    monkeypatch.setattr("pathlib.Path.write_text", interrupted)
+    ran = command("show", "t.json", "-o", "t.md")
+    assert (ran.status, ran.out, ran.err) == (2, "", "fwdtrace: interrupted\n")
+    assert (folder / "t.md").read_text() == "old"
+    assert sorted(file.name for file in folder.iterdir()) == ["t.json", "t.md"]

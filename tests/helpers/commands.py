@@ -47,12 +47,13 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.fixture
 def restored_signals() -> Iterator[None]:
-    """Restore the handler of SIGPIPE, with which a command that ends lets the signal end the process."""
+    """Restore the handlers of the signals that a command lets end the process once it shows its result."""
     import signal
 
-    before = signal.getsignal(signal.SIGPIPE)
+    before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGPIPE, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
