@@ -42,7 +42,7 @@ cli/rule: .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal errors run typer
 cli/show: .options .results typer
 cli/terminal:
-cli/tracebacks: models
+cli/tracebacks: errors models
 compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
 compare/align: .names trace
@@ -134,7 +134,7 @@ program/roots: .wanted recorder torch
 program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
-program/tracebacks:
+program/tracebacks: errors
 program/traces: findings trace
 program/wanted:
 program/watch: .endings .roots .tracebacks .wanted recorder torch trace
@@ -142,13 +142,13 @@ pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .session .torch_internals torch
-recorder/code_exchange: .frames torch
+recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
   torch trace version
-recorder/flow: .notes torch
-recorder/frames: .torch_internals torch trace
+recorder/flow: .notes .session torch
+recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
@@ -163,10 +163,10 @@ recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
-recorder/recording: .boundaries .finish .frames .hooks .measures/costs .measures/device_time .measures/finiteness
+recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
-  .torch_internals torch trace
-recorder/session: .flow .leaves .notes torch
+  .torch_internals errors torch trace
+recorder/session: .leaves .notes torch
 recorder/sources: .flow .notes torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
@@ -208,7 +208,7 @@ trace/files:
 trace/flow: .values
 trace/json_stream:
 trace/mechanisms: .values
-trace/read: .json_stream .rows .trace errors
+trace/read: .json_stream .rows .trace .values errors
 trace/rows: .values
 trace/text: .values
 trace/trace: .files .flow .rows .values .views
