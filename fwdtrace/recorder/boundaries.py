@@ -149,7 +149,7 @@ def _run_between_hooks(
 
 @frame_role("boundary")
 def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a forward with hooks around it, or one that was not entered from the `__call__` of the innermost open call."""
+    """Run a forward that has hooks around it, or was not entered from the `__call__` of the innermost open call."""
     session = running.session
     if session is None:
         return original(module, *args, **kwargs)
@@ -189,7 +189,7 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
 def _without_defaults(
     forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments without those that are the forward's own defaults: no caller gave these, or need have given them."""
+    """The arguments without those that are the forward's own defaults, which no caller need have given."""
     function: Any = forward
     code, defaults, by_name = function.__code__, function.__defaults__ or (), function.__kwdefaults__ or {}
     names = code.co_varnames[1 : code.co_argcount]

@@ -54,8 +54,8 @@ class Session:
     `log` has all calls and ops since the session began, in order of beginning. `kinds` has the running measures by
     their class, which makes them; `measures` and `ops` are the same ones again, as the boundaries need them.
     `straight` says whether nobody stood between us and torch's own `__call__` when the session began.
-    `forwards` has the functions that are observed by their ids, each with what ends that; `stand_ins` and `removals` say
-    what else is in place and how to take it out.
+    `forwards` has the functions that are observed by their ids, each with what ends that; `stand_ins` and `removals`
+    say what else is in place and how to take it out.
     """
 
     __slots__ = (
