@@ -127,13 +127,14 @@ program/observed: .python .rank_files .ranks .roots .traces .wanted .watch error
 program/python: errors
 program/rank_files:
 program/ranks: .rank_files errors trace
-program/roots: .wanted torch
+program/roots: .wanted recorder torch
 program/traces: findings trace
 program/wanted:
 program/watch: .roots .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
-recorder/boundaries: .frames .hooks .leaves .modules .notes .session .torch_internals torch
+recorder/boundaries: .code_exchange .frames .hooks .leaves .modules .notes .session .torch_internals torch
+recorder/code_exchange: .frames torch
 recorder/describe: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/finiteness .measures/gradients .measures/ops
   .measures/statistics .notes .session .torch_internals .tree findings torch trace version
@@ -143,15 +144,15 @@ recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
 recorder/measures/costs: .notes .session .torch_internals torch
 recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
-recorder/measures/gradients: .describe .notes .session .torch_internals torch trace
+recorder/measures/gradients: .describe .measures/values .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
 recorder/measures/ops: .frames .notes .session .torch_internals torch trace
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
-recorder/modules: .frames .hooks .notes .session .tree torch
+recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .frames .torch_internals torch trace
-recorder/recording: .boundaries .finish .hooks .measures/costs .measures/finiteness .measures/gradients
-  .measures/ops .measures/statistics .modules .notes .session torch trace
+recorder/recording: .boundaries .finish .frames .hooks .measures/costs .measures/finiteness .measures/gradients
+  .measures/ops .measures/statistics .modules .notes .session .torch_internals torch trace
 recorder/session: .leaves .notes torch
 recorder/torch_internals: torch
 recorder/tree: torch

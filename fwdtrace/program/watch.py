@@ -58,8 +58,8 @@ class Watch:
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
-        # The classes that are hooked, with what is in place of their `__call__` and what was there; and the functions of
-        # their own that are observed, by their ids, with what ends that.
+        # The classes that are hooked, with what is in place of their `__call__` and what was there; and the functions
+        # that are observed, by their ids, with what ends that.
         self._hooked: dict[type, tuple[Any, Any] | None] = {}
         self._observed: dict[int, Callable[[], None]] = {}
         self._open: tuple[Root, int, Recording] | None = None
