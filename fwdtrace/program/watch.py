@@ -61,7 +61,7 @@ class Watch:
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         # The classes that are hooked, with what is in place of their `__call__` and what was there; and the functions
-        # of their own that are observed, by their ids, with what ends that.
+        # that are observed, by their ids, with what ends that.
         self._hooked: dict[type, tuple[Any, Any] | None] = {}
         self._observed: dict[int, Callable[[], None]] = {}
         self._open: tuple[Root, int, Recording] | None = None

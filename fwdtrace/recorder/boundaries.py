@@ -149,7 +149,7 @@ def _run_between_hooks(
 
 @frame_role("boundary")
 def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a forward that has hooks around it, or that the `__call__` of the innermost open call did not enter."""
+    """Run a forward that has hooks around it, or was not entered from the `__call__` of the innermost open call."""
     session = running.session
     if session is None:
         return original(module, *args, **kwargs)

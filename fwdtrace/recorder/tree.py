@@ -53,7 +53,7 @@ def modules_below(root: nn.Module) -> list[nn.Module]:
 
 
 def parameters_and_names(root: nn.Module) -> list[tuple[str, Tensor]]:
-    """Every parameter of the tree with its first name, in the order of `named_parameters`, which a class may change."""
+    """Every parameter of the tree with its first name, in the order of `named_parameters`."""
     parameters: dict[int, tuple[str, Tensor]] = {}
     for module, names in modules_and_names(root):
         for name, parameter in module._parameters.items():
