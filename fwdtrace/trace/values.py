@@ -184,7 +184,6 @@ class Call:
     aliases: tuple[str, ...] = ()
     opaque: str | None = None
     thread: str | None = None
-    in_backward: bool = False
     forward_inputs: tuple[Leaf, ...] | None = None
     forward_outputs: tuple[Leaf, ...] | None = None
     state: tuple[Leaf, ...] = ()
@@ -194,6 +193,7 @@ class Call:
     backward: Backward | None = None
     host_us: float | None = None
     memory_bytes: int | None = None
+    in_backward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
