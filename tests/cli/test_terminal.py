@@ -122,7 +122,7 @@ def test_ctrl_c_while_something_is_imported_is_told_in_one_line(folder: Path, mo
 def test_ctrl_c_while_a_result_is_written_leaves_the_old_file(
     command: Command, folder: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     lenet().save("t.json")

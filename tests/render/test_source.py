@@ -71,21 +71,21 @@ Net.forward  Net
     )
 
 
-def test_a_narrow_screen_cuts_the_code_and_wraps_what_it_called(file: str) -> None:
+def test_a_narrow_screen_has_what_a_line_called_below_it(file: str) -> None:
     trace = trace_of(root(), block(0, file), block(1, file, outputs=tensor(2, 8)), flatten(file))
     assert source_text(trace, width=40) == NARROW
 
 
 NARROW = """\
 Net.forward  Net
- 2 │ def forward(self,…
- 3 │     for block in s…
- 4 │         x = block(…  blocks.0 …
-                          blocks.1 2×4
-                          ×1, 2×8 ×1
+ 2 │ def forward(self, x):
+ 3 │     for block in self.blocks:
+ 4 │         x = block(x)
+       blocks.0 … blocks.1 2×4 ×1, 2×8
+       ×1
    │ … 5 lines that called nothing
-10 │     return torch.f…  torch.flatten
-                          8"""
+10 │     return torch.flatten(x)
+       torch.flatten 8"""
 
 
 def test_many_shapes_of_one_line_are_counted(file: str) -> None:
