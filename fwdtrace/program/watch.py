@@ -218,6 +218,8 @@ class Watch:
     def _hook(self, cls: type) -> None:
         if cls in self._hooked or not self._roots.has_parameters(cls) or issubclass(cls, torch.jit.ScriptModule):
             return
+        if cls is Module:  # a bare module has no forward; and what is put there all other classes would inherit
+            return
         self._hooked[cls] = None
         for entry in ("__call__", "forward"):
             original = getattr(cls, entry, None)
