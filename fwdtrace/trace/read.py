@@ -144,7 +144,11 @@ def _check_references(trace: Trace) -> None:
 
 def _check_sources(key: str, events: Sequence[Call | Op], ids: set[int]) -> None:
     for number, event in enumerate(events):
-        for side, leaves in (("inputs", event.inputs), ("outputs", event.outputs)):
+        sides = {"inputs": event.inputs, "outputs": event.outputs}
+        if isinstance(event, Call):
+            inner = {"forward_inputs": event.forward_inputs or (), "forward_outputs": event.forward_outputs or ()}
+            sides |= inner | {"state": event.state}
+        for side, leaves in sides.items():
             for place, leaf in enumerate(leaves):
                 if type(leaf) is TensorMeta and (leaf.source is not None or leaf.changed_by is not None):
                     _check_source(f"{key}[{number}].{side}[{place}]", leaf, ids)

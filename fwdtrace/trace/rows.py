@@ -44,6 +44,7 @@ _OPTIONAL = {
 # The least that a number may be, where it is not 0; None where it may be any.
 _LEAST: dict[tuple[type, str], int | None] = {
     (Call, "nth"): 1,
+    (Source, "call"): 1,
     (TensorMeta, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
     (RunInfo, "seed"): None,
