@@ -1,0 +1,251 @@
+"""What each file of the package may import, and which imports may wait inside a function, with the reason."""
+
+from __future__ import annotations
+
+TABLE = """
+__init__: version
+__main__: cli
+cli/__init__: run
+cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
+cli/compare: .fail_on .options .progress .results .terminal errors run typer
+cli/exec: .fail_on .options .results .terminal errors typer
+cli/fail_on: .terminal errors
+cli/models: errors models typer
+cli/options: errors run typer
+cli/progress:
+cli/results: .options .terminal errors
+cli/rule: .terminal errors typer
+cli/run: .fail_on .options .progress .results .terminal errors run typer
+cli/show: .options .results typer
+cli/terminal:
+cli/tracebacks: errors models
+compare/__init__: .traces
+compare/agreement: .align .distance .leaves trace
+compare/align: .names trace
+compare/comparison: .difference .distance .document trace
+compare/difference: .document
+compare/differences: .agreement .align .difference .leaves trace
+compare/distance: .tolerances trace
+compare/document: trace
+compare/gradients: .difference .tolerances trace
+compare/kept_numbers: .agreement .distance .tensors recorder trace
+compare/leaves: trace
+compare/modules: .tensors torch
+compare/names: errors
+compare/origin: .agreement .align .comparison .leaves trace
+compare/runs: .align .comparison .kept_numbers .modules .traces models recorder torch trace
+compare/saved_numbers: .agreement .distance errors trace
+compare/tensors: .distance torch
+compare/tolerances:
+compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .verdict trace
+compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .tolerances trace
+compare/weights: .align .names .runs models recorder torch trace
+direct/__init__:
+direct/comparison: compare trace
+direct/copies: .leaves errors models torch
+direct/differences: .leaves .step .words compare torch trace
+direct/enter: torch
+direct/experiment: .comparison .copies .differences .enter .inventory .measurements .seen .step .verdict compare
+  errors models torch trace
+direct/inventory: .comparison .enter recorder torch trace
+direct/leaves: compare recorder torch
+direct/measurements: .comparison .leaves .step .words
+direct/seen: .comparison .enter .step compare recorder torch trace
+direct/step: .leaves compare models recorder torch
+direct/verdict: .comparison compare trace
+direct/words: .step compare torch trace
+errors:
+findings/__init__: .direct .forward_error/rule .gradients .modules .unseen .values .wrappers trace
+findings/direct: .places trace
+findings/explained:
+findings/flow: trace
+findings/forward_error/__init__:
+findings/forward_error/arguments: .forward_error/failure trace
+findings/forward_error/failure: trace
+findings/forward_error/layers: .forward_error/failure trace
+findings/forward_error/products: .forward_error/failure trace
+findings/forward_error/rule: .forward_error/arguments .forward_error/failure .forward_error/layers
+  .forward_error/products .forward_error/sequences .forward_error/sizes trace
+findings/forward_error/sequences: .forward_error/failure .forward_error/products trace
+findings/forward_error/sizes: .forward_error/failure trace
+findings/gradients: .flow .places trace
+findings/modules: .places trace
+findings/places: trace
+findings/unseen: .places trace
+findings/values: trace
+findings/wrappers: .places trace
+models/__init__:
+models/devices: .meta errors torch
+models/imports: .spec errors
+models/inputs: .memory .spec errors torch
+models/load: .imports .sources/__init__ .spec .zoo/__init__ errors torch trace
+models/memory:
+models/meta: torch
+models/randomness: torch
+models/sources/__init__: .spec errors
+models/sources/exported: .sources/exported_code .spec errors torch
+models/sources/exported_code: torch
+models/sources/libraries: .memory .meta errors torch
+models/sources/script: errors torch
+models/sources/timm: .sources/libraries .spec errors torch
+models/sources/torchvision: .sources/libraries .spec errors torch
+models/sources/transformers: .sources/libraries .sources/transformers_inputs .spec errors torch
+models/sources/transformers_inputs: torch
+models/spec: errors
+models/weights: errors torch trace
+models/zoo/__init__:
+models/zoo/calls: torch
+models/zoo/hooks: torch
+models/zoo/lenet: torch
+models/zoo/lenets: .zoo/lenet torch
+models/zoo/mechanisms: torch
+models/zoo/structure: torch
+program/__init__:
+program/endings:
+program/observed: .endings .rank_files .ranks .traces .wanted errors trace
+program/python: .tracebacks errors
+program/rank_files:
+program/ranks: .rank_files errors trace
+program/roots: .wanted recorder torch
+program/startup/__init__:
+program/startup/begin: .endings .python
+program/startup/sitecustomize: .startup/begin sitecustomize
+program/tracebacks: errors
+program/traces: findings trace
+program/wanted:
+program/watch: .endings .roots .tracebacks .wanted recorder torch trace
+pytest_plugin: pytest
+recorder/__init__: .notes .recording
+recorder/accelerators: torch trace
+recorder/boundaries: .code_exchange .frames .hooks .modules .notes .session .torch_internals torch
+recorder/code_exchange: .frames errors torch
+recorder/describe: torch trace
+recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
+  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
+  torch trace version
+recorder/flow: .notes .session torch
+recorder/frames: .torch_internals errors torch trace
+recorder/hooks: .frames .notes .session .torch_internals torch
+recorder/leaves: .describe .torch_internals torch trace
+recorder/measures/__init__:
+recorder/measures/costs: .notes .session .torch_internals torch
+recorder/measures/device_time: .accelerators .notes .session .tree
+recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
+recorder/measures/gradients: .describe .measures/values .notes .session .torch_internals .tree torch trace
+recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
+recorder/measures/ops: .flow .frames .notes .session .torch_internals torch
+recorder/measures/peak_memory: .measures/device_time .notes .session
+recorder/measures/statistics: .describe .measures/values .notes .session trace
+recorder/measures/values: .torch_internals torch trace
+recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
+recorder/notes: .accelerators .frames .torch_internals torch trace
+recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
+  .torch_internals errors torch trace
+recorder/session: .leaves .notes torch
+recorder/sources: .flow .notes torch trace
+recorder/torch_internals: torch
+recorder/tree: torch
+render/__init__:
+render/calls: .fold .sheet .words trace
+render/cells: .words rich
+render/columns: .calls .cells .rows .shapes .sheet .words trace
+render/csv: .words trace
+render/details: .calls .words trace
+render/direct_forward: .direct_rounds .lines compare direct rich trace
+render/direct_rounds: .lines direct trace
+render/fold: .shapes trace
+render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
+render/layout: .cells .columns .words rich
+render/lines: .words rich
+render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
+render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
+render/notebook: .svg .tree trace
+render/ranking: .lines .summary .words rich trace
+render/rows: .fold trace
+render/shapes: .cells .sheet .words trace
+render/sheet: .cells .words trace
+render/source: .calls .lines .shapes .sheet .words rich trace
+render/summary: .shapes .sheet .words trace
+render/svg: .tree rich trace
+render/timeline: .calls .shapes .sheet .summary .words trace
+render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
+render/two_traces: .lines .words compare rich trace
+render/words: rich
+run/__init__:
+run/backward: errors recorder torch
+run/cold_start:
+run/direct: direct errors models torch
+run/once: .backward errors models recorder torch trace
+run/saved: compare errors trace
+run/two: compare errors models torch
+trace/__init__: .flow .trace .values
+trace/files:
+trace/flow: .values
+trace/json_stream:
+trace/mechanisms: .values
+trace/read: .json_stream .rows .trace .values errors
+trace/rows: .values
+trace/text: .values
+trace/trace: .files .flow .rows .values .views
+trace/values:
+trace/views:
+version:
+"""
+"""What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
+
+The standard library is free, and so are imports for type checkers alone.
+"""
+
+LATE = {
+    "no command pays for torch, or for what a program is watched with, before it needs it": {
+        "cli/compare": "run/direct run/saved run/two trace/text",
+        "cli/exec": "program/observed program/python",
+        "program/observed": "program/watch recorder/notes",
+        "cli/run": "run/once",
+        "models/sources/__init__": "torch",
+        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
+        "run/cold_start": "torch",
+    },
+    "Ctrl-C is handled before anything that takes long is imported": {
+        "cli/__init__": "cli/commands",
+    },
+    "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
+        "cli/exec": "render/tree",
+        "cli/results": "compare/comparison render/csv render/direct_forward render/html render/markdown "
+        "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
+        "trace/files trace/trace",
+        "cli/show": "trace/read",
+        "cli/terminal": "rich",
+        "run/once": "compare/saved_numbers",
+        "render/html": "render/two_traces",
+    },
+    "what explains a finding or a failure is loaded where there is something to explain": {
+        "cli/fail_on": "findings/explained",
+        "cli/rule": "findings/explained",
+    },
+    "the sources of models are looked for by one command": {
+        "cli/models": "models/sources/__init__",
+    },
+    "a library that may be missing": {
+        "compare/saved_numbers": "numpy safetensors",
+        "models/inputs": "numpy safetensors",
+        "models/weights": "safetensors",
+    },
+}
+"""What files import inside functions, and why it has to wait."""
+
+
+def read_table() -> dict[str, str]:
+    """The table by file; a line that begins with spaces goes on with the one before."""
+    lines = TABLE.strip().replace("\n  ", " ").splitlines()
+    return {file: names.strip() for file, _, names in (line.partition(":") for line in lines)}
+
+
+def late_imports_with_a_reason() -> dict[str, str]:
+    """All of `LATE`, by file."""
+    targets: dict[str, set[str]] = {}
+    for files in LATE.values():
+        for file, names in files.items():
+            targets.setdefault(file, set()).update(names.split())
+    return {file: " ".join(sorted(names)) for file, names in targets.items()}
