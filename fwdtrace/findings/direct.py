@@ -15,7 +15,7 @@ def direct_forward(trace: Trace) -> Iterator[Finding]:
     """FT001: a module's `forward` ran without its `__call__`; one finding for each module and line."""
     for calls in by_place(filter(_is_direct, trace.calls)):
         first = calls[0]
-        name = name_of(first)
+        name = "model" if first.path == "" else name_of(first)  # it stands in code here
         skipped = _skipped(first.hooks)
         message = f"{name}.forward ran without __call__{repeated(calls)}; {skipped}; call {name}(…) instead"
         yield Finding("FT001", "direct-forward", first.id, message, first.site)

@@ -39,6 +39,14 @@ def test_a_direct_call_names_the_hooks_it_skipped() -> None:
     )
 
 
+def test_a_direct_call_of_the_root_is_written_as_code() -> None:
+    (finding,) = found(replace(ROOT, entry="forward"))
+    assert finding.message == (
+        "model.forward ran without __call__; no hook was registered there, so nothing was skipped this time;"
+        " call model(…) instead"
+    )
+
+
 def test_direct_calls_of_one_line_are_one_finding_with_their_number() -> None:
     (finding,) = found(ROOT, DIRECT, replace(DIRECT, id=2, nth=2))
     assert finding.message.startswith("f5.forward ran without __call__ twice;")
