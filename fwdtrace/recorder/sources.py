@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -11,6 +10,18 @@ from torch import nn
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
 from fwdtrace.trace import Source, TensorMeta
+
+
+class _TensorDraft:
+    """A TensorMeta that is being filled in: its constructor, as it is frozen, takes several times as long."""
+
+    __slots__ = TensorMeta.__slots__
+
+
+class _SourceDraft:
+    """A Source that is being filled in, for the same reason."""
+
+    __slots__ = Source.__slots__
 
 
 class Sources:
@@ -60,7 +71,7 @@ class Sources:
         known = self._leaves.get(key)
         if known is None:
             changed_by = self._ids.get(writer) if writer is not None else None
-            known = self._leaves[key] = leaf, replace(leaf, source=source, changed_by=changed_by)
+            known = self._leaves[key] = leaf, _tensor(leaf, source, changed_by)
         return known[1]
 
     def _source(self, entry: Known) -> Source | None:
@@ -81,7 +92,7 @@ class Sources:
         places = [index for index, leaf in enumerate(maker.outputs) if type(leaf) is TensorMeta]
         # More were noted of what a hook has replaced than there are in the output of the call.
         output = places[place] if place < len(places) else place
-        return Source(number, output, hook=hook.name if hook is not None else None)
+        return _output_of(number, output, hook.name if hook is not None else None)
 
     def _of_held(self, held: Held) -> Source | None:
         paths = self._recorded.names.get(held.seen)
@@ -91,6 +102,27 @@ class Sources:
         if held.kind == "parameter":
             return Source(parameter=name)
         return Source(buffer=name) if held.kind == "buffer" else Source(attribute=name)
+
+
+def _tensor(leaf: TensorMeta, source: Source | None, changed_by: int | None) -> TensorMeta:
+    """The leaf with its source."""
+    draft: Any = _TensorDraft()
+    draft.name, draft.shape, draft.dtype, draft.device = leaf.name, leaf.shape, leaf.dtype, leaf.device
+    draft.requires_grad, draft.layout, draft.stats = leaf.requires_grad, leaf.layout, leaf.stats
+    draft.placements, draft.local_shape = leaf.placements, leaf.local_shape
+    draft.source, draft.changed_by = source, changed_by
+    draft.__class__ = TensorMeta
+    tensor: TensorMeta = draft
+    return tensor
+
+
+def _output_of(id: int, output: int, hook: str | None) -> Source:
+    draft: Any = _SourceDraft()
+    draft.id, draft.output, draft.hook = id, output, hook
+    draft.argument = draft.parameter = draft.buffer = draft.attribute = draft.call = None
+    draft.__class__ = Source
+    source: Source = draft
+    return source
 
 
 def _key(entry: Known) -> tuple[int, int]:
