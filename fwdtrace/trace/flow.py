@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-from fwdtrace.trace.values import Call, Event, Leaf, TensorMeta
+from fwdtrace.trace.values import Call, Event, Leaf, Source, TensorMeta
 
 
 class Flow:
@@ -39,11 +39,10 @@ class Flow:
         if output is None:
             return self._distinct(user for user, _ in uses)
         given = event.outputs[output]
-        made = type(given) is TensorMeta and given.source  # what was only written into is known by who made it
-        places = {(event.id, output), *([(made.id, made.output)] if made else [])}
-        return self._distinct(
-            user for user, leaf in uses if leaf.source is not None and (leaf.source.id, leaf.source.output) in places
-        )
+        sources = {Source(event.id, output)}
+        if type(given) is TensorMeta and given.source is not None:
+            sources.add(given.source)  # what was only written into is known by who made it
+        return self._distinct(user for user, leaf in uses if leaf.source in sources)
 
     def path(self, before: Event, after: Event) -> tuple[Event, ...]:
         """A shortest way that data took from one call or op to another, both included; `()` if it took none."""

@@ -120,10 +120,11 @@ recorder/accelerators: torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
+recorder/earlier: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
   torch trace version
-recorder/flow: .notes .session torch
+recorder/flow: .earlier .notes .session torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
@@ -139,11 +140,11 @@ recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
-recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
+recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
 recorder/session: .leaves .notes torch
-recorder/sources: .flow .notes torch trace
+recorder/sources: .earlier .flow .notes torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
 render/__init__:
@@ -191,6 +192,25 @@ trace/trace: .files .flow .rows .values .views
 trace/values:
 trace/views:
 version:
+late cli/__init__: cli/commands
+late cli/compare: run/direct run/saved run/two trace/text
+late cli/exec: program/observed program/python render/tree
+late cli/fail_on: findings/explained
+late cli/models: models/sources/__init__
+late cli/results: compare/comparison render/csv render/direct_forward render/html render/markdown render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces trace/files trace/trace
+late cli/rule: findings/explained
+late cli/run: run/once
+late cli/show: trace/read
+late cli/terminal: rich
+late compare/saved_numbers: numpy safetensors
+late models/inputs: numpy safetensors
+late models/sources/__init__: torch
+late models/weights: safetensors
+late program/observed: program/watch recorder/notes
+late pytest_plugin: recorder/__init__ torch trace/__init__ trace/files trace/text
+late render/html: render/two_traces
+late run/cold_start: torch
+late run/once: compare/saved_numbers
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 
