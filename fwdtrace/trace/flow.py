@@ -20,6 +20,13 @@ class Flow:
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = events
 
+    @cached_property
+    def is_known(self) -> bool:
+        """Whether any tensor that went in says where it came from: not in a trace without ops, nor in an older one."""
+        return any(
+            type(leaf) is TensorMeta and leaf.source is not None for event in self._events for leaf in event.inputs
+        )
+
     def producer(self, leaf: Leaf) -> Event | None:
         """The call or op that gave the tensor its numbers: the one that made it, or that wrote into it last."""
         if type(leaf) is not TensorMeta:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
-from fwdtrace.trace import CallError, Trace
+from fwdtrace.trace import CallError, Source, TensorMeta, Trace
 from tests.helpers.drawings import HOSTILE, hostile
-from tests.helpers.traces import call, lenet, trace
+from tests.helpers.traces import call, lenet, residual, tensor, trace
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -131,6 +132,56 @@ def test_the_keyboard_goes_everywhere(page: Open) -> None:
     assert rows(browser) == ["Net", "block", "layer"]
     press(browser, KEYS.END, KEYS.ENTER)
     assert len(browser.find_elements("css selector", ".details")) == 1
+
+
+def lit(browser: Any) -> dict[str, str]:
+    """The rows that are lit up, by their names, with what is written beside them."""
+    found: dict[str, str] = browser.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('.gives, .takes')].map("
+        "(line) => [line.querySelector('.path').textContent, line.querySelector('.flow').textContent]))"
+    )
+    return found
+
+
+def test_choosing_a_row_lights_up_where_its_data_came_from_and_where_it_goes(page: Open) -> None:
+    browser = page(html_text(residual()))
+    assert lit(browser) == {}
+    press(browser, "/")
+    press(browser, KEYS.ENTER, KEYS.ARROW_DOWN, KEYS.ARROW_DOWN)
+    assert lit(browser) == {"first": "gives", "second": "takes", "+": "takes"}
+    press(browser, KEYS.ARROW_DOWN)
+    assert lit(browser) == {"first": "gives", "torch.relu_": "gives", "+": "takes"}
+    browser.find_element("xpath", "//bdi[text()='first']").click()
+    assert lit(browser) == {"torch.relu_": "takes"}
+
+
+def test_details_name_where_each_input_came_from_and_lead_there(page: Open) -> None:
+    browser = page(html_text(residual()))
+    browser.find_element("xpath", "//bdi[text()='+']").click()
+    links = [each.text for each in browser.find_elements("css selector", ".details .link")]
+    assert links == ["second", "first", "torch.relu_, Net"]
+    assert "changed by" in browser.find_element("css selector", ".details").text
+    browser.find_element("xpath", "//button[text()='second']").click()
+    assert browser.switch_to.active_element.find_element("css selector", ".path").text == "second"
+
+
+def test_what_is_folded_or_closed_is_lit_up_by_what_stands_for_it(page: Open) -> None:
+    def made(id: int) -> tuple[TensorMeta, ...]:
+        return (replace(tensor(1, 16), source=Source(id, 0)),)
+
+    given = (replace(tensor(1, 16), source=Source(argument="x")),)
+    layers = (
+        call(n, 0, f"layers.{n - 1}", "Linear", inputs=made(n - 1) if n > 1 else given, outputs=made(n))
+        for n in range(1, 9)
+    )
+    block = call(9, 0, "block", "Block", inputs=made(8), outputs=made(10))
+    inner = call(10, 9, "block.inner", "Linear", depth=2, inputs=made(8), outputs=made(10))
+    last = call(11, 0, "last", "Linear", inputs=made(10), outputs=made(11))
+    browser = page(html_text(trace(call(0, None, "", "Net", outputs=made(11)), *layers, block, inner, last)))
+    browser.find_element("xpath", "//bdi[text()='block']").click()
+    assert lit(browser) == {"layers.0 … layers.7": "gives", "last": "takes"}
+    press(browser, KEYS.ARROW_LEFT, KEYS.END)
+    assert lit(browser) == {"block": "gives"}
 
 
 def test_equal_blocks_are_folded_until_they_are_opened(page: Open) -> None:
