@@ -125,7 +125,7 @@ def _own(event: Event, parent: Call | None) -> list[Any]:
 
 def _kind_of(event: Event) -> Event:
     """The call or op without what is its own, so that equal ones compare equal."""
-    leaves = {"inputs": _unplaced(event.inputs), "outputs": _unplaced(event.outputs)}
+    leaves: dict[str, Any] = {"inputs": _unplaced(event.inputs), "outputs": _unplaced(event.outputs)}
     if isinstance(event, Op):
         return replace(event, id=0, parent=None, **leaves)
     path = "." if event.path else event.path
