@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fwdtrace.direct.comparison import DirectComparison
     from fwdtrace.trace import Trace
 
-TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".csv", ".trace.json")
+TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".dot", ".csv", ".trace.json")
 
 
 def check_files(files: list[Path], suffixes: tuple[str, ...] = TRACE_SUFFIXES, option: str = "-o") -> None:
@@ -121,6 +121,10 @@ def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
         from fwdtrace.render.mermaid import mermaid_text
 
         return mermaid_text(trace, depth=shown.depth, fold=shown.fold)
+    if file.suffix == ".dot":
+        from fwdtrace.render.dot import dot_text
+
+        return dot_text(trace, depth=shown.depth, fold=shown.fold)
     if file.suffix == ".svg":
         from fwdtrace.render.svg import svg_text
 

@@ -110,7 +110,8 @@ def _chart(rows: list[Row], trace: Trace, sheet: Sheet, note: str = "") -> Chart
         boxes.append(Box(own, lines, _kind(row), row.level, "" if around == OUTSIDE else _name(around), is_open))
         boxes += [Box(name, (text,), "given", row.level + 1, own) for text, name in ways.given.get(number, {}).items()]
     arrows = tuple(ways.arrows)
-    screens, sideways = min((_screens(boxes, arrows, sideways), sideways) for sideways in range(MOST_SIDEWAYS + 1))
+    sizes = ((_screens(boxes, arrows, sideways), sideways) for sideways in range(MOST_SIDEWAYS + 1))
+    screens, sideways = min((max(size, 1.0), sideways) for size, sideways in sizes)  # all is well within a screen
     meaning = "a way that data took" if flows else "the order of running, not a flow of data"
     return Chart(tuple(boxes), arrows, meaning, sideways, screens)
 

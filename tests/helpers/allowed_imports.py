@@ -150,17 +150,19 @@ recorder/tree: torch
 render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
+render/chart: .calls .fold .rows .shapes .sheet .words rich trace
 render/columns: .calls .cells .rows .shapes .sheet .words trace
 render/csv: .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
 render/direct_rounds: .lines direct trace
+render/dot: .chart .sheet .summary .words trace
 render/fold: .shapes trace
 render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
-render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
+render/mermaid: .chart .sheet .summary .words trace
 render/notebook: .svg .tree trace
 render/ranking: .lines .summary .words rich trace
 render/rows: .fold trace

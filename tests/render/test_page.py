@@ -262,18 +262,35 @@ def test_a_page_of_a_hundred_thousand_calls_stays_usable(page: Open) -> None:
 
 
 @pytest.mark.skipif("MERMAID" not in os.environ, reason="MERMAID names no mermaid.min.js to parse with")
-@pytest.mark.parametrize("text", ["plain", *HOSTILE], ids=ascii)
+@pytest.mark.parametrize("text", ["plain", "nested", *HOSTILE], ids=ascii)
 def test_mermaid_parses_and_draws_the_chart(browser: Any, tmp_path: Path, text: str) -> None:
     library = Path(os.environ["MERMAID"]).resolve().as_uri()
     (tmp_path / "page.html").write_text(f"<meta charset=utf-8><script src={library}></script><div id=drawn></div>")
     browser.get((tmp_path / "page.html").as_uri())
-    chart = mermaid_text(lenet(direct=True) if text == "plain" else hostile(text))
+    shown = {"plain": lenet(direct=True), "nested": nested(4)}.get(text) or hostile(text)
     drawn = browser.execute_async_script(
         "const [chart, done] = arguments; mermaid.initialize({startOnLoad: false});"
         "mermaid.parse(chart).then(() => mermaid.render('chart', chart)).then(({svg}) => {"
         " document.getElementById('drawn').innerHTML = svg;"
         " done(document.getElementById('drawn').textContent) }, (error) => done('error ' + error))",
-        chart,
+        mermaid_text(shown),
     )
     assert not drawn.startswith("error")
-    assert ("f5 Linear" if text == "plain" else text.splitlines()[0].strip("\x1b\u202e")) in drawn
+    expected = {"plain": "f5 Linear", "nested": "l3 Linear"}.get(text, text.splitlines()[0].strip("\x1b\u202e"))
+    assert expected in drawn
+
+
+def nested(depth: int) -> Trace:
+    """Blocks in blocks, with a layer before and after each."""
+    calls = [call(0, None, "", "Net")]
+
+    def add(above: int, path: str, left: int) -> None:
+        for name in ("l1", "block", "l3"):
+            calls.append(
+                call(len(calls), above, f"{path}.{name}".lstrip("."), "Linear", (1, left), depth=depth - left + 1)
+            )
+            if name == "block" and left > 1:
+                add(len(calls) - 1, f"{path}.{name}".lstrip("."), left - 1)
+
+    add(0, "", depth)
+    return trace(*calls)
