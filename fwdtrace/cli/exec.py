@@ -117,7 +117,7 @@ def _print(traces: tuple[Trace, ...], shown: Shown) -> None:
 
     console = stderr_console()
     for trace in traces:
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold)
+        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.asked)
         console.print()
 
 

@@ -97,7 +97,7 @@ def _print(trace: Trace, shown: Shown, console: Console) -> None:
     else:
         from fwdtrace.render.tree import print_tree
 
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold)
+        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.asked)
 
 
 def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
@@ -128,7 +128,7 @@ def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
     if file.suffix == ".svg":
         from fwdtrace.render.svg import svg_text
 
-        return svg_text(trace, width=width, depth=shown.depth, fold=shown.fold)
+        return svg_text(trace, width=width, depth=shown.depth, fold=shown.fold, columns=shown.asked)
     return _as_text(trace, shown, width)
 
 
@@ -143,7 +143,7 @@ def _as_text(trace: Trace, shown: Shown, width: int) -> str:
         return ranking_text(trace, by=shown.sort, top=shown.top, width=width)
     from fwdtrace.render.tree import tree_text
 
-    return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold)
+    return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold, columns=shown.asked)
 
 
 def _print_comparison(comparison: TraceComparison | DirectComparison, console: Console) -> None:

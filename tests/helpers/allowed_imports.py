@@ -170,7 +170,7 @@ render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
 render/source: .calls .lines .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
-render/svg: .tree rich trace
+render/svg: .columns .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
 render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
 render/two_traces: .lines .words compare rich trace
