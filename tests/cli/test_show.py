@@ -27,7 +27,7 @@ def test_a_saved_comparison_is_no_trace_to_show(command: Command, folder: Path) 
 
 def test_columns_are_those_that_were_asked_for(command: Command, folder: Path) -> None:
     command("run", "lenet-functional", "-o", "saved.json")
-    titles = command("show", "saved.json", "--columns", "output, from-row").out.splitlines()[3].split()
+    titles = command("show", "saved.json", "--columns", "output, from-row").out.splitlines()[2].split()
     assert titles == ["module", "→", "output", "data", "from"]
     command("show", "saved.json", "--columns", "time", "-o", "t.txt", "-o", "t.svg")
     assert "params" not in (folder / "t.txt").read_text(encoding="utf-8")
