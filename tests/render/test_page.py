@@ -276,21 +276,20 @@ def test_mermaid_parses_and_draws_the_chart(browser: Any, tmp_path: Path, text: 
         mermaid_text(shown),
     )
     assert not drawn.startswith("error")
-    expected = {"plain": "f5 Linear", "nested": "l3 Linear"}.get(text, text.splitlines()[0].strip("\x1b\u202e"))
+    expected = {"plain": "f5 Linear", "nested": "other Linear"}.get(text, text.splitlines()[0].strip("\x1b\u202e"))
     assert expected in drawn
 
 
 def nested(depth: int) -> Trace:
-    """Blocks in blocks, with a layer before and after each."""
+    """Blocks in blocks, two after a layer each time."""
     calls = [call(0, None, "", "Net")]
 
     def add(above: int, path: str, left: int) -> None:
-        for name in ("l1", "block", "l3"):
-            calls.append(
-                call(len(calls), above, f"{path}.{name}".lstrip("."), "Linear", (1, left), depth=depth - left + 1)
-            )
-            if name == "block" and left > 1:
-                add(len(calls) - 1, f"{path}.{name}".lstrip("."), left - 1)
+        for name in ("first", "block", "other"):
+            own = f"{path}.{name}".lstrip(".")
+            calls.append(call(len(calls), above, own, "Linear", (1, len(calls)), depth=depth - left + 1))
+            if name != "first" and left > 1:
+                add(len(calls) - 1, own, left - 1)
 
     add(0, "", depth)
     return trace(*calls)
