@@ -32,7 +32,7 @@ from fwdtrace.recorder.tree import (
     modules_and_names,
     own_parameters,
 )
-from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions
+from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions, WithoutGrad
 from fwdtrace.version import __version__
 
 
@@ -56,8 +56,14 @@ def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Sur
     )
 
 
-def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundings, duration: int) -> Trace:
-    """The Trace of one recording; `duration` is in nanoseconds."""
+def finished_trace(
+    session: Session,
+    recorded: Recorded,
+    surroundings: Surroundings,
+    duration: int,
+    error: BaseException | None = None,
+) -> Trace:
+    """The Trace of one recording; `duration` is in nanoseconds, `error` what ended it if something raised."""
     counts = counts_of_parameters(recorded.root)
     finisher = _Finisher(session, recorded, counts)
     calls, ops = finisher.calls_and_ops()
@@ -70,10 +76,15 @@ def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundi
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
         uncalled=_uncalled(recorded, counts.keys(), finisher.notes, calls),
-        gradients=gradients_of(recorded.root) if recorded.options.gradients else None,
     )
     made = finisher.sources.made() if finisher.sources is not None else ()
     recorded.earlier.remember(recorded.call, len(trace.at("")), recorded.first_id, made)
+    measure = session.kinds.get(Gradients)
+    if recorded.options.gradients and isinstance(measure, Gradients):
+        gradients = gradients_of(recorded.root)
+        errors = measure.errors(recorded.root, finisher.ids, error)
+        faults = measure.faults(recorded.root, gradients, finisher.ids) if not errors else ()
+        trace = replace(trace, gradients=gradients, gradient_faults=faults, backward_errors=errors)
     return replace(trace, findings=find(trace))
 
 
@@ -114,6 +125,10 @@ class _Finisher:
         self.nonfinite: dict[OpenCall | OpenOp, NonFinite] = {}
         if recorded.options.check_finite and isinstance(finiteness, Finiteness):
             self.nonfinite = finiteness.found
+        gradients = session.kinds.get(Gradients)
+        self.without_grad: dict[OpenCall | OpenOp, WithoutGrad] = {}
+        if recorded.options.gradients and isinstance(gradients, Gradients):
+            self.without_grad = gradients.without_grad
         device_time = session.kinds.get(DeviceTime)
         self.device_times = device_time.times() if isinstance(device_time, DeviceTime) else {}
         self.memory: dict[OpenCall, int] = {}
@@ -163,7 +178,8 @@ class _Finisher:
         if self.sources is not None:
             inputs, outputs = self.sources.of_op(op, outputs)
         site, number, parent = self._site(op.position), self.ids[op], self.ids[op.parent]
-        return Op(number, parent, name, inputs, outputs, site, op.error, self.nonfinite.get(op))
+        wrong, without_grad = self.nonfinite.get(op), self.without_grad.get(op)
+        return Op(number, parent, name, inputs, outputs, site, op.error, wrong, without_grad)
 
     def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
@@ -221,7 +237,11 @@ class _Finisher:
         if call.extra:
             for name, value in self._extra(call).items():
                 setattr(draft, name, value)
-        draft.nonfinite = self.nonfinite.get(call)
+        wrong = self.nonfinite.get(call)
+        if wrong is not None and wrong.operands:
+            wrong = replace(wrong, operands=named_by_parameters(wrong.operands, *self._signature(call)))
+        draft.nonfinite = wrong
+        draft.without_grad = self.without_grad.get(call)
         draft.flops = flops
         draft.backward = backward
         draft.__class__ = Call

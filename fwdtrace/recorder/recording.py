@@ -72,7 +72,7 @@ class Recording:
         try:
             if isinstance(device_time, DeviceTime) and (error is None or isinstance(error, Exception)):
                 device_time.wait()  # but Ctrl-C must not wait for a device that hangs
-            self._trace = self._finish(session, recorded, duration)
+            self._trace = self._finish(session, recorded, duration, error)
         finally:
             with changing:
                 _end(session, recorded)
@@ -88,10 +88,12 @@ class Recording:
             raise RuntimeError("nothing is recorded yet: use `with fwdtrace.record(model) as recording:`")
         return self._finish(*self._open, perf_counter_ns() - self._began)
 
-    def _finish(self, session: Session, recorded: Recorded, duration: int) -> Trace:
+    def _finish(
+        self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None
+    ) -> Trace:
         assert self._surroundings is not None
         with changing, without_torch_function():  # another thread may be about to scan the tree again
-            return finished_trace(session, recorded, self._surroundings, duration)
+            return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
 def record(

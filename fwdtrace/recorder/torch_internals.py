@@ -11,6 +11,7 @@ import torch
 import torch.fx._symbolic_trace as fx_file
 import torch.nn.modules.module as module_file
 import torch.utils._python_dispatch as dispatch_file
+import torch.utils.checkpoint as checkpoint_file
 from torch._C import DispatchKey
 from torch._ops import OpOverload
 from torch.nn.modules.module import Module
@@ -56,6 +57,9 @@ NO_FORWARD = Module.forward
 GENERATED = "<eval_with_key>"
 """How the file name begins of the code that `torch.fx` generates for a graph."""
 
+REENTRANT_CODE: CodeType = checkpoint_file.CheckpointFunction.forward.__code__
+"""In which `checkpoint(use_reentrant=True)` runs what it was given, without a graph."""
+
 STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
 
@@ -74,6 +78,10 @@ next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node of the graph will get that is made in this thread."""
 graph_task: Callable[[], int] = torch._C._current_graph_task_id
 """Which backward pass runs; -1 if none does."""
+running_node: Callable[[], Any] = torch._C._current_autograd_node
+"""The node of the graph that backward runs now in this thread, also while hooks on it run."""
+ENGINE_CODE: CodeType = torch.autograd.graph._engine_run_backward.__code__
+"""The Python function from which every backward pass runs."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 
@@ -130,6 +138,46 @@ def is_composite(function: Any) -> bool:
 def node_number(node: Any) -> int:
     """The number of a node of the graph: those made later in a thread have higher ones."""
     return int(node._sequence_nr())
+
+
+def saved_in(node: Any) -> list[tuple[str, torch.Tensor]]:
+    """The tensors that a node of the graph has saved, with its names of them, whatever has become of them since."""
+    prefix = "_raw_saved_"
+    saved: list[tuple[str, torch.Tensor]] = []
+    for name in dir(node):
+        raw = getattr(node, name) if name.startswith(prefix) else ()
+        for each in raw if isinstance(raw, (tuple, list)) else (raw,):
+            tensor = getattr(each, "data", None)
+            if isinstance(tensor, torch.Tensor):
+                saved.append((name.removeprefix(prefix), tensor))
+    return saved
+
+
+def why_unusable(node: Any) -> tuple[str, str]:
+    """The first tensor that a node has saved and can no longer use, and what torch says about it; "" if all are there.
+
+    A node that a class of the user's made has no names for what it saved.
+    """
+    names = [name for name in dir(node) if name.startswith("_saved_")]
+    for name in (*names, *(["saved_tensors"] if not names and hasattr(type(node), "saved_tensors") else [])):
+        try:
+            getattr(node, name)
+        except RuntimeError as error:
+            return name.removeprefix("_saved_"), str(error)
+    return "", ""
+
+
+def is_users_function(node: Any) -> bool:
+    """Whether a node of the graph is of a `torch.autograd.Function` written in Python."""
+    return isinstance(node, torch.autograd.function.BackwardCFunction)
+
+
+def memory_of(tensor: torch.Tensor) -> int:
+    """What all views of one memory have in common; a number of its own for what has no memory."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # a sparse or wrapped tensor
+        return -id(tensor)
 
 
 def always_called(module: Module) -> dict[int, bool]:

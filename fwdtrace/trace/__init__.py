@@ -1,5 +1,6 @@
 """What a recording is once it is finished: the value that every part of fwdtrace speaks in. Free of torch."""
 
+from fwdtrace.trace.backward import BackwardError, Fault, GradientFault
 from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.trace import Trace
 from fwdtrace.trace.values import (
@@ -15,6 +16,7 @@ from fwdtrace.trace.values import (
     ModelInfo,
     NonFinite,
     Op,
+    Operand,
     RunInfo,
     Shape,
     Site,
@@ -24,24 +26,29 @@ from fwdtrace.trace.values import (
     Uncalled,
     Value,
     Versions,
+    WithoutGrad,
     shapes_in,
     tensors_in,
 )
 
 __all__ = [
     "Backward",
+    "BackwardError",
     "Call",
     "CallError",
     "Entry",
     "Event",
+    "Fault",
     "Finding",
     "Flow",
     "Gradient",
+    "GradientFault",
     "Hook",
     "Leaf",
     "ModelInfo",
     "NonFinite",
     "Op",
+    "Operand",
     "RunInfo",
     "Shape",
     "Site",
@@ -51,7 +58,9 @@ __all__ = [
     "Trace",
     "Uncalled",
     "Value",
+    "WithoutGrad",
     "Versions",
+    "WithoutGrad",
     "shapes_in",
     "tensors_in",
 ]
