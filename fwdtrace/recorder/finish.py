@@ -18,7 +18,7 @@ from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
-from fwdtrace.recorder.measures.ops import Ops, name_of_op
+from fwdtrace.recorder.measures.ops import Ops, name_of_op, takes_numbers_out
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
@@ -32,7 +32,20 @@ from fwdtrace.recorder.tree import (
     modules_and_names,
     own_parameters,
 )
-from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions, WithoutGrad
+from fwdtrace.trace import (
+    Backward,
+    Call,
+    Hook,
+    ModelInfo,
+    NonFinite,
+    Op,
+    RunInfo,
+    Site,
+    Trace,
+    Uncalled,
+    Versions,
+    WithoutGrad,
+)
 from fwdtrace.version import __version__
 
 
@@ -192,7 +205,7 @@ class _Finisher:
                 if type(note) is OpenCall:
                     depths[note] = depths[parent] + 1
                     self.callers.add(parent)
-                elif not options.ops:
+                elif not options.ops or (not options.gradients and takes_numbers_out(note)):
                     continue
             elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
                 depths[note] = 0

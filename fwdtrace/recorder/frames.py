@@ -184,6 +184,11 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
     return "direct"
 
 
+def is_ours(code: CodeType) -> bool:
+    """Whether it is a function of ours that runs in the middle of the user's."""
+    return id(code) in _roles
+
+
 def is_boundary(code: CodeType) -> bool:
     """Whether it is a function of ours that runs a call or wraps a forward."""
     return _roles.get(id(code)) in ("call", "boundary", "forward")

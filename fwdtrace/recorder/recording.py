@@ -88,9 +88,7 @@ class Recording:
             raise RuntimeError("nothing is recorded yet: use `with fwdtrace.record(model) as recording:`")
         return self._finish(*self._open, perf_counter_ns() - self._began)
 
-    def _finish(
-        self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None
-    ) -> Trace:
+    def _finish(self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None) -> Trace:
         assert self._surroundings is not None
         with changing, without_torch_function():  # another thread may be about to scan the tree again
             return finished_trace(session, recorded, self._surroundings, duration, error)

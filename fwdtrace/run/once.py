@@ -154,13 +154,13 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
     )
     recording = Recording(model.module, options, plan.spec, plan.seed)
     error: BaseException | None = None
-    with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
-        try:
+    try:
+        with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
             output = model.module(*model.inputs.args, **model.inputs.kwargs)
             if measures.backward:
                 run_backward(model.module, output, model.loss)
-        except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
-            error = raised
+    except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
+        error = raised
     if keeper is None or measures.save_values is None:
         return recording.trace, error
     return _with_values(recording.trace, error, keeper, measures.save_values)

@@ -58,7 +58,6 @@ __all__ = [
     "Trace",
     "Uncalled",
     "Value",
-    "WithoutGrad",
     "Versions",
     "WithoutGrad",
     "shapes_in",

@@ -14,8 +14,8 @@ Fault = Literal["non-finite", "zero", "none"]
 class GradientFault:
     """A step of backward that made NaN or infinities of a finite gradient, zeros of one that was not zero, or none.
 
-    `node` is autograd's name for the step, `SqrtBackward0`, and `event` the id of the call or op that it is the backward
-    of; both are None if the gradient was like this when it came to the model. `order` counts the steps of backward.
+    `node` is autograd's name for the step, `SqrtBackward0`, and `event` the id of the call or op whose backward it is
+    part of; both are None if the gradient was like this when it came to the model. `order` counts the steps.
     `nan` and `inf` count elements of the `elements` in the gradient that the step gave; `parameters` are those whose
     gradient it spoiled. `operands` are what the step computed with.
     """
@@ -35,9 +35,9 @@ class GradientFault:
 class BackwardError:
     """An exception that backward raised; `type` is None if the program caught it.
 
-    `node` is autograd's name for the step that raised, and `event` the id of the call or op that it is the backward of;
-    both are None if backward had not come to the model yet, or came from it. `saved` is autograd's name for a tensor that
-    the step had saved and that was written into since, `state` the qualified name of the parameter or buffer that this
+    `node` is autograd's name for the step that raised, and `event` the id of the call or op whose backward it is part
+    of; both are None if backward had not come to the model. `saved` is autograd's name for a tensor that the step had
+    saved and that was written into since, `state` the qualified name of the parameter or buffer that this
     is, and `writers` are the ids of the calls and ops that wrote, in order. With `freed`, an earlier backward has given
     up what the step had saved, and `came_through` is the id of the call or op whose backward led to the step.
     """

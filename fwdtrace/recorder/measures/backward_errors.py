@@ -20,7 +20,7 @@ _SECOND_PASS = "backward through the graph a second time"
 
 @dataclass(frozen=True)
 class Failure:
-    """A node of the graph that did not come to its end: its number and name, and the first tensor that it could not use.
+    """A node of the graph that did not come to its end, and the first tensor of those it had saved that is unusable.
 
     `why` is what torch says about that tensor, `memory` where it is; both are empty if the reason is another one.
     """
@@ -66,21 +66,24 @@ def explained(
     """The failure as the trace tells it; `raised` is the exception, None if the program caught it."""
     message = str(raised) if raised is not None else failure.why
     event = _id(graph.owner(failure.number), ids)
-    versions = _VERSIONS.search(failure.why)
-    freed = is_second_pass(failure.why)
+    versions = _VERSIONS.search(message)
+    freed = is_second_pass(message)
     writers: tuple[int, ...] = ()
     state = None
-    if versions is not None and failure.memory is not None:
+    if versions is not None:
         now, saved = map(int, versions.groups())
-        found = (ids.get(note) for note in writes.after(failure.memory, saved, now))
+        owner, memory = graph.owner(failure.number), failure.memory
+        if memory is None and owner is not None:  # a write into a view keeps what it has saved to itself
+            memory = writes.into(owner, saved)
+        found = (ids.get(note) for note in writes.after(memory, saved, now)) if memory is not None else ()
         writers = tuple(id for id in found if id is not None and (event is None or id >= event))
-        state = _state_at(model, failure.memory)
+        state = _state_at(model, memory) if memory is not None else None
     return BackwardError(
         type(raised).__name__ if raised is not None else None,
         message,
         event,
         failure.node,
-        failure.saved if versions is not None else None,
+        failure.saved or None if versions is not None else None,
         state,
         writers,
         freed,

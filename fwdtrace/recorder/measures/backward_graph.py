@@ -1,4 +1,4 @@
-"""The graph that backward runs through, in numbers alone: which steps lead where, and what each made of its gradient."""
+"""The graph that backward runs through, in numbers alone: which steps lead where, and what each made of gradients."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.frames import is_boundary
+from fwdtrace.recorder.frames import is_boundary, is_ours
 from fwdtrace.recorder.measures.backward_errors import (
     Failure,
     explained,
@@ -57,7 +57,7 @@ class Gradients:
         self.without_grad: dict[Note, WithoutGrad] = {}
         self._writes = Writes()
         self._graph = BackwardGraph()
-        # Of the calls and ops since the last outermost one began: the number of the first node made in it, and after it.
+        # Of the calls and ops since the last outermost one began: the number of their first node, and that after it.
         self._numbers: dict[Note, list[int]] = {}
         self._given: list[weakref.ref[Tensor]] = []
         # Of each call some own node of which ran: when the first one began, and how long all ran, in nanoseconds.
@@ -125,9 +125,7 @@ class Gradients:
         found = self._graph.faults((name, identities[name], kind) for name, kind in kinds if kind is not None)
         return tuple(replace(fault, event=ids.get(owner) if owner is not None else None) for owner, fault in found)
 
-    def errors(
-        self, model: nn.Module, ids: dict[Note, int], error: BaseException | None
-    ) -> tuple[BackwardError, ...]:
+    def errors(self, model: nn.Module, ids: dict[Note, int], error: BaseException | None) -> tuple[BackwardError, ...]:
         """What backward raised; `error` is what ended the recording, if anything did."""
         self._notice_failures()
         raised = error if error is not None and raised_by_backward(error) else None
@@ -206,7 +204,7 @@ class Gradients:
             self._nodes.pop(place, None)
 
     def _notice_failures(self) -> None:
-        """The passes that have begun and neither run nor ended have raised: keep what of the last node of each says why.
+        """A node that has begun and not ended, while no pass runs, has raised: keep what can be told of it.
 
         Of passes within each other, as a reentrant checkpoint makes them, the innermost has begun last.
         """
@@ -223,6 +221,8 @@ def _why_without_grad(frame: FrameType | None) -> WithoutGrad:
     """What has turned gradients off since the call around began, as the frames tell it."""
     if torch.is_inference_mode_enabled():
         return "inference_mode"
+    while frame is not None and is_ours(frame.f_code):
+        frame = frame.f_back
     while frame is not None and frame.f_code is not REENTRANT_CODE and not is_boundary(frame.f_code):
         frame = frame.f_back
     return "checkpoint" if frame is not None and frame.f_code is REENTRANT_CODE else "no_grad"
