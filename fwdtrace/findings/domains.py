@@ -41,10 +41,15 @@ def function_of(name: str) -> str:
     return _SAME.get(short, short)
 
 
-def why_undefined(function: str, operands: Sequence[Operand], inputs: Sequence[Leaf]) -> str:
-    """Why a function gave NaN or infinity for these numbers; "" if that is not known. `inputs` are all that it got."""
+def why_undefined(function: str, operands: Sequence[Operand], inputs: Sequence[Leaf], nan: bool) -> str:
+    """Why a function gave NaN or infinity for these numbers; "" if that is not known.
+
+    `inputs` are all that it got; `nan` says whether there is a NaN in the result, and not only infinities.
+    """
     if function in ("div", "remainder"):
         return _divisor(operands, inputs)
+    if function == "pow" and not nan:  # of a number below 0 it is NaN, and else too large
+        return _zero("its base is 0 there")(operands[0].stats) if operands and operands[0].stats else ""
     domain = _DOMAINS.get(function)
     stats = operands[0].stats if operands else None
     return domain(stats) if domain is not None and stats is not None else ""
@@ -98,7 +103,7 @@ _DOMAINS: dict[str, Callable[[Stats], str]] = {
     **dict.fromkeys(("atanh", "erfinv"), _within(-1, 1, "its input is 1 or -1 there")),
     "logit": _within(0, 1, "its input is 0 or 1 there"),
     "acosh": _within(1, None),
-    "pow": lambda stats: _within(0, None)(stats) or _zero("its base is 0 there")(stats),
+    "pow": _within(0, None, "its base is 0 there"),
 }
 
 
@@ -110,7 +115,7 @@ def _root(stats: Stats) -> str:
 
 _SLOPES: dict[str, tuple[str, Callable[[Stats], str]]] = {
     "sqrt": ("result", _root),
-    "pow": ("self", _zero("its base is 0 there, where the slope of a power below 1 is infinite")),
+    "pow": ("self", _within(0, None, "its base is 0 there, where the slope of a power below 1 is infinite")),
     "div": ("other", _zero("its divisor is 0 there")),
     **dict.fromkeys(
         ("acos", "asin"), ("self", _within(-1, 1, "its input is 1 or -1 there, where its slope is infinite"))

@@ -13,9 +13,11 @@ _FLAT = ("round", "floor", "ceil", "trunc", "sign", "sgn", "heaviside", "fix")
 _RECTIFIERS = ("relu", "threshold", "hardtanh", "relu6")
 _SATURATE = ("sigmoid", "tanh", "softmax", "log_softmax")
 _NORMALISE = ("native_layer_norm", "fused_rms_norm")
+_PRODUCTS = ("mul", "mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution", "addcmul")
+_NORMS = ("norm", "linalg_vector_norm")
 _CHOOSE = ("torch.where", "Tensor.where", "torch.masked_fill", "Tensor.masked_fill")
 _OWN_RESULT = ("gradient", "result", "output")
-_OF_LAYERS = {"mat1": "input", "mat2": "weight"}
+_OF_LINEAR = {"mat1": "input", "mat2": "weight", "self": "input"}
 _OF_OPS = {"self": "input", "other": "other operand", "mat1": "first operand", "mat2": "second operand"}
 """What autograd calls the operands of a layer or an op, and what a person would."""
 
@@ -23,6 +25,11 @@ _OF_OPS = {"self": "input", "other": "other operand", "mat1": "first operand", "
 def event_of(trace: Trace, fault: GradientFault) -> Event | None:
     """The call or op whose backward went wrong; None if the gradient came to the model like this."""
     return next((event for event in trace.events if event.id == fault.event), None) if fault.event is not None else None
+
+
+def gave_non_finite(trace: Trace) -> bool:
+    """Whether the model itself returned NaN or infinities, so that those of backward are no wonder."""
+    return any(call.nonfinite is not None for call in trace.children())
 
 
 def cause_of(faults: Sequence[GradientFault]) -> GradientFault:
@@ -40,9 +47,12 @@ def why_spoiled(trace: Trace, fault: GradientFault, event: Event) -> str:
     """Why a finite gradient became NaN or infinite; "" if that is not known."""
     spoiled = _inherited(fault)
     if spoiled is not None:
-        return f"its {_part(spoiled, event)} was not finite in forward already"
+        return f"{_part(spoiled, fault, event)} was not finite in forward already, which --check-finite looks for"
     gradient = next((operand for operand in fault.operands if operand.name == "gradient"), None)
     reason = why_steep(function_of(fault.node or ""), [each for each in fault.operands if each is not gradient])
+    own = next((each.stats for each in fault.operands if each.name in ("result", "output")), None)
+    if not reason and own is not None and (own.nan or own.inf) and not event.nonfinite:
+        reason = "its own result was not finite there, which --check-finite looks for"
     if gradient is None or gradient.stats is None:
         return reason
     if _is_all(gradient, 0) and not gradient.everywhere:
@@ -75,9 +85,15 @@ def why_zero(fault: GradientFault, event: Event) -> str:
         return "its result is saturated everywhere, where its slope is 0"
     if function in _NORMALISE and any(leaf.shape[-1:] == (1,) for leaf in tensors_in(event.outputs)):
         return "it normalises a single value, so its result does not depend on it"
-    for operand in saved.values():
+    if function in _NORMS and result is not None and _is_all(result, 0):
+        return "the norm is 0 everywhere, where its gradient is taken to be 0"
+    if function in ("nll_loss", "nll_loss2d") and (total := saved.get("total_weight")) and _is_all(total, 0):
+        return "every target is ignored"
+    if any(0 in leaf.shape for leaf in tensors_in(event.outputs)):
+        return "it gave no element"
+    for operand in saved.values() if function in _PRODUCTS else ():
         if operand.dtype != "bool" and not operand.everywhere and _is_all(operand, 0):
-            return f"its {_part(operand, event)} ({shape_text(operand.shape)}) is 0 everywhere"
+            return f"{_part(operand, fault, event)} ({shape_text(operand.shape)}) is 0 everywhere"
     return "its input is beyond its limits everywhere" if function == "clamp" else ""
 
 
@@ -95,7 +111,12 @@ def _was_given(event: Event, name: str) -> bool:
     return any(isinstance(leaf, Value) and leaf.name == name and leaf.value != "None" for leaf in event.inputs)
 
 
-def _part(operand: Operand, event: Event) -> str:
-    """What an operand is to a person."""
-    names = {**_OF_OPS, **_OF_LAYERS} if isinstance(event, Call) else _OF_OPS
-    return names.get(operand.name, operand.name)
+def _part(operand: Operand, fault: GradientFault, event: Event) -> str:
+    """What an operand is to a person; of a step within an op or a layer, what autograd calls it there."""
+    function = function_of(fault.node or "")
+    if isinstance(event, Call):
+        part = _OF_LINEAR.get(operand.name) if event.class_name == "Linear" else None
+        part = operand.name if function == "convolution" and operand.name in ("input", "weight") else part
+    else:
+        part = _OF_OPS.get(operand.name) if function_of(event.name) == function or len(event.name) < 3 else None
+    return f"its {part}" if part else f"`{operand.name}`, in its step {function},"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from fwdtrace.findings.faults import cause_of, event_of, why_zero
+from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, why_zero
 from fwdtrace.findings.flow import Break, Paths, requires_gradient
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.trace import Call, Event, Finding, Gradient, GradientFault, Op, Site, Trace, tensors_in
@@ -104,6 +104,8 @@ def _reasons(trace: Trace, gradients: tuple[Gradient, ...]) -> Iterator[tuple[Gr
 def _non_finite(trace: Trace, faults: list[GradientFault]) -> _Reason:
     if not faults:
         return _Reason("got NaN or infinite gradients")
+    if gave_non_finite(trace):
+        return _Reason("got NaN or infinite gradients, as what the model gave was not finite")
     event = event_of(trace, cause_of(faults))
     if event is None:
         return _Reason("got NaN or infinite gradients, which came to the model like this: from the loss")

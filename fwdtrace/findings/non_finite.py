@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fwdtrace.findings.domains import LIMITS, function_of, why_undefined
-from fwdtrace.findings.faults import cause_of, event_of, why_spoiled
+from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, why_spoiled
 from fwdtrace.trace import Call, Event, Finding, NonFinite, Op, Operand, Trace, Value, tensors_in
 from fwdtrace.trace.text import listed, name_of, name_with_class, plural
 from fwdtrace.trace.values import shapes_in
@@ -30,11 +30,11 @@ class _Spoiled:
 
 def non_finite(trace: Trace) -> Iterator[Finding]:
     """FT005: the first call or op, of forward or of backward, that made NaN or infinities out of finite numbers."""
-    forward, backward = _in_forward(trace), _in_backward(trace)
+    forward = _in_forward(trace)
+    backward = None if gave_non_finite(trace) else _in_backward(trace)  # else it is what forward made that came back
     if forward is not None and (backward is None or backward[0] is not forward[0]):
         yield _finding(*forward)
-    returned = any(call.nonfinite is not None for call in trace.children())
-    if backward is not None and (forward is None or not returned):  # else it is what forward made that came back
+    if backward is not None:
         yield _finding(*backward)
 
 
@@ -125,9 +125,10 @@ def _reason(event: Event, numbers: NonFinite) -> str:
     masked = _hidden(event, function, operands)
     if masked or not operands:
         return masked or _of_nothing(event, function)
-    reason = _of_nothing(event, function) or why_undefined(function, operands, event.inputs)
+    reason = _of_nothing(event, function) or why_undefined(function, operands, event.inputs, bool(numbers.nan))
     dtype = next((leaf.dtype for leaf in tensors_in(event.outputs)), "")
-    if reason or not numbers.inf or dtype not in LIMITS:
+    spoiled = any(each.stats is not None and (each.stats.nan or each.stats.inf) for each in operands)
+    if reason or not numbers.inf or spoiled or dtype not in LIMITS:
         return reason
     floats = [each.stats for each in operands if each.stats is not None and "float" in each.dtype]
     bounds = [bound for stats in floats for bound in (stats.min, stats.max) if bound is not None]
@@ -138,24 +139,25 @@ def _reason(event: Event, numbers: NonFinite) -> str:
 def _hidden(event: Event, function: str, operands: tuple[Operand, ...]) -> str:
     """That a mask leaves nothing in a row, over which a softmax has nothing to choose from."""
     for operand in operands:
-        name, infinite = operand.name, _rows(operand.infinite_rows)
+        name = operand.name
         if name.endswith("key_padding_mask"):
-            hidden = _rows(operand.true_rows) or infinite
-            if hidden:
-                return f"{name} hides every key of example {hidden}"
+            if rows := operand.true_rows or operand.infinite_rows:
+                return f"{name} hides every key of {_numbered('example', rows)}"
         elif name.endswith("attn_mask") or (name == "mask" and isinstance(event, Call)):
-            keeps = function == "scaled_dot_product_attention"
-            hidden = _rows(operand.false_rows if keeps else operand.true_rows) or infinite
-            if hidden:
-                return f"{name} hides every key in row {hidden}"
-        elif function in ("softmax", "log_softmax", "scaled_dot_product_attention") and infinite:
-            where = f"row {infinite}" if len(operand.shape) == 2 else f"a row of example {infinite}"
-            return f"{where} of its input is -inf from end to end, as where a mask hides every key"
+            keeps = function == "scaled_dot_product_attention"  # there a mask is true where a key is seen
+            if rows := (operand.false_rows if keeps else operand.true_rows) or operand.infinite_rows:
+                return f"{name} hides every key in {_numbered('row', rows)}"
+        elif function in ("softmax", "log_softmax") and (rows := operand.infinite_rows):
+            if len(operand.shape) == 2:
+                return f"its input is -inf from end to end in {_numbered('row', rows)}, as where a mask hides every key"
+            where = _numbered("example", rows)
+            return f"its input is -inf from end to end in some row of {where}, as where a mask hides every key"
     return ""
 
 
-def _rows(rows: tuple[int, ...]) -> str:
-    return listed([str(row) for row in rows])
+def _numbered(noun: str, numbers: tuple[int, ...]) -> str:
+    """`row 3`, `rows 0, 1 and 4`."""
+    return f"{noun if len(numbers) == 1 else f'{noun}s'} {listed([str(number) for number in numbers])}"
 
 
 def _of_nothing(event: Event, function: str) -> str:

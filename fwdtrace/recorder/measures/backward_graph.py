@@ -78,7 +78,7 @@ class BackwardGraph:
         for place, state in enumerate(states):
             if step.targets[place : place + 1] in ((), (None,)) or place in step.faults:
                 continue
-            if state == _NON_FINITE > came or state < came == _FINE:
+            if state == _NON_FINITE > came or state <= _ZERO < came:
                 if state == _NONE and not is_users_function(running_node()):
                     continue  # torch's own nodes give none where nobody asked for one
                 step.faults[place] = _fault(state, step.order, given[place], taken)
