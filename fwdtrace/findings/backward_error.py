@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fwdtrace.findings.domains import function_of
+from fwdtrace.findings.flow import requires_gradient
 from fwdtrace.trace import BackwardError, Call, Event, Finding, Site, Trace, tensors_in
 from fwdtrace.trace.text import listed, name_of, path_text, with_nth
 
@@ -14,6 +16,8 @@ def backward_error(trace: Trace) -> Iterator[Finding]:
         return  # a forward that raised, when backward ran it again, is told as such
     by_id = {event.id: event for event in trace.events}
     for error in trace.backward_errors:
+        if was_refused(trace, error):
+            continue  # FT008 says why
         event = by_id.get(error.event) if error.event is not None else None
         writers = [by_id[id] for id in error.writers]
         if error.saved is not None or writers or error.state is not None:
@@ -23,6 +27,12 @@ def backward_error(trace: Trace) -> Iterator[Finding]:
         else:
             message, place = _raised(trace, error, event), event
         yield Finding("FT011", "backward-error", _call(place), message, _site(place))
+
+
+def was_refused(trace: Trace, error: BackwardError) -> bool:
+    """Whether there was nothing to run backward from, as nothing that the model gave requires a gradient."""
+    refused = error.message.startswith("element 0 of tensors does not require grad")
+    return refused and not any(requires_gradient(call.outputs) for call in trace.children())
 
 
 def _written(trace: Trace, error: BackwardError, event: Event | None, writers: list[Event]) -> str:
@@ -36,7 +46,7 @@ def _written(trace: Trace, error: BackwardError, event: Event | None, writers: l
     else:
         what = f"what the backward of {subject} needs as it was"
     if not writers:
-        return f"{what[0].upper()}{what[1:]}, was written into by nothing that was observed, as outside of the model"
+        return f"something that was not observed, as outside of the model, wrote into {what}"
     names = [f"{_named(trace, writer, with_line=len(writers) > 1)}" for writer in writers]
     return f"{listed(names)} wrote into {what}"
 
@@ -78,8 +88,12 @@ def _carried(trace: Trace, before: Call, after: Call) -> str:
 def _raised(trace: Trace, error: BackwardError, event: Event | None) -> str:
     first = error.message.partition("\n")[0]
     what = f"{error.type}: {first}" if error.type and first else error.type or first or "an exception, which was caught"
-    where = f"the backward of {_named(trace, event)}" if event is not None else "backward, before it came to the model,"
-    return f"{where} raised {what}"
+    if event is None:
+        return f"backward raised {what}"
+    node = error.node or ""
+    step = function_of(node) if node[-1:].isdigit() else node.removesuffix("Backward")
+    inside = f"{step} in " if trace.made_by(event) and step else ""  # a step that is of no op of its own
+    return f"the backward of {inside}{_named(trace, event)} raised {what}"
 
 
 def _root(trace: Trace, event: Event) -> Call:

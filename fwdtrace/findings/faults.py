@@ -81,6 +81,8 @@ def why_zero(fault: GradientFault, event: Event) -> str:
         return "it dropped everything"
     if function in _RECTIFIERS and result is not None and _is_all(result, 0):
         return "its result is 0 everywhere, as no element of its input is above 0: a dead ReLU"
+    if function == "softmax" and result is not None and _is_all(result, 1):
+        return "it runs over a single element, so that its result is always 1"
     if function in _SATURATE and result is not None and _is_saturated(result):
         return "its result is saturated everywhere, where its slope is 0"
     if function in _NORMALISE and any(leaf.shape[-1:] == (1,) for leaf in tensors_in(event.outputs)):

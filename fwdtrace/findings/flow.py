@@ -15,7 +15,7 @@ Key = tuple[Source, int | None]
 """A tensor as it was between two writes: where it came from, and who wrote into it last."""
 
 
-Kind = Literal["cut", "off", "unseen", "unused", "output", "frozen"]
+Kind = Literal["cut", "off", "unseen", "unused", "others", "output", "frozen"]
 
 
 def requires_gradient(leaves: tuple[Leaf, ...]) -> bool:
@@ -29,8 +29,9 @@ class Break:
 
     `cut`: the event took a gradient and gave numbers without one. `off`: it ran where no graph is made. `unseen`: the
     result of a call does not require a gradient, though what it was computed from did, by what was not observed.
-    `unused`: nothing that was observed used its result. `output`: the path goes on to that output of the event, a call
-    of the root. `frozen`: the parameter did not require a gradient when the event used it.
+    `unused`: nothing that was observed used its result; `others`: nor what of it has a gradient, but the rest of it.
+    `output`: its result is that output of the root. `frozen`: the parameter did not require a gradient when the event
+    used it.
     """
 
     kind: Kind
@@ -65,7 +66,7 @@ class Paths:
 
     def _rank(self, end: Break) -> int:
         """How little an end matters: 0 if the outputs of the root depend on it, 1 if it leads to what is unseen."""
-        if end.kind != "cut":
+        if end.kind not in ("cut", "others"):
             return 2 if end.kind == "unused" else 0
         if end.event.id in self._behind_the_outputs:
             return 0
@@ -207,7 +208,7 @@ class _Search:
         for call, leaf in self.paths.returned.get(key, ()):
             goes_on = goes_on or leaf.requires_grad
             if leaf.requires_grad:
-                self._end("output", call, leaf.name)
+                self._end("output", maker or call, leaf.name)
             elif off is not None:
                 self._end("off", self.paths.outermost_off(off))
         users = self.paths.innermost_users(key)
@@ -220,7 +221,9 @@ class _Search:
             return
         unseen = None if users else self.paths.made_unseen(maker)
         if unseen is None:
-            self._end("unused", maker)
+            others = (other for other in self.paths.results(maker) if other != key)
+            is_used = any(self.paths.uses.get(other) or other in self.paths.returned for other in others)
+            self._end("others" if is_used else "unused", maker)
         elif requires_gradient(unseen[1]):
             self.waiting += [own for leaf in unseen[1] if (own := key_of(leaf)) is not None]
         else:

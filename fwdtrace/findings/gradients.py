@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from fwdtrace.findings.backward_error import was_refused
 from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, why_zero
 from fwdtrace.findings.flow import Break, Paths, requires_gradient
 from fwdtrace.findings.places import all_modules_around, modules_around
@@ -44,7 +45,9 @@ class _Reason:
 def no_gradient(trace: Trace) -> Iterator[Finding]:
     """FT008: one finding for each reason, with all parameters that it holds for."""
     gradients = trace.gradients or ()
-    if not gradients or not trace.calls or trace.backward_errors or any(call.error for call in trace.children()):
+    if not gradients or not trace.calls or any(call.error for call in trace.children()):
+        return
+    if not all(was_refused(trace, error) for error in trace.backward_errors):
         return
     arrived = any(gradient.norm is not None for gradient in gradients)
     if not arrived and any(requires_gradient(call.outputs) for call in trace.children()):
@@ -129,7 +132,8 @@ def _zero(trace: Trace, faults: list[GradientFault]) -> _Reason:
 def _given_none(trace: Trace, fault: GradientFault) -> _Reason:
     event = event_of(trace, fault)
     name = (fault.node or "").removesuffix("Backward")
-    text = f"got no gradient: the backward of {name}, a torch.autograd.Function, gave None"
+    inside = f" in {_named(trace, event)}" if event is not None else ""
+    text = f"got no gradient: the backward of {name}, a torch.autograd.Function{inside}, gave None"
     return _Reason(text, event if isinstance(event, Call) else None, event.site if event is not None else None)
 
 
@@ -164,8 +168,8 @@ def _broken_path(trace: Trace, paths: Paths, gradient: Gradient, users: Sequence
     ends = paths.breaks(gradient.name, users)
     if not ends:
         return None
-    words = list(dict.fromkeys(_words(end) for end in ends))
     first = ends[0].event
+    words = list(dict.fromkeys(_words(end) + _line(end.event, first) for end in ends))
     call = first if isinstance(first, Call) else trace.caller(first)
     return _Reason(f"got no gradient: {listed(words, 2)}", call, first.site)
 
@@ -182,25 +186,31 @@ def _words(end: Break) -> str:
     if end.kind == "unused":
         return f"nothing that was observed used what {name} gave"
     if end.kind == "output":
-        return f"backward did not come back through {f'the output {end.output}' if end.output else 'the output'}"
+        return f"backward did not come back through the output {end.output.removeprefix('.')}".rstrip()
+    if end.kind == "others":
+        return f"of what {name} gave, only what has no gradient was used"
     if not isinstance(event, Op):
         return f"what {name} returned requires none"
     return _cut(event, name)
 
 
+def _line(event: Event, first: Event) -> str:
+    """Where it is, if not at the line of the first, which the finding points at."""
+    return f" (line {event.site.line})" if event.site is not None and event.site != first.site else ""
+
+
 def _cut(op: Op, name: str) -> str:
     """Why the result of an op has no gradient."""
     tensors = tensors_in(op.outputs)
-    line = f" (line {op.site.line})" if op.site else ""
     if not tensors:
-        return f"{name} took a number out of the graph{line}"
+        return f"{name} took {'numbers' if name == 'Tensor.tolist' else 'a number'} out of the graph"
     if all(tensor.dtype == "bool" for tensor in tensors):
-        return f"{name} gives booleans, which have no gradient{line}"
+        return f"{name} gives booleans, which have no gradient"
     if not any(tensor.dtype.startswith(_FLOATS) for tensor in tensors):
-        return f"{name} gives integers, which have no gradient{line}"
+        return f"{name} gives integers, which have no gradient"
     if name in ("torch.tensor", "torch.as_tensor"):
-        return f"{name} copied the numbers without the graph{line}"
-    return f"{name} cut the graph{line}"
+        return f"{name} copied the numbers without the graph"
+    return f"{name} cut the graph"
 
 
 def _without_data_flow(trace: Trace, call: Call) -> _Reason:

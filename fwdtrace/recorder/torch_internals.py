@@ -80,8 +80,11 @@ graph_task: Callable[[], int] = torch._C._current_graph_task_id
 """Which backward pass runs; -1 if none does."""
 running_node: Callable[[], Any] = torch._C._current_autograd_node
 """The node of the graph that backward runs now in this thread, also while hooks on it run."""
-ENGINE_CODE: CodeType = torch.autograd.graph._engine_run_backward.__code__
-"""The Python function from which every backward pass runs."""
+BACKWARD_CODES: tuple[CodeType, ...] = tuple(
+    function.__code__
+    for function in (torch.autograd.backward, torch.autograd.grad, torch.autograd.graph._engine_run_backward)
+)
+"""The Python functions from which every backward pass runs."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from fwdtrace.recorder.measures.backward_graph import BackwardGraph
 from fwdtrace.recorder.measures.writes import Writes
 from fwdtrace.recorder.notes import Note
-from fwdtrace.recorder.torch_internals import ENGINE_CODE, memory_of, saved_in, why_unusable, without_torch_function
+from fwdtrace.recorder.torch_internals import BACKWARD_CODES, memory_of, saved_in, why_unusable, without_torch_function
 from fwdtrace.trace import BackwardError
 
 _VERSIONS = re.compile(r"is at version (\d+); expected version (\d+)")
@@ -44,7 +44,7 @@ def raised_by_backward(error: BaseException) -> bool:
     """Whether an exception came out of a backward pass."""
     step = error.__traceback__
     while step is not None:
-        if step.tb_frame.f_code is ENGINE_CODE:
+        if step.tb_frame.f_code in BACKWARD_CODES:
             return True
         step = step.tb_next
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -86,14 +87,22 @@ class BackwardGraph:
         step.given = [max(pair) for pair in zip(step.given, states, strict=True)] if step.given else states
 
     def led_to(self, number: int) -> Note | None:
-        """The call or op whose backward led to a node in the pass in which it ran last; None if that is not known."""
-        task = self._steps[number].task
-        ways = (step for step in self._steps.values() if step.task == task and number in step.targets)
-        return next((step.owner for step in ways if step.owner is not None), None)
-
-    def has_run(self, task: int) -> bool:
-        """Whether a known node has begun in this backward pass."""
-        return any(step.task == task for step in self._steps.values())
+        """Of another call of a root than the one in which a node was made: what led to it when it ran last, if any."""
+        last = self._steps[number]
+        before: dict[Target, list[_Step]] = {}
+        for step in self._steps.values():
+            for target in step.targets if step.task == last.task else ():
+                before.setdefault(target, []).append(step)
+        pending, met = deque([last]), {number}
+        while pending:
+            for step in before.get(pending.popleft().number, ()):
+                if step.number in met:
+                    continue
+                if _outermost(step.owner) not in (None, _outermost(last.owner)):
+                    return step.owner
+                met.add(step.number)
+                pending.append(step)
+        return None
 
     def faults(self, spoiled: Iterable[tuple[str, int, Fault]]) -> Iterator[tuple[Note | None, GradientFault]]:
         """Where the gradients of these parameters went wrong, with the call or op, in the order of backward.
@@ -110,6 +119,12 @@ class BackwardGraph:
                 causes.setdefault(id(fault), (owner, fault, []))[2].append(name)
         for owner, fault, names in sorted(causes.values(), key=lambda cause: cause[1].order):
             yield owner, replace(fault, parameters=tuple(names))
+
+
+def _outermost(note: Note | None) -> Note | None:
+    while note is not None and note.parent is not None:
+        note = note.parent
+    return note
 
 
 def _target(node: Any) -> Target:

@@ -246,6 +246,8 @@ def _function_name(function: Any) -> str:
     if type(function) is _METHOD_WRAPPER:
         return f"Tensor.{function.__self__.__name__}"
     short = getattr(function, "__name__", "")
+    if function in _NUMBERS_OUT and short.startswith("__"):
+        return f"{short.strip('_')}()"
     for home, prefix in ((F, "F."), (torch, "torch.")):  # some functions have several names, and resolve_name takes any
         if getattr(home, short, None) is function:
             return prefix + short
