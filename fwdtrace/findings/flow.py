@@ -205,13 +205,13 @@ class _Search:
         maker = self.paths.made_for(key)
         off = maker if maker is not None and maker.without_grad == "checkpoint" else None
         goes_on = False
+        users = self.paths.innermost_users(key)
         for call, leaf in self.paths.returned.get(key, ()):
             goes_on = goes_on or leaf.requires_grad
-            if leaf.requires_grad:
+            if leaf.requires_grad and not any(self.paths.is_step(user) for user, _ in users if user.id > call.id):
                 self._end("output", maker or call, leaf.name)
             elif off is not None:
                 self._end("off", self.paths.outermost_off(off))
-        users = self.paths.innermost_users(key)
         for event, leaf in users:
             if leaf.requires_grad or event.without_grad == "checkpoint":
                 goes_on = self.go_through(event) or goes_on

@@ -21,7 +21,7 @@ from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.modules import let_forwards_go, scan
+from fwdtrace.recorder.modules import include, let_forwards_go, scan
 from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
@@ -78,6 +78,13 @@ class Recording:
                 _end(session, recorded)
         if error is not None:
             forget_our_frames(error)
+
+    def include(self, module: nn.Module) -> None:
+        """Record the calls of a module that is not in the model's tree, too, such as a loss; inside the block."""
+        if self._open is None:
+            raise RuntimeError("nothing is recorded: include(module) works inside `with fwdtrace.record(model)`")
+        with changing, without_torch_function():
+            include(*self._open, module, observe_forward)
 
     @property
     def trace(self) -> Trace:
