@@ -32,20 +32,7 @@ from fwdtrace.recorder.tree import (
     modules_and_names,
     own_parameters,
 )
-from fwdtrace.trace import (
-    Backward,
-    Call,
-    Hook,
-    ModelInfo,
-    NonFinite,
-    Op,
-    RunInfo,
-    Site,
-    Trace,
-    Uncalled,
-    Versions,
-    WithoutGrad,
-)
+from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions
 from fwdtrace.version import __version__
 
 
@@ -139,9 +126,8 @@ class _Finisher:
         if recorded.options.check_finite and isinstance(finiteness, Finiteness):
             self.nonfinite = finiteness.found
         gradients = session.kinds.get(Gradients)
-        self.without_grad: dict[OpenCall | OpenOp, WithoutGrad] = {}
-        if recorded.options.gradients and isinstance(gradients, Gradients):
-            self.without_grad = gradients.without_grad
+        wanted = gradients if recorded.options.gradients else None
+        self.without_grad = wanted.without_grad if isinstance(wanted, Gradients) else {}
         device_time = session.kinds.get(DeviceTime)
         self.device_times = device_time.times() if isinstance(device_time, DeviceTime) else {}
         self.memory: dict[OpenCall, int] = {}
@@ -339,20 +325,6 @@ class _Finisher:
         if call.seen.of.is_script:
             return "script"
         return "compiled" if _is_compiled(call) else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Common:
-    """What calls of one module from one line with the same shapes share."""
-
-    path: str | None
-    aliases: tuple[str, ...]
-    class_name: str
-    inputs: Leaves
-    site: Site | None
-    chain: tuple[str, ...]
-    parameters: int
-    opaque: str | None
 
 
 def _is_compiled(call: OpenCall) -> bool:
