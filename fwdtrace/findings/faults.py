@@ -93,9 +93,11 @@ def why_zero(fault: GradientFault, event: Event) -> str:
         return "every target is ignored"
     if any(0 in leaf.shape for leaf in tensors_in(event.outputs)):
         return "it gave no element"
-    for operand in saved.values() if function in _PRODUCTS else ():
+    factors = [saved["weight"]] if "norm" in function and "weight" in saved else []
+    for operand in saved.values() if function in _PRODUCTS else factors:
         if operand.dtype != "bool" and not operand.everywhere and _is_all(operand, 0):
-            return f"{_part(operand, fault, event)} ({shape_text(operand.shape)}) is 0 everywhere"
+            shape = "" if operand.name == "weight" else f" ({shape_text(operand.shape)})"
+            return f"{_part(operand, fault, event)}{shape} is 0 everywhere"
     return "its input is beyond its limits everywhere" if function == "clamp" else ""
 
 
@@ -118,7 +120,9 @@ def _part(operand: Operand, fault: GradientFault, event: Event) -> str:
     function = function_of(fault.node or "")
     if isinstance(event, Call):
         part = _OF_LINEAR.get(operand.name) if event.class_name == "Linear" else None
-        part = operand.name if function == "convolution" and operand.name in ("input", "weight") else part
+        part = operand.name if function == "convolution" and operand.name == "input" else part
     else:
         part = _OF_OPS.get(operand.name) if function_of(event.name) == function or len(event.name) < 3 else None
+    if operand.name == "weight":
+        part = "weight"
     return f"its {part}" if part else f"`{operand.name}`, in its step {function},"

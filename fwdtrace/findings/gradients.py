@@ -34,12 +34,14 @@ _FLOATS = ("float", "bfloat", "complex")
 class _Reason:
     """What is wrong with a gradient, worded to follow the names of the parameters, and the line to look at.
 
-    `{}` in the text stands for the name of the call. Parameters with the same text and line are one finding.
+    `{}` in the text stands for the name of the call. Parameters with the same text and line are one finding, and those
+    with the same text and any line if it is the same `everywhere`.
     """
 
     text: str
     call: Call | None = None
     site: Site | None = None
+    everywhere: bool = False
 
 
 def no_gradient(trace: Trace) -> Iterator[Finding]:
@@ -57,14 +59,15 @@ def no_gradient(trace: Trace) -> Iterator[Finding]:
         return
     groups: dict[tuple[str, Site | None], list[tuple[Gradient, _Reason]]] = {}
     for gradient, reason in _reasons(trace, gradients):
-        groups.setdefault((reason.text, reason.site), []).append((gradient, reason))
+        key = reason.text, None if reason.everywhere else reason.site
+        groups.setdefault(key, []).append((gradient, reason))
     in_module = Counter(module for gradient in gradients for module in modules_around(gradient.name))
-    for (text, site), cases in groups.items():
+    for (text, _), cases in groups.items():
         parameters = [gradient.name for gradient, _ in cases]
         names = _outermost_modules(parameters, in_module) if len(cases) < len(gradients) else ["every parameter"]
         elements = sum(prod(gradient.shape) for gradient, _ in cases)
         calls = list(dict.fromkeys(name_of(reason.call) for _, reason in cases if reason.call))
-        first = cases[0][1].call
+        first, site = cases[0][1].call, cases[0][1].site
         message = f"{listed(names)} ({elements:,} parameters) {text.replace('{}', listed(calls))}"
         yield Finding("FT008", "no-gradient", first.id if first else None, message, site)
 
@@ -112,8 +115,8 @@ def _non_finite(trace: Trace, faults: list[GradientFault]) -> _Reason:
     event = event_of(trace, cause_of(faults))
     if event is None:
         return _Reason("got NaN or infinite gradients, which came to the model like this: from the loss")
-    call = event if isinstance(event, Call) else trace.caller(event)
-    return _Reason(f"got NaN or infinite gradients, made in the backward of {_named(trace, event)}", call, event.site)
+    text = "got NaN or infinite gradients, made in the backward of"
+    return _Reason(f"{text} {_named(event)}", _call(trace, event), event.site)
 
 
 def _zero(trace: Trace, faults: list[GradientFault]) -> _Reason:
@@ -124,24 +127,27 @@ def _zero(trace: Trace, faults: list[GradientFault]) -> _Reason:
     if event is None:
         return _Reason(f"{text}, which came to the model like this: the loss does not depend on what the model gave")
     why = why_zero(faults[0], event)
-    call = event if isinstance(event, Call) else trace.caller(event)
-    made = f"{text}, made in the backward of {_named(trace, event)}"
-    return _Reason(f"{made}: {why}" if why else made, call, event.site)
+    made = f"{text}, made in the backward of {_named(event)}"
+    return _Reason(f"{made}: {why}" if why else made, _call(trace, event), event.site, everywhere=True)
 
 
 def _given_none(trace: Trace, fault: GradientFault) -> _Reason:
     event = event_of(trace, fault)
     name = (fault.node or "").removesuffix("Backward")
-    inside = f" in {_named(trace, event)}" if event is not None else ""
-    text = f"got no gradient: the backward of {name}, a torch.autograd.Function{inside}, gave None"
-    return _Reason(text, event if isinstance(event, Call) else None, event.site if event is not None else None)
+    text = f"got no gradient: the backward of {name}, a torch.autograd.Function"
+    if event is None:
+        return _Reason(f"{text}, gave None")
+    return _Reason(f"{text} in {{}}, gave None", _call(trace, event), event.site)
 
 
-def _named(trace: Trace, event: Event) -> str:
-    caller = trace.caller(event)
-    if isinstance(event, Call) or caller is None:
-        return name_of(event)
-    return f"{event.name} in {name_of(caller)}"
+def _call(trace: Trace, event: Event) -> Call | None:
+    """The call that an event is, or in which it is."""
+    return event if isinstance(event, Call) else trace.caller(event)
+
+
+def _named(event: Event) -> str:
+    """The event with `{}` for the name of its call."""
+    return "{}" if isinstance(event, Call) else f"{event.name} in {{}}"
 
 
 def _reason_in_calls(gradient: Gradient, calls: list[Call]) -> _Reason | None:
@@ -169,14 +175,13 @@ def _broken_path(trace: Trace, paths: Paths, gradient: Gradient, users: Sequence
     if not ends:
         return None
     first = ends[0].event
-    words = list(dict.fromkeys(_words(end) + _line(end.event, first) for end in ends))
-    call = first if isinstance(first, Call) else trace.caller(first)
-    return _Reason(f"got no gradient: {listed(words, 2)}", call, first.site)
+    name = "{}" if len(ends) == 1 and isinstance(first, Call) else ""
+    words = list(dict.fromkeys(_words(end, name or name_of(end.event)) + _line(end.event, first) for end in ends))
+    return _Reason(f"got no gradient: {listed(words, 2)}", _call(trace, first), first.site)
 
 
-def _words(end: Break) -> str:
+def _words(end: Break, name: str) -> str:
     event = end.event
-    name = name_of(event).replace("{}", "")
     if end.kind == "off":
         return f"{name} {_OFF[event.without_grad or 'no_grad']}"
     if end.kind == "frozen":
