@@ -96,8 +96,8 @@ def why_zero(fault: GradientFault, event: Event) -> str:
     factors = [saved["weight"]] if "norm" in function and "weight" in saved else []
     for operand in saved.values() if function in _PRODUCTS else factors:
         if operand.dtype != "bool" and not operand.everywhere and _is_all(operand, 0):
-            shape = "" if operand.name == "weight" else f" ({shape_text(operand.shape)})"
-            return f"{_part(operand, fault, event)}{shape} is 0 everywhere"
+            part = _part(operand, fault, event)
+            return f"{part} is 0 everywhere" if part == "its weight" else f"{part} of {shape_text(operand.shape)} is 0"
     return "its input is beyond its limits everywhere" if function == "clamp" else ""
 
 
@@ -125,4 +125,4 @@ def _part(operand: Operand, fault: GradientFault, event: Event) -> str:
         part = _OF_OPS.get(operand.name) if function_of(event.name) == function or len(event.name) < 3 else None
     if operand.name == "weight":
         part = "weight"
-    return f"its {part}" if part else f"`{operand.name}`, in its step {function},"
+    return f"its {part}" if part else f"the `{operand.name}` of its step {function}"
