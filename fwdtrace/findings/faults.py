@@ -15,6 +15,7 @@ _SATURATE = ("sigmoid", "tanh", "softmax", "log_softmax")
 _NORMALISE = ("native_layer_norm", "fused_rms_norm")
 _PRODUCTS = ("mul", "mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution", "addcmul")
 _NORMS = ("norm", "linalg_vector_norm")
+_MULTIPLY, _MULTIPLIED = ("mm", "addmm", "bmm", "mv"), ("linear", "matmul")
 _CHOOSE = ("torch.where", "Tensor.where", "torch.masked_fill", "Tensor.masked_fill")
 _OWN_RESULT = ("gradient", "result", "output")
 _OF_LINEAR = {"mat1": "input", "mat2": "weight", "self": "input"}
@@ -45,60 +46,81 @@ def _inherited(fault: GradientFault) -> Operand | None:
 
 def why_spoiled(trace: Trace, fault: GradientFault, event: Event) -> str:
     """Why a finite gradient became NaN or infinite; "" if that is not known."""
-    spoiled = _inherited(fault)
-    if spoiled is not None:
-        return f"{_part(spoiled, fault, event)} was not finite in forward already, which --check-finite looks for"
+    reason, zero = _spoiled(fault, event), ""
     gradient = next((operand for operand in fault.operands if operand.name == "gradient"), None)
-    reason = why_steep(function_of(fault.node or ""), [each for each in fault.operands if each is not gradient])
-    own = next((each.stats for each in fault.operands if each.name in ("result", "output")), None)
-    if not reason and own is not None and (own.nan or own.inf) and not event.nonfinite:
-        reason = "its own result was not finite there, which --check-finite looks for"
-    if gradient is None or gradient.stats is None:
-        return reason
-    if _is_all(gradient, 0) and not gradient.everywhere:
+    if gradient is not None and _is_all(gradient, 0) and not gradient.everywhere:
         zero = "the gradient that came to it there is 0, and 0 times infinity or NaN is NaN"
         users = trace.flow.consumers(event)
         chooser = next((user for user in users if name_of(user) in _CHOOSE and user.site is not None), None)
         if chooser is not None and chooser.site is not None:
             zero = f"{name_of(chooser)} (line {chooser.site.line}) took none of these elements, but {zero}"
-        return f"{reason}; {zero}" if reason else zero
-    if reason or not fault.inf or gradient.dtype not in LIMITS:
-        return reason
-    largest = max(abs(bound) for bound in (gradient.stats.min or 0, gradient.stats.max or 0))
-    return (
-        f"{gradient.dtype} ends at {LIMITS[gradient.dtype]}, and the gradient that came to it goes up to {largest:,.4g}"
-    )
+    elif not reason and gradient is not None and gradient.stats is not None and fault.inf and gradient.dtype in LIMITS:
+        largest = max(abs(bound) for bound in (gradient.stats.min or 0, gradient.stats.max or 0))
+        end = f"{gradient.dtype} ends at {LIMITS[gradient.dtype]}"
+        return f"{end}, and the gradient that came to it goes up to {largest:,.4g}"
+    return "; ".join(filter(None, (reason and _within(fault, event) + reason, zero)))
+
+
+def _spoiled(fault: GradientFault, event: Event) -> str:
+    spoiled = _inherited(fault)
+    if spoiled is not None:
+        return f"its {_part(spoiled, event)} was not finite in forward already, which --check-finite looks for"
+    steep = why_steep(function_of(fault.node or ""), [each for each in fault.operands if each.name != "gradient"])
+    own = next((each.stats for each in fault.operands if each.name in ("result", "output")), None)
+    if not steep and own is not None and (own.nan or own.inf) and not event.nonfinite:
+        return "its own result was not finite there, which --check-finite looks for"
+    return steep
 
 
 def why_zero(fault: GradientFault, event: Event) -> str:
     """Why a gradient that was not 0 became 0; "" if that is not known."""
+    if "dropout" in (event.name if isinstance(event, Op) else event.class_name).lower():
+        return "it dropped everything"
+    if any(0 in leaf.shape for leaf in tensors_in(event.outputs)):
+        return "it gave no element"
+    reason = _zeroed(fault, event)
+    return reason and _within(fault, event) + reason
+
+
+def _zeroed(fault: GradientFault, event: Event) -> str:
     function = function_of(fault.node or "")
     saved = {operand.name: operand for operand in fault.operands if operand.name != "gradient"}
     result = saved.get("result") or saved.get("output")
     if function in _FLAT or (function == "div" and _was_given(event, "rounding_mode")):
         return "its derivative is 0 everywhere"
-    if "dropout" in (event.name if isinstance(event, Op) else event.class_name).lower():
-        return "it dropped everything"
-    if function in _RECTIFIERS and result is not None and _is_all(result, 0):
-        return "its result is 0 everywhere, as no element of its input is above 0: a dead ReLU"
-    if function == "softmax" and result is not None and _is_all(result, 1):
-        return "it runs over a single element, so that its result is always 1"
-    if function in _SATURATE and result is not None and _is_saturated(result):
-        return "its result is saturated everywhere, where its slope is 0"
     if function in _NORMALISE and any(leaf.shape[-1:] == (1,) for leaf in tensors_in(event.outputs)):
         return "it normalises a single value, so its result does not depend on it"
-    if function in _NORMS and result is not None and _is_all(result, 0):
-        return "the norm is 0 everywhere, where its gradient is taken to be 0"
+    if result is not None and _is_all(result, 0) and function in (*_RECTIFIERS, *_NORMS):
+        if function in _NORMS:
+            return "the norm is 0 everywhere, where its gradient is taken to be 0"
+        return "its result is 0 everywhere, as no element of its input is above 0: a dead ReLU"
+    if result is not None and function == "softmax" and _is_all(result, 1):
+        return "it runs over a single element, so that its result is always 1"
+    if result is not None and function in _SATURATE and _is_saturated(result):
+        return "its result is saturated everywhere, where its slope is 0"
     if function in ("nll_loss", "nll_loss2d") and (total := saved.get("total_weight")) and _is_all(total, 0):
         return "every target is ignored"
-    if any(0 in leaf.shape for leaf in tensors_in(event.outputs)):
-        return "it gave no element"
+    if function == "clamp":
+        return "its input is beyond its limits everywhere"
     factors = [saved["weight"]] if "norm" in function and "weight" in saved else []
     for operand in saved.values() if function in _PRODUCTS else factors:
         if operand.dtype != "bool" and not operand.everywhere and _is_all(operand, 0):
-            part = _part(operand, fault, event)
-            return f"{part} is 0 everywhere" if part == "its weight" else f"{part} of {shape_text(operand.shape)} is 0"
-    return "its input is beyond its limits everywhere" if function == "clamp" else ""
+            part = _part(operand, event)
+            return (
+                f"its {part} is 0 everywhere" if part == "weight" else f"its {part} of {shape_text(operand.shape)} is 0"
+            )
+    return ""
+
+
+def _within(fault: GradientFault, event: Event) -> str:
+    """Which step of an op or a module is meant, if it is not that which its name says."""
+    function = function_of(fault.node or "")
+    step = function.removeprefix("native_").replace("_", "")
+    own = function_of(event.name).replace("_", "") if isinstance(event, Op) else event.class_name.lower()
+    is_own = (
+        step in own or own in step or (function in _MULTIPLY and own in _MULTIPLIED) or own[:4] == step[:4] == "conv"
+    )
+    return "" if is_own else f"in its step {function}, "
 
 
 def _is_saturated(operand: Operand) -> bool:
@@ -115,14 +137,7 @@ def _was_given(event: Event, name: str) -> bool:
     return any(isinstance(leaf, Value) and leaf.name == name and leaf.value != "None" for leaf in event.inputs)
 
 
-def _part(operand: Operand, fault: GradientFault, event: Event) -> str:
-    """What an operand is to a person; of a step within an op or a layer, what autograd calls it there."""
-    function = function_of(fault.node or "")
-    if isinstance(event, Call):
-        part = _OF_LINEAR.get(operand.name) if event.class_name == "Linear" else None
-        part = operand.name if function == "convolution" and operand.name == "input" else part
-    else:
-        part = _OF_OPS.get(operand.name) if function_of(event.name) == function or len(event.name) < 3 else None
-    if operand.name == "weight":
-        part = "weight"
-    return f"its {part}" if part else f"the `{operand.name}` of its step {function}"
+def _part(operand: Operand, event: Event) -> str:
+    """What an operand is to a person."""
+    names = _OF_LINEAR if isinstance(event, Call) and event.class_name == "Linear" else _OF_OPS
+    return names.get(operand.name, operand.name)

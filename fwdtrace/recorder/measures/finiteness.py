@@ -49,7 +49,7 @@ class Finiteness:
         nan, inf = (sum(counts) for counts in zip(*map(self._nan_and_inf, tensors), strict=True))
         spoiled = note in self._spoiled_inputs
         operands: tuple[Operand, ...] = ()
-        if found_before == len(self.found):  # nothing inside it was found, so it is the innermost
+        if found_before == len(self.found) and not parameters:  # nothing inside it was found: it is the innermost
             operands = self._operands(note, given, next(each for each in tensors if not self._is_finite(each)), spoiled)
         self.found[note] = NonFinite(nan, inf, not spoiled, parameters, operands)
 

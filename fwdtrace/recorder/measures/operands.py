@@ -54,7 +54,7 @@ def first_place(places: Tensor) -> tuple[int, ...]:
 def _at(tensor: Tensor, places: Tensor | None) -> Tensor | None:
     if places is None or places.device != tensor.device or tensor.layout is not torch.strided:
         return None
-    if tensor.dim() > places.dim() or tensor.numel() == 0 or (tensor.dim() == 0 and places.dim() > 0):
+    if tensor.dim() > places.dim() or tensor.numel() == 0:
         return None
     pairs = zip(reversed(tensor.shape), reversed(places.shape), strict=False)
     return tensor.expand(places.shape)[places] if all(own in (1, other) for own, other in pairs) else None

@@ -94,8 +94,8 @@ ZEROS: list[tuple[Forward, str, str]] = [
         "it runs over a single element, so that its result is always 1",
     ),
     (normalises_one, "norm", "it normalises a single value, so its result does not depend on it"),
-    (is_gated_by_zeros, "* in the model", "its other operand of 4 is 0"),
-    (is_masked_out, "* in the model", "its other operand of 3×1 is 0"),
+    (is_gated_by_zeros, "* in the model", "its other operand of 4 is 0 everywhere"),
+    (is_masked_out, "* in the model", "its other operand of 3×1 is 0 everywhere"),
     (picks_nothing, "[] in the model", "it gave no element"),
     (ignores_all_targets, "F.cross_entropy in the model", "every target is ignored"),
     (
