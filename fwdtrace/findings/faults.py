@@ -78,6 +78,9 @@ def why_zero(fault: GradientFault, event: Event) -> str:
         return "it dropped everything"
     if any(0 in leaf.shape for leaf in tensors_in(event.outputs)):
         return "it gave no element"
+    total = next((operand for operand in fault.operands if operand.name == "total_weight"), None)
+    if total is not None and _is_all(total, 0):
+        return "every target is ignored"
     reason = _zeroed(fault, event)
     return reason and _within(fault, event) + reason
 
@@ -98,17 +101,13 @@ def _zeroed(fault: GradientFault, event: Event) -> str:
         return "it runs over a single element, so that its result is always 1"
     if result is not None and function in _SATURATE and _is_saturated(result):
         return "its result is saturated everywhere, where its slope is 0"
-    if function in ("nll_loss", "nll_loss2d") and (total := saved.get("total_weight")) and _is_all(total, 0):
-        return "every target is ignored"
     if function == "clamp":
         return "its input is beyond its limits everywhere"
     factors = [saved["weight"]] if "norm" in function and "weight" in saved else []
     for operand in saved.values() if function in _PRODUCTS else factors:
         if operand.dtype != "bool" and not operand.everywhere and _is_all(operand, 0):
             part = _part(operand, event)
-            return (
-                f"its {part} is 0 everywhere" if part == "weight" else f"its {part} of {shape_text(operand.shape)} is 0"
-            )
+            return f"its {part}{'' if part == 'weight' else f' of {shape_text(operand.shape)}'} is 0 everywhere"
     return ""
 
 
