@@ -143,31 +143,36 @@ def node_number(node: Any) -> int:
     return int(node._sequence_nr())
 
 
+SAVED_CAN_BE_READ = hasattr(torch._C._autograd.SavedTensor, "data")
+"""Whether what a node of the graph has saved can be looked at without running the hooks that somebody put on it."""
+
+
 def saved_in(node: Any) -> list[tuple[str, torch.Tensor]]:
-    """The tensors that a node of the graph has saved, with its names of them, whatever has become of them since."""
-    prefix = "_raw_saved_"
-    saved: list[tuple[str, torch.Tensor]] = []
-    for name in dir(node):
-        raw = getattr(node, name) if name.startswith(prefix) else ()
-        for each in raw if isinstance(raw, (tuple, list)) else (raw,):
-            tensor = getattr(each, "data", None)
-            if isinstance(tensor, torch.Tensor):
-                saved.append((name.removeprefix(prefix), tensor))
-    return saved
+    """The tensors that a node of the graph has saved, with its names of them, whatever has become of them since.
+
+    Those are left out that hooks have packed, as a checkpoint does: to unpack them would run the hooks.
+    """
+    return [(name, raw.data) for name, raw in _saved(node) if isinstance(raw.data, torch.Tensor)]
 
 
 def why_unusable(node: Any) -> tuple[str, str]:
-    """The first tensor that a node has saved and can no longer use, and what torch says about it; "" if all are there.
-
-    A node that a class of the user's made has no names for what it saved.
-    """
-    names = [name for name in dir(node) if name.startswith("_saved_")]
-    for name in (*names, *(["saved_tensors"] if not names and hasattr(type(node), "saved_tensors") else [])):
+    """The first tensor that a node has saved and cannot use any more, and what torch says of it; "" if all are there."""
+    for name, _ in _saved(node):
         try:
-            getattr(node, name)
+            getattr(node, "saved_tensors" if is_users_function(node) else f"_saved_{name}")
         except RuntimeError as error:
-            return name.removeprefix("_saved_"), str(error)
+            return name, str(error)
     return "", ""
+
+
+def _saved(node: Any) -> list[tuple[str, Any]]:
+    """What torch calls the SavedTensors of a node, and these, which must not outlive it."""
+    if not SAVED_CAN_BE_READ:
+        return []
+    prefix = "_raw_saved_"
+    named = [(name.removeprefix(prefix), getattr(node, name)) for name in dir(node) if name.startswith(prefix)]
+    each = [(name, raw) for name, raws in named for raw in (raws if isinstance(raws, (tuple, list)) else (raws,))]
+    return [(name, raw) for name, raw in each if raw is not None and raw.unpack_hook is None]
 
 
 def is_users_function(node: Any) -> bool:

@@ -72,9 +72,9 @@ def explained(
     state = None
     if versions is not None:
         now, saved = map(int, versions.groups())
-        owner, memory = graph.owner(failure.number), failure.memory
-        if memory is None and owner is not None:  # a write into a view keeps what it has saved to itself
-            memory = writes.into(owner, saved)
+        memory = failure.memory
+        if memory is None:  # a write into a view keeps what it has saved to itself, as older versions of torch do
+            memory = writes.only_memory(saved, now)
         found = (ids.get(note) for note in writes.after(memory, saved, now)) if memory is not None else ()
         writers = tuple(id for id in found if id is not None and (event is None or id >= event))
         state = _state_at(model, memory) if memory is not None else None

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fwdtrace.recorder.measures.operands import non_finite_places, operand_of
 from fwdtrace.recorder.measures.values import has_values
@@ -162,7 +163,9 @@ def _state(gradient: Any) -> int:
         return _NONE
     try:
         with Unseen():
-            if not has_values(gradient) or gradient.numel() == 0:
+            # The numbers of a subclass may be on other ranks, which would have to help in reading them.
+            own = type(gradient).__torch_dispatch__ is Tensor.__torch_dispatch__
+            if not own or not has_values(gradient) or gradient.numel() == 0:
                 return _FINE
             numbers = gradient.coalesce().values() if gradient.is_sparse else gradient
             numbers = torch.view_as_real(numbers.resolve_conj()) if numbers.is_complex() else numbers

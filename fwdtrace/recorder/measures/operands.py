@@ -21,7 +21,7 @@ def operand_of(name: str, tensor: Tensor, places: Tensor | None = None) -> Opera
     """
     try:
         with Unseen():
-            if not has_values(tensor):
+            if not _is_plain(tensor):
                 return None
             there = _at(tensor, places)
             return Operand(
@@ -40,7 +40,7 @@ def non_finite_places(tensor: Tensor) -> Tensor | None:
     """The mask of the elements that are not finite; None where that cannot be computed."""
     try:
         with Unseen():
-            return ~torch.isfinite(tensor) if has_values(tensor) and not tensor.is_sparse else None
+            return ~torch.isfinite(tensor) if _is_plain(tensor) and not tensor.is_sparse else None
     except (RuntimeError, NotImplementedError):
         return None
 
@@ -49,6 +49,12 @@ def first_place(places: Tensor) -> tuple[int, ...]:
     """The index of the first element of a mask that is true."""
     with Unseen():
         return tuple(int(index) for index in places.nonzero()[0])
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the tensor has numbers that are all here; those of a subclass may be on other ranks."""
+    kind: Any = type(tensor)
+    return kind.__torch_dispatch__ is Tensor.__torch_dispatch__ and has_values(tensor)
 
 
 def _at(tensor: Tensor, places: Tensor | None) -> Tensor | None:

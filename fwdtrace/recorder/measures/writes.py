@@ -46,10 +46,11 @@ class Writes:
         """The calls and ops that have not ended by now have raised."""
         self._given.clear()
 
-    def into(self, note: Note, version: int) -> int | None:
-        """The memory into which this call or op wrote, and that had this version then."""
-        found = (memory for memory, writes in self._by_memory.items() if (version, note) in writes)
-        return next(found, None)
+    def only_memory(self, saved: int, now: int) -> int | None:
+        """The memory that had these two versions, and was written into in between by who is known; None of several."""
+        found = [memory for memory, writes in self._by_memory.items() if writes[-1][0] == now]
+        found = [memory for memory in found if len(self.after(memory, saved, now)) == now - saved]
+        return found[0] if len(found) == 1 else None
 
     def after(self, memory: int, saved: int, now: int) -> list[Note]:
         """Who wrote into a memory that had the version `saved` and has the version `now`, in order."""
