@@ -33,6 +33,16 @@ def gave_non_finite(trace: Trace) -> bool:
     return any(call.nonfinite is not None for call in trace.children())
 
 
+def step_of(trace: Trace, fault: GradientFault, event: Event) -> str:
+    """What the step is to a person, `{}` standing for the name of its call: `torch.sqrt in {}`, or `{}` of a layer."""
+    if isinstance(event, Op):
+        return f"{event.name} in {{}}"
+    if not trace.made_by(event):
+        return "{}"
+    node = fault.node or ""  # of a step that no op or layer in the call made, as far as they are recorded
+    return f"{function_of(node) if node[-1:].isdigit() else node.removesuffix('Backward')} in {{}}"
+
+
 def cause_of(faults: Sequence[GradientFault]) -> GradientFault:
     """The fault that a person should look at: the first that did not just work on NaN which forward had made."""
     return next((fault for fault in faults if _inherited(fault) is None), faults[0])
@@ -58,7 +68,7 @@ def why_spoiled(trace: Trace, fault: GradientFault, event: Event) -> str:
         largest = max(abs(bound) for bound in (gradient.stats.min or 0, gradient.stats.max or 0))
         end = f"{gradient.dtype} ends at {LIMITS[gradient.dtype]}"
         return f"{end}, and the gradient that came to it goes up to {largest:,.4g}"
-    return "; ".join(filter(None, (reason and _within(fault, event) + reason, zero)))
+    return "; ".join(filter(None, (reason and _within(trace, fault, event) + reason, zero)))
 
 
 def _spoiled(fault: GradientFault, event: Event) -> str:
@@ -72,7 +82,7 @@ def _spoiled(fault: GradientFault, event: Event) -> str:
     return steep
 
 
-def why_zero(fault: GradientFault, event: Event) -> str:
+def why_zero(trace: Trace, fault: GradientFault, event: Event) -> str:
     """Why a gradient that was not 0 became 0; "" if that is not known."""
     if "dropout" in (event.name if isinstance(event, Op) else event.class_name).lower():
         return "it dropped everything"
@@ -82,7 +92,7 @@ def why_zero(fault: GradientFault, event: Event) -> str:
     if total is not None and _is_all(total, 0):
         return "every target is ignored"
     reason = _zeroed(fault, event)
-    return reason and _within(fault, event) + reason
+    return reason and _within(trace, fault, event) + reason
 
 
 def _zeroed(fault: GradientFault, event: Event) -> str:
@@ -107,11 +117,12 @@ def _zeroed(fault: GradientFault, event: Event) -> str:
     for operand in saved.values() if function in _PRODUCTS else factors:
         if operand.dtype != "bool" and not operand.everywhere and _is_all(operand, 0):
             part = _part(operand, event)
-            return f"its {part}{'' if part == 'weight' else f' of {shape_text(operand.shape)}'} is 0 everywhere"
+            shape = f" of {shape_text(operand.shape)}" if operand.shape and part != "weight" else ""
+            return f"its {part}{shape} is 0 everywhere"
     return ""
 
 
-def _within(fault: GradientFault, event: Event) -> str:
+def _within(trace: Trace, fault: GradientFault, event: Event) -> str:
     """Which step of an op or a module is meant, if it is not that which its name says."""
     function = function_of(fault.node or "")
     step = function.removeprefix("native_").replace("_", "")

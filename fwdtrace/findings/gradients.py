@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fwdtrace.findings.backward_error import was_refused
-from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, why_zero
+from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, step_of, why_zero
 from fwdtrace.findings.flow import Break, Paths, requires_gradient
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.trace import Call, Event, Finding, Gradient, GradientFault, Op, Site, Trace, tensors_in
@@ -112,11 +112,12 @@ def _non_finite(trace: Trace, faults: list[GradientFault]) -> _Reason:
         return _Reason("got NaN or infinite gradients")
     if gave_non_finite(trace):
         return _Reason("got NaN or infinite gradients, as what the model gave was not finite")
-    event = event_of(trace, cause_of(faults))
+    fault = cause_of(faults)
+    event = event_of(trace, fault)
     if event is None:
         return _Reason("got NaN or infinite gradients, which came to the model like this: from the loss")
     text = "got NaN or infinite gradients, made in the backward of"
-    return _Reason(f"{text} {_named(event)}", _call(trace, event), event.site)
+    return _Reason(f"{text} {step_of(trace, fault, event)}", _call(trace, event), event.site)
 
 
 def _zero(trace: Trace, faults: list[GradientFault]) -> _Reason:
@@ -126,8 +127,8 @@ def _zero(trace: Trace, faults: list[GradientFault]) -> _Reason:
     event = event_of(trace, faults[0])
     if event is None:
         return _Reason(f"{text}, which came to the model like this: the loss does not depend on what the model gave")
-    why = why_zero(faults[0], event)
-    made = f"{text}, made in the backward of {_named(event)}"
+    why = why_zero(trace, faults[0], event)
+    made = f"{text}, made in the backward of {step_of(trace, faults[0], event)}"
     return _Reason(f"{made}: {why}" if why else made, _call(trace, event), event.site, everywhere=True)
 
 
@@ -143,11 +144,6 @@ def _given_none(trace: Trace, fault: GradientFault) -> _Reason:
 def _call(trace: Trace, event: Event) -> Call | None:
     """The call that an event is, or in which it is."""
     return event if isinstance(event, Call) else trace.caller(event)
-
-
-def _named(event: Event) -> str:
-    """The event with `{}` for the name of its call."""
-    return "{}" if isinstance(event, Call) else f"{event.name} in {{}}"
 
 
 def _reason_in_calls(gradient: Gradient, calls: list[Call]) -> _Reason | None:

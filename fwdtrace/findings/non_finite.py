@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from math import prod
 
 from fwdtrace.findings.domains import LIMITS, function_of, why_undefined
-from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, why_spoiled
+from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, step_of, why_spoiled
 from fwdtrace.trace import Call, Event, Finding, NonFinite, Op, Operand, Trace, Value, tensors_in
 from fwdtrace.trace.text import listed, name_of, name_with_class, plural
 from fwdtrace.trace.values import shapes_in
 
+_GROW = (
+    *("add", "addmm", "baddbmm", "bmm", "conv1d", "conv2d", "conv3d", "cosh", "cumprod", "cumsum", "einsum", "exp"),
+    *("exp2", "expm1", "half", "linear", "matmul", "mm", "mul", "multiply", "pow", "prod", "sinh", "square", "sub"),
+    *("sum", "to"),
+)
+"""Functions that make large numbers of smaller ones, or put them into a smaller type."""
 _NON_FINITE_VALUES = ("-inf", "inf", "nan")
 
 
@@ -32,7 +38,7 @@ def non_finite(trace: Trace) -> Iterator[Finding]:
     """FT005: the first call or op, of forward or of backward, that made NaN or infinities out of finite numbers."""
     forward = _in_forward(trace)
     backward = None if gave_non_finite(trace) else _in_backward(trace)  # else it is what forward made that came back
-    if forward is not None and (backward is None or backward[0] is not forward[0]):
+    if forward is not None and (backward is None or backward[0].site != forward[0].site):
         yield _finding(*forward)
     if backward is not None:
         yield _finding(*backward)
@@ -46,7 +52,7 @@ def _finding(event: Event, message: str) -> Finding:
 def _in_forward(trace: Trace) -> tuple[Event, str] | None:
     spoiled = [_Spoiled(event, event.nonfinite) for event in trace.events if event.nonfinite is not None]
     if all(isinstance(case.event, Op) and not case.numbers.nan for case in spoiled):
-        return None  # infinities that no call returned are usually those of a mask
+        spoiled = [case for case in spoiled if _overflows_half(case)]  # others that no call returned are often a mask's
     # In order of ending, so that what made the numbers comes before the calls around it, which pass them on.
     spoiled.sort(key=lambda case: (trace.end(case.event), -case.event.id))
     return _to_blame(trace, spoiled)
@@ -62,7 +68,10 @@ def _in_backward(trace: Trace) -> tuple[Event, str] | None:
         return None
     counts = _counts(fault.nan, fault.inf, fault.elements)
     why = why_spoiled(trace, fault, event)
-    message = f"the backward of {_subject(trace, event)} made {counts} out of a finite gradient"
+    call = event if isinstance(event, Call) else trace.caller(event)
+    step = step_of(trace, fault, event)
+    name = name_with_class(call) if step == "{}" and call is not None else name_of(call) if call is not None else ""
+    message = f"the backward of {step.replace('{}', name)} made {counts} out of a finite gradient"
     return event, f"{message}: {why}" if why else message
 
 
@@ -71,7 +80,9 @@ def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None
     position = next((index for index, case in enumerate(spoiled) if case.numbers.nan), None)
     nan = None if position is None else spoiled[position]
     up_to_nan = spoiled if position is None else spoiled[: position + 1]
-    producers = [case for case in up_to_nan if case.numbers.inputs_finite]
+    made = [case for case in up_to_nan if case.numbers.inputs_finite]
+    inner = {case.event.id for case in made}
+    producers = [case for case in made if not inner & set(range(case.event.id + 1, trace.end(case.event) + 1))]
     if nan is not None and nan.numbers.inputs_finite:
         return nan.event, _made(trace, nan)
     unintended = next((case for case in producers if not _writes_infinity(case.event)), None)
@@ -86,11 +97,18 @@ def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None
         return nan.event, f"{_subject(trace, nan.event)} made {_counts_of(nan)} out of {source}{_because(nan)}"
     if nan is not None and nan.made_nan:
         return nan.event, f"{_subject(trace, nan.event)} made {_counts_of(nan)} out of infinite values{_because(nan)}"
-    if not producers:
+    if spoiled and not producers:
         first = min((case.event for case in spoiled), key=lambda event: event.id)
         message = f"{_subject(trace, first)} was given NaN or infinite values: check the inputs of the model"
         return first, message
     return None
+
+
+def _overflows_half(case: _Spoiled) -> bool:
+    """Whether an op made infinities in float16, which are not meant, of finite numbers."""
+    half = any(leaf.dtype == "float16" for leaf in tensors_in(case.event.outputs))
+    grows = isinstance(case.event, Op) and function_of(case.event.name) in _GROW
+    return half and grows and case.numbers.inputs_finite and not _writes_infinity(case.event)
 
 
 def _writes_infinity(event: Event) -> bool:
@@ -128,7 +146,8 @@ def _reason(event: Event, numbers: NonFinite) -> str:
     reason = _of_nothing(event, function) or why_undefined(function, operands, event.inputs, bool(numbers.nan))
     dtype = next((leaf.dtype for leaf in tensors_in(event.outputs)), "")
     spoiled = any(each.stats is not None and (each.stats.nan or each.stats.inf) for each in operands)
-    if reason or not numbers.inf or spoiled or dtype not in LIMITS:
+    grows = isinstance(event, Call) or function in _GROW
+    if reason or not (numbers.inf and grows) or spoiled or dtype not in LIMITS:
         return reason
     floats = [each.stats for each in operands if each.stats is not None and "float" in each.dtype]
     bounds = [bound for stats in floats for bound in (stats.min, stats.max) if bound is not None]

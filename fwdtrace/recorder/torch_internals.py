@@ -59,6 +59,8 @@ GENERATED = "<eval_with_key>"
 
 REENTRANT_CODE: CodeType = checkpoint_file.CheckpointFunction.forward.__code__
 """In which `checkpoint(use_reentrant=True)` runs what it was given, without a graph."""
+REENTRANT_NODE = "CheckpointFunctionBackward"
+"""The name of its node, in which a backward pass of its own runs."""
 
 STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
@@ -156,7 +158,7 @@ def saved_in(node: Any) -> list[tuple[str, torch.Tensor]]:
 
 
 def why_unusable(node: Any) -> tuple[str, str]:
-    """The first tensor that a node has saved and cannot use any more, and what torch says of it; "" if all are there."""
+    """The first tensor that a node has saved and cannot use any more, and what torch says; "" if all are there."""
     for name, _ in _saved(node):
         try:
             getattr(node, "saved_tensors" if is_users_function(node) else f"_saved_{name}")

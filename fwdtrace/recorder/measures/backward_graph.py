@@ -13,8 +13,15 @@ from torch import Tensor
 
 from fwdtrace.recorder.measures.operands import non_finite_places, operand_of
 from fwdtrace.recorder.measures.values import has_values
-from fwdtrace.recorder.notes import Note
-from fwdtrace.recorder.torch_internals import Unseen, is_users_function, node_number, running_node, saved_in
+from fwdtrace.recorder.notes import Note, OpenCall
+from fwdtrace.recorder.torch_internals import (
+    REENTRANT_NODE,
+    Unseen,
+    is_users_function,
+    node_number,
+    running_node,
+    saved_in,
+)
 from fwdtrace.trace import Fault, GradientFault
 
 _NONE, _ZERO, _FINE, _NON_FINITE = range(4)
@@ -23,6 +30,10 @@ _FAULTS: dict[int, Fault] = {_NONE: "none", _ZERO: "zero", _NON_FINITE: "non-fin
 
 Target = int | tuple[int] | None
 """Where an edge of the graph leads: to the node with this number, to the leaf with this identity, or nowhere."""
+
+
+Found = tuple[Note | None, GradientFault]
+"""A fault, and the call or op in whose backward it was made."""
 
 
 @dataclass(slots=True)
@@ -39,7 +50,7 @@ class _Step:
     task: int = -1
     taken: int = _NONE
     given: list[int] = field(default_factory=list)
-    faults: dict[int, GradientFault] = field(default_factory=dict)
+    faults: dict[int, Found] = field(default_factory=dict)
 
 
 Into = dict[Target, list[tuple[_Step, int]]]
@@ -83,9 +94,20 @@ class BackwardGraph:
             if state == _NON_FINITE > came or state <= _ZERO < came:
                 if state == _NONE and not is_users_function(running_node()):
                     continue  # torch's own nodes give none where nobody asked for one
-                step.faults[place] = _fault(state, step.order, given[place], taken)
+                step.faults[place] = self._inside(step, state) or (
+                    step.owner,
+                    _fault(state, step.order, given[place], taken),
+                )
         step.taken = max(step.taken, came)
         step.given = [max(pair) for pair in zip(step.given, states, strict=True)] if step.given else states
+
+    def _inside(self, step: _Step, state: int) -> Found | None:
+        """What went wrong in the pass that a node of a reentrant checkpoint runs by itself."""
+        if running_node().name() != REENTRANT_NODE:
+            return None
+        later = sorted((each for each in self._steps.values() if each.order > step.order), key=lambda each: each.order)
+        found = (found for each in later for found in each.faults.values())
+        return next((each for each in found if each[1].kind == _FAULTS[state]), None)
 
     def led_to(self, number: int) -> Note | None:
         """Of another call of a root than the one in which a node was made: what led to it when it ran last, if any."""
@@ -105,7 +127,7 @@ class BackwardGraph:
                 pending.append(step)
         return None
 
-    def faults(self, spoiled: Iterable[tuple[str, int, Fault]]) -> Iterator[tuple[Note | None, GradientFault]]:
+    def faults(self, spoiled: Iterable[tuple[str, int, Fault]]) -> Iterator[Found]:
         """Where the gradients of these parameters went wrong, with the call or op, in the order of backward.
 
         Each parameter is its name, its identity and what is wrong with its gradient.
@@ -122,6 +144,12 @@ class BackwardGraph:
             yield owner, replace(fault, parameters=tuple(names))
 
 
+def _ran_in_backward(note: Note | None) -> bool:
+    """Whether backward made the call, so that what its result led to is not known."""
+    outermost = _outermost(note)
+    return type(outermost) is OpenCall and outermost.in_backward
+
+
 def _outermost(note: Note | None) -> Note | None:
     while note is not None and note.parent is not None:
         note = note.parent
@@ -135,7 +163,7 @@ def _target(node: Any) -> Target:
     return (id(variable),) if variable is not None else node_number(node)
 
 
-def _causes(leaf: Target, kind: Fault, into: Into) -> Iterator[tuple[Note | None, GradientFault]]:
+def _causes(leaf: Target, kind: Fault, into: Into) -> Iterator[Found]:
     """The faults by which a leaf got a gradient of this kind; one without a node if it came to the model like this."""
     bad = next(state for state, name in _FAULTS.items() if name == kind)
     pending, met = [leaf], {leaf}
@@ -143,11 +171,11 @@ def _causes(leaf: Target, kind: Fault, into: Into) -> Iterator[tuple[Note | None
         for step, place in into.get(pending.pop(), ()):
             if step.given[place] != bad:
                 continue
-            fault = step.faults.get(place)
-            if fault is not None and fault.kind == kind:
-                yield step.owner, fault
+            found = step.faults.get(place)
+            if found is not None and found[1].kind == kind:
+                yield found
             elif step.taken == bad and step.number not in into:
-                if kind != "none":
+                if kind != "none" and not _ran_in_backward(step.owner):
                     yield None, _OUTSIDE[kind]
             elif step.taken == bad and step.number not in met:
                 met.add(step.number)

@@ -46,7 +46,7 @@ def test_a_zero_gradient_is_a_finding() -> None:
 
     (first, line), (second, _) = messages_and_lines(Dead())
     assert first == (
-        "first (20 parameters) got a gradient of exactly 0, made in the backward of the model: in its step relu,"
+        "first (20 parameters) got a gradient of exactly 0, made in the backward of relu in the model:"
         " its result is 0 everywhere, as no element of its input is above 0: a dead ReLU"
     )
     assert second == (

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.recorder.torch_internals import SAVED_CAN_BE_READ
 from tests.helpers.training import Forward, findings, images, layer, net
@@ -318,3 +319,59 @@ def test_without_a_look_at_forward_backward_says_that_forward_was_not_finite_alr
         " its input was not finite in forward already, which --check-finite looks for",
         "return model.a((same - same.mean(0)) / same.std(0))",
     )
+
+
+class Rooted(nn.Module):
+    """A layer, and a root of what may be below 0, left out by `torch.where`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = layer()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x)
+        return torch.where(h > 0, torch.sqrt(h), h)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_within_a_checkpoint_the_op_is_named_and_not_the_checkpoint(reentrant: bool) -> None:
+    def forward(model: Any, x: Tensor) -> Any:
+        return model.out(checkpoint(model.inner, model.a(x), use_reentrant=reentrant))
+
+    found = findings(net(forward, a=layer(), inner=Rooted(), out=layer()), images())
+    assert [case[0] for case in found] == ["FT005", "FT008"]
+    assert found[0][1].startswith("the backward of torch.sqrt in inner made ")
+    assert found[1][1] == (
+        "a and inner (40 parameters) got NaN or infinite gradients, made in the backward of torch.sqrt in inner"
+    )
+
+
+def test_what_backward_runs_unseen_in_a_checkpoint_is_not_put_down_to_the_loss() -> None:
+    def forward(model: Any, x: Tensor) -> Any:
+        def inner(h: Tensor) -> Any:
+            return torch.sqrt(model.b(h).abs() * 0)
+
+        return model.out(checkpoint(inner, model.a(x), use_reentrant=True))
+
+    found = findings(net(forward, a=layer(), b=layer(), out=layer()), images())
+    reasons = {case[1].partition(" (")[0]: case[1].partition(" got ")[2] for case in found if case[0] == "FT008"}
+    assert reasons["b"] == "NaN or infinite gradients"
+    assert reasons["a"] == ("NaN or infinite gradients, made in the backward of CheckpointFunction in the model")
+
+
+def test_masked_numbers_that_the_model_gives_are_meant() -> None:
+    def forward(model: Any, x: Tensor) -> Any:
+        return model.a(x).masked_fill(x > 0, -math.inf)
+
+    assert "FT005" not in [case[0] for case in findings(net(forward, a=layer()), images(), check_finite=True)]
+
+
+def test_an_overflow_of_float16_is_told_though_no_call_gave_it() -> None:
+    def forward(model: Any, x: Tensor) -> Any:
+        h = model.a(x).half()
+        energy = (h * 1000).pow(2)
+        return h / energy
+
+    found = findings(net(forward, a=layer()), images(), check_finite=True)
+    assert found[0][0] == "FT005" and found[0][2] == "energy = (h * 1000).pow(2)"
+    assert found[0][1].startswith("Tensor.pow in the model made ") and "float16 ends at 65,504" in found[0][1]
