@@ -124,6 +124,8 @@ def _zeroed(fault: GradientFault, event: Event) -> str:
 
 def _within(trace: Trace, fault: GradientFault, event: Event) -> str:
     """Which step of an op or a module is meant, if it is not that which its name says."""
+    if isinstance(event, Call) and trace.made_by(event):
+        return ""  # the step is named in place of the call
     function = function_of(fault.node or "")
     step = function.removeprefix("native_").replace("_", "")
     own = function_of(event.name).replace("_", "") if isinstance(event, Op) else event.class_name.lower()
