@@ -213,7 +213,8 @@ class _Search:
             elif off is not None:
                 self._end("off", self.paths.outermost_off(off))
         for event, leaf in users:
-            if leaf.requires_grad or event.without_grad == "checkpoint":
+            again = event.without_grad == "checkpoint" and (off is None or self._run_together(event, off))
+            if leaf.requires_grad or again:
                 goes_on = self.go_through(event) or goes_on
             elif off is not None:
                 self._end("off", self.paths.outermost_off(off))
@@ -228,6 +229,10 @@ class _Search:
             self.waiting += [own for leaf in unseen[1] if (own := key_of(leaf)) is not None]
         else:
             self._end("unseen", unseen[0])
+
+    def _run_together(self, event: Event, other: Event) -> bool:
+        """Whether one checkpoint ran both."""
+        return self.paths.outermost_off(event) is self.paths.outermost_off(other)
 
     def _end(self, kind: Kind, event: Event, output: str = "") -> None:
         self.found.setdefault(event.id, Break(kind, event, output))

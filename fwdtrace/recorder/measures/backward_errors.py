@@ -72,9 +72,10 @@ def explained(
     state = None
     if versions is not None:
         now, saved = map(int, versions.groups())
-        memory = failure.memory
+        owner, memory = graph.owner(failure.number), failure.memory
         if memory is None:  # a write into a view keeps what it has saved to itself, as older versions of torch do
-            memory = writes.only_memory(saved, now)
+            memory = writes.into(owner, saved) if owner is not None else None
+            memory = memory if memory is not None else writes.only_memory(saved, now)
         found = (ids.get(note) for note in writes.after(memory, saved, now)) if memory is not None else ()
         writers = tuple(id for id in found if id is not None and (event is None or id >= event))
         state = _state_at(model, memory) if memory is not None else None

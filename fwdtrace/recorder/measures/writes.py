@@ -46,6 +46,10 @@ class Writes:
         """The calls and ops that have not ended by now have raised."""
         self._given.clear()
 
+    def into(self, note: Note, version: int) -> int | None:
+        """The memory into which this call or op wrote, and that had this version then."""
+        return next((memory for memory, writes in self._by_memory.items() if (version, note) in writes), None)
+
     def only_memory(self, saved: int, now: int) -> int | None:
         """The memory that had these two versions, and was written into in between by who is known; None of several."""
         found = [memory for memory, writes in self._by_memory.items() if writes[-1][0] == now]

@@ -173,6 +173,26 @@ def test_every_writer_is_named_in_order() -> None:
     )
 
 
+def test_a_write_in_one_of_two_equal_blocks_is_told_from_that_in_the_other() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act, self.drop = layer(), nn.ReLU(inplace=True), nn.Dropout(0.1, inplace=True)
+
+        def forward(self, x: Tensor) -> Any:
+            h = self.act(self.layer(x))
+            gate = torch.sigmoid(h)
+            h = self.drop(h)
+            return h * gate
+
+    ((_, message, line),) = findings(nn.Sequential(Block(), Block()), images()[None])
+    assert message == (
+        "1.drop wrote into the output of 1.layer (h = self.act(self.layer(x))),"
+        " which the backward of 1.act (h = self.act(self.layer(x))) needs as it was"
+    )
+    assert line == "h = self.drop(h)"
+
+
 def test_a_weight_written_before_backward_is_named() -> None:
     def steps(model: nn.Module, x: Tensor) -> None:
         loss = model(x).sum()
@@ -216,91 +236,6 @@ def test_an_error_that_the_program_caught_is_explained_too() -> None:
 
 def exponential(model: Any, x: Tensor) -> Tensor:
     return torch.exp(model.a(x))
-
-
-def test_two_backward_passes_from_one_output_are_told() -> None:
-    def steps(model: nn.Module, x: Tensor) -> None:
-        output = model(x)
-        output.mean().backward()
-        output.sum().backward()
-
-    ((code, message, line),) = findings(net(exponential, a=layer()), images(), steps=steps)
-    assert (code, line) == ("FT011", "return torch.exp(model.a(x))")
-    assert message == (
-        "backward came a second time to torch.exp in the model (return torch.exp(model.a(x))),"
-        " whose graph an earlier backward freed: both began at what came out of the model"
-    )
-
-
-def test_a_loss_that_is_used_twice_is_told_apart_from_the_model() -> None:
-    def steps(model: nn.Module, x: Tensor) -> None:
-        loss = model(x).pow(2).sum()
-        loss.backward()
-        loss.backward()
-
-    assert findings(net(exponential, a=layer()), images(), steps=steps) == [
-        (
-            "FT011",
-            "backward came a second time to what follows the model, the loss, whose graph an earlier backward freed",
-            "",
-        )
-    ]
-
-
-def cell(model: Any, x: Tensor, h: Any) -> Any:
-    h = torch.tanh(model.a(x) + model.b(h))
-    return model.out(h), h
-
-
-def lstm(model: Any, x: Tensor, h: Any) -> Any:
-    return model.cells(x, h)
-
-
-@pytest.mark.parametrize(
-    ("forward", "parts", "state", "argument"),
-    [
-        (cell, {"a": layer(), "b": layer(), "out": layer()}, torch.zeros(3, 4), "h"),
-        (lstm, {"cells": nn.LSTM(4, 4)}, None, "h[0]"),
-    ],
-    ids=["cell", "lstm"],
-)
-def test_a_state_that_is_carried_with_its_graph_is_named(
-    forward: Any, parts: dict[str, Any], state: Any, argument: str
-) -> None:
-    def steps(model: nn.Module, x: Tensor) -> None:
-        h = state
-        for _ in range(3):
-            y, h = model(x, h)
-            y.sum().backward()
-
-    ((code, message, _),) = findings(net(forward, **parts), images(), steps=steps)
-    assert code == "FT011"
-    assert message.endswith(f"it came back through `{argument}` of the model #2, which the model gave with its graph")
-
-
-def test_a_generator_whose_graph_the_discriminator_freed_is_named() -> None:
-    def steps(model: Any, x: Tensor) -> None:
-        made = model.generator(x)
-        model.judge(made).mean().backward()
-        model.judge(made).sum().backward()
-
-    def forward(model: Any, x: Tensor) -> Any:
-        return model.judge(model.generator(x))
-
-    model = net(forward, generator=nn.Sequential(layer(), nn.Tanh()), judge=layer())
-    ((code, message, _),) = findings(model, images(), steps=steps)
-    assert code == "FT011"
-    assert message.startswith("backward came a second time to generator.1")
-    assert message.endswith("it came back through `input` of judge #2, which generator gave with its graph")
-
-
-def test_a_retained_graph_is_no_finding() -> None:
-    def steps(model: nn.Module, x: Tensor) -> None:
-        output = model(x)
-        output.mean().backward(retain_graph=True)
-        output.sum().backward()
-
-    assert findings(net(exponential, a=layer()), images(), steps=steps) == []
 
 
 class Refuses(torch.autograd.Function):

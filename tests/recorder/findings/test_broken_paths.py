@@ -223,6 +223,18 @@ def test_a_break_behind_a_checkpoint_is_not_taken_for_the_checkpoint() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_checkpoints_one_after_the_other_are_each_named() -> None:
+    def forward(model: Any, x: Tensor) -> Any:
+        for block in (model.a, model.b):
+            x = checkpoint(block, x, use_reentrant=True)
+        return model.out(x)
+
+    ((_, message, line),) = findings(net(forward, a=layer(), b=layer(), out=layer()), images())
+    assert message.startswith("a and b (40 parameters) got no gradient: a and b ran in torch.utils.checkpoint(")
+    assert line == "x = checkpoint(block, x, use_reentrant=True)"
+
+
 def test_an_output_that_the_loss_does_not_use_is_named() -> None:
     def forward(model: Any, x: Tensor) -> Any:
         return {

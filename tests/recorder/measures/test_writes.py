@@ -36,6 +36,7 @@ def test_the_writers_between_two_versions_are_told_in_order() -> None:
     assert writes.after(memory_of(x), 0, 2) == [first, second]
     assert writes.after(memory_of(x), 1, 2) == [second]
     assert writes.after(memory_of(x), 2, 2) == []
+    assert writes.into(first, 1) == memory_of(x) and writes.into(first, 2) is None
     assert writes.only_memory(0, 2) == memory_of(x) and writes.only_memory(0, 1) is None
 
 
