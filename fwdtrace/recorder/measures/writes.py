@@ -21,26 +21,31 @@ class Writes:
     """
 
     def __init__(self) -> None:
-        self._given: dict[Note, list[tuple[weakref.ref[Tensor], int]]] = {}
-        self._by_memory: dict[int, list[tuple[int, Note]]] = {}
+        self._clock = 0
+        # Of those that run: when they began, and the versions of what they were given.
+        self._given: dict[Note, tuple[int, list[tuple[weakref.ref[Tensor], int]]]] = {}
+        # By memory: each version, who wrote then, and when.
+        self._by_memory: dict[int, list[tuple[int, Note, int]]] = {}
 
     def begins(self, note: Note, args: Any, kwargs: Any) -> None:
         """Take down the versions of what a call or op is given."""
+        self._clock += 1
         with without_torch_function():
             given = [(weakref.ref(tensor), version_of(tensor)) for tensor in tensors_of((args, kwargs))]
-            self._given[note] = [(tensor, version) for tensor, version in given if version >= 0]
+            self._given[note] = self._clock, [(tensor, version) for tensor, version in given if version >= 0]
 
     def ends(self, note: Note) -> None:
         """See which of the versions have changed."""
+        began, given = self._given.pop(note, (0, []))
         with without_torch_function():
-            for reference, version in self._given.pop(note, ()):
+            for reference, version in given:
                 tensor = reference()
                 now = version_of(tensor) if tensor is not None else version
                 if tensor is None or now == version:
                     continue
                 known = self._by_memory.setdefault(memory_of(tensor), [])
-                if not known or known[-1][0] != now:
-                    known.append((now, note))
+                if not known or known[-1][0] != now or known[-1][2] < began:  # else one within it wrote
+                    known.append((now, note, self._clock))
 
     def forget_unfinished(self) -> None:
         """The calls and ops that have not ended by now have raised."""
@@ -48,7 +53,10 @@ class Writes:
 
     def into(self, note: Note, version: int) -> int | None:
         """The memory into which this call or op wrote, and that had this version then."""
-        return next((memory for memory, writes in self._by_memory.items() if (version, note) in writes), None)
+        found = (
+            memory for memory, writes in self._by_memory.items() if (version, note) in [each[:2] for each in writes]
+        )
+        return next(found, None)
 
     def only_memory(self, saved: int, now: int) -> int | None:
         """The memory that had these two versions, and was written into in between by who is known; None of several."""
@@ -60,7 +68,7 @@ class Writes:
         """Who wrote into a memory that had the version `saved` and has the version `now`, in order."""
         writers: list[Note] = []
         above = now + 1
-        for version, note in reversed(self._by_memory.get(memory, [])):
+        for version, note, _ in reversed(self._by_memory.get(memory, [])):
             if not saved < version < above:
                 break
             writers.append(note)

@@ -53,6 +53,14 @@ def test_of_nested_ones_the_innermost_wrote() -> None:
     assert writes.after(memory_of(x), 0, 1) == [inner]
 
 
+def test_memory_that_is_used_again_has_writers_of_its_own() -> None:
+    writes, x = Writes(), torch.ones(3)
+    run(writes, x, write=lambda: x.add_(1))
+    writes._by_memory = {memory_of(y := torch.ones(3)): next(iter(writes._by_memory.values()))}  # as if y had it now
+    second = run(writes, y, write=lambda: y.add_(1))
+    assert writes.after(memory_of(y), 0, 1) == [second]
+
+
 def test_no_tensor_is_kept_alive_and_what_raised_is_forgotten() -> None:
     writes, x = Writes(), torch.ones(3)
     alive = weakref.ref(x)
