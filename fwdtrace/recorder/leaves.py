@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
-from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
+from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
 _DEEPEST_PLAIN = 4
@@ -20,19 +21,40 @@ _traits = attrgetter("shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
 
 
-class LeafTable:
-    """Describes arguments and results. A second value with the same shapes costs one lookup."""
+class _Alike:
+    """Tensors that are described alike: as the only argument of a call, and as its result.
 
-    __slots__ = ("_leaves", "_plain", "_single_outputs", "_tuples")
+    `accepts` says quickly whether a value is one of them. It may refuse one that is, where torch treats that otherwise.
+    """
+
+    __slots__ = ("accepts", "as_input", "as_output")
+
+    def __init__(self, as_input: Leaves, as_output: Leaves, accepts: Callable[[Any], bool]) -> None:
+        self.as_input = as_input
+        self.as_output = as_output
+        self.accepts = accepts
+
+
+class LeafTable:
+    """Describes arguments and results. A second value with the same shapes costs one lookup.
+
+    A single tensor is first compared with the one before it: most modules are given what another has just given.
+    """
+
+    __slots__ = ("_alike", "_last", "_leaves", "_plain", "_tuples")
 
     def __init__(self) -> None:
-        self._single_outputs: dict[tuple[Any, ...], Leaves] = {}
+        self._alike: dict[tuple[Any, ...], _Alike] = {}
+        self._last = _Alike((), (), _accepts_nothing)
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
 
     def of_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of a call's arguments; positional ones are named `"0"`, `"1"` until their parameter is known."""
+        last = self._last
+        if len(args) == 1 and not kwargs and last.accepts(args[0]):
+            return last.as_input
         if torch_function_modes():
             with without_torch_function():  # a mode of the user's must not see us read attributes
                 return self.read_inputs(args, kwargs, [])
@@ -40,6 +62,9 @@ class LeafTable:
 
     def of_output(self, value: Any) -> Leaves:
         """The leaves of a call's result; a result that is one tensor is named `""`."""
+        last = self._last
+        if last.accepts(value):
+            return last.as_output
         if torch_function_modes():
             with without_torch_function():
                 return self.read_output(value, [])
@@ -47,6 +72,11 @@ class LeafTable:
 
     def read_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Leaves:
         """The leaves of a call's arguments where no mode of torch's listens; the tensors are added to a list."""
+        if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
+            alike = self._alike_with(args[0])
+            if alike is not None:
+                tensors.append(args[0])
+                return alike.as_input
         parts: list[Any] = [len(args)]
         for value in args:
             if not _add_to_key(parts, value, tensors):
@@ -60,19 +90,33 @@ class LeafTable:
     def read_output(self, value: Any, tensors: list[Tensor]) -> Leaves:
         """The leaves of a call's result where no mode of torch's listens; the tensors are added to a list."""
         if type(value) is Tensor:
-            try:
-                key = _traits(value)
-                known = self._single_outputs.get(key) or self._single_outputs.setdefault(
-                    key, (self._tensor(value, ""),)
-                )
-            except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+            alike = self._alike_with(value)
+            if alike is None:
                 return self._described([("", value)], tensors)
             tensors.append(value)
-            return known
+            return alike.as_output
         parts: list[Any] = []
         if not _add_to_key(parts, value, tensors):
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
+
+    def _alike_with(self, tensor: Tensor) -> _Alike | None:
+        """How tensors like this one are described; None if only the tensor itself can tell."""
+        last = self._last
+        if last.accepts(tensor):
+            return last
+        try:
+            traits = _traits(tensor)
+            alike = self._alike.get(traits)
+        except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+            return None
+        if alike is None:
+            leaves = (self._tensor(tensor, "0"),), (self._tensor(tensor, ""),)
+            alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
+        elif alike is last:  # refused, because torch is in another mode now, autocast for one
+            alike.accepts = likeness(tensor) or _accepts_nothing
+        self._last = alike
+        return alike
 
     def _known(self, parts: list[Any]) -> Leaves | None:
         try:
@@ -124,6 +168,10 @@ class LeafTable:
     def _value(self, name: str, text: str) -> Leaf:
         key = (name, text)
         return self._leaves.get(key) or self._leaves.setdefault(key, Value(name, text))
+
+
+def _accepts_nothing(value: Any) -> bool:
+    return False
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
