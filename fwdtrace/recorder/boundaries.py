@@ -70,10 +70,15 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
     @frame_role("call")
     def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         # Under torch.compile and torch.jit.trace every step we take would become part of the user's graph.
-        if is_dynamo_compiling() or is_tracing():
+        if is_dynamo_compiling():
             return found(module, *args, **kwargs)
         session = running.session
         if session is None:
+            return found(module, *args, **kwargs)
+        last, inputs = session.leaves.last, None
+        if len(args) == 1 and not kwargs and last.accepts(args[0]):
+            inputs = last.as_input
+        elif is_tracing():  # which no tensor is accepted in
             return found(module, *args, **kwargs)
         stack = session.threads.stack
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
@@ -81,13 +86,13 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
             return found(module, *args, **kwargs)
         call = OpenCall()
         call.seen = seen
-        call.entry = "__call__"
+        call.inputs = inputs
         call.chain = call.hooks = None
         frame = _getframe(1)
         if seen.own_call is not None:
             call.outer, frame = through_override(module, seen.own_call, frame)
         own = module.__dict__
-        if own.get("_compiled_call_impl") is not None:
+        if "_compiled_call_impl" in own and own["_compiled_call_impl"] is not None:
             call.opaque = "compiled"
         elif (
             own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
@@ -119,19 +124,22 @@ def _reached(module: Any) -> bool:
     session = running.session
     if session is None:
         return True
+    stack = session.threads.stack
+    if not stack:
+        return False
+    call = stack[-1]
+    seen = call.seen
+    if call.chain is not None or seen.key != id(module) or call.hooks:
+        return False
+    # To look at a frame takes long: between these two only that can be which torch's own `__call__` goes on to.
+    if seen.goes_straight and session.straight and _getframe(3).f_code is WRAPPED_CALL_CODE:
+        call.chain = _FAST_PATH
+        return True
     frame = _getframe(2)
-    code = frame.f_code
-    if code is CALL_CODE or code is INNER_CODE:
-        stack = session.threads.stack
-        if stack:
-            call = stack[-1]
-            if call.chain is None and call.seen.key == id(module) and not call.hooks:
-                if code is CALL_CODE and session.straight and frame.f_back.f_code is WRAPPED_CALL_CODE:  # type: ignore[union-attr]
-                    call.chain = _FAST_PATH
-                else:
-                    call.chain = codes_between(frame)
-                return True
-    return False
+    if frame.f_code is not CALL_CODE and frame.f_code is not INNER_CODE:
+        return False
+    call.chain = codes_between(frame)
+    return True
 
 
 @frame_role("boundary")
@@ -173,7 +181,9 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
         return original(module, *args, **kwargs)
     call = OpenCall()
     call.seen = seen
-    call.entry = "forward" if how == "direct" else "__call__"
+    call.inputs = None
+    if how == "direct":
+        call.entry = "forward"
     if how == "override" and seen.own_call is not None:
         call.outer, frame = through_override(module, seen.own_call, frame)
     if how == "direct" and "forward" not in module.__dict__:
@@ -235,21 +245,27 @@ def _run(
     if ops is not None:
         ops.begins(call, args, kwargs)
     try:
-        if ops is None:
-            call.inputs = session.leaves.of_inputs(args, kwargs)
-        else:
+        if ops is not None:
             call.inputs = ops.inputs(call, args, kwargs)
+        elif call.inputs is None:
+            call.inputs = session.leaves.of_inputs(args, kwargs)
         session.log.append(call)  # complete: another thread may end a recording now
         measures = session.measures
-        for measure in measures:
-            measure.begins(call, args, kwargs)
+        if measures:
+            for measure in measures:
+                measure.begins(call, args, kwargs)
         stack.append(call)
         call.begin = perf_counter_ns()
-        output = run(module, *args, **kwargs)
+        output = run(module, args[0]) if len(args) == 1 and not kwargs else run(module, *args, **kwargs)
         call.end = perf_counter_ns()
-        call.outputs = session.leaves.of_output(output) if ops is None else ops.outputs(call, output)
-        for measure in reversed(measures):
-            measure.ends(call, output)
+        if ops is not None:
+            call.outputs = ops.outputs(call, output)
+        else:
+            last = session.leaves.last
+            call.outputs = last.as_output if last.accepts(output) else session.leaves.of_output(output)
+        if measures:
+            for measure in reversed(measures):
+                measure.ends(call, output)
         return output
     except BaseException as error:
         _note_error(session, call, error)

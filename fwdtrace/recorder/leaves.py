@@ -41,20 +41,17 @@ class LeafTable:
     A single tensor is first compared with the one before it: most modules are given what another has just given.
     """
 
-    __slots__ = ("_alike", "_last", "_leaves", "_plain", "_tuples")
+    __slots__ = ("_alike", "_leaves", "_plain", "_tuples", "last")
 
     def __init__(self) -> None:
         self._alike: dict[tuple[Any, ...], _Alike] = {}
-        self._last = _Alike((), (), _accepts_nothing)
+        self.last = _Alike((), (), _accepts_nothing)
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
 
     def of_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of a call's arguments; positional ones are named `"0"`, `"1"` until their parameter is known."""
-        last = self._last
-        if len(args) == 1 and not kwargs and last.accepts(args[0]):
-            return last.as_input
         if torch_function_modes():
             with without_torch_function():  # a mode of the user's must not see us read attributes
                 return self.read_inputs(args, kwargs, [])
@@ -62,9 +59,6 @@ class LeafTable:
 
     def of_output(self, value: Any) -> Leaves:
         """The leaves of a call's result; a result that is one tensor is named `""`."""
-        last = self._last
-        if last.accepts(value):
-            return last.as_output
         if torch_function_modes():
             with without_torch_function():
                 return self.read_output(value, [])
@@ -102,7 +96,7 @@ class LeafTable:
 
     def _alike_with(self, tensor: Tensor) -> _Alike | None:
         """How tensors like this one are described; None if only the tensor itself can tell."""
-        last = self._last
+        last = self.last
         if last.accepts(tensor):
             return last
         try:
@@ -115,7 +109,7 @@ class LeafTable:
             alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
         elif alike is last:  # refused, because torch is in another mode now, autocast for one
             alike.accepts = likeness(tensor) or _accepts_nothing
-        self._last = alike
+        self.last = alike
         return alike
 
     def _known(self, parts: list[Any]) -> Leaves | None:

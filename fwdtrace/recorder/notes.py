@@ -13,7 +13,7 @@ from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.frames import Position, from_torch, original_of, own_call_code
-from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
+from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL
 from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ Known = tuple[Callable[[], Any], int, Any, int, Any, int]
 class SeenClass:
     """What all modules of one class have in common."""
 
-    __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward", "wraps_compiled")
+    __slots__ = (
+        *("forward", "goes_straight", "is_script", "is_users", "module_class", "own_call", "torch_forward"),
+        "wraps_compiled",
+    )
 
     def __init__(self, cls: type[nn.Module]) -> None:
         self.module_class = cls
@@ -41,6 +44,7 @@ class SeenClass:
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
         self.own_call = own_call_code(cls)
+        self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = cls.__name__ == "OptimizedModule" and cls.__module__ == "torch._dynamo.eval_frame"
 
@@ -49,7 +53,8 @@ class SeenModule:
     """A module that was met while a recording ran."""
 
     __slots__ = (
-        *("calls_awaiting_backward", "key", "module", "of", "own_call", "parameters", "shows_ops", "torch_forward"),
+        *("calls_awaiting_backward", "goes_straight", "key", "module", "of", "own_call", "parameters", "shows_ops"),
+        "torch_forward",
     )
 
     def __init__(self, module: nn.Module, of: SeenClass, gone: Callable[[weakref.ref[nn.Module]], None]) -> None:
@@ -58,6 +63,7 @@ class SeenModule:
         self.module = weakref.ref(module, gone)
         self.of = of
         self.own_call = of.own_call
+        self.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
         self.torch_forward = of.torch_forward
         self.shows_ops = of.is_users and bool(module._modules)
         self.parameters: int | None = None
@@ -83,6 +89,7 @@ class _FewCallsHave:
 
     __slots__ = ()
 
+    entry: Entry = "__call__"
     error: CallError | None = None
     opaque: str | None = None
     in_backward: bool = False
@@ -97,13 +104,12 @@ class OpenCall(_FewCallsHave):
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        *("__dict__", "begin", "chain", "end", "entry", "given", "given_by_forward", "hooks", "inputs", "outputs"),
+        *("__dict__", "begin", "chain", "end", "given", "given_by_forward", "hooks", "inputs", "outputs"),
         *("parent", "position", "seen", "taken", "taken_by_forward", "thread"),
     )
 
     seen: SeenModule
     parent: OpenCall | None
-    entry: Entry
     inputs: Leaves
     outputs: Leaves
     position: Position

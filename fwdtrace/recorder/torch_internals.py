@@ -21,6 +21,9 @@ TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 TORCHS_CALL = Module._wrapped_call_impl
 """`Module.__call__` as torch defines it, whatever may be there now."""
 
+TORCHS_CALL_IMPL = Module._call_impl
+"""What that goes on to, unless a class has another."""
+
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
 INNER_CODE: CodeType = next(
