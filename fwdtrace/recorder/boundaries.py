@@ -28,7 +28,7 @@ from fwdtrace.recorder.frames import (
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
 from fwdtrace.recorder.modules import meet
-from fwdtrace.recorder.notes import OpenCall
+from fwdtrace.recorder.notes import Leaves, OpenCall
 from fwdtrace.recorder.session import Session, running
 from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
@@ -86,20 +86,19 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
             return found(module, *args, **kwargs)
         call = OpenCall()
         call.seen = seen
-        call.inputs = inputs
-        call.chain = call.hooks = None
+        call.chain = call.hooks = call.rare = None
         frame = _getframe(1)
         if seen.own_call is not None:
-            call.outer, frame = through_override(module, seen.own_call, frame)
+            call.with_rare().outer, frame = through_override(module, seen.own_call, frame)
         own = module.__dict__
         if "_compiled_call_impl" in own and own["_compiled_call_impl"] is not None:
-            call.opaque = "compiled"
+            call.with_rare().opaque = "compiled"
         elif (
             own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
             or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
         ):  # fmt: skip
             call.hooks = watch_hooks(module, call)
-        return _run(session, call, stack, frame, found, module, args, kwargs)
+        return _run(session, call, stack, frame, inputs, found, module, args, kwargs)
 
     observed_call.fwdtrace_found = found  # type: ignore[attr-defined]
     return observed_call  # type: ignore[return-value]
@@ -149,9 +148,10 @@ def _run_between_hooks(
     args, kwargs = _without_defaults(original, args, kwargs)
     ops, leaves = session.ops, session.leaves
     inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
-    call.extra = {"forward_inputs": inputs}
+    extra = call.with_rare().extra
+    extra["forward_inputs"] = inputs
     output = original(module, *args, **kwargs)
-    call.extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
+    extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
     return output
 
 
@@ -181,19 +181,19 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
         return original(module, *args, **kwargs)
     call = OpenCall()
     call.seen = seen
-    call.inputs = None
+    call.rare = None
     if how == "direct":
-        call.entry = "forward"
+        call.with_rare().entry = "forward"
     if how == "override" and seen.own_call is not None:
-        call.outer, frame = through_override(module, seen.own_call, frame)
+        call.with_rare().outer, frame = through_override(module, seen.own_call, frame)
     if how == "direct" and "forward" not in module.__dict__:
         own = type(module).forward
         if own is not original_of(own) is not original:
-            call.base_forward = original
+            call.with_rare().base_forward = original
     call.chain = codes_between(frame) if how == "call" else ()
     call.hooks = list_hooks(module)
     args, kwargs = _without_defaults(original, args, kwargs)
-    return _run(session, call, stack, frame, original, module, args, kwargs)
+    return _run(session, call, stack, frame, None, original, module, args, kwargs)
 
 
 def _without_defaults(
@@ -223,6 +223,7 @@ def _run(
     call: OpenCall,
     stack: list[OpenCall],
     frame: FrameType,
+    inputs: Leaves | None,
     run: Callable[..., Any],
     module: Any,
     args: tuple[Any, ...],
@@ -247,8 +248,8 @@ def _run(
     try:
         if ops is not None:
             call.inputs = ops.inputs(call, args, kwargs)
-        elif call.inputs is None:
-            call.inputs = session.leaves.of_inputs(args, kwargs)
+        else:
+            call.inputs = session.leaves.of_inputs(args, kwargs) if inputs is None else inputs
         session.log.append(call)  # complete: another thread may end a recording now
         measures = session.measures
         if measures:
@@ -279,7 +280,7 @@ def _run(
 def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
     if graph_task() != -1:
-        call.in_backward = True
+        call.with_rare().in_backward = True
     call.position = position_of_caller(frame)
     if any(recorded.home is stack for recorded in session.recordings):  # this thread works for no other's recording
         call.parent = call.thread = None
@@ -295,10 +296,11 @@ def _note_error(session: Session, call: OpenCall, error: BaseException) -> None:
     call.end = perf_counter_ns()
     if type(error).__name__ == STOP_RECOMPUTATION:
         return
-    call.error = error_of(error)
+    rare = call.with_rare()
+    rare.error = error_of(error)
     module = call.seen.module()
-    if module is not None and not call.error.raised_below:
-        call.extra = {**(call.extra or {}), **_state_of(session, module)}
+    if module is not None and not rare.error.raised_below:
+        rare.extra |= _state_of(session, module)
 
 
 def _state_of(session: Session, module: Any) -> dict[str, Any]:

@@ -30,8 +30,8 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *("forward", "goes_straight", "is_script", "is_users", "module_class", "own_call", "torch_forward"),
-        "wraps_compiled",
+        *("forward", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class", "own_call"),
+        *("torch_forward", "wraps_compiled"),
     )
 
     def __init__(self, cls: type[nn.Module]) -> None:
@@ -47,6 +47,7 @@ class SeenClass:
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = cls.__name__ == "OptimizedModule" and cls.__module__ == "torch._dynamo.eval_frame"
+        self.may_be_opaque = self.is_script or self.wraps_compiled
 
 
 class SeenModule:
@@ -84,28 +85,33 @@ class HookRun:
         self.changed = False
 
 
-class _FewCallsHave:
+class RareNotes:
     """What few calls have, so that the others need neither time nor memory for it."""
 
-    __slots__ = ()
+    __slots__ = ("base_forward", "entry", "error", "extra", "in_backward", "opaque", "outer")
 
-    entry: Entry = "__call__"
-    error: CallError | None = None
-    opaque: str | None = None
-    in_backward: bool = False
-    outer: tuple[CodeType, ...] = ()
-    base_forward: Any = None
-    """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""
-    extra: dict[str, Any] | None = None
-    """Further fields of the Call, by name."""
+    def __init__(self) -> None:
+        self.entry: Entry = "__call__"
+        self.error: CallError | None = None
+        self.opaque: str | None = None
+        self.in_backward = False
+        self.outer: tuple[CodeType, ...] = ()
+        self.base_forward: Any = None
+        """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""
+        self.extra: dict[str, Any] = {}
+        """Further fields of the Call, by name."""
 
 
-class OpenCall(_FewCallsHave):
+NOTHING_RARE = RareNotes()
+"""For those who read what a call has that has nothing of it."""
+
+
+class OpenCall:
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        *("__dict__", "begin", "chain", "end", "given", "given_by_forward", "hooks", "inputs", "outputs"),
-        *("parent", "position", "seen", "taken", "taken_by_forward", "thread"),
+        *("begin", "chain", "end", "given", "given_by_forward", "hooks", "inputs", "outputs", "parent", "position"),
+        *("rare", "seen", "taken", "taken_by_forward", "thread"),
     )
 
     seen: SeenModule
@@ -118,11 +124,18 @@ class OpenCall(_FewCallsHave):
     begin: int
     end: int
     thread: str | None
+    rare: RareNotes | None
     taken: list[Known]
     """What data flow knows of the tensors in the inputs, and in `given` of those in the outputs."""
     given: list[Known]
     taken_by_forward: list[Known]
     given_by_forward: list[Known]
+
+    def with_rare(self) -> RareNotes:
+        """What few calls have, to be filled in."""
+        if self.rare is None:
+            self.rare = RareNotes()
+        return self.rare
 
 
 class OpenOp:

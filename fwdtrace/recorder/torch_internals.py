@@ -117,12 +117,13 @@ def likeness(tensor: torch.Tensor) -> Callable[[Any], bool] | None:
     """
     if tensor.layout is not torch.strided or tensor.is_nested:
         return None
+    make: Any = TensorGuards
     try:
-        return TensorGuards(  # type: ignore[no-any-return]
-            tensor, dynamic_dims_sizes=[list(tensor.shape)], dynamic_dims_strides=[[None] * tensor.dim()]
-        ).check
+        guard = make(tensor, dynamic_dims_sizes=[list(tensor.shape)], dynamic_dims_strides=[[None] * tensor.dim()])
     except Exception:  # not made for this one: it is described by reading it
         return None
+    accepts: Callable[[Any], bool] = guard.check
+    return accepts
 
 
 def top_function_mode() -> Any:
