@@ -17,6 +17,7 @@ from fwdtrace.trace import Leaf, TensorMeta, Value
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
+_one = object()
 _traits = attrgetter("shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
 
@@ -27,12 +28,13 @@ class _Alike:
     `accepts` says quickly whether a value is one of them. It may refuse one that is, where torch treats that otherwise.
     """
 
-    __slots__ = ("accepts", "as_input", "as_output")
+    __slots__ = ("accepts", "as_input", "as_output", "named")
 
     def __init__(self, as_input: Leaves, as_output: Leaves, accepts: Callable[[Any], bool]) -> None:
         self.as_input = as_input
         self.as_output = as_output
         self.accepts = accepts
+        self.named: dict[str, Leaf] = {}
 
 
 class LeafTable:
@@ -73,11 +75,11 @@ class LeafTable:
                 return alike.as_input
         parts: list[Any] = [len(args)]
         for value in args:
-            if not _add_to_key(parts, value, tensors):
+            if not self._add_to_key(parts, value, tensors):
                 return self._described(_named(args, kwargs), tensors)
         for name, value in kwargs.items():
             parts.append(name)
-            if not _add_to_key(parts, value, tensors):
+            if not self._add_to_key(parts, value, tensors):
                 return self._described(_named(args, kwargs), tensors)
         return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs), tensors))
 
@@ -90,7 +92,7 @@ class LeafTable:
             tensors.append(value)
             return alike.as_output
         parts: list[Any] = []
-        if not _add_to_key(parts, value, tensors):
+        if not self._add_to_key(parts, value, tensors):
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
 
@@ -105,12 +107,45 @@ class LeafTable:
         except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
             return None
         if alike is None:
-            leaves = (self._tensor(tensor, "0"),), (self._tensor(tensor, ""),)
+            leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
             alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
         elif alike is last:  # refused, because torch is in another mode now, autocast for one
             alike.accepts = likeness(tensor) or _accepts_nothing
         self.last = alike
         return alike
+
+    def _add_to_key(self, parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
+        """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
+        kind = type(value)
+        if kind is Tensor or kind is nn.Parameter:
+            alike = self._alike_with(value)
+            if alike is None:
+                return False
+            parts.append(alike)
+            tensors.append(value)
+            return True
+        if value is None or kind is bool or kind is int:
+            parts += (kind, value)
+            return True
+        if kind is tuple or kind is list:
+            if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
+                return False
+            parts += ("(", len(value))
+            for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
+                if not self._add_to_key(parts, child, tensors, depth + 1):
+                    return False
+            return True
+        if kind is slice:  # it has no hash of its own
+            start, stop, step = value.start, value.stop, value.step
+            parts += (slice, start, stop, step)
+            return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
+        if kind in _IMMUTABLE:
+            parts += (kind, value)
+            return True
+        if kind in SCALARS:
+            parts += (kind, shortened(repr(value)))
+            return True
+        return False
 
     def _known(self, parts: list[Any]) -> Leaves | None:
         try:
@@ -130,19 +165,36 @@ class LeafTable:
         # A subclass or mode of the user's must not see us read attributes: their model did not do that.
         with without_torch_function():
             for name, value in named:
-                try:
-                    parts = [
-                        (part, self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part))
-                        for place, part in walk(value, name)
-                    ]
-                except Exception:  # a stranger's object: that it cannot be described must not stop the model
-                    leaves.append(self._value(name, f"{type(value).__name__}(…)"))
-                    continue
-                leaves += [leaf for _, leaf in parts]
-                tensors += [part for part, _ in parts if isinstance(part, Tensor)]
+                leaves += self._of_one(name, value, tensors)
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 
+    def _of_one(self, name: str, value: Any, tensors: list[Tensor]) -> Leaves:
+        """The leaves of one argument beside others that need a closer look."""
+        parts, before = [_one, name], len(tensors)
+        is_plain = self._add_to_key(parts, value, tensors)
+        known = self._known(parts) if is_plain else None
+        if known is not None:
+            return known
+        del tensors[before:]
+        try:
+            found = [
+                (part, self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part))
+                for place, part in walk(value, name)
+            ]
+        except Exception:  # a stranger's object: that it cannot be described must not stop the model
+            return (self._value(name, f"{type(value).__name__}(…)"),)
+        tensors += [part for part, _ in found if isinstance(part, Tensor)]
+        leaves = tuple([leaf for _, leaf in found])
+        return self._remembered(parts, leaves) if is_plain else leaves
+
     def _tensor(self, tensor: Tensor, name: str) -> Leaf:
+        """The leaf of a tensor, which is one object for all that are alike and have the same name."""
+        alike = self._alike_with(tensor) if type(tensor) is Tensor else None
+        if alike is None:
+            return self._new_tensor(tensor, name)
+        return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(tensor, name))
+
+    def _new_tensor(self, tensor: Tensor, name: str) -> Leaf:
         layout = str(tensor.layout).removeprefix("torch.")
         try:
             shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
@@ -170,40 +222,6 @@ def _accepts_nothing(value: Any) -> bool:
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
-
-
-def _add_to_key(parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
-    """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
-    kind = type(value)
-    if kind is Tensor or kind is nn.Parameter:
-        try:
-            parts.append(_traits(value))
-        except RuntimeError:  # a nested tensor has no shape
-            return False
-        tensors.append(value)
-        return True
-    if value is None or kind is bool or kind is int:
-        parts += (kind, value)
-        return True
-    if kind is tuple or kind is list:
-        if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
-            return False
-        parts += ("(", len(value))
-        for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
-            if not _add_to_key(parts, child, tensors, depth + 1):
-                return False
-        return True
-    if kind is slice:  # it has no hash of its own
-        start, stop, step = value.start, value.stop, value.step
-        parts += (slice, start, stop, step)
-        return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
-    if kind in _IMMUTABLE:
-        parts += (kind, value)
-        return True
-    if kind in SCALARS:
-        parts += (kind, shortened(repr(value)))
-        return True
-    return False
 
 
 def _size(size: Any) -> int:
