@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_inference_mode_enabled, nn
 
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
@@ -99,7 +99,7 @@ class DataFlow:
 
     def gives(self, note: Note, tensors: list[Any], taken: Sequence[Known], hook: HookRun | None = None) -> list[Known]:
         """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given."""
-        known = self._known
+        known, clock = self._known, len(self._session.log)
         for before in taken:  # what was written into, if nothing inside is known to have done so
             if before[1] >= 0:
                 written: Any = before[0]()
@@ -111,7 +111,7 @@ class DataFlow:
             key = id(tensor)
             entry = known.get(key)
             if entry is None or entry[0]() is not tensor:
-                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, len(self._session.log)
+                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, clock
                 if hook is not None and isinstance(note, OpenCall):
                     self.replaced[note, place] = hook
             elif entry[1] >= 0:
@@ -185,7 +185,12 @@ def _version(tensor: Tensor) -> int:
     kind = type(tensor)
     if kind is not Tensor and kind.__torch_function__ not in _QUIET:
         return _NO_VERSION
-    return _NO_VERSION if tensor.is_inference() else tensor._version
+    if is_inference_mode_enabled() and tensor.is_inference():
+        return _NO_VERSION
+    try:
+        return tensor._version
+    except RuntimeError:  # made in inference mode, which is over
+        return _NO_VERSION
 
 
 def _writes_by_name(note: Note) -> bool:

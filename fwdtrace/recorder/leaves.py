@@ -75,7 +75,11 @@ class LeafTable:
                 return alike.as_input
         parts: list[Any] = [len(args)]
         for value in args:
-            if not self._add_to_key(parts, value, tensors):
+            last = self.last
+            if type(value) is Tensor and last.accepts(value):
+                parts.append(last)
+                tensors.append(value)
+            elif not self._add_to_key(parts, value, tensors):
                 return self._described(_named(args, kwargs), tensors)
         for name, value in kwargs.items():
             parts.append(name)

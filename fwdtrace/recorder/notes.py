@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -125,9 +125,9 @@ class OpenCall:
     end: int
     thread: str | None
     rare: RareNotes | None
-    taken: list[Known]
+    taken: Sequence[Known]
     """What data flow knows of the tensors in the inputs, and in `given` of those in the outputs."""
-    given: list[Known]
+    given: Sequence[Known]
     taken_by_forward: list[Known]
     given_by_forward: list[Known]
 
@@ -149,8 +149,8 @@ class OpenOp:
     outputs: Leaves
     position: Position
     error: CallError | None
-    taken: list[Known]
-    given: list[Known]
+    taken: Sequence[Known]
+    given: Sequence[Known]
 
 
 Note = OpenCall | OpenOp
