@@ -101,9 +101,11 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
     """The nearest position outside torch; `inherited` if one of our wrappers comes first, as below `nn.Sequential`."""
     while frame is not None:
         code = frame.f_code
-        role = _roles.get(id(code))
+        key = id(code)
+        role = _roles.get(key)
         if role is None:
-            if not from_torch(code):
+            is_torch = _is_torch.get(key)
+            if is_torch is False or (is_torch is None and not from_torch(code)):
                 return code, frame.f_lasti
         elif role in ("call", "boundary", "forward"):
             return inherited

@@ -147,7 +147,7 @@ class BackwardGraph:
 def _ran_in_backward(note: Note | None) -> bool:
     """Whether backward made the call, so that what its result led to is not known."""
     outermost = _outermost(note)
-    return type(outermost) is OpenCall and outermost.in_backward
+    return type(outermost) is OpenCall and outermost.rare is not None and outermost.rare.in_backward
 
 
 def _outermost(note: Note | None) -> Note | None:
