@@ -191,7 +191,8 @@ class _OpMode(TorchFunctionMode):
         session = measure.session
         if not here.shows_ops or not stack or here.in_op or measure.is_stopped:
             return function(*args, **kwargs)
-        if _is_query(function) and not _leaves_graph(session, function, args):
+        takes_out = _is_query(function)
+        if takes_out and not _leaves_graph(session, function, args):
             return function(*args, **kwargs)
         op = OpenOp()
         parent = op.parent = stack[-1]
@@ -218,7 +219,7 @@ class _OpMode(TorchFunctionMode):
         if others:
             for other in others:
                 other.ends(op, result)
-        if op.given or function is Tensor.__setitem__ or function in _NUMBERS_OUT:
+        if op.given or function is Tensor.__setitem__ or takes_out:
             session.log.append(op)
         return result
 
