@@ -21,6 +21,7 @@ from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, run_backward
+from fwdtrace.run.trials.search import with_tried_fixes
 from fwdtrace.trace import Trace
 
 
@@ -104,6 +105,8 @@ def prepare(plan: RunPlan) -> ReadyModel:
 def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
     """Run and record the model that `prepare` has built for this plan; also if the model raises, there is a trace."""
     trace, error = (_run_without_values if model.on_meta else _run)(plan, model)
+    if isinstance(error, Exception) and not isinstance(error, FwdtraceError):
+        trace = with_tried_fixes(trace, model.module, model.inputs)
     if error is None or isinstance(error, FwdtraceError):
         return RunResult(trace, error)
     if isinstance(error, KeyboardInterrupt):

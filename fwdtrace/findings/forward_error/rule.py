@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 
 from fwdtrace.findings.forward_error.arguments import ARGUMENTS
-from fwdtrace.findings.forward_error.failure import Explanation, Failure, History, operands
+from fwdtrace.findings.forward_error.changes import Proposal
+from fwdtrace.findings.forward_error.failure import Explanation, Failure, operands
+from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
-from fwdtrace.trace import Call, CallError, Finding, Op, Trace
+from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Trace
 from fwdtrace.trace.text import error_text, name_of
 
 LONGEST_ERROR = 300
@@ -22,30 +24,41 @@ EXPLANATIONS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
     """FT006: the innermost call or op that raised, unless a caller caught the error; equal failures are one finding."""
-    history = History(trace)
+    for finding, _ in failures(trace):
+        yield finding
+
+
+def failures(trace: Trace) -> Iterator[tuple[Finding, tuple[Proposal, ...]]]:
+    """Each finding FT006, and what is worth a try against it: what changes the least comes first."""
     reported = set()
     for root in trace.children():
         if root.error is None:
             continue
-        failure, raised_again_by = _innermost(history, root, root.error)
+        failure, raised_again_by = _innermost(trace, root, root.error)
         site = failure.op.site if failure.op else failure.error.site or failure.call.site
         key = failure.call.path, failure.name, site, failure.error
-        if key not in reported:
-            reported.add(key)
-            yield Finding("FT006", "forward-error", failure.call.id, _message(failure, raised_again_by), site)
+        if key in reported:
+            continue
+        reported.add(key)
+        explanation = _explanation(failure)
+        message = _message(failure, explanation, raised_again_by)
+        fixes = () if not explanation.note else (Fix(explanation.note, tried=False),)
+        finding = Finding("FT006", "forward-error", failure.call.id, message, site, fixes)
+        proposals = (*explanation.proposals, *other_inputs(failure, explanation.misfits))
+        yield finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
 
 
-def _innermost(history: History, call: Call, error: CallError) -> tuple[Failure, Call | None]:
+def _innermost(trace: Trace, call: Call, error: CallError) -> tuple[Failure, Call | None]:
     """Where the error of `call` came from, and the outer call that raised another error because of it, if one did."""
     raised_again_by = None
     while True:
-        below = _raised_below(history.trace, call, error)
+        below = _raised_below(trace, call, error)
         if below is None or below.error is None:
-            return Failure(history, call, None, error), raised_again_by
+            return Failure(trace, call, None, error), raised_again_by
         if (below.error.type, below.error.message) != (error.type, error.message):
             raised_again_by = call
         if isinstance(below, Op):
-            return Failure(history, call, below, below.error), raised_again_by
+            return Failure(trace, call, below, below.error), raised_again_by
         call, error = below, below.error
 
 
@@ -58,13 +71,13 @@ def _raised_below(trace: Trace, call: Call, error: CallError) -> Call | Op | Non
     return events[-1] if events else None
 
 
-def _message(failure: Failure, raised_again_by: Call | None) -> str:
+def _message(failure: Failure, explanation: Explanation, raised_again_by: Call | None) -> str:
     if failure.error.type == "KeyboardInterrupt":
         return f"interrupted in {failure.subject}"
-    explanation = _explanation(failure)
-    parts = [f"{failure.subject} {explanation.says}", operands(failure, explanation.says), explanation.fix]
+    parts = [f"{failure.subject} {explanation.says}", operands(failure, explanation.says)]
     if raised_again_by is not None and raised_again_by.error is not None:
         parts.append(f"{name_of(raised_again_by)} then raised {_in_one_line(raised_again_by.error)}")
+    parts.append(explanation.note and f"{explanation.note} (not tried)")
     return "; ".join(part for part in parts if part)
 
 

@@ -1,0 +1,157 @@
+"""What could be done about a failure, as values that a copy of the model can be changed by, and their words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fwdtrace.trace import Shape, Site
+from fwdtrace.trace.text import listed, path_text, shape_text
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A method of a tensor with its arguments, as in `x.transpose(1, 2)`; `[0]` is the first item of a tuple."""
+
+    method: str
+    args: tuple[int | str, ...] = ()
+
+    def of(self, name: str) -> str:
+        """The step as code, on a tensor of this name."""
+        if self.method == "[0]":
+            return f"{name}[0]"
+        if self.method == "interpolate":
+            return f"F.interpolate({name}, size=({', '.join(map(str, self.args))}))"
+        return f"{name}.{self.method}({', '.join(map(str, self.args))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A layer is built with another argument."""
+
+    path: str
+    argument: str
+    value: int | bool | Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A parameter has another shape."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class PassedTo:
+    """A layer is given its tensor after some steps; `back` are the steps on its result."""
+
+    path: str
+    tensor: int
+    name: str
+    steps: tuple[Step, ...]
+    back: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An op is given one of its tensors after some steps, at each of its calls at this line."""
+
+    op: str
+    site: Site
+    tensor: int
+    name: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """An op is called with another argument, by its place and its name, at each of its calls at this line."""
+
+    op: str
+    site: Site
+    place: int
+    argument: str
+    value: int | bool | tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The model is given an argument of another shape, of another dtype, or after some steps."""
+
+    argument: str
+    shape: Shape | None = None
+    dtype: str | None = None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A module, with all inside it, has another dtype."""
+
+    path: str
+    dtype: str
+
+
+Change = Built | Shaped | PassedTo | Operand | Called | Given | Converted
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Changes that are made together. The lower the `cost`, the less they change; `why` ends the words of it."""
+
+    changes: tuple[Change, ...]
+    cost: float
+    why: str = ""
+
+
+def proposal_text(proposal: Proposal) -> str:
+    """The proposal in words, as advice: `set in_features=8 in q, k and v`."""
+    texts: list[str] = []
+    built: dict[tuple[str, object], list[str]] = {}
+    for change in proposal.changes:
+        if isinstance(change, Built):
+            built.setdefault((change.argument, change.value), []).append(path_text(change.path))
+        else:
+            texts.append(_text(change))
+    for (argument, value), paths in built.items():
+        texts.append(f"set {argument}={_value(value)} in {listed(paths, 6)}")
+    return " and ".join(texts) + proposal.why
+
+
+def _text(change: Change) -> str:
+    if isinstance(change, Shaped):
+        return f"make the parameter {change.name} {shape_text(change.shape)}"
+    if isinstance(change, Converted):
+        module = "model" if not change.path else change.path
+        return f"convert {'all of ' if change.path else ''}the module, {module}.to(torch.{change.dtype})"
+    if isinstance(change, Given):
+        return _given(change)
+    if isinstance(change, Called):
+        return f"call {change.op} in line {change.site.line} with {change.argument}={_value(change.value)}"
+    if isinstance(change, Operand):
+        return f"give {change.op} in line {change.site.line} {_steps(change.steps, change.name)}"
+    assert isinstance(change, PassedTo)
+    text = f"give {path_text(change.path)} {_steps(change.steps, change.name)}"
+    return text + (f", and turn its result back with {_steps(change.back, '')}" if change.back else "")
+
+
+def _given(change: Given) -> str:
+    if change.steps:
+        return f"give the model {_steps(change.steps, change.argument)}"
+    as_dtype = f" as {change.dtype}" if change.dtype else ""
+    if change.shape is None:
+        return f"give the model {change.argument}.to(torch.{change.dtype})"
+    return f"give the model {change.argument} of {shape_text(change.shape)}{as_dtype}"
+
+
+def _steps(steps: Iterable[Step], name: str) -> str:
+    for step in steps:
+        name = step.of(name)
+    return name
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(str, value))})"
+    return str(value)

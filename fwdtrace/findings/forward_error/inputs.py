@@ -1,0 +1,80 @@
+"""Other inputs of the model with which a size that does not fit may fit: longer, shorter, or rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fwdtrace.findings.forward_error.changes import Given, Proposal
+from fwdtrace.findings.forward_error.failure import GIVE, Failure, Misfit
+from fwdtrace.trace import Call, Shape, TensorMeta
+from fwdtrace.trace.values import tensors_in
+
+MULTIPLES = (2, 4, 8, 16, 32, 64)
+MOST_FACTOR = 16
+"""No input is proposed that is more than so many times longer or shorter: another one was meant then."""
+
+
+def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Proposal]:
+    """The arguments of the model, with sizes that may make the misfits fit: the nearest come first."""
+    root = next((call for call in failure.trace.callers(failure.call) if call.parent is None), failure.call)
+    wrong = tuple(misfits)
+    seen: set[tuple[str, Shape]] = set()
+    for argument in _arguments(root):
+        for shape, cost in _shapes(argument, wrong):
+            far = max((max(a, b) / max(1, min(a, b)) for a, b in zip(shape, argument.shape, strict=True)), default=1)
+            if shape == argument.shape or min(shape, default=1) < 1 or far > MOST_FACTOR:
+                continue
+            if (argument.name, shape) not in seen:
+                seen.add((argument.name, shape))
+                yield Proposal((Given(argument.name, shape),), GIVE + cost + min(far, 4) / 20)
+
+
+def _arguments(root: Call) -> tuple[TensorMeta, ...]:
+    return tuple(leaf for leaf in tensors_in(root.inputs) if leaf.shape and leaf.layout == "strided")
+
+
+def _shapes(argument: TensorMeta, misfits: tuple[Misfit, ...]) -> Iterator[tuple[Shape, float]]:
+    """Shapes for an argument, and how far each is from being what a misfit says itself."""
+    shape = argument.shape
+    for misfit in misfits:
+        if shape == misfit.tensor.shape and misfit.dimension != 0:  # it may be the operand itself
+            yield _with(shape, misfit.dimension, misfit.wanted), 0.0
+    for misfit in misfits:
+        for at, size in enumerate(shape):
+            if size == misfit.got and (at > 0 or (misfit.wanted == 2 and misfit.got == 1)):
+                yield _with(shape, at, misfit.wanted), 0.1
+            elif at > 0 and 0 < abs(size - misfit.got) <= 2 and misfit.wanted + size - misfit.got > 0:
+                yield _with(shape, at, misfit.wanted + size - misfit.got), 0.2
+    if len(shape) < 3 or "float" not in argument.dtype or not misfits:
+        return
+    spatial = tuple(range(2, len(shape))) if len(shape) > 3 else (len(shape) - 1,)
+    for misfit in misfits:
+        for ratio in _ratios(misfit, len(spatial)):
+            for off in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+                sized = [max(1, round(shape[at] * ratio)) + off for at in spatial]
+                yield _with_all(shape, spatial, sized), 0.3 + abs(off) / 50
+    for multiple in MULTIPLES:
+        for extra in (0, 1):
+            sized = [(-(-shape[at] // multiple) + extra) * multiple for at in spatial]
+            yield _with_all(shape, spatial, sized), 0.3 + multiple / 500 + extra / 10
+
+
+def _ratios(misfit: Misfit, dimensions: int) -> list[float]:
+    """How much longer each side would have to be: a size grows with the side or with the area, and some are added."""
+    found: list[float] = []
+    for added in (0, 1, 2):
+        got, wanted = misfit.got - added, misfit.wanted - added
+        if got > 0 and wanted > 0:
+            found += [(wanted / got) ** (1 / power) for power in range(dimensions, 0, -1)]
+    return found
+
+
+def _with(shape: Shape, at: int, size: int) -> Shape:
+    return (*shape[:at], size, *shape[at + 1 :])
+
+
+def _with_all(shape: Shape, places: tuple[int, ...], sizes: list[int]) -> Shape:
+    new = list(shape)
+    for at, size in zip(places, sizes, strict=True):
+        new[at] = size
+    return tuple(new)

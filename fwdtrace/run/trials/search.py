@@ -1,0 +1,194 @@
+"""Which of the proposed changes work: tried one after the other, what changes the least first, in bounded time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.findings.forward_error.changes import Built, Change, Given, Operand, Proposal, proposal_text
+from fwdtrace.findings.forward_error.rule import failures
+from fwdtrace.models.spec import Inputs
+from fwdtrace.run.trials.apply import CannotChange
+from fwdtrace.run.trials.copies import Copy, Outcome
+from fwdtrace.trace import Finding, Fix, Shape, Trace
+from fwdtrace.trace.text import listed, shape_text
+
+SECONDS = 1.0
+SECONDS_WITHOUT_MEMORY = 3.0
+MOST_RUNS = 80
+MOST_CHANGES = 8
+"""So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
+MOST_FIXES = 2
+LARGEST_COPY = 2**28
+SLOWEST_RUN = 300_000.0
+"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """A proposal with which a copy of the model ran to its end, and the shapes of what it gave."""
+
+    proposal: Proposal
+    outputs: tuple[Shape, ...]
+
+
+def with_tried_fixes(trace: Trace, model: nn.Module, inputs: Inputs, *, guessed: bool = False) -> Trace:
+    """The trace of a call of the model that raised, with the fixes that work in its finding FT006.
+
+    `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first. The
+    model, its arguments and the random generators stay as they are.
+    """
+    found = next(iter(failures(trace)), None)
+    if found is None or not found[1]:
+        return trace
+    finding, proposals = found
+    if guessed:
+        proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
+    working = working_proposals(trace, model, inputs, proposals)
+    if not working:
+        return trace
+    with_fixes = _with_fixes(finding, working)
+    return replace(trace, findings=tuple(with_fixes if each == finding else each for each in trace.findings))
+
+
+def working_proposals(
+    trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal]
+) -> tuple[Working, ...]:
+    """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
+    try:
+        copy = _copy(trace, model, inputs)
+        if not _fails_alike(copy, trace):
+            return ()
+    except CannotChange:
+        return ()
+    until = perf_counter() + (SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
+    waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
+    heapq.heapify(waiting)
+    working: list[Working] = []
+    kinds: set[object] = set()
+    seen = {each.changes for each in proposals}
+    for _ in range(MOST_RUNS):
+        if not waiting or perf_counter() > until or len(working) == MOST_FIXES:
+            break
+        _cost, number, proposal = heapq.heappop(waiting)
+        if _kind(proposal) in kinds:
+            continue
+        try:
+            outcome = copy.run(proposal.changes)
+            if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome.outputs):
+                working.append(Working(proposal, _shapes(outcome.outputs)))
+                kinds.add(_kind(proposal))
+        except CannotChange:
+            continue
+        for further in _together(proposal, outcome):
+            if further.changes not in seen and len(further.changes) <= MOST_CHANGES:
+                seen.add(further.changes)
+                heapq.heappush(waiting, (further.cost, number + len(seen), further))
+    return tuple(working)
+
+
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs) -> Copy:
+    tensors = [*model.parameters(), *model.buffers()]
+    on_meta = any(tensor.is_meta for tensor in tensors)
+    large = sum(tensor.numel() * tensor.element_size() for tensor in tensors) > LARGEST_COPY
+    return Copy(trace, model, inputs, on_meta=on_meta or large or trace.run.duration_us > SLOWEST_RUN)
+
+
+def _fails_alike(copy: Copy, trace: Trace) -> bool:
+    """Whether the unchanged copy fails where the model did: else what runs says nothing about the changes."""
+    unchanged = copy.run(()).trace
+    if unchanged is None:
+        return False
+    places = [
+        (unchanged.call(finding.call).path, finding.site)
+        for finding, _ in failures(unchanged)
+        if finding.call is not None
+    ]
+    return any(
+        finding.call is not None and (trace.call(finding.call).path, finding.site) in places
+        for finding, _ in failures(trace)
+    )
+
+
+def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
+    """The proposal with one more layer built otherwise, if the copy failed there over the same size."""
+    if outcome.trace is None:
+        return []
+    found = next(iter(failures(outcome.trace)), None)
+    if found is None:
+        return []
+    size = {change.value for change in proposal.changes if isinstance(change, Built)}
+    others = [change for change in proposal.changes if not isinstance(change, (Built, Given))]
+    together = []
+    for further in found[1]:
+        (change,) = further.changes[:1]
+        if (
+            isinstance(change, Built)
+            and change not in proposal.changes
+            and (change.value in size or (others and not size))
+        ):
+            cost = proposal.cost + (0.3 if size else 1.0)
+            together.append(Proposal((*proposal.changes, change), cost, proposal.why))
+        elif isinstance(change, Operand) and all(
+            isinstance(each, Operand) and each.steps == change.steps for each in proposal.changes
+        ):
+            together.append(Proposal((*proposal.changes, change), proposal.cost + 0.3, proposal.why))
+    return together
+
+
+def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outputs: list[Tensor]) -> bool:
+    """Whether each example has its own row in what the model gives, which depends on no other example.
+
+    What is only given something else works on it as it always does.
+    """
+    number = copy.examples(changes)
+    row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
+    if row is None:
+        return False
+    if all(isinstance(change, Given) for change in changes):
+        return True
+    shape = outputs[row].shape
+    for examples in (2, 3) if number != 2 else (3, 4):
+        more = copy.run(changes, examples=examples)
+        if more.outputs is None or len(more.outputs) <= row:
+            return False
+        grown = more.outputs[row].shape
+        places = [at for at, size in enumerate(shape) if size == number]
+        place = next((at for at in places if grown == (*shape[:at], examples, *shape[at + 1 :])), None)
+        if place is None:
+            return False
+        if copy.on_meta or more.drew or copy.is_training or examples < number:
+            continue
+        same = more.outputs[row].narrow(place, 0, number)
+        if not torch.allclose(same.double(), outputs[row].double(), rtol=1e-2, atol=1e-4, equal_nan=True):
+            return False
+    return True
+
+
+def _shapes(outputs: list[Tensor]) -> tuple[Shape, ...]:
+    return tuple(tuple(tensor.shape) for tensor in outputs)
+
+
+def _gives(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) for change in proposal.changes)
+
+
+def _kind(proposal: Proposal) -> object:
+    """What makes two proposals the same advice: one argument with other sizes, one layer with other numbers."""
+    first = proposal.changes[0]
+    if isinstance(first, Given):
+        return "given", first.argument, first.shape is None
+    return proposal.changes
+
+
+def _with_fixes(finding: Finding, working: Sequence[Working]) -> Finding:
+    fixes = tuple(Fix(proposal_text(each.proposal), True, each.outputs) for each in working)
+    texts = [
+        f"{fix.text} (tried: the model then gives {listed([shape_text(s) for s in fix.outputs], 2)})" for fix in fixes
+    ]
+    return replace(finding, message="; ".join((finding.message, ", or ".join(texts))), fixes=(*finding.fixes, *fixes))
