@@ -150,7 +150,7 @@ def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
 
 def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Proposal, ...]:
-    """Ways to have the tensors of what raised, or the first one, in a dtype: at the model's argument, or right there."""
+    """Ways to have the tensors of what raised, or the first one, in a dtype: at the model, or right there."""
     others = [leaf for leaf in (failure.tensors[:1] if first else failure.tensors) if leaf.dtype != dtype]
     arguments = [argument_behind(failure.trace, leaf) for leaf in others]
     proposals: tuple[Proposal, ...] = ()

@@ -114,8 +114,9 @@ def proposal_text(proposal: Proposal) -> str:
             built.setdefault((change.argument, change.value), []).append(path_text(change.path))
         else:
             texts.append(_text(change))
-    for (argument, value), paths in built.items():
-        texts.append(f"set {argument}={_value(value)} in {listed(paths, 6)}")
+    settings = [f"{argument}={_value(value)} in {listed(paths, 6)}" for (argument, value), paths in built.items()]
+    if settings:
+        texts.append(f"set {' and '.join(settings)}")
     return " and ".join(texts) + proposal.why
 
 

@@ -22,11 +22,12 @@ CALL, OP, GIVE, BUILD, SHAPE = 1.0, 1.0, 1.5, 2.0, 3.0
 
 @dataclass(frozen=True)
 class Misfit:
-    """A size that another one would have to be; `tensor` is the operand that has it."""
+    """A size of an operand that would have to be another one; `either`: or the other one would have to be this."""
 
     tensor: TensorMeta
     dimension: int
     wanted: int
+    either: bool = False
 
     @property
     def got(self) -> int:
@@ -123,6 +124,8 @@ class Failure:
             return ()
         change: Change
         name = self.tensors[tensor].name
+        if steps[0].method == "[0]":
+            name = name.partition("[")[0]
         if self.op is not None:
             if self.op.site is None or back:
                 return ()

@@ -10,6 +10,8 @@ from fwdtrace.trace import Call, Shape, TensorMeta
 from fwdtrace.trace.values import tensors_in
 
 MULTIPLES = (2, 4, 8, 16, 32, 64)
+ROUNDING = 2
+"""Sizes that were halved and doubled again differ by so much at most."""
 MOST_FACTOR = 16
 """No input is proposed that is more than so many times longer or shorter: another one was meant then."""
 
@@ -39,24 +41,44 @@ def _shapes(argument: TensorMeta, misfits: tuple[Misfit, ...]) -> Iterator[tuple
     for misfit in misfits:
         if shape == misfit.tensor.shape and misfit.dimension != 0:  # it may be the operand itself
             yield _with(shape, misfit.dimension, misfit.wanted), 0.0
-    for misfit in misfits:
+    for got, wanted in dict.fromkeys(_pairs(misfits)):
         for at, size in enumerate(shape):
-            if size == misfit.got and (at > 0 or (misfit.wanted == 2 and misfit.got == 1)):
-                yield _with(shape, at, misfit.wanted), 0.1
-            elif at > 0 and 0 < abs(size - misfit.got) <= 2 and misfit.wanted + size - misfit.got > 0:
-                yield _with(shape, at, misfit.wanted + size - misfit.got), 0.2
-    if len(shape) < 3 or "float" not in argument.dtype or not misfits:
-        return
-    spatial = tuple(range(2, len(shape))) if len(shape) > 3 else (len(shape) - 1,)
+            if at == 0 and (got, wanted) != (1, 2):  # another number of examples fits nothing but a norm of one value
+                continue
+            if size == got:
+                yield _with(shape, at, wanted), 0.1
+            elif 0 < abs(size - got) <= 2 and wanted + size - got > 0:
+                yield _with(shape, at, wanted + size - got), 0.2
+    if len(shape) >= 3 and "float" in argument.dtype and misfits:
+        yield from _scaled(shape, misfits)
+
+
+def _pairs(misfits: tuple[Misfit, ...]) -> Iterator[tuple[int, int]]:
+    """What there is and what is wanted."""
     for misfit in misfits:
-        for ratio in _ratios(misfit, len(spatial)):
-            for off in (0, 1, -1, 2, -2, 3, -3, 4, -4):
-                sized = [max(1, round(shape[at] * ratio)) + off for at in spatial]
-                yield _with_all(shape, spatial, sized), 0.3 + abs(off) / 50
+        yield misfit.got, misfit.wanted
+        if misfit.either:
+            yield misfit.wanted, misfit.got
+
+
+def _scaled(shape: Shape, misfits: tuple[Misfit, ...]) -> Iterator[tuple[Shape, float]]:
+    """Images and sequences of another length: what differs by rounding wants a multiple, all else another scale."""
+    spatial = tuple(range(2, len(shape))) if len(shape) > 3 else (len(shape) - 1,)
+    rounded = all(abs(misfit.got - misfit.wanted) <= ROUNDING for misfit in misfits)
     for multiple in MULTIPLES:
         for extra in (0, 1):
             sized = [(-(-shape[at] // multiple) + extra) * multiple for at in spatial]
-            yield _with_all(shape, spatial, sized), 0.3 + multiple / 500 + extra / 10
+            yield _with_all(shape, spatial, sized), (0.2 if rounded else 0.4) + multiple / 500 + extra / 10
+    for misfit in misfits:
+        same_place = misfit.dimension in spatial and len(misfit.tensor.shape) == len(shape)
+        for off in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+            cost = 0.3 + abs(off) / 50
+            if same_place:
+                at = misfit.dimension
+                yield _with(shape, at, round(shape[at] * misfit.wanted / max(1, misfit.got)) + off), cost
+            for ratio in _ratios(misfit, len(spatial)):
+                sized = [max(1, round(shape[at] * ratio)) + off for at in spatial]
+                yield _with_all(shape, spatial, sized), cost + 0.05
 
 
 def _ratios(misfit: Misfit, dimensions: int) -> list[float]:

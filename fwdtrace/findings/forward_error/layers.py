@@ -51,7 +51,7 @@ def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Exp
     if not failure.op and "kernel_size=" in (failure.call.settings or ""):
         proposals += failure.built("in_channels", got)
     proposals += failure.maker_built(tensor, at, expected)
-    return Explanation(says, proposals, (Misfit(tensor, at, expected),))
+    return Explanation(says, proposals, () if shape[-1] == expected else (Misfit(tensor, at, expected),))
 
 
 def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -117,7 +117,7 @@ def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | No
     if not failure.op and "eps=" in (failure.call.settings or "") and shape[-1] != expected:
         proposals += failure.built("num_channels" if group else "num_features", got)
     proposals += failure.maker_built(tensor, 1, expected)
-    return Explanation(says, proposals, (Misfit(tensor, 1, expected),))
+    return Explanation(says, proposals, () if shape[-1] == expected else (Misfit(tensor, 1, expected),))
 
 
 def groups(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -75,17 +75,36 @@ def size_text(trace: Trace, leaf: TensorMeta, dimension: int, around: Call | Non
     origin = origin_of_size(trace, leaf, dimension)
     text = str(size)
     if origin.sum:
-        text += f" = {' + '.join(map(str, origin.sum))}"
+        text += f" = {' + '.join(map(str, origin.sum))}, {max(origin.sum)}"
     if origin.product:
-        text += f"{', ' + str(prod(origin.product)) if origin.sum else ''} = {shape_text(origin.product)}"
+        text += f" = {shape_text(origin.product)}"
     whose = event_text(trace, origin.event, around) if origin.event is not None else held_text(origin.held)
+    if origin.sum and not origin.product and not whose:
+        return text.rpartition(",")[0]
     return f"{text} of {whose}" if whose and (origin.sum or origin.product) else text
 
 
 def origin_text(trace: Trace, leaf: TensorMeta, around: Call | None = None) -> str:
     """Where an operand came from: `torch.cat`, `F.relu in stages.3`, `the argument mask`; "" if that is not known."""
     event = trace.flow.producer(leaf)
-    return event_text(trace, event, around) if event is not None else held_text(leaf.source)
+    if event is None:
+        return held_text(leaf.source)
+    held = [text for part in tensors_in(event.inputs) if (text := _held_behind(trace, part))]
+    of = f" of {held[0]}" if held and isinstance(event, Op) else ""
+    return event_text(trace, event, around) + of
+
+
+def _held_behind(trace: Trace, leaf: TensorMeta) -> str:
+    """The parameter, buffer or attribute that a tensor is, or was before ops that took nothing else."""
+    for _ in range(MOST_STEPS):
+        event = trace.flow.producer(leaf)
+        if event is None:
+            return held_text(leaf.source) if leaf.source is not None and leaf.source.argument is None else ""
+        given = tensors_in(event.inputs)
+        if isinstance(event, Call) or len(given) != 1:
+            return ""
+        leaf = given[0]
+    return ""
 
 
 def held_text(source: Source | None) -> str:

@@ -61,7 +61,7 @@ def features(failure: Failure, expected: int, tensor: TensorMeta, argument: str)
     if argument:
         proposals += failure.built(argument, shape[-1])
     proposals += failure.maker_built(tensor, last, expected)
-    return Explanation(says, proposals, (misfit,))
+    return Explanation(says, proposals, () if expected in shape[1:-1] else (misfit,))
 
 
 def _keeping_the_batch(failure: Failure, tensor: TensorMeta) -> tuple[Proposal, ...]:

@@ -13,7 +13,7 @@ from fwdtrace.findings.forward_error.layers import LAYERS
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
-from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Trace
+from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
 from fwdtrace.trace.text import error_text, name_of
 
 LONGEST_ERROR = 300
@@ -35,7 +35,7 @@ def failures(trace: Trace) -> Iterator[tuple[Finding, tuple[Proposal, ...]]]:
         if root.error is None:
             continue
         failure, raised_again_by = _innermost(trace, root, root.error)
-        site = failure.op.site if failure.op else failure.error.site or failure.call.site
+        site = _line(failure)
         key = failure.call.path, failure.name, site, failure.error
         if key in reported:
             continue
@@ -46,6 +46,19 @@ def failures(trace: Trace) -> Iterator[tuple[Finding, tuple[Proposal, ...]]]:
         finding = Finding("FT006", "forward-error", failure.call.id, message, site, fixes)
         proposals = (*explanation.proposals, *other_inputs(failure, explanation.misfits))
         yield finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
+
+
+def _line(failure: Failure) -> Site | None:
+    """The innermost line of the model's own code, else the innermost: in a library there is nothing to mend."""
+    trace, call = failure.trace, failure.call
+    own = trace.model.class_name.partition(".")[0]
+    inside = failure.op.site if failure.op else failure.error.site or call.site
+    sites = [inside, call.site, *(caller.site for caller in trace.callers(call))]
+    for site in filter(None, sites):
+        _, installed, rest = site.file.replace("\\", "/").rpartition("-packages/")
+        if not installed or rest.startswith((f"{own}/", f"{own}.")):
+            return site
+    return inside
 
 
 def _innermost(trace: Trace, call: Call, error: CallError) -> tuple[Failure, Call | None]:

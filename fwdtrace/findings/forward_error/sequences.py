@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 
 from fwdtrace.findings.forward_error.arguments import as_dtype
-from fwdtrace.findings.forward_error.changes import Step
+from fwdtrace.findings.forward_error.changes import Proposal, Step
 from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, Misfit, sizes
 from fwdtrace.findings.forward_error.products import features
 from fwdtrace.trace import TensorMeta
@@ -32,7 +33,8 @@ def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | 
     ids = failure.tensors[0]
     positions = _counts_up_to(failure, index)
     misfits = (Misfit(ids, positions, rows),) if positions is not None else ()
-    return Explanation(says, failure.built("num_embeddings", index + 1), misfits)
+    built = tuple(replace(each, why=" or more") for each in failure.built("num_embeddings", index + 1))
+    return Explanation(says, built, misfits)
 
 
 def _counts_up_to(failure: Failure, index: int) -> int | None:
@@ -125,17 +127,17 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
         return None
     keys, values = failure.tensors[1:3]
     if query[-1] != key[-1]:
-        misfits = (Misfit(keys, len(key) - 1, query[-1]),)
-        return Explanation(f"expects query and key with as many features, got {query[-1]} and {key[-1]}", (), misfits)
+        says = f"expects query and key with as many features, got {query[-1]} and {key[-1]}"
+        return Explanation(says, misfits=(Misfit(keys, len(key) - 1, query[-1]),))
     if key[-2] != value[-2]:
-        misfits = (Misfit(values, len(value) - 2, key[-2]), Misfit(keys, len(key) - 2, value[-2]))
-        return Explanation(f"expects as many keys as values, got {key[-2]} and {value[-2]}", (), misfits)
+        both = (Misfit(values, len(value) - 2, key[-2]), Misfit(keys, len(key) - 2, value[-2]))
+        return Explanation(f"expects as many keys as values, got {key[-2]} and {value[-2]}", misfits=both)
     scores = (*query[:-2], query[-2], key[-2])
     mask = failure.tensors[3] if len(failure.tensors) > 3 else None
     if mask is None or _broadcasts_to(mask.shape, scores):
         return None
     says = f"expects attn_mask to fit {shape_text(scores)} (…×queries×keys), got {shape_text(mask.shape)}"
-    proposals = ()
+    proposals: tuple[Proposal, ...] = ()
     if len(mask.shape) == 2 and mask.shape == (query[0], key[-2]):
         proposals = failure.passed(*(Step("unsqueeze", (1,)),) * (len(query) - 2), tensor=3)
     return Explanation(says, proposals, _of_last_two(failure, mask, scores) if len(mask.shape) > 1 else ())

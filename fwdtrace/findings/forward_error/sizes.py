@@ -268,7 +268,7 @@ def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
     behind = next(iter(tensors_in(origin.inputs)), None) if isinstance(origin, Op) else None
     if behind is not None and behind.source is not None and (behind.source.buffer or behind.source.parameter):
         says += f"; it is of {_named(behind)}"
-    return Explanation(says, misfits=(Misfit(tensor, at, int(match[1])),))
+    return Explanation(says, misfits=(Misfit(tensor, at, int(match[1]), either=True),))
 
 
 _SIZES = r"([\[(][-\d, ]*[\])])"

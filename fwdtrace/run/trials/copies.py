@@ -90,10 +90,10 @@ class Copy:
             leaves[place] = self._tensor(leaves[place])
         for change in changes:
             if isinstance(change, Given):
-                place = self.arguments.get(change.argument)
-                if place is None:
+                if change.argument not in self.arguments:
                     raise CannotChange(change.argument)
-                leaves[place] = self._changed(leaves[place], change)
+                at = self.arguments[change.argument]
+                leaves[at] = self._changed(leaves[at], change)
         if examples is not None:
             had = self.examples(changes)
             for place in self._places:

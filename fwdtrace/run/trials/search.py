@@ -10,7 +10,16 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.findings.forward_error.changes import Built, Change, Given, Operand, Proposal, proposal_text
+from fwdtrace.findings.forward_error.changes import (
+    Built,
+    Change,
+    Converted,
+    Given,
+    Operand,
+    PassedTo,
+    Proposal,
+    proposal_text,
+)
 from fwdtrace.findings.forward_error.rule import failures
 from fwdtrace.models.spec import Inputs
 from fwdtrace.run.trials.apply import CannotChange
@@ -144,13 +153,13 @@ def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
 def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outputs: list[Tensor]) -> bool:
     """Whether each example has its own row in what the model gives, which depends on no other example.
 
-    What is only given something else works on it as it always does.
+    What is only given something else works on it as it always does, and another dtype moves nothing.
     """
     number = copy.examples(changes)
     row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
     if row is None:
         return False
-    if all(isinstance(change, Given) for change in changes):
+    if all(isinstance(change, (Given, Converted)) or _dtypes_of((change,)) for change in changes):
         return True
     shape = outputs[row].shape
     for examples in (2, 3) if number != 2 else (3, 4):
@@ -181,9 +190,25 @@ def _gives(proposal: Proposal) -> bool:
 def _kind(proposal: Proposal) -> object:
     """What makes two proposals the same advice: one argument with other sizes, one layer with other numbers."""
     first = proposal.changes[0]
+    if dtypes := _dtypes_of(proposal.changes):
+        return frozenset(dtypes)
     if isinstance(first, Given):
         return "given", first.argument, first.shape is None
     return proposal.changes
+
+
+def _dtypes_of(changes: tuple[Change, ...]) -> set[str]:
+    """The dtypes that tensors are converted to, if the changes do nothing else."""
+    dtypes: set[str] = set()
+    for change in changes:
+        steps = change.steps if isinstance(change, (Operand, PassedTo)) else ()
+        if isinstance(change, Given) and change.dtype and change.shape is None:
+            dtypes.add(change.dtype)
+        elif steps and all(step.method == "to" for step in steps):
+            dtypes |= {str(step.args[0]).removeprefix("torch.") for step in steps}
+        else:
+            return set()
+    return dtypes
 
 
 def _with_fixes(finding: Finding, working: Sequence[Working]) -> Finding:
