@@ -40,20 +40,24 @@ class Copy:
     `on_meta`: without memory, so that a run takes no values and tells of shapes alone.
     """
 
-    def __init__(self, trace: Trace, model: nn.Module, inputs: Inputs, *, on_meta: bool) -> None:
+    def __init__(self, trace: Trace | None, model: nn.Module, inputs: Inputs, *, on_meta: bool) -> None:
         self.on_meta = on_meta
-        self._grad = trace.run.grad
+        self._grad = trace is not None and trace.run.grad
         self._model = _copied(model, on_meta)
         self.is_training = model.training
         leaves, self._form = tree_flatten((inputs.args, inputs.kwargs))
         self._leaves = leaves
         self._places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        (root,) = trace.children()[:1]
-        named = tensors_in(root.inputs)
+        named = tensors_in(trace.children()[0].inputs) if trace is not None else ()
         self.arguments = {leaf.name: place for leaf, place in zip(named, self._places, strict=False)}
         given = [tuple(leaves[place].shape) for place in self._places]
-        if [leaf.shape for leaf in named] != given:
+        if trace is not None and [leaf.shape for leaf in named] != given:
             raise CannotChange("the arguments are in an object that torch does not open")
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Inputs) -> Copy:
+        """A copy to be run as it is, on these arguments."""
+        return cls(None, model, inputs, on_meta=False)
 
     def run(self, changes: tuple[Change, ...], *, examples: int | None = None) -> Outcome:
         """Run the copy with these changes, with as many examples, of which the first are those that it was given.
