@@ -11,7 +11,7 @@ from torch import nn
 
 from fwdtrace.errors import InputError
 from fwdtrace.findings.forward_error.changes import Given, Proposal
-from fwdtrace.findings.forward_error.rule import failures
+from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.guess import guessed_inputs
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.spec import Inputs
@@ -38,7 +38,7 @@ def better_guess(module: nn.Module, trace: Trace | None, seed: int) -> tuple[str
             break
         try:
             inputs = build_inputs(texts, module, seed)
-            failed = Copy.of(module, inputs).run(()).trace
+            failed = Copy.of(module, inputs).run((), record=True).trace
         except (InputError, CannotChange):
             continue
         if failed is None:
@@ -57,7 +57,7 @@ def _place(trace: Trace | None) -> int:
 
 def _resized(texts: tuple[str, ...], failed: Trace, module: nn.Module, inputs: Inputs) -> Iterator[tuple[str, ...]]:
     """The same inputs with other sizes, where those are all that is wrong."""
-    found = next(iter(failures(failed)), None)
+    found = proposals_for(failed)
     if found is None:
         return
     proposals = [each for each in found[1] if _sizes_alone(each)]

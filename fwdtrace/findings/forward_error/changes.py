@@ -55,12 +55,12 @@ class PassedTo:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An op is given one of its tensors after some steps, at each of its calls at this line."""
+    """An op is given one of its tensors, `of` so many, after some steps, at each of its calls at this line."""
 
     op: str
     site: Site
     tensor: int
-    name: str
+    of: int
     steps: tuple[Step, ...]
 
 
@@ -109,11 +109,15 @@ def proposal_text(proposal: Proposal) -> str:
     """The proposal in words, as advice: `set in_features=8 in q, k and v`."""
     texts: list[str] = []
     built: dict[tuple[str, object], list[str]] = {}
+    operands: dict[tuple[str, Site, tuple[Step, ...]], list[Operand]] = {}
     for change in proposal.changes:
         if isinstance(change, Built):
             built.setdefault((change.argument, change.value), []).append(path_text(change.path))
+        elif isinstance(change, Operand):
+            operands.setdefault((change.op, change.site, change.steps), []).append(change)
         else:
             texts.append(_text(change))
+    texts += [_operands(changed) for changed in operands.values()]
     settings = [f"{argument}={_value(value)} in {listed(paths, 6)}" for (argument, value), paths in built.items()]
     if settings:
         texts.append(f"set {' and '.join(settings)}")
@@ -129,12 +133,30 @@ def _text(change: Change) -> str:
     if isinstance(change, Given):
         return _given(change)
     if isinstance(change, Called):
+        if change.argument == "shape":
+            return f"call {change.op} in line {change.site.line} with {_value(change.value)}"
         return f"call {change.op} in line {change.site.line} with {change.argument}={_value(change.value)}"
-    if isinstance(change, Operand):
-        return f"give {change.op} in line {change.site.line} {_steps(change.steps, change.name)}"
     assert isinstance(change, PassedTo)
-    text = f"give {path_text(change.path)} {_steps(change.steps, change.name)}"
-    return text + (f", and turn its result back with {_steps(change.back, '')}" if change.back else "")
+    text = f"pass {_steps(change.steps, change.name)} to {path_text(change.path)}"
+    return text + (f", and take {_steps(change.back, '')} of its result" if change.back else "")
+
+
+def _operands(changed: list[Operand]) -> str:
+    """Operands of one op that go through the same steps."""
+    one = changed[0]
+    if one.of == 1:
+        which = "the operand"
+    elif one.of == len(changed) == 2:
+        which = "both operands"
+    elif one.of == 2:
+        which = ("the first operand", "the second operand")[one.tensor]
+    else:
+        numbers = [str(each.tensor + 1) for each in changed]
+        which = f"{'operand' if len(numbers) == 1 else 'operands'} {listed(numbers, 6)}"
+    place = f"{which} of {one.op} in line {one.site.line}"
+    if one.steps[0].method == "interpolate":
+        return f"resize {place}, {_steps(one.steps, 'x')}"
+    return f"apply {_steps(one.steps, '')} to {place}"
 
 
 def _given(change: Given) -> str:

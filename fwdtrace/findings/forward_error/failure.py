@@ -129,8 +129,7 @@ class Failure:
         if self.op is not None:
             if self.op.site is None or back:
                 return ()
-            name = name if not name[:1].isdigit() else ("x", "y", "z")[tensor] if tensor < 3 else "x"
-            change = Operand(self.op.name, self.op.site, tensor, name, steps)
+            change = Operand(self.op.name, self.op.site, tensor, len(self.tensors), steps)
         elif self.call.path is not None:
             change = PassedTo(self.call.path, tensor, name, steps, back)
         else:

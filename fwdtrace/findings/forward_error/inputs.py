@@ -12,6 +12,8 @@ from fwdtrace.trace.values import tensors_in
 MULTIPLES = (2, 4, 8, 16, 32, 64)
 ROUNDING = 2
 """Sizes that were halved and doubled again differ by so much at most."""
+FIRST = 12
+"""So many other sizes of an argument are tried before a layer is built otherwise, and the others after it."""
 MOST_FACTOR = 16
 """No input is proposed that is more than so many times longer or shorter: another one was meant then."""
 
@@ -22,13 +24,15 @@ def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Propos
     wrong = tuple(misfits)
     seen: set[tuple[str, Shape]] = set()
     for argument in _arguments(root):
-        for shape, cost in _shapes(argument, wrong):
+        candidates = sorted(_shapes(argument, wrong), key=lambda candidate: candidate[1])
+        for number, (shape, cost) in enumerate(candidates):
             far = max((max(a, b) / max(1, min(a, b)) for a, b in zip(shape, argument.shape, strict=True)), default=1)
             if shape == argument.shape or min(shape, default=1) < 1 or far > MOST_FACTOR:
                 continue
             if (argument.name, shape) not in seen:
                 seen.add((argument.name, shape))
-                yield Proposal((Given(argument.name, shape),), GIVE + cost + min(far, 4) / 20)
+                later = 0.0 if number < FIRST else 1.0
+                yield Proposal((Given(argument.name, shape),), GIVE + cost + min(far, 4) / 20 + later)
 
 
 def _arguments(root: Call) -> tuple[TensorMeta, ...]:
@@ -49,8 +53,9 @@ def _shapes(argument: TensorMeta, misfits: tuple[Misfit, ...]) -> Iterator[tuple
                 yield _with(shape, at, wanted), 0.1
             elif 0 < abs(size - got) <= 2 and wanted + size - got > 0:
                 yield _with(shape, at, wanted + size - got), 0.2
-    if len(shape) >= 3 and "float" in argument.dtype and misfits:
-        yield from _scaled(shape, misfits)
+    scalable = tuple(misfit for misfit in misfits if len(misfit.tensor.shape) < 4 or misfit.dimension > 1)
+    if len(shape) >= 3 and "float" in argument.dtype and scalable:
+        yield from _scaled(shape, scalable)
 
 
 def _pairs(misfits: tuple[Misfit, ...]) -> Iterator[tuple[int, int]]:

@@ -81,7 +81,8 @@ def pooling(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A pooling that would leave nothing of its input."""
     before, after = sizes(match[1])[1:], sizes(match[2])[1:]
     says = f"would give {shape_text(after)} from {shape_text(before)}: the input is smaller than its window"
-    return Explanation(says, misfits=_too_small(failure, tuple(2 * size for size in before)))
+    window = sizes(next(iter(re.findall(r"kernel_size=(\(.*?\)|\d+)", failure.call.settings or "")), "2"))
+    return Explanation(says, misfits=_too_small(failure, window * (len(before) if len(window) == 1 else 1)))
 
 
 def _too_small(failure: Failure, wanted: Shape) -> tuple[Misfit, ...]:

@@ -58,9 +58,9 @@ def features(failure: Failure, expected: int, tensor: TensorMeta, argument: str)
         back = () if failure.op else (Step("transpose", (at, last)),)
         proposals += failure.passed(Step("transpose", (at, last)), tensor=number, back=back)
         proposals += failure.passed(Step("transpose", (at, last)), tensor=number)
-    if argument:
+    elif argument:
         proposals += failure.built(argument, shape[-1])
-    proposals += failure.maker_built(tensor, last, expected)
+    proposals += failure.maker_built(tensor, last, expected) if expected not in shape[1:-1] else ()
     return Explanation(says, proposals, () if expected in shape[1:-1] else (misfit,))
 
 
@@ -103,7 +103,8 @@ def product(failure: Failure, match: re.Match[str]) -> Explanation | None:
         makers = failure.maker_built(one.tensor, one.dimension, inner)
         if len(right) == 1:
             makers += failure.maker_built(other.tensor, 0, left[-1])
-        return Explanation(says, _transposed(failure, left, right) + makers, (one, other))
+        turned = _transposed(failure, left, right)
+        return Explanation(says, turned or makers, () if turned else (one, other))
     if len(left) > 2 and len(right) > 2:
         says = f"cannot multiply {shape_text(left)} by {shape_text(right)}: the leading sizes do not fit each other"
         return Explanation(says, misfits=leading(failure.tensors[0], failure.tensors[1]))

@@ -24,12 +24,22 @@ EXPLANATIONS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
     """FT006: the innermost call or op that raised, unless a caller caught the error; equal failures are one finding."""
-    for finding, _ in failures(trace):
+    for finding, _, _ in _explained(trace):
         yield finding
 
 
-def failures(trace: Trace) -> Iterator[tuple[Finding, tuple[Proposal, ...]]]:
-    """Each finding FT006, and what is worth a try against it: what changes the least comes first."""
+def proposals_for(trace: Trace, *, inputs: bool = True) -> tuple[Finding, tuple[Proposal, ...]] | None:
+    """The first finding FT006 of a trace, and what is worth a try against it: what changes the least comes first.
+
+    Without `inputs`, other sizes of the model's arguments are left out.
+    """
+    for finding, failure, explanation in _explained(trace):
+        proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
+        return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
+    return None
+
+
+def _explained(trace: Trace) -> Iterator[tuple[Finding, Failure, Explanation]]:
     reported = set()
     for root in trace.children():
         if root.error is None:
@@ -43,9 +53,7 @@ def failures(trace: Trace) -> Iterator[tuple[Finding, tuple[Proposal, ...]]]:
         explanation = _explanation(failure)
         message = _message(failure, explanation, raised_again_by)
         fixes = () if not explanation.note else (Fix(explanation.note, tried=False),)
-        finding = Finding("FT006", "forward-error", failure.call.id, message, site, fixes)
-        proposals = (*explanation.proposals, *other_inputs(failure, explanation.misfits))
-        yield finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
+        yield Finding("FT006", "forward-error", failure.call.id, message, site, fixes), failure, explanation
 
 
 def _line(failure: Failure) -> Site | None:

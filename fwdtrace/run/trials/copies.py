@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from fwdtrace.findings.forward_error.changes import Change, Given
 from fwdtrace.models.meta import META
-from fwdtrace.models.randomness import random_state, seed_all
+from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
@@ -59,22 +59,22 @@ class Copy:
         """A copy to be run as it is, on these arguments."""
         return cls(None, model, inputs, on_meta=False)
 
-    def run(self, changes: tuple[Change, ...], *, examples: int | None = None) -> Outcome:
+    def run(self, changes: tuple[Change, ...], *, examples: int | None = None, record: bool = False) -> Outcome:
         """Run the copy with these changes, with as many examples, of which the first are those that it was given.
 
-        CannotChange if a change cannot be made.
+        CannotChange if a change cannot be made. Only what is recorded has a trace if it raises.
         """
         with _leaving_nothing() as drew, META if self.on_meta else nullcontext():
             args, kwargs = self._arguments(changes, examples)
             with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
-                recording = Recording(model, Options(ops=True))
+                recording = Recording(model, Options(ops=True)) if record else None
                 try:
-                    with recording:
+                    with recording or nullcontext():
                         output = model(*args, **kwargs)
                 except KeyboardInterrupt:
                     raise
                 except BaseException:  # the model is the user's, and may do anything when it is given something else
-                    return Outcome(None, recording.trace)
+                    return Outcome(None, recording.trace if recording is not None else None)
                 return Outcome(tensors_of(output), None, drew())
 
     def examples(self, changes: tuple[Change, ...]) -> int:
@@ -158,16 +158,14 @@ def _tensors_in(model: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def _leaving_nothing() -> Iterator[Any]:
-    """Silence, and the random generators as they were. Yields a function that says whether numbers were drawn."""
+    """Silence, and afterwards the random states of before. Yields a function that says whether numbers were drawn."""
     state = random_state()
     logging_was = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            seed_all(0)
-            begun = random_state()
-            yield lambda: not random_state().same_as(begun)
+            yield lambda: not random_state().same_as(state)
     finally:
         logging.disable(logging_was)
         state.restore()

@@ -20,11 +20,11 @@ from fwdtrace.findings.forward_error.changes import (
     Proposal,
     proposal_text,
 )
-from fwdtrace.findings.forward_error.rule import failures
+from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.spec import Inputs
 from fwdtrace.run.trials.apply import CannotChange
 from fwdtrace.run.trials.copies import Copy, Outcome
-from fwdtrace.trace import Finding, Fix, Shape, Trace
+from fwdtrace.trace import Finding, Fix, Shape, Site, Trace
 from fwdtrace.trace.text import listed, shape_text
 
 SECONDS = 1.0
@@ -52,7 +52,7 @@ def with_tried_fixes(trace: Trace, model: nn.Module, inputs: Inputs, *, guessed:
     `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first. The
     model, its arguments and the random generators stay as they are.
     """
-    found = next(iter(failures(trace)), None)
+    found = proposals_for(trace)
     if found is None or not found[1]:
         return trace
     finding, proposals = found
@@ -88,7 +88,7 @@ def working_proposals(
         if _kind(proposal) in kinds:
             continue
         try:
-            outcome = copy.run(proposal.changes)
+            outcome = copy.run(proposal.changes, record=not _gives(proposal))
             if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome.outputs):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))
@@ -110,25 +110,24 @@ def _copy(trace: Trace, model: nn.Module, inputs: Inputs) -> Copy:
 
 def _fails_alike(copy: Copy, trace: Trace) -> bool:
     """Whether the unchanged copy fails where the model did: else what runs says nothing about the changes."""
-    unchanged = copy.run(()).trace
-    if unchanged is None:
-        return False
-    places = [
-        (unchanged.call(finding.call).path, finding.site)
-        for finding, _ in failures(unchanged)
-        if finding.call is not None
-    ]
-    return any(
-        finding.call is not None and (trace.call(finding.call).path, finding.site) in places
-        for finding, _ in failures(trace)
-    )
+    unchanged = copy.run((), record=True).trace
+    place = _place(trace)
+    return unchanged is not None and place is not None and _place(unchanged) == place
+
+
+def _place(trace: Trace) -> tuple[str | None, Site | None] | None:
+    """The module and the line of the crash."""
+    finding = next((finding for finding in trace.findings if finding.code == "FT006"), None)
+    if finding is None or finding.call is None:
+        return None
+    return trace.call(finding.call).path, finding.site
 
 
 def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
     """The proposal with one more layer built otherwise, if the copy failed there over the same size."""
     if outcome.trace is None:
         return []
-    found = next(iter(failures(outcome.trace)), None)
+    found = proposals_for(outcome.trace, inputs=False)
     if found is None:
         return []
     size = {change.value for change in proposal.changes if isinstance(change, Built)}
