@@ -154,7 +154,11 @@ def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Prop
     others = [leaf for leaf in (failure.tensors[:1] if first else failure.tensors) if leaf.dtype != dtype]
     arguments = [argument_behind(failure.trace, leaf) for leaf in others]
     proposals: tuple[Proposal, ...] = ()
-    if arguments and None not in arguments:
+    if first and arguments and arguments[0] is not None:
+        root = next((leaf for leaf in _root_tensors(failure) if leaf.name == arguments[0]), None)
+        shape = root.shape if root is not None else None
+        proposals += (Proposal((Given(arguments[0], shape, dtype),), GIVE),)
+    elif arguments and None not in arguments:
         changes = tuple(Given(name, dtype=dtype) for name in dict.fromkeys(arguments) if name is not None)
         proposals += (Proposal(changes, GIVE - 0.6),)
     each = [failure.passed(Step("to", (f"torch.{dtype}",)), tensor=failure.tensors.index(leaf)) for leaf in others]
@@ -162,6 +166,12 @@ def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Prop
         changes_here = tuple(change for (proposal,) in each for change in proposal.changes)
         proposals += (Proposal(changes_here, 1 + 0.1 * len(each)),)
     return proposals
+
+
+def _root_tensors(failure: Failure) -> tuple[TensorMeta, ...]:
+    """The tensors that the model was given."""
+    *_, root = (failure.call, *failure.trace.callers(failure.call))
+    return tensors_in(root.inputs)
 
 
 def not_for_dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:

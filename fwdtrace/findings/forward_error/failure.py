@@ -22,12 +22,16 @@ CALL, OP, GIVE, BUILD, SHAPE = 1.0, 1.0, 1.5, 2.0, 3.0
 
 @dataclass(frozen=True)
 class Misfit:
-    """A size of an operand that would have to be another one; `either`: or the other one would have to be this."""
+    """A size of an operand that would have to be another one.
+
+    `either`: or the other one would have to be this. `chosen`: a layer was built to give it.
+    """
 
     tensor: TensorMeta
     dimension: int
     wanted: int
     either: bool = False
+    chosen: bool = False
 
     @property
     def got(self) -> int:
@@ -113,7 +117,7 @@ class Failure:
         """The layer that chose a size of an operand, built to give another."""
         origin = origin_of_size(self.trace, tensor, dimension)
         maker = origin.event
-        if not isinstance(maker, Call) or not maker.path or origin.product or origin.sum:
+        if not origin.chosen or not isinstance(maker, Call) or not maker.path or origin.sum:
             return ()
         argument = CHOOSE_THEIR_OUTPUT.get(maker.class_name)
         return (Proposal((Built(maker.path, argument, wanted),), BUILD + 0.2),) if argument else ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from fwdtrace.findings.forward_error.changes import Given, Proposal
 from fwdtrace.findings.forward_error.failure import GIVE, Failure, Misfit
+from fwdtrace.findings.forward_error.origins import origin_of_size
 from fwdtrace.trace import Call, Shape, TensorMeta
 from fwdtrace.trace.values import tensors_in
 
@@ -20,8 +22,8 @@ MOST_FACTOR = 16
 
 def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Proposal]:
     """The arguments of the model, with sizes that may make the misfits fit: the nearest come first."""
-    root = next((call for call in failure.trace.callers(failure.call) if call.parent is None), failure.call)
-    wrong = tuple(misfits)
+    *_, root = (failure.call, *failure.trace.callers(failure.call))
+    wrong = tuple(replace(each, chosen=_is_chosen(failure, each)) for each in misfits)
     seen: set[tuple[str, Shape]] = set()
     for argument in _arguments(root):
         candidates = sorted(_shapes(argument, wrong), key=lambda candidate: candidate[1])
@@ -35,6 +37,11 @@ def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Propos
                 yield Proposal((Given(argument.name, shape),), GIVE + cost + min(far, 4) / 20 + later)
 
 
+def _is_chosen(failure: Failure, misfit: Misfit) -> bool:
+    """Whether a layer chose the size, so that no other length or image changes it."""
+    return origin_of_size(failure.trace, misfit.tensor, misfit.dimension).chosen
+
+
 def _arguments(root: Call) -> tuple[TensorMeta, ...]:
     return tuple(leaf for leaf in tensors_in(root.inputs) if leaf.shape and leaf.layout == "strided")
 
@@ -42,9 +49,10 @@ def _arguments(root: Call) -> tuple[TensorMeta, ...]:
 def _shapes(argument: TensorMeta, misfits: tuple[Misfit, ...]) -> Iterator[tuple[Shape, float]]:
     """Shapes for an argument, and how far each is from being what a misfit says itself."""
     shape = argument.shape
-    for misfit in misfits:
-        if shape == misfit.tensor.shape and misfit.dimension != 0:  # it may be the operand itself
-            yield _with(shape, misfit.dimension, misfit.wanted), 0.0
+    own = [misfit for misfit in misfits if shape == misfit.tensor.shape and misfit.dimension != 0]
+    for together in ([own] if len({misfit.dimension for misfit in own}) == len(own) else []) + [[one] for one in own]:
+        places = tuple(misfit.dimension for misfit in together)  # it may be the operand itself
+        yield _with_all(shape, places, [misfit.wanted for misfit in together]), 0.0 if together == own else 0.02
     for got, wanted in dict.fromkeys(_pairs(misfits)):
         for at, size in enumerate(shape):
             if at == 0 and (got, wanted) != (1, 2):  # another number of examples fits nothing but a norm of one value
@@ -53,7 +61,7 @@ def _shapes(argument: TensorMeta, misfits: tuple[Misfit, ...]) -> Iterator[tuple
                 yield _with(shape, at, wanted), 0.1
             elif 0 < abs(size - got) <= 2 and wanted + size - got > 0:
                 yield _with(shape, at, wanted + size - got), 0.2
-    scalable = tuple(misfit for misfit in misfits if len(misfit.tensor.shape) < 4 or misfit.dimension > 1)
+    scalable = tuple(misfit for misfit in misfits if not misfit.chosen)
     if len(shape) >= 3 and "float" in argument.dtype and scalable:
         yield from _scaled(shape, scalable)
 

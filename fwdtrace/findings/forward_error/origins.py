@@ -27,6 +27,7 @@ class Origin:
 
     `sum` and `product` are the sizes that were joined or merged into it, empty if none were. `event` is the call or op
     that made the size, `held` the argument, parameter or buffer that had it; both are None if that is not known.
+    `chosen`: the event is a layer that was built to give this size.
     `dimension` is that of the size in the tensor that had it first.
     """
 
@@ -35,6 +36,7 @@ class Origin:
     event: Event | None
     held: Source | None
     dimension: int
+    chosen: bool = False
 
 
 def origin_of_size(trace: Trace, leaf: TensorMeta, dimension: int) -> Origin:
@@ -48,7 +50,7 @@ def origin_of_size(trace: Trace, leaf: TensorMeta, dimension: int) -> Origin:
         size, place = leaf.shape[dimension], len(leaf.shape) - 1 - dimension
         given = tensors_in(event.inputs)
         if isinstance(event, Call) and event.class_name in CHOOSE_THEIR_OUTPUT and _is_chosen(event, dimension, leaf):
-            return Origin(joined, (), event, None, dimension)
+            return Origin(joined, (), event, None, dimension, chosen=True)
         if isinstance(event, Op) and _joins(event) and not joined:
             parts = tuple(part.shape[dimension] for part in given if len(part.shape) == len(leaf.shape))
             if len(parts) > 1 and sum(parts) == size and parts.count(size) == 0:

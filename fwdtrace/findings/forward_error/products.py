@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from math import prod
 
-from fwdtrace.findings.forward_error.changes import Called, Change, Proposal, Step
+from fwdtrace.findings.forward_error.changes import Called, Change, Proposal, Shaped, Step
 from fwdtrace.findings.forward_error.failure import (
     CALL,
+    SHAPE,
     Explain,
     Explanation,
     Failure,
@@ -147,6 +148,9 @@ def own_parameter(failure: Failure, match: re.Match[str]) -> Explanation | None:
     misfits = tuple(Misfit(leaf, len(leaf.shape) - 1, right[-2]) for leaf in fits)
     says = f"cannot multiply {shape_text(left)} by {shape_text(right)}{by}: {inner}{whose}"
     makers = tuple(each for leaf in fits[:1] for each in failure.maker_built(leaf, len(leaf.shape) - 1, right[-2]))
+    if len(alike) == 1 and failure.call.path is not None:
+        shape = (left[-1], right[-1]) if alike[0].shape == right else (right[-1], left[-1])
+        makers += (Proposal((Shaped(f"{failure.call.path}.{alike[0].name}".lstrip("."), shape),), SHAPE),)
     return Explanation(says, makers, misfits)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fwdtrace.findings.forward_error.arguments import ARGUMENTS
 from fwdtrace.findings.forward_error.changes import Proposal
-from fwdtrace.findings.forward_error.failure import Explanation, Failure, operands
+from fwdtrace.findings.forward_error.failure import Explanation, Failure, Misfit, operands, sizes
 from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
 from fwdtrace.findings.forward_error.products import PRODUCTS
@@ -15,8 +15,10 @@ from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
 from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
 from fwdtrace.trace.text import error_text, name_of
+from fwdtrace.trace.values import tensors_in
 
 LONGEST_ERROR = 300
+MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
 EXPLANATIONS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
@@ -61,8 +63,10 @@ def _line(failure: Failure) -> Site | None:
     trace, call = failure.trace, failure.call
     own = trace.model.class_name.partition(".")[0]
     inside = failure.op.site if failure.op else failure.error.site or call.site
-    sites = [inside, call.site, *(caller.site for caller in trace.callers(call))]
-    for site in filter(None, sites):
+    around = [call, *trace.callers(call)]
+    for site in [inside, *(each.site for each in around)]:
+        if site is None or site == around[-1].site:  # the line that calls the model is none of the model's own
+            continue
         _, installed, rest = site.file.replace("\\", "/").rpartition("-packages/")
         if not installed or rest.startswith((f"{own}/", f"{own}.")):
             return site
@@ -108,7 +112,22 @@ def _explanation(failure: Failure) -> Explanation:
         explanation = explain(failure, match) if match else None
         if explanation is not None:
             return explanation
-    return Explanation(f"raised {_in_one_line(failure.error)}")
+    return Explanation(f"raised {_in_one_line(failure.error)}", misfits=_of_numbers(failure))
+
+
+def _of_numbers(failure: Failure) -> tuple[Misfit, ...]:
+    """The sizes that a message of the model's own names, next to another number that it may want in their place."""
+    numbers = dict.fromkeys(sizes(failure.error.message))
+    if not 2 <= len(numbers) <= MOST_NUMBERS:
+        return ()
+    tensors = failure.tensors or tensors_in(failure.call.inputs)
+    return tuple(
+        Misfit(tensor, at, wanted)
+        for tensor in tensors
+        for wanted in numbers
+        for at, size in enumerate(tensor.shape)
+        if at > 0 and size in numbers and size != wanted > 0
+    )
 
 
 def _in_one_line(error: CallError) -> str:

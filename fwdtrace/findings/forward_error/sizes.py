@@ -193,8 +193,9 @@ def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
     The arguments of a call may differ and yet be right, so the sizes must be those in torch's message.
     """
-    for number, left in enumerate(failure.tensors):
-        for right in failure.tensors[number + 1 :]:
+    tensors = (*failure.tensors, *failure.state)
+    for number, left in enumerate(tensors):
+        for right in tensors[number + 1 :]:
             places = _clashes(left.shape, right.shape)
             if places and {left.shape[places[-1]], right.shape[places[-1]]} == set(sizes(match[0])):
                 return _broadcast(failure, left, right, places)
@@ -207,7 +208,7 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
     long, short = (left, right) if len(left.shape) >= len(right.shape) else (right, left)
     proposals: tuple[Proposal, ...] = ()
     missing = len(long.shape) - len(short.shape)
-    if missing and long.shape[: len(short.shape)] == short.shape:
+    if missing and long.shape[: len(short.shape)] == short.shape and short in failure.tensors:
         steps = (Step("unsqueeze", (-1,)),) * missing
         proposals += failure.passed(*steps, tensor=failure.tensors.index(short))
     if len(left.shape) == len(right.shape) >= 2 and left.shape == (*right.shape[:-2], *right.shape[-2:][::-1]):
@@ -221,6 +222,8 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
             wanted[at] = other.shape[at]
             proposals += failure.maker_built(leaf, len(leaf.shape) + at, other.shape[at]) if len(places) == 1 else ()
         parameter = leaf.source.parameter if leaf.source is not None else None
+        if leaf in failure.state and failure.call.path is not None:
+            parameter = f"{failure.call.path}.{leaf.name}".lstrip(".")
         if parameter is not None:
             proposals += (Proposal((Shaped(parameter, tuple(wanted)),), SHAPE),)
     stories = [failure.size(leaf, at) for at in places for leaf in (left, right)]

@@ -124,7 +124,7 @@ def other_values(tensor: Tensor, shape: Shape, dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=META)
     if dtype.is_floating_point or dtype.is_complex:
         return torch.randn(shape, dtype=dtype, device=tensor.device)
-    if not tensor.numel():
+    if not tensor.numel() or tensor.is_floating_point() or tensor.is_complex():
         return torch.zeros(shape, dtype=dtype, device=tensor.device)
     values = tensor.flatten()
     return values[torch.arange(int(torch.Size(shape).numel())) % len(values)].reshape(shape).to(dtype)

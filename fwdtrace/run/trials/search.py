@@ -24,7 +24,7 @@ from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.spec import Inputs
 from fwdtrace.run.trials.apply import CannotChange
 from fwdtrace.run.trials.copies import Copy, Outcome
-from fwdtrace.trace import Finding, Fix, Shape, Site, Trace
+from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
 
 SECONDS = 1.0
@@ -69,11 +69,8 @@ def working_proposals(
     trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal]
 ) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
-    try:
-        copy = _copy(trace, model, inputs)
-        if not _fails_alike(copy, trace):
-            return ()
-    except CannotChange:
+    copy = _copy(trace, model, inputs)
+    if copy is None:
         return ()
     until = perf_counter() + (SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
@@ -101,26 +98,33 @@ def working_proposals(
     return tuple(working)
 
 
-def _copy(trace: Trace, model: nn.Module, inputs: Inputs) -> Copy:
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs) -> Copy | None:
+    """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
+
+    It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
+    model that only took long is copied with its weights if that copy does not fail.
+    """
     tensors = [*model.parameters(), *model.buffers()]
-    on_meta = any(tensor.is_meta for tensor in tensors)
     large = sum(tensor.numel() * tensor.element_size() for tensor in tensors) > LARGEST_COPY
-    return Copy(trace, model, inputs, on_meta=on_meta or large or trace.run.duration_us > SLOWEST_RUN)
+    only_meta = large or any(tensor.is_meta for tensor in tensors)
+    slow = trace.run.duration_us > SLOWEST_RUN
+    for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
+        try:
+            copy = Copy(trace, model, inputs, on_meta=on_meta)
+            unchanged = copy.run((), record=True).trace
+        except CannotChange:
+            continue
+        if unchanged is not None and (place := _place(trace)) is not None and _place(unchanged) == place:
+            return copy
+    return None
 
 
-def _fails_alike(copy: Copy, trace: Trace) -> bool:
-    """Whether the unchanged copy fails where the model did: else what runs says nothing about the changes."""
-    unchanged = copy.run((), record=True).trace
-    place = _place(trace)
-    return unchanged is not None and place is not None and _place(unchanged) == place
-
-
-def _place(trace: Trace) -> tuple[str | None, Site | None] | None:
-    """The module and the line of the crash."""
+def _place(trace: Trace) -> tuple[str | None, str] | None:
+    """The module of the crash, and what is said of it but for where its operands came from."""
     finding = next((finding for finding in trace.findings if finding.code == "FT006"), None)
     if finding is None or finding.call is None:
         return None
-    return trace.call(finding.call).path, finding.site
+    return trace.call(finding.call).path, finding.message.partition(";")[0]
 
 
 def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
