@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from time import perf_counter
 
 from torch import nn
 
@@ -18,6 +17,7 @@ from fwdtrace.models.spec import Inputs
 from fwdtrace.run.trials.apply import CannotChange
 from fwdtrace.run.trials.copies import Copy
 from fwdtrace.run.trials.search import working_proposals
+from fwdtrace.run.trials.time_left import TimeLeft
 from fwdtrace.trace import Trace
 
 SECONDS = 2.0
@@ -30,11 +30,11 @@ def better_guess(module: nn.Module, trace: Trace | None, seed: int) -> tuple[str
     If there is none, the first guess that comes further than the run that failed, so that what raises then is not the
     layer which the guess was for; none if none does.
     """
-    until = perf_counter() + SECONDS
+    time = TimeLeft(SECONDS)
     further: tuple[str, ...] = ()
     failed_at = _place(trace)
     for texts in islice(guessed_inputs(module, trace), MOST_GUESSES):
-        if perf_counter() > until:
+        if time.is_up:
             break
         try:
             inputs = build_inputs(texts, module, seed)

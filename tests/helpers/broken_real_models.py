@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Crash:
-    """How a model is broken; `path` and `code` are where it raises, `numbers` what both sides are, `fix` what mends it."""
+    """How a model is broken: `path` and `code` are where it raises, `numbers` both sides, `fix` what mends it."""
 
     name: str
     build: Callable[[], nn.Module]
@@ -45,7 +45,13 @@ def _transformer(kind: str, head: str = "AutoModel", **options: Any) -> nn.Modul
     return model
 
 
-_BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "vocab_size": 100}
+_BERT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "vocab_size": 100,
+}
 _LLAMA = {
     **{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
     **{"intermediate_size": 96, "vocab_size": 120, "max_position_embeddings": 64},
@@ -162,7 +168,8 @@ CRASHES = (
           num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8),
           "classifier", nn.Linear(64, 2)), ("pixel_values=2x3x32x32",), "classifier", "self.classifier(", ("64", "32"),
           "in_features=32 in classifier"),
-    Crash("hf vit image", lambda: _transformer("vit", hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-          intermediate_size=32, image_size=32, patch_size=8), ("pixel_values=2x3x48x48",), "embeddings", "raise ValueError(", ("32", "48"),
+    Crash("hf vit image", lambda: _transformer("vit", hidden_size=32, num_hidden_layers=1,
+          num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8),
+          ("pixel_values=2x3x48x48",), "embeddings", "raise ValueError(", ("32", "48"),
           "pixel_values of 2×3×32×32"),
 )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.spec import Inputs
 from fwdtrace.run.trials.apply import CannotChange
 from fwdtrace.run.trials.copies import Copy, Outcome
+from fwdtrace.run.trials.time_left import TimeLeft
 from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
 
@@ -72,14 +72,14 @@ def working_proposals(
     copy = _copy(trace, model, inputs)
     if copy is None:
         return ()
-    until = perf_counter() + (SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
+    time = TimeLeft(SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
     working: list[Working] = []
     kinds: set[object] = set()
     seen = {each.changes for each in proposals}
     for _ in range(MOST_RUNS):
-        if not waiting or perf_counter() > until or len(working) == MOST_FIXES:
+        if not waiting or time.is_up or len(working) == MOST_FIXES:
             break
         _cost, number, proposal = heapq.heappop(waiting)
         if _kind(proposal) in kinds:
