@@ -169,7 +169,13 @@ def everything() -> Trace:
     second = call(2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True))
     ops = (
         Op(1, 0, "torch.flatten", known, (tensor(2),), site),
-        Op(3, 2, "+", error=CallError("TypeError", "not so", outside=Value("x[1]", "9")), nonfinite=NonFinite(0, 1, False)),
+        Op(
+            3,
+            2,
+            "+",
+            error=CallError("TypeError", "not so", outside=Value("x[1]", "9")),
+            nonfinite=NonFinite(0, 1, False),
+        ),
     )
     fixes = (Fix("set a=1 in b", True, ((2, 10), ())), Fix("move it", False))
     findings = (

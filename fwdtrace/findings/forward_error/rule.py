@@ -10,6 +10,7 @@ from fwdtrace.findings.forward_error.changes import Proposal
 from fwdtrace.findings.forward_error.failure import Explanation, Failure, Misfit, operands, sizes
 from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
+from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
@@ -21,7 +22,7 @@ LONGEST_ERROR = 300
 MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
-EXPLANATIONS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
+EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
