@@ -82,8 +82,10 @@ def forms_of(layer: nn.Module) -> Iterable[str]:
 def _first_layers(module: nn.Module, trace: Trace | None) -> list[nn.Module]:
     ran = [_module(module, call) for call in trace.innermost if _takes_argument(call)] if trace is not None else []
     layers = [layer for layer in (*ran, *module.modules()) if layer is not None and forms_of(layer)]
-    first = {(type(layer), *forms_of(layer)): layer for layer in reversed(layers)}
-    return list(reversed(first.values()))[:MOST_LAYERS]
+    first: dict[tuple[str, ...], nn.Module] = {}
+    for layer in layers:
+        first.setdefault(tuple(forms_of(layer)), layer)
+    return list(first.values())[:MOST_LAYERS]
 
 
 def _takes_argument(call: Call) -> bool:
