@@ -5,40 +5,35 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from fwdtrace.cli.commands import app
+from tests.helpers import documents
 from tests.helpers.commands import REPOSITORY, Command
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in documents.PAGES[1:]}
+BLOCKS = documents.blocks("\n".join((README, *PAGES.values())))
+SHOWN = documents.commands_shown()
 COMMANDS = [info.callback.__name__ for info in app.registered_commands if info.callback]
-SHOWN = [text for kind, text in BLOCKS if kind == "console" and text.startswith("$ fwdtrace")]
-
-
-def masked(text: str) -> str:
-    """The text without durations and the version of torch, which are not the tool's to decide."""
-    return re.sub(r"\d[\d.,]* ?(µs|ms|s)\b|torch \d[\w.]*", "…", text)
 
 
 @pytest.mark.parametrize("text", SHOWN, ids=lambda text: text.splitlines()[0][2:])
-def test_the_output_in_the_readme_is_what_the_tool_prints(command: Command, folder: Path, text: str) -> None:
+def test_the_output_in_the_documents_is_what_the_tool_prints(command: Command, folder: Path, text: str) -> None:
     for kind, source in BLOCKS:
         if kind == "python" and source.startswith("# "):
             (folder / source.split()[1]).write_text(source, encoding="utf-8")
-    line, _, expected = text.partition("\n")
-    arguments = shlex.split(line.removeprefix("$ fwdtrace "))
-    ran = command(*(argument for argument in arguments if argument != "2>/dev/null"))
+    arguments = documents.arguments_of(text)
     if "--source" in arguments and sys.version_info < (3, 11):
         pytest.skip("code objects have no qualified names")
-    assert masked(ran.out) == masked(expected)
+    ran = command(*arguments)
+    assert documents.is_printed(text, ran.out), ran.out
 
 
 def test_the_readme_shows_a_plain_run_a_direct_call_and_a_failure() -> None:
@@ -46,6 +41,15 @@ def test_the_readme_shows_a_plain_run_a_direct_call_and_a_failure() -> None:
     assert lines[0] == "$ fwdtrace run lenet"
     assert any("direct" in line for line in lines)
     assert any("broken" in line for line in lines)
+
+
+def test_the_picture_in_the_readme_is_what_the_tool_draws(command: Command, folder: Path) -> None:
+    command(*documents.PICTURE_OF.split(), "-o", "tree.svg")
+    assert documents.text_of_picture(folder / "tree.svg") == documents.text_of_picture(documents.PICTURE)
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    assert all(f"](docs/{name})" in README for name in PAGES)
 
 
 def test_the_first_two_commands_need_nothing_but_python() -> None:
@@ -58,14 +62,14 @@ def test_the_first_two_commands_need_nothing_but_python() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_is_in_the_readme(command: Command, name: str) -> None:
-    assert f"`fwdtrace {name}" in README
+def test_every_command_has_help_and_a_row_in_the_page_of_commands(command: Command, name: str) -> None:
+    assert f"| `fwdtrace {name}" in PAGES["commands.md"]
     assert len(command(name, "--help").out.splitlines()[2].strip()) > 20
 
 
 def test_every_option_that_documents_name_exists(command: Command) -> None:
     helps = "".join(command(name, "--help").out for name in COMMANDS)
-    named = set(re.findall(r"`(--[a-z-]+)", README + CHANGELOG))
+    named = set(re.findall(r"`(--[a-z-]+)", "".join((README, CHANGELOG, *PAGES.values()))))
     assert named and all(option in helps for option in named)
 
 
@@ -91,11 +95,16 @@ def test_a_room_opens_with_its_job_in_a_sentence_of_one_line(room: Path) -> None
 
 
 def test_every_link_and_file_that_documents_name_exists() -> None:
-    for text in (README, CONTRIBUTING):
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (REPOSITORY / target).exists(), target
+    pages = [
+        (REPOSITORY, README),
+        (REPOSITORY, CONTRIBUTING),
+        *((REPOSITORY / "docs", text) for text in PAGES.values()),
+    ]
+    for folder, text in pages:
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
+            assert (folder / target).exists(), target
     rooms = "|".join(room.name for room in ROOMS)
-    for path in re.findall(rf"`((?:tests|fwdtrace|{rooms})/[\w/.]*)`", README + CONTRIBUTING):
+    for path in re.findall(rf"`((?:tests|fwdtrace|{rooms})/[\w/.]*)`", "".join(text for _, text in pages)):
         assert (REPOSITORY / path).exists() or (REPOSITORY / "fwdtrace" / path).exists(), path
 
 

@@ -17,12 +17,16 @@ NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
 
 
 class Root:
-    """A module at the top, and how often it was called by each way in: the paths of the modules called from outside."""
+    """A module at the top, and how often it was called by each way in: the paths of the modules called from outside.
+
+    `recorded` counts the calls and ops that are in the trace of each of its calls, by the number of the call.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = weakref.ref(module)
         self.kept_as: int | None = None
         self.calls: Counter[tuple[str, str]] = Counter()
+        self.recorded: Counter[int] = Counter()
         self.settled = False
 
 

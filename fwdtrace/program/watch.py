@@ -176,7 +176,8 @@ class Watch:
             return None
         self._unhook()
         top = root.module()  # which may be false: a model may have a length
-        recording = Recording(module if top is None else top, replace(self._options, alone=True))
+        options, first_id = replace(self._options, alone=True), root.recorded[number]
+        recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
         self._open = root, number, recording
         return recording
 
@@ -197,6 +198,7 @@ class Watch:
                 self._recordings += 1
                 self._thread.recordings = self._recordings
                 self._hook_what_is_wanted()
+                root.recorded[number] += len(recording.trace.events)
                 end_now = self._hand_over(root, number, recording.trace)
         if end_now:
             raise stop()

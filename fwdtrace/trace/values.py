@@ -294,6 +294,8 @@ class ModelInfo:
 class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
+    `call` counts the calls of the root in the program, from 1, those before this trace included; the trace begins with
+    that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart.
     """
@@ -305,3 +307,4 @@ class RunInfo:
     duration_us: float
     values: str | None = None
     values_digest: str | None = None
+    call: int | None = None

@@ -65,11 +65,12 @@ findings/forward_error/changes: trace
 findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
 findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
+findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
 findings/forward_error/origins: trace
 findings/forward_error/products: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
-  .forward_error/inputs .forward_error/layers .forward_error/products .forward_error/sequences .forward_error/sizes
-  trace
+  .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products .forward_error/sequences
+  .forward_error/sizes trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
@@ -126,10 +127,11 @@ recorder/accelerators: torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
+recorder/earlier: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
   torch trace version
-recorder/flow: .notes .session torch
+recorder/flow: .earlier .notes .session torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
@@ -146,27 +148,29 @@ recorder/measures/values: .torch_internals torch trace
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
 recorder/outside: .torch_internals torch trace
-recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
+recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
 recorder/session: .leaves .notes torch
-recorder/sources: .flow .notes torch trace
+recorder/sources: .earlier .flow .notes torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
 render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
+render/chart: .calls .fold .rows .shapes .sheet .words rich trace
 render/columns: .calls .cells .rows .shapes .sheet .words trace
 render/csv: .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
 render/direct_rounds: .lines direct trace
+render/dot: .chart .sheet .summary .words trace
 render/fold: .shapes trace
 render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
-render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
+render/mermaid: .chart .sheet .summary .words trace
 render/notebook: .svg .tree trace
 render/ranking: .lines .summary .words rich trace
 render/rows: .fold trace
@@ -174,7 +178,7 @@ render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
 render/source: .calls .lines .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
-render/svg: .tree rich trace
+render/svg: .columns .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
 render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
 render/two_traces: .lines .words compare rich trace
@@ -225,7 +229,7 @@ LATE = {
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/exec": "render/tree",
-        "cli/results": "compare/comparison render/csv render/direct_forward render/html render/markdown "
+        "cli/results": "compare/comparison render/csv render/direct_forward render/dot render/html render/markdown "
         "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
         "trace/files trace/trace",
         "cli/show": "trace/read",

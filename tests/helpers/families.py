@@ -7,6 +7,7 @@ from typing import Any
 
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.load import load_model
+from tests.helpers.cheap_weights import cheap_weights
 from tests.oracle.agreement import Builder, Workload
 
 # By the side of the images that each is given: every classification model that torchvision has.
@@ -134,6 +135,7 @@ OPTIONS = {
 }
 
 
+@cheap_weights()
 def vision_model(spec: str, side: int) -> Workload:
     """A model with ten classes, and two images."""
     options = {"num_classes": 10, **OPTIONS.get(spec, {})}
@@ -142,6 +144,7 @@ def vision_model(spec: str, side: int) -> Workload:
     return loaded.module, inputs.args, inputs.kwargs
 
 
+@cheap_weights()
 def small_transformer(kind: str) -> Workload:
     """A model of a type, cut down, with the inputs that the source has for it."""
     from transformers import CONFIG_MAPPING

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.helpers.cheap_weights import cheap_weights
 from tests.oracle.agreement import Builder, Workload
 
 # The side of the square image each is given; the smallest that the architecture takes.
@@ -19,7 +20,7 @@ TORCHVISION = {
     "densenet121": 32,
     "efficientnet_b0": 32,
     "googlenet": 64,
-    "inception_v3": 299,
+    "inception_v3": 96,
     "maxvit_t": 224,
     "mnasnet0_5": 32,
     "mobilenet_v2": 32,
@@ -42,7 +43,7 @@ TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
         **{"hidden_dim": 32, "mlp_dim": 64},
     },
     "googlenet": {"init_weights": False},
-    "inception_v3": {"init_weights": False},
+    "inception_v3": {"init_weights": False, "aux_logits": False},
     "segmentation.deeplabv3_mobilenet_v3_large": {"weights_backbone": None},
     "segmentation.fcn_resnet50": {"weights_backbone": None},
     "segmentation.lraspp_mobilenet_v3_large": {"weights_backbone": None},
@@ -185,6 +186,7 @@ TRANSFORMERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@cheap_weights()
 def torchvision_model(name: str, side: int) -> Workload:
     """A torchvision model with ten classes and two random images."""
     make: Any = importlib.import_module("torchvision.models")
@@ -193,12 +195,14 @@ def torchvision_model(name: str, side: int) -> Workload:
     return make(num_classes=10, **TORCHVISION_OPTIONS.get(name, {})), (images(side),), {}
 
 
+@cheap_weights()
 def timm_model(name: str, side: int) -> Workload:
     """A timm model with ten classes and two random images."""
     timm = importlib.import_module("timm")
     return timm.create_model(name, pretrained=False, num_classes=10), (images(side),), {}
 
 
+@cheap_weights()
 def transformers_model(name: str, options: dict[str, Any], reads: str) -> Workload:
     """A transformers model built from a tiny configuration, and arguments of the kind that it reads."""
     model_class = getattr(importlib.import_module("transformers"), name)

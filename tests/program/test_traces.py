@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fwdtrace.program.traces import ProgramTraces, joined, split_suffix, with_parts
-from fwdtrace.trace import Op, Trace, Uncalled
-from tests.helpers.traces import call, trace
+from fwdtrace.trace import Op, Source, TensorMeta, Trace, Uncalled
+from tests.helpers.traces import call, tensor, trace
 
 
 def saved_by(traces: list[tuple[int, str, int]], file: str = "t.json", fails: str = "") -> tuple[list[str], list[str]]:
@@ -66,3 +67,18 @@ def test_two_recordings_of_a_root_are_joined_in_order_with_numbers_that_go_on() 
     assert both.ops == (Op(1, 0, "+"),)
     assert both.uncalled == (unused,)
     assert both.run.duration_us == 3000.0
+
+
+def test_sources_go_on_counting_and_name_no_call_that_is_in_the_trace_now() -> None:
+    def of(source: Source, changed_by: int | None = None) -> tuple[TensorMeta, ...]:
+        return (replace(tensor(1, 16), source=source, changed_by=changed_by),)
+
+    first = trace(call(0, None, "a", "Linear", outputs=of(Source(0, 0))))
+    carried, earlier = of(Source(0, 0, call=2)), of(Source(5, 1, call=1))
+    plus = Op(1, 0, "+", (*earlier, *of(Source(argument="x"))), of(Source(1, 0), changed_by=1))
+    second = trace(call(0, None, "b", "Net", inputs=carried, outputs=of(Source(1, 0))), ops=(plus,))
+    first, second = (replace(each, run=replace(each.run, call=2), ops=each.ops or ()) for each in (first, second))
+    both = joined(first, second)
+    assert both.calls[1].inputs == of(Source(0, 0)) and both.calls[1].outputs == of(Source(2, 0))
+    assert both.ops is not None and both.ops[0].inputs == plus.inputs
+    assert both.ops[0].outputs == of(Source(2, 0), changed_by=2)

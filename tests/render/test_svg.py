@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 from fwdtrace.render.svg import svg_text
@@ -15,3 +16,10 @@ def test_a_picture_is_an_image_that_needs_nothing_else() -> None:
     assert "@import" not in picture and "url(http" not in picture and "href" not in picture
     text = "".join(root.itertext()).replace("\xa0", " ")
     assert "f5 Linear" in text and "forward DIRECT" in text
+
+
+def test_a_picture_has_the_same_styles_for_a_light_page_as_for_a_dark_one() -> None:
+    dark, light = svg_text(lenet(direct=True)).partition("</style>")[0].split("@media (prefers-color-scheme: light)")
+    styles = re.compile(r"^\.fwdtrace-(\w+) \{", re.MULTILINE)
+    assert styles.findall(dark)[1:] == styles.findall(light)
+    assert "#ff7b72" in dark and "#ff7b72" not in light

@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_document(command: Command) -> None:
     assert first.out == again.out != other.out
 
 
-SECTION = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## What does `__call__` do?")[2]
+SECTION = (REPOSITORY / "docs" / "call.md").read_text(encoding="utf-8").partition("## What does `__call__` do?")[2]
 
 
 ROWS = re.findall(r"^\| `([a-z][\w-]+)( --at first)?` \| (.+) \|$", SECTION.partition("\n## ")[0], re.MULTILINE)
@@ -135,17 +135,17 @@ ROWS = re.findall(r"^\| `([a-z][\w-]+)( --at first)?` \| (.+) \|$", SECTION.part
 
 @pytest.mark.usefixtures("dynamo")
 @pytest.mark.parametrize(("name", "at", "sentence"), ROWS, ids=[row[0] for row in ROWS])
-def test_the_readme_says_of_a_model_what_the_command_says(command: Command, name: str, at: str, sentence: str) -> None:
+def test_the_documents_say_what_the_command_says(command: Command, name: str, at: str, sentence: str) -> None:
     ran = command("compare", name, "--direct-forward", *at.split())
     assert sentence in " ".join(ran.out.split())
 
 
-def test_the_readme_has_every_model_of_a_mechanism() -> None:
+def test_the_documents_have_every_model_of_a_mechanism() -> None:
     targets = ("mechanisms:", "calls:HalfPrecision")
     assert [row[0] for row in ROWS] == [model.name for model in BUILT_INS if model.target.startswith(targets)]
 
 
-def test_the_readme_quotes_what_was_measured_of_autograd_and_training() -> None:
+def test_the_documents_quote_what_was_measured_of_autograd_and_training() -> None:
     (quoted,) = re.findall(r'Its words are "([^"]+)"', SECTION)
     assert " ".join(quoted.split()) in " ".join(LENET.split())
 
