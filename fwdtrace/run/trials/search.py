@@ -28,7 +28,7 @@ from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
 
 SECONDS = 1.0
-SECONDS_WITHOUT_MEMORY = 3.0
+SECONDS_WITHOUT_MEMORY = 2.0
 MOST_RUNS = 80
 MOST_CHANGES = 8
 """So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
