@@ -110,13 +110,18 @@ def proposal_text(proposal: Proposal) -> str:
     texts: list[str] = []
     built: dict[tuple[str, object], list[str]] = {}
     operands: dict[tuple[str, Site, tuple[Step, ...]], list[Operand]] = {}
+    given: dict[str, tuple[Step, ...]] = {}
     for change in proposal.changes:
-        if isinstance(change, Built):
+        if isinstance(change, Given) and change.shape is None:
+            to = () if change.dtype is None else (Step("to", (f"torch.{change.dtype}",)),)
+            given[change.argument] = (*given.get(change.argument, ()), *to, *change.steps)
+        elif isinstance(change, Built):
             built.setdefault((change.argument, change.value), []).append(path_text(change.path))
         elif isinstance(change, Operand):
             operands.setdefault((change.op, change.site, change.steps), []).append(change)
         else:
             texts.append(_text(change))
+    texts = [f"give the model {_steps(steps, argument)}" for argument, steps in given.items()] + texts
     texts += [_operands(changed) for changed in operands.values()]
     settings = [f"{argument}={_value(value)} in {listed(paths, 6)}" for (argument, value), paths in built.items()]
     if settings:
@@ -131,7 +136,9 @@ def _text(change: Change) -> str:
         module = "model" if not change.path else change.path
         return f"convert {'all of ' if change.path else ''}the module, {module}.to(torch.{change.dtype})"
     if isinstance(change, Given):
-        return _given(change)
+        assert change.shape is not None
+        as_dtype = f" as {change.dtype}" if change.dtype else ""
+        return f"give the model {change.argument} of {shape_text(change.shape)}{as_dtype}"
     if isinstance(change, Called):
         if change.argument == "shape":
             return f"call {change.op} in line {change.site.line} with {_value(change.value)}"
@@ -157,15 +164,6 @@ def _operands(changed: list[Operand]) -> str:
     if one.steps[0].method == "interpolate":
         return f"resize {place}, {_steps(one.steps, 'x')}"
     return f"apply {_steps(one.steps, '')} to {place}"
-
-
-def _given(change: Given) -> str:
-    if change.steps:
-        return f"give the model {_steps(change.steps, change.argument)}"
-    as_dtype = f" as {change.dtype}" if change.dtype else ""
-    if change.shape is None:
-        return f"give the model {change.argument}.to(torch.{change.dtype})"
-    return f"give the model {change.argument} of {shape_text(change.shape)}{as_dtype}"
 
 
 def _steps(steps: Iterable[Step], name: str) -> str:

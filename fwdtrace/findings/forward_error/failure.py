@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from fwdtrace.findings.forward_error.changes import Built, Change, Operand, PassedTo, Proposal, Step
+from fwdtrace.findings.forward_error.changes import Built, Change, Given, Operand, PassedTo, Proposal, Step
 from fwdtrace.findings.forward_error.origins import CHOOSE_THEIR_OUTPUT, origin_of_size, origin_text, size_text
 from fwdtrace.trace import Call, CallError, Leaf, Op, Shape, TensorMeta, Trace, Value
 from fwdtrace.trace.text import name_of, name_with_class, shape_text, with_nth
@@ -138,7 +138,11 @@ class Failure:
             change = PassedTo(self.call.path, tensor, name, steps, back)
         else:
             return ()
-        return (Proposal((change,), CALL + 0.1 * len(back), why),)
+        here = Proposal((change,), CALL + 0.1 * len(back), why)
+        source = self.tensors[tensor].source
+        if back or source is None or source.argument is None or steps[0].method in ("[0]", "to"):
+            return (here,)
+        return (Proposal((Given(source.argument, steps=steps),), CALL - 0.1, why), here)
 
 
 Explain = Callable[[Failure, re.Match[str]], Explanation | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from fwdtrace.findings.forward_error.changes import Given, Proposal
+from fwdtrace.findings.forward_error.changes import Given, Proposal, Step
 from fwdtrace.findings.forward_error.failure import GIVE, Failure, Misfit
 from fwdtrace.findings.forward_error.origins import origin_of_size
 from fwdtrace.trace import Call, Shape, TensorMeta
@@ -14,6 +14,8 @@ from fwdtrace.trace.values import tensors_in
 MULTIPLES = (2, 4, 8, 16, 32, 64)
 ROUNDING = 2
 """Sizes that were halved and doubled again differ by so much at most."""
+NEARBY = 0.1
+"""What convolutions without padding cut off is looked for within this part of a side."""
 FIRST = 12
 """So many other sizes of an argument are tried before a layer is built otherwise, and the others after it."""
 MOST_FACTOR = 16
@@ -26,6 +28,8 @@ def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Propos
     wrong = tuple(replace(each, chosen=_is_chosen(failure, each)) for each in misfits)
     seen: set[tuple[str, Shape]] = set()
     for argument in _arguments(root):
+        if _lacks_batch(failure, argument):
+            yield Proposal((Given(argument.name, steps=(Step("unsqueeze", (0,)),)),), GIVE - 0.4)
         candidates = sorted(_shapes(argument, wrong), key=lambda candidate: candidate[1])
         for number, (shape, cost) in enumerate(candidates):
             far = max((max(a, b) / max(1, min(a, b)) for a, b in zip(shape, argument.shape, strict=True)), default=1)
@@ -40,6 +44,16 @@ def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Propos
 def _is_chosen(failure: Failure, misfit: Misfit) -> bool:
     """Whether a layer chose the size, so that no other length or image changes it."""
     return origin_of_size(failure.trace, misfit.tensor, misfit.dimension).chosen
+
+
+def _lacks_batch(failure: Failure, argument: TensorMeta) -> bool:
+    """Whether a convolution was given the argument itself and took it for a single example."""
+    for call in failure.trace.calls:
+        if call.class_name in ("Conv1d", "Conv2d", "Conv3d") and len(argument.shape) == int(call.class_name[-2]) + 1:
+            sources = (leaf.source for leaf in tensors_in(call.inputs))
+            if any(source is not None and source.argument == argument.name for source in sources):
+                return True
+    return False
 
 
 def _arguments(root: Call) -> tuple[TensorMeta, ...]:
@@ -84,7 +98,8 @@ def _scaled(shape: Shape, misfits: tuple[Misfit, ...]) -> Iterator[tuple[Shape, 
             yield _with_all(shape, spatial, sized), (0.2 if rounded else 0.4) + multiple / 500 + extra / 10
     for misfit in misfits:
         same_place = misfit.dimension in spatial and len(misfit.tensor.shape) == len(shape)
-        for off in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+        nearby = max(1, round(min(shape[at] for at in spatial) * NEARBY))
+        for off in sorted(range(-min(nearby, 4), min(nearby, 4) + 1), key=lambda off: (abs(off), -off)):
             cost = 0.3 + abs(off) / 50
             if same_place:
                 at = misfit.dimension

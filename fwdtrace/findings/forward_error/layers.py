@@ -48,10 +48,11 @@ def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Exp
         order = (*range(at), len(shape) - 1, *range(at, len(shape) - 1))
         moved = shape_text(tuple(shape[place] for place in order))
         proposals += failure.passed(Step("permute", order), why=f", which is {moved}")
+        return Explanation(says, proposals)
     if not failure.op and "kernel_size=" in (failure.call.settings or ""):
         proposals += failure.built("in_channels", got)
     proposals += failure.maker_built(tensor, at, expected)
-    return Explanation(says, proposals, () if shape[-1] == expected else (Misfit(tensor, at, expected),))
+    return Explanation(says, proposals, (Misfit(tensor, at, expected),))
 
 
 def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -161,17 +162,15 @@ def normalized_shape(failure: Failure, match: re.Match[str]) -> Explanation | No
     says = f"expects {shape_text(expected)} in the last {last}, got {shape_text(got)}"
     if not failure.tensors or failure.tensors[0].shape != shape:
         return Explanation(says)
-    proposals: tuple[Proposal, ...] = ()
     if len(expected) == 1 and expected[0] in shape[1:-1]:
         at, end = shape.index(expected[0], 1), len(shape) - 1
         order = (*(place for place in range(end + 1) if place != at), at)
         back = (*range(at), end, *range(at, end))
         says += f"; dimension {at} has {expected[0]}"
-        proposals += failure.passed(Step("permute", order), back=(Step("permute", back),))
-    else:
-        proposals += failure.built("normalized_shape", got if len(got) > 1 else got[0])
-        if len(expected) == 1:
-            proposals += failure.maker_built(failure.tensors[0], len(shape) - 1, expected[0])
+        return Explanation(says, failure.passed(Step("permute", order), back=(Step("permute", back),)))
+    proposals = failure.built("normalized_shape", got if len(got) > 1 else got[0])
+    if len(expected) == 1:
+        proposals += failure.maker_built(failure.tensors[0], len(shape) - 1, expected[0])
     first = len(shape) - len(expected)
     misfits = (Misfit(failure.tensors[0], first + at, size) for at, size in enumerate(expected) if got[at] != size)
     return Explanation(says, proposals, tuple(misfits))

@@ -163,7 +163,30 @@ def einsum_size(failure: Failure, match: re.Match[str]) -> Explanation | None:
     index, got, operand, expected = match.groups()
     shapes = [shape_text(leaf.shape) for leaf in failure.tensors]
     where = f" (operand {int(operand) + 1}, {shapes[int(operand)]})" if int(operand) < len(shapes) else ""
-    return Explanation(f"gives the index {index} two sizes, {expected} and {got}{where}{_equation(failure)}")
+    says = f"gives the index {index} two sizes, {expected} and {got}{where}{_equation(failure)}"
+    misfits = _misfits_of_index(failure, index, {int(got), int(expected)})
+    proposals: tuple[Proposal, ...] = ()
+    for each in misfits:
+        proposals += failure.maker_built(each.tensor, each.dimension, each.wanted)
+        parameter = each.tensor.source.parameter if each.tensor.source is not None else None
+        if parameter is not None:
+            shape = each.tensor.shape
+            new = (*shape[: each.dimension], each.wanted, *shape[each.dimension + 1 :])
+            proposals += (Proposal((Shaped(parameter, new),), SHAPE),)
+    return Explanation(says, proposals, misfits)
+
+
+def _misfits_of_index(failure: Failure, index: str, both: set[int]) -> tuple[Misfit, ...]:
+    """The dimensions of the operands that an index of the equation stands for, if it is written without an ellipsis."""
+    equation = (failure.value("equation", 0) or "").strip("'\"")
+    terms = equation.partition("->")[0].replace(" ", "").split(",")
+    if "." in equation or len(terms) != len(failure.tensors) or len(both) != 2:
+        return ()
+    return tuple(
+        Misfit(tensor, term.index(index), next(iter(both - {tensor.shape[term.index(index)]})))
+        for term, tensor in zip(terms, failure.tensors, strict=True)
+        if index in term and len(term) == len(tensor.shape) and tensor.shape[term.index(index)] in both
+    )
 
 
 def einsum_dimensions(failure: Failure, match: re.Match[str]) -> Explanation | None:

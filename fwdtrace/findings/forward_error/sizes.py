@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
-from fwdtrace.findings.forward_error.changes import Built, Called, Proposal, Shaped, Step
+from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step
 from fwdtrace.findings.forward_error.failure import (
     BUILD,
     CALL,
@@ -102,7 +102,10 @@ def stacked(failure: Failure, match: re.Match[str]) -> Explanation | None:
         return Explanation(says)
     places = [at for at in range(len(one)) if one[at] != two[at]]
     misfits = [Misfit(leaf, at, want[at]) for leaf, want in ((left, two), (right, one)) for at in places]
-    return Explanation(says, misfits=tuple(misfits))
+    makers = (
+        [] if len(places) != 1 else [failure.maker_built(each.tensor, each.dimension, each.wanted) for each in misfits]
+    )
+    return Explanation(says, tuple(proposal for found in makers for proposal in found), tuple(misfits))
 
 
 def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -226,9 +229,24 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
             parameter = f"{failure.call.path}.{leaf.name}".lstrip(".")
         if parameter is not None:
             proposals += (Proposal((Shaped(parameter, tuple(wanted)),), SHAPE),)
+    if any(isinstance(change, Operand) for proposal in proposals for change in proposal.changes):
+        misfits = []
+    proposals += _padded(failure, left, right, places) + _padded(failure, right, left, places)
     stories = [failure.size(leaf, at) for at in places for leaf in (left, right)]
     told = [text for text in dict.fromkeys(stories) if " = " in text]
     return Explanation(f"{says}: {clash}" + "".join(f"; {text}" for text in told), proposals, tuple(misfits))
+
+
+def _padded(failure: Failure, small: TensorMeta, large: TensorMeta, places: list[int]) -> tuple[Proposal, ...]:
+    """The convolution that made one of two feature maps smaller by its border, built with padding."""
+    missing = {large.shape[at] - small.shape[at] for at in places}
+    maker = origin_of_size(failure.trace, small, places[-1]).event
+    if len(missing) != 1 or not isinstance(maker, Call) or "Conv" not in maker.class_name or not maker.path:
+        return ()
+    cut = missing.pop()
+    if cut <= 0 or cut % 2 or len(small.shape) + places[0] < 2:
+        return ()
+    return tuple(Proposal((Built(maker.path, "padding", cut // 2 + more),), BUILD + more / 10) for more in (0, 1))
 
 
 def _named(leaf: TensorMeta) -> str:

@@ -84,8 +84,9 @@ class Copy:
 
     def _given(self, place: int, changes: tuple[Change, ...]) -> Shape:
         for change in changes:
-            if isinstance(change, Given) and self.arguments.get(change.argument) == place and change.shape is not None:
-                return change.shape
+            if isinstance(change, Given) and self.arguments.get(change.argument) == place:
+                empty = torch.empty(change.shape or self._leaves[place].shape, device=META)
+                return tuple(after_steps(empty, change.steps).shape)
         return tuple(self._leaves[place].shape)
 
     def _arguments(self, changes: tuple[Change, ...], examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

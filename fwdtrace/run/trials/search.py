@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fwdtrace.findings.forward_error.changes import (
     Built,
+    Called,
     Change,
     Converted,
     Given,
@@ -85,7 +86,7 @@ def working_proposals(
         if _kind(proposal) in kinds:
             continue
         try:
-            outcome = copy.run(proposal.changes, record=not _gives(proposal))
+            outcome = copy.run(proposal.changes, record=not _resizes(proposal))
             if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome.outputs):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))
@@ -134,39 +135,48 @@ def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
     found = proposals_for(outcome.trace, inputs=False)
     if found is None:
         return []
-    size = {change.value for change in proposal.changes if isinstance(change, Built)}
-    others = [change for change in proposal.changes if not isinstance(change, (Built, Given))]
-    together = []
-    for further in found[1]:
-        (change,) = further.changes[:1]
-        if (
-            isinstance(change, Built)
-            and change not in proposal.changes
-            and (change.value in size or (others and not size))
-        ):
-            cost = proposal.cost + (0.3 if size else 1.0)
-            together.append(Proposal((*proposal.changes, change), cost, proposal.why))
-        elif isinstance(change, Operand) and all(
-            isinstance(each, Operand) and each.steps == change.steps for each in proposal.changes
-        ):
-            together.append(Proposal((*proposal.changes, change), proposal.cost + 0.3, proposal.why))
-    return together
+    return [
+        Proposal((*proposal.changes, further.changes[0]), proposal.cost + cost, proposal.why + further.why)
+        for further in found[1]
+        if further.changes[0] not in proposal.changes and (cost := _cost_together(proposal.changes, further.changes[0]))
+    ]
+
+
+def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
+    """What it costs to make one more change, 0 if it has nothing to do with those before."""
+    sizes = {change.value for change in changes if isinstance(change, Built)}
+    if isinstance(further, Built) and further.value in sizes:
+        return 0.3
+    if isinstance(further, Operand) and all(
+        isinstance(each, Operand) and each.steps == further.steps for each in changes
+    ):
+        return 0.3
+    first = changes[0]
+    if len(changes) == 1 and (
+        (_dtypes_of(changes) and not _dtypes_of((further,)))
+        or (isinstance(first, Called) and isinstance(further, Built))
+    ):
+        return 1.0
+    return 0.0
 
 
 def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outputs: list[Tensor]) -> bool:
     """Whether each example has its own row in what the model gives, which depends on no other example.
 
-    What is only given something else works on it as it always does, and another dtype moves nothing.
+    Another dtype moves nothing. What is only given something else may be made for so many examples and no others.
     """
     number = copy.examples(changes)
     row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
     if row is None:
         return False
-    if all(isinstance(change, (Given, Converted)) or _dtypes_of((change,)) for change in changes):
+    if all(isinstance(change, Converted) or _dtypes_of((change,)) for change in changes):
         return True
+    only_given = all(isinstance(change, Given) for change in changes)
     shape = outputs[row].shape
     for examples in (2, 3) if number != 2 else (3, 4):
         more = copy.run(changes, examples=examples)
+        if more.outputs is None and only_given:
+            return True
         if more.outputs is None or len(more.outputs) <= row:
             return False
         grown = more.outputs[row].shape
@@ -186,18 +196,27 @@ def _shapes(outputs: list[Tensor]) -> tuple[Shape, ...]:
     return tuple(tuple(tensor.shape) for tensor in outputs)
 
 
+def _resizes(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) and change.shape is not None for change in proposal.changes)
+
+
 def _gives(proposal: Proposal) -> bool:
     return all(isinstance(change, Given) for change in proposal.changes)
 
 
 def _kind(proposal: Proposal) -> object:
-    """What makes two proposals the same advice: one argument with other sizes, one layer with other numbers."""
-    first = proposal.changes[0]
-    if dtypes := _dtypes_of(proposal.changes):
+    """What makes two proposals the same advice: one argument with other sizes, one dtype, the same steps elsewhere."""
+    return tuple(dict.fromkeys(map(_kind_of_change, proposal.changes)))
+
+
+def _kind_of_change(change: Change) -> object:
+    if dtypes := _dtypes_of((change,)):
         return frozenset(dtypes)
-    if isinstance(first, Given):
-        return "given", first.argument, first.shape is None
-    return proposal.changes
+    if isinstance(change, Given) and change.shape is not None:
+        return "given", change.argument
+    if isinstance(change, (Given, PassedTo)):
+        return "steps", change.steps, change.back if isinstance(change, PassedTo) else ()
+    return change
 
 
 def _dtypes_of(changes: tuple[Change, ...]) -> set[str]:
