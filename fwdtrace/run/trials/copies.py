@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from time import thread_time
 from typing import Any
 
 import torch
@@ -27,11 +28,12 @@ from fwdtrace.trace import Shape, Trace, tensors_in
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a changed copy gave: its tensors; None if it raised, and the trace of that. `drew`: random numbers."""
+    """What a changed copy gave: its tensors; None if it raised, and the trace of that. `drew`: random numbers; `seconds` of work."""
 
     outputs: list[Tensor] | None
     trace: Trace | None
     drew: bool = False
+    seconds: float = 0.0
 
 
 class Copy:
@@ -67,6 +69,7 @@ class Copy:
         with _leaving_nothing() as drew, META if self.on_meta else nullcontext():
             args, kwargs = self._arguments(changes, examples)
             with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
+                began = thread_time()
                 recording = Recording(model, Options(ops=True)) if record else None
                 try:
                     with recording or nullcontext():
@@ -75,7 +78,7 @@ class Copy:
                     raise
                 except BaseException:  # the model is the user's, and may do anything when it is given something else
                     return Outcome(None, recording.trace if recording is not None else None)
-                return Outcome(tensors_of(output), None, drew())
+                return Outcome(tensors_of(output), None, drew(), thread_time() - began)
 
     def examples(self, changes: tuple[Change, ...]) -> int:
         """How many examples the first argument has: its first size."""

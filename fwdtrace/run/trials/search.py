@@ -39,6 +39,10 @@ SLOWEST_RUN = 300_000.0
 """A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
 
 
+SLOW = 0.2
+"""A run of so many seconds of work is not repeated without need."""
+
+
 @dataclass(frozen=True)
 class Working:
     """A proposal with which a copy of the model ran to its end, and the shapes of what it gave."""
@@ -87,7 +91,7 @@ def working_proposals(
             continue
         try:
             outcome = copy.run(proposal.changes, record=not _resizes(proposal))
-            if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome.outputs):
+            if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))
         except CannotChange:
@@ -153,43 +157,43 @@ def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
         return 0.3
     first = changes[0]
     if len(changes) == 1 and (
-        (_dtypes_of(changes) and not _dtypes_of((further,)))
+        (_dtypes_of(changes) and not _converts((further,)))
         or (isinstance(first, Called) and isinstance(further, Built))
     ):
         return 1.0
     return 0.0
 
 
-def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outputs: list[Tensor]) -> bool:
+def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -> bool:
     """Whether each example has its own row in what the model gives, which depends on no other example.
 
-    Another dtype moves nothing. What is only given something else may be made for so many examples and no others.
+    With one more example there has to be one more row, and the others stay as they were. Another dtype moves nothing.
+    What is only given something else may be made for so many examples and no others, and is not run twice if it is slow.
     """
-    number = copy.examples(changes)
+    outputs, number = outcome.outputs or [], copy.examples(changes)
     row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
     if row is None:
         return False
-    if all(isinstance(change, Converted) or _dtypes_of((change,)) for change in changes):
-        return True
     only_given = all(isinstance(change, Given) for change in changes)
-    shape = outputs[row].shape
-    for examples in (2, 3) if number != 2 else (3, 4):
-        more = copy.run(changes, examples=examples)
-        if more.outputs is None and only_given:
-            return True
-        if more.outputs is None or len(more.outputs) <= row:
-            return False
-        grown = more.outputs[row].shape
-        places = [at for at, size in enumerate(shape) if size == number]
-        place = next((at for at in places if grown == (*shape[:at], examples, *shape[at + 1 :])), None)
-        if place is None:
-            return False
-        if copy.on_meta or more.drew or copy.is_training or examples < number:
-            continue
-        same = more.outputs[row].narrow(place, 0, number)
-        if not torch.allclose(same.double(), outputs[row].double(), rtol=1e-2, atol=1e-4, equal_nan=True):
-            return False
-    return True
+    if _converts(changes) or (only_given and outcome.seconds > SLOW):
+        return True
+    more = copy.run(changes, examples=number + 1)
+    if more.outputs is None or len(more.outputs) <= row:
+        return more.outputs is None and only_given
+    before, after = outputs[row], more.outputs[row]
+    places = [at for at, size in enumerate(before.shape) if size == number]
+    grown = (at for at in places if after.shape == (*before.shape[:at], number + 1, *before.shape[at + 1 :]))
+    place = next(grown, None)
+    if place is None:
+        return False
+    if copy.on_meta or more.drew or copy.is_training or not before.is_floating_point():
+        return True
+    return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
+
+
+def _converts(changes: tuple[Change, ...]) -> bool:
+    """Whether the changes are of dtypes alone."""
+    return all(isinstance(change, Converted) or _dtypes_of((change,)) for change in changes)
 
 
 def _shapes(outputs: list[Tensor]) -> tuple[Shape, ...]:
