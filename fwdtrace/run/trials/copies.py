@@ -28,7 +28,10 @@ from fwdtrace.trace import Shape, Trace, tensors_in
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a changed copy gave: its tensors; None if it raised, and the trace of that. `drew`: random numbers; `seconds` of work."""
+    """What a changed copy gave: its tensors; None if it raised, and the trace of that if it was recorded.
+
+    `drew` says whether it used random numbers; `seconds` is its time of work.
+    """
 
     outputs: list[Tensor] | None
     trace: Trace | None

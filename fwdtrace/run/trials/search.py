@@ -168,7 +168,7 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
     """Whether each example has its own row in what the model gives, which depends on no other example.
 
     With one more example there has to be one more row, and the others stay as they were. Another dtype moves nothing.
-    What is only given something else may be made for so many examples and no others, and is not run twice if it is slow.
+    What is only given something else may be made for so many examples and no others; it is not run twice if it is slow.
     """
     outputs, number = outcome.outputs or [], copy.examples(changes)
     row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
