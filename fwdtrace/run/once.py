@@ -120,12 +120,13 @@ def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
     """Run and record the model that `prepare` has built for this plan; also if the model raises, there is a trace."""
     trace, error = (_run_without_values if model.on_meta else _run)(plan, model)
     if isinstance(error, Exception) and not isinstance(error, FwdtraceError):
-        if model.guessed == DEFAULT_INPUTS and not model.on_meta:
-            tried = better_guess(model.module, trace, plan.seed)
-            if tried and tried != model.guessed:
-                again = prepare(replace(plan, inputs=tried))
-                return run_once(plan, replace(again, guessed=tried))
-        trace = with_tried_fixes(trace, model.module, model.inputs, guessed=bool(model.guessed))
+        try:
+            if (again := _with_better_guess(plan, model, trace)) is not None:
+                return run_once(plan, again)
+            guessed = bool(model.guessed)
+            trace = with_tried_fixes(trace, model.module, model.inputs, guessed=guessed, on_meta=model.on_meta)
+        except KeyboardInterrupt:  # whoever has seen enough gets what is there
+            pass
         trace = nobody_chose(trace, model.guessed) if model.guessed else trace
     if error is None or isinstance(error, FwdtraceError):
         return RunResult(trace, error, () if model.guessed == DEFAULT_INPUTS else model.guessed)
@@ -134,6 +135,16 @@ def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
     raised = ModelError(plan.spec)
     raised.__cause__ = error
     return RunResult(trace, raised)
+
+
+def _with_better_guess(plan: RunPlan, model: ReadyModel, trace: Trace) -> ReadyModel | None:
+    """The model, built once more, with an input that it takes; None if somebody chose the input, or none is found."""
+    if model.guessed != DEFAULT_INPUTS or model.on_meta:
+        return None
+    tried = better_guess(model.module, trace, plan.seed)
+    if not tried or tried == model.guessed:
+        return None
+    return replace(prepare(replace(plan, inputs=tried)), guessed=tried)
 
 
 def _takes_as_many(loaded: LoadedModel, seed: int) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from math import prod
 
 from fwdtrace.findings.forward_error.changes import Given, Proposal, Step
 from fwdtrace.findings.forward_error.failure import GIVE, Failure, Misfit
@@ -33,7 +34,8 @@ def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Propos
         candidates = sorted(_shapes(argument, wrong), key=lambda candidate: candidate[1])
         for number, (shape, cost) in enumerate(candidates):
             far = max((max(a, b) / max(1, min(a, b)) for a, b in zip(shape, argument.shape, strict=True)), default=1)
-            if shape == argument.shape or min(shape, default=1) < 1 or far > MOST_FACTOR:
+            much = prod(shape) > MOST_FACTOR * max(1, prod(argument.shape))
+            if shape == argument.shape or min(shape, default=1) < 1 or far > MOST_FACTOR or much:
                 continue
             if (argument.name, shape) not in seen:
                 seen.add((argument.name, shape))

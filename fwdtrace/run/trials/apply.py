@@ -20,6 +20,8 @@ from fwdtrace.recorder.measures.ops import name_of_op
 from fwdtrace.trace import Site
 
 _OF_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+MOST_ELEMENTS = 2**26
+"""A layer with more elements is not built to try something, unless it is as large already."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
 
 
@@ -102,6 +104,8 @@ def _rebuilt(module: nn.Module, argument: str, value: Any) -> nn.Module:
     own = next(iter(module._parameters.values()), None)
     if own is not None:
         arguments |= {"device": own.device, "dtype": own.dtype}
+        if _elements(kind, arguments) > max(MOST_ELEMENTS, 2 * sum(each.numel() for each in module.parameters())):
+            raise CannotChange(f"{argument}={value}")
     new: Any = kind.__new__(type(module))
     new.__dict__.update({name: part for name, part in module.__dict__.items() if not name.startswith("_")})
     try:
@@ -112,6 +116,14 @@ def _rebuilt(module: nn.Module, argument: str, value: Any) -> nn.Module:
         new.__dict__[name] = module.__dict__[name]
     new.train(module.training)
     return new  # type: ignore[no-any-return]
+
+
+def _elements(kind: Any, arguments: dict[str, Any]) -> int:
+    """How many elements the parameters of such a layer have."""
+    try:
+        return sum(each.numel() for each in kind(**{**arguments, "device": "meta"}).parameters())
+    except Exception:  # arguments that do not fit each other
+        raise CannotChange(kind.__name__) from None
 
 
 def _arguments(kind: Any, module: nn.Module) -> dict[str, Any]:

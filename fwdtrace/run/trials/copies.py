@@ -70,7 +70,10 @@ class Copy:
         CannotChange if a change cannot be made. Only what is recorded has a trace if it raises.
         """
         with _leaving_nothing() as drew, META if self.on_meta else nullcontext():
-            args, kwargs = self._arguments(changes, examples)
+            try:
+                args, kwargs = self._arguments(changes, examples)
+            except RuntimeError:  # a dtype without random numbers, steps that the tensor does not take
+                raise CannotChange("the arguments cannot be changed so") from None
             with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
                 began = thread_time()
                 recording = Recording(model, Options(ops=True)) if record else None

@@ -51,11 +51,13 @@ class Working:
     outputs: tuple[Shape, ...]
 
 
-def with_tried_fixes(trace: Trace, model: nn.Module, inputs: Inputs, *, guessed: bool = False) -> Trace:
+def with_tried_fixes(
+    trace: Trace, model: nn.Module, inputs: Inputs, *, guessed: bool = False, on_meta: bool = False
+) -> Trace:
     """The trace of a call of the model that raised, with the fixes that work in its finding FT006.
 
-    `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first. The
-    model, its arguments and the random generators stay as they are.
+    `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first.
+    `on_meta`: the model has no values. The model, its arguments and the random generators stay as they are.
     """
     found = proposals_for(trace)
     if found is None or not found[1]:
@@ -63,7 +65,7 @@ def with_tried_fixes(trace: Trace, model: nn.Module, inputs: Inputs, *, guessed:
     finding, proposals = found
     if guessed:
         proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
-    working = working_proposals(trace, model, inputs, proposals)
+    working = working_proposals(trace, model, inputs, proposals, on_meta=on_meta)
     if not working:
         return trace
     with_fixes = _with_fixes(finding, working)
@@ -71,10 +73,10 @@ def with_tried_fixes(trace: Trace, model: nn.Module, inputs: Inputs, *, guessed:
 
 
 def working_proposals(
-    trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal]
+    trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal], *, on_meta: bool = False
 ) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
-    copy = _copy(trace, model, inputs)
+    copy = _copy(trace, model, inputs, on_meta)
     if copy is None:
         return ()
     time = TimeLeft(SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
@@ -103,7 +105,7 @@ def working_proposals(
     return tuple(working)
 
 
-def _copy(trace: Trace, model: nn.Module, inputs: Inputs) -> Copy | None:
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs, only_meta: bool) -> Copy | None:
     """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
 
     It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
@@ -111,7 +113,7 @@ def _copy(trace: Trace, model: nn.Module, inputs: Inputs) -> Copy | None:
     """
     tensors = [*model.parameters(), *model.buffers()]
     large = sum(tensor.numel() * tensor.element_size() for tensor in tensors) > LARGEST_COPY
-    only_meta = large or any(tensor.is_meta for tensor in tensors)
+    only_meta = only_meta or large or any(tensor.is_meta for tensor in tensors)
     slow = trace.run.duration_us > SLOWEST_RUN
     for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
         try:
@@ -188,7 +190,10 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
         return False
     if copy.on_meta or more.drew or copy.is_training or not before.is_floating_point():
         return True
-    return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
+    try:
+        return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
+    except (RuntimeError, TypeError):  # a tensor of the user's own kind, or without values
+        return False
 
 
 def _converts(changes: tuple[Change, ...]) -> bool:

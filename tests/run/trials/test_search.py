@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
 from fwdtrace.models.randomness import random_state
+from fwdtrace.run.once import ReadyModel, RunPlan, run_once
 from fwdtrace.run.trials import search
 from fwdtrace.run.trials.search import working_proposals
 from fwdtrace.trace import Fix
@@ -166,5 +167,23 @@ def test_ctrl_c_ends_the_trials() -> None:
                 raise KeyboardInterrupt
             return self.fc(x)
 
+    case = broken(Interrupted(), "3x4")
     with pytest.raises(KeyboardInterrupt):
-        assert broken(Interrupted(), "3x4").finding
+        assert case.finding
+    model: Any = Interrupted()
+    ready = ReadyModel(model, case.inputs, on_meta=False, loss=None)
+    result = run_once(RunPlan("m.py:M"), ready)
+    assert [finding.fixes for finding in result.trace.findings] == [()]
+
+
+def test_an_index_beyond_all_reason_builds_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(10, 4)
+
+        def forward(self, ids: Tensor) -> Any:
+            return self.table(ids * 10**12)
+
+    finding = broken(Looks(), "2x3:int64:1..2").finding
+    assert "got 1000000000000, at input[0, 0]" in finding.message and finding.fixes == ()
