@@ -114,19 +114,22 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
     The model's own is what is in no installed package, or in that of the forward that runs. `inherited` if one of our
     wrappers comes first, as below `nn.Sequential`.
     """
-    passed: list[FrameType] = []
+    passed: list[FrameType] | None = None
     while frame is not None:
         code = frame.f_code
-        role = _roles.get(id(code))
+        key = id(code)
+        role = _roles.get(key)
         if role is None:
-            if not from_torch(code):
-                if not library_of(code):
+            is_torch = _is_torch.get(key)
+            if is_torch is False or (is_torch is None and not from_torch(code)):
+                library = _libraries.get(key)
+                if library == "" or (library is None and not library_of(code)):
                     return code, frame.f_lasti
-                passed.append(frame)
+                passed = [frame] if passed is None else [*passed, frame]
         elif role in ("call", "boundary", "forward"):
             break
         frame = frame.f_back
-    if not passed:
+    if passed is None:
         return inherited
     own = library_of(passed[-1].f_code)
     nearest = next(each for each in passed if library_of(each.f_code) == own)
