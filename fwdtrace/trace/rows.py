@@ -13,6 +13,7 @@ from fwdtrace.trace.values import (
     Call,
     CallError,
     Finding,
+    Fix,
     Gradient,
     Hook,
     ModelInfo,
@@ -43,7 +44,9 @@ _OPTIONAL = {
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
     *((RunInfo, name) for name in ("values", "values_digest", "call")),
-    *((CallError, name) for name in ("raised_below", "site")),
+    *((CallError, name) for name in ("raised_below", "site", "outside")),
+    (Finding, "fixes"),
+    (Fix, "outputs"),
     *((Op, name) for name in ("error", "nonfinite", "without_grad")),
 }
 # The least that a number may be, where it is not 0; None where it may be any.
@@ -54,6 +57,7 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (TensorMeta, "shape"): -1,
     (Operand, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
+    (Fix, "outputs"): -1,
     (RunInfo, "seed"): None,
     **{(Stats, name): None for name in ("mean", "min", "max")},
 }
@@ -238,6 +242,8 @@ _KINDS: dict[str, Read] = {
     "Source | None": _or_null(reader_of(Source)),
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
+    "Value | None": _or_null(_other),
+    "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Operand, ...]": _tuple_of(reader_of(Operand)),
     "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
@@ -251,6 +257,7 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
     "float | None": lambda least: _or_null(_number(least)),
     "tuple[int, ...]": lambda least: _tuple_of(_whole(least)),
     "tuple[int, ...] | None": lambda least: _or_null(_tuple_of(_whole(least))),
+    "tuple[Shape, ...]": lambda least: _tuple_of(_tuple_of(_whole(least))),
 }
 
 
@@ -274,7 +281,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
     ]
     for cls in (
         *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
-        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward),
+        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
         *(GradientFault, BackwardError),
     )
 }

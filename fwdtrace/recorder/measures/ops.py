@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
 from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
+from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
     pop_function_mode,
@@ -210,7 +211,7 @@ class _OpMode(TorchFunctionMode):
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            op.error = error_of(error)
+            op.error = with_index_outside(error_of(error), error, args)
             session.log.append(op)
             raise
         finally:
