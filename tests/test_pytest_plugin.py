@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -24,9 +27,9 @@ class Net(nn.Module):
         return self.layerCALL(x)
 
 
-def test_net(assert_forward_contract):
+def test_NAME(assert_forward_contract):
     net = Net()
-    assert_forward_contract(net, torch.ones(2, 4), "net")
+    assert_forward_contract(net, torch.ones(2, 4), "NAME")
     assert net.training
 """
 
@@ -43,11 +46,43 @@ model: Net
 ALONE = {"PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """Settings by which pytest loads the plugin that it is told to, by the name of its entry point, and no other."""
 
+MARKED = """\
+import pytest
+from pathlib import Path
 
-def run(folder: Path, *arguments: str, width: int = 3, call: str = "") -> tuple[int, str]:
-    """The status and output of pytest over the test file."""
-    source = TEST.replace("WIDTH", str(width)).replace("CALL", call)
-    (folder / "test_net.py").write_text(source, encoding="utf-8")
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.no_direct_forward)
+"""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What pytest says with `--fwdtrace-update`, then without it, and once there are changed and new files."""
+
+    folder: Path
+    updated: tuple[int, str]
+    contract: str
+    again: tuple[int, str]
+    changed: tuple[int, str]
+
+    def section(self, name: str) -> str:
+        """The part of the last output that is about one file."""
+        begin = self.changed[1].index(f"_ test_{name} _")
+        return self.changed[1][begin:].split("\n____", 1)[0]
+
+
+def write(folder: Path, name: str, *, width: int = 3, call: str = "") -> None:
+    """Write a test file with a contract of the same name."""
+    source = TEST.replace("WIDTH", str(width)).replace("CALL", call).replace("NAME", name)
+    folder.mkdir(exist_ok=True)
+    (folder / f"test_{name}.py").write_text(source, encoding="utf-8")
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The status and output of pytest over the test files."""
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "fwdtrace", "-p", "no:cacheprovider", "-q", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=120,
@@ -56,44 +91,44 @@ def run(folder: Path, *arguments: str, width: int = 3, call: str = "") -> tuple[
     return ran.returncode, ran.stdout
 
 
-def test_a_contract_is_written_on_request_and_then_holds(tmp_path: Path) -> None:
-    status, out = run(tmp_path)
-    assert status == 1
-    assert "there is no contract 'net' yet; pytest --fwdtrace-update writes it" in out
-    assert run(tmp_path, "--fwdtrace-update")[0] == 0
-    assert (tmp_path / "contracts" / "net.txt").read_text(encoding="utf-8") == CONTRACT
-    assert run(tmp_path)[0] == 0
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("net", "wide", "entry"):
+        write(folder, name)
+    write(folder, "direct", call=".forward")
+    write(folder / "marked", "strict", call=".forward")
+    updated = run(folder, "--fwdtrace-update")
+    contract = (folder / "contracts" / "net.txt").read_text(encoding="utf-8")
+    again = run(folder)
+    write(folder, "wide", width=5)
+    write(folder, "entry", call=".forward")
+    write(folder, "new")
+    (folder / "marked" / "conftest.py").write_text(MARKED, encoding="utf-8")
+    return Runs(folder, updated, contract, again, run(folder, "--strict-markers"))
 
 
-def test_a_broken_contract_fails_with_the_lines_that_differ(tmp_path: Path) -> None:
-    run(tmp_path, "--fwdtrace-update")
-    status, out = run(tmp_path, width=5)
-    assert status == 1
-    assert "-      -> 2×3 float32\n+      -> 2×5 float32\n" in out
-    assert "the forward contract 'net' does not hold; --fwdtrace-update accepts this run" in out
+def test_a_contract_is_written_on_request_and_then_holds(runs: Runs) -> None:
+    assert "there is no contract 'new' yet; pytest --fwdtrace-update writes it" in runs.section("new")
+    assert runs.updated[0] == 0
+    assert runs.contract == CONTRACT
+    assert runs.again[0] == 0 and "5 passed" in runs.again[1]
 
 
-def test_the_entry_of_a_call_is_part_of_the_contract(tmp_path: Path) -> None:
-    run(tmp_path, "--fwdtrace-update")
-    status, out = run(tmp_path, call=".forward")
-    assert status == 1
-    assert "-  layer: Linear\n+  layer: Linear by forward, without __call__\n" in out
+def test_a_broken_contract_fails_with_the_lines_that_differ(runs: Runs) -> None:
+    assert "-      -> 2×3 float32\n+      -> 2×5 float32\n" in runs.section("wide")
+    assert "the forward contract 'wide' does not hold; --fwdtrace-update accepts this run" in runs.section("wide")
 
 
-def test_a_direct_forward_fails_a_test_that_is_marked(tmp_path: Path) -> None:
-    call = ".forward"
-    run(tmp_path, "--fwdtrace-update", call=call)
-    assert run(tmp_path, call=call)[0] == 0
-    source = (tmp_path / "test_net.py").read_text(encoding="utf-8")
-    (tmp_path / "conftest.py").write_text(
-        "import pytest\ndef pytest_collection_modifyitems(items):\n"
-        "    for item in items:\n        item.add_marker(pytest.mark.no_direct_forward)\n",
-        encoding="utf-8",
-    )
-    status, out = run(tmp_path, "--strict-markers", call=call)
-    assert status == 1
-    line = source.splitlines().index("        return self.layer.forward(x)") + 1
-    assert f"forward ran without __call__:\n  layer at {tmp_path / 'test_net.py'}:{line}" in out
+def test_the_entry_of_a_call_is_part_of_the_contract(runs: Runs) -> None:
+    assert "-  layer: Linear\n+  layer: Linear by forward, without __call__\n" in runs.section("entry")
+
+
+def test_a_direct_forward_fails_a_test_that_is_marked_and_no_other(runs: Runs) -> None:
+    file = runs.folder / "marked" / "test_strict.py"
+    line = file.read_text(encoding="utf-8").splitlines().index("        return self.layer.forward(x)") + 1
+    assert f"forward ran without __call__:\n  layer at {file}:{line}" in runs.section("strict")
+    assert runs.changed[0] == 1 and "4 failed, 2 passed" in runs.changed[1]
 
 
 def test_loading_the_plugin_does_not_import_torch() -> None:
