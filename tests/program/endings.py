@@ -23,6 +23,20 @@ def work():
 
 """
 
+STAND_IN = """\
+class nn:
+    class Linear:
+        def __init__(self, *features): pass
+        def __call__(self, x): pass
+
+
+def set_num_threads(number): pass
+def ones(*shape): pass
+"""
+"""What the programs call of torch before they work, as far as nobody can see what becomes of it."""
+
+NEED_TORCH = ("workers of a DataLoader", "inside a call")
+
 PROGRAMS = {
     "exit handlers": """\
 import atexit
