@@ -15,13 +15,13 @@ from tests.oracle.agreement import Builder, Workload
 
 # The side of the square image each is given; the smallest that the architecture takes.
 TORCHVISION = {
+    "MaxVit": 64,
     "VisionTransformer": 64,
     "convnext_tiny": 32,
     "densenet121": 32,
     "efficientnet_b0": 32,
     "googlenet": 64,
     "inception_v3": 96,
-    "maxvit_t": 224,
     "mnasnet0_5": 32,
     "mobilenet_v2": 32,
     "mobilenet_v3_small": 32,
@@ -38,6 +38,10 @@ TORCHVISION = {
 }
 
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "MaxVit": {
+        **{"input_size": (64, 64), "stem_channels": 16, "partition_size": 2, "block_channels": [16, 32]},
+        **{"block_layers": [1, 2], "head_dim": 8, "stochastic_depth_prob": 0.2},
+    },
     "VisionTransformer": {
         **{"image_size": 64, "patch_size": 16, "num_layers": 2, "num_heads": 4},
         **{"hidden_dim": 32, "mlp_dim": 64},
@@ -50,32 +54,32 @@ TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 TIMM = {
-    "botnet26t_256": 256,
-    "cait_xxs24_224": 224,
-    "coat_tiny": 224,
+    "botnet26t_256": 64,
+    "cait_xxs24_224": 64,
+    "coat_tiny": 64,
     "convnextv2_atto": 32,
     "crossvit_tiny_240": 240,
-    "deit_tiny_patch16_224": 224,
+    "deit_tiny_patch16_224": 64,
     "dla46_c": 32,
     "dpn48b": 32,
-    "eva02_tiny_patch14_224": 224,
+    "eva02_tiny_patch14_224": 64,
     "edgenext_xx_small": 64,
     "efficientformer_l1": 224,
     "efficientnet_lite0": 32,
     "ese_vovnet19b_slim": 32,
     "fastvit_t8": 64,
-    "gcvit_xxtiny": 224,
+    "gcvit_xxtiny": 64,
     "ghostnet_050": 32,
-    "hiera_tiny_224": 224,
+    "hiera_tiny_224": 64,
     "hrnet_w18_small": 32,
     "inception_next_atto": 64,
-    "levit_128s": 224,
+    "levit_128s": 64,
     "mambaout_femto": 64,
-    "mixer_s32_224": 224,
+    "mixer_s32_224": 64,
     "mobilenetv4_conv_small": 32,
     "mobilevit_xxs": 64,
     "nf_resnet50": 32,
-    "pit_ti_224": 224,
+    "pit_ti_224": 64,
     "poolformer_s12": 64,
     "pvt_v2_b0": 64,
     "regnetx_002": 32,
@@ -86,12 +90,19 @@ TIMM = {
     "skresnet18": 32,
     "starnet_s1": 32,
     "tiny_vit_5m_224": 224,
-    "tnt_s_legacy_patch16_224": 224,
-    "visformer_tiny": 224,
-    "vit_tiny_patch16_224": 224,
-    "volo_d1_224": 224,
-    "xcit_nano_12_p16_224": 224,
+    "tnt_s_legacy_patch16_224": 64,
+    "visformer_tiny": 64,
+    "vit_tiny_patch16_224": 64,
+    "volo_d1_224": 64,
+    "xcit_nano_12_p16_224": 64,
 }
+
+# These are made for one size of image, so they are built for the size that they are given.
+TIMM_BUILT_FOR_A_SIZE = """
+    botnet26t_256 cait_xxs24_224 coat_tiny deit_tiny_patch16_224 eva02_tiny_patch14_224 gcvit_xxtiny hiera_tiny_224
+    levit_128s mixer_s32_224 pit_ti_224 tnt_s_legacy_patch16_224 visformer_tiny vit_tiny_patch16_224 volo_d1_224
+    xcit_nano_12_p16_224
+"""
 
 
 STACK = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -199,7 +210,8 @@ def torchvision_model(name: str, side: int) -> Workload:
 def timm_model(name: str, side: int) -> Workload:
     """A timm model with ten classes and two random images."""
     timm = importlib.import_module("timm")
-    return timm.create_model(name, pretrained=False, num_classes=10), (images(side),), {}
+    size = {"img_size": side} if name in TIMM_BUILT_FOR_A_SIZE.split() else {}
+    return timm.create_model(name, pretrained=False, num_classes=10, **size), (images(side),), {}
 
 
 @cheap_weights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 from collections.abc import Callable
@@ -42,6 +43,11 @@ def disagreements(build: Builder, *, training: bool, raises: str | None = None) 
 
     `raises` is the type of the exception that the model is there to raise; any other outcome is a difference too.
     """
+    return compared(build, training=training, raises=raises)[1]
+
+
+def compared(build: Builder, *, training: bool, raises: str | None = None) -> tuple[Result, list[str]]:
+    """The result of the bare run, and each difference."""
     bare = built(build)
     with observe(bare[0]) as oracle:
         expected = run(bare, training=training)
@@ -50,7 +56,7 @@ def disagreements(build: Builder, *, training: bool, raises: str | None = None) 
         got = run(recorded, training=training)
     # No order is fixed for keyword arguments: that of the call and that of the parameters are both right.
     seen = [dataclasses.replace(call, inputs=tuple(sorted(call.inputs))) for call in oracle.calls]
-    return [
+    return expected, [
         *([] if str(expected.error).split(":")[0] == str(raises) else [f"the bare run ended with {expected.error}"]),
         *differences_in_calls(seen, seen_by(recording.trace)),
         *differences_in_results(expected, got),
@@ -59,8 +65,11 @@ def disagreements(build: Builder, *, training: bool, raises: str | None = None) 
 
 def differences_with_all_options(build: Builder, *, training: bool) -> list[str]:
     """Build and run twice, bare and with everything recorded that can be; name what differs in the results."""
-    bare = built(build)
-    expected = run(bare, training=training)
+    return differences_from(run(built(build), training=training), build, training=training)
+
+
+def differences_from(expected: Result, build: Builder, *, training: bool) -> list[str]:
+    """Build and run with everything recorded that can be; name what differs from the results of a bare run."""
     recorded = built(build)
     with fwdtrace.record(
         recorded[0], ops=True, check_finite=True, stats=True, costs=True, gradients=training
@@ -91,6 +100,24 @@ def built(build: Builder) -> Workload:
     random.seed(0)
     numpy.random.seed(0)
     return build()
+
+
+def copies(build: Builder, number: int) -> Builder:
+    """Build once, and give out so many that are equal: building is most of what a large model costs.
+
+    The last one is what was built, which is copied for the others before it has run.
+    """
+    workload = built(build)
+    states = torch.get_rng_state(), random.getstate(), numpy.random.get_state()
+    left = iter(range(number - 1, -1, -1))
+
+    def another() -> Workload:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        numpy.random.set_state(states[2])
+        return copy.deepcopy(workload) if next(left) else workload
+
+    return another
 
 
 def run(workload: Workload, *, training: bool) -> Result:
@@ -202,5 +229,6 @@ def traits(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def bits(tensor: Tensor) -> Tensor:
-    """The bytes of a tensor, so that NaN equals NaN and -0 differs from 0."""
-    return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
+    """The elements of a tensor as integers, so that NaN equals NaN and -0 differs from 0."""
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(tensor.element_size(), torch.int64)
+    return tensor.detach().contiguous().reshape(-1).view(integers)
