@@ -12,7 +12,7 @@ import pytest
 from pytest import MonkeyPatch
 
 from tests.helpers.commands import REPOSITORY, Command, finish, start
-from tests.helpers.traces import lenet
+from tests.helpers.traces import call, lenet, trace
 
 INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
 
@@ -50,37 +50,46 @@ def test_stdout_holds_one_document_whatever_the_model_prints(folder: Path) -> No
     assert "UserWarning: a warning" in ran.err
 
 
-def test_a_reader_that_stops_early_is_no_trouble(folder: Path) -> None:
-    line = f"{sys.executable} -m fwdtrace run 'blocks(depth=500)' --no-fold | head -n 1"
-    ran = subprocess.run(line, shell=True, cwd=REPOSITORY, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    "command", ["show t.json --no-fold", pytest.param("run 'blocks(depth=500)' --no-fold", marks=pytest.mark.sweep)]
+)
+def test_a_reader_that_stops_early_is_no_trouble(folder: Path, command: str) -> None:
+    calls = (call(id, 0, f"layer{id}", f"Kind{id}", (1, id), (1, id + 1)) for id in range(1, 1500))
+    trace(call(0, None, "", "Net"), *calls).save("t.json")
+    line = f"{sys.executable} -m fwdtrace {command} | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ran = subprocess.run(line, shell=True, capture_output=True, text=True, env=environment)
     assert (ran.returncode, ran.stderr, ran.stdout.count("\n")) == (0, "", 1)
 
 
 def test_a_pipe_and_no_color_give_plain_text(folder: Path) -> None:
+    lenet(direct=True).save("t.json")
     assert "\x1b" not in finish(start("run", "lenet-direct")).out
-    assert "\x1b" not in finish(start("run", "lenet-direct", FORCE_COLOR="1", NO_COLOR="1", TERM="xterm")).out
-    assert "\x1b[" in finish(start("run", "lenet-direct", FORCE_COLOR="1", TERM="xterm")).out
+    assert "\x1b" not in finish(start("show", "t.json", FORCE_COLOR="1", NO_COLOR="1", TERM="xterm")).out
+    assert "\x1b[" in finish(start("show", "t.json", FORCE_COLOR="1", TERM="xterm")).out
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("arguments", "status"), [("show t.json -o t.md", 0), ("compare t.json u.json -o t.txt", 1)])
-def test_a_closed_stream_changes_neither_the_status_nor_the_files(
-    folder: Path, closed: str, arguments: str, status: int
-) -> None:
+def test_a_closed_stream_changes_neither_the_status_nor_the_files(folder: Path, arguments: str, status: int) -> None:
     lenet().save("t.json")
     lenet(direct=True).save("u.json")
     line = f"{sys.executable} -m fwdtrace {arguments}"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    ran, as_open = (
-        subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
-        for command in (f"{line} {closed}", line)
-    )
-    assert ran.returncode == as_open.returncode == status
-    assert (ran.stdout, ran.stderr) == (
-        "" if " >" in f" {closed}" else as_open.stdout,
-        "" if "2>" in closed else as_open.stderr,
-    )
-    assert Path(arguments.split()[-1]).read_text(encoding="utf-8").strip()
+    file = Path(arguments.split()[-1])
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        file.unlink(missing_ok=True)
+        return subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+
+    as_open = run(line)
+    for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
+        ran = run(f"{line} {closed}")
+        assert ran.returncode == as_open.returncode == status
+        assert (ran.stdout, ran.stderr) == (
+            "" if " >" in f" {closed}" else as_open.stdout,
+            "" if "2>" in closed else as_open.stderr,
+        )
+        assert file.read_text(encoding="utf-8").strip()
 
 
 def test_an_error_is_not_printed_on_stdout_where_stderr_is_closed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -74,17 +74,23 @@ TEXTS = (
 OTHERS = (None, True, False, [], {}, [None], {"shape": []}, [[[[]]]], {"": ""}, [0], ["x"])
 
 
-def places_in(value: Any) -> Iterator[Place]:
-    """Every part of a document, the parts of parts included."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in list(pairs):
-        yield value, key
-        yield from places_in(part)
+def places_in(value: Any) -> list[Place]:
+    """Every part of a document, each followed by its own parts."""
+    places: list[Place] = []
+    _add_places(value, places)
+    return places
+
+
+def _add_places(value: Any, places: list[Place]) -> None:
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        places.append((value, key))
+        if isinstance(part, (dict, list)):
+            _add_places(part, places)
 
 
 def another_value(document: Document, chance: Random) -> None:
     """Put an extreme number, an odd text or a value of another kind in the place of a part."""
-    within, key = chance.choice(list(places_in(document)))
+    within, key = chance.choice(places_in(document))
     within[key] = copy.deepcopy(chance.choice(chance.choice((NUMBERS, TEXTS, OTHERS))))
 
 
@@ -97,14 +103,14 @@ def another_of_its_kind(document: Document, chance: Random) -> None:
 
 def moved_value(document: Document, chance: Random) -> None:
     """Copy one part of the document over another."""
-    places = list(places_in(document))
+    places = places_in(document)
     (source, name), (target, key) = chance.choice(places), chance.choice(places)
     target[key] = copy.deepcopy(source[name])
 
 
 def left_out(document: Document, chance: Random) -> None:
     """Leave a part out."""
-    within, key = chance.choice(list(places_in(document)))
+    within, key = chance.choice(places_in(document))
     del within[key]
 
 
@@ -181,7 +187,7 @@ BYTES = (cut, other_bytes, other_bytes, inserted, encoded)
 
 def spoilt(document: Document, chance: Random) -> bytes:
     """The file of a trace with one to three things in it that are not as they were."""
-    changed = copy.deepcopy(document)
+    changed = json.loads(json.dumps(document))  # a copy, in a tenth of the time that deepcopy takes
     for _ in range(chance.choice((1, 1, 2, 3))):
         try:
             chance.choice(VALUES)(changed, chance)

@@ -66,11 +66,11 @@ def spoilt(data: bytes, chance: Random) -> bytes:
     inner = {key: json.loads(about[key]) for key in ("calls", "tensors")}
     whole = {"header": header, **inner}
     for _ in range(chance.choice((1, 1, 2))):
-        within, key = chance.choice(list(places_in(whole))[3:])
+        within, key = chance.choice(places_in(whole)[3:])
         if chance.random() < 0.2:
             del within[key]
         else:
-            places = list(places_in(whole))
+            places = places_in(whole)
             other, name = chance.choice(places)
             within[key] = copy.deepcopy(chance.choice((*NUMBERS, *TEXTS, *OTHERS, *[other[name]] * 20)))
     if isinstance(header.get("__metadata__"), dict):

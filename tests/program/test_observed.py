@@ -246,9 +246,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    "way", ["workers", *(pytest.param(way, marks=pytest.mark.sweep) for way in ("fork", "spawn"))]
-)
+@pytest.mark.parametrize("way", ["workers", *(pytest.param(way, marks=pytest.mark.sweep) for way in ("fork", "spawn"))])
 def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(way: str, tmp_path: Path) -> None:
     (tmp_path / "workers.py").write_text(WORKERS, encoding="utf-8")
     bare = run(["workers.py", way], tmp_path)

@@ -48,22 +48,27 @@ warnings.warn("of whoever calls a module", stacklevel=2)
         "import helper, __main__; print(helper.ANSWER, sorted(vars(__main__)))",
         "import pickle\nclass Here: pass\nprint(pickle.loads(pickle.dumps(Here())).__class__)",
         "import sys; sys.exit(7)",
-        "import sys; sys.exit('in words')",
+        pytest.param("import sys; sys.exit('in words')", marks=pytest.mark.sweep),
         "def f():\n    raise ValueError\ntry:\n    f()\nexcept ValueError as e:\n    raise KeyError('k') from e",
-        "raise BrokenPipeError(32, 'as if')",
+        pytest.param("raise BrokenPipeError(32, 'as if')", marks=pytest.mark.sweep),
         "raise KeyboardInterrupt",
         "this is no Python",
         "import atexit, threading\natexit.register(print, 'at exit')\nthreading.Timer(0.1, print, ['late']).start()",
-        "import sys; sys.excepthook = lambda *told: print('hooked', told[0].__name__); 1 / 0",
+        pytest.param(
+            "import sys; sys.excepthook = lambda *told: print('hooked', told[0].__name__); 1 / 0",
+            marks=pytest.mark.sweep,
+        ),
         "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
         "import sys; sys.excepthook = lambda *told: told[9]; 1 / 0",
-        "import sys; sys.excepthook = lambda *told: sys.exit(4); 1 / 0",
-        "import sys; sys.exit(2.5)",
-        "import sys; sys.exit(-1)",
+        pytest.param("import sys; sys.excepthook = lambda *told: sys.exit(4); 1 / 0", marks=pytest.mark.sweep),
+        pytest.param("import sys; sys.exit(2.5)", marks=pytest.mark.sweep),
+        pytest.param("import sys; sys.exit(-1)", marks=pytest.mark.sweep),
         "import sys; sys.exit((1, 2))",
-        "print('held back'); import os; os._exit(9)",
+        pytest.param("print('held back'); import os; os._exit(9)", marks=pytest.mark.sweep),
         "import threading, sys\nthreading.Thread(target=sys.exit, args=(3,)).start()\n1 / 0",
-        "import atexit, sys\natexit.register(sys.exit, 3)\nimport part_that_exits",
+        pytest.param(
+            "import atexit, sys\natexit.register(sys.exit, 3)\nimport part_that_exits", marks=pytest.mark.sweep
+        ),
         "import sys; sys.stdout.close(); sys.stderr.close(); 1 / 0",
     ],
 )
@@ -94,10 +99,11 @@ def test_a_module_ends_as_below_python(tmp_path: Path) -> None:
     [
         ["app", "x"],
         ["app.pyz", "x"],
-        ["app/__main__.pyc", "x"],
-        ["empty"],
         ["-", "x"],
-        ["/dev/stdin", "x"],
+        *(
+            pytest.param(call, marks=pytest.mark.sweep)
+            for call in (["app/__main__.pyc", "x"], ["empty"], ["/dev/stdin", "x"])
+        ),
         ["-m", "app", "-o", "x"],
         ["-m", "app.none"],
         ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "app/test_it.py"],
@@ -119,7 +125,14 @@ def test_whatever_python_runs_runs(call: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["-W", "error"], ["-X", "dev", "-u"], ["-Bum"], ["-OO"], ["-P"], ["-i"]], ids=" ".join
+    "options",
+    [
+        ["-W", "error"],
+        ["-X", "dev", "-u"],
+        ["-Bum"],
+        *(pytest.param(options, marks=pytest.mark.sweep) for options in (["-OO"], ["-P"], ["-i"])),
+    ],
+    ids=" ".join,
 )
 def test_the_options_of_python_stay(options: list[str], tmp_path: Path) -> None:
     if options == ["-P"] and sys.version_info < (3, 11):

@@ -33,10 +33,8 @@ def many(number: int) -> Trace:
     )
 
 
-def write_for_ever(file: Path) -> None:
-    """Write one trace and the other over the file, drawn once, until the process is killed."""
-    traces = many(1), many(2)
-    drawn = {id(each): results._trace_as_suffix(each, file, Shown(no_fold=True), 80) for each in traces}
+def write_for_ever(file: Path, traces: tuple[Trace, Trace], drawn: dict[int, str]) -> None:
+    """Write one trace and the other over the file, drawn before, until the process is killed."""
     results._trace_as_suffix = lambda trace, *_: drawn[id(trace)]  # type: ignore[assignment]
     while True:
         for each in traces:
@@ -58,16 +56,18 @@ def limited(folder: Path, *arguments: str) -> Outcome:
 
 @pytest.mark.parametrize("suffix", TRACE_SUFFIXES)
 def test_a_process_killed_as_it_writes_leaves_a_whole_file(suffix: str, tmp_path: Path) -> None:
-    whole = []
-    for number in (1, 2):
-        save_as_suffix(many(number), tmp_path / f"whole{number}{suffix}", Shown(no_fold=True), width=80)
-        whole.append((tmp_path / f"whole{number}{suffix}").read_bytes())
     file = tmp_path / f"t{suffix}"
+    traces = many(1), many(2)
+    drawn = {id(each): results._trace_as_suffix(each, file, Shown(no_fold=True), 80) for each in traces}
+    whole = []
+    for number, each in enumerate(traces):
+        save_as_suffix(each, tmp_path / f"whole{number}{suffix}", Shown(no_fold=True), width=80)
+        whole.append((tmp_path / f"whole{number}{suffix}").read_bytes())
     chance = random.Random(suffix)
     fork = multiprocessing.get_context("fork")
     for _ in range(KILLS):
         file.write_bytes(b"OLD")
-        process = fork.Process(target=write_for_ever, args=(file,))
+        process = fork.Process(target=write_for_ever, args=(file, traces, drawn))
         process.start()
         while file.read_bytes() == b"OLD" and process.is_alive():
             time.sleep(0.001)
