@@ -68,6 +68,15 @@ def differences_with_all_options(build: Builder, *, training: bool) -> list[str]
     return differences_from(run(built(build), training=training), build, training=training)
 
 
+def differences_in_both_modes(build: Builder) -> dict[str, list[str]]:
+    """Build once; in each mode run a copy bare under the oracle, one recorded, and one with everything recorded."""
+    build, found = copies(build, 6), {}
+    for mode in ("eval", "train"):
+        expected, found[mode] = compared(build, training=mode == "train")
+        found[mode] += differences_from(expected, build, training=mode == "train")
+    return {mode: differences for mode, differences in found.items() if differences}
+
+
 def differences_from(expected: Result, build: Builder, *, training: bool) -> list[str]:
     """Build and run with everything recorded that can be; name what differs from the results of a bare run."""
     recorded = built(build)

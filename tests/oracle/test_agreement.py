@@ -17,9 +17,9 @@ from tests.helpers.small_models import SMALL_MODELS
 from tests.oracle.agreement import (
     Workload,
     built,
+    differences_in_both_modes,
     differences_in_calls,
     differences_in_results,
-    differences_with_all_options,
     disagreements,
     run,
     seen_by,
@@ -99,18 +99,10 @@ def built_in(name: str, training: bool) -> Workload:
     return loaded.module, inputs.args, inputs.kwargs
 
 
-@both_modes
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", real_models.FEW)
-def test_a_real_model_is_recorded_as_the_oracle_sees_it(name: str, training: bool) -> None:
-    assert disagreements(real_models.MODELS[name], training=training) == []
-
-
-@both_modes
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", real_models.FEW)
-def test_everything_recorded_of_a_real_model_leaves_its_results_as_they_are(name: str, training: bool) -> None:
-    assert differences_with_all_options(real_models.MODELS[name], training=training) == []
+def test_a_real_model_is_recorded_as_the_oracle_sees_it_and_no_option_changes_its_results(name: str) -> None:
+    assert differences_in_both_modes(real_models.MODELS[name]) == {}
 
 
 @pytest.mark.filterwarnings("ignore")

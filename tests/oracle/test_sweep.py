@@ -6,19 +6,14 @@ import pytest
 
 from tests.helpers import real_models
 from tests.helpers.families import FAMILIES
-from tests.oracle.agreement import compared, copies, differences_from, disagreements
+from tests.oracle.agreement import copies, differences_in_both_modes, disagreements
 
 pytestmark = [pytest.mark.sweep, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize("name", real_models.MODELS)
 def test_a_real_model_is_recorded_as_the_oracle_sees_it_and_no_option_changes_its_results(name: str) -> None:
-    found = {}
-    build = copies(real_models.MODELS[name], 6)
-    for mode in ("eval", "train"):
-        expected, found[mode] = compared(build, training=mode == "train")
-        found[mode] += differences_from(expected, build, training=mode == "train")
-    assert found == {"eval": [], "train": []}
+    assert differences_in_both_modes(real_models.MODELS[name]) == {}
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in real_models.MODELS])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
-from tests.oracle.agreement import Workload, disagreements
+from tests.oracle.agreement import Workload, copies, disagreements
 
 pytest.importorskip("expecttest", reason="torch's table of its own modules imports expecttest")
 
@@ -26,8 +27,8 @@ WRITTEN_FOR_DOUBLES = ("nn.FractionalMaxPool2d", "nn.FractionalMaxPool3d")
 @pytest.mark.parametrize("info", module_db, ids=lambda info: info.name)
 def test_a_module_of_torch_is_recorded_as_the_oracle_sees_it(info: ModuleInfo, training: bool) -> None:
     found = {}
-    for number in range(min(SAMPLES, len(samples(info, training)))):
-        found[number] = disagreements(lambda number=number: workload(info, training, number), training=training)
+    for number, sample in enumerate(samples(info, training)[:SAMPLES]):
+        found[number] = disagreements(copies(lambda sample=sample: workload(info, sample), 2), training=training)
     assert found
     assert not any(found.values()), found
 
@@ -39,8 +40,14 @@ def samples(info: ModuleInfo, training: bool) -> list[Any]:
     return [sample for sample in made if sample.forward_input is not None]
 
 
-def workload(info: ModuleInfo, training: bool, number: int) -> Workload:
+def workload(info: ModuleInfo, sample: Any) -> Workload:
     """The module and arguments of one sample."""
-    sample = samples(info, training)[number]
     module = info.module_cls(*sample.constructor_input.args, **sample.constructor_input.kwargs)
-    return module, tuple(sample.forward_input.args), dict(sample.forward_input.kwargs)
+    args, kwargs = tree_map(as_leaf, (tuple(sample.forward_input.args), dict(sample.forward_input.kwargs)))
+    return module, args, kwargs
+
+
+def as_leaf(value: Any) -> Any:
+    """A tensor that was computed as one that was not, which alone can be copied."""
+    computed = isinstance(value, torch.Tensor) and not value.is_leaf
+    return value.detach().requires_grad_(value.requires_grad) if computed else value

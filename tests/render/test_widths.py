@@ -18,6 +18,7 @@ from fwdtrace.trace import Trace
 from tests.helpers.drawings import blocks, failing
 from tests.helpers.traces import everything, lenet, odd
 
+SOME = (1, 2, 3, 5, 8, 13, 21, 34, 40)
 TRACES = (lenet(), lenet(direct=True), failing(), blocks(12), everything(), *map(odd, range(6)))
 
 
@@ -38,7 +39,9 @@ def test_a_text_is_there_at_any_width_and_no_wider(text_of: Callable[..., str], 
         assert max(map(cell_len, text.splitlines())) <= max(width, 1)
 
 
-@pytest.mark.parametrize("width", range(1, 41))
+@pytest.mark.parametrize(
+    "width", [width if width in SOME else pytest.param(width, marks=pytest.mark.sweep) for width in range(1, 41)]
+)
 def test_a_picture_is_there_at_any_width(width: int) -> None:
     for shown in TRACES:
         assert svg_text(shown, width=width).startswith("<svg")

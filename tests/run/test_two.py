@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partialmethod
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 import fwdtrace
 from tests.helpers.commands import Command, finish, start
@@ -74,7 +76,20 @@ def test_examples_come_out_the_same_in_a_larger_batch_unless_the_model_mixes_the
     assert json.loads(found.out)["origin"]["path"] == "norm"
 
 
-def test_a_compiled_model_is_compared_by_what_comes_out(nets: Path) -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_is_compared_by_what_comes_out(
+    command: Command, nets: Path, monkeypatch: pytest.MonkeyPatch, dynamo: None
+) -> None:
+    from torch import nn
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    found = command("compare", "nets.py:Net", "-i", "x.pt", "--compile")
+    assert found.status == 0, found.out + found.err
+    assert "of compiled code only what goes in and comes out is seen" in found.out.replace("\n", " ")
+
+
+@pytest.mark.sweep
+def test_a_model_that_is_compiled_to_machine_code_is_compared_by_what_comes_out(nets: Path) -> None:
     found = finish(start("compare", "nets.py:Net", "-i", "x.pt", "--compile"))
     assert found.status == 0, found.out + found.err
     assert "of compiled code only what goes in and comes out is seen" in found.out.replace("\n", " ")
