@@ -200,7 +200,7 @@ def test_stop_after_ends_the_whole_program(how: str, out: str, tmp_path: Path) -
     # The other thread may come to its end before the process does.
     assert (ran.returncode, ran.stdout.replace("not ended\n", "", how == "caught in a thread")) == (0, out)
     assert ran.stderr == "fwdtrace: saved t.json\n"
-    assert load_trace(tmp_path / "t.json").model.class_name == "Linear"
+    assert load_trace(tmp_path / "t.json").calls[0].class_name == "Linear"
     assert (tmp_path / "log.txt").read_text() == "held back"
 
 
