@@ -9,7 +9,7 @@ from typing import ClassVar, TextIO
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
-from fwdtrace.trace import ModelInfo, Trace, Versions
+from fwdtrace.trace import ModelInfo, Site, Trace, Versions
 from fwdtrace.trace.views import view
 
 
@@ -18,7 +18,9 @@ class Origin:
     """Where two runs part: the first call, as far inside as possible, whose inputs agree and whose output does not.
 
     `path`, `nth` and `class_name` are those of the first trace; `other_path` is the path in the second if that is
-    another. `apart` says how far the outputs are apart, `why` what is not the same in the two modules, in words.
+    another. `apart` says how far the outputs are apart, `why` what is not the same on both sides, in words. If an op
+    that the call ran itself is the origin, `op` names it. `site` is the line of the second that runs it, `first_site`
+    the line of the first in its place.
     """
 
     path: str | None
@@ -27,6 +29,9 @@ class Origin:
     other_path: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     apart: Distance | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     why: tuple[str, ...] = ()
+    op: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    site: Site | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    first_site: Site | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, slots=True)

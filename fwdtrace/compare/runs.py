@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 from torch import nn
 
 from fwdtrace.compare.align import align
-from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.by_steps import origin_by_steps, sides_of
+from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.modules import differences_of_modules
-from fwdtrace.compare.traces import How, compare_traces
+from fwdtrace.compare.traces import How, Partner, compare_traces
+from fwdtrace.compare.watched import watch
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper, Sides
@@ -59,6 +62,7 @@ def compare_runs(
     raised, once all up to there is compared.
     """
     how = how or How()
+    again = [_again(runnable) for runnable in (before, after)]
     first, second = (_run(runnable, seed, max_bytes // 2) for runnable in (before, after))
     digests = first.digests + second.digests
     if digests:
@@ -70,12 +74,48 @@ def compare_runs(
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
     numbers = KeptNumbers(first.numbers, second.numbers, is_port=is_port, batch=batch)
-    how = replace(how, why=how.why or why)
+    def closer(partner: Partner) -> Origin | None:
+        return _origin_by_steps(again[0], again[1], seed, partner)
+
+    may_look_closer = how.exact is None and batch == 1 and first.error is None and second.error is None
+    how = replace(how, why=how.why or why, closer=closer if may_look_closer else None)
     comparison = compare_traces(first.trace, second.trace, how, numbers.distances_of)
     for runnable, run in ((before, first), (after, second)):
         if run.error is not None:
             raise ModelRaised(runnable.spec or type(runnable.model).__name__, comparison) from run.error
     return comparison
+
+
+def _again(runnable: Runnable) -> Runnable:
+    """The same with inputs of its own, so that it can be run once more as it was; its model is still the same."""
+    try:
+        args, kwargs = copy.deepcopy((runnable.args, runnable.kwargs))
+    except Exception:  # the user's own objects
+        return runnable
+    return replace(runnable, args=args, kwargs=kwargs)
+
+
+def _origin_by_steps(before: Runnable, after: Runnable, seed: int, partner: Partner) -> Origin | None:
+    """Where the runs part by all their steps; in float64 if both models can, else in their own types."""
+    for double in (True, False):
+        try:
+            first, second = (watch(each.model, each.args, each.kwargs, seed, double=double) for each in (before, after))
+        except Exception:  # a model that cannot be copied
+            return None
+        if first.error is None and second.error is None:
+            break
+    else:
+        return None
+    coarsest = max(torch.finfo(run.steps.coarsest).eps for run in (first, second))
+    tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
+    sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
+    roots = [run.trace.children()[0].id for run in (first, second)]
+    outputs = list(zip(first.steps.gave[roots[0]], second.steps.gave[roots[1]], strict=False))
+
+    def why(call: Call, other: Call) -> Iterable[str]:
+        return differences_of_modules(_module(before.model, call), _module(after.model, other))
+
+    return origin_by_steps(*sides, outputs, why, partner)
 
 
 @dataclass(frozen=True)

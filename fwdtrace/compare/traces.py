@@ -24,6 +24,10 @@ from fwdtrace.compare.verdict import notes_on, verdict_of
 from fwdtrace.trace import Call, Trace
 
 
+Partner = Callable[[tuple[str | None, int]], Call | None]
+"""From the path and the number of a call of the second trace to the call of the first that belongs to it."""
+
+
 @dataclass(frozen=True)
 class How:
     """How two traces are compared.
@@ -31,6 +35,8 @@ class How:
     `maps` are names, `A.{i}.x=B.{i}.y`; `expected` are the kinds of difference that count as none; `exact` says whether
     what is within the tolerance but not bit-identical counts as a difference, and None leaves that to what the traces
     are of. `why` says, of the modules of two calls, what they do not have alike; `notes` are added to the comparison's.
+    `closer` looks for the origin in all steps of both runs, where the models themselves give other results; it is told
+    which call of the first belongs to a call of the second.
     """
 
     maps: tuple[str, ...] = ()
@@ -38,6 +44,7 @@ class How:
     exact: bool | None = None
     notes: tuple[str, ...] = ()
     why: Callable[[Call, Call], Iterable[str]] | None = None
+    closer: Callable[[Partner], Origin | None] | None = None
 
 
 def compare_traces(
@@ -60,6 +67,10 @@ def compare_traces(
     origin, pair = parted or (None, None)
     if origin is not None and pair is not None:
         origin = _with_reasons(before, after, origin, pair, compared, how)
+    if how.closer is not None and any(pair.call.parent is None and not pair.outputs_agree for pair in compared):
+        closer = how.closer({(other.path, other.nth): call for call, other in alignment.pairs}.get)
+        if closer is not None:
+            origin, pair = _with_distance(closer, compared)
     return TraceComparison(
         verdict_of(ordered, origin, compared, alignment),
         ordered,
@@ -72,6 +83,13 @@ def compare_traces(
         notes=(*how.notes, *notes_on(before, after, alignment, compared, exact=strictness.exact)),
         traces=(before, after),
     )
+
+
+def _with_distance(origin: Origin, compared: Sequence[ComparedCalls]) -> tuple[Origin, ComparedCalls | None]:
+    """The origin with how far the outputs of its call are apart, if that is known, and the pair of that call."""
+    place = origin.path, origin.nth
+    pair = next((pair for pair in compared if (pair.call.path, pair.call.nth) == place and pair.apart_at_all), None)
+    return replace(origin, apart=pair.apart if pair is not None else None), pair
 
 
 def _with_reasons(

@@ -10,7 +10,7 @@ from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
-from fwdtrace.compare.leaves import dtypes_of, other_values, tensors_in_words
+from fwdtrace.compare.leaves import dtypes_of, line_of, other_values, tensors_in_words
 from fwdtrace.compare.tolerances import in_words
 from fwdtrace.trace import Trace, shapes_in, tensors_in
 from fwdtrace.trace.text import path_text, plural
@@ -33,6 +33,9 @@ def verdict_of(
         return f"{count} found, the first: {differences[0].message}."
     what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
+    lines = _lines(origin)
+    if lines:
+        return f"The second run leaves the first at {what}{why}, {lines}."
     if origin.apart is None:
         return f"The second run leaves the first at {what}{why}."
     return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}."
@@ -65,6 +68,14 @@ def notes_on(
         yield from _notes_on_port(alignment)
     if before.versions.torch != after.versions.torch:
         yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
+
+
+def _lines(origin: Origin) -> str:
+    """The line of the second, and that of the first: `port.py:12, model.py:40 in the first`."""
+    one, two = line_of(origin.first_site), line_of(origin.site)
+    if one == two:
+        return two
+    return ", ".join(part for part in (two, f"{one} in the first" if one else "") if part)
 
 
 def _no_difference(compared: Sequence[ComparedCalls], alignment: Alignment) -> str:

@@ -1,0 +1,128 @@
+"""Two runs with all their steps -> the Origin: the op or call, its arguments and its line on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from fwdtrace.compare.comparison import Origin
+from fwdtrace.compare.contents import Contents
+from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of
+from fwdtrace.compare.reasons import (
+    changed_arguments,
+    changed_operands,
+    name_of,
+    new_constants,
+    operand_in_other_order,
+)
+from fwdtrace.compare.steps import Steps
+from fwdtrace.compare.traces import Partner
+from fwdtrace.trace import Call, Event, Trace
+
+Why = Callable[[Call, Call], Iterable[str]]
+"""What the modules of two calls do not have alike, in words."""
+
+
+def sides_of(before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float) -> tuple[Side, Side]:
+    """Both runs, each with what the other held."""
+    ours, theirs = (Contents(steps.contents, tolerance) for _, steps in (before, after))
+    return Side(*before, theirs), Side(*after, ours)
+
+
+def origin_by_steps(
+    before: Side,
+    after: Side,
+    outputs: Sequence[tuple[int, int]],
+    why: Why,
+    partner: Partner,
+) -> Origin | None:
+    """Where the second run leaves the first; `outputs` are the tensors that differ, by their numbers on both sides.
+
+    `partner` gives the call of the first that a call of the second belongs to, where that is known.
+    """
+    ours = departure_of(before, (number for number, _ in outputs))
+    theirs = departure_of(after, (number for _, number in outputs))
+    if ours is None and theirs is None:
+        return _by_order(before, after, outputs, partner)
+    one, two = _events(before, after, ours, theirs)
+    if one is not None and two is not None:
+        operands = operand_in_other_order(one, two, before, after)
+        moved = _by_order(before, after, [operands], partner) if operands is not None else None
+        if moved is not None:
+            return moved
+    reasons = list(_reasons(one, two, before, after, why))
+    return _origin(before, after, one, two, reasons, partner)
+
+
+def _events(
+    before: Side, after: Side, ours: Departure | None, theirs: Departure | None
+) -> tuple[Event | None, Event | None]:
+    """What runs on both sides where they part; the side that leaves has the say on what its counterpart is."""
+    if theirs is None:
+        assert ours is not None
+        return ours.event, counterpart_of(ours.event, before, after, None)
+    return counterpart_of(theirs.event, after, before, ours), theirs.event
+
+
+def _reasons(one: Event | None, two: Event | None, before: Side, after: Side, why: Why) -> Iterable[str]:
+    if one is not None and two is not None:
+        if name_of(one) != name_of(two):
+            yield f"{name_of(one)} became {name_of(two)}"
+        changed = list(changed_arguments(one, two))
+        if changed or not isinstance(two, Call):
+            yield f"{name_of(two)}({', '.join(changed)})" if changed else name_of(two)
+        if isinstance(one, Call) and isinstance(two, Call):
+            became = f"{name_of(one)} became {name_of(two)}"
+            yield from (reason for reason in why(one, two) if reason != became)
+        if name_of(one) == name_of(two) or (isinstance(one, Call) and isinstance(two, Call)):
+            yield from changed_operands(one, two, before, after)
+    elif two is not None:
+        yield f"{name_of(two)} runs in the second only"
+    elif one is not None:
+        yield f"{name_of(one)} runs in the first only"
+    if two is not None:
+        yield from new_constants(two, after)
+
+
+def _by_order(
+    before: Side, after: Side, pairs: Sequence[tuple[int, int]], partner: Partner
+) -> Origin | None:
+    """The step that gives the same elements in an order that the other run never has."""
+    theirs = departure_of(after, (number for _, number in pairs), order=True)
+    ours = departure_of(before, (number for number, _ in pairs), order=True)
+    reason = ["it gives the same elements in another order"]
+    if theirs is not None:
+        return _origin(before, after, None, theirs.event, reason, partner)
+    return _origin(before, after, ours.event, None, reason, partner) if ours is not None else None
+
+
+def _origin(
+    before: Side,
+    after: Side,
+    one: Event | None,
+    two: Event | None,
+    reasons: Sequence[str],
+    partner: Partner,
+) -> Origin:
+    call = _call_of(one, before)
+    other = _call_of(two, after)
+    if call is None and other is not None:
+        call = next((found for each in (other, *after.trace.callers(other)) if (found := partner((each.path, each.nth)))), None)
+    named = call or other
+    path = named.path if named is not None else ""
+    other_path = other.path if other is not None and other.path != path else None
+    event = two or one
+    return Origin(
+        path,
+        named.nth if named is not None else 1,
+        named.class_name if named is not None else "",
+        other_path,
+        why=tuple(reasons),
+        op=name_of(event) if event is not None and not isinstance(event, Call) else None,
+        site=two.site if two is not None else None,
+        first_site=one.site if one is not None else None,
+    )
+
+
+def _call_of(event: Event | None, side: Side) -> Call | None:
+    """The call itself, or the one that ran the op."""
+    return event if event is None or isinstance(event, Call) else side.trace.caller(event)
