@@ -11,6 +11,7 @@ from torch.utils import _pytree
 
 from fwdtrace.compare import How
 from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.lively import draw_lively
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
 from fwdtrace.compare.weights import copy_weights
@@ -67,7 +68,9 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
         before, after = _both(plan)
         notes = []
         if plan.same_init or plan.weights:
-            notes.append(copy_weights(before, after, plan.maps, plan.seed))
+            if not plan.weights:
+                draw_lively(before.model, plan.seed)
+            notes.append(copy_weights(before, after, plan.maps, plan.seed).text)
         after = _in_another_way(after, plan)
         if plan.compile:
             notes.append("of compiled code only what goes in and comes out is seen, and compared")
