@@ -164,6 +164,7 @@ def _fits(source: Tensor, target: Tensor) -> bool:
 def _single(part: Part, unit: Unit, given: Sequence[Content], known: Known) -> Iterator[Candidate]:
     """For a unit with one matrix: a part of another, some rows of one, or several together."""
     width = math.prod(part.columns)
+    single = _plays_one_role(part)
     together = []
     for other in known.free_parts:
         if math.prod(other.columns) != width:
@@ -171,13 +172,20 @@ def _single(part: Part, unit: Unit, given: Sequence[Content], known: Known) -> I
         same = _same_first(given, other.given)
         if other.role is not None and other.rows == part.rows:
             yield _of_part(part, unit, known, other, (other.weight, other.bias), same, other.gave, None)
-        if same and other.rows < part.rows:
+        if same and other.rows < part.rows and not single:
             together.append(other)
     for parts in known.parts.values():
         for other in parts:
+            if _plays_one_role(other):
+                continue
             if other.rows > part.rows and math.prod(other.columns) == width and _same_first(given, other.given):
                 yield from _rows(part, unit, known, other)
     yield from _together(part, unit, known, together)
+
+
+def _plays_one_role(part: Part) -> bool:
+    """Whether the name says that the matrix is one of those that are often fused, and not all of them."""
+    return bool(part.roles & {"q", "k", "v"}) and not part.roles & {"qkv", "kv"}
 
 
 def _rows(part: Part, unit: Unit, known: Known, other: Part) -> Iterator[Candidate]:
@@ -226,7 +234,7 @@ def _together(part: Part, unit: Unit, known: Known, others: list[Part]) -> Itera
         results = [other.unit.gave for other in chosen if other.role is None and other.unit.gave is not None]
         whole = torch.cat([result.reshape(-1) for result in results]) if len(results) == len(chosen) else None
         gave = content_of(whole) if whole is not None else None
-        rank = True, len(moves) == len(unit.names), named, 0.0
+        rank = True, len(moves) == len(unit.names), named, _BY_NAME if named else 0.0
         last = chosen[-1].unit
         yield Candidate(moves, last.path, last.order, rank, 0.0, gave, None, chosen[0].unit.given)
         return

@@ -9,6 +9,7 @@ from typing import ClassVar, TextIO
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
+from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.trace import ModelInfo, Site, Trace, Versions
 from fwdtrace.trace.views import view
 
@@ -49,7 +50,7 @@ class TraceComparison:
 
     `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `growth`
     says how the difference grows from the origin on, `notes` what else to know. `traces` are the two traces
-    themselves, which are not saved with the comparison.
+    themselves, which are not saved with the comparison. `outputs` has what two models of different structure give.
     """
 
     kind: ClassVar[str] = "traces"
@@ -63,6 +64,7 @@ class TraceComparison:
     growth: tuple[Growth, ...] = ()
     seed: int | None = None
     notes: tuple[str, ...] = ()
+    outputs: Outputs | None = None
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
 
     @property

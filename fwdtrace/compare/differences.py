@@ -8,6 +8,7 @@ from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, Pair
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.leaves import lasting, other_values, outputs_begin_alike, tensors_in_words
+from fwdtrace.compare.outputs_value import Outputs, output_name
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.text import path_text, shapes_text
 
@@ -21,6 +22,19 @@ def differences_in_numbers(compared: Sequence[ComparedCalls]) -> Iterator[Differ
         message = f"{path_text(pair.call.path)} gives other numbers, {pair.apart.text}"
         one, two = tensors_in_words(pair.call.outputs), tensors_in_words(pair.other.outputs)
         yield _difference("output", severity, pair.call, one, two, message)
+
+
+def differences_in_outputs(outputs: Outputs) -> Iterator[Difference]:
+    """The results of the two models that do not agree, or that there is nothing to compare."""
+    if outputs.equal is None:
+        message = "the two models give nothing that could be compared"
+        yield Difference("output", "structure", "", *map(_listed, (outputs.only_first, outputs.only_second)), message)
+    for pair in outputs.pairs if outputs.equal is False else ():
+        if not pair.apart.same:
+            severity: Severity = "rounding" if pair.apart.close else "numbers"
+            names = output_name(pair)
+            message = f"{names}: other numbers, {pair.apart.text}"
+            yield Difference("output", severity, "", pair.first, pair.second, message)
 
 
 def differences_in_exceptions(alignment: Alignment) -> Iterator[Difference]:

@@ -23,6 +23,7 @@ LEFT_OUT_IF_NONE = {"left out if None": True}
 # The fields of a document in their order, and what it says for a kind of comparison that does not have one.
 _HEAD = {"fix": "", "origin": None, "versions": None, "model": None, "seed": None}
 _OF_TWO_TRACES = ("other", "growth")
+_OF_TWO_MODELS = ("outputs",)
 _ROWS = ("differences", "inventory", "experiments", "findings")
 
 
@@ -35,6 +36,7 @@ def write_document(comparison: Any, stream: TextIO) -> None:
         "verdict": comparison.verdict,
         **{name: getattr(comparison, name, default) for name, default in _HEAD.items()},
         **{name: getattr(comparison, name) for name in _OF_TWO_TRACES if hasattr(comparison, name)},
+        **{name: found for name in _OF_TWO_MODELS if (found := getattr(comparison, name, None)) is not None},
         "copies": getattr(comparison, "copies", ""),
         "notes": comparison.notes,
     }

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fwdtrace.compare.agreement import ComparedCalls, DistancesOf, compare_calls, strictness_of
-from fwdtrace.compare.align import align
+from fwdtrace.compare.agreement import ComparedCalls, DistancesOf, Strictness, compare_calls, strictness_of
+from fwdtrace.compare.align import Alignment, align
 from fwdtrace.compare.comparison import Origin, TraceComparison
-from fwdtrace.compare.difference import worst_first
+from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.differences import (
     differences_in_exceptions,
     differences_in_numbers,
+    differences_in_outputs,
     differences_in_results,
     differences_in_structure,
 )
 from fwdtrace.compare.gradients import differences_in_gradients
 from fwdtrace.compare.origin import growth_from, origin_of, parted_inside, with_unknown_inputs_decided
+from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.verdict import notes_on, verdict_of
 from fwdtrace.trace import Call, Trace
 
@@ -36,7 +38,8 @@ class How:
     what is within the tolerance but not bit-identical counts as a difference, and None leaves that to what the traces
     are of. `why` says, of the modules of two calls, what they do not have alike; `notes` are added to the comparison's.
     `closer` looks for the origin in all steps of both runs, where the models themselves give other results; it is told
-    which call of the first belongs to a call of the second.
+    which call of the first belongs to a call of the second. With `outputs`, what the models themselves give was compared
+    by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the alignment.
     """
 
     maps: tuple[str, ...] = ()
@@ -44,6 +47,8 @@ class How:
     exact: bool | None = None
     notes: tuple[str, ...] = ()
     why: Callable[[Call, Call], Iterable[str]] | None = None
+    outputs: Outputs | None = None
+    is_port: bool | None = None
     closer: Callable[[Partner], Origin | None] | None = None
 
 
@@ -53,26 +58,23 @@ def compare_traces(
     """Compare two traces; `distances_of` measures the numbers of two calls, if there are any besides the traces."""
     how = how or How()
     alignment = align(before, after, how.maps)
+    if how.is_port is not None:
+        alignment = replace(alignment, is_port=how.is_port)
     strictness = strictness_of(before, after, alignment, how.exact, how.expected)
     compared = [compare_calls(call, other, strictness, distances_of) for call, other in alignment.pairs]
     compared = with_unknown_inputs_decided(before, compared)
-    differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment)]
-    if alignment.is_port and any(pair.apart is not None for pair in compared):
-        differences += differences_in_results(alignment)
-    else:
-        differences += differences_in_structure(before, after, alignment)
-        differences += differences_in_gradients(before, after, exact=strictness.exact)
+    differences = _differences(before, after, alignment, compared, how, strictness)
     ordered = worst_first(difference for difference in differences if difference.kind not in how.expected)
     parted = origin_of(before, after, compared, alignment) if ordered else None
     origin, pair = parted or (None, None)
     if origin is not None and pair is not None:
         origin = _with_reasons(before, after, origin, pair, compared, how)
-    if how.closer is not None and any(pair.call.parent is None and not pair.outputs_agree for pair in compared):
+    if ordered and how.closer is not None and _results_differ(compared, how):
         closer = how.closer({(other.path, other.nth): call for call, other in alignment.pairs}.get)
         if closer is not None:
             origin, pair = _with_distance(closer, compared)
     return TraceComparison(
-        verdict_of(ordered, origin, compared, alignment),
+        verdict_of(ordered, origin, compared, alignment, how.outputs),
         ordered,
         before.versions,
         before.model,
@@ -81,8 +83,34 @@ def compare_traces(
         growth=growth_from(before, pair, compared) if origin is not None else (),
         seed=before.run.seed,
         notes=(*how.notes, *notes_on(before, after, alignment, compared, exact=strictness.exact)),
+        outputs=how.outputs,
         traces=(before, after),
     )
+
+
+def _differences(
+    before: Trace,
+    after: Trace,
+    alignment: Alignment,
+    compared: Sequence[ComparedCalls],
+    how: How,
+    strictness: Strictness,
+) -> list[Difference]:
+    """All differences; of two models whose results agree, those inside them are none."""
+    if how.outputs is not None:
+        results = [*differences_in_outputs(how.outputs)]
+        return [*results, *differences_in_numbers(compared)] if results else []
+    differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment)]
+    if alignment.is_port and any(pair.apart is not None for pair in compared):
+        return [*differences, *differences_in_results(alignment)]
+    differences += differences_in_structure(before, after, alignment)
+    return [*differences, *differences_in_gradients(before, after, exact=strictness.exact)]
+
+
+def _results_differ(compared: Sequence[ComparedCalls], how: How) -> bool:
+    if how.outputs is not None:
+        return not how.outputs.equal
+    return any(pair.call.parent is None and not pair.outputs_agree for pair in compared)
 
 
 def _with_distance(origin: Origin, compared: Sequence[ComparedCalls]) -> tuple[Origin, ComparedCalls | None]:

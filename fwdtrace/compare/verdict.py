@@ -11,6 +11,7 @@ from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
 from fwdtrace.compare.leaves import dtypes_of, line_of, other_values, tensors_in_words
+from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.tolerances import in_words
 from fwdtrace.trace import Trace, shapes_in, tensors_in
 from fwdtrace.trace.text import path_text, plural
@@ -21,10 +22,11 @@ def verdict_of(
     origin: Origin | None,
     compared: Sequence[ComparedCalls],
     alignment: Alignment,
+    outputs: Outputs | None = None,
 ) -> str:
     """What the comparison says, in one sentence; `differences` are worst first."""
     if not differences:
-        return _no_difference(compared, alignment)
+        return _no_difference(compared, alignment) if outputs is None else _results_agree(outputs)
     count = plural(len(differences), "difference")
     roots = next((pair for pair in compared if pair.call.parent is None and pair.other.parent is None), None)
     if roots is not None and roots.inputs_agree is False:
@@ -68,6 +70,16 @@ def notes_on(
         yield from _notes_on_port(alignment)
     if before.versions.torch != after.versions.torch:
         yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
+
+
+def _results_agree(outputs: Outputs) -> str:
+    """That what both models give is the same, or apart by rounding alone."""
+    most = outputs.furthest
+    results = plural(len(outputs.pairs), "result")
+    if not outputs.rounding or most is None:
+        one = len(outputs.pairs) == 1
+        return f"No difference found: {'the result of both models is' if one else f'all {results} are'} bit-identical."
+    return f"No difference found beyond rounding, as measured in float64: {results}, {most.text}."
 
 
 def _lines(origin: Origin) -> str:
