@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +49,7 @@ def compare(
     inputs, maps = tuple(input or ()), tuple(pairing.map or ())
     saved = [name for name in (spec, other or "") if name.endswith(".json")]
     if saved:
-        _check_saved(saved, bool(inputs) or variation != Variation() or pairing.same_init or bool(pairing.weights))
+        _check_saved(saved, bool(inputs) or variation != Variation() or replace(pairing, map=None) != Pairing())
     comparison: TraceComparison | DirectComparison
     error: ModelError | None = None
     with stdout_kept_clean(), progress(f"comparing {' and '.join(name for name in (spec, other) if name)}") as tell:
@@ -70,8 +70,11 @@ def compare(
             from fwdtrace.run.two import TwoRunsPlan, compare_two
 
             plan = TwoRunsPlan(
-                *(spec, other, maps, inputs, seed, pairing.same_init, pairing.weights, max_bytes, trust),
+                *(spec, other, maps, inputs, seed),
+                **{name: value for name, value in asdict(pairing).items() if name != "map"},
                 **asdict(variation),
+                max_bytes=max_bytes,
+                trust=trust,
             )
             compared = compare_two(plan)
             comparison, error = compared.comparison, compared.error

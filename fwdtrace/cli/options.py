@@ -151,13 +151,23 @@ class Pairing:
 
     map: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="OLD=NEW", help="Names, 'encoder.{i}.attn=blocks.{i}.attention'; repeatable."),
+        typer.Option(
+            "--map",
+            metavar="OLD=NEW",
+            help="Names, 'encoder.{i}.attn=blocks.{i}.attention', or a file of --save-map; repeatable.",
+        ),
     ] = None
     same_init: Annotated[
-        bool, typer.Option("--same-init", help="Copy the weights of the first into the second, by name or place.")
+        bool, typer.Option("--same-init", help="Draw lively weights for the first, and copy them into the second.")
     ] = False
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights for the first, copied into the second as well.")
+    ] = None
+    weights_of_second: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --weights: those of the second, such as converted ones.")
+    ] = None
+    save_map: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save which weight of the second is which of the first, .json.")
     ] = None
 
 
@@ -172,6 +182,9 @@ class Variation:
         str | None, typer.Option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")
     ] = None
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None
+    fused: Annotated[
+        bool, typer.Option("--fused/--no-fused", help="Let torch run its encoder layers as one; off if one side has them.")
+    ] = True
     compile: Annotated[bool, typer.Option("--compile", help="Run the second compiled.")] = False
     batch: Annotated[
         int, typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first.")

@@ -33,10 +33,12 @@ def origin_by_steps(
     after: Side,
     outputs: Sequence[tuple[int, int]],
     why: Why,
+    attributes: Why,
     partner: Partner,
 ) -> Origin | None:
     """Where the second run leaves the first; `outputs` are the tensors that differ, by their numbers on both sides.
 
+    `why` says what the modules of two calls do not have alike, `attributes` only what they do not hold in tensors.
     `partner` gives the call of the first that a call of the second belongs to, where that is known.
     """
     ours = departure_of(before, (number for number, _ in outputs))
@@ -49,7 +51,7 @@ def origin_by_steps(
         moved = _by_order(before, after, [operands], partner) if operands is not None else None
         if moved is not None:
             return moved
-    reasons = list(_reasons(one, two, before, after, why))
+    reasons = list(_reasons(one, two, before, after, why, attributes))
     return _origin(before, after, one, two, reasons, partner)
 
 
@@ -63,16 +65,21 @@ def _events(
     return counterpart_of(theirs.event, after, before, ours), theirs.event
 
 
-def _reasons(one: Event | None, two: Event | None, before: Side, after: Side, why: Why) -> Iterable[str]:
+def _reasons(
+    one: Event | None, two: Event | None, before: Side, after: Side, why: Why, attributes: Why
+) -> Iterable[str]:
     if one is not None and two is not None:
         if name_of(one) != name_of(two):
             yield f"{name_of(one)} became {name_of(two)}"
         changed = list(changed_arguments(one, two))
-        if changed or not isinstance(two, Call):
-            yield f"{name_of(two)}({', '.join(changed)})" if changed else name_of(two)
+        if changed:
+            yield f"{name_of(two)}({', '.join(changed)})"
         if isinstance(one, Call) and isinstance(two, Call):
             became = f"{name_of(one)} became {name_of(two)}"
             yield from (reason for reason in why(one, two) if reason != became)
+        if isinstance(one, Call) != isinstance(two, Call):
+            calls = _call_of(one, before), _call_of(two, after)
+            yield from attributes(calls[0], calls[1]) if calls[0] is not None and calls[1] is not None else ()
         if name_of(one) == name_of(two) or (isinstance(one, Call) and isinstance(two, Call)):
             yield from changed_operands(one, two, before, after)
     elif two is not None:
@@ -90,9 +97,16 @@ def _by_order(
     theirs = departure_of(after, (number for _, number in pairs), order=True)
     ours = departure_of(before, (number for number, _ in pairs), order=True)
     reason = ["it gives the same elements in another order"]
-    if theirs is not None:
+    if theirs is not None and (ours is None or _only_orders(theirs, after) or not _only_orders(ours, before)):
         return _origin(before, after, None, theirs.event, reason, partner)
     return _origin(before, after, ours.event, None, reason, partner) if ours is not None else None
+
+
+def _only_orders(departure: Departure, side: Side) -> bool:
+    """Whether the step gives the elements that it is given."""
+    step = side.steps.steps[departure.step]
+    held = [side.steps.held[number].content for number in (*step.given[:1], *step.gave[:1])]
+    return len(held) == 2 and None not in held and held[0].same_elements(held[1], side.others.tolerance)  # type: ignore[union-attr, arg-type]
 
 
 def _origin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -66,6 +66,12 @@ class Known:
                 self.used.setdefault(piece.name, []).append(self._rows(piece))
         if proved or candidate.same_input or self.cursor < candidate.order:
             self.cursor = candidate.order
+
+    def start(self, moves: Iterable[Move]) -> None:
+        """Note that these weights are used before anything runs."""
+        for move in moves:
+            for piece in move.pieces:
+                self.used.setdefault(piece.name, []).append(self._rows(piece))
 
     def is_free(self, piece: Piece) -> bool:
         """Whether nothing has used these rows."""
@@ -336,8 +342,3 @@ def _distance(known: Known, unit: Unit) -> float:
 
 def _same_first(given: Sequence[Content], other: Sequence[Content]) -> bool:
     return bool(given) and bool(other) and given[0].same_elements(other[0], CLOSE)
-
-
-def used_names(moves: Mapping[str, Move]) -> set[str]:
-    """The weights of the first model that went somewhere."""
-    return {piece.name for move in moves.values() for piece in move.pieces}

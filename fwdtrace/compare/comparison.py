@@ -10,6 +10,7 @@ from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
 from fwdtrace.compare.outputs_value import Outputs
+from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import ModelInfo, Site, Trace, Versions
 from fwdtrace.trace.views import view
 
@@ -50,7 +51,8 @@ class TraceComparison:
 
     `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `growth`
     says how the difference grows from the origin on, `notes` what else to know. `traces` are the two traces
-    themselves, which are not saved with the comparison. `outputs` has what two models of different structure give.
+    themselves, which are not saved with the comparison. `outputs` has what two models of
+    different structure give, `weights` which of them were moved from the first into the second.
     """
 
     kind: ClassVar[str] = "traces"
@@ -65,6 +67,7 @@ class TraceComparison:
     seed: int | None = None
     notes: tuple[str, ...] = ()
     outputs: Outputs | None = None
+    weights: WeightMap | None = None
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -17,7 +17,7 @@ def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
     for what, before, after in (("settings", *settings), ("mode", _mode(one), _mode(other))):
         if before != after:
             yield f"{what} ({before}) became ({after})"
-    yield from _differences_of_attributes(one, other, shown=settings[0] != settings[1])
+    yield from differences_of_attributes(one, other, shown=settings[0] != settings[1])
     ours, theirs = _own_tensors(one), _own_tensors(other)
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in ours or name not in theirs:
@@ -37,7 +37,7 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in own.items() if not isinstance(tensor, lazy) and not tensor.is_meta}
 
 
-def _differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool) -> Iterator[str]:
+def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool = False) -> Iterator[str]:
     """The plain public attributes that are not alike; those that settings have `shown` are left out.
 
     Modules of two classes may name them otherwise: then a number that only one name of each has is compared.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch.utils import _pytree
 
 from fwdtrace.compare.candidates import Candidate, Known, candidates_for
 from fwdtrace.compare.contents import Content, content_of
-from fwdtrace.compare.name_parts import template
 from fwdtrace.compare.runs import Runnable
 from fwdtrace.compare.units import CLOSE, State, Unit, state_of
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Move
+from fwdtrace.compare.weight_values import value_of, values_of
 from fwdtrace.models.randomness import seed_all
 
 MOST_TRIED = 6
@@ -25,26 +25,31 @@ MOST_TRIED = 6
 
 @dataclass
 class Moving:
-    """What has been moved so far; `known` is what is known of the first model."""
+    """What has been moved so far, and for which modules others of the first would do as well."""
 
-    known: Known
     moves: dict[str, Move] = field(default_factory=dict)
     ambiguous: dict[str, list[str]] = field(default_factory=dict)
 
 
-def move_while_running(known: Known, runnable: Runnable, units: Sequence[Unit], seed: int) -> Moving:
+def move_while_running(
+    known: Known, runnable: Runnable, units: Sequence[Unit], seed: int, start: Mapping[str, Move]
+) -> Moving:
     """Run a copy of the second model, and find for each of its units, as it runs, the weights that it is to have.
 
     What a unit gives is that of its counterpart, so that what comes after it is given what it would be given in a
-    model without a fault before it.
+    model without a fault before it. What is moved from the `start` is in place before it runs.
     """
     model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
-    moving = Moving(known)
+    moving, state = Moving(), state_of(model)
+    with torch.no_grad():
+        for name, value in values_of(start.values(), known.state, {name: each.shape for name, each in state.items()}).items():
+            state[name].copy_(value)
+    known.start(start.values())
     busy = [False]
     handles = []
     for unit in units:
         module = model.get_submodule(unit.path)
-        hook = _hook(moving, unit, state_of(model), busy)
+        hook = _hook(moving, known, unit, state, busy)
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
     seed_all(seed)
     with torch.no_grad(), not_fused():
@@ -58,7 +63,9 @@ def move_while_running(known: Known, runnable: Runnable, units: Sequence[Unit], 
     return moving
 
 
-def _hook(moving: Moving, unit: Unit, state: State, busy: list[bool]) -> Callable[..., Any]:
+def _hook(
+    moving: Moving, known: Known, unit: Unit, state: State, busy: list[bool]
+) -> Callable[..., Any]:
     done = [False]
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -66,7 +73,7 @@ def _hook(moving: Moving, unit: Unit, state: State, busy: list[bool]) -> Callabl
             return None
         done[0] = busy[0] = True
         try:
-            return _settle(moving, unit, state, module, args, kwargs, output)
+            return _settle(moving, known, unit, state, module, args, kwargs, output)
         finally:
             busy[0] = False
 
@@ -74,23 +81,23 @@ def _hook(moving: Moving, unit: Unit, state: State, busy: list[bool]) -> Callabl
 
 
 def _settle(
-    moving: Moving, unit: Unit, state: State, module: nn.Module, args: Any, kwargs: Any, output: Any
+    moving: Moving, known: Known, unit: Unit, state: State, module: nn.Module, args: Any, kwargs: Any, output: Any
 ) -> Any:
     """Find the weights of a unit that has just run with its own, and give what it would have given with them."""
     given = tuple(leaf for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
     contents = tuple(content_of(tensor) for tensor in given)
-    found = candidates_for(unit, module, state, contents, moving.known)
+    found = candidates_for(unit, module, state, contents, known)
     if not found:
         return None
     best, proved, result = found[0], False, output
     for candidate in found[:MOST_TRIED]:
-        _load(candidate, state, moving.known.state)
+        _load(candidate, state, known.state)
         proved, result = _check(candidate, module, args, kwargs, given)
         if proved:
             best = candidate
             break
     else:
-        _load(best, state, moving.known.state)
+        _load(best, state, known.state)
         proved, result = _check(best, module, args, kwargs, given)
     rivals = [each for each in found if each is not best and each.rank == best.rank and each.moves != best.moves]
     if rivals and best.same_input:
@@ -98,14 +105,14 @@ def _settle(
     proof = "run" if proved else "name" if best.by_name else "place"
     for move in best.moves:
         moving.moves[move.target] = replace(move, proof=proof)
-    moving.known.take(best, unit, proved)
+    known.take(best, unit, proved)
     return _forced(best, result, proved)
 
 
 def _load(candidate: Candidate, state: State, source: State) -> None:
     for move in candidate.moves:
         target = state[move.target]
-        target.copy_(move.value(source, target.shape))
+        target.copy_(value_of(move, source, target.shape))
 
 
 def _check(
@@ -152,9 +159,3 @@ def _forced(candidate: Candidate, result: Any, proved: bool) -> Any:
     if isinstance(result, Tensor) and gave is not None and gave.shape == result.shape:
         return gave.to(result.dtype)
     return result
-
-
-def templates_of(moving: Moving) -> Iterator[tuple[str, str]]:
-    """The names without indices of what was moved where."""
-    for move in moving.moves.values():
-        yield template(move.target), template(move.pieces[0].name)

@@ -14,7 +14,7 @@ from fwdtrace.compare.align import Alignment, align
 from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.kept_numbers import KeptNumbers
-from fwdtrace.compare.modules import differences_of_modules
+from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
@@ -136,7 +136,10 @@ def _origin_by_steps(
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
-    return origin_by_steps(*sides, outputs, why, partner)
+    def attributes(call: Call, other: Call) -> Iterable[str]:
+        return differences_of_attributes(_module(before.model, call), _module(after.model, other))
+
+    return origin_by_steps(*sides, outputs, why, attributes, partner)
 
 
 def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | None) -> list[tuple[int, int]]:

@@ -22,6 +22,7 @@ from fwdtrace.compare.differences import (
 from fwdtrace.compare.gradients import differences_in_gradients
 from fwdtrace.compare.origin import growth_from, origin_of, parted_inside, with_unknown_inputs_decided
 from fwdtrace.compare.outputs_value import Outputs
+from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.compare.verdict import notes_on, verdict_of
 from fwdtrace.trace import Call, Trace
 
@@ -48,6 +49,7 @@ class How:
     notes: tuple[str, ...] = ()
     why: Callable[[Call, Call], Iterable[str]] | None = None
     outputs: Outputs | None = None
+    weights: WeightMap | None = None
     is_port: bool | None = None
     closer: Callable[[Partner], Origin | None] | None = None
 
@@ -84,6 +86,7 @@ def compare_traces(
         seed=before.run.seed,
         notes=(*how.notes, *notes_on(before, after, alignment, compared, exact=strictness.exact)),
         outputs=how.outputs,
+        weights=how.weights,
         traces=(before, after),
     )
 

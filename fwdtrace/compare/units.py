@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.compare.name_parts import roles_of
+from fwdtrace.compare.rounding import named_tensors
 from fwdtrace.compare.runs import Runnable
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Piece
@@ -82,8 +83,8 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit], Exception | None]:
-    """The units in the order in which they run, as far as the model comes; and what it raised, if anything.
+def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit], dict[str, Tensor] | None]:
+    """The units in the order in which they run, as far as the model comes; and its results, None if it raised.
 
     A copy of the model runs. A unit is a module below which no other that holds weights is called.
     """
@@ -92,20 +93,20 @@ def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit],
     keeper = Keeper(max_bytes)
     recording = Recording(model, Options(keeper=keeper), None, seed)
     seed_all(seed)
-    raised = None
+    results = None
     with torch.no_grad(), not_fused():
         try:
             with recording:
-                model(*args, **kwargs)
-        except Exception as error:  # the model is the user's
-            raised = error
+                results = named_tensors(model(*args, **kwargs))
+        except Exception:  # the model is the user's: what it raises is said when it is compared
+            pass
     trace = recording.trace
     holders = _holders(trace, state)
     units = []
     for order, (call, names) in enumerate(holders):
         given, gave = keeper.by_id.get(call.id, ((), ()))
         units.append(_unit(call, order, names, given, gave))
-    return units, raised
+    return units, results
 
 
 def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]]:

@@ -1,15 +1,12 @@
-"""WeightMap: which weights of one model are which of another, as parts, transposed or together; and its JSON."""
+"""WeightMap: which weights of one model are which of another, in parts, transposed or together; its JSON. No torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+from fwdtrace.compare.document import LEFT_OUT_IF_NONE
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace.files import replacing
 
@@ -18,66 +15,67 @@ FORMAT = "fwdtrace.weights/1"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A weight of the first model, or rows of it; `transposed` if its rows are the columns of what is stored."""
+    """A weight of the first model, or the rows from `start` up to `stop`.
+
+    With `transposed`, the columns of what is stored are the rows. With `heads`, several matrices take turns in it, head
+    by head, and are put one below the other first.
+    """
 
     name: str
-    start: int | None = None
-    stop: int | None = None
+    start: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    stop: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     transposed: bool = False
+    heads: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """How one weight of the second model is made of those of the first: of `pieces`, one below the other.
 
-    `transposed` says that the result is stored the other way around. With `heads`, the rows of the pieces take turns
-    head by head. Last the result gets the shape of the target. `proof` says how it is known: by its `name`, by its
-    `place`, or because both modules gave the same on the same input (`run`).
+    With `heads`, the pieces take turns in it, head by head. `transposed` says that the result is stored the other way
+    around; last it gets the shape of the target. `proof` is `run` if both modules gave the same on the same input, else
+    what speaks for it: `name`, or `place`.
     """
 
     target: str
     pieces: tuple[Piece, ...]
     transposed: bool = False
-    heads: int | None = None
+    heads: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     proof: str = "name"
-
-    def value(self, source: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:
-        """The weight; RuntimeError if it cannot have this shape."""
-        parts = [_piece(source[piece.name], piece) for piece in self.pieces]
-        if self.heads is not None:
-            parts = [part.unflatten(0, (self.heads, -1)) for part in parts]
-            whole = torch.cat(parts, 1).flatten(0, 1)
-        else:
-            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if self.transposed:
-            whole = whole.t()
-        return whole.reshape(tuple(shape))
-
-
-def _piece(tensor: Tensor, piece: Piece) -> Tensor:
-    if piece.transposed:
-        tensor = tensor.t()
-    return tensor if piece.start is None else tensor[piece.start : piece.stop]
 
 
 @dataclass(frozen=True, slots=True)
 class WeightMap:
-    """The moves, the names of the second model's weights that got none, and of the first's that went nowhere.
+    """The moves; what the second model has besides, in `left`, and the first in `unused`.
 
-    `ambiguous` names those of the second for which several of the first would do.
+    `ambiguous` names the weights of the second for which others of the first would do as well, and `matter` those in
+    `left` that its results depend on.
     """
 
     moves: tuple[Move, ...]
+    of: int
     left: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()
+    matter: tuple[str, ...] = ()
+
+    def row(self) -> dict[str, object]:
+        """The map as the JSON of a comparison has it."""
+        return {
+            "copied": len(self.moves),
+            "of": self.of,
+            "pairs": [_short(asdict(move)) for move in self.moves],
+            **{name: list(getattr(self, name)) for name in ("left", "unused", "ambiguous", "matter")},
+        }
 
     def save(self, file: Path) -> None:
-        """Write the map as JSON; OSError if that cannot be done."""
-        rows = ",\n  ".join(json.dumps(asdict(move)) for move in self.moves)
-        rest = ", ".join(f'"{name}": {json.dumps(getattr(self, name))}' for name in ("left", "unused", "ambiguous"))
+        """Write the map as JSON, a line for each move; OSError if that cannot be done."""
+        rows = ",\n  ".join(json.dumps(_short(asdict(move))) for move in self.moves)
+        lists = ", ".join(f'"{name}": {json.dumps(getattr(self, name))}' for name in ("left", "unused", "ambiguous"))
         with replacing(file) as path:
-            path.write_text(f'{{"format": "{FORMAT}",\n "moves": [\n  {rows}],\n {rest}}}\n', encoding="utf-8")
+            path.write_text(
+                f'{{"format": "{FORMAT}", "of": {self.of}, {lists},\n "pairs": [\n  {rows}]}}\n', encoding="utf-8"
+            )
 
 
 def read_map(file: Path) -> WeightMap:
@@ -87,10 +85,16 @@ def read_map(file: Path) -> WeightMap:
         if document["format"] != FORMAT:
             raise ValueError
         moves = tuple(
-            Move(**{**row, "pieces": tuple(Piece(**piece) for piece in row["pieces"])}) for row in document["moves"]
+            Move(**{**row, "pieces": tuple(Piece(**piece) for piece in row["pieces"])}) for row in document["pairs"]
         )
-        return WeightMap(moves, *(tuple(document[name]) for name in ("left", "unused", "ambiguous")))
+        return WeightMap(moves, document["of"], *(tuple(document[name]) for name in ("left", "unused", "ambiguous")))
     except OSError as error:
         raise FwdtraceError(f"--map {file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise FwdtraceError(f"--map {file}: was not written by --save-map") from None
+
+
+def _short(row: dict[str, object]) -> dict[str, object]:
+    """The row without what it does not have."""
+    pieces = [{name: value for name, value in piece.items() if value is not None} for piece in row["pieces"]]  # type: ignore[attr-defined]
+    return {**{name: value for name, value in row.items() if value is not None}, "pieces": pieces}

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import copy
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
+from torch import Tensor, nn
 
-from fwdtrace.compare.candidates import known_of, used_names
-from fwdtrace.compare.moving import move_while_running
-from fwdtrace.compare.name_parts import likeness, roles_of, template
+from fwdtrace.compare.candidates import known_of
+from fwdtrace.compare.left_over import left_over
+from fwdtrace.compare.moving import Moving, move_while_running
 from fwdtrace.compare.names import renamed
+from fwdtrace.compare.outputs import outputs_of
+from fwdtrace.compare.rounding import named_tensors
 from fwdtrace.compare.runs import Runnable
-from fwdtrace.compare.units import State, state_of, units_of
+from fwdtrace.compare.units import Unit, state_of, units_of
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
+from fwdtrace.compare.weight_values import State, values_of
+from fwdtrace.models.randomness import seed_all
 from fwdtrace.trace.text import first_few
 
 MOST_NAMED = 3
+MOST_HEADS_TRIED = 6
 MAX_BYTES = 2**30
+Moves = dict[str, Move]
 
 
-@dataclass(frozen=True)
-class Moved:
-    """The map by which weights were moved, and how many the second model has."""
-
-    map: WeightMap
-    of: int
-
-    @property
-    def text(self) -> str:
-        """What was moved and what was not, in words."""
-        moves = self.map.moves
-        text = f"{len(moves)} of {self.of} weights of the second are copies of the first's"
-        checked = sum(move.proof == "run" for move in moves)
-        if checked:
-            text += f", {checked} of them checked by the same input through both modules"
-        text += _listed("left as they were", self.map.left) + _listed("of the first not used", self.map.unused)
-        return text + _listed("could be others as well", self.map.ambiguous)
-
-
-def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), seed: int = 0) -> Moved:
+def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), seed: int = 0) -> WeightMap:
     """Copy the parameters and buffers of the first model into the second; say what was copied and what was not.
 
     If every weight of the second has a namesake of its shape, after the maps, they go by name. Else copies of both
@@ -50,59 +39,60 @@ def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), se
     """
     source, target = state_of(before.model), state_of(after.model)
     moves = _by_name(source, target, maps)
-    ambiguous: dict[str, list[str]] = {}
+    ambiguous: tuple[str, ...] = ()
     if len(moves) < len(target):
-        moves = {name: move for name, move in moves.items() if maps and name not in source}
         try:
-            ours, _ = units_of(before, seed, MAX_BYTES // 2)
-            theirs, _ = units_of(after, seed, MAX_BYTES // 2)
-            found = move_while_running(known_of(ours, before.model, source), after, theirs, seed)
+            moves, ambiguous = _by_running(before, after, moves if maps else {}, seed)
         except Exception:  # a model that cannot be copied; what it raises is said when it is compared
-            moves = _by_name(source, target, maps)
-        else:
-            moves = {**found.moves, **moves}
-            ambiguous = found.ambiguous
-    moves |= _left_over(source, target, moves)
-    return Moved(apply(tuple(moves.values()), before, after, ambiguous), len(target))
+            moves |= left_over(source, target, moves)
+    return apply(moves.values(), before.model, after.model, ambiguous)
 
 
-def apply(
-    moves: Iterable[Move], before: Runnable, after: Runnable, ambiguous: Mapping[str, Sequence[str]] = {}
-) -> WeightMap:
+def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module, ambiguous: Sequence[str] = ()) -> WeightMap:
     """Write the moved weights into the second model; a move that does not fit is left out."""
-    source, target = state_of(before.model), state_of(after.model)
-    done: dict[str, Move] = {}
+    source, target = state_of(first), state_of(second)
+    values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()})
+    done = {move.target: move for move in moves if move.target in values}
     with torch.no_grad():
-        values = {}
-        for move in moves:
-            if move.target in target and all(piece.name in source for piece in move.pieces):
-                try:
-                    values[move.target] = move.value(source, target[move.target].shape).clone()
-                except RuntimeError:  # other shapes than it was made for
-                    continue
-                done[move.target] = move
         for name, value in values.items():
             target[name].copy_(value)
-    used = used_names(done)
-    shared = {id_of(target[name]) for name in done}
-    left = tuple(name for name in target if name not in done and id_of(target[name]) not in shared)
-    tied = [name for name in target if name not in done and id_of(target[name]) in shared]
-    rows = [*done.values(), *(Move(name, _pieces_of(done, target, name), proof="name") for name in tied)]
-    used_ids = {id_of(source[name]) for name in used}
-    unused = tuple(name for name in source if name not in used and id_of(source[name]) not in used_ids)
-    return WeightMap(tuple(rows), left, unused, tuple(name for name in ambiguous))
+    by_memory = {_memory(target[name]): move for name, move in done.items()}
+    for name in target:  # one tensor may have several names
+        if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
+            done[name] = replace(tied, target=name)
+    used = {_memory(source[piece.name]) for move in done.values() for piece in move.pieces}
+    left = tuple(name for name in target if name not in done)
+    unused = tuple(name for name in source if _memory(source[name]) not in used)
+    return WeightMap(tuple(done.values()), len(target), left, unused, tuple(ambiguous))
 
 
-def id_of(tensor: torch.Tensor) -> tuple[int, tuple[int, ...]]:
-    """What all names of one tensor have in common."""
-    return tensor.data_ptr(), tuple(tensor.shape)
+def in_words(weights: WeightMap) -> str:
+    """What was moved and what was not."""
+    text = f"{len(weights.moves)} of {weights.of} weights of the second are copies of the first's"
+    checked = sum(move.proof == "run" for move in weights.moves)
+    if checked:
+        text += f", {checked} of them checked by the same input through both modules"
+    text += _listed("left as they were", weights.left) + _listed("of the first not used", weights.unused)
+    return text + _listed("could be others as well", weights.ambiguous)
 
 
-def _pieces_of(done: Mapping[str, Move], target: State, name: str) -> tuple[Piece, ...]:
-    return next(move.pieces for other, move in done.items() if id_of(target[other]) == id_of(target[name]))
+def those_that_matter(runnable: Runnable, names: Sequence[str], seed: int) -> tuple[str, ...]:
+    """Those of the weights by these names that the results of the model depend on, found by changing each."""
+    floating = [name for name, tensor in state_of(runnable.model).items() if name in names and tensor.is_floating_point()]
+    if not floating:
+        return ()
+    before = _results(runnable, seed, {})
+
+    def matters(some: Sequence[str]) -> bool:
+        after = _results(runnable, seed, dict.fromkeys(some, None))
+        return before is not None and after is not None and outputs_of(before, after).equal is False
+
+    if not matters(floating):
+        return ()
+    return tuple(floating) if len(floating) > MOST_NAMED else tuple(name for name in floating if matters([name]))
 
 
-def _by_name(source: State, target: State, maps: Sequence[str]) -> dict[str, Move]:
+def _by_name(source: State, target: State, maps: Sequence[str]) -> Moves:
     """The moves of the weights of the second model that have a namesake of their shape in the first."""
     old_names = renamed({name: name for name in source}, maps)
     return {
@@ -112,50 +102,99 @@ def _by_name(source: State, target: State, maps: Sequence[str]) -> dict[str, Mov
     }
 
 
-def _left_over(source: State, target: State, moves: Mapping[str, Move]) -> dict[str, Move]:
-    """What no module that ran has got: by a shape that few have, in order and by name; or equal as it is."""
-    used = used_names(moves)
-    ours = [name for name in source if name not in used]
-    theirs = [name for name in target if name not in moves]
-    found: dict[str, Move] = {}
-    shapes = {name: tuple(size for size in target[name].shape if size != 1) for name in theirs}
-    for shape in dict.fromkeys(shapes.values()):
-        wanted = [name for name in theirs if shapes[name] == shape]
-        for kind in (True, False):
-            some = [name for name in wanted if target[name].is_floating_point() == kind]
-            fitting = [
-                name
-                for name in ours
-                if tuple(size for size in source[name].shape if size != 1) == shape
-                and source[name].is_floating_point() == kind
-            ]
-            found |= _paired(some, fitting, source, target)
-    return found
+def _by_running(before: Runnable, after: Runnable, given: Moves, seed: int) -> tuple[Moves, tuple[str, ...]]:
+    """The moves found as the second model runs; in a second run, what was left over at first is in its place."""
+    source, target = state_of(before.model), state_of(after.model)
+    ours, results = units_of(before, seed, MAX_BYTES // 2)
+    theirs, _ = units_of(after, seed, MAX_BYTES // 2)
+    start = dict(given)
+    found, moves = Moving({}), start
+    for _ in range(2):
+        known = known_of(ours, before.model, source)
+        found = move_while_running(known, after, _without(theirs, given), seed, start)
+        moves = {**found.moves, **given}
+        more = left_over(source, target, moves)
+        moves |= more
+        if len(found.moves) + len(given) == len(target) or not more:
+            break
+        start = {**given, **more}
+    if results is None:
+        return moves, tuple(found.ambiguous)
+    proved = _the_right_order(before, after, moves, results, seed)
+    return proved or moves, () if proved else tuple(found.ambiguous)
 
 
-def _paired(wanted: list[str], fitting: list[str], source: State, target: State) -> dict[str, Move]:
-    """Weights of one shape: the only ones, those of one kind in order, or those that only names tell apart."""
-    if len(wanted) == len(fitting):
-        kinds = [len({template(name) for name in names}) for names in (wanted, fitting)]
-        if len(wanted) == 1 or kinds == [1, 1]:
-            return {name: Move(name, (Piece(old),), proof="place") for name, old in zip(wanted, fitting, strict=True)}
-    found: dict[str, Move] = {}
-    free = list(fitting)
-    for name in wanted:
-        equal = next((old for old in free if _equal(source[old], target[name])), None)
-        scores = sorted(((likeness(name, old), -place, old) for place, old in enumerate(free)), reverse=True)
-        is_clear = bool(scores) and scores[0][0] >= 3 and (len(scores) == 1 or scores[0][0] > scores[1][0] + 0.2)
-        best = equal if equal is not None and math.prod(target[name].shape) > 1 else None
-        if best is None and is_clear:
-            best = scores[0][2]
-        if best is not None and (best == equal or roles_of(name) or template(name) == template(best)):
-            found[name] = Move(name, (Piece(best),), proof="name")
-            free.remove(best)
-    return found
+def _without(units: list[Unit], moves: Moves) -> list[Unit]:
+    """The units that have not all of their weights by now."""
+    return [unit for unit in units if not all(name in moves for name in unit.names.values())]
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.dtype == other.dtype and not one.is_meta and bool(torch.equal(one.reshape(-1), other.reshape(-1)))
+def _the_right_order(
+    before: Runnable, after: Runnable, moves: Moves, results: dict[str, Tensor], seed: int
+) -> Moves | None:
+    """The moves under which the second model gives the results of the first, if the fused matrices are in some order.
+
+    As they are, they have one part below the other; else the parts may take turns head by head.
+    """
+    for heads in (None, *itertools.islice(_heads_in(before.model, after.model), MOST_HEADS_TRIED)):
+        tried = moves if heads is None else {name: _head_by_head(move, heads) for name, move in moves.items()}
+        if heads is not None and tried == moves:
+            return None
+        target = state_of(after.model)
+        values = values_of(tried.values(), state_of(before.model), {name: each.shape for name, each in target.items()})
+        gave = _results(after, seed, values)
+        if gave is None:
+            return None
+        outputs = outputs_of(list(results.items()), gave)
+        distances = [pair.apart.relative for pair in outputs.pairs if not pair.apart.same]
+        if outputs.pairs and all(distance is not None and distance < 1e-4 for distance in distances):
+            return {name: replace(move, proof="run") if _is_matrix(move) else move for name, move in tried.items()}
+    return None
+
+
+def _is_matrix(move: Move) -> bool:
+    return len(move.pieces) > 1 or any(piece.start is not None for piece in move.pieces)
+
+
+def _head_by_head(move: Move, heads: int) -> Move:
+    if len(move.pieces) > 1 and all(piece.start is None for piece in move.pieces):
+        return replace(move, heads=heads)
+    if len(move.pieces) == 1 and move.pieces[0].start is not None:
+        return replace(move, pieces=(replace(move.pieces[0], heads=heads),))
+    return move
+
+
+def _heads_in(*models: nn.Module) -> Iterator[int]:
+    """The numbers of heads that the modules speak of."""
+    found = (
+        value
+        for model in models
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if "head" in name.lower() and type(value) is int and value > 1
+    )
+    return iter(dict.fromkeys(found))
+
+
+def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor]] | None:
+    """What a copy of the model gives with these weights, or with noise in place of one; None if it raises."""
+    try:
+        model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
+        state = state_of(model)
+        generator = torch.Generator().manual_seed(seed)
+        seed_all(seed)
+        with torch.no_grad():
+            for name, value in values.items():
+                noise = torch.randn(state[name].shape, generator=generator).to(state[name]) if value is None else value
+                state[name].copy_(noise)
+            return list(named_tensors(model(*args, **kwargs)).items())
+    except Exception:  # the model is the user's
+        return None
+
+
+def _memory(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    """What all names of one tensor have in common."""
+    return tensor.data_ptr(), tuple(tensor.shape)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
