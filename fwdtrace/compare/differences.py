@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, Pair
@@ -35,6 +35,17 @@ def differences_in_outputs(outputs: Outputs) -> Iterator[Difference]:
             names = output_name(pair)
             message = f"{names}: other numbers, {pair.apart.text}"
             yield Difference("output", severity, "", pair.first, pair.second, message)
+
+
+def differences_in_settings(
+    compared: Sequence[ComparedCalls], settings: Callable[[Call, Call], Iterable[str]]
+) -> Iterator[Difference]:
+    """What modules are set to otherwise that gives the same all the same; of others, the origin says it."""
+    for pair in compared:
+        if pair.outputs_agree and pair.call.nth == 1 and pair.call.class_name == pair.other.class_name:
+            for text in settings(pair.call, pair.other):
+                message = f"{path_text(pair.call.path)} gives the same with other settings: {text}"
+                yield _difference("settings", "structure", pair.call, "", "", message)
 
 
 def differences_in_exceptions(alignment: Alignment) -> Iterator[Difference]:

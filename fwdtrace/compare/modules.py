@@ -13,11 +13,7 @@ def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
     """Each thing that two modules do not have alike, in words; what is in their submodules is not looked at."""
     if type(one) is not type(other) and type(one).__name__ != type(other).__name__:
         yield f"{type(one).__name__} became {type(other).__name__}"
-    settings = _settings(one), _settings(other)
-    for what, before, after in (("settings", *settings), ("mode", _mode(one), _mode(other))):
-        if before != after:
-            yield f"{what} ({before}) became ({after})"
-    yield from differences_of_attributes(one, other, shown=settings[0] != settings[1])
+    yield from differences_of_settings(one, other)
     ours, theirs = _own_tensors(one), _own_tensors(other)
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in ours or name not in theirs:
@@ -35,6 +31,15 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
     own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
     lazy = (nn.UninitializedParameter, nn.UninitializedBuffer)
     return {name: tensor for name, tensor in own.items() if not isinstance(tensor, lazy) and not tensor.is_meta}
+
+
+def differences_of_settings(one: nn.Module, other: nn.Module) -> Iterator[str]:
+    """What two modules do not have alike besides their class and what they hold in tensors."""
+    settings = _settings(one), _settings(other)
+    for what, before, after in (("settings", *settings), ("mode", _mode(one), _mode(other))):
+        if before != after:
+            yield f"{what} ({before}) became ({after})"
+    yield from differences_of_attributes(one, other, shown=settings[0] != settings[1])
 
 
 def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool = False) -> Iterator[str]:

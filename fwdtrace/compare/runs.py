@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.compare.align import Alignment, align
+from fwdtrace.compare.buffers import copies_of_buffers, differences_in_buffers
 from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.kept_numbers import KeptNumbers
-from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules
+from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules, differences_of_settings
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
@@ -66,6 +67,7 @@ def compare_runs(
     """
     how = how or How()
     again = [_again(runnable) for runnable in (before, after)]
+    buffers = [copies_of_buffers(runnable.model) for runnable in (before, after)]
     first, second = (_run(runnable, seed, max_bytes // 2) for runnable in (before, after))
     digests = first.digests + second.digests
     if digests:
@@ -85,6 +87,11 @@ def compare_runs(
     def closer(partner: Partner) -> Origin | None:
         return _origin_by_steps(again[0], again[1], seed, partner, how.outputs)
 
+    def settings(call: Call, other: Call) -> Iterable[str]:
+        return differences_of_settings(_module(before.model, call), _module(after.model, other))
+
+    written = differences_in_buffers(buffers, (before.model, after.model), how.weights)
+    how = replace(how, settings=settings, further=(*how.further, *written))
     numbers = KeptNumbers(first.numbers, second.numbers, is_port=is_port, batch=batch)
 
     may_look_closer = how.exact is None and batch == 1 and first.error is None and second.error is None

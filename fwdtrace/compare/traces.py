@@ -17,13 +17,14 @@ from fwdtrace.compare.differences import (
     differences_in_numbers,
     differences_in_outputs,
     differences_in_results,
+    differences_in_settings,
     differences_in_structure,
 )
 from fwdtrace.compare.gradients import differences_in_gradients
 from fwdtrace.compare.origin import growth_from, origin_of, parted_inside, with_unknown_inputs_decided
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.weight_map import WeightMap
-from fwdtrace.compare.verdict import notes_on, verdict_of
+from fwdtrace.compare.verdict import notes_on, raised_in, verdict_of
 from fwdtrace.trace import Call, Trace
 
 
@@ -41,6 +42,7 @@ class How:
     `closer` looks for the origin in all steps of both runs, where the models themselves give other results; it is told
     which call of the first belongs to a call of the second. With `outputs`, what the models themselves give was compared
     by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the alignment.
+    `settings` says what the modules of two calls are set to otherwise; `further` differences were found elsewhere.
     """
 
     maps: tuple[str, ...] = ()
@@ -51,6 +53,8 @@ class How:
     outputs: Outputs | None = None
     weights: WeightMap | None = None
     is_port: bool | None = None
+    settings: Callable[[Call, Call], Iterable[str]] | None = None
+    further: tuple[Difference, ...] = ()
     closer: Callable[[Partner], Origin | None] | None = None
 
 
@@ -76,7 +80,7 @@ def compare_traces(
         if closer is not None:
             origin, pair = _with_distance(closer, compared)
     return TraceComparison(
-        verdict_of(ordered, origin, compared, alignment, how.outputs),
+        verdict_of(ordered, origin, compared, alignment, how.outputs, raised_in(before, after)),
         ordered,
         before.versions,
         before.model,
@@ -102,11 +106,13 @@ def _differences(
     """All differences; of two models whose results agree, those inside them are none."""
     if how.outputs is not None:
         results = [*differences_in_outputs(how.outputs)]
-        return [*results, *differences_in_numbers(compared)] if results else []
-    differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment)]
+        return [*results, *how.further, *(differences_in_numbers(compared) if results else ())]
+    differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment), *how.further]
     if alignment.is_port and any(pair.apart is not None for pair in compared):
         return [*differences, *differences_in_results(alignment)]
     differences += differences_in_structure(before, after, alignment)
+    if how.settings is not None and "mode" not in how.expected:
+        differences += differences_in_settings(compared, how.settings)
     return [*differences, *differences_in_gradients(before, after, exact=strictness.exact)]
 
 

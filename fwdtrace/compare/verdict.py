@@ -10,10 +10,10 @@ from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
-from fwdtrace.compare.leaves import dtypes_of, line_of, other_values, tensors_in_words
+from fwdtrace.compare.leaves import dtypes_of, lasting, line_of, other_values, tensors_in_words
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.tolerances import in_words
-from fwdtrace.trace import Trace, shapes_in, tensors_in
+from fwdtrace.trace import Call, Trace, shapes_in, tensors_in
 from fwdtrace.trace.text import path_text, plural
 
 
@@ -23,8 +23,15 @@ def verdict_of(
     compared: Sequence[ComparedCalls],
     alignment: Alignment,
     outputs: Outputs | None = None,
+    raised: str = "",
 ) -> str:
-    """What the comparison says, in one sentence; `differences` are worst first."""
+    """What the comparison says, in one sentence; `differences` are worst first, and what `raised` leads."""
+    if raised:
+        apart = next((pair for pair in compared if pair.apart is not None and not pair.outputs_agree), None)
+        if apart is not None:
+            return f"{raised}; before that, {path_text(apart.call.path)} gives other numbers, {apart.apart.text}."  # type: ignore[union-attr]
+        known = sum(pair.apart is not None for pair in compared)
+        return raised + (f"; the {plural(known, 'call')} before that give the same." if known else ".")
     if not differences:
         return _no_difference(compared, alignment) if outputs is None else _results_agree(outputs)
     count = plural(len(differences), "difference")
@@ -53,7 +60,7 @@ def notes_on(
         for leaves in (call.outputs, other.outputs)
         for dtype in dtypes_of(leaves)
     }
-    if all(pair.apart is None for pair in compared):
+    if all(pair.apart is None for pair in compared) and not raised_in(before, after):
         yield "no numbers were compared: the traces hold none of the same calls; `run --save-values` keeps them"
     elif in_words(dtypes):
         within = "what is within it is called rounding" if exact else "what is within it counts as equal"
@@ -70,6 +77,34 @@ def notes_on(
         yield from _notes_on_port(alignment)
     if before.versions.torch != after.versions.torch:
         yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
+
+
+def raised_in(before: Trace, after: Trace) -> str:
+    """Which of two runs raised, where and what: what leads the verdict; nothing if none did."""
+    ours, theirs = _raised(before), _raised(after)
+    if ours is None and theirs is None:
+        return ""
+    if ours is not None and theirs is not None:
+        same = ours[1] == theirs[1]
+        where = ours[0] if ours[0] == theirs[0] else f"{ours[0]} in the first and {theirs[0]} in the second"
+        return f"Both raise {ours[1]}: at {where}" if same else f"The first raises {ours[1]} at {ours[0]}, the second {theirs[1]} at {theirs[0]}"
+    where, what = ours or theirs or ("", "")
+    return f"The {'first' if ours else 'second'} raises {what} at {where}"
+
+
+def _raised(trace: Trace) -> tuple[str, str] | None:
+    """Where a run raised, as far inside as possible, and what."""
+    if not any(call.error for call in trace.children()):
+        return None
+    events = [event for event in trace.events if event.error and not event.error.raised_below]
+    if not events:
+        return None
+    event = events[-1]
+    place = f"{path_text(event.path)} ({event.class_name})" if isinstance(event, Call) else event.name
+    error = event.error
+    assert error is not None
+    line = line_of(error.site or event.site)
+    return place + (f", {line}" if line else ""), f"{error.type} ({lasting(error.message).splitlines()[0]})" if error.message else error.type
 
 
 def _results_agree(outputs: Outputs) -> str:
