@@ -11,6 +11,7 @@ from fwdtrace.compare.reasons import (
     changed_arguments,
     changed_operands,
     name_of,
+    new_constant_of_call,
     new_constants,
     operand_in_other_order,
 )
@@ -51,6 +52,12 @@ def origin_by_steps(
         moved = _by_order(before, after, [operands], partner) if operands is not None else None
         if moved is not None:
             return moved
+    constant = new_constant_of_call(two, after) if two is not None else None
+    if constant is not None:
+        number, call = constant
+        theirs = departure_of(after, [number], constants=True)
+        one = partner((call.path, call.nth)) or one
+        two = theirs.event if theirs is not None else call
     reasons = list(_reasons(one, two, before, after, why, attributes))
     return _origin(before, after, one, two, reasons, partner)
 

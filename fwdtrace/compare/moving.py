@@ -90,7 +90,7 @@ def _settle(
     if not found:
         return None
     best, proved, result = found[0], False, output
-    for candidate in found[:MOST_TRIED]:
+    for candidate in [each for each in found if each.same_input == best.same_input][:MOST_TRIED]:
         _load(candidate, state, known.state)
         proved, result = _check(candidate, module, args, kwargs, given)
         if proved:

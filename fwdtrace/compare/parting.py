@@ -55,11 +55,13 @@ class Departure:
     ways: frozenset[int]
 
 
-def departure_of(side: Side, outputs: Iterable[int], *, order: bool = False) -> Departure | None:
+def departure_of(
+    side: Side, outputs: Iterable[int], *, order: bool = False, constants: bool = False
+) -> Departure | None:
     """The first step that leads to one of the outputs and gives something new from what is not new.
 
     What does not depend on the inputs of the model is passed over, as long as a step goes on with what does. With
-    `order`, elements in an order that the other never has count as new.
+    `order`, elements in an order that the other never has count as new; with `constants`, nothing is passed over.
     """
     is_new = side.is_in_new_order if order else side.is_new
     waiting = [number for number in outputs if is_new(number)]
@@ -72,7 +74,7 @@ def departure_of(side: Side, outputs: Iterable[int], *, order: bool = False) -> 
             continue
         ways.add(made_by)
         news = {number for number in side.steps.steps[made_by].given if is_new(number)}
-        following = {number for number in news if side.steps.held[number].follows}
+        following = {number for number in news if constants or side.steps.held[number].follows}
         if not following:
             first.add(made_by)
         waiting += following - seen

@@ -88,6 +88,18 @@ def new_constants(event: Event, side: Side) -> Iterator[str]:
             yield f"{name if name and not name.isdigit() else 'an operand'} is new, of {maker_of(number, side)}"
 
 
+def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
+    """The first tensor that it is given that is new, does not depend on the input and is what a module gave."""
+    for _, number in _operands(event, side):
+        held = side.steps.held[number]
+        if not held.follows and held.made_by is not None and side.is_new(number):
+            maker = side.steps.steps[held.made_by].event
+            call = side.events.get(maker) if maker is not None else None
+            if isinstance(call, Call):
+                return number, call
+    return None
+
+
 def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) -> tuple[int, int] | None:
     """The first tensors of one shape that both are given and that have the same elements in another order."""
     ours, theirs = _operands(one, before), _operands(two, after)

@@ -91,7 +91,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
             for name, tensor in (*model.named_buffers(remove_duplicate=False), *model.named_parameters())
         }
         self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
-        self._writers: dict[int, tuple[int, int]] = {}
+        self._writers: dict[int, int] = {}
         self._open: list[OpenCall | OpenOp] = []
         self._events: list[OpenCall | OpenOp | None] = []
         self._given: dict[OpenCall | OpenOp, tuple[int, ...]] = {}
@@ -151,7 +151,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
         for tensor in written:  # its version is only counted up when the operation has ended for those above us
             held = Held(_content(tensor, "", None), tuple(tensor.shape), tensor.dtype, step, follows)
             gave.append(self._new(tensor, held, version_of(tensor) + 1))
-            self._writers[_memory(tensor)] = version_of(tensor) + 1, step
+            self._writers[_memory(tensor)] = step
         places = {id(tensor) for tensor in written}
         for tensor in (leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, Tensor)):
             if id(tensor) in places:
@@ -175,9 +175,12 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
             if known[1] == version:
                 return known[2]
             before = self.found.held[known[2]]
-            written, writer = self._writers.get(_memory(tensor), (-1, before.made_by))
-            writer = writer if written == version else before.made_by
-            follows = before.follows or writer is not None
+            writer = self._writers.get(_memory(tensor), -1)
+            if writer <= (before.made_by if before.made_by is not None else -1):
+                # A view gets the version of its base only when those above us have seen it: nothing was written.
+                self._known[id(tensor)] = known[0], version, known[2]
+                return known[2]
+            follows = before.follows or self.found.held[self.found.steps[writer].gave[0]].follows
             held = Held(_content(tensor, "", None), before.shape, before.dtype, writer, follows)
             return self._new(tensor, held, version)
         weight = self._names.get(id(tensor))
