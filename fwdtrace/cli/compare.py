@@ -69,14 +69,9 @@ def compare(
             import_torch()
             from fwdtrace.run.two import TwoRunsPlan, compare_two
 
-            plan = TwoRunsPlan(
-                *(spec, other, maps, inputs, seed),
-                **{name: value for name, value in asdict(pairing).items() if name != "map"},
-                **asdict(variation),
-                max_bytes=max_bytes,
-                trust=trust,
-            )
-            compared = compare_two(plan)
+            options = {**asdict(pairing), **asdict(variation), "max_bytes": max_bytes, "trust": trust}
+            del options["map"]
+            compared = compare_two(TwoRunsPlan(spec, other, maps, inputs, seed, **options))
             comparison, error = compared.comparison, compared.error
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         give_comparison(comparison, result)

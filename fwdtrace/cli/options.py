@@ -183,7 +183,8 @@ class Variation:
     ] = None
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None
     fused: Annotated[
-        bool, typer.Option("--fused/--no-fused", help="Let torch run its encoder layers as one; off if one side has them.")
+        bool,
+        typer.Option("--fused/--no-fused", help="Let torch run its encoder layers as one; off if one side has them."),
     ] = True
     compile: Annotated[bool, typer.Option("--compile", help="Run the second compiled.")] = False
     batch: Annotated[

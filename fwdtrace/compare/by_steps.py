@@ -58,7 +58,8 @@ def origin_by_steps(
         theirs = departure_of(after, [number], constants=True)
         one = partner((call.path, call.nth)) or one
         two = theirs.event if theirs is not None else call
-    reasons = list(_reasons(one, two, before, after, why, attributes))
+    name = after.steps.steps[theirs.step].name if theirs is not None else None
+    reasons = list(_reasons(one, two, before, after, why, attributes, name))
     return _origin(before, after, one, two, reasons, partner)
 
 
@@ -73,21 +74,31 @@ def _events(
 
 
 def _reasons(
-    one: Event | None, two: Event | None, before: Side, after: Side, why: Why, attributes: Why
+    one: Event | None,
+    two: Event | None,
+    before: Side,
+    after: Side,
+    why: Why,
+    attributes: Why,
+    theirs: str | None,
 ) -> Iterable[str]:
     if one is not None and two is not None:
-        if name_of(one) != name_of(two):
+        if _holds_others(two, after) and theirs is not None:
+            yield f"inside {name_of(two)}, {theirs} gives what the first never has"
+        elif name_of(one) != name_of(two):
             yield f"{name_of(one)} became {name_of(two)}"
         changed = list(changed_arguments(one, two))
         if changed:
             yield f"{name_of(two)}({', '.join(changed)})"
-        if isinstance(one, Call) and isinstance(two, Call):
+        if isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after):
             became = f"{name_of(one)} became {name_of(two)}"
             yield from (reason for reason in why(one, two) if reason != became)
         if isinstance(one, Call) != isinstance(two, Call):
             calls = _call_of(one, before), _call_of(two, after)
             yield from attributes(calls[0], calls[1]) if calls[0] is not None and calls[1] is not None else ()
-        if name_of(one) == name_of(two) or (isinstance(one, Call) and isinstance(two, Call)):
+        if name_of(one) == name_of(two) or (
+            isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after)
+        ):
             yield from changed_operands(one, two, before, after)
     elif two is not None:
         yield f"{name_of(two)} runs in the second only"
@@ -97,9 +108,12 @@ def _reasons(
         yield from new_constants(two, after)
 
 
-def _by_order(
-    before: Side, after: Side, pairs: Sequence[tuple[int, int]], partner: Partner
-) -> Origin | None:
+def _holds_others(event: Event, side: Side) -> bool:
+    """Whether it is a call that runs others, and operations between them that no op in the trace is of."""
+    return isinstance(event, Call) and bool(side.trace.children(event))
+
+
+def _by_order(before: Side, after: Side, pairs: Sequence[tuple[int, int]], partner: Partner) -> Origin | None:
     """The step that gives the same elements in an order that the other run never has."""
     theirs = departure_of(after, (number for _, number in pairs), order=True)
     ours = departure_of(before, (number for number, _ in pairs), order=True)
@@ -127,7 +141,9 @@ def _origin(
     call = _call_of(one, before)
     other = _call_of(two, after)
     if call is None and other is not None:
-        call = next((found for each in (other, *after.trace.callers(other)) if (found := partner((each.path, each.nth)))), None)
+        call = next(
+            (found for each in (other, *after.trace.callers(other)) if (found := partner((each.path, each.nth)))), None
+        )
     named = call or other
     path = named.path if named is not None else ""
     other_path = other.path if other is not None and other.path != path else None

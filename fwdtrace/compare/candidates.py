@@ -107,9 +107,7 @@ def candidates_for(
     return sorted(found, key=lambda each: (*each.rank, -each.distance), reverse=True)
 
 
-def _whole(
-    unit: Unit, parts: list[Part], state: State, given: Sequence[Content], known: Known
-) -> Iterator[Candidate]:
+def _whole(unit: Unit, parts: list[Part], state: State, given: Sequence[Content], known: Known) -> Iterator[Candidate]:
     """All of another unit."""
     for other in known.units:
         theirs = known.parts[other.path]

@@ -9,6 +9,7 @@ from fwdtrace.compare.align import Alignment, Pair
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.leaves import lasting, other_values, outputs_begin_alike, tensors_in_words
 from fwdtrace.compare.outputs_value import Outputs, output_name
+from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.text import path_text, shapes_text
 
@@ -28,13 +29,21 @@ def differences_in_outputs(outputs: Outputs) -> Iterator[Difference]:
     """The results of the two models that do not agree, or that there is nothing to compare."""
     if outputs.equal is None:
         message = "the two models give nothing that could be compared"
-        yield Difference("output", "structure", "", *map(_listed, (outputs.only_first, outputs.only_second)), message)
+        one, two = _listed(outputs.only_first), _listed(outputs.only_second)
+        yield Difference("output", "structure", "", one, two, message)
     for pair in outputs.pairs if outputs.equal is False else ():
         if not pair.apart.same:
             severity: Severity = "rounding" if pair.apart.close else "numbers"
             names = output_name(pair)
             message = f"{names}: other numbers, {pair.apart.text}"
             yield Difference("output", severity, "", pair.first, pair.second, message)
+
+
+def differences_in_weights(weights: WeightMap | None) -> Iterator[Difference]:
+    """The weights of the second that its results depend on, and that are not those of the first."""
+    for name in weights.matter if weights is not None else ():
+        message = f"{name} was not moved, and the results of the second depend on it"
+        yield Difference("weight", "structure", name, "none", name, message)
 
 
 def differences_in_settings(

@@ -1,4 +1,4 @@
-"""What two modules hold themselves and do not have alike: class, settings, mode, attributes, parameters and buffers, in words."""
+"""What two modules do not have alike, in words: class, settings, mode, attributes, parameters and buffers."""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def move_while_running(
     model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
     moving, state = Moving(), state_of(model)
     with torch.no_grad():
-        for name, value in values_of(start.values(), known.state, {name: each.shape for name, each in state.items()}).items():
+        for name, value in values_of(
+            start.values(), known.state, {name: each.shape for name, each in state.items()}
+        ).items():
             state[name].copy_(value)
     known.start(start.values())
     busy = [False]
@@ -63,9 +65,7 @@ def move_while_running(
     return moving
 
 
-def _hook(
-    moving: Moving, known: Known, unit: Unit, state: State, busy: list[bool]
-) -> Callable[..., Any]:
+def _hook(moving: Moving, known: Known, unit: Unit, state: State, busy: list[bool]) -> Callable[..., Any]:
     done = [False]
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:

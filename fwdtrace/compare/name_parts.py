@@ -20,7 +20,7 @@ _ROLES = {
     "hh": "hh weight_hh h2h w_hh",
     "norm1": "norm1 ln1 ln_1 input_layernorm attention_norm layer_norm1 layernorm_before norm_1 ln_before",
     "norm2": "norm2 ln2 ln_2 post_attention_layernorm ffn_norm layer_norm2 layernorm_after norm_2 ln_after",
-    "word": "word tokens tok token wte word_embeddings tok_embeddings embed_tokens token_embedding token_embeddings emb",
+    "word": "word tokens tok token wte word_embeddings tok_embeddings embed_tokens token_embedding token_embeddings",
     "pos": "pos position wpe places position_embeddings pos_embed pos_embedding positional_embedding embed_positions",
     "type": "seg type token_type kinds token_type_embeddings segment segment_embeddings",
     "head": "head lm_head output classifier fc cls",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+
 from torch import Tensor
 
 from fwdtrace.compare.distance import Distance, furthest

@@ -107,9 +107,9 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
         return None
     for (_, first), (_, second) in zip(ours, theirs, strict=True):
         same_shape = before.steps.held[first].shape == after.steps.held[second].shape
-        if same_shape and _same(first, second, before, after):
-            if not _same(first, second, before, after, order=True):
-                return first, second
+        same = same_shape and _same(first, second, before, after)
+        if same and not _same(first, second, before, after, order=True):
+            return first, second
     return None
 
 

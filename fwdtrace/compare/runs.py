@@ -76,16 +76,19 @@ def compare_runs(
     is_port = _is_port(before.model, after.model, align(first.trace, second.trace, how.maps))
     if how.exact is None and is_port and first.error is None and second.error is None:
         given = [
-            Given(each.model, each.args, each.kwargs, run.gave) for each, run in zip(again, (first, second), strict=True)
+            Given(each.model, each.args, each.kwargs, run.gave)
+            for each, run in zip(again, (first, second), strict=True)
         ]
-        outputs = outputs_of(list(first.gave.items()), list(second.gave.items()))
-        how = replace(how, outputs=with_rounding(outputs, *given, seed))
+        results = outputs_of(list(first.gave.items()), list(second.gave.items()))
+        how = replace(how, outputs=with_rounding(results, given[0], given[1], seed))
 
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
+    outputs = how.outputs
+
     def closer(partner: Partner) -> Origin | None:
-        return _origin_by_steps(again[0], again[1], seed, partner, how.outputs)
+        return _origin_by_steps(again[0], again[1], seed, partner, outputs)
 
     def settings(call: Call, other: Call) -> Iterable[str]:
         return differences_of_settings(_module(before.model, call), _module(after.model, other))

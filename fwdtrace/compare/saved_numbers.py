@@ -210,7 +210,9 @@ def measure_by_stats(before: SavedValues | None, after: SavedValues | None, call
     if len(ours) != len(theirs):
         return None, None
     return None, furthest(
-        distance_of_stats(one[0], two[0], (one[1], two[1])) for one, two in zip(ours, theirs, strict=True) if one and two
+        distance_of_stats(one[0], two[0], (one[1], two[1]))
+        for one, two in zip(ours, theirs, strict=True)
+        if one and two
     )
 
 

@@ -19,14 +19,27 @@ from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
 
 _SAME_ORDER = frozenset(
-    """
-    view _unsafe_view reshape unsqueeze squeeze alias detach clone contiguous _to_copy lift_fresh lift_fresh_copy
-    flatten unflatten _reshape_alias
-    """.split()
+    [
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "unsqueeze",
+        "squeeze",
+        "alias",
+        "detach",
+        "clone",
+        "contiguous",
+        "_to_copy",
+        "lift_fresh",
+        "lift_fresh_copy",
+        "flatten",
+        "unflatten",
+        "_reshape_alias",
+    ]
 )
-_SAME_ELEMENTS = _SAME_ORDER | frozenset("permute transpose t movedim swapaxes flip roll".split())
+_SAME_ELEMENTS = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim", "swapaxes", "flip", "roll"])
 """Operations whose result has the elements that it was given, if it has as many: in the same order, or in another."""
-_VIEWS = _SAME_ELEMENTS | frozenset("expand slice select split chunk narrow as_strided unbind".split())
+_VIEWS = _SAME_ELEMENTS | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,14 @@ from fwdtrace.compare.differences import (
     differences_in_results,
     differences_in_settings,
     differences_in_structure,
+    differences_in_weights,
 )
 from fwdtrace.compare.gradients import differences_in_gradients
 from fwdtrace.compare.origin import growth_from, origin_of, parted_inside, with_unknown_inputs_decided
 from fwdtrace.compare.outputs_value import Outputs
-from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.compare.verdict import notes_on, raised_in, verdict_of
+from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import Call, Trace
-
 
 Partner = Callable[[tuple[str | None, int]], Call | None]
 """From the path and the number of a call of the second trace to the call of the first that belongs to it."""
@@ -40,8 +40,8 @@ class How:
     what is within the tolerance but not bit-identical counts as a difference, and None leaves that to what the traces
     are of. `why` says, of the modules of two calls, what they do not have alike; `notes` are added to the comparison's.
     `closer` looks for the origin in all steps of both runs, where the models themselves give other results; it is told
-    which call of the first belongs to a call of the second. With `outputs`, what the models themselves give was compared
-    by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the alignment.
+    which call of the first belongs to a call of the second. With `outputs`, what the models themselves give was
+    compared by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the alignment.
     `settings` says what the modules of two calls are set to otherwise; `further` differences were found elsewhere.
     """
 
@@ -106,7 +106,8 @@ def _differences(
     """All differences; of two models whose results agree, those inside them are none."""
     if how.outputs is not None:
         results = [*differences_in_outputs(how.outputs)]
-        return [*results, *how.further, *(differences_in_numbers(compared) if results else ())]
+        numbers = differences_in_numbers(compared) if results else ()
+        return [*results, *how.further, *numbers, *differences_in_weights(how.weights)]
     differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment), *how.further]
     if alignment.is_port and any(pair.apart is not None for pair in compared):
         return [*differences, *differences_in_results(alignment)]

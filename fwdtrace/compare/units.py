@@ -77,9 +77,7 @@ class Part:
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers that have a shape by now; a module may put anything else into its state dict too."""
     return {
-        name: value
-        for name, value in model.state_dict().items()
-        if isinstance(value, Tensor) and not is_lazy(value)
+        name: value for name, value in model.state_dict().items() if isinstance(value, Tensor) and not is_lazy(value)
     }
 
 
@@ -188,9 +186,7 @@ def _attention_parts(unit: Unit, module: nn.MultiheadAttention, state: State) ->
         parts.append(Part(unit, weight, own, width, (columns,), role, tuple(given[place : place + 1]), None))
     out = unit.names.get("out_proj.bias")
     last = Piece(unit.names["out_proj.weight"])
-    parts.append(
-        Part(unit, last, Piece(out) if out else None, width, (width,), "o", (), unit.gave_content)
-    )
+    parts.append(Part(unit, last, Piece(out) if out else None, width, (width,), "o", (), unit.gave_content))
     return parts
 
 

@@ -14,7 +14,9 @@ from fwdtrace.compare.leaves import dtypes_of, lasting, line_of, other_values, t
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.tolerances import in_words
 from fwdtrace.trace import Call, Trace, shapes_in, tensors_in
-from fwdtrace.trace.text import path_text, plural
+from fwdtrace.trace.text import first_few, path_text, plural
+
+MOST_NAMED = 3
 
 
 def verdict_of(
@@ -38,13 +40,16 @@ def verdict_of(
     roots = next((pair for pair in compared if pair.call.parent is None and pair.other.parent is None), None)
     if roots is not None and roots.inputs_agree is False:
         return f"The two runs were given other inputs, {_other_inputs(roots)}: {count} found."
+    if outputs is not None and outputs.equal and all(difference.kind == "weight" for difference in differences):
+        names = first_few([difference.path for difference in differences], MOST_NAMED)
+        return f"The results agree, but the second depends on weights that were not moved: {names}."
     if origin is None:
-        return f"{count} found, the first: {differences[0].message}."
+        return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
     what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
     lines = _lines(origin)
     if lines:
-        return f"The second run leaves the first at {what}{why}, {lines}."
+        return f"{_how_far(outputs)}The second run leaves the first at {what}{why}, {lines}."
     if origin.apart is None:
         return f"The second run leaves the first at {what}{why}."
     return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}."
@@ -87,7 +92,11 @@ def raised_in(before: Trace, after: Trace) -> str:
     if ours is not None and theirs is not None:
         same = ours[1] == theirs[1]
         where = ours[0] if ours[0] == theirs[0] else f"{ours[0]} in the first and {theirs[0]} in the second"
-        return f"Both raise {ours[1]}: at {where}" if same else f"The first raises {ours[1]} at {ours[0]}, the second {theirs[1]} at {theirs[0]}"
+        return (
+            f"Both raise {ours[1]}: at {where}"
+            if same
+            else f"The first raises {ours[1]} at {ours[0]}, the second {theirs[1]} at {theirs[0]}"
+        )
     where, what = ours or theirs or ("", "")
     return f"The {'first' if ours else 'second'} raises {what} at {where}"
 
@@ -104,7 +113,9 @@ def _raised(trace: Trace) -> tuple[str, str] | None:
     error = event.error
     assert error is not None
     line = line_of(error.site or event.site)
-    return place + (f", {line}" if line else ""), f"{error.type} ({lasting(error.message).splitlines()[0]})" if error.message else error.type
+    return place + (
+        f", {line}" if line else ""
+    ), f"{error.type} ({lasting(error.message).splitlines()[0]})" if error.message else error.type
 
 
 def _results_agree(outputs: Outputs) -> str:
@@ -115,6 +126,16 @@ def _results_agree(outputs: Outputs) -> str:
         one = len(outputs.pairs) == 1
         return f"No difference found: {'the result of both models is' if one else f'all {results} are'} bit-identical."
     return f"No difference found beyond rounding, as measured in float64: {results}, {most.text}."
+
+
+def _how_far(outputs: Outputs | None) -> str:
+    """A sentence on how far the results themselves are apart, if these were compared."""
+    most = outputs.furthest if outputs is not None and not outputs.equal else None
+    if most is None:
+        return ""
+    if most.relative is None:
+        return f"The results differ, {most.text}. "
+    return f"The results differ by up to {most.relative:.2g} of the largest element. "
 
 
 def _lines(origin: Origin) -> str:

@@ -16,7 +16,7 @@ def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
     """The weight that a move makes; RuntimeError if it cannot have this shape."""
     parts = [_piece(source[piece.name], piece) for piece in move.pieces]
     if move.heads is not None:
-        whole = torch.cat([part.unflatten(0, (move.heads, -1)) for part in parts], 1).flatten(0, 1)
+        whole = torch.cat([part.reshape(move.heads, -1, *part.shape[1:]) for part in parts], 1).flatten(0, 1)
     else:
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
     if move.transposed:
@@ -43,5 +43,5 @@ def _piece(tensor: Tensor, piece: Piece) -> Tensor:
         return tensor
     if piece.heads is not None:
         matrices = len(tensor) // (piece.stop - piece.start)
-        tensor = tensor.unflatten(0, (piece.heads, matrices, -1)).transpose(0, 1).flatten(0, 2)
+        tensor = tensor.reshape(piece.heads, matrices, -1, *tensor.shape[1:]).transpose(0, 1).flatten(0, 2)
     return tensor[piece.start : piece.stop]

@@ -78,7 +78,9 @@ def in_words(weights: WeightMap) -> str:
 
 def those_that_matter(runnable: Runnable, names: Sequence[str], seed: int) -> tuple[str, ...]:
     """Those of the weights by these names that the results of the model depend on, found by changing each."""
-    floating = [name for name, tensor in state_of(runnable.model).items() if name in names and tensor.is_floating_point()]
+    floating = [
+        name for name, tensor in state_of(runnable.model).items() if name in names and tensor.is_floating_point()
+    ]
     if not floating:
         return ()
     before = _results(runnable, seed, {})

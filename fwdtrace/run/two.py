@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.lively import draw_lively
 from fwdtrace.compare.names import Renames, renamed
 from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
+from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import WeightMap, read_map
 from fwdtrace.compare.weights import apply, copy_weights, in_words, those_that_matter
-from fwdtrace.compare.watched import not_fused
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.devices import usable
-from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.inputs import Inputs, build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
@@ -37,9 +36,9 @@ class TwoRunsPlan:
     `other` is the spec of the second model, None for the first one again. `maps` are `OLD=NEW`, from the names of the
     first to those of the second. `inputs` are texts as `--input` takes them. `train`, `dtype` and `device` are of the
     second run, `train` of both if there are two specs. With `batch`, the second run has that many times the examples.
-    With `trust`, a `.pt2` file may run code as it is opened. With `weights_of_second`, nothing is copied: both models load
-    what they are given. `maps` may have one file of weights that `save_map` wrote. Unless `fused`, torch's encoder layers
-    run as the modules that they are made of.
+    With `trust`, a `.pt2` file may run code as it is opened. With `weights_of_second`, nothing is copied: both models
+    load what they are given. `maps` may have one file of weights that `save_map` wrote. Unless `fused`, torch's encoder
+    layers run as the modules that they are made of.
     """
 
     spec: str
@@ -151,7 +150,7 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     seed_all(plan.seed)
     after = load_model(other, trust=plan.trust)
     texts = plan.inputs or before.inputs
-    first = build_inputs([_for_side(text, 0) for text in texts], before.module, plan.seed)
+    first = build_inputs(_for_side(texts, 0), before.module, plan.seed)
     second = _inputs_of_second(texts, after.module, plan, other)
     before.module.train(plan.train and plan.other is not None)
     after.module.train(plan.train)
@@ -163,10 +162,10 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     )
 
 
-def _inputs_of_second(texts: Sequence[str], model: nn.Module, plan: TwoRunsPlan, spec: str) -> Any:
+def _inputs_of_second(texts: tuple[str, ...] | Inputs, model: nn.Module, plan: TwoRunsPlan, spec: str) -> Inputs:
     """The arguments of the second model; FwdtraceError with what to do if it calls one otherwise."""
     try:
-        return build_inputs([_for_side(text, 1) for text in texts], model, plan.seed)
+        return build_inputs(_for_side(texts, 1), model, plan.seed)
     except FwdtraceError as error:
         if plan.other is None:
             raise
@@ -174,12 +173,15 @@ def _inputs_of_second(texts: Sequence[str], model: nn.Module, plan: TwoRunsPlan,
         raise FwdtraceError(f"the second, {spec}: {error}; {how}") from None
 
 
-def _for_side(text: str, side: int) -> str:
-    """The input as the first or the second model takes it, of `name|other=1x3`."""
-    names, equals, rest = text.partition("=")
-    if not equals or "|" not in names:
-        return text
-    return f"{names.split('|')[side]}={rest}"
+def _for_side(texts: tuple[str, ...] | Inputs, side: int) -> tuple[str, ...] | Inputs:
+    """The inputs as the first or the second model takes them, of `name|other=1x3`."""
+    if isinstance(texts, Inputs):
+        return texts
+    parts = [text.partition("=") for text in texts]
+    return tuple(
+        f"{names.split('|')[side]}={rest}" if equals and names.count("|") == 1 else names + equals + rest
+        for names, equals, rest in parts
+    )
 
 
 def _expected(plan: TwoRunsPlan) -> frozenset[str]:
