@@ -335,7 +335,7 @@ def _candidate(
 def _distance(known: Known, unit: Unit) -> float:
     """How far a unit is from the last that was used; one before it is further than any after it."""
     ahead = unit.order - known.cursor
-    return float(ahead) if ahead > 0 else 1e6 - ahead
+    return float(ahead) if ahead >= 0 else 1e6 - ahead
 
 
 def _same_first(given: Sequence[Content], other: Sequence[Content]) -> bool:

@@ -74,4 +74,4 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _numbers(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.split(".") if part.isdigit())
+    return tuple(int(part) for part in re.findall(r"(?:^|[._])(\d+)(?=[._]|$)", name))

@@ -41,7 +41,8 @@ class How:
     are of. `why` says, of the modules of two calls, what they do not have alike; `notes` are added to the comparison's.
     `closer` looks for the origin in all steps of both runs, where the models themselves give other results; it is told
     which call of the first belongs to a call of the second. With `outputs`, what the models themselves give was
-    compared by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the alignment.
+    compared by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the
+    alignment.
     `settings` says what the modules of two calls are set to otherwise; `further` differences were found elsewhere.
     """
 
