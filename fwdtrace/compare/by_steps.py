@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
-from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of
+from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of, given_alike
 from fwdtrace.compare.reasons import (
     changed_arguments,
     changed_operands,
@@ -46,7 +46,7 @@ def origin_by_steps(
     theirs = departure_of(after, (number for _, number in outputs))
     if ours is None and theirs is None:
         return _by_order(before, after, outputs, partner)
-    one, two = _events(before, after, ours, theirs)
+    one, two = _events(before, after, ours, theirs, partner)
     if one is not None and two is not None:
         operands = operand_in_other_order(one, two, before, after)
         moved = _by_order(before, after, [operands], partner) if operands is not None else None
@@ -64,13 +64,22 @@ def origin_by_steps(
 
 
 def _events(
-    before: Side, after: Side, ours: Departure | None, theirs: Departure | None
+    before: Side, after: Side, ours: Departure | None, theirs: Departure | None, partner: Partner
 ) -> tuple[Event | None, Event | None]:
-    """What runs on both sides where they part; the side that leaves has the say on what its counterpart is."""
+    """What runs on both sides where they part; the second, which leaves, has the say on what its counterpart is.
+
+    That is the call that belongs to its call by name, if it is given the same, or else what its results go by.
+    """
     if theirs is None:
         assert ours is not None
         return ours.event, counterpart_of(ours.event, before, after, None)
-    return counterpart_of(theirs.event, after, before, ours), theirs.event
+    event = theirs.event
+    named = partner((event.path, event.nth)) if isinstance(event, Call) else None
+    if named is not None:
+        same = next((call for call in before.trace.at(named.path) if call.nth == named.nth), None)
+        if same is not None and given_alike(same, event, before, after):
+            return same, event
+    return counterpart_of(event, after, before, ours), event
 
 
 def _reasons(

@@ -28,9 +28,7 @@ def differences_in_numbers(compared: Sequence[ComparedCalls]) -> Iterator[Differ
 def differences_in_outputs(outputs: Outputs) -> Iterator[Difference]:
     """The results of the two models that do not agree, or that there is nothing to compare."""
     if outputs.equal is None:
-        message = "the two models give nothing that could be compared"
-        one, two = _listed(outputs.only_first), _listed(outputs.only_second)
-        yield Difference("output", "structure", "", one, two, message)
+        yield Difference("output", "structure", "", "", "", "the two models give nothing that could be compared")
     for pair in outputs.pairs if outputs.equal is False else ():
         if not pair.apart.same:
             severity: Severity = "rounding" if pair.apart.close else "numbers"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from fwdtrace.compare.contents import Contents
-from fwdtrace.compare.steps import Step, Steps
+from fwdtrace.compare.steps import Held, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 
@@ -89,19 +89,33 @@ def departure_of(
 
 def counterpart_of(event: Event, side: Side, other: Side, departure: Departure | None) -> Event | None:
     """What the other run does in the place of a call or op: it is given the same, and its result is new as well."""
-    shared = _shared(event, side, other)
-    if departure is not None and departure.event.id in shared and _alike(departure.event, event):
+    users = _shared(event, side, other)
+    if departure is not None and departure.event.id in users and _alike(departure.event, event):
         return departure.event
     ways = departure.ways if departure is not None else frozenset()
     candidates = [
         (_alike(other.events[id], event), len(numbers), -id)
-        for id, numbers in shared.items()
+        for id, numbers in users.items()
         if id in other.events and ways.intersection(other.own_steps.get(id, ()))
     ]
     best = max(candidates, default=None)
-    if best is not None and (best[0] or departure is None or departure.event.id not in shared):
+    if best is not None and (best[0] or departure is None or departure.event.id not in users):
         return other.events[-best[2]]
     return departure.event if departure is not None else None
+
+
+def given_alike(one: Event, two: Event, before: Side, after: Side) -> bool:
+    """Whether the first tensors that depend on the input and that two calls are given have the same elements."""
+    held = [_first_following(one, before), _first_following(two, after)]
+    contents = [each.content for each in held if each is not None]
+    if len(contents) < 2 or contents[0] is None or contents[1] is None:
+        return False
+    return contents[0].same_elements(contents[1], before.others.tolerance)
+
+
+def _first_following(event: Event, side: Side) -> Held | None:
+    given = (side.steps.held[number] for number in side.steps.given.get(event.id, ()))
+    return next((held for held in given if held.follows), None)
 
 
 def _alike(one: Event, two: Event) -> bool:
@@ -125,11 +139,3 @@ def _shared(event: Event, side: Side, other: Side) -> dict[int, set[int]]:
             for id in by_number.get(like, ()):
                 users.setdefault(id, set()).add(number)
     return users
-
-
-def steps_of(side: Side, numbers: Sequence[int]) -> Iterator[Step]:
-    """The steps that made what has these numbers."""
-    for number in numbers:
-        made_by = side.steps.held[number].made_by
-        if made_by is not None:
-            yield side.steps.steps[made_by]

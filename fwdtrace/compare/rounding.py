@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdtrace.compare.outputs import turned
 from fwdtrace.compare.outputs_value import OutputPair, Outputs
@@ -19,6 +20,8 @@ from fwdtrace.recorder.describe import walk
 
 _SHRINKS = 1e-3
 """What is left of a distance by rounding in float64, at most, where all of a model runs in it."""
+_OF_FLOAT32 = torch.finfo(torch.float32).eps
+_FEW_UNITS = 8
 _NEVER_MORE = 0.05
 """A distance beyond this share of the largest element is not asked about: no rounding of a sound model is so large."""
 
@@ -36,8 +39,9 @@ class Given:
 def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int) -> Outputs:
     """The results with the decision whether they agree; measured only where they are not the same bit for bit.
 
-    In float64 a distance by rounding all but vanishes. Where a model computes part of it in another type all the same,
-    the distance must be within twice what running in float64 changes in both models themselves.
+    In float64 a distance by rounding all but vanishes. Where a model computes part of it in a smaller type all the
+    same, the distance must be within twice what running in float64 changes in both models themselves, or within a few
+    units in the last place of that type.
     """
     if outputs.equal is not False or any(not _may_round(pair) for pair in outputs.pairs):
         return outputs
@@ -45,7 +49,8 @@ def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int) -> O
     if ours is None or theirs is None:
         close = all(pair.apart.same or pair.apart.close for pair in outputs.pairs)
         return replace(outputs, equal=close, rounding=close)
-    close = all(_is_rounding(pair, before.gave, after.gave, ours, theirs) for pair in outputs.pairs)
+    coarsest = max(ours[1], theirs[1])
+    close = all(_is_rounding(pair, before.gave, after.gave, ours[0], theirs[0], coarsest) for pair in outputs.pairs)
     return replace(outputs, equal=close, rounding=close)
 
 
@@ -59,14 +64,30 @@ def _may_round(pair: OutputPair) -> bool:
     return apart.same or (apart.absolute is not None and apart.relative is not None and apart.relative < _NEVER_MORE)
 
 
-def _in_double(given: Given, seed: int) -> dict[str, Tensor] | None:
-    """The results of a copy in float64; None if the model cannot run so."""
+class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+    """Notes the coarsest precision of what the operations give."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.coarsest = 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        result = function(*args, **(kwargs or {}))
+        for leaf in _pytree.tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.is_floating_point():
+                self.coarsest = max(self.coarsest, torch.finfo(leaf.dtype).eps)
+        return result
+
+
+def _in_double(given: Given, seed: int) -> tuple[dict[str, Tensor], float] | None:
+    """The results of a copy in float64, and the coarsest precision in it; None if the model cannot run so."""
     try:
         model, args, kwargs = copy.deepcopy((given.model, given.args, given.kwargs))
         args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
         seed_all(seed)
-        with torch.no_grad():
-            return named_tensors(model.double()(*args, **kwargs))
+        with torch.no_grad(), _Precision() as precision:
+            return named_tensors(model.double()(*args, **kwargs)), precision.coarsest
     except Exception:  # the model is the user's: it may make tensors of a type of its own
         return None
 
@@ -77,6 +98,7 @@ def _is_rounding(
     theirs: dict[str, Tensor],
     ours_in_double: dict[str, Tensor],
     theirs_in_double: dict[str, Tensor],
+    coarsest: float,
 ) -> bool:
     if pair.apart.same:
         return True
@@ -96,8 +118,11 @@ def _is_rounding(
     native = _largest(one, turned(two, pair.order))
     if native is not None and left <= _SHRINKS * native:
         return True
-    noise = [_largest(each, double) for each, double in ((one, one_double), (two, two_double))]
-    return None not in noise and left <= 2 * sum(each for each in noise if each is not None)
+    if coarsest < _OF_FLOAT32:
+        return False
+    noise = [_largest(each, double) or 0.0 for each, double in ((one, one_double), (two, two_double))]
+    largest = float(one_double.abs().nan_to_num(0.0, 0.0, 0.0).max())
+    return left <= max(2 * sum(noise), _FEW_UNITS * coarsest * largest)
 
 
 def _largest(one: Tensor, two: Tensor) -> float | None:

@@ -117,7 +117,7 @@ def _again(runnable: Runnable) -> Runnable:
 
 def _is_port(one: nn.Module, other: nn.Module, alignment: Alignment) -> bool:
     """Whether the second is another model built in its own way, so that only what it gives is compared."""
-    if alignment.is_port or type(one) is type(other):
+    if alignment.is_port or (type(one) is type(other) and one.state_dict().keys() == other.state_dict().keys()):
         return alignment.is_port
     alone = alignment.only_before or alignment.only_after
     return bool(alone) or any(

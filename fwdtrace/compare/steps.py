@@ -174,7 +174,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
                 gave.append(known[2])
                 continue
             weight = source.weight if source is not None and name in _VIEWS else None
-            content = _content(tensor, name, source) if weight is None else None
+            is_unset = name.startswith(("empty", "new_empty"))  # what happens to be in memory
+            content = _content(tensor, name, source) if weight is None and not is_unset else None
             held = Held(content, tuple(tensor.shape), tensor.dtype, step, follows, weight)
             gave.append(self._new(tensor, held, version_of(tensor)))
         self.found.steps.append(Step(name, tuple(given), tuple(gave), None))

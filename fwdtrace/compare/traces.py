@@ -107,6 +107,8 @@ def _differences(
     """All differences; of two models whose results agree, those inside them are none."""
     if how.outputs is not None:
         results = [*differences_in_outputs(how.outputs)]
+        if how.outputs.equal is None:
+            results += differences_in_results(alignment)
         numbers = differences_in_numbers(compared) if results else ()
         return [*results, *how.further, *numbers, *differences_in_weights(how.weights)]
     differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment), *how.further]

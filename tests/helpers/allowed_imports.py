@@ -22,24 +22,46 @@ cli/tracebacks: errors models
 compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
 compare/align: .names trace
-compare/comparison: .difference .distance .document trace
+compare/buffers: .difference .tensors .weight_map torch
+compare/by_steps: .comparison .contents .parting .reasons .steps .traces trace
+compare/candidates: .contents .name_parts .units .weight_map torch
+compare/comparison: .difference .distance .document .outputs_value .weight_map trace
+compare/contents: torch
 compare/difference: .document
-compare/differences: .agreement .align .difference .leaves trace
+compare/differences: .agreement .align .difference .leaves .outputs_value .weight_map trace
 compare/distance: .tolerances trace
 compare/document: trace
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/leaves: trace
+compare/left_over: .name_parts .weight_map .weight_values torch
+compare/lively: torch
 compare/modules: .tensors torch
+compare/moving: .candidates .contents .runs .units .watched .weight_map .weight_values models torch
+compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
-compare/runs: .align .comparison .kept_numbers .modules .traces models recorder torch trace
+compare/outputs: .distance .outputs_value .tensors torch
+compare/outputs_value: .distance .document
+compare/parting: .contents .steps trace
+compare/reasons: .leaves .parting trace
+compare/rounding: .outputs .outputs_value .watched models recorder torch
+compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .rounding .traces
+  .watched models recorder torch trace
 compare/saved_numbers: .agreement .distance errors trace
+compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/tolerances:
-compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .verdict trace
-compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .tolerances trace
-compare/weights: .align .names .runs models recorder torch trace
+compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .outputs_value .verdict
+  .weight_map trace
+compare/units: .contents .name_parts .rounding .runs .watched .weight_map models recorder torch trace
+compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .outputs_value .tolerances
+  trace
+compare/watched: .steps models recorder torch trace
+compare/weight_map: .document errors trace
+compare/weight_values: .weight_map torch
+compare/weights: .candidates .left_over .moving .names .outputs .rounding .runs .units .weight_map .weight_values
+  models torch trace
 direct/__init__:
 direct/comparison: compare trace
 direct/copies: .leaves errors models torch

@@ -17,8 +17,8 @@ SCHEMA = json.loads(
 
 
 SHOWN = """\
-The second run leaves the first at inp (Linear): its inputs agree, its output
-does not: bias differs by up to 4.
+The second run leaves the first at inp (Linear): bias differs by up to 4,
+nets.py:18.
 
 first   Net · nets.py:Net · 30 parameters
 second  Net · nets.py:Net(bias=4) · 30 parameters
@@ -100,6 +100,8 @@ def test_the_json_follows_its_schema(command: Command, nets: Path) -> None:
     document = json.loads(command("compare", "nets.py:Net", "nets.py:Net(bias=4)", "-i", "x.pt", "--json").out)
     jsonschema.validate(document, SCHEMA)
     assert document["kind"] == "traces" and document["equal"] is False
+    sites = [document["origin"].pop(name) for name in ("site", "first_site")]
+    assert [site["line"] for site in sites] == [18, 18]
     assert document["origin"] == {
         **{"path": "inp", "nth": 1, "class": "Linear", "why": ["bias differs by up to 4"]},
         "apart": {"absolute": 4.0, "relative": 4.0, "ulp": 33554432, "same": False, "close": False},
@@ -116,8 +118,8 @@ def test_a_port_with_other_names_gets_the_weights_of_the_first(command: Command,
 
 
 RAISED = """\
-The second run leaves the first at inp (Linear): it raised RuntimeError in the
-second.
+The second raises RuntimeError (mat1 and mat2 shapes cannot be multiplied (1x4
+and 3x4)) at inp (Linear), broken.py:18.
 """
 
 
