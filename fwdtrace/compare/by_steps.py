@@ -79,7 +79,15 @@ def _events(
         same = next((call for call in before.trace.at(named.path) if call.nth == named.nth), None)
         if same is not None and given_alike(same, event, before, after):
             return same, event
-    return counterpart_of(event, after, before, ours), event
+    one = counterpart_of(event, after, before, ours)
+    if ours is not None and one is not None and ours.event.id < one.id and isinstance(ours.event, Call):
+        # The first has something new before that: if the same module of the second is given the same, it is that.
+        for call in after.trace.at(ours.event.path):
+            mine = partner((call.path, call.nth))
+            is_same = mine is not None and (mine.path, mine.nth) == (ours.event.path, ours.event.nth)
+            if is_same and given_alike(ours.event, call, before, after):
+                return ours.event, call
+    return one, event
 
 
 def _reasons(
