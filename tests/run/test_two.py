@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 
@@ -115,6 +116,85 @@ def test_a_port_with_other_names_gets_the_weights_of_the_first(command: Command,
     found = command("compare", "nets.py:Net", "nets.py:Other", "-i", "2x4", *maps, "--same-init")
     assert found.status == 0
     assert "4 of 4 weights of the second are copies of the first's" in found.out
+
+
+PORTS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class A(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(8, 8, bias=False) for _ in range(4))
+
+    def forward(self, x):
+        return self.o(F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)))
+
+
+class B(nn.Module):
+    def __init__(self, causal=False, spare=False):
+        super().__init__()
+        self.qkv, self.proj, self.causal = nn.Linear(8, 24, bias=False), nn.Linear(8, 8, bias=spare), causal
+
+    def forward(self, inputs):
+        q, k, v = self.qkv(inputs).chunk(3, -1)
+        return self.proj(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal))
+"""
+
+
+def compared(command: Command, folder: Path, second: str, *more: str) -> tuple[int, dict[str, Any]]:
+    (folder / "ports.py").write_text(PORTS, encoding="utf-8")
+    found = command("compare", "ports.py:A", f"ports.py:{second}", "-i", "2x5x8", *more, "--json")
+    document = json.loads(found.out)
+    jsonschema.validate(document, SCHEMA)
+    return found.status, document
+
+
+def test_a_fused_port_gets_all_weights_and_gives_the_same(command: Command, nets: Path) -> None:
+    status, document = compared(command, nets, "B", "--same-init")
+    weights, outputs = document["weights"], document["outputs"]
+    assert (status, weights["copied"], weights["of"], weights["left"]) == (0, 2, 2, [])
+    assert [piece["name"] for piece in weights["pairs"][0]["pieces"]] == ["q.weight", "k.weight", "v.weight"]
+    assert outputs["equal"] and document["verdict"].startswith("No difference found")
+
+
+def test_an_argument_of_an_op_is_the_origin_with_its_line(command: Command, nets: Path) -> None:
+    status, document = compared(command, nets, "B(causal=True)", "--same-init")
+    origin = document["origin"]
+    assert status == 1 and document["outputs"]["equal"] is False
+    assert origin["op"] == "F.scaled_dot_product_attention" and origin["site"]["line"] == 23
+    assert origin["why"] == ["F.scaled_dot_product_attention(is_causal=True is given in the second only)"]
+    assert document["verdict"].startswith("The results differ by up to")
+
+
+def test_a_weight_that_was_not_moved_and_matters_is_no_equal(command: Command, nets: Path) -> None:
+    status, document = compared(command, nets, "B(spare=True)", "--same-init")
+    assert status == 1 and document["weights"]["matter"] == ["proj.bias"]
+    assert {row["kind"] for row in document["differences"]} >= {"weight"}
+
+
+def test_a_map_that_was_saved_moves_the_weights_again(command: Command, nets: Path) -> None:
+    assert compared(command, nets, "B", "--same-init", "--save-map", "map.json")[0] == 0
+    status, document = compared(command, nets, "B", "--map", "map.json")
+    assert status == 0 and document["weights"]["copied"] == 2
+    (nets / "other.json").write_text("{}", encoding="utf-8")
+    assert (
+        "was not written by --save-map" in command("compare", "nets.py:Net", "nets.py:Net", "--map", "other.json").err
+    )
+
+
+def test_one_input_may_have_two_names(command: Command, nets: Path) -> None:
+    (nets / "ports.py").write_text(PORTS, encoding="utf-8")
+    wrong = command("compare", "ports.py:A", "ports.py:B", "-i", "x=2x5x8")
+    assert wrong.status == 2 and "the second, ports.py:B" in wrong.err and "it takes inputs" in wrong.err
+    assert command("compare", "ports.py:A", "ports.py:B", "-i", "x|inputs=2x5x8", "--same-init").status == 0
+
+
+def test_a_map_that_matches_nothing_is_named(command: Command, nets: Path) -> None:
+    found = command("compare", "nets.py:Net", "nets.py:Net", "-i", "2x4", "--map", "nowhere=inp")
+    assert "--map nowhere=inp matches no name of the first" in found.out.replace("\n", " ")
 
 
 RAISED = """\
