@@ -11,6 +11,7 @@ import typer
 import typer.main
 
 from fwdtrace.cli.compare import compare
+from fwdtrace.cli.convert import convert
 from fwdtrace.cli.exec import exec
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.models import models
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(as_typer_takes_it(run))
 app.command()(as_typer_takes_it(compare))
+app.command()(as_typer_takes_it(convert))
 app.command("exec", context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec))
 app.command()(as_typer_takes_it(show))
 app.command()(as_typer_takes_it(models))

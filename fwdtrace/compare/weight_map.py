@@ -33,8 +33,8 @@ class Move:
     """How one weight of the second model is made of those of the first: of `pieces`, one below the other.
 
     With `heads`, the pieces take turns in it, head by head. `transposed` says that the result is stored the other way
-    around; last it gets the shape of the target. `proof` is `run` if both modules gave the same on the same input, else
-    what speaks for it: `name`, or `place`.
+    around; last it gets the `shape` of the target. `proof` is `run` if both modules gave the same on the same input,
+    else what speaks for it: `name`, or `place`.
     """
 
     target: str
@@ -42,6 +42,7 @@ class Move:
     transposed: bool = False
     heads: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     proof: str = "name"
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def read_map(file: Path) -> WeightMap:
         if document["format"] != FORMAT:
             raise ValueError
         moves = tuple(
-            Move(**{**row, "pieces": tuple(Piece(**piece) for piece in row["pieces"])}) for row in document["pairs"]
+            Move(**{**row, "pieces": tuple(Piece(**piece) for piece in row["pieces"]), "shape": tuple(row["shape"])})
+            for row in document["pairs"]
         )
         return WeightMap(moves, document["of"], *(tuple(document[name]) for name in ("left", "unused", "ambiguous")))
     except OSError as error:

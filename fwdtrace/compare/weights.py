@@ -63,7 +63,8 @@ def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module, ambiguous:
     used = {_memory(source[piece.name]) for move in done.values() for piece in move.pieces}
     left = tuple(name for name in target if name not in done)
     unused = tuple(name for name in source if _memory(source[name]) not in used)
-    return WeightMap(tuple(done.values()), len(target), left, unused, tuple(ambiguous))
+    rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())
+    return WeightMap(rows, len(target), left, unused, tuple(ambiguous))
 
 
 def in_words(weights: WeightMap) -> str:

@@ -6,8 +6,10 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
+cli/commands: .compare .convert .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer
+  version
 cli/compare: .fail_on .options .progress .results .terminal errors run typer
+cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results .terminal errors typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
@@ -200,6 +202,7 @@ render/words: rich
 run/__init__:
 run/backward: errors recorder torch
 run/cold_start:
+run/convert: compare errors models torch trace
 run/direct: direct errors models torch
 run/once: .backward errors models recorder torch trace
 run/saved: compare errors trace
@@ -225,6 +228,7 @@ The standard library is free, and so are imports for type checkers alone.
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
+        "cli/convert": "run/convert",
         "cli/exec": "program/observed program/python",
         "program/observed": "program/watch recorder/notes",
         "cli/run": "run/once",
@@ -254,6 +258,7 @@ LATE = {
     },
     "a library that may be missing": {
         "compare/saved_numbers": "numpy safetensors",
+        "run/convert": "safetensors",
         "models/inputs": "numpy safetensors",
         "models/weights": "safetensors",
     },

@@ -185,6 +185,21 @@ def test_a_map_that_was_saved_moves_the_weights_again(command: Command, nets: Pa
     )
 
 
+def test_a_checkpoint_is_converted_by_the_map(command: Command, nets: Path) -> None:
+    import torch
+
+    compared(command, nets, "B", "--same-init", "--save-map", "map.json")
+    state = {f"{name}.weight": torch.randn(8, 8) for name in "qkvo"}
+    torch.save(state, nets / "a.pt")
+    found = command("convert", "a.pt", "--map", "map.json", "-o", "b.pt")
+    assert found.status == 0 and "2 weights written to b.pt" in found.err
+    made = torch.load(nets / "b.pt", weights_only=True)
+    assert torch.equal(made["qkv.weight"], torch.cat([state[f"{name}.weight"] for name in "qkv"]))
+    assert compared(command, nets, "B", "--weights", "a.pt", "--weights-of-second", "b.pt")[0] == 0
+    torch.save({"q.weight": state["q.weight"]}, nets / "a.pt")
+    assert "lacks 3 weights that the map needs" in command("convert", "a.pt", "--map", "map.json", "-o", "b.pt").err
+
+
 def test_one_input_may_have_two_names(command: Command, nets: Path) -> None:
     (nets / "ports.py").write_text(PORTS, encoding="utf-8")
     wrong = command("compare", "ports.py:A", "ports.py:B", "-i", "x=2x5x8")
