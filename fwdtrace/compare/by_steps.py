@@ -104,19 +104,22 @@ def _reasons(
             yield f"inside {name_of(two)}, {theirs} gives what the first never has"
         elif name_of(one) != name_of(two):
             yield f"{name_of(one)} became {name_of(two)}"
-        changed = list(changed_arguments(one, two))
-        if changed:
-            yield f"{name_of(two)}({', '.join(changed)})"
+        changed, alone = changed_arguments(one, two)
+        operands: list[str] = []
+        if name_of(one) == name_of(two) or (
+            isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after)
+        ):
+            operands = list(changed_operands(one, two, before, after))
+        given = changed or ([] if operands else alone)
+        if given:
+            yield f"{name_of(two)}({', '.join(given)})"
         if isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after):
             became = f"{name_of(one)} became {name_of(two)}"
             yield from (reason for reason in why(one, two) if reason != became)
         if isinstance(one, Call) != isinstance(two, Call):
             calls = _call_of(one, before), _call_of(two, after)
             yield from attributes(calls[0], calls[1]) if calls[0] is not None and calls[1] is not None else ()
-        if name_of(one) == name_of(two) or (
-            isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after)
-        ):
-            yield from changed_operands(one, two, before, after)
+        yield from operands
     elif two is not None:
         yield f"{name_of(two)} runs in the second only"
     elif one is not None:

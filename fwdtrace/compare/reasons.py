@@ -24,22 +24,29 @@ def with_line(event: Event) -> str:
     return f"{name_of(event)} at {line}" if line else name_of(event)
 
 
-def changed_arguments(one: Event, two: Event) -> Iterator[str]:
-    """The arguments that are no tensors and not the same, if both are of one name: `is_causal=False became True`."""
+_LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
+"""What an argument is most often when it is left out."""
+
+
+def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
+    """The arguments that are no tensors and not the same, if both are of one name: `is_causal=False became True`.
+
+    Second come those that only one of the two is given, if they say anything: they may be what is there without them.
+    """
     if name_of(one) != name_of(two):
-        return
+        return [], []
     ours, theirs = _values(one.inputs), _values(two.inputs)
+    changed, alone = [], []
     for name in dict.fromkeys([*ours, *theirs]):
         before, after = ours.get(name), theirs.get(name)
-        if before == after:
-            continue
         label = "" if name.isdigit() or not name else f"{name}="
-        if before is None:
-            yield f"{label}{after} is given in the second only"
-        elif after is None:
-            yield f"{label}{before} is given in the first only"
-        else:
-            yield f"{label}{before} became {after}"
+        if before is not None and after is not None:
+            changed += [f"{label}{before} became {after}"] if before != after else []
+        elif before is not None and before not in _LIKE_NONE:
+            alone.append(f"{label}{before} is given in the first only")
+        elif after is not None and after not in _LIKE_NONE:
+            alone.append(f"{label}{after} is given in the second only")
+    return changed, alone
 
 
 def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Iterator[str]:
@@ -55,7 +62,9 @@ def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Itera
     if len(apart) == 2 and all(
         _same(ours[apart[place]][1], theirs[apart[1 - place]][1], before, after) for place in (0, 1)
     ):
-        names = [ours[place][0] or str(place) for place in apart]
+        names = [ours[place][0] for place in apart]
+        if all(name.isdigit() or not name for name in names):
+            names = [f"operands {apart[0] + 1}", str(apart[1] + 1)]
         yield f"{names[0]} and {names[1]} are swapped"
         return
     for place in apart:
