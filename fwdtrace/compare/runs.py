@@ -156,7 +156,7 @@ def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | Non
     """The numbers of the results that belong together and are not the same."""
     roots = [run.trace.children()[0] for run in (first, second)]
     gave = [run.steps.gave.get(root.id, ()) for run, root in zip((first, second), roots, strict=True)]
-    if compared is None:
+    if compared is None or not compared.pairs:
         return list(zip(*gave, strict=False))
     places = [{leaf.name: place for place, leaf in enumerate(tensors_in(root.outputs))} for root in roots]
     return [

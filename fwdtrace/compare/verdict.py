@@ -130,6 +130,8 @@ def _results_agree(outputs: Outputs) -> str:
 
 def _how_far(outputs: Outputs | None) -> str:
     """A sentence on how far the results themselves are apart, if these were compared."""
+    if outputs is not None and outputs.equal is None:
+        return "The results have other shapes. "
     most = outputs.furthest if outputs is not None and not outputs.equal else None
     if most is None:
         return ""

@@ -168,15 +168,21 @@ def _head_by_head(move: Move, heads: int) -> Move:
 
 
 def _heads_in(*models: nn.Module) -> Iterator[int]:
-    """The numbers of heads that the modules speak of."""
+    """The numbers of heads that the modules and their configurations speak of."""
+    holders = (holder for model in models for module in model.modules() for holder in (module, _config(module)))
     found = (
         value
-        for model in models
-        for module in model.modules()
-        for name, value in vars(module).items()
+        for holder in holders
+        for name, value in vars(holder).items()
         if "head" in name.lower() and type(value) is int and value > 1
     )
     return iter(dict.fromkeys(found))
+
+
+def _config(module: nn.Module) -> object:
+    """The configuration that a module of transformers holds; the module itself if it has none."""
+    config = vars(module).get("config", module)
+    return config if hasattr(config, "__dict__") else module
 
 
 def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor]] | None:
