@@ -121,7 +121,7 @@ def _by_running(before: Runnable, after: Runnable, given: Moves, seed: int) -> t
         if len(found.moves) + len(given) == len(target) or not more:
             break
         start = {**given, **more}
-    if results is None:
+    if results is None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
         return moves, tuple(found.ambiguous)
     proved = _the_right_order(before, after, moves, results, seed)
     return proved or moves, () if proved else tuple(found.ambiguous)
