@@ -102,6 +102,24 @@ def counts_of_parameters(root: nn.Module) -> dict[int, int]:
     return _counts_with_sharing(order)
 
 
+def sizes_of(root: nn.Module) -> tuple[int, int, int]:
+    """The elements of the parameters that require a gradient, and the bytes of all parameters and of all buffers."""
+    parameters: dict[int, Tensor] = {}
+    buffers: dict[int, Tensor] = {}
+    for module in modules_below(root):
+        for parameter in own_parameters(module) if module._parameters else ():
+            parameters[id(parameter)] = parameter
+        for buffer in module._buffers.values() if module._buffers else ():
+            if buffer is not None and not is_lazy(buffer):
+                buffers[id(buffer)] = buffer
+    trainable = sum(parameter.numel() for parameter in parameters.values() if parameter.requires_grad)
+    return trainable, sum(map(_bytes, parameters.values())), sum(map(_bytes, buffers.values()))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
 def own_parameters(module: nn.Module) -> list[Tensor]:
     """The parameters that the module itself holds and that are initialised."""
     return [

@@ -19,10 +19,13 @@ from typing import Any
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.render import calls, shapes, summary, words
 from fwdtrace.render.details import Table, gradients, tables
+from fwdtrace.render.findings import Group, grouped
 from fwdtrace.render.fold import Repeat, repeats
+from fwdtrace.render.marks import marks_of
 from fwdtrace.render.sheet import Sheet, sheet_for
+from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Finding, Leaf, Op, TensorMeta, Trace, shapes_in
+from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace, shapes_in
 from fwdtrace.trace.text import error_text, multiplied, source_text
 
 WIDEST = 40
@@ -97,12 +100,13 @@ def _trace(trace: Trace) -> dict[str, Any]:
     ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),
-        "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))],
+        "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace)), *sizes(trace)],
         "rows": rows,
         "kinds": [_kind(kind, sheet) for kind in kinds],
         "flow": [_flow(event, number) for event in trace.events] if trace.flow.is_known else [],
         "folds": [_fold(repeat, number, trace, sheet) for repeat in repeats(trace)],
-        "findings": [_finding(finding, number, sheet) for finding in trace.findings],
+        "findings": [_finding(group, number, sheet) for group in grouped(trace)],
+        "marks": {number[id]: list(map(printable, texts)) for id, texts in marks_of(trace).items()},
         "tables": [_table(table) for table in _whole(trace, ways)],
     }
 
@@ -210,12 +214,13 @@ def _fold(repeat: Repeat, number: dict[int, int], trace: Trace, sheet: Sheet) ->
     ]
 
 
-def _finding(finding: Finding, number: dict[int, int], sheet: Sheet) -> dict[str, Any]:
+def _finding(group: Group, number: dict[int, int], sheet: Sheet) -> dict[str, Any]:
+    """The findings of a group, with the rows that they are about."""
     return {
-        "title": printable(f"{finding.code} {finding.name}"),
-        "from": calls.source(finding.site, sheet),
-        "message": _lines(finding.message),
-        "row": None if finding.call is None else number[finding.call],
+        "title": printable(group.title),
+        "from": calls.source(group.site, sheet),
+        "message": "\n".join(map(printable, group.messages)),
+        "rows": list(dict.fromkeys(number[each.call] for each in group.findings if each.call is not None)),
     }
 
 

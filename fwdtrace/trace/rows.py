@@ -38,6 +38,7 @@ _OPTIONAL = {
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
+    *((ModelInfo, name) for name in ("trainable", "parameter_bytes", "buffer_bytes")),
     *((RunInfo, name) for name in ("values", "values_digest", "call")),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),

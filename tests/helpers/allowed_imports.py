@@ -7,15 +7,16 @@ __init__: version
 __main__: cli
 cli/__init__: run
 cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
-cli/compare: .fail_on .options .progress .results .terminal errors run typer
+cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/exec: .fail_on .options .results .terminal errors typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
 cli/options: errors run typer
+cli/pager:
 cli/progress:
-cli/results: .options .terminal errors
+cli/results: .options .pager .terminal errors
 cli/rule: .terminal errors typer
-cli/run: .fail_on .options .progress .results .terminal errors run typer
+cli/run: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/show: .options .results typer
 cli/terminal:
 cli/tracebacks: errors models
@@ -158,29 +159,37 @@ recorder/tree: torch
 render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
-render/chart: .calls .fold .rows .shapes .sheet .words rich trace
-render/columns: .calls .cells .rows .shapes .sheet .words trace
-render/csv: .words trace
+render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
+render/closing: .calls .findings .lines .sheet .summary .totals .words rich trace
+render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
+render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
 render/direct_rounds: .lines direct trace
-render/dot: .chart .sheet .summary .words trace
-render/fold: .shapes trace
-render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
+render/dot: .chart .sheet .summary .totals .words trace
+render/findings: .paths trace
+render/fold: .marks .shapes trace
+render/html: .calls .details .findings .fold .marks .shapes .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
-render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
-render/mermaid: .chart .sheet .summary .words trace
+render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
+render/marks: trace
+render/mermaid: .chart .sheet .summary .totals .words trace
 render/notebook: .svg .tree trace
-render/ranking: .lines .summary .words rich trace
+render/numbers: .totals trace
+render/only: .fold .marks trace
+render/paths:
+render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
-render/source: .calls .lines .shapes .sheet .words rich trace
+render/source: .calls .closing .lines .only .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
-render/svg: .columns .tree rich trace
+render/svg: .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
-render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
+render/totals: .words trace
+render/tree: .calls .cells .closing .columns .fold .layout .lines .numbers .only .rows .sheet .summary .words rich
+  trace
 render/two_traces: .lines .words compare rich trace
 render/words: rich
 run/__init__:

@@ -104,7 +104,9 @@ function view(trace) {
   const columns = COLUMNS.filter((column) => column === "time" ? trace.rows.some((_, row) => rows.time(row))
     : trace.kinds.some((kind) => kind[column]));
   const findings = new Map();
-  for (const finding of trace.findings) findings.set(finding.row, [...findings.get(finding.row) ?? [], finding]);
+  for (const finding of trace.findings) {
+    for (const row of finding.rows) findings.set(row, [...findings.get(row) ?? [], finding]);
+  }
 
   // All that the user can change; everything that is seen follows from it.
   const toggled = new Set();
@@ -194,7 +196,9 @@ function view(trace) {
   function rowLine(row, level, lit) {
     const kind = rows.kind(row);
     const isParent = entries(row).length > 0;
-    const notes = [...kind.notes ?? [], ...(findings.get(row) ?? []).map((finding) => finding.title)];
+    const marks = trace.marks[row] ?? [];
+    const titles = (findings.get(row) ?? []).map((finding) => finding.title).filter((title) => !marks.includes(title));
+    const notes = [...kind.notes ?? [], ...titles];
     const short = rows.name(row).length + kind.name.length <= NAME_ON_ONE_LINE;
     const name = element("td", { class: short ? "name short" : "name" }, element("i", { class: "twisty" }),
       element("bdi", { class: "path" }, rows.name(row)));
@@ -203,10 +207,12 @@ function view(trace) {
     const texts = columns.map((column) => [column, column === "time" ? rows.time(row) : kind[column] ?? ""]);
     return element("tr", {
       class: ["op", "direct", "error"].filter((each) => kind[each])
-        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : [], ...lit ?? []).join(" "),
+        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : [], marks.length ? "marked" : [])
+        .concat(...lit ?? []).join(" "),
       role: "row", tabindex: -1, "aria-level": level, "aria-expanded": isParent ? String(isOpen(row)) : undefined,
     }, name, ...texts.map(([column, text]) => element("td", { class: column }, text)),
-    element("td", { class: "notes" }, ...wordsOf(lit), notes.join(" · ")));
+    element("td", { class: "notes" }, ...wordsOf(lit), element("b", null, marks.join(" · ")),
+      marks.length && notes.length ? " · " : "", notes.join(" · ")));
   }
 
   function foldLine(fold, level, lit) {
@@ -410,7 +416,7 @@ function view(trace) {
     element("h1", null, element("bdi", null, trace.title)),
     element("p", { class: "facts" }, trace.facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ")),
     element("ul", { class: "findings", hidden: !trace.findings.length }, ...trace.findings.map((finding) => element("li", null,
-      element("button", { disabled: finding.row === null, click: () => reveal(finding.row) }, finding.title), " ",
+      element("button", { disabled: !finding.rows.length, click: () => reveal(finding.rows[0]) }, finding.title), " ",
       element("span", { class: "quiet" }, finding.from), element("p", null, finding.message)))),
     element("div", { class: "toolbar" }, search, ...chips,
       element("button", { class: "plain", click: () => openTo(Infinity) }, "open all"),
