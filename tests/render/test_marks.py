@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fwdtrace.render.dot import dot_text
 from fwdtrace.render.html import html_text
 from fwdtrace.render.markdown import markdown_text
 from fwdtrace.render.marks import marks_of
@@ -62,7 +63,8 @@ def test_every_form_has_the_mark() -> None:
     (line,) = (line for line in markdown_text(spoiled()).splitlines() if line.startswith("| &emsp;`/`"))
     assert "**FT005 non-finite**" in line
     chart = mermaid_text(spoiled()).splitlines()
-    assert "class n1 marked" in chart and any("FT005 non-finite" in line for line in chart if line.startswith("n1("))
+    assert "class n1 marked" in chart and any("FT005 non-finite" in line for line in chart if line.startswith("n1["))
+    assert any("FT005 non-finite" in line and "#fff8c5" in line for line in dot_text(spoiled()).splitlines())
     assert page_data(html_text(spoiled()))["traces"][0]["marks"] == {"1": ["FT005 non-finite"]}
 
 
