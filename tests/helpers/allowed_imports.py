@@ -169,7 +169,7 @@ render/direct_rounds: .lines direct trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
-render/html: .calls .details .findings .fold .marks .shapes .sheet .summary .totals .words compare trace
+render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
