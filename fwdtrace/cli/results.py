@@ -72,10 +72,10 @@ def give_comparison(comparison: TraceComparison | DirectComparison, result: Resu
 
 def save_as_suffix(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
     """Write a trace in the format of the suffix, text `width` columns wide; OSError if that cannot be."""
-    if file.suffix == ".json" and not file.name.endswith(".trace.json"):
-        trace.save(file)
+    if file.suffix == ".txt" and (shown.source or shown.sort):
+        _write(file, _as_text(trace, shown, width))
     else:
-        _write(file, _trace_as_suffix(trace, file, shown, width))
+        trace.save(file, width=width, **_view(shown))
 
 
 def _write(file: Path, text: str) -> None:
@@ -108,50 +108,15 @@ def _view(shown: Shown) -> dict[str, Any]:
     return {"depth": shown.depth, "fold": shown.fold, "columns": shown.column_keys, "only": shown.patterns}
 
 
-def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
-    if file.suffix == ".json":
-        from fwdtrace.render.timeline import timeline_text
-
-        return timeline_text(trace)
-    if file.suffix == ".csv":
-        from fwdtrace.render.csv import csv_text
-
-        return csv_text(trace)
-    if file.suffix == ".html":
-        from fwdtrace.render.html import html_text
-
-        return html_text(trace)
-    if file.suffix == ".md":
-        from fwdtrace.render.markdown import markdown_text
-
-        return markdown_text(trace, **_view(shown))
-    if file.suffix == ".mmd":
-        from fwdtrace.render.mermaid import mermaid_text
-
-        return mermaid_text(trace, depth=shown.depth, fold=shown.fold, only=shown.patterns)
-    if file.suffix == ".dot":
-        from fwdtrace.render.dot import dot_text
-
-        return dot_text(trace, depth=shown.depth, fold=shown.fold, only=shown.patterns)
-    if file.suffix == ".svg":
-        from fwdtrace.render.svg import svg_text
-
-        return svg_text(trace, width=width, **_view(shown))
-    return _as_text(trace, shown, width)
-
-
 def _as_text(trace: Trace, shown: Shown, width: int) -> str:
-    if shown.source:
+    """The trace as source code or as a ranking."""
+    if shown.source or not shown.sort:
         from fwdtrace.render.source import source_text
 
         return source_text(trace, width=width, only=shown.patterns)
-    if shown.sort:
-        from fwdtrace.render.ranking import ranking_text
+    from fwdtrace.render.ranking import ranking_text
 
-        return ranking_text(trace, by=shown.sort, top=shown.top, width=width, only=shown.patterns)
-    from fwdtrace.render.tree import tree_text
-
-    return tree_text(trace, width=width, **_view(shown))
+    return ranking_text(trace, by=shown.sort, top=shown.top, width=width, only=shown.patterns)
 
 
 def _print_comparison(comparison: TraceComparison | DirectComparison, console: Console) -> None:

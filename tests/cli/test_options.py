@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fwdtrace.cli.options import COLUMN_KEYS, Chosen, Measured, Seed, Shown, Variation, as_typer_takes_it
+from fwdtrace.cli.results import TRACE_SUFFIXES
 from fwdtrace.program.observed import Program
 from fwdtrace.render.columns import BY_KEY
 from fwdtrace.run.once import Measures
 from fwdtrace.run.two import TwoRunsPlan
+from fwdtrace.trace.views import FORMS
 from tests.helpers.commands import Command
 from tests.helpers.traces import lenet
 
@@ -42,6 +44,16 @@ def test_a_column_that_there_is_not_is_refused_before_anything_runs(command: Com
         ran = command(*arguments, "--columns", "params,tme")
         assert (ran.status, ran.out) == (2, "")
         assert ran.err.startswith("fwdtrace: --columns params,tme: there is no column 'tme'; there are called,input,")
+
+
+def test_the_suffixes_that_the_commands_take_are_those_of_a_trace(command: Command, folder: Path) -> None:
+    assert {".json", *FORMS} == set(TRACE_SUFFIXES)
+    lenet().save("t.json")
+    command("show", "t.json", "--depth", "0", *(part for suffix in TRACE_SUFFIXES for part in ("-o", f"ours{suffix}")))
+    for suffix in TRACE_SUFFIXES:
+        lenet().save(folder / f"theirs{suffix}", depth=0)
+        written, again = ((folder / f"{whose}{suffix}").read_bytes() for whose in ("ours", "theirs"))
+        assert written == again and written.endswith(b"\n")
 
 
 def test_columns_and_patterns_reach_what_is_printed_and_every_file(command: Command, folder: Path) -> None:

@@ -238,9 +238,8 @@ LATE = {
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/exec": "render/tree",
-        "cli/results": "compare/comparison render/csv render/direct_forward render/dot render/html render/markdown "
-        "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
-        "trace/files trace/trace",
+        "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
+        "render/two_traces trace/files trace/trace",
         "cli/show": "trace/read",
         "cli/terminal": "rich",
         "run/once": "compare/saved_numbers",
