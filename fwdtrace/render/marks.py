@@ -26,7 +26,7 @@ def marks_of(trace: Trace) -> Marks:
             marks.setdefault(event.id, {})[f"{finding.code} {finding.name}"] = None
     for path in _without_gradient(trace):
         for call in trace.at(path):
-            marks.setdefault(call.id, {})["no gradient"] = None
+            marks.setdefault(call.id, {"no gradient": None})
     return {id: tuple(texts) for id, texts in marks.items()}
 
 

@@ -73,6 +73,8 @@ def test_a_module_of_which_no_parameter_got_a_gradient_is_marked() -> None:
     assert {shown.call(id).path: texts for id, texts in marks_of(shown).items()} == {
         f"layers.{layer}.up": ("no gradient",) for layer in range(4)
     }
+    finding = Finding("FT008", "no-gradient", 2, "layers.0.up got no gradient")
+    assert marks_of(replace(shown, findings=(finding,)))[2] == ("FT008 no-gradient",), "said once"
     none = tuple(replace(gradient, norm=None) for gradient in shown.gradients or ())
     assert marks_of(replace(shown, gradients=none)) == {}, "the finding says that none has one"
 
