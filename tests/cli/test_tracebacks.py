@@ -34,7 +34,7 @@ class NotBuilt(nn.Module):
 
 def test_a_model_that_raises_shows_the_tree_and_then_its_own_traceback(command: Command, folder: Path) -> None:
     (folder / "troubled.py").write_text(TROUBLED)
-    ran = command("run", "troubled.py:Raises")
+    ran = command("run", "troubled.py:Raises", "--input", "1x3x32x32")
     assert ran.status == 2
     assert "first" in ran.out
     assert "ValueError: not this one" in ran.err
