@@ -22,7 +22,7 @@ from fwdtrace.models.weights import load_weights
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
-from fwdtrace.run.backward import Loss, run_backward
+from fwdtrace.run.backward import Loss, as_module, run_backward
 from fwdtrace.run.guess import better_guess, nobody_chose
 from fwdtrace.run.trials.search import with_tried_fixes
 from fwdtrace.trace import Trace
@@ -205,14 +205,17 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
         peak_memory=measures.costs,
     )
     recording = Recording(model.module, options, plan.spec, plan.seed)
+    loss = as_module(model.loss) if model.loss is not None else None
     error: BaseException | None = None
-    with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
-        try:
+    try:
+        with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
             output = model.module(*model.inputs.args, **model.inputs.kwargs)
             if measures.backward:
-                run_backward(model.module, output, model.loss)
-        except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
-            error = raised
+                if loss is not None:
+                    recording.include(loss)
+                run_backward(model.module, output, loss)
+    except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
+        error = raised
     if keeper is None or measures.save_values is None:
         return recording.trace, error
     return _with_values(recording.trace, error, keeper, measures.save_values)

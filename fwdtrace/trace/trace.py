@@ -17,6 +17,7 @@ from operator import attrgetter
 from os import PathLike
 from typing import TextIO, TypeVar
 
+from fwdtrace.trace.backward import BackwardError, GradientFault
 from fwdtrace.trace.files import replacing, write_text
 from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.rows import row_of
@@ -39,6 +40,8 @@ class Trace:
     findings: tuple[Finding, ...] = ()
     uncalled: tuple[Uncalled, ...] = ()
     gradients: tuple[Gradient, ...] | None = None
+    gradient_faults: tuple[GradientFault, ...] = ()
+    backward_errors: tuple[BackwardError, ...] = ()
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
@@ -164,10 +167,13 @@ FORMAT = "fwdtrace.trace/1"
 HEADS = {"versions": Versions, "model": ModelInfo, "run": RunInfo}
 """The keys of a document that hold one value each."""
 
-ROWS = {"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient}
+ROWS = {
+    **{"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient},
+    **{"gradient_faults": GradientFault, "backward_errors": BackwardError},
+}
 """The keys of a document that hold a list of rows each."""
 
-MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
+MAY_LACK = {"ops": None, "uncalled": (), "gradients": None, "gradient_faults": (), "backward_errors": ()}
 """The keys that are left out where they hold this."""
 
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 Entry = Literal["__call__", "forward"]
 
+WithoutGrad = Literal["no_grad", "inference_mode", "checkpoint"]
+"""Why autograd makes no graph: the program turned it off, or a reentrant checkpoint did, for backward runs it again."""
+
 Shape = tuple[int, ...]
 """The sizes of a tensor in elements, one for each dimension; -1 is the size of a ragged one."""
 
@@ -126,16 +129,39 @@ class CallError:
 
 
 @dataclass(frozen=True, slots=True)
+class Operand:
+    """The numbers of a tensor that a call or op computed with, as far as they explain its result.
+
+    `name` is that of the leaf in the inputs; in backward it is `gradient`, what came to it, or what autograd calls a
+    tensor that it has saved: `self`, `other`, `result`. `stats` is of the elements at the places where the result went
+    wrong; with `everywhere` it is of all, as the shapes do not tell which belong to these places. Of a mask,
+    `true_rows`, `false_rows` and `infinite_rows` are the first indices in its first dimension below which a row, along
+    the last dimension, is true, false or minus infinity from end to end.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    stats: Stats | None = None
+    everywhere: bool = False
+    true_rows: tuple[int, ...] = ()
+    false_rows: tuple[int, ...] = ()
+    infinite_rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NonFinite:
     """How many elements of the outputs are NaN or infinite.
 
     `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
+    `operands` are the inputs of an innermost call or op that made NaN or infinities out of numbers that were none.
     """
 
     nan: int
     inf: int
     inputs_finite: bool
     parameters: tuple[str, ...] = ()
+    operands: tuple[Operand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +192,7 @@ class Call:
     else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
     so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
+    `without_grad` says, where gradients were asked for, why no graph was made of what the call computed.
     """
 
     id: int
@@ -196,6 +223,7 @@ class Call:
     host_us: float | None = None
     memory_bytes: int | None = None
     in_backward: bool = False
+    without_grad: WithoutGrad | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +238,7 @@ class Op:
     site: Site | None = None
     error: CallError | None = None
     nonfinite: NonFinite | None = None
+    without_grad: WithoutGrad | None = None
 
 
 Event = Call | Op

@@ -56,9 +56,13 @@ direct/step: .leaves compare models recorder torch
 direct/verdict: .comparison compare trace
 direct/words: .step compare torch trace
 errors:
-findings/__init__: .direct .forward_error/rule .gradients .modules .unseen .values .wrappers trace
+findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
+  .wrappers trace
+findings/backward_error: .domains .flow trace
 findings/direct: .places trace
+findings/domains: trace
 findings/explained:
+findings/faults: .domains trace
 findings/flow: trace
 findings/forward_error/__init__:
 findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
@@ -75,8 +79,9 @@ findings/forward_error/rule: .forward_error/arguments .forward_error/changes .fo
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
-findings/gradients: .flow .places trace
+findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places trace
+findings/non_finite: .domains .faults trace
 findings/places: trace
 findings/unseen: .places trace
 findings/values: trace
@@ -132,20 +137,26 @@ recorder/earlier: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
   torch trace version
-recorder/flow: .earlier .notes .session torch
+recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
+recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
+recorder/measures/backward_graph: .measures/operands .measures/values .notes .torch_internals torch trace
 recorder/measures/costs: .notes .session .torch_internals torch
 recorder/measures/device_time: .accelerators .notes .session .tree
-recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
-recorder/measures/gradients: .describe .measures/values .notes .session .torch_internals .tree torch trace
+recorder/measures/finiteness: .describe .measures/operands .measures/values .notes .session .torch_internals torch
+  trace
+recorder/measures/gradients: .describe .frames .measures/backward_errors .measures/backward_graph .measures/values
+  .measures/writes .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
+recorder/measures/operands: .measures/values .torch_internals torch trace
 recorder/measures/ops: .flow .frames .notes .outside .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
+recorder/measures/writes: .describe .measures/values .notes .torch_internals torch
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
 recorder/outside: .torch_internals torch trace
@@ -205,15 +216,16 @@ run/trials/copies: .trials/apply findings models recorder torch trace
 run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
 run/trials/time_left:
 run/two: compare errors models torch
-trace/__init__: .flow .trace .values
+trace/__init__: .backward .flow .trace .values
+trace/backward: .values
 trace/files:
 trace/flow: .values
 trace/json_stream:
 trace/mechanisms: .values
 trace/read: .json_stream .rows .trace .values errors
-trace/rows: .values
+trace/rows: .backward .values
 trace/text: .values
-trace/trace: .files .flow .rows .values .views
+trace/trace: .backward .files .flow .rows .values .views
 trace/values:
 trace/views:
 version:

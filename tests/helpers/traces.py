@@ -10,16 +10,19 @@ from typing import Any
 
 from fwdtrace.trace import (
     Backward,
+    BackwardError,
     Call,
     CallError,
     Finding,
     Fix,
     Gradient,
+    GradientFault,
     Hook,
     Leaf,
     ModelInfo,
     NonFinite,
     Op,
+    Operand,
     RunInfo,
     Site,
     Source,
@@ -156,6 +159,8 @@ def everything() -> Trace:
         *(Source(7, 1, call=1), Source(1, 0, hook="model.double")),
     )
     known = tuple(replace(tensor(2, name=f"args[{place}]"), source=source) for place, source in enumerate(sources))
+    operand = Operand("mask", (2, -1), "bool", stats, True, (0,), (1,), (2,))
+    wrong = NonFinite(1, 2, True, ("weight",), (operand,))
     hooks = (
         Hook("forward_pre", "model.look", True, True, "/home/user/model.py", 3),
         Hook("global_full_backward", "model.watch", False),
@@ -163,10 +168,12 @@ def everything() -> Trace:
     first = Call(
         *(0, None, 0, "", "Net", 2, "forward", (sparse, Value("scale", "2.0")), (tensor(1, 10),), site),
         *(("Net.forward",), hooks, 1234, 640.125, None, ("other", "third"), "script", "worker-1"),
-        *((tensor(3),), (Value("", "1"),), (tensor(4),), "in_features=4", NonFinite(1, 2, True, ("weight",)), 99),
+        *((tensor(3),), (Value("", "1"),), (tensor(4),), "in_features=4", wrong, 99),
         *(Backward(0, 12.5), 70.5, 4096),
     )
-    second = call(2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True))
+    second = call(
+        2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True), without_grad="checkpoint"
+    )
     ops = (
         Op(1, 0, "torch.flatten", known, (tensor(2),), site),
         Op(
@@ -175,6 +182,7 @@ def everything() -> Trace:
             "+",
             error=CallError("TypeError", "not so", outside=Value("x[1]", "9")),
             nonfinite=NonFinite(0, 1, False),
+            without_grad="no_grad",
         ),
     )
     fixes = (Fix("set a=1 in b", True, ((2, 10), ())), Fix("move it", False))
@@ -191,6 +199,8 @@ def everything() -> Trace:
         findings,
         (Uncalled("spare", "Linear", 12),),
         (Gradient("weight", (2, 3), True, 0.25, 1, 2), Gradient("bias", (2,), False, None)),
+        (GradientFault("zero", 7, 3, "AddBackward0", 6, 1, 2, ("weight",), (operand,)),),
+        (BackwardError("RuntimeError", "no", 3, "AddBackward0", "other", "bias", (2, 3), True, 1),),
     )
 
 
