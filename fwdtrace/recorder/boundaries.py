@@ -29,6 +29,7 @@ from fwdtrace.recorder.frames import (
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
 from fwdtrace.recorder.modules import meet
 from fwdtrace.recorder.notes import Leaves, OpenCall
+from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session, running
 from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
@@ -269,7 +270,7 @@ def _run(
                 measure.ends(call, output)
         return output
     except BaseException as error:
-        _note_error(session, call, error)
+        _note_error(session, call, error, args)
         raise
     finally:
         del stack[depth:]
@@ -292,7 +293,7 @@ def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], fr
     call.parent = next(works_for, None)
 
 
-def _note_error(session: Session, call: OpenCall, error: BaseException) -> None:
+def _note_error(session: Session, call: OpenCall, error: BaseException, args: tuple[Any, ...]) -> None:
     call.end = perf_counter_ns()
     if type(error).__name__ == STOP_RECOMPUTATION:
         return
@@ -300,6 +301,7 @@ def _note_error(session: Session, call: OpenCall, error: BaseException) -> None:
     rare.error = error_of(error)
     module = call.seen.module()
     if module is not None and not rare.error.raised_below:
+        rare.error = with_index_outside(rare.error, error, (*args[:1], module._parameters.get("weight")))
         rare.extra |= _state_of(session, module)
 
 

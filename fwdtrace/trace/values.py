@@ -1,4 +1,4 @@
-"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site, Finding. Frozen, and free of torch."""
+"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site, Finding, Fix. Frozen, and free of torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Entry = Literal["__call__", "forward"]
+
+WithoutGrad = Literal["no_grad", "inference_mode", "checkpoint"]
+"""Why autograd makes no graph: the program turned it off, or a reentrant checkpoint did, for backward runs it again."""
 
 Shape = tuple[int, ...]
 """The sizes of a tensor in elements, one for each dimension; -1 is the size of a ragged one."""
@@ -115,12 +118,35 @@ class CallError:
     """The exception that ended a call. `raised_below` is true in the callers of the call that it came from.
 
     `site` is the line of the user's own code inside the call that it came from, None if it came from torch's alone.
+    `outside` is the element that is no row of an embedding's table, by its place: `input[0, 116]`.
     """
 
     type: str
     message: str
     raised_below: bool = False
     site: Site | None = None
+    outside: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """The numbers of a tensor that a call or op computed with, as far as they explain its result.
+
+    `name` is that of the leaf in the inputs; in backward it is `gradient`, what came to it, or what autograd calls a
+    tensor that it has saved: `self`, `other`, `result`. `stats` is of the elements at the places where the result went
+    wrong; with `everywhere` it is of all, as the shapes do not tell which belong to these places. Of a mask,
+    `true_rows`, `false_rows` and `infinite_rows` are the first indices in its first dimension below which a row, along
+    the last dimension, is true, false or minus infinity from end to end.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    stats: Stats | None = None
+    everywhere: bool = False
+    true_rows: tuple[int, ...] = ()
+    false_rows: tuple[int, ...] = ()
+    infinite_rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +154,14 @@ class NonFinite:
     """How many elements of the outputs are NaN or infinite.
 
     `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
+    `operands` are the inputs of an innermost call or op that made NaN or infinities out of numbers that were none.
     """
 
     nan: int
     inf: int
     inputs_finite: bool
     parameters: tuple[str, ...] = ()
+    operands: tuple[Operand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +192,7 @@ class Call:
     else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
     so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
+    `without_grad` says, where gradients were asked for, why no graph was made of what the call computed.
     """
 
     id: int
@@ -194,6 +223,7 @@ class Call:
     host_us: float | None = None
     memory_bytes: int | None = None
     in_backward: bool = False
+    without_grad: WithoutGrad | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +238,7 @@ class Op:
     site: Site | None = None
     error: CallError | None = None
     nonfinite: NonFinite | None = None
+    without_grad: WithoutGrad | None = None
 
 
 Event = Call | Op
@@ -246,14 +277,27 @@ class Gradient:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """A change that would help. If it was `tried`, a copy of the model ran with it and gave tensors of these shapes."""
+
+    text: str
+    tried: bool
+    outputs: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about."""
+    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about.
+
+    `message` has the fixes in words too.
+    """
 
     code: str
     name: str
     call: int | None
     message: str
     site: Site | None = None
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,12 +311,19 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count."""
+    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count.
+
+    `trainable` counts the elements of those parameters that require a gradient. `parameter_bytes` and `buffer_bytes`
+    are what all of its parameters and buffers take, shared ones once. All three are None in traces of before 0.2.
+    """
 
     spec: str | None
     class_name: str
     training: bool
     parameters: int
+    trainable: int | None = None
+    parameter_bytes: int | None = None
+    buffer_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
