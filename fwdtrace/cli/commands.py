@@ -11,6 +11,7 @@ import typer
 import typer.main
 
 from fwdtrace.cli.compare import compare
+from fwdtrace.cli.convert import convert
 from fwdtrace.cli.exec import exec
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.models import models
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(as_typer_takes_it(run))
 app.command()(as_typer_takes_it(compare))
+app.command()(as_typer_takes_it(convert))
 app.command("exec", context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec))
 app.command()(as_typer_takes_it(show))
 app.command()(as_typer_takes_it(models))
@@ -52,7 +54,7 @@ def run_command(arguments: list[str] | None = None) -> NoReturn:
         _end(FAILED, reason)
     except FwdtraceError as error:
         if error.__cause__ is not None:
-            to_stderr(their_traceback(error.__cause__).rstrip("\n"))
+            to_stderr(their_traceback(error.__cause__, full=error.full_traceback).rstrip("\n"))
         _end(TROUBLE, error)
     except OSError as error:
         _end(TROUBLE, f"the result cannot be written: {error.strerror}")

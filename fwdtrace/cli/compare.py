@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fwdtrace.cli.fail_on import AskedToFail
-from fwdtrace.cli.options import Directly, Inputs, MaxBytes, Pairing, Result, Seed, Spec, Trust, Variation
+from fwdtrace.cli.options import (
+    Directly,
+    FullTraceback,
+    Inputs,
+    MaxBytes,
+    Pairing,
+    Result,
+    Seed,
+    Spec,
+    Trust,
+    Variation,
+)
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, give_comparison
 from fwdtrace.cli.terminal import stdout_kept_clean
+from fwdtrace.cli.tracebacks import full_tracebacks
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.cold_start import import_torch
 
@@ -35,6 +47,7 @@ def compare(
     seed: Seed = 0,
     max_bytes: MaxBytes = 2**30,
     trust: Trust = False,
+    full_traceback: FullTraceback = False,
 ) -> None:
     """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
 
@@ -49,10 +62,11 @@ def compare(
     inputs, maps = tuple(input or ()), tuple(pairing.map or ())
     saved = [name for name in (spec, other or "") if name.endswith(".json")]
     if saved:
-        _check_saved(saved, bool(inputs) or variation != Variation() or pairing.same_init or bool(pairing.weights))
+        _check_saved(saved, bool(inputs) or variation != Variation() or replace(pairing, map=None) != Pairing())
     comparison: TraceComparison | DirectComparison
     error: ModelError | None = None
-    with stdout_kept_clean(), progress(f"comparing {' and '.join(name for name in (spec, other) if name)}") as tell:
+    what = f"comparing {' and '.join(name for name in (spec, other) if name)}"
+    with full_tracebacks(full_traceback), stdout_kept_clean(), progress(what) as tell:
         if saved:
             from fwdtrace.run.saved import compare_saved
 
@@ -69,15 +83,14 @@ def compare(
             import_torch()
             from fwdtrace.run.two import TwoRunsPlan, compare_two
 
-            plan = TwoRunsPlan(
-                *(spec, other, maps, inputs, seed, pairing.same_init, pairing.weights, max_bytes, trust),
-                **asdict(variation),
-            )
-            compared = compare_two(plan)
+            options = {**asdict(pairing), **asdict(variation), "max_bytes": max_bytes, "trust": trust}
+            del options["map"]
+            compared = compare_two(TwoRunsPlan(spec, other, maps, inputs, seed, **options))
             comparison, error = compared.comparison, compared.error
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         give_comparison(comparison, result)
     if error is not None:
+        error.full_traceback = full_traceback
         raise error
     _fail_unless_equal(comparison)
 

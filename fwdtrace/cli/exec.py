@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fwdtrace.cli.fail_on import AskedToFail, annotate, codes_of
-from fwdtrace.cli.options import CheckFinite, Chosen, Columns, Depth, FailOn, NoFold, Ops, Shown, Stats
+from fwdtrace.cli.options import CheckFinite, Chosen, Columns, Depth, FailOn, NoFold, Only, Ops, Shown, Stats
 from fwdtrace.cli.results import check_files, save_as_suffix
 from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
@@ -35,7 +35,8 @@ def exec(
     stats: Stats = False,
     depth: Depth = None,
     no_fold: NoFold = False,
-    columns: Columns = Shown.columns,
+    columns: Columns = None,
+    only: Only = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save there instead of printing on stderr.")
     ] = None,
@@ -60,7 +61,7 @@ def exec(
     file = str(output.absolute()) if output is not None else None
     settings = {
         "program": asdict(Program(script, module, ops, check_finite, stats, file, **asdict(chosen))),
-        "shown": asdict(Shown(depth=depth, no_fold=no_fold, columns=columns)),
+        "shown": asdict(Shown(columns=columns, only=only, depth=depth, no_fold=no_fold)),
         "codes": sorted(codes),
         "observed_by": f"{__name__}:{observed_program.__name__}",
     }
@@ -118,7 +119,7 @@ def _print(traces: tuple[Trace, ...], shown: Shown) -> None:
 
     console = stderr_console()
     for trace in traces:
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.asked)
+        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.column_keys, only=shown.patterns)
         console.print()
 
 

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
-from fwdtrace.cli.options import FailOn, Inputs, Measured, Result, Seed, Shown, Spec, Trust
+from fwdtrace.cli.options import FailOn, FullTraceback, Inputs, Measured, Result, Seed, Shown, Spec, Trust
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, give_trace
 from fwdtrace.cli.terminal import stdout_kept_clean, to_stderr
+from fwdtrace.cli.tracebacks import full_tracebacks
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.cold_start import import_torch
 
@@ -37,6 +38,7 @@ def run(
     ] = False,
     trust: Trust = False,
     fail_on: FailOn = "",
+    full_traceback: FullTraceback = False,
 ) -> None:
     """Run a model once and show every call, in order, with its shapes.
 
@@ -46,10 +48,8 @@ def run(
     if measured.save_values is not None:
         _check_can_save(measured.save_values)
     codes = codes_of(fail_on)
-    measured = replace(
-        measured, costs=measured.costs or shown.sort == "flops", backward=measured.backward or bool(measured.loss)
-    )
-    with stdout_kept_clean():
+    measured = _with_what_is_shown(measured, shown)
+    with full_tracebacks(full_traceback), stdout_kept_clean():
         import_torch()
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
@@ -65,8 +65,21 @@ def run(
         options = " ".join(f"--input {text}" for text in ran.tried)
         to_stderr(f"fwdtrace: no --input was given; the model takes {options}, and ran with that")
     if ran.error is not None:
+        ran.error.full_traceback = full_traceback
         raise ran.error
     fail_if_found(ran.trace.findings, codes)
+
+
+def _with_what_is_shown(measured: Measured, shown: Shown) -> Measured:
+    """What is measured, and beside it what the columns and the order that were asked for need."""
+    keys = {*shown.column_keys, shown.sort}
+    return replace(
+        measured,
+        costs=measured.costs or "flops" in keys,
+        stats=measured.stats or bool(keys & {"mean", "std", "min", "max"}),
+        check_finite=measured.check_finite or "nan" in keys,
+        backward=measured.backward or "grad" in keys or bool(measured.loss),
+    )
 
 
 def _check_can_save(file: Path) -> None:

@@ -9,7 +9,9 @@ from typing import ClassVar, TextIO
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
-from fwdtrace.trace import ModelInfo, Trace, Versions
+from fwdtrace.compare.outputs_value import Outputs
+from fwdtrace.compare.weight_map import WeightMap
+from fwdtrace.trace import ModelInfo, Site, Trace, Versions
 from fwdtrace.trace.views import view
 
 
@@ -18,7 +20,9 @@ class Origin:
     """Where two runs part: the first call, as far inside as possible, whose inputs agree and whose output does not.
 
     `path`, `nth` and `class_name` are those of the first trace; `other_path` is the path in the second if that is
-    another. `apart` says how far the outputs are apart, `why` what is not the same in the two modules, in words.
+    another. `apart` says how far the outputs are apart, `why` what is not the same on both sides, in words. If an op
+    that the call ran itself is the origin, `op` names it. `site` is the line of the second that runs it, `first_site`
+    the line of the first in its place.
     """
 
     path: str | None
@@ -27,6 +31,9 @@ class Origin:
     other_path: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     apart: Distance | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     why: tuple[str, ...] = ()
+    op: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    site: Site | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    first_site: Site | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,8 @@ class TraceComparison:
 
     `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `growth`
     says how the difference grows from the origin on, `notes` what else to know. `traces` are the two traces
-    themselves, which are not saved with the comparison.
+    themselves, which are not saved with the comparison. `outputs` has what two models of
+    different structure give, `weights` which of them were moved from the first into the second.
     """
 
     kind: ClassVar[str] = "traces"
@@ -58,6 +66,8 @@ class TraceComparison:
     growth: tuple[Growth, ...] = ()
     seed: int | None = None
     notes: tuple[str, ...] = ()
+    outputs: Outputs | None = None
+    weights: WeightMap | None = None
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
 
     @property

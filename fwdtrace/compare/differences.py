@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, Pair
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.leaves import lasting, other_values, outputs_begin_alike, tensors_in_words
+from fwdtrace.compare.outputs_value import Outputs, output_name
+from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.text import path_text, shapes_text
 
@@ -21,6 +23,36 @@ def differences_in_numbers(compared: Sequence[ComparedCalls]) -> Iterator[Differ
         message = f"{path_text(pair.call.path)} gives other numbers, {pair.apart.text}"
         one, two = tensors_in_words(pair.call.outputs), tensors_in_words(pair.other.outputs)
         yield _difference("output", severity, pair.call, one, two, message)
+
+
+def differences_in_outputs(outputs: Outputs) -> Iterator[Difference]:
+    """The results of the two models that do not agree, or that there is nothing to compare."""
+    if outputs.equal is None:
+        yield Difference("output", "structure", "", "", "", "the two models give nothing that could be compared")
+    for pair in outputs.pairs if outputs.equal is False else ():
+        if not pair.apart.same:
+            severity: Severity = "rounding" if pair.apart.close else "numbers"
+            names = output_name(pair)
+            message = f"{names}: other numbers, {pair.apart.text}"
+            yield Difference("output", severity, "", pair.first, pair.second, message)
+
+
+def differences_in_weights(weights: WeightMap | None) -> Iterator[Difference]:
+    """The weights of the second that its results depend on, and that are not those of the first."""
+    for name in weights.matter if weights is not None else ():
+        message = f"{name} was not moved, and the results of the second depend on it"
+        yield Difference("weight", "structure", name, "none", name, message)
+
+
+def differences_in_settings(
+    compared: Sequence[ComparedCalls], settings: Callable[[Call, Call], Iterable[str]]
+) -> Iterator[Difference]:
+    """What modules are set to otherwise that gives the same all the same; of others, the origin says it."""
+    for pair in compared:
+        if pair.outputs_agree and pair.call.nth == 1 and pair.call.class_name == pair.other.class_name:
+            for text in settings(pair.call, pair.other):
+                message = f"{path_text(pair.call.path)} gives the same with other settings: {text}"
+                yield _difference("settings", "structure", pair.call, "", "", message)
 
 
 def differences_in_exceptions(alignment: Alignment) -> Iterator[Difference]:

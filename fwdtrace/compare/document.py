@@ -23,6 +23,7 @@ LEFT_OUT_IF_NONE = {"left out if None": True}
 # The fields of a document in their order, and what it says for a kind of comparison that does not have one.
 _HEAD = {"fix": "", "origin": None, "versions": None, "model": None, "seed": None}
 _OF_TWO_TRACES = ("other", "growth")
+_OF_TWO_MODELS = ("outputs", "weights")
 _ROWS = ("differences", "inventory", "experiments", "findings")
 
 
@@ -35,6 +36,7 @@ def write_document(comparison: Any, stream: TextIO) -> None:
         "verdict": comparison.verdict,
         **{name: getattr(comparison, name, default) for name, default in _HEAD.items()},
         **{name: getattr(comparison, name) for name in _OF_TWO_TRACES if hasattr(comparison, name)},
+        **{name: found for name in _OF_TWO_MODELS if (found := getattr(comparison, name, None)) is not None},
         "copies": getattr(comparison, "copies", ""),
         "notes": comparison.notes,
     }
@@ -59,6 +61,8 @@ def _json(value: Any) -> Any:
     """The value as `json` takes it; values of a trace are written as a trace writes them."""
     if isinstance(value, tuple):
         return [_json(part) for part in value]
+    if hasattr(value, "row"):
+        return value.row()
     row = row_of(value)
     if row is not value or not dataclasses.is_dataclass(value):
         return row

@@ -1,4 +1,4 @@
-"""What two modules hold themselves and do not have alike: class, settings, mode, parameters and buffers, in words."""
+"""What two modules do not have alike, in words: class, settings, mode, attributes, parameters and buffers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
     """Each thing that two modules do not have alike, in words; what is in their submodules is not looked at."""
     if type(one) is not type(other) and type(one).__name__ != type(other).__name__:
         yield f"{type(one).__name__} became {type(other).__name__}"
-    for what, before, after in (("settings", _settings(one), _settings(other)), ("mode", _mode(one), _mode(other))):
-        if before != after:
-            yield f"{what} ({before}) became ({after})"
+    yield from differences_of_settings(one, other)
     ours, theirs = _own_tensors(one), _own_tensors(other)
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in ours or name not in theirs:
@@ -33,6 +31,48 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
     own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
     lazy = (nn.UninitializedParameter, nn.UninitializedBuffer)
     return {name: tensor for name, tensor in own.items() if not isinstance(tensor, lazy) and not tensor.is_meta}
+
+
+def differences_of_settings(one: nn.Module, other: nn.Module) -> Iterator[str]:
+    """What two modules do not have alike besides their class and what they hold in tensors."""
+    settings = _settings(one), _settings(other)
+    for what, before, after in (("settings", *settings), ("mode", _mode(one), _mode(other))):
+        if before != after:
+            yield f"{what} ({before}) became ({after})"
+    yield from differences_of_attributes(one, other, shown=settings[0] != settings[1])
+
+
+def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool = False) -> Iterator[str]:
+    """The plain public attributes that are not alike; those that settings have `shown` are left out.
+
+    Modules of two classes may name them otherwise: then a number that only one name of each has is compared.
+    """
+    ours, theirs = _attributes(one), _attributes(other)
+    for name in ours.keys() & theirs.keys():
+        if ours[name] != theirs[name] and not (shown and f"{name}=" in _settings(one)):
+            yield f"{name} {ours[name]} became {theirs[name]}"
+    if type(one).__name__ == type(other).__name__:
+        return
+    alone = [
+        {name: value for name, value in mine.items() if name not in others and isinstance(value, float)}
+        for mine, others in ((ours, theirs), (theirs, ours))
+    ]
+    if len(alone[0]) == len(alone[1]) == 1:
+        (was, before), (becomes, after) = alone[0].popitem(), alone[1].popitem()
+        if before != after:
+            yield f"{was} {before} became {becomes} {after}"
+
+
+def _attributes(module: nn.Module) -> dict[str, object]:
+    """The public attributes that are plain numbers, texts or tuples of these."""
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and name != "training"
+        and (isinstance(value, plain) or (isinstance(value, tuple) and all(isinstance(part, plain) for part in value)))
+    }
 
 
 def _settings(module: nn.Module) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fwdtrace.compare.align import align
-from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.align import Alignment, align
+from fwdtrace.compare.buffers import copies_of_buffers, differences_in_buffers
+from fwdtrace.compare.by_steps import origin_by_steps, sides_of
+from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.kept_numbers import KeptNumbers
-from fwdtrace.compare.modules import differences_of_modules
-from fwdtrace.compare.traces import How, compare_traces
+from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules, differences_of_settings
+from fwdtrace.compare.outputs import outputs_of
+from fwdtrace.compare.outputs_value import Outputs
+from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
+from fwdtrace.compare.traces import How, Partner, compare_traces
+from fwdtrace.compare.watched import Watched, watch
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper, Sides
-from fwdtrace.trace import Call, Trace
+from fwdtrace.trace import Call, Trace, tensors_in
 
 MAX_BYTES = 2**30
 
@@ -59,18 +66,39 @@ def compare_runs(
     raised, once all up to there is compared.
     """
     how = how or How()
+    again = [_again(runnable) for runnable in (before, after)]
+    buffers = [copies_of_buffers(runnable.model) for runnable in (before, after)]
     first, second = (_run(runnable, seed, max_bytes // 2) for runnable in (before, after))
     digests = first.digests + second.digests
     if digests:
         note = f"{digests} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
         how = replace(how, notes=(*how.notes, f"{note}; --max-bytes keeps more"))
-    is_port = align(first.trace, second.trace, how.maps).is_port
+    is_port = _is_port(before.model, after.model, align(first.trace, second.trace, how.maps))
+    if how.exact is None and is_port and first.error is None and second.error is None:
+        given = [
+            Given(each.model, each.args, each.kwargs, run.gave)
+            for each, run in zip(again, (first, second), strict=True)
+        ]
+        results = outputs_of(list(first.gave.items()), list(second.gave.items()))
+        how = replace(how, outputs=with_rounding(results, given[0], given[1], seed))
 
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
+    outputs = how.outputs
+
+    def closer(partner: Partner) -> Origin | None:
+        return _origin_by_steps(again[0], again[1], seed, partner, outputs)
+
+    def settings(call: Call, other: Call) -> Iterable[str]:
+        return differences_of_settings(_module(before.model, call), _module(after.model, other))
+
+    written = differences_in_buffers(buffers, (before.model, after.model), how.weights)
+    how = replace(how, settings=settings, further=(*how.further, *written))
     numbers = KeptNumbers(first.numbers, second.numbers, is_port=is_port, batch=batch)
-    how = replace(how, why=how.why or why)
+
+    may_look_closer = how.exact is None and batch == 1 and first.error is None and second.error is None
+    how = replace(how, is_port=is_port, why=how.why or why, closer=closer if may_look_closer else None)
     comparison = compare_traces(first.trace, second.trace, how, numbers.distances_of)
     for runnable, run in ((before, first), (after, second)):
         if run.error is not None:
@@ -78,31 +106,92 @@ def compare_runs(
     return comparison
 
 
+def _again(runnable: Runnable) -> Runnable:
+    """The same with inputs of its own, so that it can be run once more as it was; its model is still the same."""
+    try:
+        args, kwargs = copy.deepcopy((runnable.args, runnable.kwargs))
+    except Exception:  # the user's own objects
+        return runnable
+    return replace(runnable, args=args, kwargs=kwargs)
+
+
+def _is_port(one: nn.Module, other: nn.Module, alignment: Alignment) -> bool:
+    """Whether the second is another model built in its own way, so that only what it gives is compared."""
+    if alignment.is_port or (type(one) is type(other) and one.state_dict().keys() == other.state_dict().keys()):
+        return alignment.is_port
+    alone = alignment.only_before or alignment.only_after
+    return bool(alone) or any(
+        call.class_name != other.class_name for call, other in alignment.pairs if call.parent is not None
+    )
+
+
+def _origin_by_steps(
+    before: Runnable, after: Runnable, seed: int, partner: Partner, compared: Outputs | None
+) -> Origin | None:
+    """Where the runs part by all their steps; in float64 if both models can, else in their own types."""
+    for double in (True, False):
+        try:
+            first, second = (watch(each.model, each.args, each.kwargs, seed, double=double) for each in (before, after))
+        except Exception:  # a model that cannot be copied
+            return None
+        if first.error is None and second.error is None:
+            break
+    else:
+        return None
+    coarsest = max(torch.finfo(run.steps.coarsest).eps for run in (first, second))
+    tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
+    sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
+    outputs = _numbers_of_outputs(first, second, compared)
+
+    def why(call: Call, other: Call) -> Iterable[str]:
+        return differences_of_modules(_module(before.model, call), _module(after.model, other))
+
+    def attributes(call: Call, other: Call) -> Iterable[str]:
+        return differences_of_attributes(_module(before.model, call), _module(after.model, other))
+
+    return origin_by_steps(*sides, outputs, why, attributes, partner)
+
+
+def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | None) -> list[tuple[int, int]]:
+    """The numbers of the results that belong together and are not the same."""
+    roots = [run.trace.children()[0] for run in (first, second)]
+    gave = [run.steps.gave.get(root.id, ()) for run, root in zip((first, second), roots, strict=True)]
+    if compared is None or not compared.pairs:
+        return list(zip(*gave, strict=False))
+    places = [{leaf.name: place for place, leaf in enumerate(tensors_in(root.outputs))} for root in roots]
+    return [
+        (gave[0][places[0][pair.first]], gave[1][places[1][pair.second]])
+        for pair in compared.pairs
+        if not pair.apart.same and pair.first in places[0] and pair.second in places[1]
+    ]
+
+
 @dataclass(frozen=True)
 class _Run:
     """What one run of a model left: its trace, the numbers of each call, and what the model raised, if anything.
 
-    `digests` counts the tensors of which no copy was kept.
+    `digests` counts the tensors of which no copy was kept, `gave` has the results of the model itself.
     """
 
     trace: Trace
     numbers: dict[int, Sides]
     digests: int
     error: Exception | None
+    gave: dict[str, Tensor]
 
 
 def _run(runnable: Runnable, seed: int, max_bytes: int) -> _Run:
     seed_all(seed)
     keeper = Keeper(max_bytes)
     recording = Recording(runnable.model, Options(ops=True, keeper=keeper), runnable.spec, seed)
-    raised = None
+    raised, output = None, None
     with torch.no_grad():
         try:
             with recording:
-                runnable.model(*runnable.args, **runnable.kwargs)
+                output = runnable.model(*runnable.args, **runnable.kwargs)
         except Exception as error:  # the model is the user's
             raised = error
-        return _Run(recording.trace, keeper.by_id, keeper.digests, raised)
+        return _Run(recording.trace, keeper.by_id, keeper.digests, raised, named_tensors(output))
 
 
 def _module(model: nn.Module, call: Call) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.trace import Call, Stats, Trace
+from fwdtrace.trace import Call, Stats, Trace, tensors_in
 from fwdtrace.trace.files import replacing
 from fwdtrace.trace.json_stream import object_of
 from fwdtrace.trace.rows import Wrong, read_at, reader_of
@@ -202,6 +202,25 @@ def measure(before: SavedValues, after: SavedValues, call: Call, other: Call) ->
         _distance(before, after, before.side(call, "inputs"), after.side(other, "inputs")),
         _distance(before, after, before.side(call, "outputs"), after.side(other, "outputs")),
     )
+
+
+def measure_by_stats(before: SavedValues | None, after: SavedValues | None, call: Call, other: Call) -> Distances:
+    """How far the outputs of two calls are apart by statistics, of which one side has those in its saved values."""
+    ours, theirs = _output_stats(before, call), _output_stats(after, other)
+    if len(ours) != len(theirs):
+        return None, None
+    return None, furthest(
+        distance_of_stats(one[0], two[0], (one[1], two[1]))
+        for one, two in zip(ours, theirs, strict=True)
+        if one and two
+    )
+
+
+def _output_stats(values: SavedValues | None, call: Call) -> list[tuple[Stats, str] | None]:
+    if values is None:
+        return [(leaf.stats, leaf.dtype) if leaf.stats else None for leaf in tensors_in(call.outputs)]
+    rows = [values.about(number) if number is not None else None for number in values.side(call, "outputs")]
+    return [(Stats(**row["stats"]), row["dtype"]) if row and row["stats"] else None for row in rows]
 
 
 def _distance(

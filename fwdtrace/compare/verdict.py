@@ -10,10 +10,13 @@ from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
-from fwdtrace.compare.leaves import dtypes_of, other_values, tensors_in_words
+from fwdtrace.compare.leaves import dtypes_of, lasting, line_of, other_values, tensors_in_words
+from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.tolerances import in_words
-from fwdtrace.trace import Trace, shapes_in, tensors_in
-from fwdtrace.trace.text import path_text, plural
+from fwdtrace.trace import Call, Trace, shapes_in, tensors_in
+from fwdtrace.trace.text import first_few, path_text, plural
+
+MOST_NAMED = 3
 
 
 def verdict_of(
@@ -21,18 +24,32 @@ def verdict_of(
     origin: Origin | None,
     compared: Sequence[ComparedCalls],
     alignment: Alignment,
+    outputs: Outputs | None = None,
+    raised: str = "",
 ) -> str:
-    """What the comparison says, in one sentence; `differences` are worst first."""
+    """What the comparison says, in one sentence; `differences` are worst first, and what `raised` leads."""
+    if raised:
+        apart = next((pair for pair in compared if pair.apart is not None and not pair.outputs_agree), None)
+        if apart is not None:
+            return f"{raised}; before that, {path_text(apart.call.path)} gives other numbers, {apart.apart.text}."  # type: ignore[union-attr]
+        known = sum(pair.apart is not None for pair in compared)
+        return raised + (f"; the {plural(known, 'call')} before that give the same." if known else ".")
     if not differences:
-        return _no_difference(compared, alignment)
+        return _no_difference(compared, alignment) if outputs is None else _results_agree(outputs)
     count = plural(len(differences), "difference")
     roots = next((pair for pair in compared if pair.call.parent is None and pair.other.parent is None), None)
     if roots is not None and roots.inputs_agree is False:
         return f"The two runs were given other inputs, {_other_inputs(roots)}: {count} found."
+    if outputs is not None and outputs.equal and all(difference.kind == "weight" for difference in differences):
+        names = first_few([difference.path for difference in differences], MOST_NAMED)
+        return f"The results agree, but the second depends on weights that were not moved: {names}."
     if origin is None:
-        return f"{count} found, the first: {differences[0].message}."
+        return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
     what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
+    lines = _lines(origin)
+    if lines:
+        return f"{_how_far(outputs)}The second run leaves the first at {what}{why}, {lines}."
     if origin.apart is None:
         return f"The second run leaves the first at {what}{why}."
     return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}."
@@ -48,7 +65,7 @@ def notes_on(
         for leaves in (call.outputs, other.outputs)
         for dtype in dtypes_of(leaves)
     }
-    if all(pair.apart is None for pair in compared):
+    if all(pair.apart is None for pair in compared) and not raised_in(before, after):
         yield "no numbers were compared: the traces hold none of the same calls; `run --save-values` keeps them"
     elif in_words(dtypes):
         within = "what is within it is called rounding" if exact else "what is within it counts as equal"
@@ -65,6 +82,70 @@ def notes_on(
         yield from _notes_on_port(alignment)
     if before.versions.torch != after.versions.torch:
         yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
+
+
+def raised_in(before: Trace, after: Trace) -> str:
+    """Which of two runs raised, where and what: what leads the verdict; nothing if none did."""
+    ours, theirs = _raised(before), _raised(after)
+    if ours is None and theirs is None:
+        return ""
+    if ours is not None and theirs is not None:
+        same = ours[1] == theirs[1]
+        where = ours[0] if ours[0] == theirs[0] else f"{ours[0]} in the first and {theirs[0]} in the second"
+        return (
+            f"Both raise {ours[1]}: at {where}"
+            if same
+            else f"The first raises {ours[1]} at {ours[0]}, the second {theirs[1]} at {theirs[0]}"
+        )
+    where, what = ours or theirs or ("", "")
+    return f"The {'first' if ours else 'second'} raises {what} at {where}"
+
+
+def _raised(trace: Trace) -> tuple[str, str] | None:
+    """Where a run raised, as far inside as possible, and what."""
+    if not any(call.error for call in trace.children()):
+        return None
+    events = [event for event in trace.events if event.error and not event.error.raised_below]
+    if not events:
+        return None
+    event = events[-1]
+    place = f"{path_text(event.path)} ({event.class_name})" if isinstance(event, Call) else event.name
+    error = event.error
+    assert error is not None
+    line = line_of(error.site or event.site)
+    return place + (
+        f", {line}" if line else ""
+    ), f"{error.type} ({lasting(error.message).splitlines()[0]})" if error.message else error.type
+
+
+def _results_agree(outputs: Outputs) -> str:
+    """That what both models give is the same, or apart by rounding alone."""
+    most = outputs.furthest
+    results = plural(len(outputs.pairs), "result")
+    if not outputs.rounding or most is None:
+        one = len(outputs.pairs) == 1
+        return f"No difference found: {'the result of both models is' if one else f'all {results} are'} bit-identical."
+    return f"No difference found beyond rounding, as measured in float64: {results}, {most.text}."
+
+
+def _how_far(outputs: Outputs | None) -> str:
+    """A sentence on how far the results themselves are apart, if these were compared."""
+    if outputs is not None and outputs.equal is None:
+        return "The results have other shapes. "
+    most = outputs.furthest if outputs is not None and not outputs.equal else None
+    if most is None:
+        return ""
+    if most.relative is None:
+        return f"The results differ, {most.text}. "
+    return f"The results differ by up to {most.relative:.2g} of the largest element. "
+
+
+def _lines(origin: Origin) -> str:
+    """The line of the second, and that of the first: `port.py:12, model.py:40 in the first`."""
+    one, two = line_of(origin.first_site), line_of(origin.site)
+    if one == two:
+        return two
+    return ", ".join(part for part in (two, f"{one} in the first" if one else "") if part)
 
 
 def _no_difference(compared: Sequence[ComparedCalls], alignment: Alignment) -> str:

@@ -1,132 +1,212 @@
-"""The weights of one model into another: by name, and into a port by where the modules that hold them run."""
+"""The weights of one model into another: by name where all have one, else by running both and checking each module."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
-from torch.nn.parameter import is_lazy
+from torch import Tensor, nn
 
-from fwdtrace.compare.align import align_holders
+from fwdtrace.compare.candidates import known_of
+from fwdtrace.compare.left_over import left_over
+from fwdtrace.compare.moving import Moving, move_while_running
 from fwdtrace.compare.names import renamed
+from fwdtrace.compare.outputs import outputs_of
+from fwdtrace.compare.rounding import named_tensors
 from fwdtrace.compare.runs import Runnable
+from fwdtrace.compare.units import Unit, state_of, units_of
+from fwdtrace.compare.weight_map import Move, Piece, WeightMap
+from fwdtrace.compare.weight_values import State, values_of
 from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import record
-from fwdtrace.trace import Trace
 from fwdtrace.trace.text import first_few
 
-State = Mapping[str, Tensor]
-
 MOST_NAMED = 3
+MOST_HEADS_TRIED = 6
+MAX_BYTES = 2**30
+Moves = dict[str, Move]
 
 
-def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), seed: int = 0) -> str:
+def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), seed: int = 0) -> WeightMap:
     """Copy the parameters and buffers of the first model into the second; say what was copied and what was not.
 
-    They go by their names after the maps. If some have no namesake, copies of both models are run. What two modules
-    hold that run in the same place then goes by its last name, or by a shape that nothing else in the module has; and a
-    matrix that is left over goes by a shape that no other such matrix has.
+    If every weight of the second has a namesake of its shape, after the maps, they go by name. Else copies of both
+    models run: each module of the second that holds weights is given those of the modules of the first that are given
+    the same, or that run in the same place under a like name, and is checked with them. What is left goes by its name
+    or by a shape that nothing else has.
     """
-    source, target = _state(before), _state(after)
-    origins = _by_name(source, target, maps)
-    by_name = len(origins)
-    used = set(origins.values())
-    if by_name < min(len(source), len(target)):
-        held, other_held = _by_holder(source), _by_holder(target)
-        for path, other_path in _places(before, after, maps, seed):
-            ours = _without(held.get(path, {}), used)
-            theirs = _without(other_held.get(other_path, {}), origins)
-            pairs = _by_last_name(ours, theirs)
-            pairs |= _by_shape(_without(ours, set(pairs.values())), _without(theirs, pairs))
-            origins |= pairs
-            used.update(pairs.values())
-        origins |= _by_shape(_matrices(_without(source, used)), _matrices(_without(target, origins)))
-        used.update(origins.values())
-    copies = {name: source[old] for name, old in origins.items()}
-    after.model.load_state_dict({**after.model.state_dict(), **copies})
-    text = f"{len(origins)} of {len(target)} weights of the second are copies of the first's"
-    if len(origins) > by_name:
-        text += f", {len(origins) - by_name} of them by where they are used"
-    text += _listed("left as they were", _without(target, origins))
-    return text + _listed("of the first not used", _without(source, used))
+    source, target = state_of(before.model), state_of(after.model)
+    moves = _by_name(source, target, maps)
+    ambiguous: tuple[str, ...] = ()
+    if len(moves) < len(target):
+        try:
+            moves, ambiguous = _by_running(before, after, moves if maps else {}, seed)
+        except Exception:  # a model that cannot be copied; what it raises is said when it is compared
+            moves |= left_over(source, target, moves)
+    return apply(moves.values(), before.model, after.model, ambiguous)
 
 
-def _state(runnable: Runnable) -> State:
-    """The parameters and buffers that have a shape by now; a module may put anything else into its state dict too."""
-    state = runnable.model.state_dict()
-    return {name: value for name, value in state.items() if isinstance(value, Tensor) and not is_lazy(value)}
+def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module, ambiguous: Sequence[str] = ()) -> WeightMap:
+    """Write the moved weights into the second model; a move that does not fit is left out."""
+    source, target = state_of(first), state_of(second)
+    values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()})
+    done = {move.target: move for move in moves if move.target in values}
+    with torch.no_grad():
+        for name, value in values.items():
+            target[name].copy_(value)
+    by_memory = {_memory(target[name]): move for name, move in done.items()}
+    for name in target:  # one tensor may have several names
+        if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
+            done[name] = replace(tied, target=name)
+    used = {_memory(source[piece.name]) for move in done.values() for piece in move.pieces}
+    left = tuple(name for name in target if name not in done)
+    unused = tuple(name for name in source if _memory(source[name]) not in used)
+    rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())
+    return WeightMap(rows, len(target), left, unused, tuple(ambiguous))
 
 
-def _by_name(source: State, target: State, maps: Sequence[str]) -> dict[str, str]:
-    """The name in the first model of each weight of the second that has a namesake of its shape there."""
+def in_words(weights: WeightMap) -> str:
+    """What was moved and what was not."""
+    text = f"{len(weights.moves)} of {weights.of} weights of the second are copies of the first's"
+    checked = sum(move.proof == "run" for move in weights.moves)
+    if checked:
+        text += f", {checked} of them checked by the same input through both modules"
+    text += _listed("left as they were", weights.left) + _listed("of the first not used", weights.unused)
+    return text + _listed("could be others as well", weights.ambiguous)
+
+
+def those_that_matter(runnable: Runnable, names: Sequence[str], seed: int) -> tuple[str, ...]:
+    """Those of the weights by these names that the results of the model depend on, found by changing each."""
+    floating = [
+        name for name, tensor in state_of(runnable.model).items() if name in names and tensor.is_floating_point()
+    ]
+    if not floating:
+        return ()
+    before = _results(runnable, seed, {})
+
+    def matters(some: Sequence[str]) -> bool:
+        after = _results(runnable, seed, dict.fromkeys(some, None))
+        return before is not None and after is not None and outputs_of(before, after).equal is False
+
+    if not matters(floating):
+        return ()
+    return tuple(floating) if len(floating) > MOST_NAMED else tuple(name for name in floating if matters([name]))
+
+
+def _by_name(source: State, target: State, maps: Sequence[str]) -> Moves:
+    """The moves of the weights of the second model that have a namesake of their shape in the first."""
     old_names = renamed({name: name for name in source}, maps)
     return {
-        name: old_names[name]
+        name: Move(name, (Piece(old_names[name]),))
         for name, tensor in target.items()
         if name in old_names and source[old_names[name]].shape == tensor.shape
     }
 
 
-def _places(before: Runnable, after: Runnable, maps: Sequence[str], seed: int) -> list[tuple[str, str]]:
-    """The paths of the modules that run in the same place; nothing if a model cannot be copied or does not run."""
-    try:
-        pairs = align_holders(_trial(before, seed), _trial(after, seed), maps)
-    except Exception:  # the models are the user's; what they raise is said when they are compared
-        return []
-    paths = ((call.path, other.path) for call, other in pairs)
-    return list(dict.fromkeys((one, other) for one, other in paths if one is not None and other is not None))
+def _by_running(before: Runnable, after: Runnable, given: Moves, seed: int) -> tuple[Moves, tuple[str, ...]]:
+    """The moves found as the second model runs; in a second run, what was left over at first is in its place."""
+    source, target = state_of(before.model), state_of(after.model)
+    ours, results = units_of(before, seed, MAX_BYTES // 2)
+    theirs, _ = units_of(after, seed, MAX_BYTES // 2)
+    start = dict(given)
+    found, moves = Moving({}), start
+    for _ in range(2):
+        known = known_of(ours, before.model, source)
+        found = move_while_running(known, after, _without(theirs, given), seed, start)
+        moves = {**found.moves, **given}
+        more = left_over(source, target, moves)
+        moves |= more
+        if len(found.moves) + len(given) == len(target) or not more:
+            break
+        start = {**given, **more}
+    if results is None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
+        return moves, tuple(found.ambiguous)
+    proved = _the_right_order(before, after, moves, results, seed)
+    return proved or moves, () if proved else tuple(found.ambiguous)
 
 
-def _trial(runnable: Runnable, seed: int) -> Trace:
-    runnable = copy.deepcopy(runnable)  # a run may change buffers and inputs
-    seed_all(seed)
-    with torch.no_grad(), record(runnable.model) as recording:
-        runnable.model(*runnable.args, **runnable.kwargs)
-    return recording.trace
+def _without(units: list[Unit], moves: Moves) -> list[Unit]:
+    """The units that have not all of their weights by now."""
+    return [unit for unit in units if not all(name in moves for name in unit.names.values())]
 
 
-def _by_holder(state: State) -> dict[str, dict[str, Tensor]]:
-    """What each module holds itself, by its path."""
-    holders: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in state.items():
-        holders.setdefault(name.rpartition(".")[0], {})[name] = tensor
-    return holders
+def _the_right_order(
+    before: Runnable, after: Runnable, moves: Moves, results: dict[str, Tensor], seed: int
+) -> Moves | None:
+    """The moves under which the second model gives the results of the first, if the fused matrices are in some order.
+
+    As they are, they have one part below the other; else the parts may take turns head by head.
+    """
+    for heads in (None, *itertools.islice(_heads_in(before.model, after.model), MOST_HEADS_TRIED)):
+        tried = moves if heads is None else {name: _head_by_head(move, heads) for name, move in moves.items()}
+        if heads is not None and tried == moves:
+            return None
+        target = state_of(after.model)
+        values = values_of(tried.values(), state_of(before.model), {name: each.shape for name, each in target.items()})
+        gave = _results(after, seed, values)
+        if gave is None:
+            return None
+        outputs = outputs_of(list(results.items()), gave)
+        distances = [pair.apart.relative for pair in outputs.pairs if not pair.apart.same]
+        if outputs.pairs and all(distance is not None and distance < 1e-4 for distance in distances):
+            return {name: replace(move, proof="run") if _is_matrix(move) else move for name, move in tried.items()}
+    return None
 
 
-def _without(state: State, names: Container[str]) -> State:
-    return {name: tensor for name, tensor in state.items() if name not in names}
+def _is_matrix(move: Move) -> bool:
+    return len(move.pieces) > 1 or any(piece.start is not None for piece in move.pieces)
 
 
-def _matrices(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if tensor.dim() > 1}
+def _head_by_head(move: Move, heads: int) -> Move:
+    if len(move.pieces) > 1 and all(piece.start is None for piece in move.pieces):
+        return replace(move, heads=heads)
+    if len(move.pieces) == 1 and move.pieces[0].start is not None:
+        return replace(move, pieces=(replace(move.pieces[0], heads=heads),))
+    return move
 
 
-def _by_last_name(ours: State, theirs: State) -> dict[str, str]:
-    """For each name of theirs the one of ours that has the same last part and the same shape."""
-    known = {(name.rpartition(".")[2], tensor.shape): name for name, tensor in ours.items()}
-    keys = {name: (name.rpartition(".")[2], tensor.shape) for name, tensor in theirs.items()}
-    return {name: known[key] for name, key in keys.items() if key in known}
-
-
-def _by_shape(ours: State, theirs: State) -> dict[str, str]:
-    """For each name of theirs the one of ours that has the same shape, if no other on its side has that shape."""
-    one, other = (
-        {shape: names[0] for shape, names in _names_by_shape(state).items() if len(names) == 1}
-        for state in (ours, theirs)
+def _heads_in(*models: nn.Module) -> Iterator[int]:
+    """The numbers of heads that the modules and their configurations speak of."""
+    holders = (holder for model in models for module in model.modules() for holder in (module, _config(module)))
+    found = (
+        value
+        for holder in holders
+        for name, value in vars(holder).items()
+        if "head" in name.lower() and type(value) is int and value > 1
     )
-    return {other[shape]: name for shape, name in one.items() if shape in other}
+    return iter(dict.fromkeys(found))
 
 
-def _names_by_shape(state: State) -> dict[torch.Size, list[str]]:
-    names: dict[torch.Size, list[str]] = {}
-    for name, tensor in state.items():
-        names.setdefault(tensor.shape, []).append(name)
-    return names
+def _config(module: nn.Module) -> object:
+    """The configuration that a module of transformers holds; the module itself if it has none."""
+    config = vars(module).get("config", module)
+    return config if hasattr(config, "__dict__") else module
 
 
-def _listed(what: str, state: State) -> str:
-    if not state:
+def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor]] | None:
+    """What a copy of the model gives with these weights, or with noise in place of one; None if it raises."""
+    try:
+        model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
+        state = state_of(model)
+        generator = torch.Generator().manual_seed(seed)
+        seed_all(seed)
+        with torch.no_grad():
+            for name, value in values.items():
+                noise = torch.randn(state[name].shape, generator=generator).to(state[name]) if value is None else value
+                state[name].copy_(noise)
+            return list(named_tensors(model(*args, **kwargs)).items())
+    except Exception:  # the model is the user's
+        return None
+
+
+def _memory(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    """What all names of one tensor have in common."""
+    return tensor.data_ptr(), tuple(tensor.shape)
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    if not names:
         return ""
-    return f"; {len(state)} {what}: {first_few(list(state), MOST_NAMED)}"
+    return f"; {len(names)} {what}: {first_few(list(names), MOST_NAMED)}"

@@ -17,7 +17,7 @@ MOST_NAMED = 3
 
 def load_weights(module: nn.Module, file: Path) -> None:
     """Copy a state dict from a `.safetensors`, `.pt`, `.pth` or `.bin` file; FwdtraceError if it does not fit."""
-    state = _read(file)
+    state = read_weights(file)
     own = module.state_dict()
     problems = [
         *_listed("missing", _missing(module, own, state)),
@@ -39,16 +39,17 @@ def load_weights(module: nn.Module, file: Path) -> None:
         module.load_state_dict(state, strict=False)
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_weights(file: Path, option: str = "--weights") -> dict[str, Tensor]:
+    """The state dict in a file; FwdtraceError if there is none. `option` is what named the file."""
     if not file.is_file():
-        raise FwdtraceError(f"--weights {file}: there is no such file; check the path")
+        raise FwdtraceError(f"{option} {file}: there is no such file; check the path")
     try:
         read = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickled(file)
     except FwdtraceError:
         raise
     except Exception as error:  # both libraries raise a dozen kinds on a file that is not their own
         said = type(error).__name__
-        raise FwdtraceError(f"--weights {file}: cannot be read as weights ({said}); save a state_dict") from None
+        raise FwdtraceError(f"{option} {file}: cannot be read as weights ({said}); save a state_dict") from None
     return _state_in(file, read)
 
 

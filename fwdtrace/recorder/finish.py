@@ -31,6 +31,7 @@ from fwdtrace.recorder.tree import (
     first_parameter,
     modules_and_names,
     own_parameters,
+    sizes_of,
 )
 from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions
 from fwdtrace.version import __version__
@@ -65,13 +66,20 @@ def finished_trace(
 ) -> Trace:
     """The Trace of one recording; `duration` is in nanoseconds, `error` what ended it if something raised."""
     counts = counts_of_parameters(recorded.root)
+    trainable, parameter_bytes, buffer_bytes = sizes_of(recorded.root)
     finisher = _Finisher(session, recorded, counts)
     calls, ops = finisher.calls_and_ops()
     if recorded.options.keeper is not None:
         recorded.options.keeper.number(finisher.ids)
     trace = Trace(
         surroundings.versions,
-        replace(surroundings.model, parameters=counts[id(recorded.root)]),
+        replace(
+            surroundings.model,
+            parameters=counts[id(recorded.root)],
+            trainable=trainable,
+            parameter_bytes=parameter_bytes,
+            buffer_bytes=buffer_bytes,
+        ),
         replace(surroundings.run, duration_us=duration / 1000, call=recorded.call),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,

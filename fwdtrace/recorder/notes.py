@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -18,7 +18,6 @@ from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.earlier import EarlierCalls
-    from fwdtrace.recorder.measures.keeper import Keeper
 
 Leaves = tuple[Leaf, ...]
 
@@ -156,6 +155,22 @@ class OpenOp:
 Note = OpenCall | OpenOp
 
 
+class NumbersKeeper(Protocol):
+    """A measure of one recording alone, which is told at the end which id each call and op has in the trace."""
+
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+        """As in any measure."""
+
+    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
+        """As in any measure."""
+
+    def stop(self) -> None:
+        """As in any measure."""
+
+    def number(self, ids: Mapping[Any, int]) -> None:
+        """The recording has ended, and these are the ids."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What a recording was asked for beside the calls; with `alone`, no calls that other threads make by themselves.
@@ -170,7 +185,7 @@ class Options:
     costs: bool = False
     gradients: bool = False
     alone: bool = False
-    keeper: Keeper | None = None
+    keeper: NumbersKeeper | None = None
     peak_memory: bool = False
     accelerators: Accelerators = TORCHS
 

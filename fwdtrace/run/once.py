@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -132,7 +133,7 @@ def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
         return RunResult(trace, error, () if model.guessed == DEFAULT_INPUTS else model.guessed)
     if isinstance(error, KeyboardInterrupt):
         return RunResult(trace, FwdtraceError(f"interrupted; {plan.spec!r} had run as far as the trace shows"))
-    raised = ModelError(plan.spec)
+    raised = ModelError(plan.spec, _why_it_raised(trace))
     raised.__cause__ = error
     return RunResult(trace, raised)
 
@@ -153,6 +154,15 @@ def _takes_as_many(loaded: LoadedModel, seed: int) -> tuple[str, ...]:
     if required_arguments(loaded.module) == len(loaded.inputs):
         return loaded.inputs
     return better_guess(loaded.module, None, seed) or loaded.inputs
+
+
+def _why_it_raised(trace: Trace) -> str:
+    """What the last finding about an error says, behind its file and line; nothing if there is none."""
+    finding = next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
+    if finding is None:
+        return ""
+    where = f"{os.path.basename(finding.site.file)}:{finding.site.line}: " if finding.site else ""
+    return where + finding.message
 
 
 def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:

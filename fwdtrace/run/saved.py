@@ -7,7 +7,7 @@ from functools import partial
 
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.saved_numbers import measure, values_of
+from fwdtrace.compare.saved_numbers import measure, measure_by_stats, values_of
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace.read import load_trace
 
@@ -23,5 +23,9 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
         return compare_traces(before, after, How(tuple(maps)), partial(measure, values, other_values))
-    notes = [f"values were saved with {file if values else other_file} only"] if values or other_values else []
-    return compare_traces(before, after, How(tuple(maps), notes=tuple(notes)))
+    if values or other_values:
+        one = file if values else other_file
+        notes = [f"values were saved with {one} only; its statistics were compared with those in the other trace"]
+        distances = partial(measure_by_stats, values, other_values)
+        return compare_traces(before, after, How(tuple(maps), notes=tuple(notes)), distances)
+    return compare_traces(before, after, How(tuple(maps)))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils import _pytree
 
 from fwdtrace.compare import How
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.names import renamed
+from fwdtrace.compare.lively import draw_lively
+from fwdtrace.compare.names import Renames, renamed
 from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
-from fwdtrace.compare.weights import copy_weights
+from fwdtrace.compare.watched import not_fused
+from fwdtrace.compare.weight_map import WeightMap, read_map
+from fwdtrace.compare.weights import apply, copy_weights, in_words, those_that_matter
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.devices import usable
-from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.inputs import Inputs, build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
@@ -31,7 +36,9 @@ class TwoRunsPlan:
     `other` is the spec of the second model, None for the first one again. `maps` are `OLD=NEW`, from the names of the
     first to those of the second. `inputs` are texts as `--input` takes them. `train`, `dtype` and `device` are of the
     second run, `train` of both if there are two specs. With `batch`, the second run has that many times the examples.
-    With `trust`, a `.pt2` file may run code as it is opened.
+    With `trust`, a `.pt2` file may run code as it is opened. With `weights_of_second`, nothing is copied: both models
+    load what they are given. `maps` may have one file of weights that `save_map` wrote. Unless `fused`, torch's encoder
+    layers run as the modules that they are made of.
     """
 
     spec: str
@@ -48,6 +55,9 @@ class TwoRunsPlan:
     device: str | None = None
     compile: bool = False
     batch: int = 1
+    weights_of_second: Path | None = None
+    save_map: Path | None = None
+    fused: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,18 +72,24 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     """Run both models and compare them; FwdtraceError if one of them cannot be built or fed."""
     if plan.dtype is not None and plan.dtype not in DTYPES:
         raise FwdtraceError(f"--dtype {plan.dtype}: there are {', '.join(DTYPES)}")
+    plan, map_file = _without_file(plan)
     renamed({}, plan.maps)  # a map that cannot be read is refused before anything runs
     try:
         before, after = _both(plan)
-        notes = []
-        if plan.same_init or plan.weights:
-            notes.append(copy_weights(before, after, plan.maps, plan.seed))
+        notes = [f"--map {text} matches no name of the first" for text in plan.maps if not _matches(text, before.model)]
+        weights = _moved(plan, map_file, before, after)
+        if weights is not None:
+            notes.append(in_words(weights))
+        fused = plan.fused and _has_layers(before.model) == _has_layers(after.model)
+        if not fused:
+            notes.append("torch's encoder layers and attention were run as the modules that they are made of")
         after = _in_another_way(after, plan)
         if plan.compile:
             notes.append("of compiled code only what goes in and comes out is seen, and compared")
         exact = False if plan.dtype or plan.compile or plan.batch > 1 else None
-        how = How(plan.maps, _expected(plan), exact, tuple(notes))
-        comparison = compare_runs(before, after, how, seed=plan.seed, max_bytes=plan.max_bytes, batch=plan.batch)
+        how = How(plan.maps, _expected(plan), exact, tuple(notes), weights=weights)
+        with contextlib.nullcontext() if fused else not_fused():
+            comparison = compare_runs(before, after, how, seed=plan.seed, max_bytes=plan.max_bytes, batch=plan.batch)
     except ModelRaised as raised:
         error = ModelError(str(raised))
         error.__cause__ = raised.__cause__
@@ -81,6 +97,49 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     except KeyboardInterrupt:
         raise FwdtraceError(f"interrupted while {plan.spec!r} was compared") from None
     return TwoRunsResult(comparison)
+
+
+def _without_file(plan: TwoRunsPlan) -> tuple[TwoRunsPlan, Path | None]:
+    """The plan with its maps of names alone, and the file among the maps."""
+    files = [Path(text) for text in plan.maps if "=" not in text and text.endswith(".json")]
+    if len(files) > 1:
+        raise FwdtraceError(f"--map {files[1]}: there can be one file; {files[0]} is another")
+    return replace(plan, maps=tuple(text for text in plan.maps if Path(text) not in files)), files[0] if files else None
+
+
+def _matches(text: str, model: nn.Module) -> bool:
+    rename = Renames([text])
+    return any(rename(name) != name or text.startswith(f"{name}=") for name, _ in model.named_modules() if name) or any(
+        rename(name) != name for name in model.state_dict()
+    )
+
+
+def _has_layers(model: nn.Module) -> bool:
+    """Whether there is a module that torch may run as one operation."""
+    return any(isinstance(module, nn.TransformerEncoderLayer | nn.MultiheadAttention) for module in model.modules())
+
+
+def _moved(plan: TwoRunsPlan, map_file: Path | None, before: Runnable, after: Runnable) -> WeightMap | None:
+    """Move the weights of the first into the second, by a map that was saved if there is one; None if nobody asked."""
+    if plan.weights_of_second is not None:
+        load_weights(after.model, plan.weights_of_second)
+        return None
+    if map_file is not None:
+        if not plan.weights:
+            draw_lively(before.model, plan.seed)
+        weights = apply(read_map(map_file).moves, before.model, after.model)
+    elif plan.same_init or plan.weights:
+        if not plan.weights:
+            draw_lively(before.model, plan.seed)
+        weights = copy_weights(before, after, plan.maps, plan.seed)
+    else:
+        return None
+    parameters = {name for name, _ in after.model.named_parameters()}
+    left = [name for name in weights.left if name in parameters]
+    weights = replace(weights, matter=those_that_matter(after, left, plan.seed))
+    if plan.save_map is not None:
+        weights.save(plan.save_map)
+    return weights
 
 
 def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
@@ -91,8 +150,8 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     seed_all(plan.seed)
     after = load_model(other, trust=plan.trust)
     texts = plan.inputs or before.inputs
-    first = build_inputs(texts, before.module, plan.seed)
-    second = build_inputs(texts, after.module, plan.seed)
+    first = build_inputs(_for_side(texts, 0), before.module, plan.seed)
+    second = _inputs_of_second(texts, after.module, plan, other)
     before.module.train(plan.train and plan.other is not None)
     after.module.train(plan.train)
     if plan.weights:
@@ -100,6 +159,28 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     return (
         Runnable(before.module, first.args, first.kwargs, plan.spec),
         Runnable(after.module, second.args, second.kwargs, other),
+    )
+
+
+def _inputs_of_second(texts: tuple[str, ...] | Inputs, model: nn.Module, plan: TwoRunsPlan, spec: str) -> Inputs:
+    """The arguments of the second model; FwdtraceError with what to do if it calls one otherwise."""
+    try:
+        return build_inputs(_for_side(texts, 1), model, plan.seed)
+    except FwdtraceError as error:
+        if plan.other is None:
+            raise
+        how = "where the two call an argument otherwise, write --input 'NAME|NAME_IN_SECOND=…'"
+        raise FwdtraceError(f"the second, {spec}: {error}; {how}") from None
+
+
+def _for_side(texts: tuple[str, ...] | Inputs, side: int) -> tuple[str, ...] | Inputs:
+    """The inputs as the first or the second model takes them, of `name|other=1x3`."""
+    if isinstance(texts, Inputs):
+        return texts
+    parts = [text.partition("=") for text in texts]
+    return tuple(
+        f"{names.split('|')[side]}={rest}" if equals and names.count("|") == 1 else names + equals + rest
+        for names, equals, rest in parts
     )
 
 

@@ -311,12 +311,19 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count."""
+    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count.
+
+    `trainable` counts the elements of those parameters that require a gradient. `parameter_bytes` and `buffer_bytes`
+    are what all of its parameters and buffers take, shared ones once. All three are None in traces of before 0.2.
+    """
 
     spec: str | None
     class_name: str
     training: bool
     parameters: int
+    trainable: int | None = None
+    parameter_bytes: int | None = None
+    buffer_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

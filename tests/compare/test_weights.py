@@ -1,4 +1,4 @@
-"""Weights go from one model into another by name, by place and by shape, and what was not copied is named."""
+"""Weights go from one model into another by name, or as both run and each module is checked; what is left is named."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fwdtrace.compare.lively import draw_lively
 from fwdtrace.compare.runs import Runnable, compare_runs
-from fwdtrace.compare.weights import copy_weights
+from fwdtrace.compare.weight_map import Piece
+from fwdtrace.compare.weights import copy_weights, in_words, those_that_matter
 
 
 class Norm(nn.Module):
@@ -35,14 +38,6 @@ class Tokens(nn.Module):
         return getattr(self, f"{self.first}_norm")(torch.cat([start, x], 1))  # type: ignore[no-any-return]
 
 
-def test_weights_of_other_names_in_modules_of_other_classes_are_copied_by_shape() -> None:
-    model, port = Tokens(nn.RMSNorm(4, eps=1e-6), "cls_token"), Tokens(Norm(), "start")
-    x = torch.randn(1, 2, 4)
-    said = copy_weights(Runnable(model, (x,), {}), Runnable(port, (x,), {}))
-    assert said == "2 of 2 weights of the second are copies of the first's, 2 of them by where they are used"
-    assert compare_runs(Runnable(model, (x,), {}), Runnable(port, (x,), {})).equal
-
-
 class NormAndActivation(nn.BatchNorm1d):
     def __init__(self) -> None:
         super().__init__(4)
@@ -52,15 +47,132 @@ class NormAndActivation(nn.BatchNorm1d):
         return self.activation(super().forward(x))  # type: ignore[no-any-return]
 
 
-def test_a_norm_with_its_activation_gets_the_weights_of_the_norm_and_is_not_compared_with_it() -> None:
-    model = nn.Sequential(OrderedDict(a=nn.Linear(4, 4), b=nn.BatchNorm1d(4), c=nn.ReLU(), d=nn.Linear(4, 2)))
-    port = nn.Sequential(OrderedDict(one=nn.Linear(4, 4), two=NormAndActivation(), three=nn.Linear(4, 2)))
-    nn.init.normal_(model.b.weight)
-    sides = Runnable(model.eval(), (torch.randn(3, 4),), {}), Runnable(port.eval(), (torch.randn(3, 4),), {})
-    said = copy_weights(*sides)
-    assert said == "9 of 9 weights of the second are copies of the first's, 9 of them by where they are used"
-    found = compare_runs(sides[0], replace(sides[1], args=sides[0].args))
+class Columns(nn.Module):
+    """A layer with a column for each output, as in GPT-2."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs))
+        self.bias = nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight + self.bias
+
+
+class Attention(nn.Module):
+    """Attention with its three matrices apart, together, or together head by head."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.num_heads = how, 2
+        if how == "apart":
+            self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+        else:
+            self.qkv = nn.Linear(8, 24)
+        self.proj = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "apart":
+            q, k, v = (layer(x).view(2, 5, 2, 4).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        elif self.how == "together":
+            q, k, v = self.qkv(x).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        else:
+            q, k, v = self.qkv(x).view(2, 5, 2, 3, 4).permute(3, 0, 2, 1, 4)
+        y = functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(y.transpose(1, 2).reshape(2, 5, 8))  # type: ignore[no-any-return]
+
+
+class TorchAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mha = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mha(x, x, x, need_weights=False)[0]  # type: ignore[no-any-return]
+
+
+class Whole(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x)[0])  # type: ignore[no-any-return]
+
+
+class Cells(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.last = nn.LSTMCell(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = c = x.new_zeros(len(x), 4)
+        found = []
+        for time in range(x.shape[1]):
+            h, c = self.cell(x[:, time], (h, c))
+            found.append(h)
+        return self.last(torch.stack(found, 1))  # type: ignore[no-any-return]
+
+
+class Channels(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def layers(*modules: nn.Module, names: str) -> nn.Module:
+    return nn.Sequential(OrderedDict(zip(names, modules, strict=True)))
+
+
+PAIRS: dict[str, tuple[nn.Module, nn.Module, tuple[int, ...]]] = {
+    "a norm and a token by their places": (
+        Tokens(nn.RMSNorm(4, 1e-6), "cls_token"),
+        Tokens(Norm(), "start"),
+        (1, 2, 4),
+    ),
+    "a norm that holds its activation": (
+        layers(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2), names="abcd"),
+        layers(nn.Linear(4, 4), NormAndActivation(), nn.Linear(4, 2), names="xyz"),
+        (3, 4),
+    ),
+    "columns for rows": (
+        layers(Columns(4, 4), Columns(4, 6), names="ab"),
+        layers(nn.Linear(4, 4), nn.Linear(4, 6), names="xy"),
+        (3, 4),
+    ),
+    "a matrix for a convolution of one place": (
+        Channels(nn.Conv1d(4, 6, 1)),
+        layers(nn.Linear(4, 6), names="x"),
+        (2, 5, 4),
+    ),
+    "three matrices into one": (Attention("apart"), Attention("together"), (2, 5, 8)),
+    "one matrix into three": (Attention("together"), Attention("apart"), (2, 5, 8)),
+    "three matrices into one, head by head": (Attention("apart"), Attention("by head"), (2, 5, 8)),
+    "one matrix, head by head, into three": (Attention("by head"), Attention("apart"), (2, 5, 8)),
+    "the attention of torch into one by hand": (TorchAttention(), Attention("apart"), (2, 5, 8)),
+    "one by hand into the attention of torch": (Attention("together"), TorchAttention(), (2, 5, 8)),
+    "an LSTM into its cells": (Whole(), Cells(), (2, 3, 4)),
+    "cells into an LSTM": (Cells(), Whole(), (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_all_weights_are_moved_and_the_results_agree(name: str) -> None:
+    model, port, shape = PAIRS[name]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    draw_lively(model.eval(), 3)
+    sides = Runnable(model, (x,), {}), Runnable(port.eval(), (x,), {})
+    moved = copy_weights(*sides)
+    assert len(moved.moves) == moved.of and not moved.left and not moved.unused and not moved.ambiguous
+    found = compare_runs(*sides)
     assert found.equal, found.verdict
+
+
+def test_a_fused_matrix_is_made_of_its_parts_in_their_order() -> None:
+    model, port, x = Attention("apart"), Attention("together"), torch.randn(2, 5, 8)
+    moved = copy_weights(*(Runnable(each, (x,), {}) for each in (model, port)))
+    pieces = {move.target: move.pieces for move in moved.moves}
+    assert pieces["qkv.weight"] == (Piece("query.weight"), Piece("key.weight"), Piece("value.weight"))
+    assert torch.equal(port.qkv.weight[8:16], model.key.weight)  # type: ignore[union-attr]
 
 
 def test_what_is_no_tensor_in_a_state_dict_is_left_alone() -> None:
@@ -72,28 +184,55 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_alone() -> None:
             assert state == {"steps": 3}
 
     model, port = (nn.ModuleDict({name: Counted(2, 2)}) for name in "aa")
-    said = copy_weights(Runnable(model, (), {}), Runnable(port, (), {}))
+    said = in_words(copy_weights(Runnable(model, (), {}), Runnable(port, (), {})))
     assert said == "2 of 2 weights of the second are copies of the first's"
 
 
 def test_a_weight_without_a_shape_so_far_is_left_alone() -> None:
     model, port = (nn.Sequential(nn.LazyLinear(2), nn.Linear(2, 2)) for _ in range(2))
-    said = copy_weights(Runnable(model, (), {}), Runnable(port, (), {}))
+    said = in_words(copy_weights(Runnable(model, (), {}), Runnable(port, (), {})))
     assert said == "2 of 2 weights of the second are copies of the first's"
 
 
 def test_weights_that_could_be_any_of_several_are_left() -> None:
     model, port = (nn.ModuleDict({name: nn.Linear(2, 2) for name in names}) for names in ("ab", "cd"))
-    said = copy_weights(Runnable(model, (), {}), Runnable(port, (), {}))
+    said = in_words(copy_weights(Runnable(model, (), {}), Runnable(port, (), {})))
     assert said.startswith("0 of 4 weights of the second are copies of the first's; 4 left as they were: c.weight")
 
 
 def test_the_copied_weights_are_counted_and_those_left_are_named() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
     other = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4)})
-    text = copy_weights(Runnable(model, (), {}), Runnable(other, (), {}), ["0=a", "1=b"])
+    text = in_words(copy_weights(Runnable(model, (), {}), Runnable(other, (), {}), ["0=a", "1=b"]))
     assert text == (
         "2 of 4 weights of the second are copies of the first's; 2 left as they were: b.weight, b.bias; "
         "2 of the first not used: 1.weight, 1.bias"
     )
     assert torch.equal(other["a"].weight, model[0].weight)
+
+
+def test_a_weight_that_was_not_moved_matters_if_the_results_change_with_it() -> None:
+    port = layers(nn.Linear(4, 4), nn.Linear(4, 2), names="xy")
+    port.register_parameter("spare", nn.Parameter(torch.randn(3)))
+    side = Runnable(port, (torch.randn(2, 4),), {})
+    assert those_that_matter(side, ["spare"], 0) == ()
+    assert those_that_matter(side, ["spare", "y.bias"], 0) == ("y.bias",)
+
+
+def test_a_model_with_a_fault_before_a_module_still_gets_the_weights_of_that_module() -> None:
+    class Faulty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x, self.y = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.y(self.x(x) * 3)  # type: ignore[no-any-return]
+
+    model, port = layers(nn.Linear(4, 4), nn.Linear(4, 2), names="ab"), Faulty()
+    x = torch.randn(3, 4)
+    sides = Runnable(model, (x,), {}), Runnable(port, (x,), {})
+    moved = copy_weights(*sides)
+    assert [move.proof for move in moved.moves] == ["run"] * 4
+    found = compare_runs(sides[0], replace(sides[1], args=(x,)))
+    assert found.origin is not None and found.origin.op == "*"
+    assert found.outputs is not None and found.outputs.equal is False

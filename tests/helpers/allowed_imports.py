@@ -6,40 +6,65 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
-cli/compare: .fail_on .options .progress .results .terminal errors run typer
+cli/commands: .compare .convert .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer
+  version
+cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
+cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results .terminal errors typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
 cli/options: errors run typer
+cli/pager:
 cli/progress:
-cli/results: .options .terminal errors
+cli/results: .options .pager .terminal errors
 cli/rule: .terminal errors typer
-cli/run: .fail_on .options .progress .results .terminal errors run typer
+cli/run: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/show: .options .results typer
 cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
 compare/align: .names trace
-compare/comparison: .difference .distance .document trace
+compare/buffers: .difference .tensors .weight_map torch
+compare/by_steps: .comparison .contents .parting .reasons .steps .traces trace
+compare/candidates: .contents .name_parts .units .weight_map torch
+compare/comparison: .difference .distance .document .outputs_value .weight_map trace
+compare/contents: torch
 compare/difference: .document
-compare/differences: .agreement .align .difference .leaves trace
+compare/differences: .agreement .align .difference .leaves .outputs_value .weight_map trace
 compare/distance: .tolerances trace
 compare/document: trace
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/leaves: trace
+compare/left_over: .name_parts .weight_map .weight_values torch
+compare/lively: torch
 compare/modules: .tensors torch
+compare/moving: .candidates .contents .runs .units .watched .weight_map .weight_values models torch
+compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
-compare/runs: .align .comparison .kept_numbers .modules .traces models recorder torch trace
+compare/outputs: .distance .outputs_value .tensors torch
+compare/outputs_value: .distance .document
+compare/parting: .contents .steps trace
+compare/reasons: .leaves .parting trace
+compare/rounding: .outputs .outputs_value .watched models recorder torch
+compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .rounding .traces
+  .watched models recorder torch trace
 compare/saved_numbers: .agreement .distance errors trace
+compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/tolerances:
-compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .verdict trace
-compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .tolerances trace
-compare/weights: .align .names .runs models recorder torch trace
+compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .outputs_value .verdict
+  .weight_map trace
+compare/units: .contents .name_parts .rounding .runs .watched .weight_map models recorder torch trace
+compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .outputs_value .tolerances
+  trace
+compare/watched: .steps models recorder torch trace
+compare/weight_map: .document errors trace
+compare/weight_values: .weight_map torch
+compare/weights: .candidates .left_over .moving .names .outputs .rounding .runs .units .weight_map .weight_values
+  models torch trace
 direct/__init__:
 direct/comparison: compare trace
 direct/copies: .leaves errors models torch
@@ -169,34 +194,43 @@ recorder/tree: torch
 render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
-render/chart: .calls .fold .rows .shapes .sheet .words rich trace
-render/columns: .calls .cells .rows .shapes .sheet .words trace
-render/csv: .words trace
+render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
+render/closing: .calls .findings .lines .sheet .summary .totals .words rich trace
+render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
+render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
 render/direct_rounds: .lines direct trace
-render/dot: .chart .sheet .summary .words trace
-render/fold: .shapes trace
-render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
+render/dot: .chart .sheet .summary .totals .words trace
+render/findings: .paths trace
+render/fold: .marks .shapes trace
+render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
-render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
-render/mermaid: .chart .sheet .summary .words trace
+render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
+render/marks: trace
+render/mermaid: .chart .sheet .summary .totals .words trace
 render/notebook: .svg .tree trace
-render/ranking: .lines .summary .words rich trace
+render/numbers: .totals trace
+render/only: .fold .marks trace
+render/paths:
+render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
-render/source: .calls .lines .shapes .sheet .words rich trace
+render/source: .calls .closing .lines .only .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
-render/svg: .columns .tree rich trace
+render/svg: .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
-render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
+render/totals: .words trace
+render/tree: .calls .cells .closing .columns .fold .layout .lines .numbers .only .rows .sheet .summary .words rich
+  trace
 render/two_traces: .lines .words compare rich trace
 render/words: rich
 run/__init__:
 run/backward: errors recorder torch
 run/cold_start:
+run/convert: compare errors models torch trace
 run/direct: direct errors models torch
 run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
 run/once: .backward .guess .trials/search errors models recorder torch trace
@@ -229,6 +263,7 @@ The standard library is free, and so are imports for type checkers alone.
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
+        "cli/convert": "run/convert",
         "cli/exec": "program/observed program/python",
         "program/observed": "program/watch recorder/notes",
         "cli/run": "run/once",
@@ -241,9 +276,8 @@ LATE = {
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/exec": "render/tree",
-        "cli/results": "compare/comparison render/csv render/direct_forward render/dot render/html render/markdown "
-        "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
-        "trace/files trace/trace",
+        "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
+        "render/two_traces trace/files trace/trace",
         "cli/show": "trace/read",
         "cli/terminal": "rich",
         "run/once": "compare/saved_numbers",
@@ -258,6 +292,7 @@ LATE = {
     },
     "a library that may be missing": {
         "compare/saved_numbers": "numpy safetensors",
+        "run/convert": "safetensors",
         "models/inputs": "numpy safetensors",
         "models/weights": "safetensors",
     },

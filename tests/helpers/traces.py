@@ -192,7 +192,7 @@ def everything() -> Trace:
     )
     return Trace(
         Versions("0.1.0", "2.13.0", "3.11.7"),
-        ModelInfo("model.py:Net", "model.Net", True, 1234),
+        ModelInfo("model.py:Net", "model.Net", True, 1234, 1000, 4936, 80),
         RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2),
         (first, second),
         ops,
@@ -261,4 +261,25 @@ def on_a_device() -> Trace:
         call(0, None, "", "Net", duration_us=5000.0, host_us=900.0, memory_bytes=3 * 2**20),
         call(1, 0, "up", "Linear", duration_us=4000.0, host_us=300.0, memory_bytes=2**20),
         call(2, 0, "score", "Score", outputs=(Value("", "0.5"),), duration_us=700.0),
+    )
+
+
+def measured() -> Trace:
+    """A model of two layers and a frozen one, with everything measured."""
+
+    def out(mean: float, nan: int = 0) -> dict[str, Any]:
+        stats = Stats(mean, 0.25, -1.0, 1234.0, 0, nan, 0)
+        return {"outputs": (replace(tensor(1, 16), stats=stats),), "duration_us": 100.0, "flops": 4_000}
+
+    return trace(
+        call(0, None, "", "Net", parameters=48, **{**out(1.0), "duration_us": 1000.0, "flops": 8_000}),
+        call(1, 0, "up", "Linear", parameters=16, **out(0.5)),
+        call(2, 0, "down", "Linear", parameters=16, **out(1.5e-5, nan=7)),
+        call(3, 0, "frozen", "Linear", parameters=16, **out(0.0)),
+        gradients=(
+            Gradient("up.weight", (4, 4), True, 3.0),
+            Gradient("up.bias", (4,), True, 4.0),
+            Gradient("down.weight", (4, 4), True, None),
+            Gradient("frozen.weight", (4, 4), False, None),
+        ),
     )

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.cli import results
 from fwdtrace.cli.options import Shown
 from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
 from fwdtrace.trace import Trace
+from fwdtrace.trace import trace as module
 from fwdtrace.trace.files import replacing, write_text
+from fwdtrace.trace.views import form_for
 from tests.helpers.commands import REPOSITORY, Outcome
 from tests.helpers.traces import call, lenet, trace
 
@@ -35,7 +36,8 @@ def many(number: int) -> Trace:
 
 def write_for_ever(file: Path, traces: tuple[Trace, Trace], drawn: dict[int, str]) -> None:
     """Write one trace and the other over the file, drawn before, until the process is killed."""
-    results._trace_as_suffix = lambda trace, *_: drawn[id(trace)]  # type: ignore[assignment]
+    if drawn:
+        module.form_for = lambda name, options: lambda trace: drawn[id(trace)]  # type: ignore[attr-defined]
     while True:
         for each in traces:
             save_as_suffix(each, file, Shown(no_fold=True), width=80)
@@ -58,7 +60,8 @@ def limited(folder: Path, *arguments: str) -> Outcome:
 def test_a_process_killed_as_it_writes_leaves_a_whole_file(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"t{suffix}"
     traces = many(1), many(2)
-    drawn = {id(each): results._trace_as_suffix(each, file, Shown(no_fold=True), 80) for each in traces}
+    form = form_for(file.name, {"width": 80, "depth": None, "fold": False, "columns": (), "only": ()})
+    drawn = {id(each): form(each) for each in traces} if form is not None else {}
     whole = []
     for number, each in enumerate(traces):
         save_as_suffix(each, tmp_path / f"whole{number}{suffix}", Shown(no_fold=True), width=80)

@@ -1,0 +1,185 @@
+"""Two runs with all their steps -> the Origin: the op or call, its arguments and its line on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from fwdtrace.compare.comparison import Origin
+from fwdtrace.compare.contents import Contents
+from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of, given_alike
+from fwdtrace.compare.reasons import (
+    changed_arguments,
+    changed_operands,
+    name_of,
+    new_constant_of_call,
+    new_constants,
+    operand_in_other_order,
+)
+from fwdtrace.compare.steps import Steps
+from fwdtrace.compare.traces import Partner
+from fwdtrace.trace import Call, Event, Trace
+
+Why = Callable[[Call, Call], Iterable[str]]
+"""What the modules of two calls do not have alike, in words."""
+
+
+def sides_of(before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float) -> tuple[Side, Side]:
+    """Both runs, each with what the other held."""
+    ours, theirs = (Contents(steps.contents, tolerance) for _, steps in (before, after))
+    return Side(*before, theirs), Side(*after, ours)
+
+
+def origin_by_steps(
+    before: Side,
+    after: Side,
+    outputs: Sequence[tuple[int, int]],
+    why: Why,
+    attributes: Why,
+    partner: Partner,
+) -> Origin | None:
+    """Where the second run leaves the first; `outputs` are the tensors that differ, by their numbers on both sides.
+
+    `why` says what the modules of two calls do not have alike, `attributes` only what they do not hold in tensors.
+    `partner` gives the call of the first that a call of the second belongs to, where that is known.
+    """
+    ours = departure_of(before, (number for number, _ in outputs))
+    theirs = departure_of(after, (number for _, number in outputs))
+    if ours is None and theirs is None:
+        return _by_order(before, after, outputs, partner)
+    one, two = _events(before, after, ours, theirs, partner)
+    if one is not None and two is not None:
+        operands = operand_in_other_order(one, two, before, after)
+        moved = _by_order(before, after, [operands], partner) if operands is not None else None
+        if moved is not None:
+            return moved
+    constant = new_constant_of_call(two, after) if two is not None else None
+    if constant is not None:
+        number, call = constant
+        theirs = departure_of(after, [number], constants=True)
+        one = partner((call.path, call.nth)) or one
+        two = theirs.event if theirs is not None else call
+    name = after.steps.steps[theirs.step].name if theirs is not None else None
+    reasons = list(_reasons(one, two, before, after, why, attributes, name))
+    return _origin(before, after, one, two, reasons, partner)
+
+
+def _events(
+    before: Side, after: Side, ours: Departure | None, theirs: Departure | None, partner: Partner
+) -> tuple[Event | None, Event | None]:
+    """What runs on both sides where they part; the second, which leaves, has the say on what its counterpart is.
+
+    That is the call that belongs to its call by name, if it is given the same, or else what its results go by.
+    """
+    if theirs is None:
+        assert ours is not None
+        return ours.event, counterpart_of(ours.event, before, after, None)
+    event = theirs.event
+    named = partner((event.path, event.nth)) if isinstance(event, Call) else None
+    if named is not None:
+        same = next((call for call in before.trace.at(named.path) if call.nth == named.nth), None)
+        if same is not None and given_alike(same, event, before, after):
+            return same, event
+    one = counterpart_of(event, after, before, ours)
+    if ours is not None and one is not None and ours.event.id < one.id and isinstance(ours.event, Call):
+        # The first has something new before that: if the same module of the second is given the same, it is that.
+        for call in after.trace.at(ours.event.path):
+            mine = partner((call.path, call.nth))
+            is_same = mine is not None and (mine.path, mine.nth) == (ours.event.path, ours.event.nth)
+            if is_same and given_alike(ours.event, call, before, after):
+                return ours.event, call
+    return one, event
+
+
+def _reasons(
+    one: Event | None,
+    two: Event | None,
+    before: Side,
+    after: Side,
+    why: Why,
+    attributes: Why,
+    theirs: str | None,
+) -> Iterable[str]:
+    if one is not None and two is not None:
+        if _holds_others(two, after) and theirs is not None:
+            yield f"inside {name_of(two)}, {theirs} gives what the first never has"
+        elif name_of(one) != name_of(two):
+            yield f"{name_of(one)} became {name_of(two)}"
+        changed, alone = changed_arguments(one, two)
+        operands: list[str] = []
+        if name_of(one) == name_of(two) or (
+            isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after)
+        ):
+            operands = list(changed_operands(one, two, before, after))
+        given = changed or ([] if operands else alone)
+        if given:
+            yield f"{name_of(two)}({', '.join(given)})"
+        if isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after):
+            became = f"{name_of(one)} became {name_of(two)}"
+            yield from (reason for reason in why(one, two) if reason != became)
+        if isinstance(one, Call) != isinstance(two, Call):
+            calls = _call_of(one, before), _call_of(two, after)
+            yield from attributes(calls[0], calls[1]) if calls[0] is not None and calls[1] is not None else ()
+        yield from operands
+    elif two is not None:
+        yield f"{name_of(two)} runs in the second only"
+    elif one is not None:
+        yield f"{name_of(one)} runs in the first only"
+    if two is not None:
+        yield from new_constants(two, after)
+
+
+def _holds_others(event: Event, side: Side) -> bool:
+    """Whether it is a call that runs others, and operations between them that no op in the trace is of."""
+    return isinstance(event, Call) and bool(side.trace.children(event))
+
+
+def _by_order(before: Side, after: Side, pairs: Sequence[tuple[int, int]], partner: Partner) -> Origin | None:
+    """The step that gives the same elements in an order that the other run never has."""
+    theirs = departure_of(after, (number for _, number in pairs), order=True)
+    ours = departure_of(before, (number for number, _ in pairs), order=True)
+    reason = ["it gives the same elements in another order"]
+    if theirs is not None and (ours is None or _only_orders(theirs, after) or not _only_orders(ours, before)):
+        return _origin(before, after, None, theirs.event, reason, partner)
+    return _origin(before, after, ours.event, None, reason, partner) if ours is not None else None
+
+
+def _only_orders(departure: Departure, side: Side) -> bool:
+    """Whether the step gives the elements that it is given."""
+    step = side.steps.steps[departure.step]
+    held = [side.steps.held[number].content for number in (*step.given[:1], *step.gave[:1])]
+    return len(held) == 2 and None not in held and held[0].same_elements(held[1], side.others.tolerance)  # type: ignore[union-attr, arg-type]
+
+
+def _origin(
+    before: Side,
+    after: Side,
+    one: Event | None,
+    two: Event | None,
+    reasons: Sequence[str],
+    partner: Partner,
+) -> Origin:
+    call = _call_of(one, before)
+    other = _call_of(two, after)
+    if call is None and other is not None:
+        call = next(
+            (found for each in (other, *after.trace.callers(other)) if (found := partner((each.path, each.nth)))), None
+        )
+    named = call or other
+    path = named.path if named is not None else ""
+    other_path = other.path if other is not None and other.path != path else None
+    event = two or one
+    return Origin(
+        path,
+        named.nth if named is not None else 1,
+        named.class_name if named is not None else "",
+        other_path,
+        why=tuple(reasons),
+        op=name_of(event) if event is not None and not isinstance(event, Call) else None,
+        site=two.site if two is not None else None,
+        first_site=one.site if one is not None else None,
+    )
+
+
+def _call_of(event: Event | None, side: Side) -> Call | None:
+    """The call itself, or the one that ran the op."""
+    return event if event is None or isinstance(event, Call) else side.trace.caller(event)

@@ -1,0 +1,125 @@
+"""Content: what a tensor holds whatever its shape and layout, in a few numbers by which two tensors are told apart."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_SEED = 20
+_NEVER_ZERO = 1e-300
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The elements of a tensor in a few numbers.
+
+    `moments` are the mean, the mean size, the root of the mean square, the cube root of the mean cube, the smallest and
+    the largest element: they do not depend on the order. `in_order` is a sum of the elements with a weight for each
+    place in memory order: it does, and not on the shape. `special` counts NaN, infinity and minus infinity, which the
+    others leave out.
+    """
+
+    count: int
+    special: tuple[int, int, int]
+    moments: tuple[float, float, float, float, float, float]
+    in_order: float
+
+    def same_elements(self, other: Content, tolerance: float) -> bool:
+        """Whether both hold the same elements in any order; `tolerance` is relative to their size."""
+        if self.count != other.count or self.special != other.special:
+            return False
+        typical = max(self.moments[2], other.moments[2], _NEVER_ZERO)
+        largest = max(map(abs, (*self.moments[4:], *other.moments[4:], _NEVER_ZERO)))
+        scales = (typical, typical, typical, largest, largest, largest)
+        return all(
+            abs(one - two) <= tolerance * scale
+            for one, two, scale in zip(self.moments, other.moments, scales, strict=True)
+        )
+
+    def same_order(self, other: Content, tolerance: float) -> bool:
+        """Whether the same elements also follow each other in the same order, whatever the two shapes."""
+        typical = max(self.moments[2], other.moments[2], _NEVER_ZERO)
+        return abs(self.in_order - other.in_order) <= 30 * tolerance * typical
+
+
+class Contents:
+    """Many contents with something of each, by which those with the same elements are found."""
+
+    def __init__(self, contents: Iterable[tuple[Content, int]], tolerance: float) -> None:
+        self.tolerance = tolerance
+        self._by_count: dict[int, list[tuple[float, int, Content]]] = {}
+        for content, number in contents:
+            self._by_count.setdefault(content.count, []).append((content.moments[2], number, content))
+        for rows in self._by_count.values():
+            rows.sort(key=lambda row: row[:2])
+
+    def like(self, content: Content) -> Iterator[tuple[int, Content]]:
+        """Those with the same elements, in any order."""
+        rows = self._by_count.get(content.count, [])
+        size = content.moments[2]
+        reach = 2 * self.tolerance * size + _NEVER_ZERO
+        for place in range(bisect_left(rows, size - reach, key=lambda row: row[0]), len(rows)):
+            if rows[place][0] > size + reach:
+                return
+            if content.same_elements(rows[place][2], self.tolerance):
+                yield rows[place][1], rows[place][2]
+
+
+def content_of(tensor: Tensor, like: Content | None = None) -> Content:
+    """The content of a dense tensor; `like` is that of one with the same elements in another order."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    numbers = tensor.detach().reshape(-1).to("cpu", torch.float64)
+    if like is not None:
+        numbers = numbers if not any(like.special) else numbers.nan_to_num(0.0, 0.0, 0.0)
+        return Content(like.count, like.special, like.moments, _in_order(numbers))
+    count = numbers.numel()
+    if not count:
+        return Content(0, (0, 0, 0), (0.0,) * 6, 0.0)
+    sizes = numbers.abs()
+    total = float(sizes.sum())
+    special = (0, 0, 0)
+    if not math.isfinite(total):
+        special = int(numbers.isnan().sum()), int((numbers == math.inf).sum()), int((numbers == -math.inf).sum())
+        numbers = numbers.nan_to_num(0.0, 0.0, 0.0)
+        sizes = numbers.abs()
+        total = float(sizes.sum())
+    squares = numbers * numbers
+    low, high = (float(bound) for bound in torch.aminmax(numbers))
+    cubes = float(squares.dot(numbers)) / count
+    moments = (
+        float(numbers.sum()) / count,
+        total / count,
+        math.sqrt(float(squares.sum()) / count),
+        math.copysign(abs(cubes) ** (1 / 3), cubes),
+        low,
+        high,
+    )
+    return Content(count, special, moments, _in_order(numbers))
+
+
+class _Weights:
+    """The weight of each place, drawn once from a generator of our own, and more of them when there are more places."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(_SEED)
+        self.weights = torch.empty(0, dtype=torch.float64)
+
+    def first(self, count: int) -> Tensor:
+        missing = count - len(self.weights)
+        if missing > 0:
+            more = torch.randn(max(missing, 4096), generator=self.generator, dtype=torch.float64)
+            self.weights = torch.cat([self.weights, more])
+        return self.weights[:count]
+
+
+_weights = _Weights()
+
+
+def _in_order(numbers: Tensor) -> float:
+    return float(numbers.dot(_weights.first(len(numbers)))) / math.sqrt(max(len(numbers), 1))

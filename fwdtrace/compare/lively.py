@@ -1,0 +1,50 @@
+"""Lively weights: those of a trained size in place of freshly drawn ones, under which a fault may not show."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+_SCALES = ("weight", "gamma", "scale", "lambda", "layer_scale", "layerscale", "g")
+_STATISTICS = {"running_mean": False, "running_var": True}
+
+
+def draw_lively(model: nn.Module, seed: int) -> None:
+    """Draw scales away from 1, biases and statistics away from 0 and 1, and matrices by what goes into each output.
+
+    Drawn from a generator of its own. A matrix that is large enough as it is stays, and so does every other buffer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not is_lazy(parameter) and _can_be_drawn(parameter):
+                _draw(name, parameter, generator)
+        for name, buffer in model.named_buffers():
+            last = name.rpartition(".")[2]
+            if last in _STATISTICS and _can_be_drawn(buffer):
+                _draw_flat(buffer, generator, around_one=_STATISTICS[last])
+
+
+def _can_be_drawn(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not tensor.is_meta and tensor.layout is torch.strided and tensor.numel() > 0
+
+
+def _draw(name: str, parameter: Tensor, generator: torch.Generator) -> None:
+    if parameter.numel() == max(parameter.shape, default=1):
+        last = name.rpartition(".")[2].lower()
+        is_scale = last in _SCALES or last.startswith("weight_g") or "layer_scale" in name or "layerscale" in name
+        _draw_flat(parameter, generator, around_one=is_scale)
+        return
+    size = (parameter.numel() / len(parameter)) ** -0.5
+    if float(parameter.float().std()) < 0.5 * size:
+        parameter.add_(_noise(parameter, generator), alpha=0.7 * size)
+
+
+def _draw_flat(tensor: Tensor, generator: torch.Generator, *, around_one: bool) -> None:
+    noise = _noise(tensor, generator)
+    tensor.copy_(0.75 + 0.3 * noise.abs() if around_one else 0.2 * noise)
+
+
+def _noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(tensor.shape, generator=generator).to(tensor)

@@ -1,0 +1,141 @@
+"""Where two runs part by what they compute: the first step of each whose result the other never has, on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from fwdtrace.compare.contents import Contents
+from fwdtrace.compare.steps import Held, Steps
+from fwdtrace.trace import Call, Event, Op, Trace
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two runs: its trace, its steps, and all that the other held."""
+
+    trace: Trace
+    steps: Steps
+    others: Contents
+
+    def is_new(self, number: int) -> bool:
+        """Whether the other run never held these elements, in any order."""
+        content = self.steps.held[number].content
+        return content is not None and next(self.others.like(content), None) is None
+
+    def is_in_new_order(self, number: int) -> bool:
+        """Whether the other run never held these elements in this order."""
+        content = self.steps.held[number].content
+        if content is None:
+            return False
+        return not any(content.same_order(like, self.others.tolerance) for _, like in self.others.like(content))
+
+    @cached_property
+    def events(self) -> dict[int, Event]:
+        """The calls and ops by their ids."""
+        return {event.id: event for event in self.trace.events}
+
+    @cached_property
+    def own_steps(self) -> dict[int, list[int]]:
+        """The steps that each call or op ran itself."""
+        found: dict[int, list[int]] = {}
+        for number, step in enumerate(self.steps.steps):
+            if step.event is not None:
+                found.setdefault(step.event, []).append(number)
+        return found
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Where one run leaves the other: the first step whose result is new, and all steps with new results from there."""
+
+    step: int
+    event: Event
+    ways: frozenset[int]
+
+
+def departure_of(
+    side: Side, outputs: Iterable[int], *, order: bool = False, constants: bool = False
+) -> Departure | None:
+    """The first step that leads to one of the outputs and gives something new from what is not new.
+
+    What does not depend on the inputs of the model is passed over, as long as a step goes on with what does. With
+    `order`, elements in an order that the other never has count as new; with `constants`, nothing is passed over.
+    """
+    is_new = side.is_in_new_order if order else side.is_new
+    waiting = [number for number in outputs if is_new(number)]
+    seen: set[int] = set(waiting)
+    ways: set[int] = set()
+    first: set[int] = set()
+    while waiting:
+        made_by = side.steps.held[waiting.pop()].made_by
+        if made_by is None or made_by in ways:
+            continue
+        ways.add(made_by)
+        news = {number for number in side.steps.steps[made_by].given if is_new(number)}
+        following = {number for number in news if constants or side.steps.held[number].follows}
+        if not following:
+            first.add(made_by)
+        waiting += following - seen
+        seen |= following
+    first = {number for number in first if side.steps.steps[number].event is not None} or first
+    if not first:
+        return None
+    step = min(first)
+    event = side.steps.steps[step].event
+    return Departure(step, side.events[event], frozenset(ways)) if event in side.events else None
+
+
+def counterpart_of(event: Event, side: Side, other: Side, departure: Departure | None) -> Event | None:
+    """What the other run does in the place of a call or op: it is given the same, and its result is new as well."""
+    users = _shared(event, side, other)
+    if departure is not None and departure.event.id in users and _alike(departure.event, event):
+        return departure.event
+    ways = departure.ways if departure is not None else frozenset()
+    candidates = [
+        (_alike(other.events[id], event), len(numbers), -id)
+        for id, numbers in users.items()
+        if id in other.events and ways.intersection(other.own_steps.get(id, ()))
+    ]
+    best = max(candidates, default=None)
+    if best is not None and (best[0] or departure is None or departure.event.id not in users):
+        return other.events[-best[2]]
+    return departure.event if departure is not None else None
+
+
+def given_alike(one: Event, two: Event, before: Side, after: Side) -> bool:
+    """Whether the first tensors that depend on the input and that two calls are given have the same elements."""
+    held = [_first_following(one, before), _first_following(two, after)]
+    contents = [each.content for each in held if each is not None]
+    if len(contents) < 2 or contents[0] is None or contents[1] is None:
+        return False
+    return contents[0].same_elements(contents[1], before.others.tolerance)
+
+
+def _first_following(event: Event, side: Side) -> Held | None:
+    given = (side.steps.held[number] for number in side.steps.given.get(event.id, ()))
+    return next((held for held in given if held.follows), None)
+
+
+def _alike(one: Event, two: Event) -> bool:
+    if isinstance(one, Op) and isinstance(two, Op):
+        return one.name == two.name
+    return isinstance(one, Call) and isinstance(two, Call) and one.class_name == two.class_name
+
+
+def _shared(event: Event, side: Side, other: Side) -> dict[int, set[int]]:
+    """The calls and ops of the other run that are given some of the same, with what that is."""
+    users: dict[int, set[int]] = {}
+    by_number: dict[int, list[int]] = {}
+    for id in other.own_steps:
+        for number in other.steps.given.get(id, ()):
+            by_number.setdefault(number, []).append(id)
+    for number in side.steps.given.get(event.id, ()):
+        held = side.steps.held[number]
+        if held.content is None or not held.follows:
+            continue
+        for like, _ in side.others.like(held.content):
+            for id in by_number.get(like, ()):
+                users.setdefault(id, set()).add(number)
+    return users

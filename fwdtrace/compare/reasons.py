@@ -1,0 +1,143 @@
+"""Two calls or ops that run in the same place -> why their results are not the same, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from fwdtrace.compare.leaves import lasting, line_of
+from fwdtrace.compare.parting import Side
+from fwdtrace.trace import Call, Event, Leaf, TensorMeta, Value
+
+_EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
+"""Ops whose operands may change places."""
+
+
+def name_of(event: Event) -> str:
+    """The class of the module that is called, or the name of the op."""
+    return event.class_name if isinstance(event, Call) else event.name
+
+
+def with_line(event: Event) -> str:
+    """The name of a call or op and its line."""
+    line = line_of(event.site)
+    return f"{name_of(event)} at {line}" if line else name_of(event)
+
+
+_LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
+"""What an argument is most often when it is left out."""
+
+
+def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
+    """The arguments that are no tensors and not the same, if both are of one name: `is_causal=False became True`.
+
+    Second come those that only one of the two is given, if they say anything: they may be what is there without them.
+    """
+    if name_of(one) != name_of(two):
+        return [], []
+    ours, theirs = _values(one.inputs), _values(two.inputs)
+    changed, alone = [], []
+    for name in dict.fromkeys([*ours, *theirs]):
+        before, after = ours.get(name), theirs.get(name)
+        label = "" if name.isdigit() or not name else f"{name}="
+        if before is not None and after is not None:
+            changed += [f"{label}{before} became {after}"] if before != after else []
+        elif before is not None and before not in _LIKE_NONE:
+            alone.append(f"{label}{before} is given in the first only")
+        elif after is not None and after not in _LIKE_NONE:
+            alone.append(f"{label}{after} is given in the second only")
+    return changed, alone
+
+
+def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Iterator[str]:
+    """The tensors that two calls or ops are given and that are not the same, with where they come from."""
+    ours, theirs = _operands(one, before), _operands(two, after)
+    if len(ours) != len(theirs) or not ours:
+        return
+    if _EITHER_WAY.match(name_of(two)) and len(ours) == 2 and not _same(ours[0][1], theirs[0][1], before, after):
+        theirs.reverse()
+    apart = [
+        place for place in range(len(ours)) if not _same(ours[place][1], theirs[place][1], before, after, order=True)
+    ]
+    if len(apart) == 2 and all(
+        _same(ours[apart[place]][1], theirs[apart[1 - place]][1], before, after) for place in (0, 1)
+    ):
+        names = [ours[place][0] for place in apart]
+        if all(name.isdigit() or not name for name in names):
+            names = [f"operands {apart[0] + 1}", str(apart[1] + 1)]
+        yield f"{names[0]} and {names[1]} are swapped"
+        return
+    for place in apart:
+        was, became = maker_of(ours[place][1], before), maker_of(theirs[place][1], after)
+        if was != became:
+            name = theirs[place][0] or ours[place][0]
+            label = f"its operand {name}" if not name.isdigit() else f"its operand {int(name) + 1}"
+            yield f"{label} is of {became}, in the first of {was}"
+
+
+def maker_of(number: int, side: Side) -> str:
+    """What made a tensor, beyond what only gives it another shape."""
+    held = side.steps.held[number]
+    while held.weight is None and held.made_by is not None:
+        step = side.steps.steps[held.made_by]
+        before = side.steps.held[step.given[0]] if step.given else None
+        if before is None or before.content != held.content:
+            event = side.events.get(step.event) if step.event is not None else None
+            return with_line(event) if event is not None else step.name
+        held = before
+    if held.weight is not None:
+        return held.weight
+    return "the input" if held.follows else "a constant"
+
+
+def new_constants(event: Event, side: Side) -> Iterator[str]:
+    """What a call or op is given that does not depend on the input, and that the other run never has."""
+    for name, number in _operands(event, side):
+        if not side.steps.held[number].follows and side.is_new(number):
+            yield f"{name if name and not name.isdigit() else 'an operand'} is new, of {maker_of(number, side)}"
+
+
+def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
+    """The first tensor that it is given that is new, does not depend on the input and is what a module gave."""
+    for _, number in _operands(event, side):
+        held = side.steps.held[number]
+        if not held.follows and held.made_by is not None and side.is_new(number):
+            maker = side.steps.steps[held.made_by].event
+            call = side.events.get(maker) if maker is not None else None
+            if isinstance(call, Call):
+                return number, call
+    return None
+
+
+def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) -> tuple[int, int] | None:
+    """The first tensors of one shape that both are given and that have the same elements in another order."""
+    ours, theirs = _operands(one, before), _operands(two, after)
+    if len(ours) != len(theirs):
+        return None
+    for (_, first), (_, second) in zip(ours, theirs, strict=True):
+        same_shape = before.steps.held[first].shape == after.steps.held[second].shape
+        same = same_shape and _same(first, second, before, after)
+        if same and not _same(first, second, before, after, order=True):
+            return first, second
+    return None
+
+
+def _same(first: int, second: int, before: Side, after: Side, *, order: bool = False) -> bool:
+    one, two = before.steps.held[first], after.steps.held[second]
+    if one.content is None or two.content is None:
+        return True
+    tolerance = before.others.tolerance
+    if not one.content.same_elements(two.content, tolerance):
+        return False
+    return not order or one.shape != two.shape or one.content.same_order(two.content, tolerance)
+
+
+def _operands(event: Event, side: Side) -> list[tuple[str, int]]:
+    """The tensors that a call or op is given, with the names of their leaves."""
+    names = [leaf.name for leaf in event.inputs if isinstance(leaf, TensorMeta)]
+    numbers = side.steps.given.get(event.id, ())
+    return list(zip(names, numbers, strict=True)) if len(names) == len(numbers) else []
+
+
+def _values(leaves: Sequence[Leaf]) -> dict[str, str]:
+    return {leaf.name: lasting(leaf.value) for leaf in leaves if isinstance(leaf, Value)}

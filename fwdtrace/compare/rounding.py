@@ -1,0 +1,136 @@
+"""Whether two results are apart by rounding alone, measured: what is left of the distance when both run in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fwdtrace.compare.outputs import turned
+from fwdtrace.compare.outputs_value import OutputPair, Outputs
+from fwdtrace.compare.watched import in_double
+from fwdtrace.models.randomness import seed_all
+from fwdtrace.recorder.describe import walk
+
+_SHRINKS = 1e-3
+"""What is left of a distance by rounding in float64, at most, where all of a model runs in it."""
+_OF_FLOAT32 = torch.finfo(torch.float32).eps
+_FEW_UNITS = 8
+_NEVER_MORE = 0.05
+"""A distance beyond this share of the largest element is not asked about: no rounding of a sound model is so large."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model, its arguments, and the results that it gave, by their names."""
+
+    model: nn.Module
+    args: Any
+    kwargs: Any
+    gave: dict[str, Tensor]
+
+
+def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int) -> Outputs:
+    """The results with the decision whether they agree; measured only where they are not the same bit for bit.
+
+    In float64 a distance by rounding all but vanishes. Where a model computes part of it in a smaller type all the
+    same, the distance must be within twice what running in float64 changes in both models themselves, or within a few
+    units in the last place of that type.
+    """
+    if outputs.equal is not False or any(not _may_round(pair) for pair in outputs.pairs):
+        return outputs
+    ours, theirs = (_in_double(given, seed) for given in (before, after))
+    if ours is None or theirs is None:
+        close = all(pair.apart.same or pair.apart.close for pair in outputs.pairs)
+        return replace(outputs, equal=close, rounding=close)
+    coarsest = max(ours[1], theirs[1])
+    close = all(_is_rounding(pair, before.gave, after.gave, ours[0], theirs[0], coarsest) for pair in outputs.pairs)
+    return replace(outputs, equal=close, rounding=close)
+
+
+def named_tensors(output: Any) -> dict[str, Tensor]:
+    """The tensors of a result by the names of their leaves."""
+    return {name: leaf for name, leaf in walk(output, "") if isinstance(leaf, Tensor)}
+
+
+def _may_round(pair: OutputPair) -> bool:
+    apart = pair.apart
+    return apart.same or (apart.absolute is not None and apart.relative is not None and apart.relative < _NEVER_MORE)
+
+
+class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+    """Notes the coarsest precision of what the operations give."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.coarsest = 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        result = function(*args, **(kwargs or {}))
+        for leaf in _pytree.tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.is_floating_point():
+                self.coarsest = max(self.coarsest, torch.finfo(leaf.dtype).eps)
+        return result
+
+
+def _in_double(given: Given, seed: int) -> tuple[dict[str, Tensor], float] | None:
+    """The results of a copy in float64, and the coarsest precision in it; None if the model cannot run so."""
+    try:
+        model, args, kwargs = copy.deepcopy((given.model, given.args, given.kwargs))
+        args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
+        seed_all(seed)
+        with torch.no_grad(), _Precision() as precision:
+            return named_tensors(model.double()(*args, **kwargs)), precision.coarsest
+    except Exception:  # the model is the user's: it may make tensors of a type of its own
+        return None
+
+
+def _is_rounding(
+    pair: OutputPair,
+    ours: dict[str, Tensor],
+    theirs: dict[str, Tensor],
+    ours_in_double: dict[str, Tensor],
+    theirs_in_double: dict[str, Tensor],
+    coarsest: float,
+) -> bool:
+    if pair.apart.same:
+        return True
+    names = pair.first, pair.second
+    sides: Sequence[tuple[Tensor | None, Tensor | None]] = (
+        (ours.get(names[0]), ours_in_double.get(names[0])),
+        (theirs.get(names[1]), theirs_in_double.get(names[1])),
+    )
+    (one, one_double), (two, two_double) = sides
+    if one is None or two is None or one_double is None or two_double is None:
+        return pair.apart.close
+    if not one.is_floating_point() and not one.is_complex():
+        return False
+    left = _largest(one_double, turned(two_double, pair.order))
+    if left is None:
+        return False
+    native = _largest(one, turned(two, pair.order))
+    if native is not None and left <= _SHRINKS * native:
+        return True
+    if coarsest < _OF_FLOAT32:
+        return False
+    noise = [_largest(each, double) or 0.0 for each, double in ((one, one_double), (two, two_double))]
+    largest = float(one_double.abs().nan_to_num(0.0, 0.0, 0.0).max())
+    return left <= max(2 * sum(noise), _FEW_UNITS * coarsest * largest)
+
+
+def _largest(one: Tensor, two: Tensor) -> float | None:
+    """The largest difference of two elements; None if only one of two is finite."""
+    if one.shape != two.shape:
+        return None
+    a, b = (tensor.detach().to("cpu", torch.float64) for tensor in (one, two))
+    apart = (a - b).abs()
+    apart[(a == b) | (a.isnan() & b.isnan())] = 0.0
+    largest = float(apart.max()) if apart.numel() else 0.0
+    return largest if largest == largest and largest != float("inf") else None

@@ -1,0 +1,248 @@
+"""The steps of a run: each operation of torch with the contents of what it was given and gave, and what ran it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fwdtrace.compare.contents import Content, content_of
+from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.measures.values import has_values, version_of
+from fwdtrace.recorder.notes import OpenCall, OpenOp
+from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
+
+_SAME_ORDER = frozenset(
+    [
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "unsqueeze",
+        "squeeze",
+        "alias",
+        "detach",
+        "clone",
+        "contiguous",
+        "_to_copy",
+        "lift_fresh",
+        "lift_fresh_copy",
+        "flatten",
+        "unflatten",
+        "_reshape_alias",
+    ]
+)
+_SAME_ELEMENTS = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim", "swapaxes", "flip", "roll"])
+"""Operations whose result has the elements that it was given, if it has as many: in the same order, or in another."""
+_VIEWS = _SAME_ELEMENTS | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one tensor held at one time; `made_by` is the number of the step that gave it, None for what was given.
+
+    `follows` says whether it depends on the inputs of the model, `weight` names the parameter or buffer that it is.
+    """
+
+    content: Content | None
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    made_by: int | None
+    follows: bool
+    weight: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation of torch: its name, the numbers of what it was given and gave, and the call or op that ran it."""
+
+    name: str
+    given: tuple[int, ...]
+    gave: tuple[int, ...]
+    event: int | None
+
+
+@dataclass(slots=True)
+class Steps:
+    """All steps of one run in order. `given` and `gave` have for each call and op, by its id, what its tensors held."""
+
+    steps: list[Step] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    given: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    gave: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> Iterator[tuple[Content, int]]:
+        """The content of everything that was held, with its number."""
+        return ((held.content, number) for number, held in enumerate(self.held) if held.content is not None)
+
+    @property
+    def coarsest(self) -> torch.dtype:
+        """The floating dtype with the fewest digits among what depends on the inputs."""
+        dtypes = {held.dtype for held in self.held if held.follows and held.dtype.is_floating_point}
+        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=torch.float64)
+
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+    """Notes the steps while a model runs; a measure as well, so that each step knows the call or op that ran it.
+
+    Tensors are known by identity, weakly, and with their version, so that what is written into holds something new.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found = Steps()
+        self._names = {
+            id(tensor): name
+            for name, tensor in (*model.named_buffers(remove_duplicate=False), *model.named_parameters())
+        }
+        self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
+        self._writers: dict[int, int] = {}
+        self._open: list[OpenCall | OpenOp] = []
+        self._events: list[OpenCall | OpenOp | None] = []
+        self._given: dict[OpenCall | OpenOp, tuple[int, ...]] = {}
+        self._gave: dict[OpenCall | OpenOp, tuple[int, ...]] = {}
+
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+        """A call or op begins; what the outermost is given are the inputs of the model."""
+        outermost = not self._open
+        self._open.append(call)
+        with Unseen():
+            self._given[call] = tuple(
+                self._number(tensor, follows=outermost) for tensor in (*_tensors(args), *_tensors(kwargs))
+            )
+
+    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
+        """It has ended, and so have those inside it that raised."""
+        if call in self._open:
+            del self._open[self._open.index(call) :]
+        with Unseen():
+            self._gave[call] = tuple(self._number(tensor) for tensor in _tensors(output))
+
+    def stop(self) -> None:
+        """Know no tensor any more."""
+        self._known.clear()
+
+    def number(self, ids: Mapping[Any, int]) -> None:
+        """File what was noted under the ids that calls and ops have in the finished trace."""
+        events = [None if event is None else ids.get(event) for event in self._events]
+        found = self.found
+        found.steps = [
+            Step(step.name, step.given, step.gave, event) for step, event in zip(found.steps, events, strict=True)
+        ]
+        found.given = {ids[call]: numbers for call, numbers in self._given.items() if call in ids}
+        found.gave = {ids[call]: numbers for call, numbers in self._gave.items() if call in ids}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation, and note what it was given and gave."""
+        kwargs = kwargs or {}
+        with Unseen():
+            given = [self._number(leaf) for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        result = function(*args, **kwargs)
+        with Unseen():
+            name = str(getattr(function, "overloadpacket", function)).rpartition(".")[2]
+            self._note(name, given, result, _written(function, args, kwargs))
+        return result
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let torch.compile compile as it does without us."""
+        return True
+
+    def _note(self, name: str, given: list[int], result: Any, written: list[Tensor]) -> None:
+        step = len(self.found.steps)
+        source = self.found.held[given[0]] if given else None
+        follows = any(self.found.held[number].follows for number in given)
+        gave = []
+        for tensor in written:  # its version is only counted up when the operation has ended for those above us
+            held = Held(_content(tensor, "", None), tuple(tensor.shape), tensor.dtype, step, follows)
+            gave.append(self._new(tensor, held, version_of(tensor) + 1))
+            self._writers[_memory(tensor)] = step
+        places = {id(tensor) for tensor in written}
+        for tensor in (leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, Tensor)):
+            if id(tensor) in places:
+                continue
+            known = self._known.get(id(tensor))
+            if known is not None and known[0]() is tensor and known[1] == version_of(tensor):
+                gave.append(known[2])
+                continue
+            weight = source.weight if source is not None and name in _VIEWS else None
+            is_unset = name.startswith(("empty", "new_empty"))  # what happens to be in memory
+            content = _content(tensor, name, source) if weight is None and not is_unset else None
+            held = Held(content, tuple(tensor.shape), tensor.dtype, step, follows, weight)
+            gave.append(self._new(tensor, held, version_of(tensor)))
+        self.found.steps.append(Step(name, tuple(given), tuple(gave), None))
+        self._events.append(self._open[-1] if self._open else None)
+
+    def _number(self, tensor: Tensor, follows: bool = False) -> int:
+        """The number of what the tensor holds now."""
+        known = self._known.get(id(tensor))
+        version = version_of(tensor)
+        if known is not None and known[0]() is tensor:
+            if known[1] == version:
+                return known[2]
+            before = self.found.held[known[2]]
+            writer = self._writers.get(_memory(tensor), -1)
+            if writer <= (before.made_by if before.made_by is not None else -1):
+                # A view gets the version of its base only when those above us have seen it: nothing was written.
+                self._known[id(tensor)] = known[0], version, known[2]
+                return known[2]
+            follows = before.follows or self.found.held[self.found.steps[writer].gave[0]].follows
+            held = Held(_content(tensor, "", None), before.shape, before.dtype, writer, follows)
+            return self._new(tensor, held, version)
+        weight = self._names.get(id(tensor))
+        content = None if weight is not None else _content(tensor, "", None)
+        return self._new(tensor, Held(content, tuple(tensor.shape), tensor.dtype, None, follows, weight), version)
+
+    def _new(self, tensor: Tensor, held: Held, version: int) -> int:
+        self.found.held.append(held)
+        self._known[id(tensor)] = weakref.ref(tensor), version, len(self.found.held) - 1
+        return len(self.found.held) - 1
+
+
+def _written(function: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that the operation writes into, by its schema."""
+    schema = getattr(function, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return []
+    written = []
+    for place, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            written += [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    return written
+
+
+def _content(tensor: Tensor, name: str, source: Held | None) -> Content | None:
+    """The content; where an operation of this name gives the elements of what it was given, from that."""
+    try:
+        if not has_values(tensor) or tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+            return None
+        same = source is not None and source.content is not None and source.content.count == tensor.numel()
+        if same and source is not None and source.dtype == tensor.dtype:
+            if name in _SAME_ORDER:
+                return source.content
+            if name in _SAME_ELEMENTS:
+                return content_of(tensor, source.content)
+        return content_of(tensor)
+    except (RuntimeError, NotImplementedError):  # a layout or a class that does not compute
+        return None
+
+
+def _memory(tensor: Tensor) -> int:
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):
+        return -id(tensor)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    with without_torch_function():
+        return tensors_of(value)

@@ -1,0 +1,203 @@
+"""Unit: a module that holds weights and runs as one, with what it was given and gave; and the parts of its matrices."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.parameter import is_lazy
+
+from fwdtrace.compare.contents import Content, content_of
+from fwdtrace.compare.name_parts import roles_of
+from fwdtrace.compare.rounding import named_tensors
+from fwdtrace.compare.runs import Runnable
+from fwdtrace.compare.watched import not_fused
+from fwdtrace.compare.weight_map import Piece
+from fwdtrace.models.randomness import seed_all
+from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.measures.keeper import Keeper, Kept
+from fwdtrace.trace import Call, Trace
+
+CLOSE = 2e-5
+"""How far the contents of two float32 results of one computation may be apart, by their size."""
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A module that ran, with the names of all weights in it, and its first call.
+
+    `names` has the names in the state dict by those in the module. `given` and `gave` are the tensors of that call,
+    where they were kept; `order` counts the units as they ran.
+    """
+
+    path: str
+    order: int
+    kind: str
+    names: Mapping[str, str]
+    given: tuple[Tensor, ...]
+    gave: Tensor | None
+    given_contents: tuple[Content, ...]
+    gave_content: Content | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A matrix of a unit with its bias, as rows of what the unit stores.
+
+    `role` says what it is for, if a module of torch has several. `given` is what it is multiplied with, `gave` the
+    result, as far as these are known.
+    """
+
+    unit: Unit
+    weight: Piece
+    bias: Piece | None
+    rows: int
+    columns: tuple[int, ...]
+    role: str | None
+    given: tuple[Content, ...]
+    gave: Content | None
+
+    @property
+    def name(self) -> str:
+        """The name by which it is compared with others."""
+        return f"{self.unit.path}.{self.role}" if self.role else self.unit.path
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """What it may be for."""
+        return frozenset((self.role,)) if self.role else roles_of(self.unit.path)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers that have a shape by now; a module may put anything else into its state dict too."""
+    return {
+        name: value for name, value in model.state_dict().items() if isinstance(value, Tensor) and not is_lazy(value)
+    }
+
+
+def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit], dict[str, Tensor] | None]:
+    """The units in the order in which they run, as far as the model comes; and its results, None if it raised.
+
+    A copy of the model runs. A unit is a module below which no other that holds weights is called.
+    """
+    model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
+    state = state_of(model)
+    keeper = Keeper(max_bytes)
+    recording = Recording(model, Options(keeper=keeper), None, seed)
+    seed_all(seed)
+    results = None
+    with torch.no_grad(), not_fused():
+        try:
+            with recording:
+                results = named_tensors(model(*args, **kwargs))
+        except Exception:  # the model is the user's: what it raises is said when it is compared
+            pass
+    trace = recording.trace
+    holders = _holders(trace, state)
+    units = []
+    for order, (call, names) in enumerate(holders):
+        given, gave = keeper.by_id.get(call.id, ((), ()))
+        units.append(_unit(call, order, names, given, gave))
+    return units, results
+
+
+def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]]:
+    """The first calls of the units, with the names of their weights."""
+    below: dict[str, dict[str, str]] = {}
+    for name in state:
+        parts = name.split(".")
+        for length in range(len(parts)):
+            below.setdefault(".".join(parts[:length]), {})[".".join(parts[length:])] = name
+    for call in trace.calls:
+        names = below.get(call.path or "", {}) if call.path is not None else {}
+        if call.nth == 1 and names and not any(below.get(inner.path or "-") for inner in trace.walk(call)):
+            yield call, names
+
+
+def _unit(
+    call: Call, order: int, names: dict[str, str], given: tuple[Kept | None, ...], gave: tuple[Kept | None, ...]
+) -> Unit:
+    tensors = tuple(kept.tensor for kept in given if kept is not None and kept.tensor is not None)
+    result = next((kept.tensor for kept in gave if kept is not None and kept.tensor is not None), None)
+    return Unit(
+        call.path or "",
+        order,
+        call.class_name,
+        names,
+        tensors,
+        result,
+        tuple(content_of(tensor) for tensor in tensors),
+        content_of(result) if result is not None else None,
+    )
+
+
+def parts_of(unit: Unit, module: nn.Module, state: State) -> list[Part]:
+    """The matrices of a unit, each with its bias; none if it holds something else as well."""
+    if isinstance(module, nn.MultiheadAttention):
+        return _attention_parts(unit, module, state)
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return _recurrent_parts(unit, state)
+    if not set(unit.names) <= {"weight", "bias"} or "weight" not in unit.names:
+        return []
+    weight = state[unit.names["weight"]]
+    if weight.dim() < 2:
+        return []
+    transposed = _is_transposed(unit, module, state)
+    shape = tuple(weight.t().shape) if transposed else tuple(weight.shape)
+    bias = Piece(unit.names["bias"]) if "bias" in unit.names else None
+    piece = Piece(unit.names["weight"], transposed=transposed)
+    return [Part(unit, piece, bias, shape[0], shape[1:], None, unit.given_contents[:1], unit.gave_content)]
+
+
+def _is_transposed(unit: Unit, module: nn.Module, state: State) -> bool:
+    """Whether the weight has a column for each output, as the Conv1D of GPT-2 has."""
+    weight = state[unit.names["weight"]]
+    if weight.dim() != 2 or isinstance(module, nn.Linear | nn.Embedding) or unit.gave is None or not unit.given:
+        return False
+    given = unit.given[0]
+    if not given.is_floating_point() or not given.dim() or unit.gave.shape[-1:] != weight.shape[1:]:
+        return False
+    if weight.shape[0] != weight.shape[1]:
+        return given.shape[-1] == weight.shape[0]
+    bias = state[unit.names["bias"]] if "bias" in unit.names else None
+    straight = functional.linear(given, weight.detach(), bias)
+    return not content_of(straight).same_elements(content_of(unit.gave), CLOSE)
+
+
+def _attention_parts(unit: Unit, module: nn.MultiheadAttention, state: State) -> list[Part]:
+    width = module.embed_dim
+    bias = unit.names.get("in_proj_bias")
+    given = list(unit.given_contents) + [unit.given_contents[-1]] * (3 - len(unit.given_contents)) if unit.given else []
+    parts = []
+    for place, role in enumerate("qkv"):
+        rows = place * width, (place + 1) * width
+        if "in_proj_weight" in unit.names:
+            weight, columns = Piece(unit.names["in_proj_weight"], *rows), width
+        else:
+            name = unit.names[f"{role}_proj_weight"]
+            weight, columns = Piece(name), state[name].shape[1]
+        own = Piece(bias, *rows) if bias is not None else None
+        parts.append(Part(unit, weight, own, width, (columns,), role, tuple(given[place : place + 1]), None))
+    out = unit.names.get("out_proj.bias")
+    last = Piece(unit.names["out_proj.weight"])
+    parts.append(Part(unit, last, Piece(out) if out else None, width, (width,), "o", (), unit.gave_content))
+    return parts
+
+
+def _recurrent_parts(unit: Unit, state: State) -> list[Part]:
+    parts = []
+    for name in unit.names:
+        if not name.startswith("weight_"):
+            continue
+        bias = unit.names.get(name.replace("weight_", "bias_"))
+        shape = state[unit.names[name]].shape
+        role = name[len("weight_") :].removesuffix("_l0")
+        part = Part(unit, Piece(unit.names[name]), None, shape[0], (shape[1],), role, (), None)
+        parts.append(replace(part, bias=Piece(bias) if bias else None))
+    return parts

@@ -1,0 +1,47 @@
+"""What the moves of a WeightMap make of the weights of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fwdtrace.compare.weight_map import Move, Piece
+
+State = Mapping[str, Tensor]
+
+
+def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
+    """The weight that a move makes; RuntimeError if it cannot have this shape."""
+    parts = [_piece(source[piece.name], piece) for piece in move.pieces]
+    if move.heads is not None:
+        whole = torch.cat([part.reshape(move.heads, -1, *part.shape[1:]) for part in parts], 1).flatten(0, 1)
+    else:
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if move.transposed:
+        whole = whole.t()
+    return whole.reshape(tuple(shape))
+
+
+def values_of(moves: Iterable[Move], source: State, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """The weights that moves make, by their names; those that cannot be made are not there."""
+    values: dict[str, Tensor] = {}
+    for move in moves:
+        if move.target in shapes and all(piece.name in source for piece in move.pieces):
+            try:
+                values[move.target] = value_of(move, source, shapes[move.target]).clone()
+            except (RuntimeError, IndexError):  # other shapes than it was made for
+                continue
+    return values
+
+
+def _piece(tensor: Tensor, piece: Piece) -> Tensor:
+    if piece.transposed:
+        tensor = tensor.t()
+    if piece.start is None or piece.stop is None:
+        return tensor
+    if piece.heads is not None:
+        matrices = len(tensor) // (piece.stop - piece.start)
+        tensor = tensor.reshape(piece.heads, matrices, -1, *tensor.shape[1:]).transpose(0, 1).flatten(0, 2)
+    return tensor[piece.start : piece.stop]

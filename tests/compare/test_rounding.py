@@ -1,0 +1,48 @@
+"""Whether results are apart by rounding is measured in float64, where a real difference stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.compare.outputs import outputs_of
+from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
+
+X = torch.rand(8, 64, generator=torch.Generator().manual_seed(0))
+
+
+class Does(nn.Module):
+    def __init__(self, does: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.does = does
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.does(x)
+
+
+def agree(one: Callable[[Tensor], Tensor], two: Callable[[Tensor], Tensor]) -> bool | None:
+    sides = [Does(one), Does(two)]
+    given = [Given(side, (X,), {}, named_tensors(side(X))) for side in sides]
+    results = outputs_of(*(list(each.gave.items()) for each in given))
+    return with_rounding(results, given[0], given[1], 0).equal
+
+
+def test_another_order_of_a_sum_is_rounding() -> None:
+    assert agree(lambda x: x.sum(1), lambda x: x.flip(1).cumsum(1)[:, -1])
+    assert agree(lambda x: (x / 3).softmax(1), lambda x: (x * (1 / 3)).softmax(1))
+
+
+def test_the_same_bits_are_equal_without_a_measurement() -> None:
+    assert agree(lambda x: x + 1, lambda x: x + 1)
+
+
+def test_a_small_difference_that_stays_in_float64_is_none() -> None:
+    assert not agree(lambda x: x.sum(1), lambda x: x.sum(1) * (1 + 3e-5))
+    assert not agree(lambda x: x * 1e-9, lambda x: x * 1.3e-9)
+
+
+def test_a_model_that_computes_in_float32_all_the_same_may_differ_by_what_that_changes() -> None:
+    assert agree(lambda x: x.float().sum(1), lambda x: x.float().flip(1).cumsum(1)[:, -1])
+    assert not agree(lambda x: x.float().sum(1), lambda x: x.float().sum(1) * (1 + 3e-5))
