@@ -15,6 +15,7 @@ from fwdtrace.cli.options import CheckFinite, Chosen, Depth, FailOn, NoFold, Ops
 from fwdtrace.cli.results import check_files, save_as_suffix
 from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.trace.text import listed
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
@@ -30,13 +31,14 @@ def exec(
         list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="A Python file, and all that it is given.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
-    ops: Ops = False,
+    ops: Ops = True,
     check_finite: CheckFinite = False,
     stats: Stats = False,
     depth: Depth = None,
     no_fold: NoFold = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save there instead of printing on stderr.")
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing on stderr; repeatable."),
     ] = None,
     fail_on: FailOn = "",
 ) -> None:
@@ -46,19 +48,22 @@ def exec(
 
     Example: fwdtrace exec -o first.json train.py --lr 1e-3
     """
-    if sum([chosen.first > 1, chosen.call is not None, chosen.every is not None]) > 1:
-        raise FwdtraceError("--first, --call and --every are three ways to choose calls; give one of them")
+    ways = {"--first": chosen.first, "--call": chosen.call, "--every": chosen.every, "--train": chosen.train or None}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise FwdtraceError(f"{listed(given)} are different ways to choose calls; give one of them")
     codes = codes_of(fail_on)
-    check_files([output] if output is not None else [])
+    files = output or []
+    check_files(files)
     script = program[0]
     if not module and script != "-" and not os.path.exists(script):
         raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
     from fwdtrace.program.observed import Program
     from fwdtrace.program.python import become, run_below
 
-    file = str(output.absolute()) if output is not None else None
+    paths = [str(file.absolute()) for file in files]
     settings = {
-        "program": asdict(Program(script, module, ops, check_finite, stats, file, **asdict(chosen))),
+        "program": asdict(Program(script, module, ops, check_finite, stats, paths, **asdict(chosen))),
         "shown": asdict(Shown(depth=depth, no_fold=no_fold)),
         "codes": sorted(codes),
         "observed_by": f"{__name__}:{observed_program.__name__}",
@@ -79,7 +84,7 @@ def observed_program(settings: dict[str, Any]) -> ObservedProgram:
     program, shown, codes = Program(**settings["program"]), Shown(**settings["shown"]), set(settings["codes"])
 
     def report(observed: ObservedProgram) -> None:
-        _report(observed, shown if program.file is None else None, codes)
+        _report(observed, None if program.files else shown, codes)
 
     return ObservedProgram(program, lambda trace, file: _save(trace, file, shown), report)
 
@@ -94,14 +99,19 @@ def _save(trace: Trace, file: Path, shown: Shown) -> bool:
 
 
 def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> None:
-    """Say what was recorded: the trees, if they are to be shown, else the files; then where the ranks differ."""
+    """Say what was recorded, and show the trees or name the files; then where the ranks differ."""
+    from fwdtrace.render.program import model_lines
+
     traces = observed.traces
     if not traces:
         _say("no call was kept: no module with parameters was called as often as asked")
-    elif shown is not None:
-        _print(traces, shown)
+    lines = model_lines(observed.by_model)
+    for line in lines:
+        _say(line)
+    if traces and shown is not None:
+        _print(observed, shown, len(lines))
     elif observed.files:
-        _say(f"saved {', '.join(file.name for file in observed.files)}")
+        _say(f"saved {', '.join(map(_near, observed.files))}")
     if observed.is_full:
         _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
     ranks = observed.compare_ranks()
@@ -112,13 +122,23 @@ def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> 
     annotate((finding for trace in traces for finding in trace.findings), codes)
 
 
-def _print(traces: tuple[Trace, ...], shown: Shown) -> None:
-    from fwdtrace.render.tree import print_tree
+def _print(observed: ObservedProgram, shown: Shown, beside: int) -> None:
+    from fwdtrace.render.program import print_program
 
     console = stderr_console()
-    for trace in traces:
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold)
-        console.print()
+    console.print()
+    left_out = print_program(observed.by_model, console, depth=shown.depth, fold=shown.fold, beside=beside + 2)
+    if left_out:
+        _say(left_out)
+
+
+def _near(file: Path) -> str:
+    """The file as it is named from here, if it is below the folder that the program ended in."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the program has deleted it
+        return str(file)
+    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
 
 
 def _say(text: str) -> None:

@@ -85,11 +85,17 @@ class Shown:
 class Chosen:
     """Which calls of a program's models are recorded, and how many before the program is ended."""
 
-    first: Annotated[int, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model.")] = 1
+    first: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
+    ] = None
     call: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
     every: Annotated[int | None, typer.Option(metavar="K", min=1, help="Keep the first call and every Kth.")] = None
+    train: Annotated[
+        bool, typer.Option("--train", help="Keep the first call of each model in training with gradients alone.")
+    ] = False
     model: Annotated[
-        str | None, typer.Option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost.")
+        str | None,
+        typer.Option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost; * is any text."),
     ] = None
     stop_after: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")

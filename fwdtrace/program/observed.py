@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,13 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.endings import at_kill
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
-from fwdtrace.program.traces import ProgramTraces, split_suffix
-from fwdtrace.program.wanted import MOST_ROOTS, Wanted
+from fwdtrace.program.traces import Key, ProgramTraces, split_suffix, with_parts
+from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
     from fwdtrace.program.watch import Kept, Watch
+    from fwdtrace.trace.called import Called
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,19 @@ class Program:
     """A program to run, which calls of its models to keep, and what to measure in them.
 
     `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
-    calls the program is ended. `file` is where the first trace is saved, None to save none.
+    calls the program is ended. The first trace is saved in each of `files`.
     """
 
     script: str
     is_module: bool = False
-    ops: bool = False
+    ops: bool = True
     check_finite: bool = False
     stats: bool = False
-    file: str | None = None
-    first: int = 1
+    files: Sequence[str] = ()
+    first: int | None = None
     call: int | None = None
     every: int | None = None
+    train: bool = False
     model: str | None = None
     stop_after: int | None = None
 
@@ -64,23 +66,36 @@ class ObservedProgram:
         self._report = report
         self._ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
-        file = Path(program.file).absolute() if program.file is not None else None
+        files = [Path(file).absolute() for file in program.files]
         if self._ranks is not None:
-            self._rank_files = _rank_files(file or Path(f"{program.name}.json").absolute())
-            file = _begun(self._rank_files, self._ranks.own)
-        self._traces = ProgramTraces(file, save)
+            files = files or [Path(f"{program.name}.json").absolute()]
+            files.sort(key=lambda file: split_suffix(file)[1] != ".json")  # the ranks are compared by such files
+            self._rank_files = _rank_files(files[0])
+            own = self._ranks.own
+            files = [_begun(self._rank_files, own), *(with_parts(file, f"rank{own}") for file in files[1:])]
+        self._traces = ProgramTraces(files, save)
         self._kept_calls = 0
         self._watch: Watch | None = None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
         """What was recorded, by model and call."""
-        return tuple(self._traces.by_key[key] for key in sorted(self._traces.by_key))
+        return tuple(self._traces.by_key[key] for key in sorted(self._traces.by_key, key=_place))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that could be saved, in order of their first calls."""
-        return tuple(self._traces.saved.values())
+        return tuple(file for files in self._traces.saved.values() for file in files)
+
+    @property
+    def by_model(self) -> list[tuple[Called, list[Trace]]]:
+        """The models of which calls were kept: how often they were called, and the traces by call."""
+        called = self._watch.called() if self._watch is not None else []
+        traces = self._traces.by_key
+        return [
+            (each, [traces[key] for key in sorted(traces, key=_place) if key[0] == number])
+            for number, each in enumerate(called)
+        ]
 
     @property
     def model_count(self) -> int:
@@ -98,7 +113,7 @@ class ObservedProgram:
         from fwdtrace.recorder.notes import Options
 
         program = self._program
-        wanted = Wanted(program.first, program.call, program.every, program.model)
+        wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
         self._watch = watch = Watch(wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
         watch.begin()
         os.register_at_fork(
@@ -110,6 +125,7 @@ class ObservedProgram:
         """Watch nothing any more, and report: the program has ended, whether it has imported torch or not."""
         if self._watch is not None:
             self._watch.end()
+        self._traces.end()
         self._end_rank()
         if self._ranks is None or self._ranks.own == 0:
             self._report(self)
@@ -122,13 +138,14 @@ class ObservedProgram:
 
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
-        self._traces.add(kept.root, kept.class_name, kept.number, kept.trace)
+        self._traces.add(kept.root, kept.round, kept.trace)
         stop_after = self._program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
     def _killed(self) -> None:
         if self._watch is not None:
             self._watch.keep_what_is_open()
+        self._traces.end()
         self._end_rank()
         if self._ranks is None:  # the other ranks are being killed too, and nobody waits for a report
             self._report(self)
@@ -136,6 +153,10 @@ class ObservedProgram:
     def _end_rank(self) -> None:
         if self._ranks is not None and self._rank_files is not None:
             self._rank_files.end(self._ranks.own)
+
+
+def _place(key: Key) -> tuple[int, int, Round]:
+    return key[0], key[1][1], key[1]  # "other" stands before "training"
 
 
 def _rank_files(file: Path) -> RankFiles:

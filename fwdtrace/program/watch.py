@@ -1,14 +1,14 @@
 """Watch a whole program for the calls of its models, and record those that are wanted; nothing else is touched.
 
-Only classes whose calls may be wanted are hooked, and once a root is called again after its last wanted call, its
-classes are left alone.
+Only classes whose calls may be wanted are hooked. Once nothing new comes of a root for some calls, of its classes only
+those are hooked by which it is called from outside, to count its calls.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from sys import _getframe
 from types import FunctionType
@@ -20,9 +20,10 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
 from fwdtrace.program.endings import stop
-from fwdtrace.program.roots import Root, Roots, is_torchs_own
+from fwdtrace.program.names import name_of_called
+from fwdtrace.program.roots import BOTH, Root, Roots, Way, is_torchs_own, mode_of
 from fwdtrace.program.tracebacks import hide_our_frames
-from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.wanted import Round, Wanted
 from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
@@ -30,16 +31,26 @@ from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import TORCHS_CALL, fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
+from fwdtrace.trace.called import Called
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A call that was recorded: of which root, counted from 0, and which of its calls, counted from 1."""
+    """A call that was recorded: of which root, counted from 0, and in which round of its calls."""
 
     root: int
-    class_name: str
-    number: int
+    round: Round
     trace: Trace
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A call that is being recorded: of which root, in which round, and its number by its way in."""
+
+    root: Root
+    round: Round
+    number: int
+    recording: Recording
 
 
 class _Thread(threading.local):
@@ -64,19 +75,21 @@ class Watch:
         # that are observed, by their ids, with what ends that.
         self._hooked: dict[type, tuple[Any, Any] | None] = {}
         self._observed: dict[int, Callable[[], None]] = {}
-        self._open: tuple[Root, int, Recording] | None = None
+        self._open: _Open | None = None
         self._thread = _Thread()
         self._observers = {
             "__call__": Observer(self._lets_run, self._call_observed),
             "forward": Observer(self._lets_run, self._forward_observed),
         }
         self._lock = threading.RLock()  # for all of this but what the program itself runs
+        self._watches = False
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
         self._recordings = 0
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
+        self._watches = True
         for name in ("__init__", "__setstate__"):
             original = getattr(Module, name)
             setattr(Module, name, _and_then(original, self._constructed))
@@ -96,9 +109,13 @@ class Watch:
     def _rest(self) -> None:
         """Watch nothing any more, while threads of the program may be at work."""
         with self._lock:
+            self._watches = False
             self._unhook()
-            while self._removals:
-                self._removals.pop()()
+            self._learn_no_more()
+
+    def _learn_no_more(self) -> None:
+        while self._removals:
+            self._removals.pop()()
 
     def before_fork(self) -> None:
         """Wait for the threads that are changing something: they do not exist in the child."""
@@ -119,8 +136,12 @@ class Watch:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:
             if self._open is not None:
-                root, number, recording = self._open
-                self._hand_over(root, number, recording.trace)
+                self._hand_over(self._open)
+
+    def called(self) -> list[Called]:
+        """The roots of which a call was kept, in order of the first kept call."""
+        with self._lock:
+            return [root.called() for root in self._roots.kept]
 
     def _constructed(self, module: nn.Module) -> None:
         with self._lock:
@@ -148,20 +169,20 @@ class Watch:
     @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
-        if not self._removals or _is_being_traced() or module.__dict__.get("_is_replica"):
+        if not self._watches or _is_being_traced() or module.__dict__.get("_is_replica"):
             return original(module, *args, **kwargs)
         if self._thread.recordings != self._recordings and runs_in_a_call(_getframe(2)):
             return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded
         self._thread.recordings = self._recordings
         with self._lock:
-            root_and_way = self._roots.root_and_way(module)
-            recording = self._begun(*root_and_way, module, entry) if root_and_way is not None else None
-        if root_and_way is None and not is_torchs_own(module):
+            root_and_path = self._roots.root_and_path(module)
+            opened = self._begun(*root_and_path, module, entry) if root_and_path is not None else None
+        if root_and_path is None and not is_torchs_own(module):
             return original(module, *args, **kwargs)
         self._thread.inside = True
         try:
-            if recording is not None:
-                return self._recorded(recording, module, entry, args, kwargs)
+            if opened is not None:
+                return self._recorded(opened, module, entry, args, kwargs)
             return original(module, *args, **kwargs)
         except BaseException:
             hide_our_frames()
@@ -169,61 +190,67 @@ class Watch:
         finally:
             self._thread.inside = False
 
-    def _begun(self, root: Root, way: str, module: nn.Module, entry: str) -> Recording | None:
+    def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> _Open | None:
         """Count a call, and if it is wanted and no other is being recorded, make the recording for it."""
-        record_it, number = self._roots.count(root, (way, entry))
-        if not record_it or self._open is not None:
+        round, number = self._roots.count(root, path, module, entry)
+        if round is None or self._open is not None:
             return None
         self._unhook()
         top = root.module()  # which may be false: a model may have a length
+        if root.kept_as is None:
+            root.name = name_of_called(module if top is None else top, module, _getframe(3))
         recording = Recording(module if top is None else top, replace(self._options, alone=True))
-        self._open = root, number, recording
-        return recording
+        self._open = _Open(root, round, number, recording)
+        return self._open
 
     @frame_role("boundary")
-    def _recorded(self, recording: Recording, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
+    def _recorded(self, opened: _Open, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
         end_now = False
         try:
-            with recording:
+            with opened.recording:
                 output = module(*args, **kwargs) if entry == "__call__" else module.forward(*args, **kwargs)
         except BaseException as error:
             forget_our_frames(error)
             raise
         finally:
             with self._lock:
-                assert self._open is not None
-                root, number, _ = self._open
                 self._open = None
                 self._recordings += 1
                 self._thread.recordings = self._recordings
                 self._hook_what_is_wanted()
-                end_now = self._hand_over(root, number, recording.trace)
+                end_now = self._hand_over(opened)
         if end_now:
             raise stop()
         return output
 
-    def _hand_over(self, root: Root, number: int, trace: Trace) -> bool:
-        return self._keep(Kept(self._roots.number_of_kept(root), trace.model.class_name, number, trace))
+    def _hand_over(self, opened: _Open) -> bool:
+        root, trace = opened.root, opened.recording.trace
+        trace = replace(
+            trace,
+            model=replace(trace.model, name=root.name, path=root.path or None),
+            run=replace(trace.run, call=opened.number),
+        )
+        return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace))
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
-        if self._open is not None or not self._removals:
+        if self._open is not None or not self._watches:
             return
         self._unhook()
-        for cls in self._roots.classes_to_watch():
-            self._hook(cls)
-        if self._roots.is_full and not self._hooked:
-            self._rest()
+        for cls, entries in self._roots.entries_to_watch().items():
+            self._hook(cls, entries)
+        if self._roots.is_complete:
+            self._learn_no_more()
 
-    def _hook(self, cls: type) -> None:
-        if cls in self._hooked or not self._roots.has_parameters(cls) or issubclass(cls, torch.jit.ScriptModule):
+    def _hook(self, cls: type, entries: Iterable[str] = BOTH) -> None:
+        if not self._roots.has_parameters(cls) or issubclass(cls, torch.jit.ScriptModule):
             return
         if cls is Module:  # a bare module has no forward; and what is put there all other classes would inherit
             return
-        self._hooked[cls] = None
-        for entry in ("__call__", "forward"):
+        self._hooked.setdefault(cls, None)
+        for entry in entries:
             original = getattr(cls, entry, None)
-            if type(original) is not FunctionType:
+            if type(original) is not FunctionType or (self._hooked[cls] and entry == "__call__"):
                 continue
             if original is Module.__call__:
                 self._hook_inherited_call(cls)
@@ -232,7 +259,7 @@ class Watch:
 
     def _hook_inherited_call(self, cls: type) -> None:
         own = cls.__dict__.get("__call__")
-        wrapper = _watched(self._thread, self._called)
+        wrapper = _watched(self._thread, self._roots.known, self._called)
         try:
             cls.__call__ = wrapper  # type: ignore[method-assign]
         except Exception:  # a metaclass that refuses it: calls are seen where they reach forward
@@ -254,10 +281,11 @@ class Watch:
         take_back_names()
 
 
-def _watched(thread: _Thread, called: Callable[..., Any]) -> FunctionType:
+def _watched(thread: _Thread, known: dict[int, Way], called: Callable[..., Any]) -> FunctionType:
     """In place of an inherited `Module.__call__`: say that it was called, unless a call that was looked at is running.
 
-    What to run is looked up when it is needed: torch.fx replaces `Module.__call__` while it traces.
+    Calls by a known way that nobody wants are counted right here. What to run is looked up when it is needed: torch.fx
+    replaces `Module.__call__` while it traces.
     """
     compiling, base = is_dynamo_compiling, Module
 
@@ -265,7 +293,18 @@ def _watched(thread: _Thread, called: Callable[..., Any]) -> FunctionType:
     def watched(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         if compiling() or thread.inside:
             return base.__call__(module, *args, **kwargs)
-        return called(module, base.__call__, "__call__", args, kwargs)
+        way = known.get(id(module))
+        if way is None or not way.passes[mode := mode_of(module)] or graph_task() != -1:
+            return called(module, base.__call__, "__call__", args, kwargs)
+        way.calls[mode] += 1
+        thread.inside = True
+        try:
+            return base.__call__(module, *args, **kwargs)
+        except BaseException:
+            hide_our_frames()
+            raise
+        finally:
+            thread.inside = False
 
     return functools.update_wrapper(watched, TORCHS_CALL)  # type: ignore[return-value]
 

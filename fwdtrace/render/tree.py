@@ -27,15 +27,16 @@ MOST_FINDINGS = 25
 
 def tree_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
     """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    return plain(_lines(trace, sheet_for(trace, width), depth, fold), width)
+    return plain(tree_lines(trace, sheet_for(trace, width), depth, fold), width)
 
 
 def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold: bool = True) -> None:
     """Print the tree as wide as the console is, in ASCII if the console takes nothing else."""
-    print_lines(_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold), console)
+    print_lines(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold), console)
 
 
-def _lines(trace: Trace, sheet: Sheet, depth: int | None, fold: bool) -> Iterator[Line]:
+def tree_lines(trace: Trace, sheet: Sheet, depth: int | None, fold: bool) -> Iterator[Line]:
+    """The lines of the tree: the header, the rows, the findings, the totals."""
     yield from _header(trace, sheet)
     yield []
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))

@@ -37,7 +37,8 @@ _OPTIONAL = {
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
-    *((RunInfo, name) for name in ("values", "values_digest")),
+    *((RunInfo, name) for name in ("values", "values_digest", "call")),
+    *((ModelInfo, name) for name in ("name", "path")),
     *((CallError, name) for name in ("raised_below", "site")),
     *((Op, name) for name in ("error", "nonfinite")),
 }
@@ -45,6 +46,7 @@ _OPTIONAL = {
 _LEAST: dict[tuple[type, str], int | None] = {
     (Call, "nth"): 1,
     (Source, "call"): 1,
+    (RunInfo, "call"): 1,
     (TensorMeta, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
     (RunInfo, "seed"): None,

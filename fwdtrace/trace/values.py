@@ -267,12 +267,18 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count."""
+    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count.
+
+    In a program, `name` is the variable that held it, if it was found, and `path` where it is in the module that holds
+    it, if one does.
+    """
 
     spec: str | None
     class_name: str
     training: bool
     parameters: int
+    name: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +286,8 @@ class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
-    the digest in that file, so that another run's is told apart.
+    the digest in that file, so that another run's is told apart. `call` is the number of the first call, counted from 1
+    among the calls of this model in the program.
     """
 
     device: str
@@ -290,3 +297,4 @@ class RunInfo:
     duration_us: float
     values: str | None = None
     values_digest: str | None = None
+    call: int | None = None
