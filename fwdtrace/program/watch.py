@@ -21,9 +21,9 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 
 from fwdtrace.program.endings import stop
 from fwdtrace.program.names import name_of_called
-from fwdtrace.program.roots import BOTH, Root, Roots, Way, is_torchs_own, mode_of
+from fwdtrace.program.roots import BOTH, Root, Roots, Way, is_torchs_own
 from fwdtrace.program.tracebacks import hide_our_frames
-from fwdtrace.program.wanted import Round, Wanted
+from fwdtrace.program.wanted import EVALUATION, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
@@ -287,14 +287,21 @@ def _watched(thread: _Thread, known: dict[int, Way], called: Callable[..., Any])
     Calls by a known way that nobody wants are counted right here. What to run is looked up when it is needed: torch.fx
     replaces `Module.__call__` while it traces.
     """
-    compiling, base = is_dynamo_compiling, Module
+    compiling, base, with_gradients, in_backward = is_dynamo_compiling, Module, torch.is_grad_enabled, graph_task
 
     @frame_role("boundary")
     def watched(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         if compiling() or thread.inside:
             return base.__call__(module, *args, **kwargs)
         way = known.get(id(module))
-        if way is None or not way.passes[mode := mode_of(module)] or graph_task() != -1:
+        if way is None:
+            return called(module, base.__call__, "__call__", args, kwargs)
+        mode = (
+            (TRAINING if with_gradients() else WITHOUT_GRADIENTS)
+            if module.__dict__.get("training", True)
+            else EVALUATION
+        )
+        if not way.passes[mode] or in_backward() != -1:
             return called(module, base.__call__, "__call__", args, kwargs)
         way.calls[mode] += 1
         thread.inside = True
