@@ -26,6 +26,7 @@ WIDTH = 80
 
 
 def exec(
+    context: typer.Context,
     chosen: Chosen,
     program: Annotated[
         list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="A Python file, and all that it is given.")
@@ -66,6 +67,7 @@ def exec(
         "program": asdict(Program(script, module, ops, check_finite, stats, paths, **asdict(chosen))),
         "shown": asdict(Shown(depth=depth, no_fold=no_fold)),
         "codes": sorted(codes),
+        "behind": [] if module else _behind(program, context),
         "observed_by": f"{__name__}:{observed_program.__name__}",
     }
     observed_program(settings)  # what cannot be begun is refused before anything runs
@@ -85,8 +87,23 @@ def observed_program(settings: dict[str, Any]) -> ObservedProgram:
 
     def report(observed: ObservedProgram) -> None:
         _report(observed, None if program.files else shown, codes)
+        for option in settings["behind"]:
+            _say(f"{option} stands behind {program.script} and went to it; what is meant for fwdtrace stands before it")
 
     return ObservedProgram(program, lambda trace, file: _save(trace, file, shown), report)
+
+
+def _behind(program: list[str], context: typer.Context) -> list[str]:
+    """The options of ours that stand behind the script, if the text of the script has no such option itself."""
+    ours = {name for parameter in context.command.params for name in parameter.opts if name.startswith("--")}
+    given = {argument.partition("=")[0] for argument in program[1:]} & ours
+    if not given:
+        return []
+    try:
+        text = Path(program[0]).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return sorted(name for name in given if name.strip("-").replace("-", "_") not in text.replace("-", "_"))
 
 
 def _save(trace: Trace, file: Path, shown: Shown) -> bool:
@@ -104,7 +121,7 @@ def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> 
 
     traces = observed.traces
     if not traces:
-        _say("no call was kept: no module with parameters was called as often as asked")
+        _say(f"no call was kept: {observed.why_nothing_was_kept()}")
     lines = model_lines(observed.by_model)
     for line in lines:
         _say(line)

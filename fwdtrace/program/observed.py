@@ -12,6 +12,7 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.endings import at_kill
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
+from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.traces import Key, ProgramTraces, split_suffix, with_parts
 from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
 from fwdtrace.trace import Trace
@@ -63,6 +64,7 @@ class ObservedProgram:
         report: Callable[[ObservedProgram], None],
     ) -> None:
         self._program = program
+        self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
         self._report = report
         self._ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
@@ -97,6 +99,12 @@ class ObservedProgram:
             for number, each in enumerate(called)
         ]
 
+    def why_nothing_was_kept(self) -> str:
+        """The reason, if no call was kept."""
+        if self._watch is None:
+            return why_nothing_was_kept(self._wanted, (), ())
+        return self._watch.why_nothing_was_kept()
+
     @property
     def model_count(self) -> int:
         """How many models have a call that was recorded."""
@@ -113,8 +121,7 @@ class ObservedProgram:
         from fwdtrace.recorder.notes import Options
 
         program = self._program
-        wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
-        self._watch = watch = Watch(wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
+        self._watch = watch = Watch(self._wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child

@@ -15,6 +15,7 @@ from fwdtrace.recorder.tree import first_parameter
 from fwdtrace.trace.called import MODES, Called
 
 MOST_WAYS = 50
+MOST_NAMES = 1000
 QUIET = 20
 """After so many calls of a root with nothing new about them, only the ways in that are known are watched."""
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
@@ -81,6 +82,7 @@ class Roots:
         self._settled = settled
         self._roots: dict[int, Root] = {}
         self._without_parameters: set[type] = set()
+        self._names: dict[str, None] = {}
 
     @property
     def is_full(self) -> bool:
@@ -100,12 +102,14 @@ class Roots:
         outer = ""
         if self._wanted.model is not None:
             if not self._is_named(module, path):
+                self._note(module, path)
                 return None
             top, path, outer = module, "", path
         root = self._root(top, outer)
-        if first_parameter(top) is None:
+        if first_parameter(top) is None and self._wanted.model is None:
             if not top._modules:
                 self._without_parameters.add(type(top))
+            self._note(module, path)
             self._settle(root, counted=False)
         return root, path
 
@@ -152,6 +156,18 @@ class Roots:
                 if module_called is not None:
                     entries.setdefault(type(module_called), set()).add(way.entry)
         return entries
+
+    def not_kept(self) -> list[Called]:
+        """The roots of which no call was kept, though they may be models."""
+        return [root.called() for root in self._roots.values() if root.kept_as is None and root.counted and root.ways]
+
+    def names(self) -> list[str]:
+        """The classes and paths of modules that were called and are not of a root that is wanted."""
+        return list(self._names)
+
+    def _note(self, module: nn.Module, path: str) -> None:
+        if len(self._names) < MOST_NAMES:
+            self._names.update(dict.fromkeys([type(module).__name__, *([path] if path else [])]))
 
     def has_parameters(self, cls: type[nn.Module]) -> bool:
         """False if the class is known for modules without parameters and without submodules."""
@@ -215,4 +231,7 @@ def mode_of(module: nn.Module) -> int:
 
 def is_torchs_own(module: nn.Module) -> bool:
     """Whether torch made this module for itself, and calls it by itself."""
-    return type(module).__module__.startswith(NO_MODELS)
+    cls = type(module)
+    if cls.__name__.startswith("Parametrized"):
+        cls = cls.__bases__[0]  # torch makes such a class for a module of the program's that gets a parametrization
+    return cls.__module__.startswith(NO_MODELS)

@@ -21,6 +21,7 @@ from torch.nn.modules.module import Module, register_module_module_registration_
 
 from fwdtrace.program.endings import stop
 from fwdtrace.program.names import name_of_called
+from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, Way, is_torchs_own
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import EVALUATION, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
@@ -68,6 +69,7 @@ class Watch:
     """
 
     def __init__(self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool]) -> None:
+        self._wanted = wanted
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
@@ -142,6 +144,11 @@ class Watch:
         """The roots of which a call was kept, in order of the first kept call."""
         with self._lock:
             return [root.called() for root in self._roots.kept]
+
+    def why_nothing_was_kept(self) -> str:
+        """The reason, if no call was kept."""
+        with self._lock:
+            return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
     def _constructed(self, module: nn.Module) -> None:
         with self._lock:

@@ -99,7 +99,8 @@ class Hook:
     `kind` is `forward_pre`, `forward`, `forward_always_call`, `full_backward_pre`, `full_backward` or `backward`, each
     also with the prefix `global_`; `compiled` for `module.compile()`; `call_override` for a class with a `__call__` of
     its own. `name` is the qualified name of the function or of the callable's class. `fired` says whether this call ran
-    it, `changed` whether it replaced the inputs or the output. `file` and `line` say where it was written, if known.
+    it, `changed` whether it put other numbers in place of the inputs or the output. `file` and `line` say where it was
+    written, if known.
     """
 
     kind: str
