@@ -19,6 +19,7 @@ from fwdtrace.trace.text import listed
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
+    from fwdtrace.program.rank_files import Ranks
     from fwdtrace.trace import Trace
 
 WIDTH = 80
@@ -127,8 +128,8 @@ def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> 
         _say(line)
     if traces and shown is not None:
         _print(observed, shown, len(lines))
-    elif observed.files:
-        _say(f"saved {', '.join(map(_near, observed.files))}")
+    if observed.files and (observed.program.files or observed.ranks is not None):
+        _say(f"saved {', '.join(_of_all_ranks(file, observed.ranks) for file in observed.files)}")
     if observed.is_full:
         _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
     ranks = observed.compare_ranks()
@@ -147,6 +148,14 @@ def _print(observed: ObservedProgram, shown: Shown, beside: int) -> None:
     left_out = print_program(observed.by_model, console, depth=shown.depth, fold=shown.fold, beside=beside + 2)
     if left_out:
         _say(left_out)
+
+
+def _of_all_ranks(file: Path, ranks: Ranks | None) -> str:
+    """The file as it is named from here; if each rank of this machine has one, the first and the last of them."""
+    if ranks is None or ranks.near == 1:
+        return _near(file)
+    own, last = f".rank{ranks.own}", f".rank{ranks.own + ranks.near - 1}"
+    return f"{_near(file)}, … {file.name.replace(own, last, 1)}"
 
 
 def _near(file: Path) -> str:

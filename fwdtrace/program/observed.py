@@ -63,17 +63,17 @@ class ObservedProgram:
         save: Callable[[Trace, Path], bool],
         report: Callable[[ObservedProgram], None],
     ) -> None:
-        self._program = program
+        self.program = program
         self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
         self._report = report
-        self._ranks = ranks_of(os.environ)
+        self.ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
         files = [Path(file).absolute() for file in program.files]
-        if self._ranks is not None:
+        if self.ranks is not None:
             files = files or [Path(f"{program.name}.json").absolute()]
             files.sort(key=lambda file: split_suffix(file)[1] != ".json")  # the ranks are compared by such files
             self._rank_files = _rank_files(files[0])
-            own = self._ranks.own
+            own = self.ranks.own
             files = [_begun(self._rank_files, own), *(with_parts(file, f"rank{own}") for file in files[1:])]
         self._traces = ProgramTraces(files, save)
         self._kept_calls = 0
@@ -120,7 +120,7 @@ class ObservedProgram:
         from fwdtrace.program.watch import Watch
         from fwdtrace.recorder.notes import Options
 
-        program = self._program
+        program = self.program
         self._watch = watch = Watch(self._wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
         watch.begin()
         os.register_at_fork(
@@ -134,19 +134,19 @@ class ObservedProgram:
             self._watch.end()
         self._traces.end()
         self._end_rank()
-        if self._ranks is None or self._ranks.own == 0:
+        if self.ranks is None or self.ranks.own == 0:
             self._report(self)
 
     def compare_ranks(self) -> RankReport | None:
         """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
-        if self._ranks is None or self._rank_files is None:
+        if self.ranks is None or self._rank_files is None:
             return None
-        return compare_ranks(self._rank_files, self._ranks)
+        return compare_ranks(self._rank_files, self.ranks)
 
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
         self._traces.add(kept.root, kept.round, kept.trace)
-        stop_after = self._program.stop_after
+        stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
     def _killed(self) -> None:
@@ -154,12 +154,12 @@ class ObservedProgram:
             self._watch.keep_what_is_open()
         self._traces.end()
         self._end_rank()
-        if self._ranks is None:  # the other ranks are being killed too, and nobody waits for a report
+        if self.ranks is None:  # the other ranks are being killed too, and nobody waits for a report
             self._report(self)
 
     def _end_rank(self) -> None:
-        if self._ranks is not None and self._rank_files is not None:
-            self._rank_files.end(self._ranks.own)
+        if self.ranks is not None and self._rank_files is not None:
+            self._rank_files.end(self.ranks.own)
 
 
 def _place(key: Key) -> tuple[int, int, Round]:

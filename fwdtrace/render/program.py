@@ -10,7 +10,7 @@ from rich.console import Console
 from fwdtrace.render.lines import Line, print_lines
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
-from fwdtrace.render.words import printable
+from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Mode
 from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
@@ -18,6 +18,7 @@ from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 SCREEN = 60
 """The most lines that are shown where nobody asked for more."""
 MOST_LISTED = 12
+MOST_LETTERS = 50
 MOST_TREES = 4
 LEAST_LINES = 8
 """A tree cut to fewer lines says too little."""
@@ -78,7 +79,7 @@ def _fitting(trace: Trace, console: Console, lines: list[Line], room: int) -> li
 
 def _model_line(group: list[Model]) -> str:
     called, traces = group[0]
-    class_name = called.class_name.rpartition(".")[2]
+    class_name = cut(called.class_name.rpartition(".")[2], MOST_LETTERS)
     name = f"{class_name} of {called.wraps}" if called.wraps else class_name
     names = list(dict.fromkeys(path for each, _ in group if (path := each.path or each.name)))
     held = f" ({listed(names)})" if names else ""

@@ -8,7 +8,7 @@ __main__: cli
 cli/__init__: run
 cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
 cli/compare: .fail_on .options .progress .results .terminal errors run typer
-cli/exec: .fail_on .options .results .terminal errors typer
+cli/exec: .fail_on .options .results .terminal errors trace typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
 cli/options: errors run typer
@@ -102,18 +102,21 @@ models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
 program/endings:
-program/observed: .endings .rank_files .ranks .traces .wanted errors trace
+program/holders: torch
+program/names: recorder torch
+program/observed: .endings .rank_files .ranks .reasons .traces .wanted errors trace
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
-program/roots: .wanted recorder torch
+program/reasons: .wanted trace
+program/roots: .holders .wanted recorder torch trace
 program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/tracebacks: errors
-program/traces: findings trace
-program/wanted:
-program/watch: .endings .roots .tracebacks .wanted recorder torch trace
+program/traces: .wanted findings trace
+program/wanted: trace
+program/watch: .endings .names .reasons .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -125,7 +128,7 @@ recorder/finish: .describe .frames .measures/costs .measures/device_time .measur
   torch trace version
 recorder/flow: .notes .session torch
 recorder/frames: .torch_internals errors torch trace
-recorder/hooks: .frames .notes .session .torch_internals torch
+recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
 recorder/measures/costs: .notes .session .torch_internals torch
@@ -161,6 +164,7 @@ render/lines: .words rich
 render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
 render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
 render/notebook: .svg .tree trace
+render/program: .lines .sheet .tree .words rich trace
 render/ranking: .lines .summary .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
@@ -180,6 +184,7 @@ run/once: .backward errors models recorder torch trace
 run/saved: compare errors trace
 run/two: compare errors models torch
 trace/__init__: .flow .trace .values
+trace/called:
 trace/files:
 trace/flow: .values
 trace/json_stream:
@@ -191,6 +196,25 @@ trace/trace: .files .flow .rows .values .views
 trace/values:
 trace/views:
 version:
+late cli/__init__: cli/commands
+late cli/compare: run/direct run/saved run/two trace/text
+late cli/exec: program/observed program/python render/program
+late cli/fail_on: findings/explained
+late cli/models: models/sources/__init__
+late cli/results: compare/comparison render/csv render/direct_forward render/html render/markdown render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces trace/files trace/trace
+late cli/rule: findings/explained
+late cli/run: run/once
+late cli/show: trace/read
+late cli/terminal: rich
+late compare/saved_numbers: numpy safetensors
+late models/inputs: numpy safetensors
+late models/sources/__init__: torch
+late models/weights: safetensors
+late program/observed: program/watch recorder/notes
+late pytest_plugin: recorder/__init__ torch trace/__init__ trace/files trace/text
+late render/html: render/two_traces
+late run/cold_start: torch
+late run/once: compare/saved_numbers
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 
@@ -211,7 +235,7 @@ LATE = {
         "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/exec": "render/tree",
+        "cli/exec": "render/program",
         "cli/results": "compare/comparison render/csv render/direct_forward render/html render/markdown "
         "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
         "trace/files trace/trace",

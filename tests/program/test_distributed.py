@@ -145,6 +145,8 @@ def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *o
             break
     assert ran.returncode == 0, ran.stderr
     said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]
+    assert f"fwdtrace: saved train.rank0.json, … train.rank{processes - 1}.json" in said
+    said = [line for line in said if not re.search(r": call|: saved ", line)]  # of the models, and of the files
     return ran.stdout, [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
 
 
