@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fwdtrace.cli.fail_on import AskedToFail, annotate, codes_of
-from fwdtrace.cli.options import CheckFinite, Chosen, Depth, FailOn, NoFold, Ops, Shown, Stats
-from fwdtrace.cli.results import check_files, save_as_suffix
+from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown
+from fwdtrace.cli.results import check_files, check_values_file, print_trace, save_as_suffix
 from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace.text import listed
@@ -28,16 +28,13 @@ WIDTH = 80
 
 def exec(
     context: typer.Context,
+    measured: Measured,
+    shown: Shown,
     chosen: Chosen,
     program: Annotated[
         list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="A Python file, and all that it is given.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
-    ops: Ops = True,
-    check_finite: CheckFinite = False,
-    stats: Stats = False,
-    depth: Depth = None,
-    no_fold: NoFold = False,
     output: Annotated[
         list[Path] | None,
         typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing on stderr; repeatable."),
@@ -57,6 +54,7 @@ def exec(
     codes = codes_of(fail_on)
     files = output or []
     check_files(files)
+    check_values_file(measured.save_values)
     script = program[0]
     if not module and script != "-" and not os.path.exists(script):
         raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
@@ -64,9 +62,12 @@ def exec(
     from fwdtrace.program.python import become, run_below
 
     paths = [str(file.absolute()) for file in files]
+    values = str(measured.save_values.absolute()) if measured.save_values is not None else None
+    measured = replace(measured, save_values=None, costs=measured.costs or shown.sort == "flops")
+    wanted = {**asdict(measured), "save_values": values, **asdict(chosen)}
     settings = {
-        "program": asdict(Program(script, module, ops, check_finite, stats, paths, **asdict(chosen))),
-        "shown": asdict(Shown(depth=depth, no_fold=no_fold)),
+        "program": asdict(Program(script, module, files=paths, **wanted)),
+        "shown": asdict(shown),
         "codes": sorted(codes),
         "behind": [] if module else _behind(program, context),
         "observed_by": f"{__name__}:{observed_program.__name__}",
@@ -91,7 +92,7 @@ def observed_program(settings: dict[str, Any]) -> ObservedProgram:
         for option in settings["behind"]:
             _say(f"{option} stands behind {program.script} and went to it; what is meant for fwdtrace stands before it")
 
-    return ObservedProgram(program, lambda trace, file: _save(trace, file, shown), report)
+    return ObservedProgram(program, lambda trace, file: _save(trace, file, shown), report, _say)
 
 
 def _behind(program: list[str], context: typer.Context) -> list[str]:
@@ -145,6 +146,11 @@ def _print(observed: ObservedProgram, shown: Shown, beside: int) -> None:
 
     console = stderr_console()
     console.print()
+    if shown.source or shown.sort:
+        for trace in observed.traces:
+            print_trace(trace, shown, console)
+            console.print()
+        return
     left_out = print_program(observed.by_model, console, depth=shown.depth, fold=shown.fold, beside=beside + 2)
     if left_out:
         _say(left_out)

@@ -54,11 +54,8 @@ class Measured:
         bool, typer.Option("--costs", help="Count the floating-point operations of every call; on a GPU, memory too.")
     ] = False
     backward: Annotated[
-        bool, typer.Option("--backward", help="Run backward too, and name the parameters without gradient (FT008).")
+        bool, typer.Option("--backward", help="Measure backward too, and name the parameters without gradient (FT008).")
     ] = False
-    loss: Annotated[
-        str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
-    ] = None
     save_values: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the numbers of every call, .safetensors, for compare.")
     ] = None

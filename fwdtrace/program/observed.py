@@ -13,7 +13,7 @@ from fwdtrace.program.endings import at_kill
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
-from fwdtrace.program.traces import Key, ProgramTraces, split_suffix, with_parts
+from fwdtrace.program.traces import Key, ProgramTraces, Values, split_suffix, with_parts
 from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
 from fwdtrace.trace import Trace
 
@@ -35,6 +35,10 @@ class Program:
     ops: bool = True
     check_finite: bool = False
     stats: bool = False
+    costs: bool = False
+    backward: bool = False
+    save_values: str | None = None
+    max_bytes: int = 2**30
     files: Sequence[str] = ()
     first: int | None = None
     call: int | None = None
@@ -54,7 +58,7 @@ class ObservedProgram:
 
     `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
     program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
-    FwdtraceError if no file can be begun.
+    `say` tells the user of trouble. FwdtraceError if no file can be begun.
     """
 
     def __init__(
@@ -62,10 +66,12 @@ class ObservedProgram:
         program: Program,
         save: Callable[[Trace, Path], bool],
         report: Callable[[ObservedProgram], None],
+        say: Callable[[str], None],
     ) -> None:
         self.program = program
         self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
         self._report = report
+        self._say = say
         self.ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
         files = [Path(file).absolute() for file in program.files]
@@ -75,7 +81,10 @@ class ObservedProgram:
             self._rank_files = _rank_files(files[0])
             own = self.ranks.own
             files = [_begun(self._rank_files, own), *(with_parts(file, f"rank{own}") for file in files[1:])]
-        self._traces = ProgramTraces(files, save)
+        values = Path(program.save_values).absolute() if program.save_values is not None else None
+        if values is not None and self.ranks is not None:
+            values = with_parts(values, f"rank{self.ranks.own}")
+        self._traces = ProgramTraces(files, save, values, self._save_values)
         self._kept_calls = 0
         self._watch: Watch | None = None
 
@@ -121,7 +130,9 @@ class ObservedProgram:
         from fwdtrace.recorder.notes import Options
 
         program = self.program
-        self._watch = watch = Watch(self._wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
+        options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
+        max_bytes = program.max_bytes if program.save_values is not None else None
+        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes)
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
@@ -143,9 +154,18 @@ class ObservedProgram:
             return None
         return compare_ranks(self._rank_files, self.ranks)
 
+    def _save_values(self, values: Values, file: Path) -> str | None:
+        from fwdtrace.compare.saved_numbers import save_values
+
+        try:
+            return save_values(values, file)
+        except FwdtraceError as error:  # the program must not end because of us
+            self._say(str(error))
+            return None
+
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
-        self._traces.add(kept.root, kept.round, kept.trace)
+        self._traces.add(kept.root, kept.round, kept.trace, kept.values)
         stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fwdtrace.findings import find
 from fwdtrace.program.wanted import Round
@@ -15,6 +16,9 @@ from fwdtrace.trace import Call, Op, Trace
 Key = tuple[int, Round]
 """The number of the root, from 0, and the round of its calls."""
 
+Values = Mapping[int, Any]
+"""What a `Keeper` has kept of a trace, by the ids of its calls."""
+
 
 @dataclass
 class ProgramTraces:
@@ -22,16 +26,20 @@ class ProgramTraces:
 
     The first trace goes into the files themselves. The names of others have, before the suffix, the class of a further
     root, and the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`.
-    `saved` has the files that hold all of their trace.
+    `saved` has the files that hold all of their trace. `save_values` writes the numbers of a trace into a file that is
+    named like the others, and gives their digest, None if it cannot.
     """
 
     files: Sequence[Path]
     save: Callable[[Trace, Path], bool]
+    values_file: Path | None = None
+    save_values: Callable[[Values, Path], str | None] = lambda values, file: None
     by_key: dict[Key, Trace] = field(default_factory=dict)
     files_of: dict[Key, list[Path]] = field(default_factory=dict)
     saved: dict[Key, list[Path]] = field(default_factory=dict)
+    values: dict[Key, Values] = field(default_factory=dict)
 
-    def add(self, root: int, round: Round, trace: Trace) -> None:
+    def add(self, root: int, round: Round, trace: Trace, values: Values | None = None) -> None:
         """Add the trace of one call; the calls of a root that are in the same round are joined into one trace.
 
         A root has several calls in one round when it is entered in several ways, as by `model(x)` and by a method.
@@ -40,7 +48,11 @@ class ProgramTraces:
         before = self.by_key.get(key)
         self.by_key[key] = with_findings(trace if before is None else joined(before, trace))
         if key not in self.files_of:
-            self.files_of[key] = [self._file_for(file, key) for file in self.files]
+            self.files_of[key] = [self._file_for(file, key) for file in (*self.files, *self._values_files)]
+        if values is not None:
+            start = _size(before) if before is not None else 0
+            values = {**self.values.get(key, {}), **{number + start: sides for number, sides in values.items()}}
+            self.values[key] = values
         self._save(key)
 
     def end(self) -> None:
@@ -74,13 +86,27 @@ class ProgramTraces:
                     old.replace(file)
             self.files_of[by] = self.files_of.pop(key)
             self.saved[by] = [file for file in self.files_of[by] if file in saved]
+            if self.values_file is not None:
+                self._save(by)  # the traces name the file of values
         else:
             for file in saved:
                 file.unlink(missing_ok=True)
             del self.files_of[key]
 
+    @property
+    def _values_files(self) -> list[Path]:
+        return [self.values_file] if self.values_file is not None else []
+
     def _save(self, key: Key) -> None:
-        self.saved[key] = [file for file in self.files_of[key] if self.save(self.by_key[key], file)]
+        files = self.files_of[key][: len(self.files)]
+        saved = []
+        for file in self.files_of[key][len(files) :]:
+            digest = self.save_values(self.values.get(key, {}), file)
+            if digest is not None:
+                saved.append(file)
+                run = replace(self.by_key[key].run, values=file.name, values_digest=digest)
+                self.by_key[key] = replace(self.by_key[key], run=run)
+        self.saved[key] = [*(file for file in files if self.save(self.by_key[key], file)), *saved]
 
     def _file_for(self, first: Path, key: Key) -> Path:
         root, _ = key
@@ -111,7 +137,7 @@ def with_parts(file: Path, *parts: str) -> Path:
 
 def joined(first: Trace, second: Trace) -> Trace:
     """One trace of two recordings of the same root, the second after the first."""
-    start = len(first.calls) + len(first.ops or ())
+    start = _size(first)
     counts = Counter(call.path for call in first.calls)
 
     def later(row: Call | Op) -> dict[str, int | None]:
@@ -129,6 +155,10 @@ def joined(first: Trace, second: Trace) -> Trace:
         ops=ops,
         uncalled=tuple(module for module in first.uncalled if module.path in uncalled),
     )
+
+
+def _size(trace: Trace) -> int:
+    return len(trace.calls) + len(trace.ops or ())
 
 
 def ran(trace: Trace) -> list[tuple[str | None, ...]]:

@@ -135,9 +135,7 @@ ROWS = re.findall(r"^\| `([a-z][\w-]+)( --at first)?` \| (.+) \|$", SECTION.part
 
 @pytest.mark.usefixtures("dynamo")
 @pytest.mark.parametrize(("name", "at", "sentence"), ROWS, ids=[row[0] for row in ROWS])
-def test_the_documents_say_what_the_command_says(
-    command: Command, name: str, at: str, sentence: str
-) -> None:
+def test_the_documents_say_what_the_command_says(command: Command, name: str, at: str, sentence: str) -> None:
     ran = command("compare", name, "--direct-forward", *at.split())
     assert sentence in " ".join(ran.out.split())
 
