@@ -121,14 +121,15 @@ def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> 
     """Say what was recorded, and show the trees or name the files; then where the ranks differ."""
     from fwdtrace.render.program import model_lines
 
+    crashed = observed.crash()
     traces = observed.traces
     if not traces:
         _say(f"no call was kept: {observed.why_nothing_was_kept()}")
     lines = model_lines(observed.by_model)
     for line in lines:
         _say(line)
-    if traces and shown is not None:
-        _print(observed, shown, len(lines))
+    if shown is not None and any(trace is not crashed for trace in traces):
+        _print(observed, shown, len(lines), crashed)
     if observed.files and (observed.program.files or observed.ranks is not None):
         _say(f"saved {', '.join(_of_all_ranks(file, observed.ranks) for file in observed.files)}")
     if observed.is_full:
@@ -138,11 +139,13 @@ def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> 
         for line in ranks.lines:
             _say(line)
         traces += ranks.traces
+    if crashed is not None:
+        _print_crash(crashed)
     annotate((finding for trace in traces for finding in trace.findings), codes)
 
 
-def _print(observed: ObservedProgram, shown: Shown, beside: int) -> None:
-    from fwdtrace.render.program import print_program
+def _print(observed: ObservedProgram, shown: Shown, beside: int, crashed: Trace | None) -> None:
+    from fwdtrace.render.program import ROOM_FOR_CRASH, print_program
 
     console = stderr_console()
     console.print()
@@ -151,9 +154,18 @@ def _print(observed: ObservedProgram, shown: Shown, beside: int) -> None:
             print_trace(trace, shown, console)
             console.print()
         return
-    left_out = print_program(observed.by_model, console, depth=shown.depth, fold=shown.fold, beside=beside + 2)
+    models = [(called, [trace for trace in traces if trace is not crashed]) for called, traces in observed.by_model]
+    beside += 2 + (ROOM_FOR_CRASH if crashed is not None else 0)
+    left_out = print_program(models, console, depth=shown.depth, fold=shown.fold, beside=beside)
     if left_out:
         _say(left_out)
+
+
+def _print_crash(trace: Trace) -> None:
+    """Show the call that raised, if it has not been shown: the last lines on the screen are the cause."""
+    from fwdtrace.render.program import print_crash
+
+    print_crash(trace, stderr_console())
 
 
 def _of_all_ranks(file: Path, ranks: Ranks | None) -> str:

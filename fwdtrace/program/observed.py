@@ -108,6 +108,26 @@ class ObservedProgram:
             for number, each in enumerate(called)
         ]
 
+    def crash(self) -> Trace | None:
+        """The call that raised the error that ended the program; None if there was none, or it cannot be told.
+
+        If it is none of those that were kept, it is saved like them.
+        """
+        if self._watch is None:
+            return None
+        from fwdtrace.program.crash import crash, explained, tells
+
+        error = crash()
+        if error is None:
+            return None
+        for trace in self.traces:
+            if tells(trace, error):
+                return trace
+        trace_of_crash = explained(error, self._watch.top)
+        if trace_of_crash is not None:
+            self._traces.add_event(trace_of_crash)
+        return trace_of_crash
+
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
         if self._watch is None:

@@ -55,6 +55,13 @@ class ProgramTraces:
             self.values[key] = values
         self._save(key)
 
+    def add_event(self, trace: Trace) -> None:
+        """Add the trace of a call that nobody had chosen, under the name of what happened in it."""
+        key = -1, (trace.run.event or "", 1)
+        self.by_key[key] = trace
+        self.files_of[key] = [with_parts(file, trace.run.event or "") for file in self.files]
+        self._save(key)
+
     def end(self) -> None:
         """Settle what could not be known before: no call will follow.
 

@@ -150,6 +150,11 @@ class Watch:
         with self._lock:
             return [root.called() for root in self._roots.kept]
 
+    def top(self, module: nn.Module) -> tuple[nn.Module, str]:
+        """The module at the top of what holds this one, and its path there."""
+        with self._lock:
+            return self._roots.holders.top(module, look=True)
+
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
         with self._lock:

@@ -17,6 +17,8 @@ from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 
 SCREEN = 60
 """The most lines that are shown where nobody asked for more."""
+ROOM_FOR_CRASH = 26
+"""The lines for the call that raised."""
 MOST_LISTED = 12
 MOST_LETTERS = 50
 MOST_TREES = 4
@@ -59,6 +61,14 @@ def print_program(models: Sequence[Model], console: Console, *, depth: int | Non
     return f"left out to fit the screen: {what}; --depth {deepest + 1} shows all, -o FILE.html opens in a browser"
 
 
+def print_crash(trace: Trace, console: Console) -> None:
+    """Print the call that raised the error that ended the program, as deep as there is room for."""
+    lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), None, True))
+    again = " run once more to be seen" if trace.run.replay else ""
+    title: Line = [(f"fwdtrace: the call that raised,{again}" if again else "fwdtrace: the call that raised", "")]
+    print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
+
+
 def _fitting(trace: Trace, console: Console, lines: list[Line], room: int) -> list[Line]:
     """The lines of the tree as deep as there is room for; if no depth fits, without some in the middle."""
     sheet = sheet_for(trace, console.width, console.encoding)
@@ -71,7 +81,12 @@ def _fitting(trace: Trace, console: Console, lines: list[Line], room: int) -> li
         fitting = lines
     if fitting is not None:
         return fitting
-    first = room // 2
+    return _middle_cut(lines, room)
+
+
+def _middle_cut(lines: list[Line], room: int) -> list[Line]:
+    """The first and the last lines, the last ones being those that say most."""
+    first = room // 4
     last = room - first - 1
     note: Line = [(f"… {len(lines) - first - last} lines", "dim")]
     return [*lines[:first], note, *lines[len(lines) - last :]]

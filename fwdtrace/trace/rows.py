@@ -37,7 +37,7 @@ _OPTIONAL = {
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
     *((Gradient, name) for name in ("nan", "inf")),
     (NonFinite, "parameters"),
-    *((RunInfo, name) for name in ("values", "values_digest", "call")),
+    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
     *((ModelInfo, name) for name in ("name", "path")),
     *((CallError, name) for name in ("raised_below", "site")),
     *((Op, name) for name in ("error", "nonfinite")),

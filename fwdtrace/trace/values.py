@@ -288,7 +288,8 @@ class RunInfo:
 
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `call` is the number of the first call, counted from 1
-    among the calls of this model in the program.
+    among the calls of this model in the program. `event` is why a call was kept that nobody had chosen, `"error"`, and
+    `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
     """
 
     device: str
@@ -299,3 +300,5 @@ class RunInfo:
     values: str | None = None
     values_digest: str | None = None
     call: int | None = None
+    event: str | None = None
+    replay: str | None = None
