@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwdtrace.cli.options import Result, Shown
 from fwdtrace.cli.terminal import result_console, result_is_given
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fwdtrace.cli.options import Result, Shown
     from fwdtrace.compare.comparison import TraceComparison
     from fwdtrace.direct.comparison import DirectComparison
     from fwdtrace.trace import Trace

@@ -18,7 +18,7 @@ from torch import nn
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.statement import function_of
 from fwdtrace.program.traces import with_findings
-from fwdtrace.recorder.frames import from_torch, site_at
+from fwdtrace.recorder.frames import from_torch, name_of_code, site_at
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE

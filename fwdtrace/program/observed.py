@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.endings import at_kill
+from fwdtrace.program.program import Program
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
@@ -20,37 +21,6 @@ from fwdtrace.trace import Trace
 if TYPE_CHECKING:
     from fwdtrace.program.watch import Kept, Watch
     from fwdtrace.trace.called import Called
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program to run, which calls of its models to keep, and what to measure in them.
-
-    `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
-    calls the program is ended. The first trace is saved in each of `files`.
-    """
-
-    script: str
-    is_module: bool = False
-    ops: bool = True
-    check_finite: bool = False
-    stats: bool = False
-    costs: bool = False
-    backward: bool = False
-    save_values: str | None = None
-    max_bytes: int = 2**30
-    files: Sequence[str] = ()
-    first: int | None = None
-    call: int | None = None
-    every: int | None = None
-    train: bool = False
-    model: str | None = None
-    stop_after: int | None = None
-
-    @property
-    def name(self) -> str:
-        """What the program is called, without a folder, a package or a suffix."""
-        return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem
 
 
 class ObservedProgram:
@@ -123,7 +93,9 @@ class ObservedProgram:
         for trace in self.traces:
             if tells(trace, error):
                 return trace
-        trace_of_crash = explained(error, self._watch.top)
+        trace_of_crash = None
+        with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
+            trace_of_crash = explained(error, self._watch.top)
         if trace_of_crash is not None:
             self._traces.add_event(trace_of_crash)
         return trace_of_crash

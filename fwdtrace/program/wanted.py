@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fwdtrace.trace.called import MODES
-
 MOST_ROOTS = 20
 """The models of a program of which calls are kept."""
 
-EVALUATION, WITHOUT_GRADIENTS, TRAINING = range(len(MODES))
-"""The modes by their place in what counts calls."""
+EVALUATION, WITHOUT_GRADIENTS, TRAINING = range(3)
+"""The modes of a call by their place in `MODES` of `trace/called.py`, and in what counts calls."""
 
 Round = tuple[str, int]
 """The calls of a root that are shown together, one for each way in: "training", "other" or "", and their number."""

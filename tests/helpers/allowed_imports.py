@@ -8,14 +8,15 @@ __main__: cli
 cli/__init__: run
 cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
 cli/compare: .fail_on .options .progress .results .terminal errors run typer
-cli/exec: .fail_on .options .results .terminal errors trace typer
+cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
 cli/options: errors run typer
 cli/progress:
-cli/results: .options .terminal errors
+cli/report: .fail_on .terminal
+cli/results: .terminal errors
 cli/rule: .terminal errors typer
-cli/run: .fail_on .options .progress .results .terminal errors run typer
+cli/run: .fail_on .options .progress .results .terminal run typer
 cli/show: .options .results typer
 cli/terminal:
 cli/tracebacks: errors models
@@ -101,10 +102,13 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
+program/crash: .statement .traces models recorder torch trace
 program/endings:
 program/holders: torch
+program/hooked: .roots .tracebacks .wanted recorder torch
 program/names: recorder torch
-program/observed: .endings .rank_files .ranks .reasons .traces .wanted errors trace
+program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
@@ -113,10 +117,11 @@ program/roots: .holders .wanted recorder torch trace
 program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
+program/statement: torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
-program/wanted: trace
-program/watch: .endings .names .reasons .roots .tracebacks .wanted recorder torch trace
+program/wanted:
+program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -205,8 +210,9 @@ The standard library is free, and so are imports for type checkers alone.
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
-        "cli/exec": "program/observed program/python",
-        "program/observed": "program/watch recorder/notes",
+        "cli/exec": "cli/report program/program program/python",
+        "cli/report": "cli/results program/observed program/program",
+        "program/observed": "program/crash program/watch recorder/notes",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
@@ -216,7 +222,8 @@ LATE = {
         "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/exec": "render/program",
+        "cli/report": "render/program",
+        "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/csv render/direct_forward render/html render/markdown "
         "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
         "trace/files trace/trace",
