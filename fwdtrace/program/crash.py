@@ -24,6 +24,7 @@ from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE
 from fwdtrace.trace import Site, Trace
 from fwdtrace.trace.text import path_text
+from fwdtrace.trace.values import tensors_in
 
 Frame = tuple[FrameType, TracebackType]
 Top = Callable[[nn.Module], tuple[nn.Module, str]]
@@ -82,7 +83,9 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
     name = os.path.basename(code.co_filename) if code.co_name == "<module>" else name_of_code(code)
     statement = type(name, (nn.Module,), {"forward": function.forward})()
     trace = _replay(error, statement, lambda: statement(*function.arguments))
-    return _without_the_model(_called_at(trace, None), name) if trace is not None else None
+    if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
+        return None
+    return _without_the_model(_called_at(trace, None), name)
 
 
 def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace | None:

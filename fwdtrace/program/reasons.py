@@ -12,7 +12,7 @@ from fwdtrace.program.wanted import Wanted
 from fwdtrace.trace.called import Called
 from fwdtrace.trace.text import how_often, listed, plural
 
-_LIKENESS = 0.4
+_LIKENESS = 0.6
 """How like a name must be to one that was asked for, from 0 to 1, to be offered in its place."""
 
 

@@ -107,9 +107,8 @@ def _calls_text(called: Called, traces: list[Trace]) -> str:
     """Which calls these are of how many, and in which mode: `call 61 of 1,204, the first of 60 in evaluation`."""
     first = traces[0]
     numbers = [trace.run.call or 1 for trace in traces]
-    outermost = first.children()
-    ways = {(call.path, call.entry) for call in outermost}
-    modes = next((called.ways[way] for way in called.ways if way in ways), {})
+    paths = {call.path for call in first.children()}
+    modes = next((modes for (path, _), modes in called.ways.items() if path in paths), {})
     total = sum(modes.values())
     more = "" if called.counted else " or more"
     mode = _mode(first)
