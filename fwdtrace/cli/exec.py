@@ -61,7 +61,7 @@ def exec(
     wanted = {**asdict(measured), "save_values": values, **asdict(chosen)}
     settings = {
         "program": asdict(Program(script, module, files=paths, **wanted)),
-        "shown": asdict(shown),
+        "shown": {name: getattr(shown, name) for name in dir(shown) if not name.startswith("_")},
         "codes": sorted(codes),
         "behind": [] if module else _behind(program, context),
         "observed_by": OBSERVED_BY,

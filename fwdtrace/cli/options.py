@@ -40,6 +40,13 @@ Stats = Annotated[bool, typer.Option("--stats", help="Keep mean, std, min, max a
 
 Depth = Annotated[int | None, typer.Option(metavar="N", min=0, help="Show calls down to depth N only.")]
 NoFold = Annotated[bool, typer.Option("--no-fold", help="Show each of several equal blocks, not one for all.")]
+COLUMNS = ("called", "input", "output", "params", "time", "from-row", "from")
+Columns = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST", help=f"The columns of the tree, some of {','.join(COLUMNS)}; from-row: where inputs came from."
+    ),
+]
 Key = Literal["time", "self-time", "flops", "parameters", "memory"]
 
 
@@ -71,6 +78,18 @@ class Shown:
     top: Annotated[int, typer.Option(metavar="N", min=1, help="With --sort: how many modules to show.")] = 20
     depth: Depth = None
     no_fold: NoFold = False
+    columns: Columns = "called,input,output,params,from"
+
+    def __post_init__(self) -> None:
+        """FwdtraceError if a column is asked for that there is not."""
+        unknown = [name for name in self.asked if name not in COLUMNS]
+        if unknown:
+            raise FwdtraceError(f"--columns {unknown[0]!r}: there is no such column; use some of {','.join(COLUMNS)}")
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of the columns to show."""
+        return tuple(name.strip() for name in self.columns.split(","))
 
     @property
     def fold(self) -> bool:

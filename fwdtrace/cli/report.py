@@ -46,7 +46,7 @@ def _save(trace: Trace, file: Path, shown: dict[str, Any]) -> bool:
 
 def _shown(settings: dict[str, Any]) -> Any:
     """The `Shown` of the options, without the class, which takes a tenth of a second to import."""
-    return SimpleNamespace(**settings, fold=not settings["no_fold"])
+    return SimpleNamespace(**settings)
 
 
 def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -> None:
@@ -92,7 +92,7 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
         return
     models = [(called, [trace for trace in kept if trace is not crashed]) for called, kept in observed.by_model]
     beside = len(lines) + 2 + (ROOM_FOR_CRASH if crashed is not None else 0)
-    left_out = print_program(models, console, depth=shown.depth, fold=shown.fold, beside=beside)
+    left_out = print_program(models, console, depth=shown.depth, fold=shown.fold, beside=beside, columns=shown.asked)
     if left_out:
         _say(left_out)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fwdtrace.direct.comparison import DirectComparison
     from fwdtrace.trace import Trace
 
-TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".csv", ".trace.json")
+TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".dot", ".csv", ".trace.json")
 
 
 def check_files(files: list[Path], suffixes: tuple[str, ...] = TRACE_SUFFIXES, option: str = "-o") -> None:
@@ -108,7 +108,7 @@ def print_trace(trace: Trace, shown: Shown, console: Console) -> None:
     else:
         from fwdtrace.render.tree import print_tree
 
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold)
+        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.asked)
 
 
 def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
@@ -132,10 +132,14 @@ def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
         from fwdtrace.render.mermaid import mermaid_text
 
         return mermaid_text(trace, depth=shown.depth, fold=shown.fold)
+    if file.suffix == ".dot":
+        from fwdtrace.render.dot import dot_text
+
+        return dot_text(trace, depth=shown.depth, fold=shown.fold)
     if file.suffix == ".svg":
         from fwdtrace.render.svg import svg_text
 
-        return svg_text(trace, width=width, depth=shown.depth, fold=shown.fold)
+        return svg_text(trace, width=width, depth=shown.depth, fold=shown.fold, columns=shown.asked)
     return _as_text(trace, shown, width)
 
 
@@ -150,7 +154,7 @@ def _as_text(trace: Trace, shown: Shown, width: int) -> str:
         return ranking_text(trace, by=shown.sort, top=shown.top, width=width)
     from fwdtrace.render.tree import tree_text
 
-    return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold)
+    return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold, columns=shown.asked)
 
 
 def _print_comparison(comparison: TraceComparison | DirectComparison, console: Console) -> None:

@@ -45,7 +45,8 @@ class Root:
     """A module at the top, and the ways in by which it was called.
 
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
-    whether its calls have been counted to the end.
+    whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
+    the first, and how many calls and ops were recorded in it.
     """
 
     def __init__(self, module: nn.Module, path: str) -> None:
@@ -57,6 +58,7 @@ class Root:
         self.name: str | None = None
         self.kept_as: int | None = None
         self.ways: dict[tuple[str | None, str], Way] = {}
+        self.rounds: dict[Round, tuple[int, int]] = {}
         self.quiet = 0
         self.settled = False
         self.counted = True

@@ -11,7 +11,7 @@ from typing import Any
 
 from fwdtrace.findings import find
 from fwdtrace.program.wanted import Round
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
 
 Key = tuple[int, Round]
 """The number of the root, from 0, and the round of its calls."""
@@ -147,13 +147,15 @@ def joined(first: Trace, second: Trace) -> Trace:
     start = _size(first)
     counts = Counter(call.path for call in first.calls)
 
-    def later(row: Call | Op) -> dict[str, int | None]:
-        return {"id": row.id + start, "parent": None if row.parent is None else row.parent + start}
+    def later(row: Call | Op) -> dict[str, Any]:
+        names = ("inputs", "outputs", "forward_inputs", "forward_outputs")
+        moved = {name: _later(leaves, start, second) for name in names if (leaves := getattr(row, name, None))}
+        return {"id": row.id + start, "parent": None if row.parent is None else row.parent + start, **moved}
 
-    calls = [replace(call, **later(call), nth=call.nth + counts[call.path]) for call in second.calls]  # type: ignore[arg-type]
+    calls = [replace(call, **later(call), nth=call.nth + counts[call.path]) for call in second.calls]
     ops = None
     if first.ops is not None and second.ops is not None:
-        ops = (*first.ops, *(replace(op, **later(op)) for op in second.ops))  # type: ignore[arg-type]
+        ops = (*first.ops, *(replace(op, **later(op)) for op in second.ops))
     uncalled = {module.path for module in second.uncalled}
     return replace(
         first,
@@ -174,6 +176,22 @@ def ran(trace: Trace) -> list[tuple[str | None, ...]]:
         (event.path, event.class_name, event.entry, event.opaque) if isinstance(event, Call) else (event.name,)
         for event in trace.events
     ]
+
+
+def _later(leaves: tuple[Leaf, ...], start: int, second: Trace) -> tuple[Leaf, ...]:
+    """The leaves with the ids in their sources counted on; what the first trace made is an earlier call no more."""
+    return tuple([_tensor_later(leaf, start, second) if type(leaf) is TensorMeta else leaf for leaf in leaves])
+
+
+def _tensor_later(leaf: TensorMeta, start: int, second: Trace) -> TensorMeta:
+    source = leaf.source
+    if source is not None and source.id is not None:
+        if source.call is None:
+            source = replace(source, id=source.id + start)
+        elif source.call == second.run.call:
+            source = replace(source, call=None)
+    changed_by = None if leaf.changed_by is None else leaf.changed_by + start
+    return replace(leaf, source=source, changed_by=changed_by)
 
 
 def with_findings(trace: Trace) -> Trace:

@@ -211,7 +211,8 @@ class Watch:
         backward = self._options.gradients and mode_of(module) == TRAINING
         keeper = Keeper(self._max_bytes, fingerprints=True) if self._max_bytes is not None else None
         options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
-        recording = Recording(module if top is None else top, options)
+        number, first_id = root.rounds.get(round, (number, 0))  # one trace has the calls by all ways in
+        recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
         self._open = _Open(root, round, (path, entry), number, recording, keeper, backward)
         return self._open
 
@@ -260,11 +261,12 @@ class Watch:
         If the optimizer is not about to step, gradients are told only if a backward ran.
         """
         root, trace = opened.root, opened.recording.trace
+        _, first_id = root.rounds.get(opened.round, (opened.number, 0))
+        root.rounds[opened.round] = opened.number, first_id + len(trace.events)
         ran = has_trained or any(call.backward is not None for call in trace.calls)
         trace = replace(
             trace,
             model=replace(trace.model, name=root.name, path=root.path or None),
-            run=replace(trace.run, call=opened.number),
             gradients=trace.gradients if ran else None,
         )
         values = opened.keeper.by_id if opened.keeper is not None else None

@@ -66,12 +66,14 @@ def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundi
     trace = Trace(
         surroundings.versions,
         replace(surroundings.model, parameters=counts[id(recorded.root)]),
-        replace(surroundings.run, duration_us=duration / 1000),
+        replace(surroundings.run, duration_us=duration / 1000, call=recorded.call),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
         uncalled=_uncalled(recorded, counts.keys(), finisher.notes, calls),
         gradients=gradients_of(recorded.root) if recorded.options.gradients else None,
     )
+    made = finisher.sources.made() if finisher.sources is not None else ()
+    recorded.earlier.remember(recorded.call, len(trace.at("")), recorded.first_id, made)
     return replace(trace, findings=find(trace))
 
 

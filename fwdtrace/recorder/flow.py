@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
 from fwdtrace.recorder.session import Session
 
@@ -42,8 +43,8 @@ class DataFlow:
 
     What is noted of a call or op is an entry for each tensor: a weak reference, its version, what made it, its place
     among the tensors that this made, what has written into it since, and how long the log was when it was met. What
-    made it is a call or op, or the place in a module or the hook that it came from; it is None if that is not known,
-    and the place among others is then a number that no other tensor has.
+    made it is a call or op, or the place in a module, the hook or the earlier recording that it came from; it is None
+    if that is not known. Where it is no call or op, the place among others is a number that no other tensor has.
     """
 
     def __init__(self, session: Session) -> None:
@@ -68,7 +69,12 @@ class DataFlow:
         for key, held in self._held.items():
             tensor, entry = held.content(), self._known.get(key)
             if tensor is not None and (entry is None or entry[0]() is not tensor):
-                self._known[key] = weakref.ref(tensor), _version(tensor), held, next(self._numbers), None, 0
+                maker = self._carried(tensor) or held
+                self._known[key] = weakref.ref(tensor), _version(tensor), maker, next(self._numbers), None, 0
+
+    def entries(self) -> list[Known]:
+        """The latest entry of each tensor that is known, and of some that are gone."""
+        return list(self._known.values())
 
     def stop(self) -> None:
         """Forget the tensors; what was noted of calls and ops stays."""
@@ -129,9 +135,18 @@ class DataFlow:
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
-        maker, number, clock = self._holder(tensor) or hook, next(self._numbers), len(self._session.log)
+        maker = self._carried(tensor) or self._holder(tensor) or hook
+        number, clock = next(self._numbers), len(self._session.log)
         entry = self._known[id(tensor)] = (weakref.ref(tensor), _version(tensor), maker, number, None, clock)
         return entry
+
+    def _carried(self, tensor: Tensor) -> Carried | None:
+        """Where an earlier call of a root that is recorded made the tensor."""
+        for recorded in self._session.recordings:
+            source = recorded.earlier.source(tensor)
+            if source is not None:
+                return Carried(recorded.earlier, source)
+        return None
 
     def _holder(self, tensor: Tensor) -> Held | None:
         """The place in a module where the tensor is."""

@@ -17,6 +17,7 @@ from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
 from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
+    from fwdtrace.recorder.earlier import EarlierCalls
     from fwdtrace.recorder.measures.keeper import Keeper
 
 Leaves = tuple[Leaf, ...]
@@ -156,12 +157,28 @@ class Options:
 
 
 class Recorded:
-    """One running recording: its model, the names in its tree, where its calls begin, the stack of its own thread."""
+    """One running recording: its model, the names in its tree, where its calls begin, the stack of its own thread.
 
-    __slots__ = ("home", "names", "options", "root", "start", "tree_changed")
+    `call` is the number of its first call of the root, counted with those of `earlier`; `first_id` is what the ids of
+    its trace begin with, where that is the later part of another.
+    """
 
-    def __init__(self, root: nn.Module, options: Options, start: int, home: list[OpenCall]) -> None:
+    __slots__ = ("call", "earlier", "first_id", "home", "names", "options", "root", "start", "tree_changed")
+
+    def __init__(
+        self,
+        root: nn.Module,
+        options: Options,
+        start: int,
+        home: list[OpenCall],
+        earlier: EarlierCalls,
+        call: int | None = None,
+        first_id: int = 0,
+    ) -> None:
         self.root = root
+        self.first_id = first_id
+        self.earlier = earlier
+        self.call = earlier.number + 1 if call is None else call
         self.options = options
         self.start = start
         self.home = home

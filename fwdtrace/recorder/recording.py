@@ -11,6 +11,7 @@ from torch import nn
 
 from fwdtrace.errors import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.boundaries import observe_calls, observe_forward
+from fwdtrace.recorder.earlier import earlier_calls_of
 from fwdtrace.recorder.finish import Surroundings, finished_trace, surroundings_of
 from fwdtrace.recorder.hooks import take_out_all
 from fwdtrace.recorder.measures.costs import Costs
@@ -30,8 +31,19 @@ from fwdtrace.trace import Trace
 class Recording:
     """One recording of a model, as a context manager; `trace` is what was seen."""
 
-    def __init__(self, model: nn.Module, options: Options, spec: str | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        options: Options,
+        spec: str | None = None,
+        seed: int | None = None,
+        call: int | None = None,
+        first_id: int = 0,
+    ) -> None:
+        """`call` and `first_id` are those of `Recorded`, for who counts the calls of a root and joins their traces."""
         self._model = model
+        self._call = call
+        self._first_id = first_id
         self._options = options
         self._spec = spec
         self._seed = seed
@@ -45,7 +57,7 @@ class Recording:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
         with without_torch_function():  # a mode of the user's must not see us read the parameters
             self._surroundings = surroundings_of(self._model, self._spec, self._seed)
-            self._open = _begin(self._model, self._options)
+            self._open = _begin(self._model, self._options, self._call, self._first_id)
         del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
         return self
@@ -107,10 +119,11 @@ def record(
     return Recording(model, Options(ops, check_finite, stats, costs, gradients), spec, seed)
 
 
-def _begin(model: nn.Module, options: Options) -> tuple[Session, Recorded]:
+def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) -> tuple[Session, Recorded]:
     with changing:
         session = running.session or Session()
-        recorded = Recorded(model, options, len(session.log), session.threads.stack)
+        start, home, earlier = len(session.log), session.threads.stack, earlier_calls_of(model)
+        recorded = Recorded(model, options, start, home, earlier, call, first_id)
         session.recordings.append(recorded)
         try:
             if running.session is None:

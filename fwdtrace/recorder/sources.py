@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
+from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
+from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Source, TensorMeta
 
 
@@ -56,6 +58,12 @@ class Sources:
         taken, given = getattr(call, "taken_by_forward", ()), getattr(call, "given_by_forward", ())
         return self._with(inputs, taken), self._with(outputs, given)
 
+    def made(self) -> Iterator[Made]:
+        """The tensors that are known, weakly, and where in this recording they were made."""
+        for entry in self._flow.entries():
+            if entry[2] in self._ids and (source := self._source(entry)) is not None:
+                yield entry[0], source
+
     def _with(self, leaves: Leaves, entries: Sequence[Known]) -> Leaves:
         """The leaves with the source of each tensor, in the order of the entries."""
         if not entries:
@@ -85,6 +93,8 @@ class Sources:
             return self._of_held(maker)
         if isinstance(maker, HookRun):
             return Source(hook=maker.name)
+        if isinstance(maker, Carried):
+            return maker.source if maker.earlier is self._recorded.earlier else None
         number = self._ids.get(maker)
         if number is None:
             return None
@@ -132,5 +142,5 @@ def _key(entry: Known) -> tuple[int, int]:
 
 def _first_names(root: nn.Module) -> dict[int, str]:
     """The name by which torch lists each parameter and buffer of a model, by identity."""
-    listed = (*root.named_buffers(), *root.named_parameters())
+    listed = (*buffers_and_names(root), *parameters_and_names(root))
     return {id(tensor): name for name, tensor in reversed(listed)}

@@ -11,19 +11,19 @@ from fwdtrace.render.cells import Cell, Name
 from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, Cells
 from fwdtrace.render.words import cut
 
-CUT = ("name", "inputs", "outputs", "source")
+CUT = ("name", "inputs", "outputs", "from_row", "source")
 """The columns that can be cut; the others are shown whole, in short, or not at all."""
 
-DROPPED_FIRST = ("source", "parameters", "inputs", "entry", "outputs")
+DROPPED_FIRST = ("source", "parameters", "time", "inputs", "entry", "from_row", "outputs")
 """The columns in the order in which they are given up where there is no room."""
 
-COMFORTABLE = {"name": 30, "inputs": 16, "outputs": 16, "source": 12}
+COMFORTABLE = {"name": 30, "inputs": 16, "outputs": 16, "from_row": 16, "source": 12}
 """The widths below which no column is cut as long as short forms of others make room."""
 
-BEARABLE = {"name": 0, "inputs": 0, "outputs": 0, "source": 10}
+BEARABLE = {"name": 0, "inputs": 0, "outputs": 0, "from_row": 12, "source": 10}
 """The widths below which no column is cut as long as all of them are shown."""
 
-LEAST = {"name": 16, "inputs": 8, "outputs": 8, "source": 0}
+LEAST = {"name": 16, "inputs": 8, "outputs": 8, "from_row": 8, "source": 0}
 """The widths below which no column is cut once others have been dropped."""
 
 SHARE_OF_NAMES = 0.35
@@ -116,9 +116,10 @@ def _filled(layout: Layout, exact: Layout, rows: Sequence[Mapping[str, Cell]], w
     if layout["entry"] and layout.total - layout["entry"] + exact["entry"] <= width:
         layout = replace(layout.with_sizes(entry=exact["entry"]), short=layout.short - {"entry"})
     layout = layout.with_sizes(name=min(exact["name"], layout["name"] + width - layout.total))
-    if not layout["source"]:
-        return layout
-    return layout.with_sizes(source=min(exact["source"], layout["source"] + width - layout.total))
+    for key in ("from_row", "source"):
+        if layout[key]:
+            layout = layout.with_sizes(**{key: min(exact[key], layout[key] + width - layout.total)})
+    return layout
 
 
 def _size(rows: Sequence[Mapping[str, Cell]], key: str, text: Callable[[Cell], str], share: float = 1.0) -> int:
@@ -134,7 +135,7 @@ def _shrunk(layout: Layout, needed: Mapping[str, int], floors: Mapping[str, int]
     sizes = {key: layout[key] for key in CUT}
     least = {key: min(sizes[key], max(needed[key], floors[key])) for key in CUT}
     over = layout.total - width
-    for keys in (("source",), ("inputs", "outputs"), ("name",)):
+    for keys in (("source",), ("from_row",), ("inputs", "outputs"), ("name",)):
         while over > 0 and (cuttable := [key for key in keys if sizes[key] > least[key]]):
             widest = max(cuttable, key=lambda key: sizes[key])
             next_widest = max((sizes[key] for key in cuttable if key != widest), default=0)

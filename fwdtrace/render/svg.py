@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import io
 import re
+from collections.abc import Collection
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
+from fwdtrace.render.columns import UNASKED
 from fwdtrace.render.tree import print_tree
 from fwdtrace.trace import Trace
 
@@ -48,10 +50,17 @@ LIGHT
 _LENGTH = re.compile(r' textLength="[^"]*"([^>]*>)([^<]*)<')
 
 
-def svg_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
+def svg_text(
+    trace: Trace,
+    *,
+    width: int = 80,
+    depth: int | None = None,
+    fold: bool = True,
+    columns: Collection[str] = UNASKED,
+) -> str:
     """The tree as SVG, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
     console = recording_console(width)
-    print_tree(trace, console, depth=depth, fold=fold)
+    print_tree(trace, console, depth=depth, fold=fold, columns=columns)
     picture = _exported(console, _DARK, _PICTURE).replace("LIGHT", _exported(console, _LIGHT, "{styles}"), 1)
     return _LENGTH.sub(_with_room_for_wide_letters, picture)
 

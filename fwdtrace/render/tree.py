@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from fwdtrace.render import calls, summary
 from fwdtrace.render.cells import Name
-from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, Cells, cells_of, name_of
+from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, UNASKED, Cells, Seen, cells_of, name_of
 from fwdtrace.render.fold import Repeat
 from fwdtrace.render.layout import Layout, layout_for
 from fwdtrace.render.lines import Line, fitting, plain, print_lines
@@ -25,24 +25,42 @@ MOST_CHAINS = 4
 MOST_FINDINGS = 25
 
 
-def tree_text(trace: Trace, *, width: int = 80, depth: int | None = None, fold: bool = True) -> str:
+def tree_text(
+    trace: Trace,
+    *,
+    width: int = 80,
+    depth: int | None = None,
+    fold: bool = True,
+    columns: Collection[str] = UNASKED,
+) -> str:
     """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    return plain(tree_lines(trace, sheet_for(trace, width), depth, fold), width)
+    return plain(tree_lines(trace, sheet_for(trace, width), depth, fold, columns), width)
 
 
-def print_tree(trace: Trace, console: Console, *, depth: int | None = None, fold: bool = True) -> None:
+def print_tree(
+    trace: Trace,
+    console: Console,
+    *,
+    depth: int | None = None,
+    fold: bool = True,
+    columns: Collection[str] = UNASKED,
+) -> None:
     """Print the tree as wide as the console is, in ASCII if the console takes nothing else."""
-    print_lines(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold), console)
+    print_lines(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns), console)
 
 
-def tree_lines(trace: Trace, sheet: Sheet, depth: int | None, fold: bool) -> Iterator[Line]:
+def tree_lines(
+    trace: Trace, sheet: Sheet, depth: int | None, fold: bool, columns: Collection[str] = UNASKED
+) -> Iterator[Line]:
     """The lines of the tree: the header, the rows, the findings, the totals."""
     yield from _header(trace, sheet)
     yield []
     rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))
     events = {number: row.entry for number, row in enumerate(rows) if not isinstance(row.entry, Repeat)}
     names = {number: name_of(rows[number], event, sheet) for number, event in events.items()}
-    cells = {number: cells_of(event, sheet) for number, event in events.items()}
+    cells = {
+        number: cells_of(Seen(event, _above(rows, number), trace), sheet, columns) for number, event in events.items()
+    }
     layout = layout_for(list(names.values()), list(cells.values()), sheet.width)
     if rows:
         yield _joined(layout, [(NAME_TITLE.name, "dim")], TITLES, dict.fromkeys(TITLES, "dim"))
@@ -61,6 +79,12 @@ def tree_lines(trace: Trace, sheet: Sheet, depth: int | None, fold: bool) -> Ite
     if layout.dropped:
         note = f"too narrow for the {', '.join(layout.dropped)}"
         yield from ([(part, "dim")] for part in wrapped(note, sheet.width))
+
+
+def _above(rows: list[Row], number: int) -> Event | None:
+    """What the row above shows: of equal blocks, the last."""
+    above = rows[number - 1].entry if number else None
+    return above.last[-1] if isinstance(above, Repeat) else above
 
 
 def _header(trace: Trace, sheet: Sheet) -> Iterator[Line]:

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-from fwdtrace.trace.values import Call, Event, Leaf, TensorMeta
+from fwdtrace.trace.values import Call, Event, Leaf, Source, TensorMeta
 
 
 class Flow:
@@ -19,6 +19,13 @@ class Flow:
 
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = events
+
+    @cached_property
+    def is_known(self) -> bool:
+        """Whether any tensor that went in says where it came from: not in a trace without ops, nor in an older one."""
+        return any(
+            type(leaf) is TensorMeta and leaf.source is not None for event in self._events for leaf in event.inputs
+        )
 
     def producer(self, leaf: Leaf) -> Event | None:
         """The call or op that gave the tensor its numbers: the one that made it, or that wrote into it last."""
@@ -39,11 +46,10 @@ class Flow:
         if output is None:
             return self._distinct(user for user, _ in uses)
         given = event.outputs[output]
-        made = type(given) is TensorMeta and given.source  # what was only written into is known by who made it
-        places = {(event.id, output), *([(made.id, made.output)] if made else [])}
-        return self._distinct(
-            user for user, leaf in uses if leaf.source is not None and (leaf.source.id, leaf.source.output) in places
-        )
+        sources = {Source(event.id, output)}
+        if type(given) is TensorMeta and given.source is not None:
+            sources.add(given.source)  # what was only written into is known by who made it
+        return self._distinct(user for user, leaf in uses if leaf.source in sources)
 
     def path(self, before: Event, after: Event) -> tuple[Event, ...]:
         """A shortest way that data took from one call or op to another, both included; `()` if it took none."""

@@ -27,13 +27,13 @@ def source_text(tensor: TensorMeta) -> str:
     """Where a tensor came from: `12`, an id, `parameter fc.weight`, `12 changed by 17`; "" if that is not known."""
     source = tensor.source
     if source is None:
-        return ""
-    if source.id is not None:
+        text = ""
+    elif source.id is not None:
         text = f"{source.id} of call {source.call}" if source.call is not None else str(source.id)
     else:
         kinds = ("argument", "parameter", "buffer", "attribute", "hook")
         text = next((f"{kind} {getattr(source, kind)}" for kind in kinds if getattr(source, kind) is not None), "")
-    return text if tensor.changed_by is None else f"{text} changed by {tensor.changed_by}"
+    return text if tensor.changed_by is None else f"{text} changed by {tensor.changed_by}".lstrip()
 
 
 def path_text(path: str | None) -> str:

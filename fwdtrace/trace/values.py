@@ -286,10 +286,11 @@ class ModelInfo:
 class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
+    `call` counts the calls of the root in the program, from 1, those before this trace included; the trace begins with
+    that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
-    the digest in that file, so that another run's is told apart. `call` is the number of the first call, counted from 1
-    among the calls of this model in the program. `event` is why a call was kept that nobody had chosen, `"error"`, and
-    `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
+    the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
+    `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
     """
 
     device: str

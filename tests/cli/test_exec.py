@@ -79,7 +79,7 @@ def test_a_finding_that_is_asked_for_fails_a_program_that_did_not(tmp_path: Path
         (
             ["-o", "t.c", "train.py"],
             "fwdtrace: -o t.c: the suffix picks the format; "
-            "use one of .json .txt .svg .html .md .mmd .csv .trace.json\n",
+            "use one of .json .txt .svg .html .md .mmd .dot .csv .trace.json\n",
         ),
     ],
 )

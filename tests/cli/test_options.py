@@ -19,9 +19,9 @@ def test_a_command_gets_a_set_of_options_as_one_value_and_typer_gets_each_option
         given.append((seed, shown))
 
     flat = as_typer_takes_it(command)
-    assert list(inspect.signature(flat).parameters) == ["seed", "source", "sort", "top", "depth", "no_fold"]
-    flat(seed=3, source=True, sort=None, top=20, depth=1, no_fold=False)
-    assert given == [(3, Shown(source=True, depth=1))]
+    assert list(inspect.signature(flat).parameters) == ["seed", "source", "sort", "top", "depth", "no_fold", "columns"]
+    flat(seed=3, source=True, sort=None, top=20, depth=1, no_fold=False, columns="input,time")
+    assert given == [(3, Shown(source=True, depth=1, columns="input,time"))]
     assert (flat.__name__, flat.__doc__) == ("command", "Show it.")
 
 

@@ -23,3 +23,21 @@ def test_a_saved_comparison_is_no_trace_to_show(command: Command, folder: Path) 
     assert command("compare", "lenet", "lenet", "-o", str(folder / "c.json")).status == 0
     ran = command("show", "c.json")
     assert ran.status == 2 and "c.json" in ran.err and "comparison" in ran.err
+
+
+def test_columns_are_those_that_were_asked_for(command: Command, folder: Path) -> None:
+    command("run", "lenet-functional", "-o", "saved.json")
+    titles = command("show", "saved.json", "--columns", "output, from-row").out.splitlines()[2].split()
+    assert titles == ["module", "→", "output", "data", "from"]
+    command("show", "saved.json", "--columns", "time", "-o", "t.txt", "-o", "t.svg")
+    assert "params" not in (folder / "t.txt").read_text(encoding="utf-8")
+    assert "params" not in (folder / "t.svg").read_text(encoding="utf-8")
+
+
+def test_a_column_that_there_is_not_is_refused_before_anything_runs(command: Command, folder: Path) -> None:
+    ran = command("run", "nothing.py:Net", "--columns", "input,colour")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        "fwdtrace: --columns 'colour': there is no such column; "
+        "use some of called,input,output,params,time,from-row,from\n"
+    )

@@ -273,6 +273,7 @@ def test_ddp_synchronises_what_its_own_forward_armed(ranks: list[dict[str, Any]]
         }
 
 
+@pytest.mark.sweep
 def test_the_command_speaks_once_under_torchrun(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import torch.distributed as dist\nfrom torch import nn\n"

@@ -121,7 +121,7 @@ def check_shown(trace: Trace, folder: Path, shown: Shown) -> None:
             ElementTree.fromstring(text)
         if suffix.endswith(".json"):
             json.loads(text)
-        if suffix in (".txt", ".md", ".mmd", ".html", ".svg"):
+        if suffix in (".txt", ".md", ".mmd", ".dot", ".html", ".svg"):
             assert not set(text) & {"\0", "\x1b", "\u202e", "\ufffe"}, suffix
         if suffix == ".html":
             assert "<script>alert(1)" not in text

@@ -128,10 +128,11 @@ recorder/accelerators: torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
+recorder/earlier: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
   torch trace version
-recorder/flow: .notes .session torch
+recorder/flow: .earlier .notes .session torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
@@ -147,36 +148,38 @@ recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
-recorder/recording: .boundaries .finish .hooks .measures/costs .measures/device_time .measures/finiteness
+recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
 recorder/session: .leaves .notes torch
-recorder/sources: .flow .notes torch trace
+recorder/sources: .earlier .flow .notes .tree torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
 render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
+render/chart: .calls .fold .rows .shapes .sheet .words rich trace
 render/columns: .calls .cells .rows .shapes .sheet .words trace
 render/csv: .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
 render/direct_rounds: .lines direct trace
+render/dot: .chart .sheet .summary .words trace
 render/fold: .shapes trace
 render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
-render/mermaid: .calls .fold .rows .shapes .sheet .summary .words trace
+render/mermaid: .chart .sheet .summary .words trace
 render/notebook: .svg .tree trace
-render/program: .lines .sheet .tree .words rich trace
+render/program: .columns .lines .sheet .tree .words rich trace
 render/ranking: .lines .summary .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
 render/source: .calls .lines .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
-render/svg: .tree rich trace
+render/svg: .columns .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
 render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
 render/two_traces: .lines .words compare rich trace
@@ -224,7 +227,7 @@ LATE = {
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/report": "render/program",
         "program/observed": "compare/saved_numbers",
-        "cli/results": "compare/comparison render/csv render/direct_forward render/html render/markdown "
+        "cli/results": "compare/comparison render/csv render/direct_forward render/dot render/html render/markdown "
         "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
         "trace/files trace/trace",
         "cli/show": "trace/read",

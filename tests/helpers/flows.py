@@ -27,13 +27,14 @@ def recorded(model: nn.Module, *args: Any, **kwargs: Any) -> Trace:
 
 
 def said(leaf: Leaf) -> str:
-    """`12.0` for an output of an event, `x` for an argument, `weight` for what a module holds; `!17` was changed."""
+    """`12.0` for an output of an event, `argument x`, `parameter weight`; `!17` was changed, `of 1` by call 1."""
     assert isinstance(leaf, TensorMeta)
     source = leaf.source
     if source is None:
         text = "?"
     elif source.id is not None:
         text = f"{source.id}.{source.output}" + (f" by {source.hook.rpartition('.')[2]}" if source.hook else "")
+        text += f" of {source.call}" if source.call is not None else ""
     else:
         text = next(f"{kind} {getattr(source, kind)}" for kind in KINDS if getattr(source, kind) is not None)
     return text if leaf.changed_by is None else f"{text} !{leaf.changed_by}"

@@ -174,7 +174,7 @@ def everything() -> Trace:
     return Trace(
         Versions("0.1.0", "2.13.0", "3.11.7"),
         ModelInfo("model.py:Net", "model.Net", True, 1234),
-        RunInfo("cuda:0", True, 7, 3, 812.5),
+        RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2),
         (first, second),
         ops,
         findings,

@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 def error_of(run: Callable[[], Any]) -> Exception:
-    with pytest.raises(Exception, match=".") as raised:
+    with pytest.raises(Exception, match=r".") as raised:
         run()
     error = raised.value
     assert isinstance(error, Exception)

@@ -150,7 +150,7 @@ def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *o
     return ran.stdout, [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
 
 
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=pytest.mark.sweep)])
 def test_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) -> None:
     _, said = launch(mode, tmp_path)
     assert said == ["2 ranks made the same calls with the same shapes", "time: T … T"]
@@ -183,6 +183,7 @@ def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_pa
     assert [call.path for call in trace.children()] == ["module", "module.a"]
 
 
+@pytest.mark.sweep
 def test_the_module_in_ddp_called_alone_is_named_with_its_line(tmp_path: Path) -> None:
     launch("past", tmp_path)
     trace = load_trace(tmp_path / "train.rank0.json")
@@ -191,12 +192,14 @@ def test_the_module_in_ddp_called_alone_is_named_with_its_line(tmp_path: Path) -
     assert found.site is not None and found.site.code == "net.module(x).sum().backward()"
 
 
+@pytest.mark.sweep
 def test_a_rank_that_ends_later_is_waited_for(tmp_path: Path) -> None:
     _, said = launch("late", tmp_path)
     assert said == ["2 ranks made the same calls with the same shapes", "time: T … T"]
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.sweep
 def test_all_models_and_calls_of_the_ranks_are_set_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "train.rank0.Old.json").touch()  # of an earlier run
     _, said = launch("two", tmp_path, 2, SCRIPT, "--first", "2")

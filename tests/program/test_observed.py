@@ -143,6 +143,7 @@ print(vmap(lambda row: functional_call(net, dict(net.named_parameters()), (row,)
 """
 
 
+@pytest.mark.sweep
 def test_a_program_that_traces_exports_and_compiles_its_model_gets_what_it_would(tmp_path: Path) -> None:
     (tmp_path / "graphs.py").write_text(GRAPHS, encoding="utf-8")
     bare = run(["graphs.py"], tmp_path)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fwdtrace.program.traces import ProgramTraces, joined, split_suffix, with_parts
-from fwdtrace.trace import Op, Trace, Uncalled
+from fwdtrace.trace import Op, Source, TensorMeta, Trace, Uncalled
 from fwdtrace.trace.read import load_trace
-from tests.helpers.traces import call, trace
+from tests.helpers.traces import call, tensor, trace
 
 
 def saved_by(traces: list[tuple[int, str, int]], file: str = "t.json", fails: str = "") -> tuple[list[str], list[str]]:
@@ -117,3 +117,18 @@ def test_what_ran_in_one_mode_is_not_said_to_have_never_run(tmp_path: Path) -> N
     program, _ = rounds(tmp_path, ("other", evaluated), ("training", trained))
     assert [each.uncalled for each in program.by_key.values()] == [(never,), (never,)]
     assert load_trace(tmp_path / "t.json").uncalled == (never,)
+
+
+def test_sources_go_on_counting_and_name_no_call_that_is_in_the_trace_now() -> None:
+    def of(source: Source, changed_by: int | None = None) -> tuple[TensorMeta, ...]:
+        return (replace(tensor(1, 16), source=source, changed_by=changed_by),)
+
+    first = trace(call(0, None, "a", "Linear", outputs=of(Source(0, 0))))
+    carried, earlier = of(Source(0, 0, call=2)), of(Source(5, 1, call=1))
+    plus = Op(1, 0, "+", (*earlier, *of(Source(argument="x"))), of(Source(1, 0), changed_by=1))
+    second = trace(call(0, None, "b", "Net", inputs=carried, outputs=of(Source(1, 0))), ops=(plus,))
+    first, second = (replace(each, run=replace(each.run, call=2), ops=each.ops or ()) for each in (first, second))
+    both = joined(first, second)
+    assert both.calls[1].inputs == of(Source(0, 0)) and both.calls[1].outputs == of(Source(2, 0))
+    assert both.ops is not None and both.ops[0].inputs == plus.inputs
+    assert both.ops[0].outputs == of(Source(2, 0), changed_by=2)

@@ -165,6 +165,35 @@ def test_meta_and_fake_tensors_and_autocast_have_sources() -> None:
         assert flow(recorded(Plain(), torch.ones(2, 4)))[1:] == expected
 
 
+def test_a_generator_has_the_sources_of_what_it_was_given_when_it_ran() -> None:
+    class Streams(Net):
+        def forward(self, parts: Any) -> Tensor:
+            total = torch.zeros(4)
+            for part in parts:
+                total = total + self.layer(part)
+            return total
+
+    class Feeds(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.streams = Streams()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.streams(self.layer(row) for row in x)
+
+    assert flow(recorded(Feeds(), torch.ones(2, 4)))[1:] == [
+        "1 Tensor.unbind(argument x) -> 1.0, 1.1",
+        "2 streams() -> 9.0",
+        "3 torch.zeros() -> 3.0",
+        "4 layer(1.0) -> 4.0",
+        "5 streams.layer(4.0) -> 5.0",
+        "6 +(3.0, 5.0) -> 6.0",
+        "7 layer(1.1) -> 7.0",
+        "8 streams.layer(7.0) -> 8.0",
+        "9 +(6.0, 8.0) -> 9.0",
+    ]
+
+
 def test_a_call_that_raises_says_where_its_inputs_came_from() -> None:
     class Raises(Net):
         def forward(self, x: Tensor) -> Tensor:

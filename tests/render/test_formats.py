@@ -33,8 +33,8 @@ def test_no_format_needs_torch(tmp_path: Path) -> None:
 
 def test_depth_counts_where_a_file_shows_what_the_screen_shows(command: Command, folder: Path) -> None:
     lenet().save("t.json")
-    command("show", "t.json", "--depth", "0", "-o", "t.md", "-o", "t.svg", "-o", "t.mmd", "-o", "t.csv")
-    for name in ("t.md", "t.svg", "t.mmd"):
+    command("show", "t.json", "--depth", "0", "-o", "t.md", "-o", "t.svg", "-o", "t.mmd", "-o", "t.dot", "-o", "t.csv")
+    for name in ("t.md", "t.svg", "t.mmd", "t.dot"):
         assert "c1" not in (folder / name).read_text(encoding="utf-8")
     assert "c1" in (folder / "t.csv").read_text(encoding="utf-8")
 
@@ -60,6 +60,8 @@ def test_no_text_of_a_model_breaks_out_of_a_format(tmp_path: Path, suffix: str, 
         assert not re.search(r"<(script|em|strong>bold)", rendered)
     elif suffix == ".mmd":
         assert not re.search(r'"[^"\n]*[<>](?!br>)(?<!<br>)[^"\n]*"', written)
+    elif suffix == ".dot":
+        assert all(re.fullmatch(r'[^"]*("([^"\\]|\\.)*"[^"]*)*', line) for line in written.splitlines()[2:])
     elif suffix.endswith(".json"):
         json.loads(written)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
+from fwdtrace.trace import Source, TensorMeta, Value
 from tests.helpers.drawings import page_data
-from tests.helpers.traces import call, lenet, on_a_device, trace
+from tests.helpers.traces import call, lenet, on_a_device, tensor, trace
 
 
 def test_a_page_needs_nothing_else_and_is_small() -> None:
@@ -23,6 +25,35 @@ def test_a_page_of_many_equal_calls_grows_by_few_bytes_a_call() -> None:
         return len(html_text(trace(root, *(call(n, 0, f"layers.{n}", "Linear") for n in range(1, layers)))))
 
     assert (page(4000) - page(2000)) / 2000 < 60
+
+
+def test_where_data_came_from_costs_few_bytes_and_equal_rows_share_their_words() -> None:
+    def page(layers: int) -> str:
+        def made(id: int) -> tuple[TensorMeta, ...]:
+            return (replace(tensor(1, 16), source=Source(id, 0)),)
+
+        root = call(0, None, "", "Net", outputs=made(layers - 1))
+        chain = (call(n, 0, f"layers.{n}", "Linear", inputs=made(n - 1), outputs=made(n)) for n in range(1, layers))
+        return html_text(trace(root, *chain))
+
+    assert (len(page(4000)) - len(page(2000))) / 2000 < 70
+    shown = page_data(page(100))["traces"][0]
+    assert len(shown["kinds"]) == 2
+    assert shown["flow"][5] == [[1], [0]]
+
+
+def test_sources_of_every_kind_are_told_by_row_or_in_words() -> None:
+    def leaf(source: Source | None, changed_by: int | None = None) -> TensorMeta:
+        return replace(tensor(1, 16), source=source, changed_by=changed_by)
+
+    inputs = (
+        *(leaf(Source(argument="x")), leaf(Source(1, 2)), leaf(Source(1, 0), 2), leaf(Source(7, 1, call=3))),
+        *(leaf(None), leaf(None, 2), Value("scale", "2.0"), leaf(Source(parameter="a\nb"))),
+    )
+    calls = (call(n, 0, f"m{n}", "Linear") for n in (1, 2))
+    made = trace(call(0, None, "", "Net"), *calls, call(3, 0, "m3", "Linear", inputs=inputs))
+    flow = page_data(html_text(made))["traces"][0]["flow"][3][0]
+    assert flow == ["argument x", [2, 2], [2, 0, 1], "7 of call 3", None, [None, 0, 1], "", "parameter a\\nb"]
 
 
 def test_a_page_of_a_comparison_has_both_traces_and_marks_what_differs() -> None:

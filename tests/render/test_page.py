@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
-from fwdtrace.trace import CallError, Trace
+from fwdtrace.trace import CallError, Source, TensorMeta, Trace
 from tests.helpers.drawings import HOSTILE, hostile
-from tests.helpers.traces import call, lenet, trace
+from tests.helpers.traces import call, lenet, residual, tensor, trace
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -133,6 +134,56 @@ def test_the_keyboard_goes_everywhere(page: Open) -> None:
     assert len(browser.find_elements("css selector", ".details")) == 1
 
 
+def lit(browser: Any) -> dict[str, str]:
+    """The rows that are lit up, by their names, with what is written beside them."""
+    found: dict[str, str] = browser.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('.gives, .takes')].map("
+        "(line) => [line.querySelector('.path').textContent, line.querySelector('.flow').textContent]))"
+    )
+    return found
+
+
+def test_choosing_a_row_lights_up_where_its_data_came_from_and_where_it_goes(page: Open) -> None:
+    browser = page(html_text(residual()))
+    assert lit(browser) == {}
+    press(browser, "/")
+    press(browser, KEYS.ENTER, KEYS.ARROW_DOWN, KEYS.ARROW_DOWN)
+    assert lit(browser) == {"first": "gives", "second": "takes", "+": "takes"}
+    press(browser, KEYS.ARROW_DOWN)
+    assert lit(browser) == {"first": "gives", "torch.relu_": "gives", "+": "takes"}
+    browser.find_element("xpath", "//bdi[text()='first']").click()
+    assert lit(browser) == {"torch.relu_": "takes"}
+
+
+def test_details_name_where_each_input_came_from_and_lead_there(page: Open) -> None:
+    browser = page(html_text(residual()))
+    browser.find_element("xpath", "//bdi[text()='+']").click()
+    links = [each.text for each in browser.find_elements("css selector", ".details .link")]
+    assert links == ["second", "first", "torch.relu_, Net"]
+    assert "changed by" in browser.find_element("css selector", ".details").text
+    browser.find_element("xpath", "//button[text()='second']").click()
+    assert browser.switch_to.active_element.find_element("css selector", ".path").text == "second"
+
+
+def test_what_is_folded_or_closed_is_lit_up_by_what_stands_for_it(page: Open) -> None:
+    def made(id: int) -> tuple[TensorMeta, ...]:
+        return (replace(tensor(1, 16), source=Source(id, 0)),)
+
+    given = (replace(tensor(1, 16), source=Source(argument="x")),)
+    layers = (
+        call(n, 0, f"layers.{n - 1}", "Linear", inputs=made(n - 1) if n > 1 else given, outputs=made(n))
+        for n in range(1, 9)
+    )
+    block = call(9, 0, "block", "Block", inputs=made(8), outputs=made(10))
+    inner = call(10, 9, "block.inner", "Linear", depth=2, inputs=made(8), outputs=made(10))
+    last = call(11, 0, "last", "Linear", inputs=made(10), outputs=made(11))
+    browser = page(html_text(trace(call(0, None, "", "Net", outputs=made(11)), *layers, block, inner, last)))
+    browser.find_element("xpath", "//bdi[text()='block']").click()
+    assert lit(browser) == {"layers.0 … layers.7": "gives", "last": "takes"}
+    press(browser, KEYS.ARROW_LEFT, KEYS.END)
+    assert lit(browser) == {"block": "gives"}
+
+
 def test_equal_blocks_are_folded_until_they_are_opened(page: Open) -> None:
     layers = (call(n, 0, f"layers.{n - 1}", "Linear") for n in range(1, 33))
     browser = page(html_text(trace(call(0, None, "", "Net"), *layers)))
@@ -211,18 +262,34 @@ def test_a_page_of_a_hundred_thousand_calls_stays_usable(page: Open) -> None:
 
 
 @pytest.mark.skipif("MERMAID" not in os.environ, reason="MERMAID names no mermaid.min.js to parse with")
-@pytest.mark.parametrize("text", ["plain", *HOSTILE], ids=ascii)
+@pytest.mark.parametrize("text", ["plain", "nested", *HOSTILE], ids=ascii)
 def test_mermaid_parses_and_draws_the_chart(browser: Any, tmp_path: Path, text: str) -> None:
     library = Path(os.environ["MERMAID"]).resolve().as_uri()
     (tmp_path / "page.html").write_text(f"<meta charset=utf-8><script src={library}></script><div id=drawn></div>")
     browser.get((tmp_path / "page.html").as_uri())
-    chart = mermaid_text(lenet(direct=True) if text == "plain" else hostile(text))
+    shown = {"plain": lenet(direct=True), "nested": nested(4)}.get(text) or hostile(text)
     drawn = browser.execute_async_script(
         "const [chart, done] = arguments; mermaid.initialize({startOnLoad: false});"
         "mermaid.parse(chart).then(() => mermaid.render('chart', chart)).then(({svg}) => {"
         " document.getElementById('drawn').innerHTML = svg;"
         " done(document.getElementById('drawn').textContent) }, (error) => done('error ' + error))",
-        chart,
+        mermaid_text(shown),
     )
     assert not drawn.startswith("error")
-    assert ("f5 Linear" if text == "plain" else text.splitlines()[0].strip("\x1b\u202e")) in drawn
+    expected = {"plain": "f5 Linear", "nested": "other Linear"}.get(text, text.splitlines()[0].strip("\x1b\u202e"))
+    assert expected in drawn
+
+
+def nested(depth: int) -> Trace:
+    """Blocks in blocks, two after a layer each time."""
+    calls = [call(0, None, "", "Net")]
+
+    def add(above: int, path: str, left: int) -> None:
+        for name in ("first", "block", "other"):
+            own = f"{path}.{name}".lstrip(".")
+            calls.append(call(len(calls), above, own, "Linear", (1, len(calls)), depth=depth - left + 1))
+            if name != "first" and left > 1:
+                add(len(calls) - 1, own, left - 1)
+
+    add(0, "", depth)
+    return trace(*calls)

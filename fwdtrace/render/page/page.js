@@ -3,6 +3,7 @@
 
 const ROWS_AT_ONCE = 500;
 const ROWS_TO_BEGIN_WITH = 120;
+const MOST_LINKS = 8;
 const NAME_ON_ONE_LINE = 50;
 const FILTERS = {
   "differences": (kind, differs) => differs, "direct": (kind) => kind.direct, "errors": (kind) => kind.error,
@@ -21,10 +22,13 @@ function element(name, attributes, ...content) {
   return made;
 }
 
-function tableOf([title, head, rows]) {
-  const line = (name, texts) => element("tr", null, ...texts.map((text) => element(name, null, text)));
-  const table = element("table", null, element("tbody", null, ...rows.map((texts) => line("td", texts))));
-  if (head.length) table.prepend(element("thead", null, line("th", head)));
+// A table; more cells for each row may be given, below a title of their own.
+function tableOf([title, head, rows], moreTitle, more) {
+  const line = (name, cells) => element("tr", null, ...cells.map((cell) => element(name, null, ...[cell].flat())));
+  const body = rows.map((texts, row) => line("td", more ? [...texts, more[row]] : texts));
+  const table = element("table", null, element("tbody", null, ...body));
+  const titles = more ? [...rows[0].map((_, column) => head[column] ?? ""), moreTitle] : head;
+  if (titles.length) table.prepend(element("thead", null, line("th", titles)));
   return element("section", null, element("h3", null, title), element("div", { class: "scroll" }, table));
 }
 
@@ -69,8 +73,33 @@ function rowsOf(trace) {
   return rows;
 }
 
+// Where the data of a trace came from and where it went, by row. Each tensor has a key, another one once it was changed.
+function flowOf(trace, rows) {
+  const tensor = (row, leaf) => {
+    if (leaf === null || leaf === "") return leaf;
+    const [maker, output, writer] = [leaf].flat();
+    const made = typeof maker === "number" ? row - maker : maker;
+    const changed = writer === undefined ? null : row - writer;
+    return { made, changed, key: `${made}.${output ?? 0} ${changed}` };
+  };
+  const uses = new Map();
+  trace.flow.forEach(([inputs], row) => inputs.forEach((leaf) => {
+    const key = tensor(row, leaf)?.key;
+    if (key) uses.set(key, (uses.get(key) ?? new Set()).add(row));
+  }));
+  const leaves = (row, side) => (trace.flow[row]?.[side] ?? []).map((leaf) => tensor(row, leaf));
+  // Who used a tensor after this row had given it; what is inside the row is not told.
+  const users = (row, given) => [...uses.get(given?.key) ?? []]
+    .filter((user) => user > row && !rows.ancestors(user).includes(row));
+  return {
+    inputs: (row) => leaves(row, 0),
+    usersOfEach: (row) => leaves(row, 1).map((given) => users(row, given)),
+  };
+}
+
 function view(trace) {
   const rows = rowsOf(trace);
+  const flow = flowOf(trace, rows);
   const differing = new Set(trace.differs);
   const columns = COLUMNS.filter((column) => column === "time" ? trace.rows.some((_, row) => rows.time(row))
     : trace.kinds.some((kind) => kind[column]));
@@ -134,7 +163,35 @@ function view(trace) {
     return Infinity;
   }
 
-  function rowLine(row, level) {
+  // The rows among those that are drawn which gave the chosen row its inputs, or took its outputs. A row that is not
+  // drawn is stood for by the fold that hides it, or else by what called it.
+  function lights(drawn) {
+    if (typeof current !== "number") return new Map();
+    const above = new Set([current, ...rows.ancestors(current)]);
+    const standIn = (row) => {
+      for (const each of [row, ...rows.ancestors(row)]) {
+        if (drawn.has(each)) return above.has(each) ? undefined : each;
+        for (const fold of drawn) {
+          if (typeof fold === "object" && each > fold.after && each <= fold.last) return fold;
+        }
+      }
+      return undefined;
+    };
+    const found = new Map();
+    const light = (row, word) => {
+      const entry = standIn(row);
+      if (entry !== undefined) found.set(entry, (found.get(entry) ?? new Set()).add(word));
+    };
+    for (const given of flow.inputs(current)) {
+      for (const row of given ? [given.made, given.changed] : []) if (typeof row === "number") light(row, "gives");
+    }
+    for (const user of flow.usersOfEach(current).flat()) light(user, "takes");
+    return found;
+  }
+
+  const wordsOf = (lit) => [...lit ?? []].map((word) => element("span", { class: "flow" }, word));
+
+  function rowLine(row, level, lit) {
     const kind = rows.kind(row);
     const isParent = entries(row).length > 0;
     const notes = [...kind.notes ?? [], ...(findings.get(row) ?? []).map((finding) => finding.title)];
@@ -146,40 +203,73 @@ function view(trace) {
     const texts = columns.map((column) => [column, column === "time" ? rows.time(row) : kind[column] ?? ""]);
     return element("tr", {
       class: ["op", "direct", "error"].filter((each) => kind[each])
-        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : []).join(" "),
+        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : [], ...lit ?? []).join(" "),
       role: "row", tabindex: -1, "aria-level": level, "aria-expanded": isParent ? String(isOpen(row)) : undefined,
     }, name, ...texts.map(([column, text]) => element("td", { class: column }, text)),
-    element("td", { class: "notes" }, notes.join(" · ")));
+    element("td", { class: "notes" }, ...wordsOf(lit), notes.join(" · ")));
   }
 
-  function foldLine(fold, level) {
+  function foldLine(fold, level, lit) {
     const [label, count, hidden] = fold.words;
     return element("tr", {
-      class: "fold", role: "row", tabindex: -1, "aria-level": level, "aria-expanded": String(unfolded.has(fold)),
+      class: ["fold", ...lit ?? []].join(" "), role: "row", tabindex: -1, "aria-level": level,
+      "aria-expanded": String(unfolded.has(fold)),
     }, element("td", { class: "name", colspan: columns.length + 2 }, element("i", { class: "twisty" }),
-      element("bdi", { class: "path" }, label), ` ${count} `, element("span", { class: "quiet" }, hidden)));
+      element("bdi", { class: "path" }, label), ` ${count} `, element("span", { class: "quiet" }, hidden), " ",
+      ...wordsOf(lit)));
+  }
+
+  // The full name of a row, which shows it.
+  function linkTo(row) {
+    const { op } = rows.kind(row);
+    const [, , , nth] = trace.rows[row];
+    const path = op ? `${rows.name(row)}, ${rows.path(rows.parent(row)) || rows.name(rows.parent(row))}`
+      : rows.path(row) ? rows.path(row) + (nth > 1 ? ` #${nth}` : "") : rows.name(row);
+    return element("button", { class: "plain link", click: () => reveal(row) }, path);
+  }
+
+  const outermost = (users) => users.filter((user) => !rows.ancestors(user).some((each) => users.includes(each)));
+  const shortened = (links) => links.length <= MOST_LINKS ? links.map(linkTo)
+    : [...links.slice(0, MOST_LINKS).map(linkTo), `…${links.length - MOST_LINKS} more`];
+
+  function originOf(given) {
+    if (given === "") return "";
+    if (given === null) return "not known";
+    const made = typeof given.made === "number" ? linkTo(given.made) : given.made ?? "not known";
+    return given.changed === null ? [made] : [made, " changed by ", linkTo(given.changed)];
+  }
+
+  function detailTable(row, table) {
+    if (trace.flow.length && table[0] === "input" && trace.flow[row][0].length === table[2].length) {
+      return tableOf(table, "data from", flow.inputs(row).map(originOf));
+    }
+    const users = trace.flow.length && table[0] === "output" ? flow.usersOfEach(row) : [];
+    const some = users.length === table[2].length && users.some((each) => each.length);
+    return some ? tableOf(table, "data to", users.map((each) => shortened(outermost(each)))) : tableOf(table);
   }
 
   function detailLine(row) {
     const about = (findings.get(row) ?? []).map((each) => tableOf([each.title, [], [[each.message]]]));
     return element("tr", { class: "details" }, element("td", { colspan: columns.length + 2 },
-      element("div", { class: "tables" }, ...about, ...rows.kind(row).tables.map(tableOf))));
+      element("div", { class: "tables" }, ...about, ...rows.kind(row).tables.map((table) => detailTable(row, table)))));
   }
 
   function draw() {
+    const levels = new Map();
+    let left = 0;
+    for (const [entry, level] of seen()) {
+      if (levels.size < limit) levels.set(entry, level);
+      else left += 1;
+    }
+    const lit = lights(new Set(levels.keys()));
     const drawn = [];
-    const walk = seen();
-    for (const [entry, level] of walk) {
-      const line = typeof entry === "number" ? rowLine(entry, level) : foldLine(entry, level);
+    for (const [entry, level] of levels) {
+      const line = (typeof entry === "number" ? rowLine : foldLine)(entry, level, lit.get(entry));
       line.entry = entry;
       line.style.setProperty("--level", Math.min(level - 1, 40));
       drawn.push(line);
       if (detailed.has(entry)) drawn.push(detailLine(entry));
-      if (drawn.length >= limit) break;
     }
-    let left = 0;
-    if (drawn.length >= limit) for (const _ of seen()) left += 1;
-    left -= drawn.filter((line) => line.entry !== undefined).length;
     body.replaceChildren(...drawn);
     more.hidden = left <= 0;
     more.textContent = `${left.toLocaleString("en")} more rows`;

@@ -1,0 +1,83 @@
+"""No tensor lives longer because its source is known: the memory at the peak is what it was, counted by storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import fwdtrace
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all storages that ops made and that are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
+        self.most = max(self.most, sum(size for _, size in self._alive.values()))
+        return result
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up, self.down, self.norm = nn.Linear(width, 4 * width), nn.Linear(4 * width, width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(torch.relu(self.up(self.norm(x))) * 2.0)
+        y += x
+        first, second = y.chunk(2, -1)
+        return torch.cat([second, first], -1)
+
+
+def peak(model: nn.Module, run: Callable[[nn.Module], Any], *, ops: bool | None) -> int:
+    """The most bytes at once; `ops` is None without a recording."""
+    with Peak() as measured, nullcontext() if ops is None else fwdtrace.record(model, ops=ops):
+        for _ in range(3):
+            run(model)
+    return measured.most
+
+
+def forward(model: nn.Module) -> None:
+    with torch.no_grad():
+        model(torch.ones(8, 16, 32))
+
+
+def step(model: nn.Module) -> None:
+    model(torch.ones(8, 16, 32)).square().mean().backward()
+    model.zero_grad()
+
+
+@pytest.mark.parametrize("run", [forward, step])
+def test_the_peak_of_memory_is_the_same_with_and_without(run: Callable[[nn.Module], Any]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Block(32) for _ in range(6)))
+    bare = peak(model, run, ops=None)
+    assert bare > 100_000
+    assert peak(model, run, ops=True) <= bare * 1.01
+    assert peak(model, run, ops=False) <= bare * 1.01
+
+
+def test_the_count_of_bytes_sees_a_tensor_that_is_held() -> None:
+    model, held = nn.Sequential(*(Block(32) for _ in range(6))), []
+    bare = peak(model, forward, ops=None)
+    for block in model:
+        block.register_forward_hook(lambda module, args, output: held.append(output))
+    assert peak(model, forward, ops=None) > bare * 1.01
