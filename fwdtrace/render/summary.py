@@ -23,7 +23,7 @@ def facts(trace: Trace, sheet: Sheet) -> list[str]:
     model, run = trace.model, trace.run
     device = printable(run.device)
     texts = [
-        *([f"call {run.call:,}"] if run.call is not None else []),
+        *([f"call {run.call:,}"] if run.call is not None and (run.call > 1 or model.name or model.path) else []),
         f"torch {printable(trace.versions.torch)}",
         f"{'train' if model.training else 'eval'}{'' if run.grad else ', no grad'}",
         device if sheet.dtype == "float32" else f"{device}, {short_dtype(sheet.dtype)}",
