@@ -51,7 +51,7 @@ def _shown(settings: dict[str, Any]) -> Any:
 
 def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -> None:
     """Say what was recorded, and show the trees or name the files; then where the ranks differ."""
-    crashed = observed.crash()
+    crashed = observed.crash
     traces = observed.traces
     if not traces:
         _say(f"no call was kept: {observed.why_nothing_was_kept()}")

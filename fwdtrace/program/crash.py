@@ -27,8 +27,9 @@ from fwdtrace.trace.text import path_text
 from fwdtrace.trace.values import tensors_in
 
 Frame = tuple[FrameType, TracebackType]
-Top = Callable[[nn.Module], tuple[nn.Module, str]]
-"""From a module to the one at the top of what holds it, and its path there."""
+Top = Callable[[nn.Module], tuple[nn.Module, str | None, int | None]]
+"""From a module that was called to the one at the top of what holds it, the variable that holds that, and the number of
+the call; None for what is not known."""
 
 _NOT_AGAIN = ("CUDA error", "device-side assert", "HIP error")
 """In the message of an error after which the device does nothing any more."""
@@ -68,7 +69,10 @@ def _call_again(error: Exception, frames: list[Frame], top: Top) -> Trace | None
         return None
     local = frames[len(outer)][0].f_locals
     module, args, kwargs = local["self"], local["args"], local["kwargs"]
-    trace = _replay(error, top(module)[0], lambda: module(*args, **kwargs))
+    root, name, number = top(module)
+    trace = _replay(error, root, lambda: module(*args, **kwargs))
+    if trace is not None:
+        trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
     caller = next((each for each in reversed(positions) if not from_torch(each[0])), None)
     return _called_at(trace, site_at(caller)) if trace is not None and caller is not None else trace
@@ -81,7 +85,8 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
         return None
     code = place[0].f_code
     name = os.path.basename(code.co_filename) if code.co_name == "<module>" else name_of_code(code)
-    statement = type(name, (nn.Module,), {"forward": function.forward})()
+    namespace = {"forward": function.forward, "__module__": place[0].f_globals.get("__name__", "")}
+    statement = type(name, (nn.Module,), namespace)()
     trace = _replay(error, statement, lambda: statement(*function.arguments))
     if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
         return None

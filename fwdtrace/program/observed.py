@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class ObservedProgram:
     """One run of a program under watch.
 
+    At its end, `crash` is the call that raised the error that ended it; None if there was none, or it cannot be told.
+
     `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
     program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
     `say` tells the user of trouble. FwdtraceError if no file can be begun.
@@ -57,6 +59,7 @@ class ObservedProgram:
         self._traces = ProgramTraces(files, save, values, self._save_values)
         self._kept_calls = 0
         self._watch: Watch | None = None
+        self.crash: Trace | None = None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -77,28 +80,6 @@ class ObservedProgram:
             (each, [traces[key] for key in sorted(traces, key=_place) if key[0] == number])
             for number, each in enumerate(called)
         ]
-
-    def crash(self) -> Trace | None:
-        """The call that raised the error that ended the program; None if there was none, or it cannot be told.
-
-        If it is none of those that were kept, it is saved like them.
-        """
-        if self._watch is None:
-            return None
-        from fwdtrace.program.crash import crash, explained, tells
-
-        error = crash()
-        if error is None:
-            return None
-        for trace in self.traces:
-            if tells(trace, error):
-                return trace
-        trace_of_crash = None
-        with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
-            trace_of_crash = explained(error, self._watch.top)
-        if trace_of_crash is not None:
-            self._traces.add_event(trace_of_crash)
-        return trace_of_crash
 
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
@@ -136,6 +117,7 @@ class ObservedProgram:
         if self._watch is not None:
             self._watch.end()
         self._traces.end()
+        self.crash = self._explained_crash()
         self._end_rank()
         if self.ranks is None or self.ranks.own == 0:
             self._report(self)
@@ -145,6 +127,25 @@ class ObservedProgram:
         if self.ranks is None or self._rank_files is None:
             return None
         return compare_ranks(self._rank_files, self.ranks)
+
+    def _explained_crash(self) -> Trace | None:
+        """The call that raised the error that ended the program, which is saved if it is none of those that were kept."""
+        if self._watch is None:
+            return None
+        from fwdtrace.program.crash import crash, explained, tells
+
+        error = crash()
+        if error is None:
+            return None
+        for trace in self.traces:
+            if tells(trace, error):
+                return trace
+        explanation = None
+        with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
+            explanation = explained(error, self._watch.top)
+        if explanation is not None:
+            self._traces.add_event(explanation)
+        return explanation
 
     def _save_values(self, values: Values, file: Path) -> str | None:
         from fwdtrace.compare.saved_numbers import save_values
@@ -165,6 +166,7 @@ class ObservedProgram:
         if self._watch is not None:
             self._watch.keep_what_is_open()
         self._traces.end()
+        self.crash = self._explained_crash()
         self._end_rank()
         if self.ranks is None:  # the other ranks are being killed too, and nobody waits for a report
             self._report(self)

@@ -137,6 +137,15 @@ class Roots:
             self._settle(root)
         return round, sum(way.calls)
 
+    def latest_call(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
+        """The root that holds a module, its variable, and the number of the latest call by the module, if counted."""
+        top, path = self.holders.top(module, look=True)
+        root = self._roots.get(id(top))
+        if root is None or root.module() is not top:
+            return top, None, None
+        way = root.ways.get((path, "__call__"))
+        return top, root.name, sum(way.calls) if way is not None and root.counted else None
+
     def number_of_kept(self, root: Root) -> int:
         """The number of a root of which a call is kept: counted from 0 in order of the first kept call."""
         if root.kept_as is None:

@@ -150,10 +150,10 @@ class Watch:
         with self._lock:
             return [root.called() for root in self._roots.kept]
 
-    def top(self, module: nn.Module) -> tuple[nn.Module, str]:
-        """The module at the top of what holds this one, and its path there."""
+    def top(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
+        """The module at the top of what holds one that was called, its variable, and the number of the latest call."""
         with self._lock:
-            return self._roots.holders.top(module, look=True)
+            return self._roots.latest_call(module)
 
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""

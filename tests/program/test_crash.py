@@ -42,7 +42,7 @@ def error_of(run: Callable[[], Any]) -> Exception:
 
 
 def trace_of(run: Callable[[], Any]) -> Trace | None:
-    return explained(error_of(run), lambda module: (module, ""))
+    return explained(error_of(run), lambda module: (module, None, None))
 
 
 def findings(trace: Trace | None) -> list[tuple[str, str]]:
@@ -69,7 +69,7 @@ def test_what_runs_again_prints_nothing_and_changes_neither_buffers_nor_random_n
     buffers = [buffer.clone() for buffer in net.buffers()]
     state = torch.get_rng_state()
     capfd.readouterr()
-    assert explained(error, lambda module: (module, "")) is not None
+    assert explained(error, lambda module: (module, None, None)) is not None
     assert capfd.readouterr() == ("", "")
     assert all(map(torch.equal, buffers, net.buffers()))
     assert torch.equal(state, torch.get_rng_state())
@@ -141,7 +141,7 @@ def with_effect(counts: Counts) -> Tensor:
 def test_what_may_do_more_than_compute_is_not_run_again(run: Callable[[], Any]) -> None:
     error = error_of(run)
     asked = Counts.asked
-    assert explained(error, lambda module: (module, "")) is None
+    assert explained(error, lambda module: (module, None, None)) is None
     assert Counts.asked == asked
 
 
@@ -160,7 +160,7 @@ def test_another_error_the_second_time_explains_nothing() -> None:
 def test_an_error_that_a_trace_has_is_known_by_it() -> None:
     net = Net()
     error = error_of(lambda: net(torch.ones(5, 7)))
-    trace = explained(error, lambda module: (module, ""))
+    trace = explained(error, lambda module: (module, None, None))
     assert trace is not None
     assert tells(trace, error) and not tells(trace, ValueError("another"))
 
