@@ -129,7 +129,7 @@ class ObservedProgram:
         return compare_ranks(self._rank_files, self.ranks)
 
     def _explained_crash(self) -> Trace | None:
-        """The call that raised the error that ended the program, which is saved if it is none of those that were kept."""
+        """The call that raised the error that ended the program; it is saved, unless it was kept already."""
         if self._watch is None:
             return None
         from fwdtrace.program.crash import crash, explained, tells
