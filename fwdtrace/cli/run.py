@@ -12,7 +12,7 @@ from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import FailOn, Inputs, Measured, Result, Seed, Shown, Spec, Trust
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, check_values_file, give_trace
-from fwdtrace.cli.terminal import stdout_kept_clean
+from fwdtrace.cli.terminal import stdout_kept_clean, to_stderr
 from fwdtrace.run.cold_start import import_torch
 
 
@@ -61,6 +61,9 @@ def run(
             ran = run_once(plan, model)
     give_trace(ran.trace, shown, result)
     annotate(ran.trace.findings, codes)
+    if ran.tried:
+        options = " ".join(f"--input {text}" for text in ran.tried)
+        to_stderr(f"fwdtrace: no --input was given; the model takes {options}, and ran with that")
     if ran.error is not None:
         raise ran.error
     fail_if_found(ran.trace.findings, codes)

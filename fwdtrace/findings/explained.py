@@ -128,8 +128,10 @@ class Net(nn.Module):
     Rule(
         "FT006",
         "forward-error",
-        "A module raised, and nothing caught it. The finding is about the innermost one, whose inputs and parameters "
-        "do not go together; all above it only pass the error on.",
+        "A module raised, and nothing caught it. The finding is about the innermost one; all above it only pass the "
+        "error on. It names each operand with what gave it, and both sizes that do not fit. Its advice was tried: a "
+        "copy of the model was changed so and ran to its end, and each example kept its own row. Of what works, the "
+        "two changes that are the smallest are told; where nothing works, none is.",
         """\
 from torch import nn
 
@@ -141,7 +143,8 @@ class Net(nn.Module):
     def forward(self, x):
         return self.layer(x)
 """,
-        "Give the layer the size that comes in, here nn.Linear(4, 4), or the model another input.",
+        "Follow an advice that was tried, here in_features=4 or an input of 2×8; 'not tried' marks what only you can.",
+        "--input 2x4",
     ),
     Rule(
         "FT007",

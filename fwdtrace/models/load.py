@@ -17,6 +17,7 @@ from torch import nn
 
 from fwdtrace.errors import SpecError
 from fwdtrace.models import zoo
+from fwdtrace.models.guess import declared_inputs
 from fwdtrace.models.imports import imported, is_path
 from fwdtrace.models.sources import load_from_source
 from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, arguments_of, nearest, run_theirs
@@ -54,7 +55,11 @@ def load_model(spec: str, *, trust: bool = False) -> LoadedModel:
     if found is not None:
         return found
     module = _build(_parse(spec))
-    return LoadedModel(module, spec, DEFAULT_INPUTS if _takes_inputs(module) else ())
+    declared = declared_inputs(module)
+    if declared is not None:
+        return LoadedModel(module, spec, declared)
+    takes = _takes_inputs(module)
+    return LoadedModel(module, spec, DEFAULT_INPUTS if takes else (), guessed=takes)
 
 
 def load_function(spec: str) -> Callable[..., Any]:

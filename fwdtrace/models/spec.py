@@ -27,11 +27,15 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A module, its spec, and the inputs that suit it if the user gives none: `--input` texts, or the arguments."""
+    """A module, its spec, and the inputs that suit it if the user gives none: `--input` texts, or the arguments.
+
+    `guessed`: neither the model nor its library says what it takes.
+    """
 
     module: nn.Module
     spec: str
     inputs: tuple[str, ...] | Inputs = ()
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

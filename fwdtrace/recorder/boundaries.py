@@ -28,7 +28,8 @@ from fwdtrace.recorder.frames import (
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
 from fwdtrace.recorder.modules import meet
-from fwdtrace.recorder.notes import OpenCall
+from fwdtrace.recorder.notes import Leaves, OpenCall
+from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session, running
 from fwdtrace.recorder.torch_internals import (
     CALL_CODE,
@@ -70,10 +71,15 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
     @frame_role("call")
     def observed_call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         # Under torch.compile and torch.jit.trace every step we take would become part of the user's graph.
-        if is_dynamo_compiling() or is_tracing():
+        if is_dynamo_compiling():
             return found(module, *args, **kwargs)
         session = running.session
         if session is None:
+            return found(module, *args, **kwargs)
+        last, inputs = session.leaves.last, None
+        if len(args) == 1 and not kwargs and last.accepts(args[0]):
+            inputs = last.as_input
+        elif is_tracing():  # which no tensor is accepted in
             return found(module, *args, **kwargs)
         stack = session.threads.stack
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
@@ -81,20 +87,19 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
             return found(module, *args, **kwargs)
         call = OpenCall()
         call.seen = seen
-        call.entry = "__call__"
-        call.chain = call.hooks = None
+        call.chain = call.hooks = call.rare = None
         frame = _getframe(1)
         if seen.own_call is not None:
-            call.outer, frame = through_override(module, seen.own_call, frame)
+            call.with_rare().outer, frame = through_override(module, seen.own_call, frame)
         own = module.__dict__
-        if own.get("_compiled_call_impl") is not None:
-            call.opaque = "compiled"
+        if "_compiled_call_impl" in own and own["_compiled_call_impl"] is not None:
+            call.with_rare().opaque = "compiled"
         elif (
             own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
             or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
         ):  # fmt: skip
             call.hooks = watch_hooks(module, call)
-        return _run(session, call, stack, frame, found, module, args, kwargs)
+        return _run(session, call, stack, frame, inputs, found, module, args, kwargs)
 
     observed_call.fwdtrace_found = found  # type: ignore[attr-defined]
     return observed_call  # type: ignore[return-value]
@@ -119,19 +124,22 @@ def _reached(module: Any) -> bool:
     session = running.session
     if session is None:
         return True
+    stack = session.threads.stack
+    if not stack:
+        return False
+    call = stack[-1]
+    seen = call.seen
+    if call.chain is not None or seen.key != id(module) or call.hooks:
+        return False
+    # To look at a frame takes long: between these two only that can be which torch's own `__call__` goes on to.
+    if seen.goes_straight and session.straight and _getframe(3).f_code is WRAPPED_CALL_CODE:
+        call.chain = _FAST_PATH
+        return True
     frame = _getframe(2)
-    code = frame.f_code
-    if code is CALL_CODE or code is INNER_CODE:
-        stack = session.threads.stack
-        if stack:
-            call = stack[-1]
-            if call.chain is None and call.seen.key == id(module) and not call.hooks:
-                if code is CALL_CODE and session.straight and frame.f_back.f_code is WRAPPED_CALL_CODE:  # type: ignore[union-attr]
-                    call.chain = _FAST_PATH
-                else:
-                    call.chain = codes_between(frame)
-                return True
-    return False
+    if frame.f_code is not CALL_CODE and frame.f_code is not INNER_CODE:
+        return False
+    call.chain = codes_between(frame)
+    return True
 
 
 @frame_role("boundary")
@@ -141,9 +149,10 @@ def _run_between_hooks(
     args, kwargs = _without_defaults(original, args, kwargs)
     ops, leaves = session.ops, session.leaves
     inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
-    call.extra = {"forward_inputs": inputs}
+    extra = call.with_rare().extra
+    extra["forward_inputs"] = inputs
     output = original(module, *args, **kwargs)
-    call.extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
+    extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
     return output
 
 
@@ -173,17 +182,19 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
         return original(module, *args, **kwargs)
     call = OpenCall()
     call.seen = seen
-    call.entry = "forward" if how == "direct" else "__call__"
+    call.rare = None
+    if how == "direct":
+        call.with_rare().entry = "forward"
     if how == "override" and seen.own_call is not None:
-        call.outer, frame = through_override(module, seen.own_call, frame)
+        call.with_rare().outer, frame = through_override(module, seen.own_call, frame)
     if how == "direct" and "forward" not in module.__dict__:
         own = type(module).forward
         if own is not original_of(own) is not original:
-            call.base_forward = original
+            call.with_rare().base_forward = original
     call.chain = codes_between(frame) if how == "call" else ()
     call.hooks = list_hooks(module)
     args, kwargs = _without_defaults(original, args, kwargs)
-    return _run(session, call, stack, frame, original, module, args, kwargs)
+    return _run(session, call, stack, frame, None, original, module, args, kwargs)
 
 
 def _without_defaults(
@@ -213,6 +224,7 @@ def _run(
     call: OpenCall,
     stack: list[OpenCall],
     frame: FrameType,
+    inputs: Leaves | None,
     run: Callable[..., Any],
     module: Any,
     args: tuple[Any, ...],
@@ -235,24 +247,30 @@ def _run(
     if ops is not None:
         ops.begins(call, args, kwargs)
     try:
-        if ops is None:
-            call.inputs = session.leaves.of_inputs(args, kwargs)
-        else:
+        if ops is not None:
             call.inputs = ops.inputs(call, args, kwargs)
+        else:
+            call.inputs = session.leaves.of_inputs(args, kwargs) if inputs is None else inputs
         session.log.append(call)  # complete: another thread may end a recording now
         measures = session.measures
-        for measure in measures:
-            measure.begins(call, args, kwargs)
+        if measures:
+            for measure in measures:
+                measure.begins(call, args, kwargs)
         stack.append(call)
         call.begin = perf_counter_ns()
-        output = run(module, *args, **kwargs)
+        output = run(module, args[0]) if len(args) == 1 and not kwargs else run(module, *args, **kwargs)
         call.end = perf_counter_ns()
-        call.outputs = session.leaves.of_output(output) if ops is None else ops.outputs(call, output)
-        for measure in reversed(measures):
-            measure.ends(call, output)
+        if ops is not None:
+            call.outputs = ops.outputs(call, output)
+        else:
+            last = session.leaves.last
+            call.outputs = last.as_output if last.accepts(output) else session.leaves.of_output(output)
+        if measures:
+            for measure in reversed(measures):
+                measure.ends(call, output)
         return output
     except BaseException as error:
-        _note_error(session, call, error)
+        _note_error(session, call, error, args)
         raise
     finally:
         del stack[depth:]
@@ -263,7 +281,7 @@ def _run(
 def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
     if graph_task() != -1:
-        call.in_backward = True
+        call.with_rare().in_backward = True
     call.position = position_of_caller(frame)
     if any(recorded.home is stack for recorded in session.recordings):  # this thread works for no other's recording
         call.parent = call.thread = None
@@ -275,14 +293,16 @@ def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], fr
     call.parent = next(works_for, None)
 
 
-def _note_error(session: Session, call: OpenCall, error: BaseException) -> None:
+def _note_error(session: Session, call: OpenCall, error: BaseException, args: tuple[Any, ...]) -> None:
     call.end = perf_counter_ns()
     if type(error).__name__ == STOP_RECOMPUTATION:
         return
-    call.error = error_of(error)
+    rare = call.with_rare()
+    rare.error = error_of(error)
     module = call.seen.module()
-    if module is not None and not call.error.raised_below:
-        call.extra = {**(call.extra or {}), **_state_of(session, module)}
+    if module is not None and not rare.error.raised_below:
+        rare.error = with_index_outside(rare.error, error, (*args[:1], module._parameters.get("weight")))
+        rare.extra |= _state_of(session, module)
 
 
 def _state_of(session: Session, module: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -144,7 +143,9 @@ def _has_tensor(items: list[Any]) -> bool:
 
 
 def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:
-    found = list(islice(_tensors_in(value, name, (id(value),), [MOST_VISITED]), MOST_IN_OBJECT + 1))
+    found: list[tuple[str, Tensor | str]] = []
+    if _kind(type(value)) != "sealed":
+        _add_tensors_in(value, name, (id(value),), [MOST_VISITED], found)
     yield from found[:MOST_IN_OBJECT]
     if not found:
         yield name, _text(value)
@@ -152,21 +153,32 @@ def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:
         yield name, f"{_text(value)} holds more tensors than these {MOST_IN_OBJECT}"
 
 
-def _tensors_in(value: Any, name: str, above: tuple[int, ...], left: list[int]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors that an opaque object holds; `left` is how many more values may be looked at."""
+def _add_tensors_in(
+    value: Any, name: str, above: tuple[int, ...], left: list[int], found: list[tuple[str, Tensor | str]]
+) -> None:
+    """Add the tensors that an opaque object holds, one more than are described at most.
+
+    `left` is how many more values may be looked at.
+    """
     left[0] -= 1
-    kind = _kind(type(value))
-    if kind == "tensor":
-        yield name, value
-        return
-    if kind == "sealed" or len(above) > DEEPEST_OBJECT or left[0] < 0:
+    if len(above) > DEEPEST_OBJECT or left[0] < 0:
         return
     children = parts_of(value)
     if children is None:
         children = [(f".{key}", item) for key, item in _attributes(value).items()]
     for suffix, child in children:
-        if id(child) not in above:
-            yield from _tensors_in(child, name + suffix, (*above, id(child)), left)
+        kind = _kind(type(child))
+        if id(child) in above:
+            continue
+        if kind == "tensor":
+            found.append((name + suffix, child))
+            left[0] -= 1
+        elif kind == "sealed":
+            left[0] -= 1
+        else:
+            _add_tensors_in(child, name + suffix, (*above, id(child)), left, found)
+        if len(found) > MOST_IN_OBJECT:
+            return
 
 
 def _attributes(value: Any) -> dict[str, Any]:

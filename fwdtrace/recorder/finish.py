@@ -21,7 +21,7 @@ from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.measures.ops import Ops, name_of_op
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenModule
+from fwdtrace.recorder.notes import NOTHING_RARE, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenModule
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.torch_internals import NO_FORWARD
@@ -100,6 +100,12 @@ class _Draft:
     __slots__ = Call.__slots__
 
 
+class _OpDraft:
+    """An Op that is being filled in, for the same reason."""
+
+    __slots__ = Op.__slots__
+
+
 class _Finisher:
     """One pass over the log, with tables of its own; what many calls have in common is worked out once and shared."""
 
@@ -117,13 +123,16 @@ class _Finisher:
         device_time = session.kinds.get(DeviceTime)
         self.device_times = device_time.times() if isinstance(device_time, DeviceTime) else {}
         self.memory: dict[OpenCall, int] = {}
+        self.flops: dict[OpenCall, int] = {}
+        self.backwards: dict[OpenCall, Backward] = {}
         self.ids: dict[OpenCall | OpenOp, int] = {}
-        self.depths: dict[OpenCall, int] = {}
-        self.callers: set[OpenCall] = set()
+        self.parents: list[int | None] = []
+        self.depths: list[int] = []
+        self.callers: set[int] = set()
         self.notes = self._own_notes(session.log[recorded.start :])
         ops = session.kinds.get(Ops) if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
-        self.common: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self.modules: dict[SeenModule, tuple[str | None, tuple[str, ...], str, int]] = {}
         self.inputs: dict[tuple[int, int], Leaves] = {}
         self.sites: dict[tuple[int, int], Site] = {}
         self.op_names: dict[tuple[int, int, int], str] = {}
@@ -136,102 +145,94 @@ class _Finisher:
         opened = [note for note in self.notes if type(note) is OpenCall]
         options = self.recorded.options
         costs, gradients = self.kinds.get(Costs), self.kinds.get(Gradients)
-        flops: dict[OpenCall, int] = {}
-        backwards: dict[OpenCall, Backward] = {}
         if options.costs and isinstance(costs, Costs):
-            flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
+            self.flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
         if options.gradients and isinstance(gradients, Gradients):
-            backwards = gradients.backwards(opened)
+            self.backwards = gradients.backwards(opened)
         memory = self.kinds.get(PeakMemory)
         if options.peak_memory and isinstance(memory, PeakMemory):
             self.memory = memory.totals(opened)
         nths: dict[SeenModule, int] = {}
         calls, ops = [], []
-        for note in self.notes:
+        for number, note in enumerate(self.notes):
             if type(note) is OpenOp:
-                ops.append(self._op(note))
+                ops.append(self._op(number, note))
             elif type(note) is OpenCall:
                 nths[note.seen] = nth = nths.get(note.seen, 0) + 1
-                calls.append(self._call(note, nth, flops.get(note), backwards.get(note)))
+                calls.append(self._call(number, note, nth))
         return calls, ops
-
-    def _op(self, op: OpenOp) -> Op:
-        code, instruction = op.position
-        key = id(op.function), id(code), instruction
-        name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
-        inputs, outputs = op.inputs, self.with_stats.get(op, op.outputs)
-        if self.sources is not None:
-            inputs, outputs = self.sources.of_op(op, outputs)
-        site, number, parent = self._site(op.position), self.ids[op], self.ids[op.parent]
-        return Op(number, parent, name, inputs, outputs, site, op.error, self.nonfinite.get(op))
 
     def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
         names, options = self.recorded.names, self.recorded.options
-        ids, depths = self.ids, self.depths
+        ids, parents, depths, callers = self.ids, self.parents, self.depths, self.callers
         own: list[OpenCall | OpenOp] = []
         for note in log:
-            parent = note.parent
-            if parent is not None and parent in depths:
+            above = ids.get(note.parent) if note.parent is not None else None
+            if above is not None:
                 if type(note) is OpenCall:
-                    depths[note] = depths[parent] + 1
-                    self.callers.add(parent)
+                    callers.add(above)
                 elif not options.ops:
                     continue
+                depths.append(depths[above] + 1)
             elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
-                depths[note] = 0
+                depths.append(0)
             else:
                 continue
+            parents.append(above)
             ids[note] = len(own)
             own.append(note)
         return own
 
-    def _call(self, call: OpenCall, nth: int, flops: int | None, backward: Backward | None) -> Call:
-        above = call.parent
-        code, instruction = call.position
-        key = (
-            call.seen, id(call.inputs), id(code), instruction, call.entry, id(call.chain), id(call.outer),
-            call in self.callers, call.opaque, call.base_forward,
-        )  # fmt: skip
-        common = self.common.get(key) or self.common.setdefault(key, self._common(call))
+    def _op(self, number: int, op: OpenOp) -> Op:
+        code, instruction = op.position
+        key = id(op.function), id(code), instruction
+        draft: Any = _OpDraft()
+        draft.id, draft.parent = number, self.parents[number]
+        draft.name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
+        draft.inputs, draft.outputs = op.inputs, self.with_stats.get(op, op.outputs)
+        if self.sources is not None:
+            draft.inputs, draft.outputs = self.sources.of_op(op, draft.outputs)
+        draft.site, draft.error, draft.nonfinite = self._site(op.position), op.error, self.nonfinite.get(op)
+        draft.__class__ = Op
+        return draft  # type: ignore[no-any-return]
+
+    def _call(self, number: int, call: OpenCall, nth: int) -> Call:
+        seen, rare = call.seen, call.rare or NOTHING_RARE
         draft: Any = _Draft()
-        draft.id = self.ids[call]
-        draft.parent = self.ids.get(above) if above is not None else None
-        draft.depth = self.depths[call]
-        draft.nth = nth
-        draft.entry = call.entry
-        (
-            *(draft.path, draft.aliases, draft.class_name, draft.inputs, draft.site, draft.chain, draft.parameters),
-            draft.opaque,
-        ) = common
-        draft.outputs = self.with_stats.get(call, call.outputs)
+        draft.id, draft.parent, draft.depth, draft.nth = number, self.parents[number], self.depths[number], nth
+        draft.path, draft.aliases, draft.class_name, draft.parameters = self.modules.get(seen) or self._module(seen)
+        draft.inputs, draft.outputs = self._inputs(call, rare), self.with_stats.get(call, call.outputs)
         if self.sources is not None:
             draft.inputs, draft.outputs = self.sources.of_call(call, draft.inputs, draft.outputs)
+        draft.site, draft.chain = self._site(call.position), self._chain(call, rare)
         draft.hooks = self._hooks(call) if call.hooks else ()
+        draft.opaque = self._opaque(number, call) if rare.opaque or seen.of.may_be_opaque else None
         draft.duration_us = (call.end - call.begin) / 1000 if call.begin and call.end else None
         draft.host_us = None
         if call in self.device_times:
             draft.host_us, draft.duration_us = draft.duration_us, self.device_times[call]
-        draft.memory_bytes = self.memory.get(call)
-        draft.error = call.error
-        draft.thread = call.thread
-        draft.in_backward = call.in_backward
+        draft.entry, draft.error, draft.thread, draft.in_backward = (
+            rare.entry,
+            rare.error,
+            call.thread,
+            rare.in_backward,
+        )
         draft.forward_inputs = draft.forward_outputs = draft.settings = None
         draft.state = ()
-        if call.extra:
-            for name, value in self._extra(call).items():
+        if rare.extra:
+            for name, value in self._extra(call, rare).items():
                 setattr(draft, name, value)
-        draft.nonfinite = self.nonfinite.get(call)
-        draft.flops = flops
-        draft.backward = backward
+        draft.nonfinite, draft.memory_bytes = self.nonfinite.get(call), self.memory.get(call)
+        draft.flops, draft.backward = self.flops.get(call), self.backwards.get(call)
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
 
-    def _extra(self, call: OpenCall) -> dict[str, Any]:
-        extra = dict(call.extra or {})
+    def _extra(self, call: OpenCall, rare: RareNotes) -> dict[str, Any]:
+        extra = dict(rare.extra)
         changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
         if "forward_inputs" in extra:
-            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call))
+            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *self._signature(call, rare))
             if self.sources is not None:
                 between = extra["forward_inputs"], extra.get("forward_outputs", ())
                 extra["forward_inputs"], extra["forward_outputs"] = self.sources.of_forward(call, *between)
@@ -241,29 +242,23 @@ class _Finisher:
             extra.pop("forward_outputs", None)
         return extra
 
-    def _common(self, call: OpenCall) -> tuple[Any, ...]:
-        """What calls of one module from one line with the same shapes share: path to parameters, and `opaque`."""
-        names = self.recorded.names.get(call.seen, ())
-        return (
-            names[0] if names else None,
-            names[1:],
-            call.seen.of.module_class.__name__,
-            self._inputs(call),
-            self._site(call.position),
-            self._chain(call),
-            self._parameters(call.seen),
-            self._opaque(call),
-        )
+    def _module(self, seen: SeenModule) -> tuple[str | None, tuple[str, ...], str, int]:
+        """What all calls of a module share: its path and aliases, its class, how many parameters it has."""
+        names = self.recorded.names.get(seen, ())
+        parameters = self._parameters(seen)
+        known = names[0] if names else None, names[1:], seen.of.module_class.__name__, parameters
+        self.modules[seen] = known
+        return known
 
-    def _inputs(self, call: OpenCall) -> Leaves:
-        key = id(call.inputs), id(call.base_forward or call.seen.of)
+    def _inputs(self, call: OpenCall, rare: RareNotes) -> Leaves:
+        key = id(call.inputs), id(rare.base_forward or call.seen.of)
         inputs = self.inputs.get(key)
         if inputs is None:
-            inputs = self.inputs[key] = named_by_parameters(call.inputs, *self._signature(call))
+            inputs = self.inputs[key] = named_by_parameters(call.inputs, *self._signature(call, rare))
         return inputs
 
-    def _signature(self, call: OpenCall) -> tuple[tuple[str, ...], str]:
-        forward = call.base_forward or call.seen.of.forward
+    def _signature(self, call: OpenCall, rare: RareNotes) -> tuple[tuple[str, ...], str]:
+        forward = rare.base_forward or call.seen.of.forward
         key = id(forward)
         signature = self.signatures.get(key)
         if signature is None:
@@ -276,13 +271,13 @@ class _Finisher:
         key = id(position[0]), position[1]
         return self.sites.get(key) or self.sites.setdefault(key, site_at(position))
 
-    def _chain(self, call: OpenCall) -> tuple[str, ...]:
+    def _chain(self, call: OpenCall, rare: RareNotes) -> tuple[str, ...]:
         if call.chain is None:
             return ()
-        key = call.outer, id(call.chain), call.seen.of
+        key = id(rare.outer), id(call.chain), id(call.seen.of)
         chain = self.chains.get(key)
         if chain is None:
-            names = map(name_of_code, (*call.outer, *call.chain))
+            names = map(name_of_code, (*rare.outer, *call.chain))
             chain = self.chains[key] = (*names, _forward_name(call.seen.of.module_class))
         return chain
 
@@ -300,30 +295,16 @@ class _Finisher:
         module = seen.module()  # it has been taken out of the tree
         return count_parameters(module) if module is not None else 0
 
-    def _opaque(self, call: OpenCall) -> str | None:
-        if call in self.callers:
+    def _opaque(self, number: int, call: OpenCall) -> str | None:
+        if number in self.callers:
             return None
         if call.seen.of.is_script:
             return "script"
         return "compiled" if _is_compiled(call) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Common:
-    """What calls of one module from one line with the same shapes share."""
-
-    path: str | None
-    aliases: tuple[str, ...]
-    class_name: str
-    inputs: Leaves
-    site: Site | None
-    chain: tuple[str, ...]
-    parameters: int
-    opaque: str | None
-
-
 def _is_compiled(call: OpenCall) -> bool:
-    return call.seen.of.wraps_compiled or call.opaque == "compiled"
+    return call.seen.of.wraps_compiled or (call.rare is not None and call.rare.opaque == "compiled")
 
 
 def _forward_name(cls: type) -> str:

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_inference_mode_enabled, nn
 
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
@@ -65,10 +65,12 @@ class DataFlow:
         if self._learnt == len(self._session.seen):
             return
         self._learnt = len(self._session.seen)
-        self._held = _all_held(self._session)
-        for key, held in self._held.items():
-            tensor, entry = held.content(), self._known.get(key)
-            if tensor is not None and (entry is None or entry[0]() is not tensor):
+        pairs = _all_held(self._session)
+        self._held = _places(pairs)
+        for tensor, held in pairs:
+            key = id(tensor)
+            entry = self._known.get(key)
+            if entry is None or entry[0]() is not tensor:
                 maker = self._carried(tensor) or held
                 self._known[key] = weakref.ref(tensor), _version(tensor), maker, next(self._numbers), None, 0
 
@@ -99,7 +101,7 @@ class DataFlow:
 
     def gives(self, note: Note, tensors: list[Any], taken: Sequence[Known], hook: HookRun | None = None) -> list[Known]:
         """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given."""
-        known = self._known
+        known, clock = self._known, len(self._session.log)
         for before in taken:  # what was written into, if nothing inside is known to have done so
             if before[1] >= 0:
                 written: Any = before[0]()
@@ -111,7 +113,7 @@ class DataFlow:
             key = id(tensor)
             entry = known.get(key)
             if entry is None or entry[0]() is not tensor:
-                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, len(self._session.log)
+                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, clock
                 if hook is not None and isinstance(note, OpenCall):
                     self.replaced[note, place] = hook
             elif entry[1] >= 0:
@@ -158,11 +160,11 @@ class DataFlow:
             return held
         outermost = stack[0] if stack else None
         if outermost is None or self._held_at is not outermost:
-            self._held, self._held_at = _all_held(self._session), outermost
+            self._held, self._held_at = _places(_all_held(self._session)), outermost
             return self._held.get(id(tensor))
         # All modules were looked at in this call: what came since is likely to be where it was put.
-        places = (held for call in reversed(stack) for held in _held_by(call.seen))
-        return next((held for held in places if held.content() is tensor), None)
+        places = (pair for call in reversed(stack) for pair in _held_by(call.seen))
+        return next((held for content, held in places if content is tensor), None)
 
 
 def last_changed(call: OpenCall, kind: str) -> HookRun | None:
@@ -185,7 +187,12 @@ def _version(tensor: Tensor) -> int:
     kind = type(tensor)
     if kind is not Tensor and kind.__torch_function__ not in _QUIET:
         return _NO_VERSION
-    return _NO_VERSION if tensor.is_inference() else tensor._version
+    if is_inference_mode_enabled() and tensor.is_inference():
+        return _NO_VERSION
+    try:
+        return tensor._version
+    except RuntimeError:  # made in inference mode, which is over
+        return _NO_VERSION
 
 
 def _writes_by_name(note: Note) -> bool:
@@ -197,23 +204,27 @@ def _writes_by_name(note: Note) -> bool:
     return bool(getattr(note.seen.module(), "inplace", False))
 
 
-def _all_held(session: Session) -> dict[int, Held]:
-    """Every tensor that an observed module holds, by identity; the first place of those that several hold."""
-    places: dict[int, Held] = {}
-    for seen in list(session.seen.values()):
-        for held in _held_by(seen):
-            places.setdefault(id(held.content()), held)
-    return places
+def _all_held(session: Session) -> list[tuple[Tensor, Held]]:
+    """Every tensor that an observed module holds, with its place."""
+    return [pair for seen in list(session.seen.values()) for pair in _held_by(seen)]
 
 
-def _held_by(seen: SeenModule) -> list[Held]:
-    """The places of the tensors that a module itself holds."""
+def _places(pairs: list[tuple[Tensor, Held]]) -> dict[int, Held]:
+    """The places of tensors by their identity; the first place of a tensor that several modules hold."""
+    return {id(tensor): held for tensor, held in reversed(pairs)}
+
+
+def _held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
+    """The tensors that a module itself holds, with their places."""
     module = seen.module()
     if module is None:
         return []
     own = module.__dict__
+    tables = ("parameter", own.get("_parameters")), ("buffer", own.get("_buffers")), ("attribute", own)
     return [
-        *(Held(seen, "parameter", name) for name, value in own.get("_parameters", {}).items() if value is not None),
-        *(Held(seen, "buffer", name) for name, value in own.get("_buffers", {}).items() if value is not None),
-        *(Held(seen, "attribute", name) for name, value in own.items() if isinstance(value, Tensor)),
+        (value, Held(seen, kind, name))
+        for kind, table in tables
+        if table
+        for name, value in table.items()
+        if isinstance(value, Tensor)
     ]

@@ -43,6 +43,7 @@ _roles: dict[int, Role] = {}
 _call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
 _chains: dict[tuple[int, ...], tuple[CodeType, ...]] = {(): ()}
 _is_torch: dict[int, bool] = {}
+_libraries: dict[int, str] = {}
 _renamed: dict[int, CodeType] = {}
 _originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
@@ -97,18 +98,42 @@ def from_torch(code: CodeType) -> bool:
     return known
 
 
+def library_of(code: CodeType) -> str:
+    """The installed package that a code object is from; "" if it is from none."""
+    known = _libraries.get(id(code))
+    if known is None:
+        _, installed, rest = code.co_filename.replace(os.sep, "/").rpartition("-packages/")
+        known = _libraries[id(code)] = rest.partition("/")[0].removesuffix(".py") if installed else ""
+        _kept.append(code)
+    return known
+
+
 def position_outside_torch(frame: FrameType | None, inherited: Position) -> Position:
-    """The nearest position outside torch; `inherited` if one of our wrappers comes first, as below `nn.Sequential`."""
+    """The nearest position in the model's own code, else the nearest outside torch.
+
+    The model's own is what is in no installed package, or in that of the forward that runs. `inherited` if one of our
+    wrappers comes first, as below `nn.Sequential`.
+    """
+    passed: list[FrameType] | None = None
     while frame is not None:
         code = frame.f_code
-        role = _roles.get(id(code))
+        key = id(code)
+        role = _roles.get(key)
         if role is None:
-            if not from_torch(code):
-                return code, frame.f_lasti
+            is_torch = _is_torch.get(key)
+            if is_torch is False or (is_torch is None and not from_torch(code)):
+                library = _libraries.get(key)
+                if library == "" or (library is None and not library_of(code)):
+                    return code, frame.f_lasti
+                passed = [frame] if passed is None else [*passed, frame]
         elif role in ("call", "boundary", "forward"):
-            return inherited
+            break
         frame = frame.f_back
-    return inherited
+    if passed is None:
+        return inherited
+    own = library_of(passed[-1].f_code)
+    nearest = next(each for each in passed if library_of(each.f_code) == own)
+    return nearest.f_code, nearest.f_lasti
 
 
 def position_of_caller(frame: FrameType) -> Position:
@@ -197,10 +222,13 @@ def error_of(error: BaseException) -> CallError:
     """What is kept of an exception that passes a wrapper of ours: type, text, where it came from."""
     step: TracebackType | None = error.__traceback__.tb_next if error.__traceback__ is not None else None
     position: Position | None = None
+    own: tuple[str, ...] = ("",)
     while step is not None and _roles.get(id(step.tb_frame.f_code)) != "call":
         code = step.tb_frame.f_code
         if id(code) not in _roles and not from_torch(code):
-            position = code, step.tb_lasti
+            own = own if position is not None else ("", library_of(code))
+            if library_of(code) in own:
+                position = code, step.tb_lasti
         step = step.tb_next
     try:
         message = str(error)

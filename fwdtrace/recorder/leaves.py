@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -10,23 +11,43 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
-from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
+from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
+_one = object()
 _traits = attrgetter("shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
 
 
-class LeafTable:
-    """Describes arguments and results. A second value with the same shapes costs one lookup."""
+class _Alike:
+    """Tensors that are described alike: as the only argument of a call, and as its result.
 
-    __slots__ = ("_leaves", "_plain", "_single_outputs", "_tuples")
+    `accepts` says quickly whether a value is one of them. It may refuse one that is, where torch treats that otherwise.
+    """
+
+    __slots__ = ("accepts", "as_input", "as_output", "named")
+
+    def __init__(self, as_input: Leaves, as_output: Leaves, accepts: Callable[[Any], bool]) -> None:
+        self.as_input = as_input
+        self.as_output = as_output
+        self.accepts = accepts
+        self.named: dict[str, Leaf] = {}
+
+
+class LeafTable:
+    """Describes arguments and results. A second value with the same shapes costs one lookup.
+
+    A single tensor is first compared with the one before it: most modules are given what another has just given.
+    """
+
+    __slots__ = ("_alike", "_leaves", "_plain", "_tuples", "last")
 
     def __init__(self) -> None:
-        self._single_outputs: dict[tuple[Any, ...], Leaves] = {}
+        self._alike: dict[tuple[Any, ...], _Alike] = {}
+        self.last = _Alike((), (), _accepts_nothing)
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
@@ -47,32 +68,88 @@ class LeafTable:
 
     def read_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Leaves:
         """The leaves of a call's arguments where no mode of torch's listens; the tensors are added to a list."""
+        if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
+            alike = self._alike_with(args[0])
+            if alike is not None:
+                tensors.append(args[0])
+                return alike.as_input
         parts: list[Any] = [len(args)]
         for value in args:
-            if not _add_to_key(parts, value, tensors):
+            last = self.last
+            if type(value) is Tensor and last.accepts(value):
+                parts.append(last)
+                tensors.append(value)
+            elif not self._add_to_key(parts, value, tensors):
                 return self._described(_named(args, kwargs), tensors)
         for name, value in kwargs.items():
             parts.append(name)
-            if not _add_to_key(parts, value, tensors):
+            if not self._add_to_key(parts, value, tensors):
                 return self._described(_named(args, kwargs), tensors)
         return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs), tensors))
 
     def read_output(self, value: Any, tensors: list[Tensor]) -> Leaves:
         """The leaves of a call's result where no mode of torch's listens; the tensors are added to a list."""
         if type(value) is Tensor:
-            try:
-                key = _traits(value)
-                known = self._single_outputs.get(key) or self._single_outputs.setdefault(
-                    key, (self._tensor(value, ""),)
-                )
-            except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+            alike = self._alike_with(value)
+            if alike is None:
                 return self._described([("", value)], tensors)
             tensors.append(value)
-            return known
+            return alike.as_output
         parts: list[Any] = []
-        if not _add_to_key(parts, value, tensors):
+        if not self._add_to_key(parts, value, tensors):
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
+
+    def _alike_with(self, tensor: Tensor) -> _Alike | None:
+        """How tensors like this one are described; None if only the tensor itself can tell."""
+        last = self.last
+        if last.accepts(tensor):
+            return last
+        try:
+            traits = _traits(tensor)
+            alike = self._alike.get(traits)
+        except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
+            return None
+        if alike is None:
+            leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
+            alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
+        elif alike is last:  # refused, because torch is in another mode now, autocast for one
+            alike.accepts = likeness(tensor) or _accepts_nothing
+        self.last = alike
+        return alike
+
+    def _add_to_key(self, parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
+        """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
+        kind = type(value)
+        if kind is Tensor or kind is nn.Parameter:
+            alike = self._alike_with(value)
+            if alike is None:
+                return False
+            parts.append(alike)
+            tensors.append(value)
+            return True
+        if value is None or kind is bool or kind is int:
+            parts += (kind, value)
+            return True
+        if kind is tuple or kind is list:
+            if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
+                return False
+            parts += ("(", len(value))
+            for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
+                if not self._add_to_key(parts, child, tensors, depth + 1):
+                    return False
+            return True
+        if kind is slice:  # it has no hash of its own
+            start, stop, step = value.start, value.stop, value.step
+            parts += (slice, start, stop, step)
+            return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
+        if kind in _IMMUTABLE:
+            parts += (kind, value)
+            return True
+        if kind in SCALARS:
+            parts += (kind, shortened(repr(value)))
+            return True
+        return False
 
     def _known(self, parts: list[Any]) -> Leaves | None:
         try:
@@ -92,19 +169,36 @@ class LeafTable:
         # A subclass or mode of the user's must not see us read attributes: their model did not do that.
         with without_torch_function():
             for name, value in named:
-                try:
-                    parts = [
-                        (part, self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part))
-                        for place, part in walk(value, name)
-                    ]
-                except Exception:  # a stranger's object: that it cannot be described must not stop the model
-                    leaves.append(self._value(name, f"{type(value).__name__}(…)"))
-                    continue
-                leaves += [leaf for _, leaf in parts]
-                tensors += [part for part, _ in parts if isinstance(part, Tensor)]
+                leaves += self._of_one(name, value, tensors)
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 
+    def _of_one(self, name: str, value: Any, tensors: list[Tensor]) -> Leaves:
+        """The leaves of one argument beside others that need a closer look."""
+        parts, before = [_one, name], len(tensors)
+        is_plain = self._add_to_key(parts, value, tensors)
+        known = self._known(parts) if is_plain else None
+        if known is not None:
+            return known
+        del tensors[before:]
+        try:
+            found = [
+                (part, self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part))
+                for place, part in walk(value, name)
+            ]
+        except Exception:  # a stranger's object: that it cannot be described must not stop the model
+            return (self._value(name, f"{type(value).__name__}(…)"),)
+        tensors += [part for part, _ in found if isinstance(part, Tensor)]
+        leaves = tuple([leaf for _, leaf in found])
+        return self._remembered(parts, leaves) if is_plain else leaves
+
     def _tensor(self, tensor: Tensor, name: str) -> Leaf:
+        """The leaf of a tensor, which is one object for all that are alike and have the same name."""
+        alike = self._alike_with(tensor) if type(tensor) is Tensor else None
+        if alike is None:
+            return self._new_tensor(tensor, name)
+        return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(tensor, name))
+
+    def _new_tensor(self, tensor: Tensor, name: str) -> Leaf:
         layout = str(tensor.layout).removeprefix("torch.")
         try:
             shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
@@ -126,42 +220,12 @@ class LeafTable:
         return self._leaves.get(key) or self._leaves.setdefault(key, Value(name, text))
 
 
+def _accepts_nothing(value: Any) -> bool:
+    return False
+
+
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
-
-
-def _add_to_key(parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
-    """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
-    kind = type(value)
-    if kind is Tensor or kind is nn.Parameter:
-        try:
-            parts.append(_traits(value))
-        except RuntimeError:  # a nested tensor has no shape
-            return False
-        tensors.append(value)
-        return True
-    if value is None or kind is bool or kind is int:
-        parts += (kind, value)
-        return True
-    if kind is tuple or kind is list:
-        if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
-            return False
-        parts += ("(", len(value))
-        for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
-            if not _add_to_key(parts, child, tensors, depth + 1):
-                return False
-        return True
-    if kind is slice:  # it has no hash of its own
-        start, stop, step = value.start, value.stop, value.step
-        parts += (slice, start, stop, step)
-        return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
-    if kind in _IMMUTABLE:
-        parts += (kind, value)
-        return True
-    if kind in SCALARS:
-        parts += (kind, shortened(repr(value)))
-        return True
-    return False
 
 
 def _size(size: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.frames import Position, from_torch, original_of, own_call_code
-from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD
+from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL
 from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ Known = tuple[Callable[[], Any], int, Any, int, Any, int]
 class SeenClass:
     """What all modules of one class have in common."""
 
-    __slots__ = ("forward", "is_script", "is_users", "module_class", "own_call", "torch_forward", "wraps_compiled")
+    __slots__ = (
+        *("forward", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class", "own_call"),
+        *("torch_forward", "wraps_compiled"),
+    )
 
     def __init__(self, cls: type[nn.Module]) -> None:
         self.module_class = cls
@@ -41,15 +44,18 @@ class SeenClass:
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
         self.own_call = own_call_code(cls)
+        self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = cls.__name__ == "OptimizedModule" and cls.__module__ == "torch._dynamo.eval_frame"
+        self.may_be_opaque = self.is_script or self.wraps_compiled
 
 
 class SeenModule:
     """A module that was met while a recording ran."""
 
     __slots__ = (
-        *("calls_awaiting_backward", "key", "module", "of", "own_call", "parameters", "shows_ops", "torch_forward"),
+        *("calls_awaiting_backward", "goes_straight", "key", "module", "of", "own_call", "parameters", "shows_ops"),
+        "torch_forward",
     )
 
     def __init__(self, module: nn.Module, of: SeenClass, gone: Callable[[weakref.ref[nn.Module]], None]) -> None:
@@ -58,6 +64,7 @@ class SeenModule:
         self.module = weakref.ref(module, gone)
         self.of = of
         self.own_call = of.own_call
+        self.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
         self.torch_forward = of.torch_forward
         self.shows_ops = of.is_users and bool(module._modules)
         self.parameters: int | None = None
@@ -78,32 +85,37 @@ class HookRun:
         self.changed = False
 
 
-class _FewCallsHave:
+class RareNotes:
     """What few calls have, so that the others need neither time nor memory for it."""
 
-    __slots__ = ()
+    __slots__ = ("base_forward", "entry", "error", "extra", "in_backward", "opaque", "outer")
 
-    error: CallError | None = None
-    opaque: str | None = None
-    in_backward: bool = False
-    outer: tuple[CodeType, ...] = ()
-    base_forward: Any = None
-    """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""
-    extra: dict[str, Any] | None = None
-    """Further fields of the Call, by name."""
+    def __init__(self) -> None:
+        self.entry: Entry = "__call__"
+        self.error: CallError | None = None
+        self.opaque: str | None = None
+        self.in_backward = False
+        self.outer: tuple[CodeType, ...] = ()
+        self.base_forward: Any = None
+        """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""
+        self.extra: dict[str, Any] = {}
+        """Further fields of the Call, by name."""
 
 
-class OpenCall(_FewCallsHave):
+NOTHING_RARE = RareNotes()
+"""For those who read what a call has that has nothing of it."""
+
+
+class OpenCall:
     """One call while it runs: references and numbers only; names and texts are found when the recording has ended."""
 
     __slots__ = (
-        *("__dict__", "begin", "chain", "end", "entry", "given", "given_by_forward", "hooks", "inputs", "outputs"),
-        *("parent", "position", "seen", "taken", "taken_by_forward", "thread"),
+        *("begin", "chain", "end", "given", "given_by_forward", "hooks", "inputs", "outputs", "parent", "position"),
+        *("rare", "seen", "taken", "taken_by_forward", "thread"),
     )
 
     seen: SeenModule
     parent: OpenCall | None
-    entry: Entry
     inputs: Leaves
     outputs: Leaves
     position: Position
@@ -112,11 +124,18 @@ class OpenCall(_FewCallsHave):
     begin: int
     end: int
     thread: str | None
-    taken: list[Known]
+    rare: RareNotes | None
+    taken: Sequence[Known]
     """What data flow knows of the tensors in the inputs, and in `given` of those in the outputs."""
-    given: list[Known]
+    given: Sequence[Known]
     taken_by_forward: list[Known]
     given_by_forward: list[Known]
+
+    def with_rare(self) -> RareNotes:
+        """What few calls have, to be filled in."""
+        if self.rare is None:
+            self.rare = RareNotes()
+        return self.rare
 
 
 class OpenOp:
@@ -130,8 +149,8 @@ class OpenOp:
     outputs: Leaves
     position: Position
     error: CallError | None
-    taken: list[Known]
-    given: list[Known]
+    taken: Sequence[Known]
+    given: Sequence[Known]
 
 
 Note = OpenCall | OpenOp

@@ -11,7 +11,7 @@ from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
-from fwdtrace.trace import Source, TensorMeta
+from fwdtrace.trace import Leaf, Source, TensorMeta
 
 
 class _TensorDraft:
@@ -35,8 +35,8 @@ class Sources:
         self._ids = ids
         self._names = _first_names(recorded.root)
         self._sources: dict[tuple[int, int], Source | None] = {}
-        # By the leaf without a source, which is kept so that no other has its identity.
-        self._leaves: dict[tuple[int, int, Note | None], tuple[TensorMeta, TensorMeta]] = {}
+        # By the leaf without a source, which is kept so that no other has its identity, the maker, place and writer.
+        self._leaves: dict[tuple[int, int, int, int], tuple[TensorMeta, TensorMeta]] = {}
 
     def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
@@ -47,6 +47,7 @@ class Sources:
                 source = self._source(entry)
                 if source is None or source.argument is not None:
                     self._sources[_key(entry)] = Source(argument=leaf.name)
+                    self._leaves.clear()  # which may have been given the argument of an earlier call
         return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
 
     def of_op(self, op: OpenOp, outputs: Leaves) -> tuple[Leaves, Leaves]:
@@ -68,19 +69,24 @@ class Sources:
         """The leaves with the source of each tensor, in the order of the entries."""
         if not entries:
             return leaves
-        remaining = iter(entries)
-        return tuple(
-            [self._with_source(leaf, next(remaining)) if type(leaf) is TensorMeta else leaf for leaf in leaves]
-        )
+        leaf_of, place = self._leaves, 0
+        found: list[Leaf] = []
+        for leaf in leaves:
+            if type(leaf) is TensorMeta:
+                entry = entries[place]
+                place += 1
+                key = id(leaf), id(entry[2]), entry[3], id(entry[4])
+                known = leaf_of.get(key)
+                if known is None:
+                    known = leaf_of[key] = leaf, self._with_source(leaf, entry)
+                leaf = known[1]
+            found.append(leaf)
+        return tuple(found)
 
     def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
         source, writer = self._source(entry), entry[4]
-        key = id(leaf), id(source), writer
-        known = self._leaves.get(key)
-        if known is None:
-            changed_by = self._ids.get(writer) if writer is not None else None
-            known = self._leaves[key] = leaf, _tensor(leaf, source, changed_by)
-        return known[1]
+        changed_by = self._ids.get(writer) if writer is not None else None
+        return leaf if source is None and changed_by is None else _tensor(leaf, source, changed_by)
 
     def _source(self, entry: Known) -> Source | None:
         key = _key(entry)
@@ -99,9 +105,12 @@ class Sources:
         if number is None:
             return None
         hook = self._flow.replaced.get((maker, place))
-        places = [index for index, leaf in enumerate(maker.outputs) if type(leaf) is TensorMeta]
-        # More were noted of what a hook has replaced than there are in the output of the call.
-        output = places[place] if place < len(places) else place
+        outputs = maker.outputs
+        output = place
+        if len(outputs) > 1:
+            places = [index for index, leaf in enumerate(outputs) if type(leaf) is TensorMeta]
+            # More were noted of what a hook has replaced than there are in the output of the call.
+            output = places[place] if place < len(places) else place
         return _output_of(number, output, hook.name if hook is not None else None)
 
     def _of_held(self, held: Held) -> Source | None:

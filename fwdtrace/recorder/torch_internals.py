@@ -12,6 +12,7 @@ import torch.fx._symbolic_trace as fx_file
 import torch.nn.modules.module as module_file
 import torch.utils._python_dispatch as dispatch_file
 from torch._C import DispatchKey
+from torch._C._dynamo.guards import TensorGuards
 from torch._ops import OpOverload
 from torch.nn.modules.module import Module
 
@@ -19,6 +20,9 @@ TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
 TORCHS_CALL = Module._wrapped_call_impl
 """`Module.__call__` as torch defines it, whatever may be there now."""
+
+TORCHS_CALL_IMPL = Module._call_impl
+"""What that goes on to, unless a class has another."""
 
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
@@ -103,6 +107,23 @@ def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | Non
         return (), None
     placed_tensor: Any = tensor
     return tuple(map(repr, placed_tensor.placements)), tuple(placed_tensor._local_tensor.shape)
+
+
+def likeness(tensor: torch.Tensor) -> Callable[[Any], bool] | None:
+    """A quick test whether a value is a tensor of the same class, shape, dtype and device that needs a gradient alike.
+
+    It asks no mode or subclass. It is also false where torch is in another mode than now, such as autocast, or traces.
+    None for a tensor that such a test does not describe.
+    """
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return None
+    make: Any = TensorGuards
+    try:
+        guard = make(tensor, dynamic_dims_sizes=[list(tensor.shape)], dynamic_dims_strides=[[None] * tensor.dim()])
+    except Exception:  # not made for this one: it is described by reading it
+        return None
+    accepts: Callable[[Any], bool] = guard.check
+    return accepts
 
 
 def top_function_mode() -> Any:

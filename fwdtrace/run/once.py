@@ -12,8 +12,9 @@ from torch import nn
 
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.devices import on_device, usable
+from fwdtrace.models.guess import required_arguments
 from fwdtrace.models.inputs import Inputs, build_inputs
-from fwdtrace.models.load import LoadedModel, load_function, load_model
+from fwdtrace.models.load import DEFAULT_INPUTS, LoadedModel, load_function, load_model
 from fwdtrace.models.meta import META, fake, needs_values, where_values_are_needed
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
@@ -21,6 +22,8 @@ from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, run_backward
+from fwdtrace.run.guess import better_guess, nobody_chose
+from fwdtrace.run.trials.search import with_tried_fixes
 from fwdtrace.trace import Trace
 
 
@@ -64,20 +67,28 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class ReadyModel:
-    """A model in the mode and on the device that it will run in, its arguments, and the loss to run backward from."""
+    """A model in the mode and on the device that it will run in, its arguments, and the loss to run backward from.
+
+    `guessed` are the `--input` texts of the arguments if nobody gave them and the model does not say what it takes.
+    """
 
     module: nn.Module
     inputs: Inputs
     on_meta: bool
     loss: Loss | None
+    guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """The trace of a run and, if the run did not come to its end, why: a ModelError if the model raised."""
+    """The trace of a run and, if the run did not come to its end, why: a ModelError if the model raised.
+
+    `tried` are the `--input` texts that it ran with, where nobody gave any and the first guess did not fit.
+    """
 
     trace: Trace
     error: FwdtraceError | None
+    tried: tuple[str, ...] = ()
 
 
 def prepare(plan: RunPlan) -> ReadyModel:
@@ -93,24 +104,55 @@ def prepare(plan: RunPlan) -> ReadyModel:
         loaded = _loaded(plan, device)
         if plan.weights:
             load_weights(loaded.module, plan.weights)
-        inputs = build_inputs(plan.inputs or loaded.inputs, loaded.module, plan.seed, device)
+        texts = plan.inputs or loaded.inputs
+        guessed: tuple[str, ...] = ()
+        if loaded.guessed and not plan.inputs:
+            texts = guessed = _takes_as_many(loaded, plan.seed)
+        inputs = build_inputs(texts, loaded.module, plan.seed, device)
     except KeyboardInterrupt:
         raise FwdtraceError(f"interrupted while {plan.spec!r} was being built") from None
     loaded.module.train(plan.train)
     loss = load_function(plan.measures.loss) if plan.measures.loss else None
-    return ReadyModel(loaded.module, inputs, on_meta, loss)
+    return ReadyModel(loaded.module, inputs, on_meta, loss, guessed)
 
 
 def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
     """Run and record the model that `prepare` has built for this plan; also if the model raises, there is a trace."""
     trace, error = (_run_without_values if model.on_meta else _run)(plan, model)
+    if isinstance(error, Exception) and not isinstance(error, FwdtraceError):
+        try:
+            if (again := _with_better_guess(plan, model, trace)) is not None:
+                return run_once(plan, again)
+            guessed = bool(model.guessed)
+            trace = with_tried_fixes(trace, model.module, model.inputs, guessed=guessed, on_meta=model.on_meta)
+        except KeyboardInterrupt:  # whoever has seen enough gets what is there
+            pass
+        trace = nobody_chose(trace, model.guessed) if model.guessed else trace
     if error is None or isinstance(error, FwdtraceError):
-        return RunResult(trace, error)
+        return RunResult(trace, error, () if model.guessed == DEFAULT_INPUTS else model.guessed)
     if isinstance(error, KeyboardInterrupt):
         return RunResult(trace, FwdtraceError(f"interrupted; {plan.spec!r} had run as far as the trace shows"))
     raised = ModelError(plan.spec)
     raised.__cause__ = error
     return RunResult(trace, raised)
+
+
+def _with_better_guess(plan: RunPlan, model: ReadyModel, trace: Trace) -> ReadyModel | None:
+    """The model, built once more, with an input that it takes; None if somebody chose the input, or none is found."""
+    if model.guessed != DEFAULT_INPUTS or model.on_meta:
+        return None
+    tried = better_guess(model.module, trace, plan.seed)
+    if not tried or tried == model.guessed:
+        return None
+    return replace(prepare(replace(plan, inputs=tried)), guessed=tried)
+
+
+def _takes_as_many(loaded: LoadedModel, seed: int) -> tuple[str, ...]:
+    """The guess for a model that takes one argument; for one that takes several, what its first layers take."""
+    assert isinstance(loaded.inputs, tuple)
+    if required_arguments(loaded.module) == len(loaded.inputs):
+        return loaded.inputs
+    return better_guess(loaded.module, None, seed) or loaded.inputs
 
 
 def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:

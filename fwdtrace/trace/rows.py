@@ -12,6 +12,7 @@ from fwdtrace.trace.values import (
     Call,
     CallError,
     Finding,
+    Fix,
     Gradient,
     Hook,
     ModelInfo,
@@ -39,7 +40,9 @@ _OPTIONAL = {
     (NonFinite, "parameters"),
     *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
     *((ModelInfo, name) for name in ("name", "path")),
-    *((CallError, name) for name in ("raised_below", "site")),
+    *((CallError, name) for name in ("raised_below", "site", "outside")),
+    (Finding, "fixes"),
+    (Fix, "outputs"),
     *((Op, name) for name in ("error", "nonfinite")),
 }
 # The least that a number may be, where it is not 0; None where it may be any.
@@ -49,6 +52,7 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (RunInfo, "call"): 1,
     (TensorMeta, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
+    (Fix, "outputs"): -1,
     (RunInfo, "seed"): None,
     **{(Stats, name): None for name in ("mean", "min", "max")},
 }
@@ -228,6 +232,8 @@ _KINDS: dict[str, Read] = {
     "Source | None": _or_null(reader_of(Source)),
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
+    "Value | None": _or_null(_other),
+    "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
     "tuple[Leaf, ...]": _leaves_once,
@@ -240,6 +246,7 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
     "float | None": lambda least: _or_null(_number(least)),
     "tuple[int, ...]": lambda least: _tuple_of(_whole(least)),
     "tuple[int, ...] | None": lambda least: _or_null(_tuple_of(_whole(least))),
+    "tuple[Shape, ...]": lambda least: _tuple_of(_tuple_of(_whole(least))),
 }
 
 
@@ -263,6 +270,6 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
     ]
     for cls in (
         *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
-        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Backward),
+        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Backward, Fix),
     )
 }

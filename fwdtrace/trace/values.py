@@ -1,4 +1,4 @@
-"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site, Finding. Frozen, and free of torch."""
+"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site, Finding, Fix. Frozen, and free of torch."""
 
 from __future__ import annotations
 
@@ -116,12 +116,14 @@ class CallError:
     """The exception that ended a call. `raised_below` is true in the callers of the call that it came from.
 
     `site` is the line of the user's own code inside the call that it came from, None if it came from torch's alone.
+    `outside` is the element that is no row of an embedding's table, by its place: `input[0, 116]`.
     """
 
     type: str
     message: str
     raised_below: bool = False
     site: Site | None = None
+    outside: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +249,27 @@ class Gradient:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """A change that would help. If it was `tried`, a copy of the model ran with it and gave tensors of these shapes."""
+
+    text: str
+    tried: bool
+    outputs: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about."""
+    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about.
+
+    `message` has the fixes in words too.
+    """
 
     code: str
     name: str
     call: int | None
     message: str
     site: Site | None = None
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,20 @@ findings/direct: .places trace
 findings/explained:
 findings/flow: trace
 findings/forward_error/__init__:
-findings/forward_error/arguments: .forward_error/failure trace
-findings/forward_error/failure: trace
-findings/forward_error/layers: .forward_error/failure trace
-findings/forward_error/products: .forward_error/failure trace
-findings/forward_error/rule: .forward_error/arguments .forward_error/failure .forward_error/layers
-  .forward_error/products .forward_error/sequences .forward_error/sizes trace
-findings/forward_error/sequences: .forward_error/failure .forward_error/products trace
-findings/forward_error/sizes: .forward_error/failure trace
+findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
+findings/forward_error/changes: trace
+findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
+findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/origins trace
+findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
+findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
+findings/forward_error/origins: trace
+findings/forward_error/products: .forward_error/changes .forward_error/failure trace
+findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
+  .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products .forward_error/sequences
+  .forward_error/sizes trace
+findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
+  .forward_error/products trace
+findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/gradients: .flow .places trace
 findings/modules: .places trace
 findings/places: trace
@@ -77,9 +83,10 @@ findings/values: trace
 findings/wrappers: .places trace
 models/__init__:
 models/devices: .meta errors torch
+models/guess: .spec torch trace
 models/imports: .spec errors
 models/inputs: .memory .spec errors torch
-models/load: .imports .sources/__init__ .spec .zoo/__init__ errors torch trace
+models/load: .guess .imports .sources/__init__ .spec .zoo/__init__ errors torch trace
 models/memory:
 models/meta: torch
 models/randomness: torch
@@ -125,7 +132,7 @@ program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recor
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
-recorder/boundaries: .code_exchange .frames .hooks .modules .notes .session .torch_internals torch
+recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
@@ -142,12 +149,13 @@ recorder/measures/device_time: .accelerators .notes .session .tree
 recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
 recorder/measures/gradients: .describe .measures/values .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
-recorder/measures/ops: .flow .frames .notes .session .torch_internals torch
+recorder/measures/ops: .flow .frames .notes .outside .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
+recorder/outside: .torch_internals torch trace
 recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
@@ -188,8 +196,14 @@ run/__init__:
 run/backward: errors recorder torch
 run/cold_start:
 run/direct: direct errors models torch
-run/once: .backward errors models recorder torch trace
+run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
+run/once: .backward .guess .trials/search errors models recorder torch trace
 run/saved: compare errors trace
+run/trials/__init__:
+run/trials/apply: findings recorder torch trace
+run/trials/copies: .trials/apply findings models recorder torch trace
+run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
+run/trials/time_left:
 run/two: compare errors models torch
 trace/__init__: .flow .trace .values
 trace/called:

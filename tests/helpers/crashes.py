@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fwdtrace.findings import find
-from fwdtrace.trace import Call, CallError, Leaf, Op, Site, TensorMeta, Trace
+from fwdtrace.findings.forward_error.changes import proposal_text
+from fwdtrace.findings.forward_error.rule import proposals_for
+from fwdtrace.trace import Call, CallError, Event, Leaf, Op, Site, Source, TensorMeta, Trace
 from tests.helpers.traces import trace
 
 SITE = Site("net.py", 31, "Net.forward", "x = self.f5(x)")
 PRODUCT = "mat1 and mat2 shapes cannot be multiplied ({} and {})"
 
 
-def tensor(name: str, *shape: int, dtype: str = "float32", device: str = "cpu") -> TensorMeta:
-    return TensorMeta(name, shape, dtype, device)
+def tensor(
+    name: str, *shape: int, dtype: str = "float32", device: str = "cpu", source: Source | int | None = None
+) -> TensorMeta:
+    """A tensor; a number as its `source` is the id of what made it."""
+    made_by = Source(id=source, output=0) if isinstance(source, int) else source
+    return TensorMeta(name, shape, dtype, device, source=made_by)
 
 
 def layer(path: str, class_name: str, *inputs: Leaf, state: tuple[Leaf, ...] = (), settings: str | None = None) -> Call:
@@ -21,9 +27,11 @@ def layer(path: str, class_name: str, *inputs: Leaf, state: tuple[Leaf, ...] = (
     return Call(10, 0, 1, path, class_name, 1, "__call__", inputs=inputs, state=state, settings=settings, site=SITE)
 
 
-def ran(id: int, path: str, class_name: str, given: tuple[int, ...], gave: tuple[int, ...]) -> Call:
-    """A call before it, of one tensor that gave another."""
-    inputs, outputs = (tensor("input", *given),), (tensor("", *gave),)
+def ran(
+    id: int, path: str, class_name: str, given: tuple[int, ...], gave: tuple[int, ...], *, source: int | None = None
+) -> Call:
+    """A call before it, of one tensor that gave another; `source` is the id of what made that tensor."""
+    inputs, outputs = (tensor("input", *given, source=source),), (tensor("", *gave, source=id),)
     return Call(id, 0, 1, path, class_name, 1, "__call__", inputs=inputs, outputs=outputs)
 
 
@@ -42,6 +50,25 @@ def explained(call: Call, message: str, *before: Call, type: str = "RuntimeError
     (finding,) = find(trace_of(root(type, message, raised_below=True), *before, failed))
     assert (finding.code, finding.call, finding.site) == ("FT006", 10, SITE)
     return finding.message
+
+
+def advised(call: Call, message: str, *before: Call, type: str = "RuntimeError") -> list[str]:
+    """What would be tried when this call raises, but for other inputs."""
+    failed = replace(call, error=CallError(type, message))
+    return texts_of(trace_of(root(type, message, raised_below=True), *before, failed))
+
+
+def advised_op(name: str, message: str, *inputs: Leaf, before: tuple[Event, ...] = ()) -> list[str]:
+    """What would be tried when this op of the root raises, but for other inputs."""
+    op = Op(10, 0, name, inputs, site=SITE, error=CallError("RuntimeError", message))
+    calls = tuple(event for event in before if isinstance(event, Call))
+    ops = tuple(event for event in before if isinstance(event, Op))
+    return texts_of(trace_of(root("RuntimeError", message, raised_below=False), *calls, ops=(*ops, op)))
+
+
+def texts_of(trace: Trace) -> list[str]:
+    found = proposals_for(trace, inputs=False)
+    return [] if found is None else [proposal_text(proposal) for proposal in found[1]]
 
 
 def explained_op(

@@ -13,6 +13,7 @@ from fwdtrace.trace import (
     Call,
     CallError,
     Finding,
+    Fix,
     Gradient,
     Hook,
     Leaf,
@@ -168,9 +169,19 @@ def everything() -> Trace:
     second = call(2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True))
     ops = (
         Op(1, 0, "torch.flatten", known, (tensor(2),), site),
-        Op(3, 2, "+", error=CallError("TypeError", "not so"), nonfinite=NonFinite(0, 1, False)),
+        Op(
+            3,
+            2,
+            "+",
+            error=CallError("TypeError", "not so", outside=Value("x[1]", "9")),
+            nonfinite=NonFinite(0, 1, False),
+        ),
     )
-    findings = (Finding("FT001", "direct-forward", 0, "f5 ran directly", site), Finding("FT003", "never", None, "b"))
+    fixes = (Fix("set a=1 in b", True, ((2, 10), ())), Fix("move it", False))
+    findings = (
+        Finding("FT001", "direct-forward", 0, "f5 ran directly", site),
+        Finding("FT003", "never", None, "b", fixes=fixes),
+    )
     return Trace(
         Versions("0.1.0", "2.13.0", "3.11.7"),
         ModelInfo("model.py:Net", "model.Net", True, 1234),

@@ -86,7 +86,8 @@ def test_an_op_in_a_method_is_explained_with_its_line() -> None:
     net = Net()
     trace = trace_of(lambda: net.encode(torch.ones(5, 4), torch.ones(6, 7)))
     ((message, line),) = findings(trace)
-    assert message.startswith("* in Net.encode cannot broadcast 5×3 with 6×7")
+    assert message.startswith("* in Net.encode cannot broadcast")
+    assert "5×3" in message and "6×7" in message
     assert line == "return hidden + hidden * noise"
 
 

@@ -185,3 +185,44 @@ def test_a_fake_tensor_is_described_like_a_real_one() -> None:
         fake = torch.ones(2, 3)
         leaves = outputs(fake)
     assert leaves == (f32(""),)
+
+
+def test_a_tensor_is_described_by_what_it_is_when_it_comes_again() -> None:
+    class Changes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return change(x)
+
+    def change(x: Tensor) -> Tensor:
+        return x.unsqueeze_(0).requires_grad_()
+
+    model, tensor = nn.Sequential(nn.Identity(), Changes(), nn.Identity()), torch.ones(2)
+    with fwdtrace.record(model) as recording:
+        model(tensor)
+    before = TensorMeta("input", (2,), "float32")
+    after = TensorMeta("", (1, 2), "float32", requires_grad=True)
+    identity, changes, last = recording.trace.calls[1:]
+    assert (identity.inputs, changes.outputs, last.outputs) == ((before,), (after,), (after,))
+
+
+def test_tensors_alike_are_described_alike_in_and_out_of_autocast_and_inference_mode() -> None:
+    class Modes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(2):
+                self.inner(x)
+                with torch.autocast("cpu"):
+                    self.inner(x)
+                    self.inner(x)
+                with torch.inference_mode():
+                    self.inner(x)
+                    self.inner(torch.ones(2))
+            return x
+
+    model = Modes()
+    with fwdtrace.record(model) as recording:
+        model(torch.ones(2))
+    leaf = (TensorMeta("", (2,), "float32"),)
+    assert [call.outputs for call in recording.trace.calls] == [leaf] * 11

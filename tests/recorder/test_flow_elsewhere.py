@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 import fwdtrace
 from fwdtrace.trace import Call, Source, TensorMeta, Trace
+from fwdtrace.trace.values import tensors_in
 from tests.helpers.flows import Net, flow, recorded, said
 
 
@@ -32,6 +33,24 @@ def test_what_comes_back_from_an_earlier_call_in_the_recording_has_its_source_th
         "3 +(argument x, 1.0) -> 3.0",
         "4 layer(3.0) -> 4.0",
     ]
+
+
+def test_an_argument_has_the_name_of_the_call_that_it_is_given_to() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, first: Tensor | None = None, second: Tensor | None = None) -> Tensor:
+            return self.inner(second if first is None else first)  # type: ignore[no-any-return]
+
+    model, tensor = Named(), torch.ones(2)
+    with fwdtrace.record(model, ops=True) as recording:
+        for name in ("first", "second", "first"):
+            model(**{name: tensor})
+    inner = [call for call in recording.trace.calls if call.path == "inner"]
+    sources = [leaf.source for call in inner for leaf in tensors_in(call.inputs)]
+    assert sources == [Source(argument="first"), Source(argument="second"), Source(argument="first")]
 
 
 def test_a_nested_recording_has_its_own_arguments_and_ids() -> None:

@@ -99,6 +99,27 @@ def test_a_pre_hook_that_raises_leaves_a_call_that_never_reached_forward() -> No
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="code objects have no qualified names")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="code objects have no qualified names")
+def test_what_stands_before_torchs_call_impl_is_in_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(nn.ReLU):
+        def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+            return super()._call_impl(*args, **kwargs)
+
+    def patched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return torchs(module, *args, **kwargs)
+
+    torchs = nn.Module._call_impl
+    model = nn.Sequential(Own(), nn.ReLU())
+    with fwdtrace.record(model) as recording:
+        model(torch.ones(1))
+        monkeypatch.setattr(nn.Module, "_call_impl", patched)
+        model(torch.ones(1))
+    monkeypatch.undo()
+    own, call = "Own._call_impl", "Module._call_impl"
+    chains = [[name.rpartition("<locals>.")[2] for name in call.chain[1:-1]] for call in recording.trace.calls]
+    assert chains == [[call], [own, call], [call], ["patched", call], [own, "patched", call], ["patched", call]]
+
+
 def test_an_overridden_call_is_in_the_chain() -> None:
     class Own(nn.Linear):
         def __call__(self, x: Tensor) -> Tensor:

@@ -197,3 +197,37 @@ def test_function_modes_are_counted() -> None:
     assert torch_internals.torch_function_modes() == 0
     with torch.overrides.BaseTorchFunctionMode():
         assert torch_internals.torch_function_modes() == 1
+
+
+def test_a_likeness_accepts_the_tensors_that_are_described_alike_and_nothing_else() -> None:
+    tensor = torch.ones(2, 3)
+    accepts = torch_internals.likeness(tensor)
+    assert accepts is not None
+    assert [accepts(other) for other in (tensor, torch.zeros(2, 3), torch.ones(3, 2).t())] == [True] * 3
+    others = (
+        *(torch.ones(3, 2), torch.ones(6), torch.ones(2, 3, 1), tensor.double(), tensor.to("meta"), tensor.to_sparse()),
+        *(torch.ones(2, 3, requires_grad=True), nn.Parameter(tensor), None, 1, "text", (tensor,), [tensor]),
+    )
+    assert [accepts(other) for other in others] == [False] * len(others)
+
+
+def test_a_likeness_accepts_nothing_while_torch_traces() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(accepts is not None and accepts(x))
+            return x
+
+    seen: list[bool] = []
+    accepts = torch_internals.likeness(torch.ones(1))
+    Net()(torch.ones(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Net(), torch.ones(1), check_trace=False)
+    assert seen == [True, False]
+
+
+def test_tensors_that_a_shape_does_not_describe_have_no_likeness() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nested = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
+    assert [torch_internals.likeness(tensor) for tensor in (torch.ones(2, 3).to_sparse(), nested)] == [None, None]

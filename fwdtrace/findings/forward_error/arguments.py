@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure
-from fwdtrace.trace import Call, Leaf, TensorMeta, Value
+from fwdtrace.findings.forward_error.changes import Converted, Given, Proposal, Step
+from fwdtrace.findings.forward_error.failure import GIVE, SHAPE, Explain, Explanation, Failure
+from fwdtrace.findings.forward_error.origins import argument_behind
+from fwdtrace.trace import Call, TensorMeta, Value
 from fwdtrace.trace.text import name_of, shape_text
-from fwdtrace.trace.values import shapes_in, tensors_in
+from fwdtrace.trace.values import tensors_in
 
 DTYPES = {
     "Byte": "uint8",
@@ -38,15 +40,15 @@ def missing(failure: Failure, match: re.Match[str]) -> Explanation | None:
     says = f"was called without its argument{'' if match[1] == '1' else 's'} {names}{_given(failure)}"
     if failure.call.path == "" and failure.call.site is None and failure.trace.model.spec:
         options = " ".join(f"--input {name}=SHAPE" for name in re.findall(r"'(\w+)'", match[2]))
-        return Explanation(says, f"give {options}")
-    return Explanation(says, f"pass {names}")
+        return Explanation(says, note=f"give {options}")
+    return Explanation(says, note=f"pass {names}")
 
 
 def unexpected(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A forward that was given a keyword it does not have."""
     if not _never_began(failure):
         return None
-    return Explanation(f"has no argument {match[1]}{_given(failure)}", f"drop {match[1]}, or add it to forward")
+    return Explanation(f"has no argument {match[1]}{_given(failure)}", note=f"drop {match[1]}, or add it to forward")
 
 
 def too_many(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -73,8 +75,10 @@ def no_forward(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if match[1] in ("ModuleList", "ModuleDict"):
         fix = "loop over its modules" if match[1] == "ModuleList" else "call one of its modules, by its key"
         more = ", or make it an nn.Sequential" if match[1] == "ModuleList" else ""
-        return Explanation("has no forward: it only holds modules", fix + more)
-    return Explanation("has no forward", f"define forward in {match[1]}; a wrong indent or a typo in its name hides it")
+        return Explanation("has no forward: it only holds modules", note=fix + more)
+    return Explanation(
+        "has no forward", note=f"define forward in {match[1]}; a wrong indent or a typo in its name hides it"
+    )
 
 
 def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -87,22 +91,20 @@ def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
     parts = [leaf for leaf in failure.inputs if re.split(r"[.\[]", leaf.name)[0] == parameter]
     if any(leaf.name == parameter and isinstance(leaf, TensorMeta) for leaf in parts):
         return None
-    says = f"expects a tensor, got {'' if got == 'None' else 'a '}{got}{_returned_by(failure, parts)}"
     tensors = tensors_in(parts)
+    says = f"expects a tensor, got {'' if got == 'None' else 'a '}{got}{_returned_by(failure, tensors)}"
     if not tensors:
         return Explanation(says)
-    return Explanation(says, f"take the tensor out of it: {tensors[0].name} is {shape_text(tensors[0].shape)}")
+    says += f"; {tensors[0].name} in it is {shape_text(tensors[0].shape)}"
+    return Explanation(says, failure.passed(Step("[0]")))
 
 
-def _returned_by(failure: Failure, parts: list[Leaf]) -> str:
-    """The last call that returned tensors of these shapes together, worded for the end of a sentence."""
-    shapes = shapes_in(parts)
-    if not shapes:
+def _returned_by(failure: Failure, parts: tuple[TensorMeta, ...]) -> str:
+    """The call that returned these tensors together, worded for the end of a sentence."""
+    event = failure.trace.flow.producer(parts[0]) if parts else None
+    if not isinstance(event, Call) or len(tensors_in(event.outputs)) != len(parts):
         return ""
-    for event in failure.givers(shapes[0]):
-        if isinstance(event, Call) and shapes_in(event.outputs) == shapes:
-            return f", as {name_of(event)} ({event.class_name}) returned" if len(event.outputs) > 1 else ""
-    return ""
+    return f", as {name_of(event)} ({event.class_name}) returned"
 
 
 def device(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -115,16 +117,14 @@ def device(failure: Failure, match: re.Match[str]) -> Explanation | None:
     of_state = {leaf.device for leaf in failure.state}
     says = f"needs its tensors on one device, got {' and '.join(devices)}"
     if "meta" in of_state and "meta" not in of_input:
-        return Explanation(
-            says, f"{failure.name} has no data on meta: materialise it, .to_empty(device=…), and load its weights"
-        )
+        note = f"{failure.name} has no data on meta: materialise it, .to_empty(device=…), and load its weights"
+        return Explanation(says, note=note)
     if "meta" in of_input:
-        return Explanation(says, "a tensor on meta has no data: make it on the device of the others")
+        return Explanation(says, note="a tensor on meta has no data: make it on the device of the others")
     if len(of_input) == len(of_state) == 1:
-        return Explanation(
-            says, f"move the input, x.to({of_state.pop()!r}), or the model, model.to({of_input.pop()!r})"
-        )
-    return Explanation(says, f"move them together: .to({devices[0]!r})")
+        note = f"move the input, x.to({of_state.pop()!r}), or the model, model.to({of_input.pop()!r})"
+        return Explanation(says, note=note)
+    return Explanation(says, note=f"move them together: .to({devices[0]!r})")
 
 
 def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -134,26 +134,53 @@ def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
     words = re.findall(r"unsigned char|[A-Za-z]\w*?(?=Tensor|\W|$)", match.string)
     # A dtype that is in the message but not here is that of a tensor that forward made itself.
     made_inside = {DTYPES[word] for word in words if word in DTYPES} - {*given, *own}
-    if len(own) == 1 and given and own[0] not in given and not made_inside:
-        fix = f"convert the input, x.to(torch.{own[0]})"
-        if "float" in given[0]:
-            fix += f", or the module, {'model' if failure.call.path == '' else failure.name}.to(torch.{given[0]})"
-        return Explanation(f"expects {own[0]}, as its parameters are, got {given[0]}", fix)
     if made_inside:
         return None
+    if len(own) == 1 and given and own[0] not in given:
+        says = f"expects {own[0]}, as its parameters are, got {given[0]}"
+        proposals = as_dtype(failure, own[0])
+        if "float" in given[0] and failure.call.path is not None:
+            proposals += (Proposal((Converted(failure.call.path, given[0]),), SHAPE),)
+        return Explanation(says, proposals)
     mixed = list(dict.fromkeys([*given, *own]))
     if len(mixed) < 2:
         return None
-    return Explanation(f"needs one dtype, got {' and '.join(mixed)}", f"convert one: .to(torch.{mixed[0]})")
+    says = f"needs one dtype, got {' and '.join(mixed)}"
+    return Explanation(says, tuple(each for one in reversed(mixed) for each in as_dtype(failure, one)))
+
+
+def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Proposal, ...]:
+    """Ways to have the tensors of what raised, or the first one, in a dtype: at the model, or right there."""
+    others = [leaf for leaf in (failure.tensors[:1] if first else failure.tensors) if leaf.dtype != dtype]
+    arguments = [argument_behind(failure.trace, leaf) for leaf in others]
+    proposals: tuple[Proposal, ...] = ()
+    if first and arguments and arguments[0] is not None:
+        root = next((leaf for leaf in _root_tensors(failure) if leaf.name == arguments[0]), None)
+        shape = root.shape if root is not None else None
+        proposals += (Proposal((Given(arguments[0], shape, dtype),), GIVE),)
+    elif arguments and None not in arguments:
+        changes = tuple(Given(name, dtype=dtype) for name in dict.fromkeys(arguments) if name is not None)
+        proposals += (Proposal(changes, GIVE - 0.6),)
+    each = [failure.passed(Step("to", (f"torch.{dtype}",)), tensor=failure.tensors.index(leaf)) for leaf in others]
+    if each and all(each):
+        changes_here = tuple(change for (proposal,) in each for change in proposal.changes)
+        proposals += (Proposal(changes_here, 1 + 0.1 * len(each)),)
+    return proposals
+
+
+def _root_tensors(failure: Failure) -> tuple[TensorMeta, ...]:
+    """The tensors that the model was given."""
+    *_, root = (failure.call, *failure.trace.callers(failure.call))
+    return tensors_in(root.inputs)
 
 
 def not_for_dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An operation that torch does not have for this dtype."""
     name = DTYPES.get(match[1], match[1])
-    fix = "convert its input first: x.float()" if name not in ("float32", "float64") else ""
     on = {leaf.device.partition(":")[0] for leaf in failure.tensors}
     where = f" on {on.pop()}" if len(on) == 1 else ""
-    return Explanation(f"is not implemented for {name}{where}", fix)
+    proposals = as_dtype(failure, "float32") if name not in ("float32", "float64") else ()
+    return Explanation(f"is not implemented for {name}{where}", proposals)
 
 
 _FORWARD = r"^(?:[\w.<>]+\.)?forward\(\) "

@@ -1,76 +1,66 @@
-"""What raised and what is known about it: the operands, the parameters, and what gave tensors of their shapes."""
+"""What raised and what is known about it: the operands, the parameters, and where they came from."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from fwdtrace.trace import Call, CallError, Leaf, Op, TensorMeta, Trace, Value
+from fwdtrace.findings.forward_error.changes import Built, Change, Given, Operand, PassedTo, Proposal, Step
+from fwdtrace.findings.forward_error.origins import CHOOSE_THEIR_OUTPUT, origin_of_size, origin_text, size_text
+from fwdtrace.trace import Call, CallError, Leaf, Op, Shape, TensorMeta, Trace, Value
 from fwdtrace.trace.text import name_of, name_with_class, shape_text, with_nth
-from fwdtrace.trace.values import Event, Shape, shapes_in, tensors_in
+from fwdtrace.trace.values import tensors_in
 
 MOST_OPERANDS = 8
 
-OUTPUT_SIZES = {
-    "Linear": "out_features",
-    "Conv1d": "out_channels",
-    "Conv2d": "out_channels",
-    "Conv3d": "out_channels",
-    "ConvTranspose1d": "out_channels",
-    "ConvTranspose2d": "out_channels",
-    "ConvTranspose3d": "out_channels",
-    "Embedding": "embedding_dim",
-}
-"""The layers that choose the number of features or channels they give, and the argument that says it."""
+CALL, OP, GIVE, BUILD, SHAPE = 1.0, 1.0, 1.5, 2.0, 3.0
+"""What a change costs: of how something is called, of what the model is given, of how it is built."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A size of an operand that would have to be another one.
+
+    `either`: or the other one would have to be this. `chosen`: a layer was built to give it.
+    """
+
+    tensor: TensorMeta
+    dimension: int
+    wanted: int
+    either: bool = False
+    chosen: bool = False
+
+    @property
+    def got(self) -> int:
+        """The size that it has."""
+        return self.tensor.shape[self.dimension]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why something raised: `says` follows its name, as in "expects 256 features, got 400"; `fix` is advice, if any."""
+    """Why something raised, and what may help.
+
+    `says` follows its name, as in "expects 256 features, got 400". `proposals` are changes that are worth a try,
+    `misfits` the sizes that would have to be others. `note` is advice that only a person can try.
+    """
 
     says: str
-    fix: str = ""
-
-
-@dataclass(frozen=True)
-class History:
-    """Which calls and ops of a trace gave a tensor of a certain shape."""
-
-    trace: Trace
-
-    def givers(self, shape: Shape, before: int) -> Iterator[Event]:
-        """The calls and ops with an id below `before` that gave a tensor of this shape, the latest first."""
-        events = self._givers.get(shape, [])
-        for index in reversed(range(bisect_left(events, before, key=lambda event: event.id))):
-            yield events[index]
-
-    @cached_property
-    def _givers(self) -> dict[Shape, list[Event]]:
-        givers: dict[Shape, list[Event]] = defaultdict(list)
-        for event in self.trace.events:
-            for shape in dict.fromkeys(shapes_in(event.outputs)):
-                givers[shape].append(event)
-        return givers
+    proposals: tuple[Proposal, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Failure:
     """The innermost call that raised, and the op in it that did, if it was one."""
 
-    history: History
+    trace: Trace
     call: Call
     op: Op | None
     error: CallError
-
-    @property
-    def trace(self) -> Trace:
-        """The trace in which it raised."""
-        return self.history.trace
 
     @property
     def name(self) -> str:
@@ -109,38 +99,50 @@ class Failure:
         names = {name} | ({str(position)} if position is not None else set())
         return next((leaf.value for leaf in self.inputs if isinstance(leaf, Value) and leaf.name in names), None)
 
-    def givers(self, shape: Shape) -> Iterator[Event]:
-        """The calls and ops that gave a tensor of this shape before the failure, the latest first."""
-        return self.history.givers(shape, before=(self.op or self.call).id)
+    def size(self, tensor: TensorMeta, dimension: int) -> str:
+        """A size of an operand, with its arithmetic and what made it."""
+        return size_text(self.trace, tensor, dimension, self.call)
 
-    def flattened(self, shape: Shape) -> Shape:
-        """The sizes that were flattened into the last size of `shape` by what gave it; empty if none were."""
-        leading = len(shape) - 1
-        for event in self.givers(shape):
-            before = shapes_in(event.inputs)
-            for given in before:
-                sizes = given[leading:]
-                if len(sizes) > 1 and given[:leading] == shape[:-1] and prod(sizes) == shape[-1]:
-                    return sizes
-            if shape not in before:
-                break
-        return ()
+    def origin(self, tensor: TensorMeta) -> str:
+        """Where an operand came from; "" if that is not known."""
+        return origin_text(self.trace, tensor, self.call)
 
-    def maker(self, shape: Shape, dimension: int) -> Call | None:
-        """The layer that chose the size of this dimension; events that leave the size as it was are passed over."""
-        before = (self.op or self.call).id
-        while (event := next(self.history.givers(shape, before), None)) is not None:
-            if isinstance(event, Call) and event.class_name in OUTPUT_SIZES:
-                return event
-            same_size = [
-                given
-                for given in shapes_in(event.inputs)
-                if len(given) == len(shape) and given[dimension] == shape[dimension]
-            ]
-            if not same_size:
-                return None
-            shape, before = same_size[0], event.id
-        return None
+    def built(self, argument: str, value: int | bool | Shape) -> tuple[Proposal, ...]:
+        """The layer that raised, built otherwise."""
+        if self.op or self.call.path is None:
+            return ()
+        return (Proposal((Built(self.call.path, argument, value),), BUILD),)
+
+    def maker_built(self, tensor: TensorMeta, dimension: int, wanted: int) -> tuple[Proposal, ...]:
+        """The layer that chose a size of an operand, built to give another."""
+        origin = origin_of_size(self.trace, tensor, dimension)
+        maker = origin.event
+        if not origin.chosen or not isinstance(maker, Call) or not maker.path or origin.sum:
+            return ()
+        argument = CHOOSE_THEIR_OUTPUT.get(maker.class_name)
+        return (Proposal((Built(maker.path, argument, wanted),), BUILD + 0.2),) if argument else ()
+
+    def passed(self, *steps: Step, tensor: int = 0, back: tuple[Step, ...] = (), why: str = "") -> tuple[Proposal, ...]:
+        """What raised, given one of its tensors after some steps."""
+        if tensor >= len(self.tensors):
+            return ()
+        change: Change
+        name = self.tensors[tensor].name
+        if steps[0].method == "[0]":
+            name = name.partition("[")[0]
+        if self.op is not None:
+            if self.op.site is None or back:
+                return ()
+            change = Operand(self.op.name, self.op.site, tensor, len(self.tensors), steps)
+        elif self.call.path is not None:
+            change = PassedTo(self.call.path, tensor, name, steps, back)
+        else:
+            return ()
+        here = Proposal((change,), CALL + 0.1 * len(back), why)
+        source = self.tensors[tensor].source
+        if back or source is None or source.argument is None or steps[0].method in ("[0]", "to"):
+            return (here,)
+        return (Proposal((Given(source.argument, steps=steps),), CALL - 0.1, why), here)
 
 
 Explain = Callable[[Failure, re.Match[str]], Explanation | None]
@@ -158,22 +160,18 @@ def counted(shape: Shape) -> str:
     return f"{prod(shape)} = {shape_text(shape)}" if len(shape) > 1 else str(prod(shape))
 
 
-def set_argument(failure: Failure, argument: str, value: object) -> str:
-    """The advice to build the module with another argument."""
-    return f"set {argument}={value} in {failure.name}"
-
-
 def operands(failure: Failure, explanation: str) -> str:
-    """Every operand and parameter with its shape; `""` if the explanation names all of them already.
+    """Every operand, with its shape and where it came from, and every parameter.
 
-    Dtypes are named that are not float, and all of them if the floats differ; devices are named if they differ.
+    "" if the explanation names all of them already. Dtypes are named that are not float, and all of them if the floats
+    differ; devices are named if they differ.
     """
     # A counter, as batch norm has, plays no part in what can be wrong with shapes.
     tensors = [*failure.tensors, *(leaf for leaf in failure.state if leaf.shape or "float" in leaf.dtype)]
     floats = {leaf.dtype for leaf in tensors if "float" in leaf.dtype}
     devices = {leaf.device for leaf in tensors}
     texts = []
-    for leaf in tensors[:MOST_OPERANDS]:
+    for number, leaf in enumerate(tensors[:MOST_OPERANDS]):
         words = [shape_text(leaf.shape)]
         if len(floats) > 1 or leaf.dtype not in floats:
             words.append(leaf.dtype)
@@ -181,6 +179,9 @@ def operands(failure: Failure, explanation: str) -> str:
             words.append(f"on {leaf.device}")
         if not (failure.op and leaf.name[:1].isdigit()):
             words.insert(0, leaf.name)
+        origin = failure.origin(leaf) if number < len(failure.tensors) else ""
+        if origin and origin != f"the argument {leaf.name}":
+            words.append(f"({origin})" if origin.startswith("the ") else f"from {origin}")
         texts.append(" ".join(words))
     if len(tensors) > MOST_OPERANDS:
         texts.append(f"and {len(tensors) - MOST_OPERANDS} more")

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import re
 
-from fwdtrace.findings.forward_error.failure import (
-    OUTPUT_SIZES,
-    Explain,
-    Explanation,
-    Failure,
-    set_argument,
-    sizes,
-)
-from fwdtrace.trace.text import name_of, plural, shape_text
-from fwdtrace.trace.values import Shape
+from fwdtrace.findings.forward_error.changes import Proposal, Step
+from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, Misfit, sizes
+from fwdtrace.trace import Shape, TensorMeta
+from fwdtrace.trace.text import plural, shape_text
 
 SPATIAL = {1: "length", 2: "height×width", 3: "depth×height×width"}
 
@@ -21,12 +15,9 @@ SPATIAL = {1: "length", 2: "height×width", 3: "depth×height×width"}
 def channels(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A convolution that was given another number of channels than its weight is for."""
     dimensions, expected, got = len(sizes(match[1])) - 2, int(match[3]), int(match[4])
-    shape = failure.tensors[0].shape if failure.tensors else ()
     if dimensions < 1:
         return None
-    if len(shape) <= dimensions or shape[-dimensions - 1] != got:  # forward made another tensor of its input first
-        shape = sizes(match[2])
-    return _channels(failure, shape, dimensions, expected, got)
+    return _channels(failure, dimensions, expected, got)
 
 
 def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -38,30 +29,30 @@ def channels_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | No
     dimensions, shape = len(weight.shape) - 2, failure.tensors[0].shape
     if not 1 <= dimensions < len(shape):
         return None
-    return _channels(failure, shape, dimensions, weight.shape[1], shape[-dimensions - 1])
+    return _channels(failure, dimensions, weight.shape[1], shape[-dimensions - 1])
 
 
-def _channels(failure: Failure, shape: Shape, dimensions: int, expected: int, got: int) -> Explanation:
-    says = f"expects {plural(expected, 'channel')}, got {got}"
-    if len(shape) == dimensions + 1:  # no batch
+def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Explanation:
+    tensor = failure.tensors[0] if failure.tensors else TensorMeta("", (), "float32")
+    shape, at = tensor.shape, len(tensor.shape) - dimensions - 1
+    if at < 0 or shape[at] != got:  # forward made another tensor of its input first
+        return Explanation(f"expects {plural(expected, 'channel')}, got {got}")
+    says = f"expects {plural(expected, 'channel')}, got {failure.size(tensor, at)}"
+    proposals: tuple[Proposal, ...] = ()
+    if at == 0:  # no batch
         says += f" ({len(shape)} dimensions are read as channels×{SPATIAL.get(dimensions, '…')})"
         if expected == 1:
-            return Explanation(says, "if the first dimension is the batch, x.unsqueeze(1) adds the channel")
-    if shape and shape[-1] == expected and got != expected:
-        order = (
-            *range(len(shape) - dimensions - 1),
-            len(shape) - 1,
-            *range(len(shape) - dimensions - 1, len(shape) - 1),
-        )
-        moved = shape_text(tuple(shape[at] for at in order))
-        return Explanation(says, f"if the channels are last, x.permute{order} makes it {moved}")
-    settings = "" if failure.op else failure.call.settings or ""
-    layer = "kernel_size=" in settings and "groups=" not in settings
-    fixes = [] if not layer else [set_argument(failure, "in_channels", got)]
-    maker = failure.maker(shape, -dimensions - 1) if len(shape) == dimensions + 2 else None
-    if maker is not None:
-        fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
-    return Explanation(says, ", or ".join(fixes))
+            proposals += failure.passed(Step("unsqueeze", (1,)))
+    if shape[-1] == expected:
+        says += f"; the last dimension has {expected}"
+        order = (*range(at), len(shape) - 1, *range(at, len(shape) - 1))
+        moved = shape_text(tuple(shape[place] for place in order))
+        proposals += failure.passed(Step("permute", order), why=f", which is {moved}")
+        return Explanation(says, proposals)
+    if not failure.op and "kernel_size=" in (failure.call.settings or ""):
+        proposals += failure.built("in_channels", got)
+    proposals += failure.maker_built(tensor, at, expected)
+    return Explanation(says, proposals, (Misfit(tensor, at, expected),))
 
 
 def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -69,28 +60,38 @@ def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | 
     batched, spatial, got = int(match[2]), int(match[3]), sizes(match[4])
     form = f"batch×channels×{SPATIAL.get(spatial, '…')}"
     says = f"expects {batched} dimensions, {form} (or {match[1]} without the batch), got {len(got)}: {shape_text(got)}"
+    if not failure.tensors or failure.tensors[0].shape != got:
+        return Explanation(says)
     if len(got) > batched:
-        fix = "x.squeeze(0) drops the first" if got[0] == 1 else "x.flatten(0, 1) makes one of the first two"
-    else:
-        fix = "x[None, None] adds batch and channel" if len(got) == batched - 2 else "x[None] adds one"
-    return Explanation(says, fix)
+        ones = [at for at, size in enumerate(got) if size == 1]
+        proposals = tuple(each for at in ones[::-1] for each in failure.passed(Step("squeeze", (at,))))
+        return Explanation(says, proposals + failure.passed(Step("flatten", (0, 1))))
+    steps = (Step("unsqueeze", (1,)),) * (batched - len(got))
+    first = (Step("unsqueeze", (0,)),) * (batched - len(got))
+    return Explanation(says, failure.passed(*steps) + failure.passed(*first))
 
 
 def kernel(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A kernel that is larger than the padded input."""
-    return Explanation(
-        f"has a kernel of {shape_text(sizes(match[2]))}, larger than its padded input of {shape_text(sizes(match[1]))}",
-        "use a larger input, a smaller kernel_size or more padding, or shrink less before it",
-    )
+    got, window = sizes(match[1]), sizes(match[2])
+    says = f"has a kernel of {shape_text(window)}, larger than its padded input of {shape_text(got)}"
+    return Explanation(says, misfits=_too_small(failure, window))
 
 
 def pooling(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A pooling that would leave nothing of its input."""
-    before, after = shape_text(sizes(match[1])[1:]), shape_text(sizes(match[2])[1:])
-    return Explanation(
-        f"would give {after} from {before}: the input is smaller than its window",
-        "use a larger input, a smaller kernel_size, or shrink less before it",
-    )
+    before, after = sizes(match[1])[1:], sizes(match[2])[1:]
+    says = f"would give {shape_text(after)} from {shape_text(before)}: the input is smaller than its window"
+    window = sizes(next(iter(re.findall(r"kernel_size=(\(.*?\)|\d+)", failure.call.settings or "")), "2"))
+    return Explanation(says, misfits=_too_small(failure, window * (len(before) if len(window) == 1 else 1)))
+
+
+def _too_small(failure: Failure, wanted: Shape) -> tuple[Misfit, ...]:
+    tensor = failure.tensors[0] if failure.tensors else None
+    if tensor is None or len(tensor.shape) <= len(wanted):
+        return ()
+    first = len(tensor.shape) - len(wanted)
+    return tuple(Misfit(tensor, first + at, size) for at, size in enumerate(wanted) if tensor.shape[first + at] < size)
 
 
 def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -103,27 +104,34 @@ def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | No
     expected, got = own.shape[0], shape[1]
     if not {expected, got} & set(sizes(failure.error.message)):  # it was another norm that failed
         return None
+    tensor = failure.tensors[0]
+    says = f"expects {expected} channels in dimension 1, got {failure.size(tensor, 1)}"
+    proposals: tuple[Proposal, ...] = ()
+    if shape[-1] == expected:
+        says += f"; the last dimension has {expected}"
+        last = len(shape) - 1
+        there = (0, last, *range(1, last))
+        back = (0, *range(2, last + 1), 1)
+        steps = Step("transpose", (1, 2)) if last == 2 else Step("permute", there)
+        undo = Step("transpose", (1, 2)) if last == 2 else Step("permute", back)
+        proposals += failure.passed(steps, back=(undo,))
     group = "num_groups" in failure.error.message or "vector of size" in failure.error.message
-    layer = not failure.op and "eps=" in (failure.call.settings or "")
-    fixes = [set_argument(failure, "num_channels" if group else "num_features", got)] if layer else []
-    maker = failure.maker(shape, 1)
-    if maker is not None:
-        fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
-    elif shape[-1] == expected:
-        fixes.append("if the channels are last, move them to dimension 1")
-    return Explanation(f"expects {expected} channels in dimension 1, got {got}", ", or ".join(fixes))
+    if not failure.op and "eps=" in (failure.call.settings or "") and shape[-1] != expected:
+        proposals += failure.built("num_channels" if group else "num_features", got)
+    proposals += failure.maker_built(tensor, 1, expected)
+    return Explanation(says, proposals, () if shape[-1] == expected else (Misfit(tensor, 1, expected),))
 
 
 def groups(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A group norm whose channels cannot be divided into its groups."""
     if (explanation := channels_of_norm(failure, match)) is not None:
         return explanation
-    shape = sizes(match[1])
+    shape, number = sizes(match[1]), int(match[2])
     if len(shape) < 2:
         return None
-    return Explanation(
-        f"cannot divide {shape[1]} channels into {match[2]} groups", "use a num_groups that divides them"
-    )
+    dividing = next((each for each in range(number, 0, -1) if shape[1] % each == 0), 1)
+    says = f"cannot divide {shape[1]} channels into {number} groups"
+    return Explanation(says, failure.built("num_groups", dividing))
 
 
 def dimensions_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -131,16 +139,17 @@ def dimensions_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | 
     if "Norm" not in failure.call.class_name or not failure.tensors:
         return None
     flat = match[2] == "2" and failure.call.class_name in ("BatchNorm2d", "BatchNorm3d")
-    fix = "BatchNorm1d is for flat features" if flat else ""
-    return Explanation(f"expects a {match[1]} input, got {match[2]}D: {shape_text(failure.tensors[0].shape)}", fix)
+    says = f"expects a {match[1]} input, got {match[2]}D: {shape_text(failure.tensors[0].shape)}"
+    return Explanation(says, note="BatchNorm1d is for flat features" if flat else "")
 
 
 def one_value(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A batch norm in training with a single value per channel."""
-    return Explanation(
-        f"needs more than one value a channel in training, got {shape_text(sizes(match[1]))}",
-        "use a batch of 2 or more, or eval mode",
-    )
+    got = sizes(match[1])
+    says = f"needs more than one value a channel in training, got {shape_text(got)}"
+    tensor = failure.tensors[0] if failure.tensors else None
+    misfits = (Misfit(tensor, 0, 2),) if tensor is not None and tensor.shape[:1] == (1,) else ()
+    return Explanation(says, misfits=misfits, note="in eval mode it takes one")
 
 
 def normalized_shape(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -149,24 +158,41 @@ def normalized_shape(failure: Failure, match: re.Match[str]) -> Explanation | No
     got = shape[-len(expected) :]
     if not expected or not got:
         return None
-    fix = "" if failure.op else set_argument(failure, "normalized_shape", list(got) if len(got) > 1 else got[0])
-    if len(expected) == 1 and expected[0] in shape[1:-1]:
-        fix = f"if dimension {shape.index(expected[0], 1)} is to be normalised, transpose it to the last"
     last = "dimension" if len(expected) == 1 else f"{len(expected)} dimensions"
-    return Explanation(f"expects {shape_text(expected)} in the last {last}, got {shape_text(got)}", fix)
+    says = f"expects {shape_text(expected)} in the last {last}, got {shape_text(got)}"
+    if not failure.tensors or failure.tensors[0].shape != shape:
+        return Explanation(says)
+    if len(expected) == 1 and expected[0] in shape[1:-1]:
+        at, end = shape.index(expected[0], 1), len(shape) - 1
+        order = (*(place for place in range(end + 1) if place != at), at)
+        back = (*range(at), end, *range(at, end))
+        says += f"; dimension {at} has {expected[0]}"
+        return Explanation(says, failure.passed(Step("permute", order), back=(Step("permute", back),)))
+    proposals = failure.built("normalized_shape", got if len(got) > 1 else got[0])
+    if len(expected) == 1:
+        proposals += failure.maker_built(failure.tensors[0], len(shape) - 1, expected[0])
+    first = len(shape) - len(expected)
+    misfits = (Misfit(failure.tensors[0], first + at, size) for at, size in enumerate(expected) if got[at] != size)
+    return Explanation(says, proposals, tuple(misfits))
 
 
 def prelu(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A PReLU whose slopes are for another number of channels."""
-    return Explanation(
-        f"expects {match[1]} channels in dimension 1, got {match[2]}",
-        "" if failure.op else set_argument(failure, "num_parameters", match[2]),
-    )
+    says = f"expects {match[1]} channels in dimension 1, got {match[2]}"
+    tensor = failure.tensors[0] if failure.tensors else None
+    misfits = (Misfit(tensor, 1, int(match[1])),) if tensor is not None and len(tensor.shape) > 1 else ()
+    return Explanation(says, failure.built("num_parameters", int(match[2])), misfits)
 
 
 def pixel_shuffle(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A pixel shuffle whose number of channels is no multiple of its factor squared."""
-    return Explanation(f"expects channels that {match[2]} divides, got {match[1]}")
+    got, factor = int(match[1]), int(match[2])
+    says = f"expects channels that {factor} divides, got {got}"
+    tensor = failure.tensors[0] if failure.tensors else None
+    if tensor is None or len(tensor.shape) < 3 or tensor.shape[-3] != got:
+        return Explanation(says)
+    more = (got // factor + 1) * factor
+    return Explanation(says, failure.maker_built(tensor, len(tensor.shape) - 3, more))
 
 
 _SIZES = r"\[([\d, ]*)\]"

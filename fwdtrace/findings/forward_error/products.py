@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from math import isqrt, prod
+from math import prod
 
+from fwdtrace.findings.forward_error.changes import Called, Change, Proposal, Shaped, Step
 from fwdtrace.findings.forward_error.failure import (
-    OUTPUT_SIZES,
+    CALL,
+    SHAPE,
     Explain,
     Explanation,
     Failure,
+    Misfit,
     counted,
-    set_argument,
     sizes,
 )
-from fwdtrace.trace import TensorMeta
-from fwdtrace.trace.text import name_of, shape_text
-from fwdtrace.trace.values import Shape
+from fwdtrace.trace import Op, TensorMeta
+from fwdtrace.trace.text import shape_text
+from fwdtrace.trace.values import Shape, tensors_in
 
 MATRIX_PRODUCTS = {"@", "@=", "matmul", "mm", "spmm", "bmm", "mv", "dot", "__matmul__", "__rmatmul__"}
 
@@ -30,47 +32,55 @@ def linear(failure: Failure, match: re.Match[str]) -> Explanation | None:
         weight = failure.parameter("weight")
     if weight is None or len(weight.shape) != 2 or not failure.tensors:
         return None
-    expected, shape = weight.shape[1], failure.tensors[0].shape
+    expected, tensor = weight.shape[1], failure.tensors[0]
     left, right = sizes(match["left"]), sizes(match["product"])
-    if right[-2:] != weight.shape[::-1] or left[-1:] != shape[-1:]:  # it was another product that failed
+    if right[-2:] != weight.shape[::-1] or left[-1:] != tensor.shape[-1:]:  # it was another product that failed
         return None
     layer = not failure.op and "in_features=" in (failure.call.settings or "")
-    fix = set_argument(failure, "in_features", shape[-1]) if layer else f"use a weight of {weight.shape[0]}×{shape[-1]}"
-    return features(failure, expected, shape, fix)
+    return features(failure, expected, tensor, "in_features" if layer else "")
 
 
-def features(failure: Failure, expected: int, shape: Shape, fix: str) -> Explanation:
-    """A layer that needs `expected` features in the last dimension and got `shape`; `fix` is a change of the layer."""
-    for start in (1, 0):
-        if len(shape) - start > 1 and prod(shape[start:]) == expected:
-            return Explanation(
-                f"expects {expected} features in the last dimension, got {shape[-1]}; {counted(shape[start:])}",
-                f"flatten its input first, as in torch.flatten(x, {start})",
-            )
-    flattened = failure.flattened(shape)
-    got = counted(flattened) if flattened else str(shape[-1])
-    return Explanation(f"expects {expected} features, got {got}", _fix(failure, expected, shape, flattened, fix))
-
-
-def _fix(failure: Failure, expected: int, shape: Shape, flattened: Shape, fix: str) -> str:
-    fixes = [fix]
-    maker = failure.maker(shape, -1)
+def features(failure: Failure, expected: int, tensor: TensorMeta, argument: str) -> Explanation:
+    """A layer that needs `expected` features in the last dimension of a tensor; `argument` is what it is built with."""
+    shape, last = tensor.shape, len(tensor.shape) - 1
+    number = failure.tensors.index(tensor)
+    misfit = Misfit(tensor, last, expected)
+    says = f"expects {expected} features, got {failure.size(tensor, last)}"
+    proposals: tuple[Proposal, ...] = _keeping_the_batch(failure, tensor)
+    if last > 0 and prod(shape[1:]) == expected:
+        says = f"expects {expected} features in the last dimension, got {shape[-1]}; {counted(shape[1:])}"
+        proposals += failure.passed(Step("flatten", (1,)), tensor=number)
+    elif last > 0 and prod(shape) == expected:
+        says = f"expects {expected} features in the last dimension, got {shape[-1]}; {counted(shape)}"
+        proposals += failure.passed(Step("flatten", (0,)), tensor=number)
     if expected in shape[1:-1]:
-        fixes.append(f"if dimension {shape.index(expected, 1)} holds the features, transpose it to the last")
-    elif maker is not None and not flattened:
-        fixes.append(f"{OUTPUT_SIZES[maker.class_name]}={expected} in {name_of(maker)}")
-    elif flattened and flattened[0] > 0 and expected % flattened[0] == 0:
-        square = _squared(expected // flattened[0], len(flattened) - 1)
-        such_as = f" = {shape_text((flattened[0], *square))}" if square else ""
-        fixes.append(f"let what comes before give {expected}{such_as}")
-    return ", or ".join(fixes)
+        at = shape.index(expected, 1)
+        says += f"; dimension {at} has {expected}"
+        back = () if failure.op else (Step("transpose", (at, last)),)
+        proposals += failure.passed(Step("transpose", (at, last)), tensor=number, back=back)
+        proposals += failure.passed(Step("transpose", (at, last)), tensor=number)
+    elif argument:
+        proposals += failure.built(argument, shape[-1])
+    proposals += failure.maker_built(tensor, last, expected) if expected not in shape[1:-1] else ()
+    return Explanation(says, proposals, () if expected in shape[1:-1] else (misfit,))
 
 
-def _squared(size: int, dimensions: int) -> Shape:
-    """The height and width of a square image with this number of pixels; empty if there is none."""
-    if dimensions == 2 and isqrt(size) ** 2 == size:
-        return (isqrt(size),) * 2
-    return (size,) if dimensions == 1 else ()
+def _keeping_the_batch(failure: Failure, tensor: TensorMeta) -> tuple[Proposal, ...]:
+    """The op that merged the dimensions of an operand, called so that the first one stays."""
+    event = failure.trace.flow.producer(tensor)
+    if not isinstance(event, Op) or event.site is None:
+        return ()
+    before = next(iter(tensors_in(event.inputs)), None)
+    if before is None or len(before.shape) < 2 or tensor.shape[:1] == before.shape[:1]:
+        return ()
+    change: Change
+    if event.name in ("torch.flatten", "Tensor.flatten"):
+        change = Called(event.name, event.site, 1, "start_dim", 1)
+    elif event.name in ("Tensor.view", "Tensor.reshape", "torch.reshape"):
+        change = Called(event.name, event.site, 1, "shape", ("x.shape[0]", -1))
+    else:
+        return ()
+    return (Proposal((change,), CALL),)
 
 
 def product(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -82,28 +92,44 @@ def product(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if wanted and {len(left), len(right)} != {wanted}:
         return Explanation(
             f"takes tensors of {wanted} dimensions, got {shape_text(left)} and {shape_text(right)}",
-            "torch.matmul takes any number of leading dimensions",
+            note="torch.matmul takes any number of leading dimensions",
         )
     if not left or not right:
         return None
     inner = right[-2] if len(right) > 1 else right[0]
     if left[-1] != inner:
         says = f"cannot multiply {shape_text(left)} by {shape_text(right)}: the inner sizes are {left[-1]} and {inner}"
-        return Explanation(says, _transposed(left, right))
+        one = Misfit(failure.tensors[0], len(left) - 1, inner)
+        other = Misfit(failure.tensors[1], max(len(right) - 2, 0), left[-1])
+        makers = failure.maker_built(one.tensor, one.dimension, inner)
+        if len(right) == 1:
+            makers += failure.maker_built(other.tensor, 0, left[-1])
+        turned = _transposed(failure, left, right)
+        return Explanation(says, turned or makers, () if turned else (one, other))
     if len(left) > 2 and len(right) > 2:
         says = f"cannot multiply {shape_text(left)} by {shape_text(right)}: the leading sizes do not fit each other"
-        return Explanation(
-            says, f"make {shape_text(left[:-2])} and {shape_text(right[:-2])} equal, or 1 where they differ"
-        )
+        return Explanation(says, misfits=leading(failure.tensors[0], failure.tensors[1]))
     return None
 
 
-def _transposed(left: Shape, right: Shape) -> str:
+def leading(left: TensorMeta, right: TensorMeta) -> tuple[Misfit, ...]:
+    """The leading sizes of two operands that would have to be equal, as misfits of both."""
+    found = []
+    for at in range(3, min(len(left.shape), len(right.shape)) + 1):
+        one, other = left.shape[-at], right.shape[-at]
+        if one != other and 1 not in (one, other):
+            found += [Misfit(left, len(left.shape) - at, other), Misfit(right, len(right.shape) - at, one)]
+    return tuple(found)
+
+
+def _transposed(failure: Failure, left: Shape, right: Shape) -> tuple[Proposal, ...]:
+    step = Step("transpose", (-2, -1))
     if len(right) > 1 and left[-1] == right[-1]:
-        return f"transposing the right one fits: .mT makes it {shape_text((*right[:-2], right[-1], right[-2]))}"
+        why = f", which is {shape_text((*right[:-2], right[-1], right[-2]))}"
+        return failure.passed(step, tensor=1, why=why)
     if len(left) > 1 and len(right) > 1 and left[-2] == right[-2]:
-        return f"transposing the left one fits: .mT makes it {shape_text((*left[:-2], left[-1], left[-2]))}"
-    return ""
+        return failure.passed(step, why=f", which is {shape_text((*left[:-2], left[-1], left[-2]))}")
+    return ()
 
 
 def own_parameter(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -115,9 +141,17 @@ def own_parameter(failure: Failure, match: re.Match[str]) -> Explanation | None:
         return None
     alike = [leaf for leaf in failure.state if leaf.shape in (right, right[::-1])]
     by = f", the shape of {_called(alike[0], right)}" if len(alike) == 1 else ""
-    return Explanation(
-        f"cannot multiply {shape_text(left)} by {shape_text(right)}{by}: the inner sizes are {left[-1]} and {right[-2]}"
-    )
+    fits = [leaf for leaf in failure.tensors if leaf.shape[-1:] == left[-1:]]
+    origins = dict.fromkeys(f"{leaf.name} has {failure.size(leaf, len(leaf.shape) - 1)}" for leaf in fits)
+    whose = f"; {' and '.join(origins)}" if origins else ""
+    inner = f"the inner sizes are {left[-1]} and {right[-2]}"
+    misfits = tuple(Misfit(leaf, len(leaf.shape) - 1, right[-2]) for leaf in fits)
+    says = f"cannot multiply {shape_text(left)} by {shape_text(right)}{by}: {inner}{whose}"
+    makers = tuple(each for leaf in fits[:1] for each in failure.maker_built(leaf, len(leaf.shape) - 1, right[-2]))
+    if len(alike) == 1 and failure.call.path is not None:
+        shape = (left[-1], right[-1]) if alike[0].shape == right else (right[-1], left[-1])
+        makers += (Proposal((Shaped(f"{failure.call.path}.{alike[0].name}".lstrip("."), shape),), SHAPE),)
+    return Explanation(says, makers, misfits)
 
 
 def _called(parameter: TensorMeta, used: Shape) -> str:
@@ -129,7 +163,30 @@ def einsum_size(failure: Failure, match: re.Match[str]) -> Explanation | None:
     index, got, operand, expected = match.groups()
     shapes = [shape_text(leaf.shape) for leaf in failure.tensors]
     where = f" (operand {int(operand) + 1}, {shapes[int(operand)]})" if int(operand) < len(shapes) else ""
-    return Explanation(f"gives the index {index} two sizes, {expected} and {got}{where}{_equation(failure)}")
+    says = f"gives the index {index} two sizes, {expected} and {got}{where}{_equation(failure)}"
+    misfits = _misfits_of_index(failure, index, {int(got), int(expected)})
+    proposals: tuple[Proposal, ...] = ()
+    for each in misfits:
+        proposals += failure.maker_built(each.tensor, each.dimension, each.wanted)
+        parameter = each.tensor.source.parameter if each.tensor.source is not None else None
+        if parameter is not None:
+            shape = each.tensor.shape
+            new = (*shape[: each.dimension], each.wanted, *shape[each.dimension + 1 :])
+            proposals += (Proposal((Shaped(parameter, new),), SHAPE),)
+    return Explanation(says, proposals, misfits)
+
+
+def _misfits_of_index(failure: Failure, index: str, both: set[int]) -> tuple[Misfit, ...]:
+    """The dimensions of the operands that an index of the equation stands for, if it is written without an ellipsis."""
+    equation = (failure.value("equation", 0) or "").strip("'\"")
+    terms = equation.partition("->")[0].replace(" ", "").split(",")
+    if "." in equation or len(terms) != len(failure.tensors) or len(both) != 2:
+        return ()
+    return tuple(
+        Misfit(tensor, term.index(index), next(iter(both - {tensor.shape[term.index(index)]})))
+        for term, tensor in zip(terms, failure.tensors, strict=True)
+        if index in term and len(term) == len(tensor.shape) and tensor.shape[term.index(index)] in both
+    )
 
 
 def einsum_dimensions(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -6,46 +6,85 @@ import re
 from collections.abc import Iterator
 
 from fwdtrace.findings.forward_error.arguments import ARGUMENTS
-from fwdtrace.findings.forward_error.failure import Explanation, Failure, History, operands
+from fwdtrace.findings.forward_error.changes import Proposal
+from fwdtrace.findings.forward_error.failure import Explanation, Failure, Misfit, operands, sizes
+from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
+from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
-from fwdtrace.trace import Call, CallError, Finding, Op, Trace
+from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
 from fwdtrace.trace.text import error_text, name_of
+from fwdtrace.trace.values import tensors_in
 
 LONGEST_ERROR = 300
+MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
-EXPLANATIONS = (*ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
+EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
     """FT006: the innermost call or op that raised, unless a caller caught the error; equal failures are one finding."""
-    history = History(trace)
+    for finding, _, _ in _explained(trace):
+        yield finding
+
+
+def proposals_for(trace: Trace, *, inputs: bool = True) -> tuple[Finding, tuple[Proposal, ...]] | None:
+    """The first finding FT006 of a trace, and what is worth a try against it: what changes the least comes first.
+
+    Without `inputs`, other sizes of the model's arguments are left out.
+    """
+    for finding, failure, explanation in _explained(trace):
+        proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
+        return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
+    return None
+
+
+def _explained(trace: Trace) -> Iterator[tuple[Finding, Failure, Explanation]]:
     reported = set()
     for root in trace.children():
         if root.error is None:
             continue
-        failure, raised_again_by = _innermost(history, root, root.error)
-        site = failure.op.site if failure.op else failure.error.site or failure.call.site
+        failure, raised_again_by = _innermost(trace, root, root.error)
+        site = _line(failure)
         key = failure.call.path, failure.name, site, failure.error
-        if key not in reported:
-            reported.add(key)
-            yield Finding("FT006", "forward-error", failure.call.id, _message(failure, raised_again_by), site)
+        if key in reported:
+            continue
+        reported.add(key)
+        explanation = _explanation(failure)
+        message = _message(failure, explanation, raised_again_by)
+        fixes = () if not explanation.note else (Fix(explanation.note, tried=False),)
+        yield Finding("FT006", "forward-error", failure.call.id, message, site, fixes), failure, explanation
 
 
-def _innermost(history: History, call: Call, error: CallError) -> tuple[Failure, Call | None]:
+def _line(failure: Failure) -> Site | None:
+    """The innermost line of the model's own code, else the innermost: in a library there is nothing to mend."""
+    trace, call = failure.trace, failure.call
+    own = trace.model.class_name.partition(".")[0]
+    inside = failure.op.site if failure.op else failure.error.site or call.site
+    around = [call, *trace.callers(call)]
+    for site in [inside, *(each.site for each in around)]:
+        if site is None or site == around[-1].site:  # the line that calls the model is none of the model's own
+            continue
+        _, installed, rest = site.file.replace("\\", "/").rpartition("-packages/")
+        if not installed or rest.startswith((f"{own}/", f"{own}.")):
+            return site
+    return inside
+
+
+def _innermost(trace: Trace, call: Call, error: CallError) -> tuple[Failure, Call | None]:
     """Where the error of `call` came from, and the outer call that raised another error because of it, if one did."""
     raised_again_by = None
     while True:
-        below = _raised_below(history.trace, call, error)
+        below = _raised_below(trace, call, error)
         if below is None or below.error is None:
-            return Failure(history, call, None, error), raised_again_by
+            return Failure(trace, call, None, error), raised_again_by
         if (below.error.type, below.error.message) != (error.type, error.message):
             raised_again_by = call
         if isinstance(below, Op):
-            return Failure(history, call, below, below.error), raised_again_by
+            return Failure(trace, call, below, below.error), raised_again_by
         call, error = below, below.error
 
 
@@ -58,13 +97,13 @@ def _raised_below(trace: Trace, call: Call, error: CallError) -> Call | Op | Non
     return events[-1] if events else None
 
 
-def _message(failure: Failure, raised_again_by: Call | None) -> str:
+def _message(failure: Failure, explanation: Explanation, raised_again_by: Call | None) -> str:
     if failure.error.type == "KeyboardInterrupt":
         return f"interrupted in {failure.subject}"
-    explanation = _explanation(failure)
-    parts = [f"{failure.subject} {explanation.says}", operands(failure, explanation.says), explanation.fix]
+    parts = [f"{failure.subject} {explanation.says}", operands(failure, explanation.says)]
     if raised_again_by is not None and raised_again_by.error is not None:
         parts.append(f"{name_of(raised_again_by)} then raised {_in_one_line(raised_again_by.error)}")
+    parts.append(explanation.note and f"{explanation.note} (not tried)")
     return "; ".join(part for part in parts if part)
 
 
@@ -74,7 +113,22 @@ def _explanation(failure: Failure) -> Explanation:
         explanation = explain(failure, match) if match else None
         if explanation is not None:
             return explanation
-    return Explanation(f"raised {_in_one_line(failure.error)}")
+    return Explanation(f"raised {_in_one_line(failure.error)}", misfits=_of_numbers(failure))
+
+
+def _of_numbers(failure: Failure) -> tuple[Misfit, ...]:
+    """The sizes that a message of the model's own names, next to another number that it may want in their place."""
+    numbers = dict.fromkeys(sizes(failure.error.message))
+    if not 2 <= len(numbers) <= MOST_NUMBERS:
+        return ()
+    tensors = failure.tensors or tensors_in(failure.call.inputs)
+    return tuple(
+        Misfit(tensor, at, wanted)
+        for tensor in tensors
+        for wanted in numbers
+        for at, size in enumerate(tensor.shape)
+        if at > 0 and size in numbers and size != wanted > 0
+    )
 
 
 def _in_one_line(error: CallError) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 
-from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, set_argument, sizes
+from fwdtrace.findings.forward_error.arguments import as_dtype
+from fwdtrace.findings.forward_error.changes import Proposal, Step
+from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, Misfit, sizes
 from fwdtrace.findings.forward_error.products import features
 from fwdtrace.trace import TensorMeta
 from fwdtrace.trace.text import shape_text
@@ -19,19 +22,25 @@ def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | 
     weight = failure.tensors[1] if failure.op and len(failure.tensors) > 1 else failure.parameter("weight")
     if weight is None or len(weight.shape) != 2 or not failure.tensors:
         return None
-    rows, ids = weight.shape[0], failure.tensors[0]
-    got = _index_outside(ids, rows) or match[1] or "one outside"
-    says = f"has {rows} rows, so indices run from 0 to {rows - 1}; got {got}"
-    fix = "" if failure.op else f"set num_embeddings in {failure.name} above the largest index, or correct the indices"
-    return Explanation(says, fix)
+    rows, outside = weight.shape[0], failure.error.outside
+    says = f"has {rows} rows, so indices run from 0 to {rows - 1}"
+    if outside is None:
+        return Explanation(f"{says}; got {match[1] or 'one outside'}")
+    says += f"; got {outside.value}, at {outside.name}"
+    index = int(outside.value)
+    if index < 0:
+        return Explanation(f"{says}: no table has a negative index", note=f"put another index in place of {index}")
+    ids = failure.tensors[0]
+    positions = _counts_up_to(failure, index)
+    misfits = (Misfit(ids, positions, rows),) if positions is not None else ()
+    built = tuple(replace(each, why=" or more") for each in failure.built("num_embeddings", index + 1))
+    return Explanation(says, built, misfits)
 
 
-def _index_outside(ids: TensorMeta, rows: int) -> str:
-    """The index that is too large or negative; `""` if the values were not measured."""
-    if ids.stats is None or ids.stats.min is None or ids.stats.max is None:
-        return ""
-    outside = ids.stats.max if ids.stats.max >= rows else ids.stats.min
-    return f"{outside:.0f}"
+def _counts_up_to(failure: Failure, index: int) -> int | None:
+    """The dimension of the indices that they may count, as positions do: the last one is at its end."""
+    ids = failure.tensors[0]
+    return next((at for at in reversed(range(len(ids.shape))) if ids.shape[at] == index + 1), None)
 
 
 def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -39,38 +48,40 @@ def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | No
     if "embedding" not in (failure.op.name if failure.op else failure.call.class_name).lower():
         return None
     got = failure.tensors[0].dtype if failure.tensors else match[1]
-    return Explanation(f"expects indices of int64 or int32, got {got}", "convert the indices: x.long()")
+    return Explanation(f"expects indices of int64 or int32, got {got}", as_dtype(failure, "int64", first=True))
 
 
 def recurrent(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An RNN, LSTM or GRU, or a cell of one, that got another number of features than its input_size."""
     numbers = {key: int(value) for key, value in match.groupdict().items()}
-    shape = failure.tensors[0].shape if failure.tensors else ()
-    if not shape or shape[-1] != numbers["got"]:
+    if not failure.tensors or failure.tensors[0].shape[-1:] != (numbers["got"],):
         return None
-    return features(failure, numbers["expected"], shape, set_argument(failure, "input_size", shape[-1]))
+    return features(failure, numbers["expected"], failure.tensors[0], "input_size")
 
 
 def hidden(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An initial hidden state whose shape does not fit the input."""
     expected, got = sizes(match[2]), sizes(match[3])
-    shape = failure.tensors[0].shape if failure.tensors else ()
-    fix = ""
-    if len(shape) == len(expected) == len(got) == 3 and expected[1] != got[1] and got[1] in shape[:2]:
-        first = shape[0] == expected[1]
-        fix = f"if dimension {int(first)} of the input is the batch, use batch_first={not first}"
     says = f"expects {match[1]} of {shape_text(expected)} (layers×batch×features), got {shape_text(got)}"
-    return Explanation(says, fix)
+    tensor = failure.tensors[0] if failure.tensors else None
+    if tensor is None or not len(tensor.shape) == len(expected) == len(got) == 3:
+        return Explanation(says)
+    first = "batch_first=True" in (failure.call.settings or "")
+    says += f"; its input is {shape_text(tensor.shape)}, batch_first={first}"
+    states = [leaf for leaf in failure.tensors[1:] if leaf.shape == got]
+    misfits = tuple(Misfit(state, at, expected[at]) for state in states for at in range(3) if got[at] != expected[at])
+    other = tensor.shape[1] if first else tensor.shape[0]
+    proposals = failure.built("batch_first", not first) if expected[1] != got[1] == other else ()
+    return Explanation(says, proposals, misfits)
 
 
 def embedding_dimension(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An attention that was given another number of features than its embed_dim."""
     expected, got = int(match[1]), int(match[2])
-    shape = failure.tensors[0].shape if failure.tensors else ()
-    if not shape or shape[-1] != got:
+    if not failure.tensors or failure.tensors[0].shape[-1:] != (got,):
         return None
-    argument = "d_model" if failure.call.class_name.startswith("Transformer") else "embed_dim"
-    return features(failure, expected, shape, set_argument(failure, argument, got))
+    transformer = failure.call.class_name.startswith("Transformer")
+    return features(failure, expected, failure.tensors[0], "" if transformer else "embed_dim")
 
 
 def attention_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -82,9 +93,17 @@ def attention_mask(failure: Failure, match: re.Match[str]) -> Explanation | None
     says = f"expects attn_mask {shape_text(expected)} ({form}), got {shape_text(got)}"
     query = failure.tensors[0].shape if failure.tensors else ()
     swapped = len(query) == 3 and query[0] != query[1] and {expected[-2], got[-2]} == set(query[:2])
-    sequence = query.index(got[-2]) if swapped else 0
-    fix = f"if dimension {sequence} of the query is the sequence, use batch_first={sequence == 1}" if swapped else ""
-    return Explanation(says, fix)
+    batch_first = swapped and query.index(got[-2]) == 1
+    mask = next((leaf for leaf in failure.tensors if leaf.shape == got), None)
+    misfits = () if mask is None else _of_last_two(failure, mask, expected)
+    return Explanation(says, failure.built("batch_first", batch_first) if swapped else (), misfits)
+
+
+def _of_last_two(failure: Failure, mask: TensorMeta, wanted: Shape) -> tuple[Misfit, ...]:
+    """The last two sizes of a mask, where they differ from the wanted ones."""
+    places = range(len(mask.shape) - 2, len(mask.shape))
+    pairs = ((at, wanted[at - len(mask.shape)]) for at in places)
+    return tuple(Misfit(mask, at, size) for at, size in pairs if mask.shape[at] != size)
 
 
 def padding_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -94,7 +113,9 @@ def padding_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
         return None
     got = f"{match[3]}: {shape_text(mask.shape)}"
     says = f"expects {match[2]} in dimension {match[1]} of {mask.name} (batch×keys), got {got}"
-    return Explanation(says, "transposing it fits: .mT" if mask.shape[::-1][int(match[1])] == int(match[2]) else "")
+    at, wanted = int(match[1]), int(match[2])
+    turned = failure.passed(Step("transpose", (0, 1)), tensor=failure.tensors.index(mask))
+    return Explanation(says, turned if mask.shape[::-1][at] == wanted else (), (Misfit(mask, at, wanted),))
 
 
 def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -104,15 +125,22 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     query, key, value = (leaf.shape for leaf in failure.tensors[:3])
     if min(len(query), len(key), len(value)) < 2:
         return None
+    keys, values = failure.tensors[1:3]
     if query[-1] != key[-1]:
-        return Explanation(f"expects query and key with as many features, got {query[-1]} and {key[-1]}")
+        says = f"expects query and key with as many features, got {query[-1]} and {key[-1]}"
+        return Explanation(says, misfits=(Misfit(keys, len(key) - 1, query[-1]),))
     if key[-2] != value[-2]:
-        return Explanation(f"expects as many keys as values, got {key[-2]} and {value[-2]}")
+        both = (Misfit(values, len(value) - 2, key[-2]), Misfit(keys, len(key) - 2, value[-2]))
+        return Explanation(f"expects as many keys as values, got {key[-2]} and {value[-2]}", misfits=both)
     scores = (*query[:-2], query[-2], key[-2])
-    mask = failure.tensors[3].shape if len(failure.tensors) > 3 else None
-    if mask is None or _broadcasts_to(mask, scores):
+    mask = failure.tensors[3] if len(failure.tensors) > 3 else None
+    if mask is None or _broadcasts_to(mask.shape, scores):
         return None
-    return Explanation(f"expects attn_mask to fit {shape_text(scores)} (…×queries×keys), got {shape_text(mask)}")
+    says = f"expects attn_mask to fit {shape_text(scores)} (…×queries×keys), got {shape_text(mask.shape)}"
+    proposals: tuple[Proposal, ...] = ()
+    if len(mask.shape) == 2 and mask.shape == (query[0], key[-2]):
+        proposals = failure.passed(*(Step("unsqueeze", (1,)),) * (len(query) - 2), tensor=3)
+    return Explanation(says, proposals, _of_last_two(failure, mask, scores) if len(mask.shape) > 1 else ())
 
 
 def _broadcasts_to(shape: Shape, target: Shape) -> bool:
@@ -132,7 +160,8 @@ def fused_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
         or len(target) < 2
     ):
         return None
-    return Explanation(f"expects {mask.name} {shape_text(target[-2:])} (queries×keys), got {shape_text(mask.shape)}")
+    says = f"expects {mask.name} {shape_text(target[-2:])} (queries×keys), got {shape_text(mask.shape)}"
+    return Explanation(says, misfits=_of_last_two(failure, mask, target) if len(mask.shape) > 1 else ())
 
 
 _SIZES = r"[\[(]([\d, ]*)[\])]"

@@ -5,52 +5,107 @@ from __future__ import annotations
 import re
 from math import prod
 
-from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, counted, sizes
-from fwdtrace.trace import Call
-from fwdtrace.trace.text import name_of, shape_text
-from fwdtrace.trace.values import Shape
+from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step
+from fwdtrace.findings.forward_error.failure import (
+    BUILD,
+    CALL,
+    SHAPE,
+    Explain,
+    Explanation,
+    Failure,
+    Misfit,
+    counted,
+    sizes,
+)
+from fwdtrace.findings.forward_error.origins import origin_of_size
+from fwdtrace.trace import Call, Op, TensorMeta
+from fwdtrace.trace.text import listed, shape_text
+from fwdtrace.trace.values import Shape, tensors_in
 
 
 def joined(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """`torch.cat` of tensors that differ elsewhere than in the dimension they are joined along."""
-    shapes = [leaf.shape for leaf in failure.tensors]
-    along, first = int(match[1]), next((shape for shape in shapes if shape != (0,)), ())
-    for shape in shapes:
-        differing = [at for at, (a, b) in enumerate(zip(first, shape, strict=False)) if at != along and a != b]
-        if len(shape) != len(first) or not differing:
+    along = int(match[1])
+    parts = [leaf for leaf in failure.tensors if leaf.shape != (0,)]
+    first = parts[0] if parts else None
+    for other in parts[1:]:
+        assert first is not None
+        if len(other.shape) != len(first.shape):
             continue
-        at = differing[0]
-        differ = f"got {first[at]} and {shape[at]} in dimension {at}"
-        return Explanation(
-            f"joins along dimension {along} and needs the others equal, {differ}",
-            _join_elsewhere(shapes) or f"make dimension {at} equal first",
-        )
+        pairs = enumerate(zip(first.shape, other.shape, strict=True))
+        differing = [(at, one, two) for at, (one, two) in pairs if at != along and one != two]
+        if not differing:
+            continue
+        clashes = listed([f"{one} and {two} in dimension {at}" for at, one, two in differing])
+        says = f"joins along dimension {along} and needs the others equal, got {clashes}"
+        misfits = [Misfit(first, at, two) for at, _, two in differing]
+        misfits += [Misfit(other, at, one) for at, one, _ in differing]
+        proposals = _along(failure, parts) + _resized(failure, first, other, differing)
+        return Explanation(says, proposals, tuple(misfits))
     return None
 
 
-def _join_elsewhere(shapes: list[Shape]) -> str:
-    """The one dimension along which these shapes could be joined."""
-    if len({len(shape) for shape in shapes}) != 1:
-        return ""
-    differing = [at for at, sizes in enumerate(zip(*shapes, strict=True)) if len(set(sizes)) > 1]
-    return f"along dim={differing[0]} they would fit" if len(differing) == 1 else ""
+def _along(failure: Failure, parts: list[TensorMeta]) -> tuple[Proposal, ...]:
+    """The one dimension along which these tensors could be joined."""
+    if len({len(part.shape) for part in parts}) != 1 or failure.op is None or failure.op.site is None:
+        return ()
+    pairs = enumerate(zip(*(part.shape for part in parts), strict=True))
+    differing = [at for at, sizes in pairs if len(set(sizes)) > 1]
+    if len(differing) != 1:
+        return ()
+    return (Proposal((Called(failure.op.name, failure.op.site, 1, "dim", differing[0]),), CALL),)
+
+
+def _resized(
+    failure: Failure, first: TensorMeta, other: TensorMeta, differing: list[tuple[int, int, int]]
+) -> tuple[Proposal, ...]:
+    """One of two feature maps that differ by rounding, made as large as the other where it was doubled."""
+    spatial = all(at > 1 for at, _, _ in differing) and len(first.shape) == 4
+    if not spatial:
+        return ()
+    found: tuple[Proposal, ...] = ()
+    for one, two in ((first, other), (other, first)):
+        maker = origin_of_size(failure.trace, one, differing[-1][0]).event
+        if isinstance(maker, Call) and maker.class_name.startswith("ConvTranspose") and maker.path:
+            missing = tuple(two.shape[at] - one.shape[at] for at in (2, 3))
+            if min(missing) >= 0:
+                found += (Proposal((Built(maker.path, "output_padding", missing),), BUILD),)
+        enlarged = (isinstance(maker, Call) and maker.class_name.startswith("Upsample")) or (
+            isinstance(maker, Op) and maker.name == "F.interpolate"
+        )
+        if enlarged:
+            step = Step("interpolate", two.shape[2:])
+            found += failure.passed(step, tensor=failure.tensors.index(one))
+    return found
 
 
 def joined_dimensions(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """`torch.cat` of tensors with different numbers of dimensions."""
     ranks = " and ".join(dict.fromkeys(str(len(leaf.shape)) for leaf in failure.tensors))
-    return Explanation(
-        f"needs tensors with the same number of dimensions, got {ranks}", "unsqueeze or flatten one of them first"
-    )
+    most = max((len(leaf.shape) for leaf in failure.tensors), default=0)
+    proposals: tuple[Proposal, ...] = ()
+    short = [leaf for leaf in failure.tensors if len(leaf.shape) == most - 1]
+    if len(short) == 1:
+        number = failure.tensors.index(short[0])
+        for at in (1, *range(2, most), 0):
+            proposals += failure.passed(Step("unsqueeze", (at,)), tensor=number)
+    return Explanation(f"needs tensors with the same number of dimensions, got {ranks}", proposals)
 
 
 def stacked(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """`torch.stack` of tensors whose shapes differ."""
-    fits = _join_elsewhere([leaf.shape for leaf in failure.tensors])
-    return Explanation(
-        f"needs tensors of one shape, got {shape_text(sizes(match[1]))} and {shape_text(sizes(match[2]))}",
-        f"torch.cat joins tensors that differ in one dimension: {fits}" if fits else "make the shapes equal first",
+    one, two = sizes(match[1]), sizes(match[2])
+    says = f"needs tensors of one shape, got {shape_text(one)} and {shape_text(two)}"
+    left = next((leaf for leaf in failure.tensors if leaf.shape == one), None)
+    right = next((leaf for leaf in failure.tensors if leaf.shape == two), None)
+    if left is None or right is None or len(one) != len(two):
+        return Explanation(says)
+    places = [at for at in range(len(one)) if one[at] != two[at]]
+    misfits = [Misfit(leaf, at, want[at]) for leaf, want in ((left, two), (right, one)) for at in places]
+    makers = (
+        [] if len(places) != 1 else [failure.maker_built(each.tensor, each.dimension, each.wanted) for each in misfits]
     )
+    return Explanation(says, tuple(proposal for found in makers for proposal in found), tuple(misfits))
 
 
 def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -64,15 +119,56 @@ def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
         says = f"cannot give {shown} elements{what} the shape {_target(target)}: {count} is no multiple of {known}"
     else:
         says = f"cannot give {shown} elements{what} the shape {_target(target)}: that is {counted(target)}"
-    return Explanation(says, _reshape(source.shape, target) if source and failure.op else "")
+    if source is None:
+        return Explanation(says)
+    proposals: tuple[Proposal, ...] = ()
+    if failure.op is not None and failure.op.site is not None and len(target) == 2 and len(source.shape) > 1:
+        keeps = Called(failure.op.name, failure.op.site, 1, "shape", ("x.shape[0]", -1))
+        proposals += (Proposal((keeps,), CALL),)
+    divided = _undivided(source.shape, target)
+    if divided is not None:
+        at, factor = divided
+        size = source.shape[at]
+        says += f"; {size} in dimension {at} is no multiple of {factor} ({size // factor}·{factor} ="
+        says += f" {size // factor * factor})"
+        below, above = size // factor * factor, (size // factor + 1) * factor
+        places = [place for place, other in enumerate(source.shape) if other == size and place >= at]
+        misfits = [Misfit(source, place, want) for want in (above, below) if want for place in places]
+        return Explanation(says, proposals, tuple(misfits))
+    return Explanation(says, proposals, _misfits_of_reshape(source, target))
 
 
-def _reshape(source: Shape, target: Shape) -> str:
-    """The shape that keeps the batch and flattens the rest, if that is what the target does."""
-    if len(source) < 2 or len(target) != 2 or target[0] not in (-1, source[0]):
-        return ""
-    fits = f"{prod(source[1:])} = {shape_text(source[1:])} in place of {target[1]} fits"
-    return f"{fits}; torch.flatten(x, 1) needs no number"
+def _undivided(source: Shape, target: Shape) -> tuple[int, int] | None:
+    """The first dimension that was to be split by a factor that does not divide it, and that factor."""
+    at = 0
+    for place, size in enumerate(source):
+        if at < len(target) and target[at] == size:
+            at += 1
+            continue
+        for factor in target[at : at + 2]:
+            if factor > 1 and size % factor and size // factor in target[at : at + 2]:
+                return place, factor
+        return None
+    return None
+
+
+def _misfits_of_reshape(source: TensorMeta, target: Shape) -> tuple[Misfit, ...]:
+    """The sizes of what was reshaped that would fill the target, if one size alone or the last two do."""
+    known = [size for size in target if size != -1]
+    if not known or len(source.shape) < 2:
+        return ()
+    wanted = prod(known) if target[0] != source.shape[0] or -1 in target else prod(known[1:])
+    have = prod(source.shape[1:])
+    found = []
+    for at in range(1, len(source.shape)):
+        others = have // source.shape[at] if source.shape[at] else 0
+        if others and wanted % others == 0 and wanted // others > 0:
+            found.append(Misfit(source, at, wanted // others))
+    if len(source.shape) == 4 and source.shape[1] and wanted % source.shape[1] == 0:
+        side = round((wanted // source.shape[1]) ** 0.5)
+        if side * side * source.shape[1] == wanted:
+            found += [Misfit(source, 2, side), Misfit(source, 3, side)]
+    return tuple(found)
 
 
 def _target(shape: Shape) -> str:
@@ -81,15 +177,18 @@ def _target(shape: Shape) -> str:
 
 def not_viewable(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A view of a tensor whose elements are in another order in memory, as after a transpose."""
-    return Explanation(
-        "cannot view the tensor so: its elements do not lie in this order in memory",
-        "use .reshape(…), or .contiguous() before .view(…)",
-    )
+    says = "cannot view the tensor so: its elements do not lie in this order in memory"
+    return Explanation(says, failure.passed(Step("contiguous")))
 
 
 def unflattened(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An unflatten to sizes that do not multiply up to the dimension."""
-    return Explanation(f"cannot split dimension {match[2]} of {match[3]} into {counted(sizes(match[1]))}")
+    wanted, at = prod(size for size in sizes(match[1]) if size > 0), int(match[2])
+    says = f"cannot split dimension {match[2]} of {match[3]} into {counted(sizes(match[1]))}"
+    tensor = failure.tensors[0] if failure.tensors else None
+    if tensor is None or at >= len(tensor.shape) or tensor.shape[at] != int(match[3]) or -1 in sizes(match[1]):
+        return Explanation(says)
+    return Explanation(says, failure.maker_built(tensor, at, wanted), (Misfit(tensor, at, wanted),))
 
 
 def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -97,62 +196,100 @@ def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
     The arguments of a call may differ and yet be right, so the sizes must be those in torch's message.
     """
-    shapes = [leaf.shape for leaf in failure.tensors]
-    for at, left in enumerate(shapes):
-        for right in shapes[at + 1 :]:
-            dimension = _clash(left, right)
-            if dimension is not None and {left[dimension], right[dimension]} == set(sizes(match[0])):
-                says = f"cannot broadcast {shape_text(left)} with {shape_text(right)}"
-                clash = f"{left[dimension]} and {right[dimension]} in {_place(dimension)}"
-                return Explanation(f"{says}: {clash}", _broadcast_fix(failure, left, right))
+    tensors = (*failure.tensors, *failure.state)
+    for number, left in enumerate(tensors):
+        for right in tensors[number + 1 :]:
+            places = _clashes(left.shape, right.shape)
+            if places and {left.shape[places[-1]], right.shape[places[-1]]} == set(sizes(match[0])):
+                return _broadcast(failure, left, right, places)
     return None
 
 
-def _clash(left: Shape, right: Shape) -> int | None:
-    """The last dimension, counted from the end, in which two shapes do not broadcast; None if they do."""
-    for at in range(-1, -min(len(left), len(right)) - 1, -1):
-        if left[at] != right[at] and 1 not in (left[at], right[at]):
-            return at
-    return None
+def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: list[int]) -> Explanation:
+    says = f"cannot broadcast {_named(left)} with {_named(right)}"
+    clash = listed([f"{left.shape[at]} and {right.shape[at]} in {_place(at)}" for at in places])
+    long, short = (left, right) if len(left.shape) >= len(right.shape) else (right, left)
+    proposals: tuple[Proposal, ...] = ()
+    missing = len(long.shape) - len(short.shape)
+    if missing and long.shape[: len(short.shape)] == short.shape and short in failure.tensors:
+        steps = (Step("unsqueeze", (-1,)),) * missing
+        proposals += failure.passed(*steps, tensor=failure.tensors.index(short))
+    if len(left.shape) == len(right.shape) >= 2 and left.shape == (*right.shape[:-2], *right.shape[-2:][::-1]):
+        for number in (1, 0):
+            proposals += failure.passed(Step("transpose", (-2, -1)), tensor=number)
+    misfits = []
+    for leaf, other in ((left, right), (right, left)):
+        wanted = list(leaf.shape)
+        for at in places:
+            misfits.append(Misfit(leaf, len(leaf.shape) + at, other.shape[at]))
+            wanted[at] = other.shape[at]
+            proposals += failure.maker_built(leaf, len(leaf.shape) + at, other.shape[at]) if len(places) == 1 else ()
+        parameter = leaf.source.parameter if leaf.source is not None else None
+        if leaf in failure.state and failure.call.path is not None:
+            parameter = f"{failure.call.path}.{leaf.name}".lstrip(".")
+        if parameter is not None:
+            proposals += (Proposal((Shaped(parameter, tuple(wanted)),), SHAPE),)
+    if any(isinstance(change, Operand) for proposal in proposals for change in proposal.changes):
+        misfits = []
+    proposals += _padded(failure, left, right, places) + _padded(failure, right, left, places)
+    stories = [failure.size(leaf, at) for at in places for leaf in (left, right)]
+    told = [text for text in dict.fromkeys(stories) if " = " in text]
+    return Explanation(f"{says}: {clash}" + "".join(f"; {text}" for text in told), proposals, tuple(misfits))
+
+
+def _padded(failure: Failure, small: TensorMeta, large: TensorMeta, places: list[int]) -> tuple[Proposal, ...]:
+    """The convolution that made one of two feature maps smaller by its border, built with padding."""
+    missing = {large.shape[at] - small.shape[at] for at in places}
+    maker = origin_of_size(failure.trace, small, places[-1]).event
+    if len(missing) != 1 or not isinstance(maker, Call) or "Conv" not in maker.class_name or not maker.path:
+        return ()
+    cut = missing.pop()
+    if cut <= 0 or cut % 2 or len(small.shape) + places[0] < 2:
+        return ()
+    return tuple(Proposal((Built(maker.path, "padding", cut // 2 + more),), BUILD + more / 10) for more in (0, 1))
+
+
+def _named(leaf: TensorMeta) -> str:
+    held = leaf.source
+    name = (
+        next((name for name in (held.parameter, held.buffer, held.attribute, held.argument) if name), "")
+        if held
+        else ""
+    )
+    return f"{name} {shape_text(leaf.shape)}" if name else shape_text(leaf.shape)
+
+
+def _clashes(left: Shape, right: Shape) -> list[int]:
+    """The dimensions, counted from the end, in which two shapes do not broadcast; the last one comes last."""
+    pairs = [(at, left[at], right[at]) for at in range(-min(len(left), len(right)), 0)]
+    return [at for at, one, two in pairs if one != two and 1 not in (one, two)]
 
 
 def _place(dimension: int) -> str:
     return {-1: "the last dimension", -2: "the last but one"}.get(dimension, f"dimension {dimension}")
 
 
-def _broadcast_fix(failure: Failure, left: Shape, right: Shape) -> str:
-    long, short = (left, right) if len(left) >= len(right) else (right, left)
-    if len(short) < len(long) and long[: len(short)] == short:
-        missing = len(long) - len(short)
-        return (
-            f"{shape_text(short)} fits as {shape_text((*short, *(1,) * missing))}: index it [...{', None' * missing}]"
-        )
-    if len(left) == len(right) == 2 and left == right[::-1]:
-        return "transposing one of them fits: .mT"
-    givers = [(shape, _giver(failure, shape)) for shape in (left, right)]
-    texts = [f"{shape_text(shape)} was last given by {name}" for shape, name in givers if name]
-    return "; ".join(dict.fromkeys(texts))
-
-
-def _giver(failure: Failure, shape: Shape) -> str:
-    """The call or op that last gave a tensor of this shape."""
-    event = next(failure.givers(shape), None)
-    if event is None:
-        return ""
-    return f"{name_of(event)} ({event.class_name})" if isinstance(event, Call) else event.name
-
-
 def in_place(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An in-place operation whose result is larger than the tensor that has to hold it."""
     held, result = shape_text(sizes(match[1])), shape_text(sizes(match[2]))
-    return Explanation(f"writes a result of {result} into a tensor of {held}", "use the form that is not in place")
+    says = f"writes a result of {result} into a tensor of {held}"
+    return Explanation(says, note="use the form that is not in place")
 
 
 def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An expand, or a mask, in a dimension that is not 1."""
     target, source = sizes(match[4]), sizes(match[5])
-    says = f"cannot expand {shape_text(source)} to {shape_text(target)}"
-    return Explanation(f"{says}: dimension {match[3]} has {match[2]}, not 1 or {match[1]}")
+    tensor = next((leaf for leaf in failure.tensors if leaf.shape == source), None)
+    named = shape_text(source) if tensor is None else _named(tensor)
+    says = f"cannot expand {named} to {shape_text(target)}: dimension {match[3]} has {match[2]}, not 1 or {match[1]}"
+    if tensor is None or not failure.op:
+        return Explanation(says)
+    at = int(match[3]) - (len(target) - len(source))
+    origin = failure.trace.flow.producer(tensor)
+    behind = next(iter(tensors_in(origin.inputs)), None) if isinstance(origin, Op) else None
+    if behind is not None and behind.source is not None and (behind.source.buffer or behind.source.parameter):
+        says += f"; it is of {_named(behind)}"
+    return Explanation(says, misfits=(Misfit(tensor, at, int(match[1]), either=True),))
 
 
 _SIZES = r"([\[(][-\d, ]*[\])])"

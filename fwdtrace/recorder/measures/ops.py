@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
 from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp
+from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
     pop_function_mode,
@@ -59,13 +60,14 @@ class Ops:
         """The leaves of what a call is given; where its tensors came from is noted."""
         if torch_function_modes():
             with without_torch_function():  # a mode of the user's must not see us read attributes, nor ours
-                return self._inputs(call, args, kwargs)
-        return self._inputs(call, args, kwargs)
+                return self.quiet_inputs(call, args, kwargs)
+        return self.quiet_inputs(call, args, kwargs)
 
-    def _inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    def quiet_inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+        """The same where no mode of torch's listens."""
         tensors: list[Tensor] = []
         leaves = self.session.leaves.read_inputs(args, kwargs, tensors)
-        call.taken = self.flow.takes(tensors)
+        call.taken = self.flow.takes(tensors) if tensors else ()
         return leaves
 
     def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
@@ -73,12 +75,17 @@ class Ops:
         hook = last_changed(call, "forward") if type(call) is OpenCall and call.hooks else None
         if torch_function_modes():
             with without_torch_function():
-                return self._outputs(call, output, hook)
-        return self._outputs(call, output, hook)
+                return self.quiet_outputs(call, output, hook)
+        return self.quiet_outputs(call, output, hook)
 
-    def _outputs(self, call: OpenCall | OpenOp, output: Any, hook: HookRun | None) -> Leaves:
-        tensors: list[Tensor] = []
-        leaves = self.session.leaves.read_output(output, tensors)
+    def quiet_outputs(self, call: OpenCall | OpenOp, output: Any, hook: HookRun | None = None) -> Leaves:
+        """The same where no mode of torch's listens."""
+        last = self.session.leaves.last
+        if last.accepts(output):
+            leaves, tensors = last.as_output, [output]
+        else:
+            tensors = []
+            leaves = self.session.leaves.read_output(output, tensors)
         call.given = self.flow.gives(call, tensors, call.taken, hook)
         return leaves
 
@@ -184,23 +191,27 @@ class _OpMode(TorchFunctionMode):
         parent = op.parent = stack[-1]
         op.function = function
         op.position = position_outside_torch(_getframe(1), parent.position)
-        op.inputs = measure.inputs(op, args, kwargs)
+        quiet = not torch_function_modes()  # torch has taken ours off
+        op.inputs = measure.quiet_inputs(op, args, kwargs) if quiet else measure.inputs(op, args, kwargs)
         op.outputs = ()
         op.error = None
-        for other in session.measures:
-            other.begins(op, args, kwargs)
+        others = session.measures
+        if others:
+            for other in others:
+                other.begins(op, args, kwargs)
         here.in_op = True
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            op.error = error_of(error)
+            op.error = with_index_outside(error_of(error), error, args)
             session.log.append(op)
             raise
         finally:
             here.in_op = False
-        op.outputs = measure.outputs(op, result)
-        for other in session.measures:
-            other.ends(op, result)
+        op.outputs = measure.quiet_outputs(op, result) if quiet else measure.outputs(op, result)
+        if others:
+            for other in others:
+                other.ends(op, result)
         if op.given or function is Tensor.__setitem__:
             session.log.append(op)
         return result

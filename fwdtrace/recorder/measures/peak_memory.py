@@ -57,7 +57,11 @@ class PeakMemory:
             level = self._levels.get(call)
             if level is not None:
                 self._raise(call.parent, level.device, level.most)
-        return {call: level.most - level.start for call, level in self._levels.items() if call.error is None}
+        return {
+            call: level.most - level.start
+            for call, level in self._levels.items()
+            if call.rare is None or call.rare.error is None
+        }
 
     def _raise(self, call: OpenCall | None, device: str, most: int) -> None:
         """Have the innermost call around that is measured on this device know of this peak."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fwdtrace.findings import find
-from fwdtrace.trace import CallError, Leaf, Value
+from fwdtrace.trace import CallError, Leaf, Source, Value
 from tests.helpers.crashes import (
+    advised,
     explained,
     layer,
     linear,
@@ -21,18 +22,31 @@ from tests.helpers.crashes import (
 
 def test_dtypes_that_differ_have_two_fixes() -> None:
     call = linear(2, 4, features=4, out=4, dtype="float16")
-    assert explained(call, "mat1 and mat2 must have the same dtype, but got Float and Half") == (
+    message = "mat1 and mat2 must have the same dtype, but got Float and Half"
+    assert explained(call, message) == (
         "f5 (Linear) expects float16, as its parameters are, got float32; given input 2×4 float32, weight 4×4 float16,"
-        " bias 4 float16; convert the input, x.to(torch.float16), or the module, f5.to(torch.float32)"
+        " bias 4 float16"
     )
+    assert advised(call, message) == [
+        "pass input.to(torch.float16) to f5",
+        "convert all of the module, f5.to(torch.float32)",
+    ]
+
+
+def test_an_argument_of_the_wrong_dtype_is_to_be_given_in_another() -> None:
+    leaf = tensor("input", 2, 4, dtype="float64", source=Source(argument="x"))
+    call = replace(linear(2, 4, features=4, out=4), inputs=(leaf,))
+    message = "mat1 and mat2 must have the same dtype, but got Double and Float"
+    assert advised(call, message)[0] == "give the model x.to(torch.float32)"
 
 
 def test_integers_are_to_be_converted_and_never_the_model() -> None:
     call = replace(linear(2, 4, features=4, out=4), inputs=(tensor("input", 2, 4, dtype="int64"),))
     assert explained(call, "mat1 and mat2 must have the same dtype, but got Long and Float") == (
-        "f5 (Linear) expects float32, as its parameters are, got int64; given input 2×4 int64, weight 4×4, bias 4;"
-        " convert the input, x.to(torch.float32)"
+        "f5 (Linear) expects float32, as its parameters are, got int64; given input 2×4 int64, weight 4×4, bias 4"
     )
+    message = "mat1 and mat2 must have the same dtype, but got Long and Float"
+    assert advised(call, message) == ["pass input.to(torch.float32) to f5"]
 
 
 def test_a_dtype_that_is_nowhere_in_the_trace_is_not_explained() -> None:
@@ -47,6 +61,7 @@ def test_parameters_on_meta_are_said_to_have_no_data() -> None:
     assert explained(call, "Tensor on device meta is not on the expected device cpu!") == (
         "f5 (Linear) needs its tensors on one device, got cpu and meta; given input 2×4 on cpu, weight 4×4 on meta;"
         " f5 has no data on meta: materialise it, .to_empty(device=…), and load its weights"
+        " (not tried)"
     )
 
 
@@ -55,7 +70,9 @@ def test_an_input_on_another_device_has_two_fixes() -> None:
     message = (
         "Expected all tensors to be on the same device, but got mat1 is on cpu, different from other tensors on cuda:0"
     )
-    assert explained(call, message).endswith("; move the input, x.to('cuda:0'), or the model, model.to('cpu')")
+    assert explained(call, message).endswith(
+        "; move the input, x.to('cuda:0'), or the model, model.to('cpu') (not tried)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,11 +80,12 @@ def test_an_input_on_another_device_has_two_fixes() -> None:
     [
         (
             "Decoder.forward() missing 1 required positional argument: 'memory'", (tensor("x", 2, 4),),
-            "decoder (Decoder) was called without its argument memory; given x 2×4; pass memory",
+            "decoder (Decoder) was called without its argument memory; given x 2×4; pass memory (not tried)",
         ),
         (
             "Decoder.forward() got an unexpected keyword argument 'mask'", (tensor("x", 2, 4), Value("mask", "None")),
-            "decoder (Decoder) has no argument mask (given mask=None); given x 2×4; drop mask, or add it to forward",
+            "decoder (Decoder) has no argument mask (given mask=None); given x 2×4; drop mask, or add it to forward"
+            " (not tried)",
         ),
         (
             "Decoder.forward() takes 3 positional arguments but 4 were given", (tensor("x", 2, 4),),
@@ -96,22 +114,24 @@ def test_a_list_of_modules_that_is_called_is_to_be_looped_over() -> None:
     message = 'Module [ModuleList] is missing the required "forward" function'
     assert explained(call, message, type="NotImplementedError") == (
         "blocks (ModuleList) has no forward: it only holds modules; given input[0] 2×4;"
-        " loop over its modules, or make it an nn.Sequential"
+        " loop over its modules, or make it an nn.Sequential (not tried)"
     )
 
 
 def test_a_tuple_in_place_of_a_tensor_names_the_call_that_returned_it() -> None:
-    parts = tensor("input[0]", 3, 2, 8), tensor("input[1][0]", 1, 2, 8), tensor("input[1][1]", 1, 2, 8)
+    shapes = {"input[0]": (3, 2, 8), "input[1][0]": (1, 2, 8), "input[1][1]": (1, 2, 8)}
+    parts = tuple(tensor(name, *shape, source=2) for name, shape in shapes.items())
     call = layer("f5", "Linear", *parts, state=(tensor("weight", 4, 8),))
     lstm = replace(ran(2, "lstm", "LSTM", (3, 2, 4), (3,)), outputs=tuple(replace(each, name="") for each in parts))
     message = "linear(): argument 'input' (position 1) must be Tensor, not tuple"
     assert explained(call, message, lstm, type="TypeError") == (
-        "f5 (Linear) expects a tensor, got a tuple, as lstm (LSTM) returned; given input[0] 3×2×8, input[1][0] 1×2×8,"
-        " input[1][1] 1×2×8, weight 4×8; take the tensor out of it: input[0] is 3×2×8"
+        "f5 (Linear) expects a tensor, got a tuple, as lstm (LSTM) returned; input[0] in it is 3×2×8; given input[0]"
+        " 3×2×8 from lstm, input[1][0] 1×2×8 from lstm, input[1][1] 1×2×8 from lstm, weight 4×8"
     )
+    assert advised(call, message, lstm, type="TypeError") == ["pass input[0] to f5"]
 
 
 def test_a_missing_input_of_the_model_is_named_as_an_option_of_the_command() -> None:
     message = "Net.forward() missing 1 required positional argument: 'mask'"
     (finding,) = find(trace_of(root("TypeError", message, raised_below=False), spec="net.py:Net"))
-    assert finding.message.endswith("; give --input mask=SHAPE")
+    assert finding.message.endswith("; give --input mask=SHAPE (not tried)")

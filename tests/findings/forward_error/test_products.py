@@ -2,62 +2,99 @@
 
 from __future__ import annotations
 
-from fwdtrace.trace import Value
+from dataclasses import replace
+
+from fwdtrace.trace import Call, CallError, Op, Site, Value
 from tests.helpers.crashes import (
     PRODUCT,
+    advised,
     explained,
     explained_op,
     layer,
     linear,
     ran,
+    root,
     tensor,
+    texts_of,
+    trace_of,
 )
+
+TOO_WIDE = PRODUCT.format("1x400", "256x120")
+
+
+def f5(*shape: int, features: int, source: int) -> Call:
+    return replace(linear(*shape, features=features), inputs=(tensor("input", *shape, source=source),))
 
 
 def test_the_flattening_that_gave_the_number_is_found_above() -> None:
-    flatten = ran(3, "flatten", "Flatten", (1, 16, 5, 5), (1, 400))
-    dropout = ran(4, "dropout", "Dropout", (1, 400), (1, 400))
-    assert explained(linear(1, 400, features=256), PRODUCT.format("1x400", "256x120"), flatten, dropout) == (
-        "f5 (Linear) expects 256 features, got 400 = 16×5×5; given input 1×400, weight 120×256, bias 120;"
-        " set in_features=400 in f5, or let what comes before give 256 = 16×4×4"
+    conv = ran(2, "conv", "Conv2d", (1, 3, 9, 9), (1, 16, 5, 5))
+    flatten = ran(3, "flatten", "Flatten", (1, 16, 5, 5), (1, 400), source=2)
+    dropout = ran(4, "dropout", "Dropout", (1, 400), (1, 400), source=3)
+    call = f5(1, 400, features=256, source=4)
+    assert explained(call, TOO_WIDE, conv, flatten, dropout) == (
+        "f5 (Linear) expects 256 features, got 400 = 16×5×5 of conv; given input 1×400 from dropout, weight 120×256,"
+        " bias 120"
     )
+    assert advised(call, TOO_WIDE, conv, flatten, dropout) == ["set in_features=400 in f5"]
 
 
 def test_a_number_whose_origin_is_not_in_the_trace_gets_no_origin() -> None:
-    assert explained(linear(1, 400, features=256), PRODUCT.format("1x400", "256x120")) == (
-        "f5 (Linear) expects 256 features, got 400; given input 1×400, weight 120×256, bias 120; set in_features=400"
-        " in f5"
+    assert explained(linear(1, 400, features=256), TOO_WIDE) == (
+        "f5 (Linear) expects 256 features, got 400; given input 1×400, weight 120×256, bias 120"
     )
 
 
 def test_the_layer_that_chose_the_number_is_found_behind_activations() -> None:
-    before = ran(2, "f4", "Linear", (1, 7), (1, 400)), ran(3, "act", "ReLU", (1, 400), (1, 400))
-    assert explained(linear(1, 400, features=256), PRODUCT.format("1x400", "256x120"), *before).endswith(
-        "; set in_features=400 in f5, or out_features=256 in f4"
+    before = ran(2, "f4", "Linear", (1, 7), (1, 400)), ran(3, "act", "ReLU", (1, 400), (1, 400), source=2)
+    assert advised(f5(1, 400, features=256, source=3), TOO_WIDE, *before) == [
+        "set in_features=400 in f5",
+        "set out_features=256 in f4",
+    ]
+
+
+def test_another_call_that_gave_the_same_shape_is_not_taken_for_the_one_that_did() -> None:
+    before = ran(2, "f4", "Linear", (1, 7), (1, 400)), ran(3, "f3", "Linear", (1, 9), (1, 400))
+    assert advised(f5(1, 400, features=256, source=2), TOO_WIDE, *before)[1] == "set out_features=256 in f4"
+
+
+def test_a_batch_that_was_flattened_too_is_to_be_left_out() -> None:
+    site = Site("net.py", 30, "Net.forward", "x = torch.flatten(x)")
+    flatten = Op(3, 0, "torch.flatten", (tensor("0", 2, 16, 5, 5),), (tensor("", 800, source=3),), site)
+    failed = replace(
+        f5(800, features=400, source=3), error=CallError("RuntimeError", PRODUCT.format("1x800", "400x120"))
     )
+    trace = trace_of(
+        root("RuntimeError", failed.error.message if failed.error else "", raised_below=True), failed, ops=(flatten,)
+    )
+    assert texts_of(trace)[0] == "call torch.flatten in line 30 with start_dim=1"
 
 
 def test_an_input_that_was_not_flattened_is_to_be_flattened() -> None:
-    assert explained(linear(1, 16, 5, 5, features=400), PRODUCT.format("80x5", "400x120")) == (
-        "f5 (Linear) expects 400 features in the last dimension, got 5; 400 = 16×5×5; given input 1×16×5×5, weight"
-        " 120×400,"
-        " bias 120; flatten its input first, as in torch.flatten(x, 1)"
+    call, message = linear(1, 16, 5, 5, features=400), PRODUCT.format("80x5", "400x120")
+    assert explained(call, message) == (
+        "f5 (Linear) expects 400 features in the last dimension, got 5; 400 = 16×5×5; given input 1×16×5×5,"
+        " weight 120×400, bias 120"
     )
+    assert advised(call, message)[0] == "pass input.flatten(1) to f5"
 
 
 def test_features_in_another_dimension_are_seen() -> None:
-    assert explained(linear(2, 400, 7, features=400), PRODUCT.format("800x7", "400x120")).endswith(
-        "; set in_features=7 in f5, or if dimension 1 holds the features, transpose it to the last"
-    )
+    call, message = linear(2, 400, 7, features=400), PRODUCT.format("800x7", "400x120")
+    assert "expects 400 features, got 7; dimension 1 has 400" in explained(call, message)
+    assert advised(call, message) == [
+        "pass input.transpose(1, 2) to f5",
+        "pass input.transpose(1, 2) to f5, and take .transpose(1, 2) of its result",
+    ]
 
 
 def test_a_product_with_another_weight_names_that_weight() -> None:
     message = PRODUCT.format("2x4", "5x4")
     state = (tensor("w", 5, 4), tensor("weight", 3, 7))
     assert explained(layer("leaf", "Leaf", tensor("x", 2, 4), state=state), message) == (
-        "leaf (Leaf) cannot multiply 2×4 by 5×4, the shape of w: the inner sizes are 4 and 5; given x 2×4, w 5×4,"
-        " weight 3×7"
+        "leaf (Leaf) cannot multiply 2×4 by 5×4, the shape of w: the inner sizes are 4 and 5; x has 4; given x 2×4,"
+        " w 5×4, weight 3×7"
     )
+    assert advised(layer("leaf", "Leaf", tensor("x", 2, 4), state=state), message) == ["make the parameter leaf.w 4×4"]
 
 
 def test_an_einsum_names_the_index_and_its_equation() -> None:

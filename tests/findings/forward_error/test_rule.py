@@ -8,7 +8,20 @@ import pytest
 
 from fwdtrace.findings import find
 from fwdtrace.trace import CallError, Finding, Value
-from tests.helpers.crashes import PRODUCT, SITE, explained, explained_op, layer, linear, ran, root, tensor, trace_of
+from tests.helpers.crashes import (
+    PRODUCT,
+    SITE,
+    advised,
+    advised_op,
+    explained,
+    explained_op,
+    layer,
+    linear,
+    ran,
+    root,
+    tensor,
+    trace_of,
+)
 
 FAILED = replace(layer("f5", "Linear"), error=CallError("RuntimeError", "no"))
 
@@ -43,7 +56,7 @@ def test_an_error_that_made_a_caller_raise_another_is_named_at_its_origin() -> N
     failed = replace(linear(1, 400, features=256), error=CallError("RuntimeError", message))
     (finding,) = find(trace_of(root("ValueError", "could not encode", raised_below=False), failed))
     assert finding.call == 10
-    assert finding.message.endswith("; set in_features=400 in f5; the model then raised ValueError: could not encode")
+    assert finding.message.endswith(", bias 120; the model then raised ValueError: could not encode")
 
 
 def test_an_error_that_was_caught_is_not_taken_for_a_later_one() -> None:
@@ -89,7 +102,9 @@ def test_whatever_the_text_and_the_shapes_something_is_said(message: str, shapes
     operands = [tensor(f"key_padding_mask[{at}]", *shape) for at, shape in enumerate(shapes)]
     state = tuple(tensor(name, *shape) for name, shape in zip(("weight", "bias"), shapes, strict=False))
     for class_name in ("Conv2d", "GroupNorm", "Embedding", "LSTM", "MultiheadAttention", "Linear"):
-        assert explained(layer("m", class_name, *operands, state=state, settings="eps="), message)
+        call = layer("m", class_name, *operands, state=state, settings="eps=")
+        assert explained(call, message)
+        advised(call, message)
     for name in (
         "F.conv2d",
         "F.embedding",
@@ -100,6 +115,7 @@ def test_whatever_the_text_and_the_shapes_something_is_said(message: str, shapes
         "F.linear",
     ):
         assert explained_op(name, message, *operands)
+        advised_op(name, message, *operands)
 
 
 def test_an_error_is_about_the_innermost_call() -> None:

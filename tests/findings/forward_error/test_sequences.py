@@ -4,49 +4,66 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fwdtrace.trace import Stats
+import pytest
+
+from fwdtrace.findings import find
+from fwdtrace.trace import CallError, Source, Value
 from tests.helpers.crashes import (
+    advised,
     explained,
     layer,
     ran,
+    root,
     tensor,
+    texts_of,
+    trace_of,
 )
 
 
 def test_an_attention_names_its_embed_dim_and_the_layer_that_gave_another() -> None:
-    call = layer("mha", "MultiheadAttention", tensor("query", 3, 2, 6), state=(tensor("in_proj_weight", 24, 8),))
+    call = layer(
+        "mha", "MultiheadAttention", tensor("query", 3, 2, 6, source=1), state=(tensor("in_proj_weight", 24, 8),)
+    )
     embedding = ran(1, "emb", "Embedding", (3, 2), (3, 2, 6))
-    assert explained(call, "was expecting embedding dimension of 8, but got 6", embedding, type="AssertionError") == (
-        "mha (MultiheadAttention) expects 8 features, got 6; given query 3×2×6, in_proj_weight 24×8;"
-        " set embed_dim=6 in mha, or embedding_dim=8 in emb"
+    message = "was expecting embedding dimension of 8, but got 6"
+    assert explained(call, message, embedding, type="AssertionError") == (
+        "mha (MultiheadAttention) expects 8 features, got 6; given query 3×2×6 from emb, in_proj_weight 24×8"
     )
+    assert advised(call, message, embedding, type="AssertionError") == [
+        "set embed_dim=6 in mha",
+        "set embedding_dim=8 in emb",
+    ]
 
 
-def test_an_index_outside_an_embedding_names_the_rows_and_the_index_if_it_was_measured() -> None:
-    ids = tensor("input", 1, 2, dtype="int64")
-    measured = replace(ids, stats=Stats(6.0, 6.0, 1.0, 12.0, 0, 0, 0))
-    unknown, known = (
-        explained(
-            layer("emb", "Embedding", leaf, state=(tensor("weight", 10, 4),)),
-            "index out of range in self",
-            type="IndexError",
-        )
-        for leaf in (ids, measured)
-    )
-    assert unknown == (
-        "emb (Embedding) has 10 rows, so indices run from 0 to 9; got one outside; given input 1×2 int64, weight 10×4;"
-        " set num_embeddings in emb above the largest index, or correct the indices"
-    )
-    assert "got 12;" in known
+@pytest.mark.parametrize(
+    ("outside", "says", "advice"),
+    [
+        (None, "got one outside", []),
+        (Value("input[0, 1]", "12"), "got 12, at input[0, 1]", ["set num_embeddings=13 in emb or more"]),
+        (Value("input[0, 0]", "-100"), "got -100, at input[0, 0]: no table has a negative index", []),
+    ],
+)
+def test_an_index_outside_an_embedding_is_named_with_its_place(
+    outside: Value | None, says: str, advice: list[str]
+) -> None:
+    call = layer("emb", "Embedding", tensor("input", 1, 2, dtype="int64"), state=(tensor("weight", 10, 4),))
+    failed = replace(call, error=CallError("IndexError", "index out of range in self", outside=outside))
+    trace = trace_of(root("IndexError", "index out of range in self", raised_below=True), failed)
+    (finding,) = find(trace)
+    assert finding.message.startswith(f"emb (Embedding) has 10 rows, so indices run from 0 to 9; {says}; given input")
+    assert texts_of(trace) == advice
+    assert [fix.tried for fix in finding.fixes] == ([False] if "negative" in says else [])
 
 
 def test_indices_that_are_floats_are_to_be_converted() -> None:
-    call = layer("emb", "Embedding", tensor("input", 2, 3), state=(tensor("weight", 10, 4),))
+    call = layer(
+        "emb", "Embedding", tensor("input", 2, 3, source=Source(argument="x")), state=(tensor("weight", 10, 4),)
+    )
     message = (
         "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got"
         " torch.FloatTensor instead (while checking arguments for embedding)"
     )
     assert explained(call, message) == (
-        "emb (Embedding) expects indices of int64 or int32, got float32; given input 2×3, weight 10×4;"
-        " convert the indices: x.long()"
+        "emb (Embedding) expects indices of int64 or int32, got float32; given input 2×3 (the argument x), weight 10×4"
     )
+    assert advised(call, message)[-1] == "give the model x of 1×3×32×32 as int64"

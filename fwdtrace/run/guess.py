@@ -1,0 +1,88 @@
+"""A run without `--input` that failed: other inputs are tried on a copy, until the model takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from torch import nn
+
+from fwdtrace.errors import InputError
+from fwdtrace.findings.forward_error.changes import Given, Proposal
+from fwdtrace.findings.forward_error.rule import proposals_for
+from fwdtrace.models.guess import guessed_inputs
+from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.spec import Inputs
+from fwdtrace.run.trials.apply import CannotChange
+from fwdtrace.run.trials.copies import Copy
+from fwdtrace.run.trials.search import working_proposals
+from fwdtrace.run.trials.time_left import TimeLeft
+from fwdtrace.trace import Trace
+
+SECONDS = 2.0
+MOST_GUESSES = 16
+
+
+def better_guess(module: nn.Module, trace: Trace | None, seed: int) -> tuple[str, ...]:
+    """The `--input` texts of the first guess with which a copy of the model comes to its end.
+
+    If there is none, the first guess that comes further than the run that failed, so that what raises then is not the
+    layer which the guess was for; none if none does.
+    """
+    time = TimeLeft(SECONDS)
+    further: tuple[str, ...] = ()
+    failed_at = _place(trace)
+    for texts in islice(guessed_inputs(module, trace), MOST_GUESSES):
+        if time.is_up:
+            break
+        try:
+            inputs = build_inputs(texts, module, seed)
+            failed = Copy.of(module, inputs).run((), record=True).trace
+        except (InputError, CannotChange):
+            continue
+        if failed is None:
+            return texts
+        for other in _resized(texts, failed, module, inputs):
+            return other
+        if not further and _place(failed) > failed_at:
+            further = texts
+    return further
+
+
+def _place(trace: Trace | None) -> int:
+    """How many calls came to their end."""
+    return 0 if trace is None else sum(call.error is None for call in trace.calls)
+
+
+def _resized(texts: tuple[str, ...], failed: Trace, module: nn.Module, inputs: Inputs) -> Iterator[tuple[str, ...]]:
+    """The same inputs with other sizes, where those are all that is wrong."""
+    found = proposals_for(failed)
+    if found is None:
+        return
+    proposals = [each for each in found[1] if _sizes_alone(each)]
+    names = [leaf.name for leaf in failed.children()[0].inputs]
+    for working in working_proposals(failed, module, inputs, proposals):
+        sizes = {change.argument: change.shape for change in working.proposal.changes if isinstance(change, Given)}
+        yield tuple(_with_sizes(text, sizes.get(name)) for text, name in zip(texts, names, strict=False))
+
+
+def _sizes_alone(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) and change.shape is not None for change in proposal.changes)
+
+
+def _with_sizes(text: str, shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return text
+    _, colon, rest = text.partition(":")
+    return "x".join(map(str, shape)) + colon + rest
+
+
+def nobody_chose(trace: Trace, tried: tuple[str, ...]) -> Trace:
+    """The trace whose crash is said first to be one over an input that nobody gave."""
+    options = " ".join(f"--input {text}" for text in tried)
+    says = f"no --input was given: this is with {options}, a guess, and the model may want another; "
+    findings = tuple(
+        replace(each, message=says + each.message) if each.code == "FT006" else each for each in trace.findings
+    )
+    return replace(trace, findings=findings)

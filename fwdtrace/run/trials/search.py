@@ -1,0 +1,250 @@
+"""Which of the proposed changes work: tried one after the other, what changes the least first, in bounded time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.findings.forward_error.changes import (
+    Built,
+    Called,
+    Change,
+    Converted,
+    Given,
+    Operand,
+    PassedTo,
+    Proposal,
+    proposal_text,
+)
+from fwdtrace.findings.forward_error.rule import proposals_for
+from fwdtrace.models.spec import Inputs
+from fwdtrace.run.trials.apply import CannotChange
+from fwdtrace.run.trials.copies import Copy, Outcome
+from fwdtrace.run.trials.time_left import TimeLeft
+from fwdtrace.trace import Finding, Fix, Shape, Trace
+from fwdtrace.trace.text import listed, shape_text
+
+SECONDS = 1.0
+SECONDS_WITHOUT_MEMORY = 2.0
+MOST_RUNS = 80
+MOST_CHANGES = 8
+"""So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
+MOST_FIXES = 2
+LARGEST_COPY = 2**28
+SLOWEST_RUN = 300_000.0
+"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
+
+
+SLOW = 0.2
+"""A run of so many seconds of work is not repeated without need."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """A proposal with which a copy of the model ran to its end, and the shapes of what it gave."""
+
+    proposal: Proposal
+    outputs: tuple[Shape, ...]
+
+
+def with_tried_fixes(
+    trace: Trace, model: nn.Module, inputs: Inputs, *, guessed: bool = False, on_meta: bool = False
+) -> Trace:
+    """The trace of a call of the model that raised, with the fixes that work in its finding FT006.
+
+    `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first.
+    `on_meta`: the model has no values. The model, its arguments and the random generators stay as they are.
+    """
+    found = proposals_for(trace)
+    if found is None or not found[1]:
+        return trace
+    finding, proposals = found
+    if guessed:
+        proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
+    working = working_proposals(trace, model, inputs, proposals, on_meta=on_meta)
+    if not working:
+        return trace
+    with_fixes = _with_fixes(finding, working)
+    return replace(trace, findings=tuple(with_fixes if each == finding else each for each in trace.findings))
+
+
+def working_proposals(
+    trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal], *, on_meta: bool = False
+) -> tuple[Working, ...]:
+    """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
+    copy = _copy(trace, model, inputs, on_meta)
+    if copy is None:
+        return ()
+    time = TimeLeft(SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
+    waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
+    heapq.heapify(waiting)
+    working: list[Working] = []
+    kinds: set[object] = set()
+    seen = {each.changes for each in proposals}
+    for _ in range(MOST_RUNS):
+        if not waiting or time.is_up or len(working) == MOST_FIXES:
+            break
+        _cost, number, proposal = heapq.heappop(waiting)
+        if _kind(proposal) in kinds:
+            continue
+        try:
+            outcome = copy.run(proposal.changes, record=not _resizes(proposal))
+            if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
+                working.append(Working(proposal, _shapes(outcome.outputs)))
+                kinds.add(_kind(proposal))
+        except CannotChange:
+            continue
+        for further in _together(proposal, outcome):
+            if further.changes not in seen and len(further.changes) <= MOST_CHANGES:
+                seen.add(further.changes)
+                heapq.heappush(waiting, (further.cost, number + len(seen), further))
+    return tuple(working)
+
+
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs, only_meta: bool) -> Copy | None:
+    """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
+
+    It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
+    model that only took long is copied with its weights if that copy does not fail.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    large = sum(tensor.numel() * tensor.element_size() for tensor in tensors) > LARGEST_COPY
+    only_meta = only_meta or large or any(tensor.is_meta for tensor in tensors)
+    slow = trace.run.duration_us > SLOWEST_RUN
+    for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
+        try:
+            copy = Copy(trace, model, inputs, on_meta=on_meta)
+            unchanged = copy.run((), record=True).trace
+        except CannotChange:
+            continue
+        if unchanged is not None and (place := _place(trace)) is not None and _place(unchanged) == place:
+            return copy
+    return None
+
+
+def _place(trace: Trace) -> tuple[str | None, str] | None:
+    """The module of the crash, and what is said of it but for where its operands came from."""
+    finding = next((finding for finding in trace.findings if finding.code == "FT006"), None)
+    if finding is None or finding.call is None:
+        return None
+    return trace.call(finding.call).path, finding.message.partition(";")[0]
+
+
+def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
+    """The proposal with one more layer built otherwise, if the copy failed there over the same size."""
+    if outcome.trace is None:
+        return []
+    found = proposals_for(outcome.trace, inputs=False)
+    if found is None:
+        return []
+    return [
+        Proposal((*proposal.changes, further.changes[0]), proposal.cost + cost, proposal.why + further.why)
+        for further in found[1]
+        if further.changes[0] not in proposal.changes and (cost := _cost_together(proposal.changes, further.changes[0]))
+    ]
+
+
+def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
+    """What it costs to make one more change, 0 if it has nothing to do with those before."""
+    sizes = {change.value for change in changes if isinstance(change, Built)}
+    if isinstance(further, Built) and further.value in sizes:
+        return 0.3
+    if isinstance(further, Operand) and all(
+        isinstance(each, Operand) and each.steps == further.steps for each in changes
+    ):
+        return 0.3
+    first = changes[0]
+    if len(changes) == 1 and (
+        (_dtypes_of(changes) and not _converts((further,)))
+        or (isinstance(first, Called) and isinstance(further, Built))
+    ):
+        return 1.0
+    return 0.0
+
+
+def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -> bool:
+    """Whether each example has its own row in what the model gives, which depends on no other example.
+
+    With one more example there has to be one more row, and the others stay as they were. Another dtype moves nothing.
+    What is only given something else may be made for so many examples and no others; it is not run twice if it is slow.
+    """
+    outputs, number = outcome.outputs or [], copy.examples(changes)
+    row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
+    if row is None:
+        return False
+    only_given = all(isinstance(change, Given) for change in changes)
+    if _converts(changes) or (only_given and outcome.seconds > SLOW):
+        return True
+    more = copy.run(changes, examples=number + 1)
+    if more.outputs is None or len(more.outputs) <= row:
+        return more.outputs is None and only_given
+    before, after = outputs[row], more.outputs[row]
+    places = [at for at, size in enumerate(before.shape) if size == number]
+    grown = (at for at in places if after.shape == (*before.shape[:at], number + 1, *before.shape[at + 1 :]))
+    place = next(grown, None)
+    if place is None:
+        return False
+    if copy.on_meta or more.drew or copy.is_training or not before.is_floating_point():
+        return True
+    try:
+        return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
+    except (RuntimeError, TypeError):  # a tensor of the user's own kind, or without values
+        return False
+
+
+def _converts(changes: tuple[Change, ...]) -> bool:
+    """Whether the changes are of dtypes alone."""
+    return all(isinstance(change, Converted) or _dtypes_of((change,)) for change in changes)
+
+
+def _shapes(outputs: list[Tensor]) -> tuple[Shape, ...]:
+    return tuple(tuple(tensor.shape) for tensor in outputs)
+
+
+def _resizes(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) and change.shape is not None for change in proposal.changes)
+
+
+def _gives(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) for change in proposal.changes)
+
+
+def _kind(proposal: Proposal) -> object:
+    """What makes two proposals the same advice: one argument with other sizes, one dtype, the same steps elsewhere."""
+    return tuple(dict.fromkeys(map(_kind_of_change, proposal.changes)))
+
+
+def _kind_of_change(change: Change) -> object:
+    if dtypes := _dtypes_of((change,)):
+        return frozenset(dtypes)
+    if isinstance(change, Given) and change.shape is not None:
+        return "given", change.argument
+    if isinstance(change, (Given, PassedTo)):
+        return "steps", change.steps, change.back if isinstance(change, PassedTo) else ()
+    return change
+
+
+def _dtypes_of(changes: tuple[Change, ...]) -> set[str]:
+    """The dtypes that tensors are converted to, if the changes do nothing else."""
+    dtypes: set[str] = set()
+    for change in changes:
+        steps = change.steps if isinstance(change, (Operand, PassedTo)) else ()
+        if isinstance(change, Given) and change.dtype and change.shape is None:
+            dtypes.add(change.dtype)
+        elif steps and all(step.method == "to" for step in steps):
+            dtypes |= {str(step.args[0]).removeprefix("torch.") for step in steps}
+        else:
+            return set()
+    return dtypes
+
+
+def _with_fixes(finding: Finding, working: Sequence[Working]) -> Finding:
+    fixes = tuple(Fix(proposal_text(each.proposal), True, each.outputs) for each in working)
+    texts = [
+        f"{fix.text} (tried: the model then gives {listed([shape_text(s) for s in fix.outputs], 2)})" for fix in fixes
+    ]
+    return replace(finding, message="; ".join((finding.message, ", or ".join(texts))), fixes=(*finding.fixes, *fixes))

@@ -1,0 +1,21 @@
+"""How long trials may take: in seconds of work, so that a busy machine finds the same advice."""
+
+from __future__ import annotations
+
+from time import perf_counter, thread_time
+
+WAITING = 4
+"""A second of work may take so many on the clock."""
+
+
+class TimeLeft:
+    """Seconds of work of this thread, from now on."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = thread_time() + seconds
+        self._clock_until = perf_counter() + WAITING * seconds
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the time is over."""
+        return thread_time() > self._until or perf_counter() > self._clock_until

@@ -1,0 +1,100 @@
+"""Advice put to the test: it is followed on the real model, which has to run and to keep its examples apart."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from fwdtrace.findings.forward_error.changes import Given
+from fwdtrace.findings.forward_error.rule import proposals_for
+from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.spec import Inputs
+from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.run.trials.apply import after_steps, applied, dtype_named
+from fwdtrace.run.trials.search import Working, with_tried_fixes, working_proposals
+from fwdtrace.trace import Finding, Trace
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A model, the arguments with which it raised, and the trace of that."""
+
+    model: nn.Module
+    inputs: Inputs
+    trace: Trace
+
+    @property
+    def advised(self) -> Trace:
+        """The trace with the fixes that were tried."""
+        return with_tried_fixes(self.trace, self.model, self.inputs)
+
+    @property
+    def finding(self) -> Finding:
+        """The crash, with the fixes that were tried."""
+        (finding,) = (finding for finding in self.advised.findings if finding.code == "FT006")
+        return finding
+
+    @property
+    def working(self) -> tuple[Working, ...]:
+        """The proposals that are printed."""
+        found = proposals_for(self.trace)
+        return () if found is None else working_proposals(self.trace, self.model, self.inputs, found[1])
+
+
+def broken(model: nn.Module, *texts: str, train: bool = False) -> Broken:
+    """What happens when a model is given these inputs, in the words of `--input`."""
+    model.train(train)
+    inputs = build_inputs(texts, model, 0)
+    recording = Recording(model, Options(ops=True))
+    try:
+        with torch.no_grad(), recording:
+            model(*copy.deepcopy(inputs.args), **copy.deepcopy(inputs.kwargs))
+    except Exception:
+        return Broken(model, inputs, recording.trace)
+    raise AssertionError("the model runs")
+
+
+def follow(case: Broken, working: Working, batch: int = 0) -> None:
+    """Follow one piece of advice on the real model, with its weights: it runs, and each example has its own row.
+
+    `batch` is the dimension of the examples.
+    """
+    model = copy.deepcopy(case.model)
+    args, kwargs = _arguments(case, working)
+    with torch.no_grad(), applied(model, working.proposal.changes) as changed:
+        first = tensors_of(changed(*copy.deepcopy(args), **copy.deepcopy(kwargs)))
+        assert tuple(tuple(tensor.shape) for tensor in first) == working.outputs
+        examples = next(each.shape[batch] for each in (*args, *kwargs.values()) if isinstance(each, Tensor))
+        place = next(at for at, tensor in enumerate(first) if tensor.shape[batch : batch + 1] == (examples,))
+        if changed.training:  # a norm mixes the examples then, as it is meant to
+            return
+        turned = tree_map_only(Tensor, lambda each: each.flip(batch), (args, kwargs))
+        second = tensors_of(changed(*turned[0], **turned[1]))
+        torch.testing.assert_close(second[place].flip(batch), first[place], rtol=1e-2, atol=1e-3)
+
+
+def _arguments(case: Broken, working: Working) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the call, those of the advice in their place."""
+    names = [leaf.name for leaf in case.trace.children()[0].inputs]
+    args, kwargs = list(case.inputs.args), dict(case.inputs.kwargs)
+    for change in working.proposal.changes:
+        if not isinstance(change, Given):
+            continue
+        held: Any = kwargs if change.argument in kwargs else args
+        key: Any = change.argument if held is kwargs else names.index(change.argument)
+        before = held[key]
+        dtype = dtype_named(change.dtype) if change.dtype else before.dtype
+        if change.shape is None:
+            held[key] = after_steps(before.to(dtype), change.steps)
+        elif dtype.is_floating_point:
+            held[key] = torch.randn(change.shape, dtype=dtype)
+        else:
+            high = 2 if before.is_floating_point() else int(before.max()) + 1
+            held[key] = torch.randint(0, max(1, high), change.shape, dtype=dtype)
+    return tuple(args), kwargs
