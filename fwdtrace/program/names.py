@@ -12,7 +12,7 @@ from torch import nn
 
 from fwdtrace.recorder.frames import from_torch
 
-NO_NAMES = ("self", "cls", "module", "super")
+NO_NAMES = ("self", "cls", "module", "super", "forward")
 """Names that say nothing of the model that they hold."""
 
 

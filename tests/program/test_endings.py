@@ -213,4 +213,4 @@ def test_with_fail_on_a_signal_reaches_the_program_and_is_what_ends_the_command(
     assert seconds_to_end(program, number) < 30
     _, said = program.communicate()
     assert said.splitlines()[-1] == "fwdtrace: saved t.json"
-    assert (said.splitlines()[-2:-1] == ["KeyboardInterrupt"]) is (number is signal.SIGINT)
+    assert ("KeyboardInterrupt" in said.splitlines()) is (number is signal.SIGINT)
