@@ -11,7 +11,12 @@ to without us.
 
 
 class FwdtraceError(Exception):
-    """Something the user asked for cannot be done; the text is one line and says what to do."""
+    """Something the user asked for cannot be done; the text is one line and says what to do.
+
+    With `full_traceback`, that of the cause is shown with the frames of torch.
+    """
+
+    full_traceback = False
 
 
 class SpecError(FwdtraceError):
@@ -27,7 +32,8 @@ class TraceFileError(FwdtraceError):
 
 
 class ModelError(FwdtraceError):
-    """The user's model raised while it ran; what it raised is the cause (`__cause__`)."""
+    """The user's model raised while it ran; what it raised is the cause (`__cause__`), and `why` says it again."""
 
-    def __init__(self, spec: str) -> None:
-        super().__init__(f"{spec!r} raised while it ran; the traceback above is its own")
+    def __init__(self, spec: str, why: str = "") -> None:
+        text = f"{spec!r} raised while it ran; the traceback above is its own"
+        super().__init__(f"{text}\n{why}" if why else text)

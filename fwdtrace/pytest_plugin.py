@@ -30,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test with the marker that does not take the fixture, as nothing would be looked at."""
+    fixtures = getattr(item, "fixturenames", ())
+    if item.get_closest_marker("no_direct_forward") and "assert_forward_contract" not in fixtures:
+        remedy = "let the test take assert_forward_contract, and run the model by it"
+        pytest.fail(f"no_direct_forward looks at nothing here: {remedy}", pytrace=False)
+
+
 @pytest.fixture
 def assert_forward_contract(request: pytest.FixtureRequest) -> AssertForwardContract:
     """Compare what a model does with its contract: `assert_forward_contract(model, inputs, "name")`.

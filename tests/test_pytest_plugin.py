@@ -96,6 +96,15 @@ def test_a_direct_forward_fails_a_test_that_is_marked(tmp_path: Path) -> None:
     assert f"forward ran without __call__:\n  layer at {tmp_path / 'test_net.py'}:{line}" in out
 
 
+def test_a_marked_test_that_takes_no_fixture_fails_as_nothing_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "test_marked.py").write_text(
+        "import pytest\n\n\n@pytest.mark.no_direct_forward\ndef test_nothing():\n    pass\n", encoding="utf-8"
+    )
+    status, out = run(tmp_path, "test_marked.py")
+    assert status == 1
+    assert "no_direct_forward looks at nothing here: let the test take assert_forward_contract" in out
+
+
 def test_loading_the_plugin_does_not_import_torch() -> None:
     code = "import sys, fwdtrace.pytest_plugin; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE, check=False).returncode == 0

@@ -52,7 +52,7 @@ def run_command(arguments: list[str] | None = None) -> NoReturn:
         _end(FAILED, reason)
     except FwdtraceError as error:
         if error.__cause__ is not None:
-            to_stderr(their_traceback(error.__cause__).rstrip("\n"))
+            to_stderr(their_traceback(error.__cause__, full=error.full_traceback).rstrip("\n"))
         _end(TROUBLE, error)
     except OSError as error:
         _end(TROUBLE, f"the result cannot be written: {error.strerror}")

@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fwdtrace.cli.fail_on import AskedToFail
-from fwdtrace.cli.options import Directly, Inputs, MaxBytes, Pairing, Result, Seed, Spec, Trust, Variation
+from fwdtrace.cli.options import (
+    Directly,
+    FullTraceback,
+    Inputs,
+    MaxBytes,
+    Pairing,
+    Result,
+    Seed,
+    Spec,
+    Trust,
+    Variation,
+)
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, give_comparison
 from fwdtrace.cli.terminal import stdout_kept_clean
+from fwdtrace.cli.tracebacks import full_tracebacks
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.cold_start import import_torch
 
@@ -35,6 +47,7 @@ def compare(
     seed: Seed = 0,
     max_bytes: MaxBytes = 2**30,
     trust: Trust = False,
+    full_traceback: FullTraceback = False,
 ) -> None:
     """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
 
@@ -52,7 +65,8 @@ def compare(
         _check_saved(saved, bool(inputs) or variation != Variation() or pairing.same_init or bool(pairing.weights))
     comparison: TraceComparison | DirectComparison
     error: ModelError | None = None
-    with stdout_kept_clean(), progress(f"comparing {' and '.join(name for name in (spec, other) if name)}") as tell:
+    what = f"comparing {' and '.join(name for name in (spec, other) if name)}"
+    with full_tracebacks(full_traceback), stdout_kept_clean(), progress(what) as tell:
         if saved:
             from fwdtrace.run.saved import compare_saved
 
@@ -78,6 +92,7 @@ def compare(
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         give_comparison(comparison, result)
     if error is not None:
+        error.full_traceback = full_traceback
         raise error
     _fail_unless_equal(comparison)
 

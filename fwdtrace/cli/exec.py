@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fwdtrace.cli.fail_on import AskedToFail, codes_of
-from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown
+from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.rank_files import ranks_of
@@ -57,7 +57,7 @@ def exec(
 
     paths = [str(file.absolute()) for file in files]
     values = str(measured.save_values.absolute()) if measured.save_values is not None else None
-    measured = replace(measured, save_values=None, costs=measured.costs or shown.sort == "flops")
+    measured = replace(with_what_is_shown(measured, shown), save_values=None)
     wanted = {**asdict(measured), "save_values": values, **asdict(chosen)}
     settings = {
         "program": asdict(Program(script, module, files=paths, **wanted)),

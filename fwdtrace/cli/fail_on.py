@@ -19,15 +19,20 @@ class AskedToFail(Exception):
 
 
 def codes_of(text: str) -> set[str]:
-    """The codes that a text such as `FT001,FT010` or `any` names; FwdtraceError if there is no such finding."""
-    codes = {code.strip() for code in text.split(",") if code.strip()}
-    if not codes:
-        return codes
+    """The codes that a text such as `FT001,direct-forward` or `any` names, in letters of either case.
+
+    FwdtraceError if there is no such finding.
+    """
+    asked = {code.strip() for code in text.split(",") if code.strip()}
+    if not asked:
+        return asked
     from fwdtrace.findings.explained import RULES
 
     known = {rule.code for rule in RULES}
-    if codes == {"any"}:
+    if {code.lower() for code in asked} == {"any"}:
         return known
+    by_name = {name.lower(): rule.code for rule in RULES for name in (rule.code, rule.name)}
+    codes = {by_name.get(code.lower(), code) for code in asked}
     for code in sorted(codes - known):
         names = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
         raise FwdtraceError(f"--fail-on {text}: there is no finding {code!r}; there are {names}, or any")

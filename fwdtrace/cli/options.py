@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -32,6 +32,10 @@ MaxBytes = Annotated[
 Trust = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
 FailOn = Annotated[str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")]
 
+FullTraceback = Annotated[
+    bool, typer.Option("--full-traceback", help="Show torch's frames too in the traceback of a model that raised.")
+]
+
 Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")]
 CheckFinite = Annotated[
     bool, typer.Option("--check-finite", help="Find where NaN and infinities first come up (FT005).")
@@ -40,14 +44,39 @@ Stats = Annotated[bool, typer.Option("--stats", help="Keep mean, std, min, max a
 
 Depth = Annotated[int | None, typer.Option(metavar="N", min=0, help="Show calls down to depth N only.")]
 NoFold = Annotated[bool, typer.Option("--no-fold", help="Show each of several equal blocks, not one for all.")]
-COLUMNS = ("called", "input", "output", "params", "time", "from-row", "from")
+Key = Literal[
+    "time", "self", "self-time", "flops", "params", "parameters", "memory", "mean", "std", "min", "max", "nan", "grad"
+]
+COLUMN_KEYS = (
+    *("called", "input", "output", "params", "time", "self", "flops", "memory"),
+    *("mean", "std", "min", "max", "nan", "grad", "from-row", "from"),
+)
+
+
+def _known_columns(text: str | None) -> str | None:
+    """The text itself, if all keys in it are known; FwdtraceError else."""
+    for key in text.split(",") if text is not None else ():
+        if key.strip() not in COLUMN_KEYS:
+            raise FwdtraceError(
+                f"--columns {text}: there is no column {key.strip()!r}; there are {','.join(COLUMN_KEYS)}"
+            )
+    return text
+
+
 Columns = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="LIST", help=f"The columns of the tree, some of {','.join(COLUMNS)}; from-row: where inputs came from."
+        metavar="LIST",
+        callback=_known_columns,
+        help=f"Show these columns: {','.join(COLUMN_KEYS)}; from-row: where inputs came from.",
     ),
 ]
-Key = Literal["time", "self-time", "flops", "parameters", "memory"]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help="Show what this glob matches, the end of a path, a class or an op; repeatable."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -73,23 +102,29 @@ class Measured:
 class Shown:
     """How a trace is shown to a person: as a tree, cut and folded or not, as source code, or as a ranking."""
 
+    columns: Columns = None
+    only: Only = None
     source: Annotated[bool, typer.Option("--source", help="Show the code, with the shapes beside each line.")] = False
-    sort: Annotated[Key | None, typer.Option(metavar="KEY", help="Rank the modules by this, as a table.")] = None
+    sort: Annotated[
+        Key | None,
+        typer.Option(
+            metavar="KEY",
+            help="Rank the modules in a table by time, self, flops, params, memory, mean, std, min, max, nan or grad.",
+        ),
+    ] = None
     top: Annotated[int, typer.Option(metavar="N", min=1, help="With --sort: how many modules to show.")] = 20
     depth: Depth = None
     no_fold: NoFold = False
-    columns: Columns = "called,input,output,params,from"
-
-    def __post_init__(self) -> None:
-        """FwdtraceError if a column is asked for that there is not."""
-        unknown = [name for name in self.asked if name not in COLUMNS]
-        if unknown:
-            raise FwdtraceError(f"--columns {unknown[0]!r}: there is no such column; use some of {','.join(COLUMNS)}")
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The names of the columns to show."""
-        return tuple(name.strip() for name in self.columns.split(","))
+    def column_keys(self) -> list[str]:
+        """The columns to show, none if nobody says."""
+        return [key.strip() for key in self.columns.split(",")] if self.columns else []
+
+    @property
+    def patterns(self) -> list[str]:
+        """The patterns for what to show, none for all of it."""
+        return self.only or []
 
     @property
     def fold(self) -> bool:
@@ -123,6 +158,9 @@ class Result:
     """Where the result goes beside the screen, or in its place."""
 
     json: Json = False
+    no_pager: Annotated[
+        bool, typer.Option("--no-pager", help="Print at once, also what is longer than the screen.")
+    ] = False
     output: Annotated[
         list[Path] | None,
         typer.Option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
@@ -216,3 +254,15 @@ def _options_of(kind: type) -> list[inspect.Parameter]:
         inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint)
         for field, hint in ((field, hints[field.name]) for field in fields(kind))
     ]
+
+
+def with_what_is_shown(measured: Measured, shown: Shown) -> Measured:
+    """What is measured, and beside it what the columns and the order that were asked for need."""
+    keys = {*shown.column_keys, shown.sort}
+    return replace(
+        measured,
+        costs=measured.costs or "flops" in keys,
+        stats=measured.stats or bool(keys & {"mean", "std", "min", "max"}),
+        check_finite=measured.check_finite or "nan" in keys,
+        backward=measured.backward or "grad" in keys,
+    )

@@ -92,7 +92,8 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
         return
     models = [(called, [trace for trace in kept if trace is not crashed]) for called, kept in observed.by_model]
     beside = len(lines) + 2 + (ROOM_FOR_CRASH if crashed is not None else 0)
-    left_out = print_program(models, console, depth=shown.depth, fold=shown.fold, beside=beside, columns=shown.asked)
+    view = {"depth": shown.depth, "fold": shown.fold, "columns": shown.column_keys, "only": shown.patterns}
+    left_out = print_program(models, console, beside=beside, **view)
     if left_out:
         _say(left_out)
 

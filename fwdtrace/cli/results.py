@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fwdtrace.cli.pager import paged
 from fwdtrace.cli.terminal import result_console, result_is_given
 from fwdtrace.errors import FwdtraceError
 
@@ -55,7 +56,8 @@ def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
 
         write_trace(trace, sys.stdout)
     else:
-        print_trace(trace, shown, console)
+        with paged(console, off=result.no_pager):
+            print_trace(trace, shown, console)
     result_is_given()
 
 
@@ -73,16 +75,17 @@ def give_comparison(comparison: TraceComparison | DirectComparison, result: Resu
     if result.json:
         comparison.write(sys.stdout)
     else:
-        _print_comparison(comparison, console)
+        with paged(console, off=result.no_pager):
+            _print_comparison(comparison, console)
     result_is_given()
 
 
 def save_as_suffix(trace: Trace, file: Path, shown: Shown, *, width: int) -> None:
     """Write a trace in the format of the suffix, text `width` columns wide; OSError if that cannot be."""
-    if file.suffix == ".json" and not file.name.endswith(".trace.json"):
-        trace.save(file)
+    if file.suffix == ".txt" and (shown.source or shown.sort):
+        _write(file, _as_text(trace, shown, width))
     else:
-        _write(file, _trace_as_suffix(trace, file, shown, width))
+        trace.save(file, width=width, **_view(shown))
 
 
 def _write(file: Path, text: str) -> None:
@@ -100,61 +103,31 @@ def print_trace(trace: Trace, shown: Shown, console: Console) -> None:
     if shown.source:
         from fwdtrace.render.source import print_source
 
-        print_source(trace, console)
+        print_source(trace, console, only=shown.patterns)
     elif shown.sort:
         from fwdtrace.render.ranking import print_ranking
 
-        print_ranking(trace, console, by=shown.sort, top=shown.top)
+        print_ranking(trace, console, by=shown.sort, top=shown.top, only=shown.patterns)
     else:
         from fwdtrace.render.tree import print_tree
 
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.asked)
+        print_tree(trace, console, **_view(shown))
 
 
-def _trace_as_suffix(trace: Trace, file: Path, shown: Shown, width: int) -> str:
-    if file.suffix == ".json":
-        from fwdtrace.render.timeline import timeline_text
-
-        return timeline_text(trace)
-    if file.suffix == ".csv":
-        from fwdtrace.render.csv import csv_text
-
-        return csv_text(trace)
-    if file.suffix == ".html":
-        from fwdtrace.render.html import html_text
-
-        return html_text(trace)
-    if file.suffix == ".md":
-        from fwdtrace.render.markdown import markdown_text
-
-        return markdown_text(trace, depth=shown.depth, fold=shown.fold)
-    if file.suffix == ".mmd":
-        from fwdtrace.render.mermaid import mermaid_text
-
-        return mermaid_text(trace, depth=shown.depth, fold=shown.fold)
-    if file.suffix == ".dot":
-        from fwdtrace.render.dot import dot_text
-
-        return dot_text(trace, depth=shown.depth, fold=shown.fold)
-    if file.suffix == ".svg":
-        from fwdtrace.render.svg import svg_text
-
-        return svg_text(trace, width=width, depth=shown.depth, fold=shown.fold, columns=shown.asked)
-    return _as_text(trace, shown, width)
+def _view(shown: Shown) -> dict[str, Any]:
+    """The options of a tree, as the functions that draw one take them."""
+    return {"depth": shown.depth, "fold": shown.fold, "columns": shown.column_keys, "only": shown.patterns}
 
 
 def _as_text(trace: Trace, shown: Shown, width: int) -> str:
-    if shown.source:
+    """The trace as source code or as a ranking."""
+    if shown.source or not shown.sort:
         from fwdtrace.render.source import source_text
 
-        return source_text(trace, width=width)
-    if shown.sort:
-        from fwdtrace.render.ranking import ranking_text
+        return source_text(trace, width=width, only=shown.patterns)
+    from fwdtrace.render.ranking import ranking_text
 
-        return ranking_text(trace, by=shown.sort, top=shown.top, width=width)
-    from fwdtrace.render.tree import tree_text
-
-    return tree_text(trace, width=width, depth=shown.depth, fold=shown.fold, columns=shown.asked)
+    return ranking_text(trace, by=shown.sort, top=shown.top, width=width, only=shown.patterns)
 
 
 def _print_comparison(comparison: TraceComparison | DirectComparison, console: Console) -> None:

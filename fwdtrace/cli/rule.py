@@ -36,7 +36,7 @@ def rule(
     if explained is None:
         known = ", ".join(f"{rule.code} ({rule.name})" for rule in RULES)
         raise FwdtraceError(f"there is no finding {code!r}; there are {known}")
-    typer.echo(_text(explained, width))
+    print(_text(explained, width))
 
 
 def _text(rule: Rule, width: int) -> str:

@@ -9,10 +9,22 @@ from typing import Annotated
 import typer
 
 from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
-from fwdtrace.cli.options import FailOn, Inputs, Measured, Result, Seed, Shown, Spec, Trust
+from fwdtrace.cli.options import (
+    FailOn,
+    FullTraceback,
+    Inputs,
+    Measured,
+    Result,
+    Seed,
+    Shown,
+    Spec,
+    Trust,
+    with_what_is_shown,
+)
 from fwdtrace.cli.progress import progress
 from fwdtrace.cli.results import check_files, check_values_file, give_trace
 from fwdtrace.cli.terminal import stdout_kept_clean, to_stderr
+from fwdtrace.cli.tracebacks import full_tracebacks
 from fwdtrace.run.cold_start import import_torch
 
 
@@ -38,6 +50,7 @@ def run(
     ] = False,
     trust: Trust = False,
     fail_on: FailOn = "",
+    full_traceback: FullTraceback = False,
 ) -> None:
     """Run a model once and show every call, in order, with its shapes.
 
@@ -46,10 +59,9 @@ def run(
     check_files(result.files)
     check_values_file(measured.save_values)
     codes = codes_of(fail_on)
-    measured = replace(
-        measured, costs=measured.costs or shown.sort == "flops", backward=measured.backward or bool(loss)
-    )
-    with stdout_kept_clean():
+    measured = with_what_is_shown(measured, shown)
+    measured = replace(measured, backward=measured.backward or bool(loss))
+    with full_tracebacks(full_traceback), stdout_kept_clean():
         import_torch()
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
@@ -65,5 +77,6 @@ def run(
         options = " ".join(f"--input {text}" for text in ran.tried)
         to_stderr(f"fwdtrace: no --input was given; the model takes {options}, and ran with that")
     if ran.error is not None:
+        ran.error.full_traceback = full_traceback
         raise ran.error
     fail_if_found(ran.trace.findings, codes)

@@ -107,8 +107,12 @@ class Net(nn.Module):
     Rule(
         "FT005",
         "non-finite",
-        "The first call or operation that made NaN or infinities out of finite numbers. All that comes after it only "
-        "passes them on, so this is the line to look at, and not the loss.",
+        "The first call or operation that made NaN or infinities out of finite numbers, in forward (with "
+        "--check-finite) or in backward (with --backward), and why, as far as the numbers tell: a logarithm of 0, a "
+        "divisor of 0, a deviation of a single value, a mask that hides every key, a number beyond the end of "
+        "float16. All that comes after it only passes them on, so this is the line to look at, and not the loss. In "
+        "backward the forward may be finite everywhere: the slope of a square root at 0 is infinite, and where "
+        "torch.where has not taken an element, backward multiplies that slope by 0, which is NaN.",
         """\
 import torch
 from torch import nn
@@ -121,8 +125,9 @@ class Net(nn.Module):
     def forward(self, x):
         return self.layer(torch.log(x))
 """,
-        "Keep the numbers in the domain of the operation, here torch.log(x.clamp(min=1e-6)); add an epsilon to what is "
-        "divided by, or compute in float32 what overflows in float16.",
+        "Keep the numbers in the domain of the operation before it runs, here torch.log(x.clamp(min=1e-6)), as "
+        "torch.where around it comes too late for backward; add an epsilon to what is divided by; let a mask leave "
+        "one key in each row; compute in float32 what overflows in float16.",
         "--input 2x4 --check-finite",
     ),
     Rule(
@@ -169,7 +174,11 @@ class Net(nn.Module):
         "FT008",
         "no-gradient",
         "Backward left a parameter without a gradient, with one that is all zero, or with NaN in it, so that no "
-        "optimizer trains it. The finding names the place where the path from the loss to the parameter breaks.",
+        "optimizer trains it. The finding names the line where the path from the parameter to the loss breaks, found "
+        "by following the data: at a comparison, argmax or a cast to integers, which have no gradient; at detach(), "
+        ".data, .item() or torch.tensor(), which copy numbers alone; under torch.no_grad(), or in a reentrant "
+        "checkpoint none of whose inputs requires a gradient. Of a gradient that is all zero it names the step of "
+        "backward that made it so: a ReLU that never fires, a derivative that is zero everywhere, a weight of zeros.",
         """\
 from torch import nn
 
@@ -180,10 +189,12 @@ class Net(nn.Module):
         self.trained = nn.Linear(4, 4)
 
     def forward(self, x):
-        return self.trained(self.lost(x).detach())
+        gate = (self.lost(x) > 0).float()
+        return self.trained(x * gate)
 """,
-        "Take the detach(), .data, .item(), numpy() or torch.no_grad() out of the path, or freeze the parameter openly "
-        "with requires_grad_(False).",
+        "Let the path go through functions that have a gradient, here torch.sigmoid(self.lost(x)), and torch.stack in "
+        "place of torch.tensor; take detach(), .data, .item() and torch.no_grad() out of it; give checkpoint "
+        "use_reentrant=False; or freeze the parameter openly with requires_grad_(False).",
         "--input 2x4 --backward",
     ),
     Rule(
@@ -226,5 +237,31 @@ class Net(nn.Module):
         return self.layers[0](x)
 """,
         "Hold it in an attribute of its own, an nn.ModuleList or an nn.ModuleDict.",
+    ),
+    Rule(
+        "FT011",
+        "backward-error",
+        "Backward raised. Either it needed a tensor as it was when forward used it, and an operation in place has "
+        "written into that tensor since, or into a view of its memory: the finding names the line that wrote, and the "
+        "operation whose backward needs the tensor. Or backward came a second time to a part of the graph that an "
+        "earlier backward had freed: the finding names where, and the argument through which a later call of the model "
+        "got what an earlier one had given with its graph, such as a hidden state.",
+        """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        gate = torch.sigmoid(self.layer(x))
+        gate += 0.1
+        return x * gate
+""",
+        "Write gate = gate + 0.1, or give the module inplace=False, so that a new tensor is made. Of a state that is "
+        "carried to the next step, carry state.detach(); of several losses, call backward once, on their sum.",
+        "--input 2x4 --backward",
     ),
 )

@@ -83,6 +83,10 @@ def _random(spec: str, text: str, default: torch.dtype, generator: torch.Generat
 
 
 def _shape(spec: str, text: str) -> tuple[int, ...]:
+    if spec.lstrip().startswith("{"):
+        names = re.findall(r"['\"](\w+)['\"]\s*:", spec) or ["NAME"]
+        each = " ".join(f"--input {name}=1x8" for name in names)
+        raise InputError(f"--input {spec}: a dict is given name by name, {each} with the shapes of your own")
     if text == "scalar":
         return ()
     parts = text.replace("×", "x").replace("X", "x").split("x")

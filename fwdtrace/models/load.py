@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,8 +20,8 @@ from fwdtrace.errors import SpecError
 from fwdtrace.models import zoo
 from fwdtrace.models.guess import declared_inputs
 from fwdtrace.models.imports import imported, is_path
-from fwdtrace.models.sources import load_from_source
-from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, arguments_of, nearest, run_theirs
+from fwdtrace.models.sources import elsewhere, load_from_source
+from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, arguments_of, nearest, nearest_name, run_theirs
 from fwdtrace.models.spec import LoadedModel as LoadedModel
 from fwdtrace.models.zoo import BUILT_INS
 from fwdtrace.trace.text import first_few
@@ -88,8 +89,27 @@ def _parse(spec: str) -> Target:
     if ":" in spec:
         where, _, text = spec.rpartition(":")
         raise SpecError(f"{spec!r}: {text!r} is no name and no call such as Net(depth=3); {HOW_TO_NAME}")
-    near = nearest(spec, (model.name for model in BUILT_INS))
-    raise SpecError(f"no built-in model is named {spec!r}{near}; `fwdtrace models` lists them, {HOW_TO_NAME}")
+    raise SpecError(_no_model(spec))
+
+
+def _no_model(spec: str) -> str:
+    """Why a text names no model, and what in its place might be meant."""
+    path = Path(spec).expanduser()
+    if (path / "config.json").is_file():
+        return f"{spec!r} is a folder with a config.json: write transformers:{spec}"
+    if spec and path.is_dir():
+        files = sorted(file.name for file in path.glob("*.py"))
+        example = f"{spec.rstrip('/')}/{(*files, 'model.py')[0]}:Name"
+        return f"{spec!r} is a folder: name a model in a file in it, such as {example}"
+    if path.is_file():
+        return f"{spec!r} holds no model: if it holds weights, write file.py:Name --weights {spec}"
+    name = spec.partition("(")[0]
+    built_in = nearest_name(name, (model.name for model in BUILT_INS))
+    other = None if built_in is not None and built_in.lower() == name.lower() else elsewhere(name)
+    if other is not None:
+        return f"no built-in model is named {spec!r}: did you mean {other}? Else, {HOW_TO_NAME}"
+    near = f", the nearest is {built_in!r}" if built_in is not None else ""
+    return f"no built-in model is named {spec!r}{near}; `fwdtrace models` lists them, {HOW_TO_NAME}"
 
 
 def _is_dotted_name(node: ast.expr) -> bool:

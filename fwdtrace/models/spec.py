@@ -81,9 +81,16 @@ def run_theirs(function: Callable[[], Any], message: str) -> Any:
 
 
 def nearest(wanted: str, names: Iterable[str]) -> str:
-    """A hint that ends a message, `, the nearest is 'lenet'`; "" if no name is similar to the wanted one."""
-    matches = get_close_matches(wanted, list(names), n=1)
-    return f", the nearest is {matches[0]!r}" if matches else ""
+    """A hint that ends a message, `, the nearest is 'lenet'`; "" if no name is similar, in letters of either case."""
+    found = nearest_name(wanted, names)
+    return f", the nearest is {found!r}" if found is not None else ""
+
+
+def nearest_name(wanted: str, names: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The name that is most like the wanted one, in letters of either case; None if none is so much like it."""
+    by_letters = {name.lower(): name for name in names}
+    matches = get_close_matches(wanted.lower(), list(by_letters), n=1, cutoff=likeness)
+    return by_letters[matches[0]] if matches else None
 
 
 def _literal(node: ast.expr) -> Any:

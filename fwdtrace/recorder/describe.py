@@ -9,14 +9,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.trace import Leaf
+from fwdtrace.trace import Leaf, Operand
 
 Leaves = tuple[Leaf, ...]
+N = TypeVar("N", Leaf, Operand)
 
 LONGEST_TEXT = 60
 MOST_SCALARS = 32
@@ -40,7 +41,7 @@ def tensors_of(value: Any) -> list[Tensor]:
         return []
 
 
-def named_by_parameters(leaves: Leaves, parameters: tuple[str, ...], variadic: str) -> Leaves:
+def named_by_parameters(leaves: tuple[N, ...], parameters: tuple[str, ...], variadic: str) -> tuple[N, ...]:
     """The leaves with positions replaced by parameter names; what overflows goes to `variadic`, as in `args[0]`."""
     if not any(leaf.name[:1].isdigit() for leaf in leaves):
         return leaves

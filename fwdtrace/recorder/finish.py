@@ -18,7 +18,7 @@ from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
-from fwdtrace.recorder.measures.ops import Ops, name_of_op
+from fwdtrace.recorder.measures.ops import Ops, name_of_op, takes_numbers_out
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import NOTHING_RARE, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenModule
@@ -31,6 +31,7 @@ from fwdtrace.recorder.tree import (
     first_parameter,
     modules_and_names,
     own_parameters,
+    sizes_of,
 )
 from fwdtrace.trace import Backward, Call, Hook, ModelInfo, NonFinite, Op, RunInfo, Site, Trace, Uncalled, Versions
 from fwdtrace.version import __version__
@@ -56,24 +57,42 @@ def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Sur
     )
 
 
-def finished_trace(session: Session, recorded: Recorded, surroundings: Surroundings, duration: int) -> Trace:
-    """The Trace of one recording; `duration` is in nanoseconds."""
+def finished_trace(
+    session: Session,
+    recorded: Recorded,
+    surroundings: Surroundings,
+    duration: int,
+    error: BaseException | None = None,
+) -> Trace:
+    """The Trace of one recording; `duration` is in nanoseconds, `error` what ended it if something raised."""
     counts = counts_of_parameters(recorded.root)
+    trainable, parameter_bytes, buffer_bytes = sizes_of(recorded.root)
     finisher = _Finisher(session, recorded, counts)
     calls, ops = finisher.calls_and_ops()
     if recorded.options.keeper is not None:
         recorded.options.keeper.number(finisher.ids)
     trace = Trace(
         surroundings.versions,
-        replace(surroundings.model, parameters=counts[id(recorded.root)]),
+        replace(
+            surroundings.model,
+            parameters=counts[id(recorded.root)],
+            trainable=trainable,
+            parameter_bytes=parameter_bytes,
+            buffer_bytes=buffer_bytes,
+        ),
         replace(surroundings.run, duration_us=duration / 1000, call=recorded.call),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
         uncalled=_uncalled(recorded, counts.keys(), finisher.notes, calls),
-        gradients=gradients_of(recorded.root) if recorded.options.gradients else None,
     )
     made = finisher.sources.made() if finisher.sources is not None else ()
     recorded.earlier.remember(recorded.call, len(trace.at("")), recorded.first_id, made)
+    measure = session.kinds.get(Gradients)
+    if recorded.options.gradients and isinstance(measure, Gradients):
+        gradients = gradients_of(recorded.root)
+        errors = measure.errors(recorded.root, finisher.ids, error)
+        faults = measure.faults(recorded.root, gradients, finisher.ids) if not errors else ()
+        trace = replace(trace, gradients=gradients, gradient_faults=faults, backward_errors=errors)
     return replace(trace, findings=find(trace))
 
 
@@ -120,6 +139,9 @@ class _Finisher:
         self.nonfinite: dict[OpenCall | OpenOp, NonFinite] = {}
         if recorded.options.check_finite and isinstance(finiteness, Finiteness):
             self.nonfinite = finiteness.found
+        gradients = session.kinds.get(Gradients)
+        wanted = gradients if recorded.options.gradients else None
+        self.without_grad = wanted.without_grad if isinstance(wanted, Gradients) else {}
         device_time = session.kinds.get(DeviceTime)
         self.device_times = device_time.times() if isinstance(device_time, DeviceTime) else {}
         self.memory: dict[OpenCall, int] = {}
@@ -172,7 +194,7 @@ class _Finisher:
             if above is not None:
                 if type(note) is OpenCall:
                     callers.add(above)
-                elif not options.ops:
+                elif not options.ops or (not options.gradients and takes_numbers_out(note)):
                     continue
                 depths.append(depths[above] + 1)
             elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
@@ -194,6 +216,7 @@ class _Finisher:
         if self.sources is not None:
             draft.inputs, draft.outputs = self.sources.of_op(op, draft.outputs)
         draft.site, draft.error, draft.nonfinite = self._site(op.position), op.error, self.nonfinite.get(op)
+        draft.without_grad = self.without_grad.get(op)
         draft.__class__ = Op
         return draft  # type: ignore[no-any-return]
 
@@ -223,10 +246,17 @@ class _Finisher:
         if rare.extra:
             for name, value in self._extra(call, rare).items():
                 setattr(draft, name, value)
-        draft.nonfinite, draft.memory_bytes = self.nonfinite.get(call), self.memory.get(call)
+        draft.nonfinite, draft.memory_bytes = self._nonfinite(call, rare), self.memory.get(call)
         draft.flops, draft.backward = self.flops.get(call), self.backwards.get(call)
+        draft.without_grad = self.without_grad.get(call)
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
+
+    def _nonfinite(self, call: OpenCall, rare: RareNotes) -> NonFinite | None:
+        wrong = self.nonfinite.get(call)
+        if wrong is None or not wrong.operands:
+            return wrong
+        return replace(wrong, operands=named_by_parameters(wrong.operands, *self._signature(call, rare)))
 
     def _extra(self, call: OpenCall, rare: RareNotes) -> dict[str, Any]:
         extra = dict(rare.extra)

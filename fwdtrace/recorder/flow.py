@@ -13,6 +13,7 @@ from torch import Tensor, is_inference_mode_enabled, nn
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
 from fwdtrace.recorder.session import Session
+from fwdtrace.recorder.torch_internals import memory_of
 
 _QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
 _NO_VERSION = -1
@@ -126,7 +127,7 @@ class DataFlow:
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
-        version, memory, clock = tensor._version, _memory(tensor), len(self._session.log)
+        version, memory, clock = tensor._version, memory_of(tensor), len(self._session.log)
         last = self._writes.get(memory)
         if last is not None and last[1] == version and last[2] >= entry[5]:
             writer = last[0]
@@ -172,14 +173,6 @@ def last_changed(call: OpenCall, kind: str) -> HookRun | None:
     kinds = (kind, f"global_{kind}", f"{kind}_always_call", f"global_{kind}_always_call")
     changed = [run for run in (call.hooks or {}).values() if run.changed and run.kind in kinds]
     return changed[-1] if changed else None
-
-
-def _memory(tensor: Tensor) -> int:
-    """What all views of one memory have in common; a number of its own for what has no memory."""
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):  # a sparse or wrapped tensor
-        return -id(tensor)
 
 
 def _version(tensor: Tensor) -> int:

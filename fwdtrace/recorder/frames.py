@@ -209,6 +209,16 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
     return "direct"
 
 
+def is_ours(code: CodeType) -> bool:
+    """Whether it is a function of ours that runs in the middle of the user's."""
+    return id(code) in _roles
+
+
+def is_boundary(code: CodeType) -> bool:
+    """Whether it is a function of ours that runs a call or wraps a forward."""
+    return _roles.get(id(code)) in ("call", "boundary", "forward")
+
+
 def runs_in_a_call(frame: FrameType | None) -> bool:
     """Whether the call of some module is running at this frame or below it."""
     while frame is not None:

@@ -31,6 +31,13 @@ def scan(session: Session, recorded: Recorded, observe: Observe) -> None:
         names[seen.get(id(module)) or _add(session, module, observe)] = its_names
 
 
+def include(session: Session, recorded: Recorded, module: nn.Module, observe: Observe) -> None:
+    """Have the calls of a module in a recording though it is not in its tree, and has no name there; with its ops."""
+    entry = session.seen.get(id(module)) or _add(session, module, observe)
+    entry.shows_ops = True
+    recorded.names.setdefault(entry, ())
+
+
 def meet(session: Session, module: nn.Module, stack: list[OpenCall], observe: Observe) -> SeenModule | None:
     """The entry of a module that is called for the first time; None if its calls belong to no recording."""
     with changing, without_torch_function():

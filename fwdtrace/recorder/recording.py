@@ -21,7 +21,7 @@ from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.modules import let_forwards_go, scan
+from fwdtrace.recorder.modules import include, let_forwards_go, scan
 from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
@@ -72,12 +72,19 @@ class Recording:
         try:
             if isinstance(device_time, DeviceTime) and (error is None or isinstance(error, Exception)):
                 device_time.wait()  # but Ctrl-C must not wait for a device that hangs
-            self._trace = self._finish(session, recorded, duration)
+            self._trace = self._finish(session, recorded, duration, error)
         finally:
             with changing:
                 _end(session, recorded)
         if error is not None:
             forget_our_frames(error)
+
+    def include(self, module: nn.Module) -> None:
+        """Record the calls of a module that is not in the model's tree, too, such as a loss; inside the block."""
+        if self._open is None:
+            raise RuntimeError("nothing is recorded: include(module) works inside `with fwdtrace.record(model)`")
+        with changing, without_torch_function():
+            include(*self._open, module, observe_forward)
 
     @property
     def trace(self) -> Trace:
@@ -88,10 +95,10 @@ class Recording:
             raise RuntimeError("nothing is recorded yet: use `with fwdtrace.record(model) as recording:`")
         return self._finish(*self._open, perf_counter_ns() - self._began)
 
-    def _finish(self, session: Session, recorded: Recorded, duration: int) -> Trace:
+    def _finish(self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None) -> Trace:
         assert self._surroundings is not None
         with changing, without_torch_function():  # another thread may be about to scan the tree again
-            return finished_trace(session, recorded, self._surroundings, duration)
+            return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
 def record(

@@ -41,7 +41,7 @@ class Sources:
     def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
         taken: Sequence[Known] = getattr(call, "taken", ())
-        if self._recorded.names.get(call.seen, ("-",))[0] == "":
+        if self._recorded.names.get(call.seen, ())[:1] == ("",):
             tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
             for leaf, entry in zip(tensors, taken, strict=False):
                 source = self._source(entry)

@@ -11,6 +11,7 @@ import torch
 import torch.fx._symbolic_trace as fx_file
 import torch.nn.modules.module as module_file
 import torch.utils._python_dispatch as dispatch_file
+import torch.utils.checkpoint as checkpoint_file
 from torch._C import DispatchKey
 from torch._C._dynamo.guards import TensorGuards
 from torch._ops import OpOverload
@@ -60,6 +61,11 @@ NO_FORWARD = Module.forward
 GENERATED = "<eval_with_key>"
 """How the file name begins of the code that `torch.fx` generates for a graph."""
 
+REENTRANT_CODE: CodeType = checkpoint_file.CheckpointFunction.forward.__code__
+"""In which `checkpoint(use_reentrant=True)` runs what it was given, without a graph."""
+REENTRANT_NODE = "CheckpointFunctionBackward"
+"""The name of its node, in which a backward pass of its own runs."""
+
 STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
 
@@ -78,6 +84,13 @@ next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node of the graph will get that is made in this thread."""
 graph_task: Callable[[], int] = torch._C._current_graph_task_id
 """Which backward pass runs; -1 if none does."""
+running_node: Callable[[], Any] = torch._C._current_autograd_node
+"""The node of the graph that backward runs now in this thread, also while hooks on it run."""
+BACKWARD_CODES: tuple[CodeType, ...] = tuple(
+    function.__code__
+    for function in (torch.autograd.backward, torch.autograd.grad, torch.autograd.graph._engine_run_backward)
+)
+"""The Python functions from which every backward pass runs."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 
@@ -151,6 +164,51 @@ def is_composite(function: Any) -> bool:
 def node_number(node: Any) -> int:
     """The number of a node of the graph: those made later in a thread have higher ones."""
     return int(node._sequence_nr())
+
+
+SAVED_CAN_BE_READ = hasattr(torch._C._autograd.SavedTensor, "data")
+"""Whether what a node of the graph has saved can be looked at without running the hooks that somebody put on it."""
+
+
+def saved_in(node: Any) -> list[tuple[str, torch.Tensor]]:
+    """The tensors that a node of the graph has saved, with its names of them, whatever has become of them since.
+
+    Those are left out that hooks have packed, as a checkpoint does: to unpack them would run the hooks.
+    """
+    return [(name, raw.data) for name, raw in _saved(node) if isinstance(raw.data, torch.Tensor)]
+
+
+def why_unusable(node: Any) -> tuple[str, str]:
+    """The first tensor that a node has saved and cannot use any more, and what torch says; "" if all are there."""
+    for name, _ in _saved(node):
+        try:
+            getattr(node, "saved_tensors" if is_users_function(node) else f"_saved_{name}")
+        except RuntimeError as error:
+            return name, str(error)
+    return "", ""
+
+
+def _saved(node: Any) -> list[tuple[str, Any]]:
+    """What torch calls the SavedTensors of a node, and these, which must not outlive it."""
+    if not SAVED_CAN_BE_READ:
+        return []
+    prefix = "_raw_saved_"
+    named = [(name.removeprefix(prefix), getattr(node, name)) for name in dir(node) if name.startswith(prefix)]
+    each = [(name, raw) for name, raws in named for raw in (raws if isinstance(raws, (tuple, list)) else (raws,))]
+    return [(name, raw) for name, raw in each if raw is not None and raw.unpack_hook is None]
+
+
+def is_users_function(node: Any) -> bool:
+    """Whether a node of the graph is of a `torch.autograd.Function` written in Python."""
+    return isinstance(node, torch.autograd.function.BackwardCFunction)
+
+
+def memory_of(tensor: torch.Tensor) -> int:
+    """What all views of one memory have in common; a number of its own for what has no memory."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # a sparse or wrapped tensor
+        return -id(tensor)
 
 
 def always_called(module: Module) -> dict[int, bool]:

@@ -112,6 +112,30 @@ def counts_of_parameters(root: nn.Module) -> dict[int, int]:
     return _counts_with_sharing(order)
 
 
+def sizes_of(root: nn.Module) -> tuple[int, int, int]:
+    """The elements of the parameters that require a gradient, and the bytes of all parameters and of all buffers."""
+    trainable = in_parameters = in_buffers = 0
+    met: set[int] = set()
+    for module in modules_below(root):
+        for parameter in module._parameters.values():
+            if (
+                parameter is None
+                or id(parameter) in met
+                or (type(parameter) is not nn.Parameter and is_lazy(parameter))
+            ):
+                continue
+            met.add(id(parameter))
+            number = parameter.numel()
+            in_parameters += number * parameter.element_size()
+            if parameter.requires_grad:
+                trainable += number
+        for buffer in module._buffers.values():
+            if buffer is not None and id(buffer) not in met and not is_lazy(buffer):
+                met.add(id(buffer))
+                in_buffers += buffer.numel() * buffer.element_size()
+    return trainable, in_parameters, in_buffers
+
+
 def own_parameters(module: nn.Module) -> list[Tensor]:
     """The parameters that the module itself holds and that are initialised."""
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from fwdtrace.render.fold import Amount, Repeat
 from fwdtrace.render.sheet import Sheet
@@ -12,6 +13,9 @@ from fwdtrace.trace.text import multiplied, plural, with_nth
 
 _NO_HOOKS = {"compiled": "compile()", "call_override": "own __call__"}
 """The kinds of hooks that are not registered as hooks, and what they are called."""
+
+
+USUAL_ENTRY = "__call__ → forward"
 
 
 def name(event: Event, parent: Call | None, sheet: Sheet) -> str:
@@ -54,8 +58,20 @@ def repeat_count(repeat: Repeat, sheet: Sheet) -> str:
 
 
 def amount_text(amount: Amount) -> str:
-    """`12 calls`, `12 calls and 1 op`."""
-    return " and ".join(plural(number, noun) for number, noun in zip(amount, ("call", "op"), strict=True) if number)
+    """`12 calls`, `12 calls and 1 op`, `12 calls (3 direct, 1 FT005 non-finite)`."""
+    counts = (amount.calls, "call"), (amount.ops, "op")
+    text = " and ".join(plural(number, noun) for number, noun in counts if number)
+    marked = ", ".join(f"{number:,} {what}" for what, number in amount.marked.items())
+    return f"{text} ({marked})" if marked else text
+
+
+def left_out_text(patterns: Sequence[str], rows: int, amount: Amount, sheet: Sheet) -> str:
+    """What of the trace is not there because no pattern matches it."""
+    asked = sheet.text(" ".join(f"--only {pattern!r}" for pattern in patterns))
+    if not rows:
+        glob = "a glob such as '*.attn' for paths, classes and ops"
+        return f"nothing matches {asked}, {glob}: all {amount_text(amount)} left out"
+    return f"{amount_text(amount) or 'nothing'} left out by {asked}"
 
 
 def entry(call: Call, *, short: bool = False) -> str:

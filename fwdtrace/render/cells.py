@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from rich.cells import cell_len
 
-from fwdtrace.render.words import cut, cut_left
+from fwdtrace.render.words import cut
 
 
 class Cell(Protocol):
@@ -38,7 +38,7 @@ class Text(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A file and line, of which the end says most."""
+    """A file and line; where there is no room it is the file that is cut."""
 
     whole: str
 
@@ -48,8 +48,11 @@ class Place(NamedTuple):
         return self.whole
 
     def within(self, width: int) -> str:
-        """The end of it, beginning with … if it was longer."""
-        return cut_left(self.whole, width)
+        """All of it if that fits; else less of the file and all of the line."""
+        if cell_len(self.whole) <= width:
+            return self.whole
+        file, _, line = self.whole.rpartition(":")
+        return cut(cut(file, max(width - len(line) - 1, 0)) + f":{line}", width)
 
 
 class Name(NamedTuple):
@@ -79,7 +82,7 @@ class Listing:
     """What goes into a call, or comes out of it: `whole` is all of it by name, `least` its first shape and a count.
 
     `shapes` are those of its tensors, `leaves` is how many leaves there are, `bundle` whether they are parts of a tuple
-    or another container.
+    or another container. `fields` are the parts of an output whose parts have names, each with how many leaves it is.
     """
 
     whole: str
@@ -87,6 +90,7 @@ class Listing:
     shapes: tuple[str, ...]
     leaves: int = 1
     bundle: bool = False
+    fields: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(cls, text: str) -> Listing:
@@ -94,9 +98,14 @@ class Listing:
         return cls(text, text, (text,))
 
     def within(self, width: int) -> str:
-        """All of it if that fits; else as many shapes as fit, and how many leaves are left out."""
+        """All of it if that fits; else as many fields or shapes as fit, and how many leaves are left out."""
         if cell_len(self.whole) <= width:
             return self.whole
+        for number in range(min(len(self.fields) - 1, width), 0, -1):
+            texts, sizes = zip(*self.fields[:number], strict=True)
+            text = joined(texts, self.leaves - sum(sizes), self.bundle)
+            if cell_len(text) <= width:
+                return text
         for number in range(min(len(self.shapes), width), 1, -1):
             text = joined(self.shapes[:number], self.leaves - number, self.bundle)
             if cell_len(text) <= width:
@@ -108,6 +117,6 @@ class Listing:
 
 
 def joined(texts: Sequence[str], left_out: int, bundle: bool) -> str:
-    """The texts between commas, and how many are left out: `2×3, +1`; in brackets if they are a bundle."""
-    text = ", ".join([*texts, f"+{left_out}"] if left_out else texts)
+    """The texts between commas, and how many are left out: `2×3, …1 more`; in brackets if they are a bundle."""
+    text = ", ".join([*texts, f"…{left_out} more"] if left_out else texts)
     return f"({text})" if bundle else text

@@ -6,14 +6,15 @@ The forms of a chart, Mermaid and Graphviz, write the same boxes and arrows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from rich.cells import cell_len
 
 from fwdtrace.render import calls, shapes
 from fwdtrace.render.fold import Repeat
+from fwdtrace.render.only import only
 from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet
 from fwdtrace.render.words import printable
@@ -43,8 +44,8 @@ OUTSIDE = -1
 class Box:
     """A row of the tree, or data that is given to the box `around` it, named; the outermost ones have none around them.
 
-    `kind` is what is special: `raised`, `direct`, `op`, `folded`, `given` or nothing. `level` says how many boxes are
-    around it. A box that `is_open` has the next ones in it.
+    `kind` is what is special: `raised`, `marked`, `direct`, `op`, `folded`, `given` or nothing. `level` says how many
+    boxes are around it. A box that `is_open` has the next ones in it.
     """
 
     name: str
@@ -60,7 +61,8 @@ class Chart:
     """Boxes in order, and arrows between boxes that are in the same one, by their names.
 
     `meaning` says what an arrow is. The outermost levels run from left to right, as many as `sideways` says, the others
-    from top to bottom. `screens` is how many times as large as a screen the chart is.
+    from top to bottom. `screens` is how many times as large as a screen the chart is. `left_out` says what was not
+    asked for.
     """
 
     boxes: tuple[Box, ...]
@@ -68,17 +70,30 @@ class Chart:
     meaning: str
     sideways: int
     screens: float
+    left_out: str = ""
 
 
-def chart_of(trace: Trace, sheet: Sheet, depth: int | None, fold: bool, fits: Callable[[Chart], bool]) -> Chart:
-    """The chart of a trace; without `depth` the deepest that can be read and, for what writes it, `fits`."""
-    rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=1))
+def chart_of(
+    trace: Trace,
+    sheet: Sheet,
+    depth: int | None,
+    fold: bool,
+    fits: Callable[[Chart], bool],
+    patterns: Sequence[str] = (),
+) -> Chart:
+    """The chart of a trace; without `depth` the deepest that can be read and, for what writes it, `fits`.
+
+    `patterns` say what to draw, with its callers.
+    """
+    part, left_out = only(trace, patterns)
+    rows = list(tree_rows(part, depth=depth, fold=fold, deepest=1))
     deepest = max((row.level for row in rows), default=0)
+    left_out_text = calls.left_out_text(patterns, len(rows), left_out, sheet) if patterns else ""
     if depth is not None or not deepest:
-        return _chart(rows, trace, sheet)
+        return replace(_chart(rows, trace, sheet), left_out=left_out_text)
 
     def drawn(tried: int) -> Chart:
-        shown = rows if tried == deepest else list(tree_rows(trace, depth=tried, fold=fold, deepest=1))
+        shown = rows if tried == deepest else list(tree_rows(part, depth=tried, fold=fold, deepest=1))
         return _chart(shown, trace, sheet, f"depth {tried} of {deepest}" if tried < deepest else "")
 
     most = max(sorted(row.level for row in rows)[:MOST_ROWS])
@@ -90,7 +105,7 @@ def chart_of(trace: Trace, sheet: Sheet, depth: int | None, fold: bool, fits: Ca
             least = tried
         else:
             most = tried - 1
-    return drawn(least)
+    return replace(drawn(least), left_out=left_out_text)
 
 
 def _chart(rows: list[Row], trace: Trace, sheet: Sheet, note: str = "") -> Chart:
@@ -237,6 +252,7 @@ def _lines(row: Row, sheet: Sheet, *, with_inputs: bool) -> Iterator[str]:
         if entry.entry == "forward":
             yield calls.entry(entry)
         yield from calls.marks(entry)
+    yield from row.marks
     if entry.error and not entry.error.raised_below:
         yield f"✗ {sheet.text(error_text(entry.error))}"
     if any(row.cut):
@@ -249,6 +265,8 @@ def _kind(row: Row) -> str:
         return "folded"
     if entry.error:
         return "raised"
+    if row.marks:
+        return "marked"
     if isinstance(entry, Op):
         return "op"
     return "direct" if entry.entry == "forward" else ""

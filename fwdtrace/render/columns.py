@@ -1,13 +1,15 @@
-"""The columns of the tree: their titles, and what they show of a call or op."""
+"""The columns of the tree: their titles, what they show of a call or op, and which of them are shown if nobody says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fwdtrace.render import calls, shapes, words
 from fwdtrace.render.cells import Cell, Listing, Name, Place, Text
+from fwdtrace.render.numbers import BAR, NO_GRADIENT, STATISTICS, Key, Numbers
 from fwdtrace.render.rows import Row
 from fwdtrace.render.sheet import Sheet
 from fwdtrace.trace import Call, Event, TensorMeta, Trace, tensors_in
@@ -18,23 +20,24 @@ Cells = Mapping[str, Cell]
 
 
 class Seen(NamedTuple):
-    """A call or op as a row of the tree, and what is in the row above it, if there is one."""
+    """A call or op as a row, what is in the row above it, if there is one, and the trace with its numbers."""
 
     event: Event
     above: Event | None
     trace: Trace
+    numbers: Numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its key and its title, and the cell of a call or op in it; `name` is what it is asked for by.
+    """A column: its key and its title, and the cell of a call or op in it.
 
-    `numbers` stand at its right edge; it is `quiet` if it is dim wherever the row has no style of its own. `lead` is
-    written before each cell and `trail` behind it. There is no gap between a column and the one that it is `after`.
+    `numbers` stand at its right edge, or at its left one `after` another number. It is `quiet` if it is dim where a row
+    has no style of its own. `lead` is written before each cell and `trail` behind it. There is no gap between a
+    column and the one that it is `after`.
     """
 
     key: str
-    name: str
     title: Cell
     cell: Callable[[Seen, Sheet], Cell]
     numbers: bool = False
@@ -44,16 +47,16 @@ class Column:
     after: str = ""
 
 
-def _entry(seen: Seen, sheet: Sheet) -> Cell:
+def _called(seen: Seen, sheet: Sheet) -> Cell:
     event = seen.event
     return Text(calls.entry(event), calls.entry(event, short=True)) if isinstance(event, Call) else _NOTHING
 
 
-def _inputs(seen: Seen, sheet: Sheet) -> Cell:
+def _input(seen: Seen, sheet: Sheet) -> Cell:
     return shapes.inputs(seen.event, sheet)
 
 
-def _outputs(seen: Seen, sheet: Sheet) -> Cell:
+def _output(seen: Seen, sheet: Sheet) -> Cell:
     return shapes.outputs(seen.event, sheet)
 
 
@@ -62,13 +65,6 @@ def _parameters(seen: Seen, sheet: Sheet) -> Cell:
     if not isinstance(event, Call):
         return _NOTHING
     return Text(words.count(event.parameters), words.count(event.parameters, short=True))
-
-
-def _time(seen: Seen, sheet: Sheet) -> Cell:
-    event = seen.event
-    if not isinstance(event, Call) or event.duration_us is None:
-        return _NOTHING
-    return Text(text := words.duration(event.duration_us), text)
 
 
 def _source(seen: Seen, sheet: Sheet) -> Cell:
@@ -95,24 +91,103 @@ def _origin(leaf: TensorMeta, seen: Seen, sheet: Sheet) -> str:
     return name if isinstance(producer, Call) or not producer.site else f"{name} :{producer.site.line}"
 
 
+def _gradient(seen: Seen, sheet: Sheet) -> Cell:
+    numbers = seen.numbers
+    norm = numbers.of(seen.event, "grad")
+    if norm is None:
+        return _NOTHING
+    if norm == NO_GRADIENT:
+        return Text(f"none {'':{BAR}}", f"none {'':{BAR}}")
+    bar = f"{numbers.bar(norm):{BAR}}"
+    return Text(f"{words.number(norm)} {bar}", f"{words.number(norm, 2)} {bar}")
+
+
+def _of(key: Key, text: Callable[[float], str], short: Callable[[float], str]) -> Callable[..., Cell]:
+    """A function from a call or op to the cell with its number, in full and in short."""
+
+    def cell(seen: Seen, sheet: Sheet) -> Cell:
+        number = seen.numbers.of(seen.event, key)
+        return _NOTHING if number is None else Text(text(number), short(number))
+
+    return cell
+
+
+def _statistic(key: Key, title: str, lead: str = "", trail: str = "", after: str = "") -> Column:
+    cell = _of(key, words.number, lambda number: words.number(number, 2))
+    return Column(key, Text(title, title), cell, numbers=True, lead=lead, trail=trail, after=after)
+
+
+def _operations(number: float) -> str:
+    return words.count(int(number), short=True) or "0"
+
+
+def _bytes(number: float) -> str:
+    return words.size(int(number)) or "0 B"
+
+
+def _counted(number: float) -> str:
+    return f"{number:,.0f}"
+
+
 _NOTHING = Text("", "")
 
 COLUMNS = (
-    Column("entry", "called", Text("called", "called"), _entry, quiet=True),
-    Column("inputs", "input", Listing.of("input"), _inputs, trail=" "),
-    Column("outputs", "output", Listing.of("output"), _outputs, lead="→ ", after="inputs"),
-    Column("parameters", "params", Text("params", "params"), _parameters, numbers=True),
-    Column("time", "time", Text("time", "time"), _time, numbers=True),
-    Column("from_row", "from-row", Text("data from", "data from"), _from_row),
-    Column("source", "from", Place("from"), _source, quiet=True),
+    Column("called", Text("called", "called"), _called, quiet=True),
+    Column("input", Listing.of("input"), _input, trail=" "),
+    Column("output", Listing.of("output"), _output, lead="→ ", after="input"),
+    Column("params", Text("params", "params"), _parameters, numbers=True),
+    Column("time", Text("time", "time"), _of("time", words.duration, words.duration), numbers=True),
+    Column("self", Text("own time", "own"), _of("self", words.duration, words.duration), numbers=True),
+    Column("flops", Text("FLOPs", "FLOPs"), _of("flops", _operations, _operations), numbers=True),
+    Column("memory", Text("memory", "memory"), _of("memory", _bytes, _bytes), numbers=True),
+    _statistic("mean", "mean", trail=" "),
+    _statistic("std", "std", lead="± ", after="mean"),
+    _statistic("min", "min", trail=" "),
+    _statistic("max", "max", lead="… ", after="min"),
+    Column("nan", Text("NaN", "NaN"), _of("nan", _counted, _counted), numbers=True),
+    Column("grad", Text("grad     ", "grad     "), _gradient, numbers=True),
+    Column("from-row", Text("data from", "data from"), _from_row),
+    Column("from", Place("from"), _source, quiet=True),
 )
 """Every column but that of the names, from left to right."""
 
-UNASKED = ("called", "input", "output", "params", "from")
-"""The names of the columns that are shown if none are asked for."""
+BY_KEY = {column.key: column for column in COLUMNS}
 
 NAME_TITLE = Name("", "module", "")
-TITLES: Cells = {column.key: column.title for column in COLUMNS}
+
+USUAL = ("called", "input", "output", "params", "from")
+"""The columns that every trace has something for."""
+
+
+def columns_of(keys: Sequence[str], numbers: Numbers) -> tuple[Column, ...]:
+    """The columns with these keys, in their order; without any, the usual ones and those of what was measured."""
+    if keys:
+        return tuple(BY_KEY[key] for key in dict.fromkeys(keys))
+    shown = {*USUAL, *numbers.measured()}
+    return tuple(column for column in COLUMNS if column.key in shown)
+
+
+def style_of(column: Column, event: Event, numbers: Numbers) -> str:
+    """The style of a cell that a person must not overlook; nothing for any other."""
+    if column.key == "called":
+        return "bold red" if isinstance(event, Call) and event.entry == "forward" else ""
+    if column.key == "nan":
+        return "bold red"
+    if column.key == "grad":
+        norm = numbers.of(event, "grad")
+        return "bold red" if norm is not None and (norm == NO_GRADIENT or math.isnan(norm)) else ""
+    return ""
+
+
+def notes_on(columns: Sequence[Column]) -> list[str]:
+    """What the numbers in these columns do not say by themselves."""
+    keys = {column.key for column in columns}
+    notes = []
+    if keys & {*STATISTICS}:
+        notes.append("mean, std, min and max: those of the output")
+    if "grad" in keys:
+        notes.append("grad: the norm over a module's parameters; a cell of the bar is a factor of ten")
+    return notes
 
 
 def name_of(row: Row, event: Event, sheet: Sheet) -> Name:
@@ -121,6 +196,16 @@ def name_of(row: Row, event: Event, sheet: Sheet) -> Name:
     return Name(row.guides, calls.label(event, row.parent, sheet), sheet.text(class_name))
 
 
-def cells_of(seen: Seen, sheet: Sheet, columns: Collection[str] = UNASKED) -> Cells:
-    """The other cells of a row, before anything is cut; empty where the column was not asked for."""
-    return {column.key: column.cell(seen, sheet) if column.name in columns else _NOTHING for column in COLUMNS}
+def cells_of(seen: Seen, columns: Sequence[Column], sheet: Sheet) -> dict[str, Cell]:
+    """The other cells of a row, before anything is cut."""
+    return {column.key: column.cell(seen, sheet) for column in columns}
+
+
+def name_files_once(rows: Sequence[dict[str, Cell]]) -> None:
+    """Leave a line of the file that the row above names as `:392`."""
+    file = ""
+    for cells in rows:
+        place = cells["from"].whole
+        above, (file, _, line) = file, place.rpartition(":") if place else (file, "", "")
+        if place and file == above:
+            cells["from"] = Place(f":{line}")

@@ -6,6 +6,8 @@ import csv
 import io
 import re
 
+from fwdtrace.render.marks import marks_of
+from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Numbers
 from fwdtrace.render.words import printable
 from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.text import source_text
@@ -13,7 +15,7 @@ from fwdtrace.trace.text import source_text
 COLUMNS = (
     "id", "parent", "depth", "kind", "path", "class", "nth", "entry", "inputs", "outputs", "parameters", "duration_us",
     "host_us", "flops", "memory_bytes", "backward_us", "nan", "inf", "hooks_fired", "hooks_skipped", "file", "line",
-    "function", "code", "error_type", "error", "sources",
+    "function", "code", "error_type", "error", "sources", "self_us", "mean", "std", "min", "max", "grad_norm", "marks",
 )  # fmt: skip
 
 _FORMULA = re.compile(r"[=+\-@].*[^\d.]")
@@ -24,14 +26,16 @@ def csv_text(trace: Trace) -> str:
 
     A tensor is `x float32[1,3,32,32]`, a value `scale=2.0`; there is `; ` between them. `sources` says of each tensor
     in the inputs which call or op gave it, by its `id`, or what else it was; nothing where that is not known.
+    `grad_norm` is that of the parameters of the module, `none` if none of them got a gradient. `marks` names findings.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
+    numbers, marks = Numbers(trace), marks_of(trace)
     depths: dict[int | None, int] = {call.id: call.depth for call in trace.calls}
     for event in trace.events:
         cells = _call(event) if isinstance(event, Call) else {"depth": depths.get(event.parent, -1) + 1, "kind": "op"}
-        cells |= _shared(event)
+        cells |= _shared(event) | _numbers(event, numbers) | {"marks": "; ".join(marks.get(event.id, ()))}
         writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
     return stream.getvalue()
 
@@ -76,6 +80,13 @@ def _shared(event: Event) -> dict[str, object]:
     if event.nonfinite:
         cells |= {"nan": event.nonfinite.nan, "inf": event.nonfinite.inf}
     return cells
+
+
+def _numbers(event: Event, numbers: Numbers) -> dict[str, object]:
+    """The numbers that are worked out from more than one field; of statistics those of the first output."""
+    cells: dict[str, object] = {key: numbers.of(event, key) for key in STATISTICS}
+    norm = numbers.of(event, "grad")
+    return cells | {"self_us": numbers.of(event, "self"), "grad_norm": "none" if norm == NO_GRADIENT else norm}
 
 
 def _leaf(leaf: Leaf) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fwdtrace.render import summary
 from fwdtrace.render.chart import Box, Chart, chart_of
 from fwdtrace.render.sheet import sheet_for
+from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Trace
 
@@ -19,21 +20,27 @@ _STYLES = {
     "": "",
     "direct": ', color="#d1242f", penwidth=3',
     "raised": ', style=filled, fillcolor="#ffebe9", color="#d1242f", fontcolor="#82071e"',
+    "marked": ', style=filled, fillcolor="#fff8c5", color="#d1242f", penwidth=3, fontcolor="#82071e"',
     "op": ', style="dashed,rounded"',
     "folded": ", style=dashed",
     "given": ", shape=plaintext",
 }
 
 
-def dot_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -> str:
-    """The trace as a directed graph; without `depth` it is as deep as it can be read, and says how deep that is."""
+def dot_text(trace: Trace, *, depth: int | None = None, fold: bool = True, only: Sequence[str] = ()) -> str:
+    """The trace as a directed graph; without `depth` it is as deep as it can be read, and says how deep that is.
+
+    `only` are patterns for what to draw, with its callers.
+    """
     sheet = sheet_for(trace)
-    chart = chart_of(trace, sheet, depth, fold, lambda chart: True)
+    chart = chart_of(trace, sheet, depth, fold, lambda chart: True, only)
     facts = [summary.title(trace), *summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))]
+    facts += sizes(trace)
     head = (
         "digraph {",
         f"// {printable(' · '.join(facts))}",
         f"// an arrow is {chart.meaning}",
+        *([f"// {printable(chart.left_out)}"] if chart.left_out else []),
         'charset="UTF-8"; compound=true; newrank=true; nodesep=0.2; ranksep=0.3;',
         'fontname="sans-serif"; node [shape=box, fontname="sans-serif"];',
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fwdtrace.render.marks import marks_of, to_tell_of
 from fwdtrace.render.shapes import is_none, root_of
 from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace
 
@@ -14,10 +15,23 @@ LONGEST_PERIOD = 8
 
 
 class Amount(NamedTuple):
-    """How many calls and how many ops."""
+    """How many calls and how many ops, and how many of these are marked, by what is marked: `{"direct": 2}`."""
 
     calls: int
     ops: int
+    marked: Mapping[str, int] = {}
+
+    @classmethod
+    def of(cls, amounts: Iterable[Amount]) -> Amount:
+        """All of them together."""
+        calls = ops = 0
+        marked: dict[str, int] = {}
+        for amount in amounts:
+            calls += amount.calls
+            ops += amount.ops
+            for what, number in amount.marked.items():
+                marked[what] = marked.get(what, 0) + number
+        return cls(calls, ops, marked)
 
 
 NOTHING = Amount(0, 0)
@@ -54,21 +68,22 @@ class Folding:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
+        self.marks = marks_of(trace)
         self._amounts: dict[int, Amount] = {}
         self._subtrees: dict[int, int] = {}
         self._numbers: dict[Any, int] = {}
         self._numbers_by_id: dict[int, int] = {}
         for event in reversed(trace.events):  # what is below a call began after it
             below = trace.made_by(event)
-            calls, ops = self.amount(below) if below else NOTHING
             is_call = isinstance(event, Call)
-            self._amounts[event.id] = Amount(calls + is_call, ops + (not is_call))
+            marked = dict.fromkeys(to_tell_of(event, self.marks), 1) or NOTHING.marked
+            own = Amount(int(is_call), int(not is_call), marked)
+            self._amounts[event.id] = Amount.of((own, self.amount(below))) if below else own
             self._subtrees[event.id] = self._subtree(event, below)
 
     def amount(self, events: Sequence[Event], without: Container[int] = ()) -> Amount:
         """How many these events are, together with all below them."""
-        amounts = [self._amounts[event.id] for event in events if event.id not in without]
-        return Amount(sum(calls for calls, _ in amounts), sum(ops for _, ops in amounts))
+        return Amount.of(self._amounts[event.id] for event in events if event.id not in without)
 
     def entries(self, parent: Call | None, fold: bool, everything: bool) -> list[tuple[Event | Repeat, bool]]:
         """What is drawn below a call, with whether it is the last; the calls that raised alone if not `everything`."""
@@ -103,7 +118,8 @@ class Folding:
             times = (end - at) // period
             if period > 1 and times == 2:  # two pairs that look alike are chance, not a loop
                 continue
-            if sum(self.amount(events[at + period : at + period * times])) > 1:
+            hidden = self.amount(events[at + period : at + period * times])
+            if hidden.calls + hidden.ops > 1:
                 return period, times
         return 1, 1
 
@@ -138,7 +154,8 @@ class Folding:
         """A number that calls share if all that is drawn of them is equal, but for their own path."""
         children = tuple((self._subtrees[child.id], _relative(child, event)) for child in below)
         leaves = self._number_of(event.inputs, _kinds), self._number_of(event.outputs, _kinds)
-        drawn = leaves, self._number_of(event.site), event.error, event.nonfinite, children
+        marks = self.marks.get(event.id)
+        drawn = leaves, self._number_of(event.site), event.error, event.nonfinite, marks, children
         if isinstance(event, Op):
             return self._number((event.name, drawn))
         call = event.class_name, event.entry, event.parameters, event.opaque, event.thread, event.chain

@@ -19,10 +19,14 @@ from typing import Any
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.render import calls, shapes, summary, words
 from fwdtrace.render.details import Table, gradients, tables
+from fwdtrace.render.findings import Group, grouped
 from fwdtrace.render.fold import Repeat, repeats
+from fwdtrace.render.marks import marks_of
+from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Key, Numbers
 from fwdtrace.render.sheet import Sheet, sheet_for
+from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Finding, Leaf, Op, TensorMeta, Trace, shapes_in
+from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace, shapes_in
 from fwdtrace.trace.text import error_text, multiplied, source_text
 
 WIDEST = 40
@@ -86,29 +90,30 @@ def _hash(text: str) -> str:
 
 def _trace(trace: Trace) -> dict[str, Any]:
     """The trace as the script of the page reads it; it names rows by their number."""
-    sheet = sheet_for(trace)
+    sheet, numbers = sheet_for(trace), Numbers(trace)
     number = {event.id: place for place, event in enumerate(trace.events)}
     kinds: dict[Event, int] = {}
     rows = []
     for event in trace.events:
         kind = kinds.setdefault(_kind_of(event), len(kinds))
         above = -1 if event.parent is None else number[event.parent]
-        rows.append([above, kind, *_own(event, trace.caller(event))])
+        rows.append([above, kind, *_own(event, trace.caller(event), numbers)])
     ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),
-        "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))],
+        "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace)), *sizes(trace)],
         "rows": rows,
-        "kinds": [_kind(kind, sheet) for kind in kinds],
+        "kinds": [_kind(kind, sheet, numbers) for kind in kinds],
         "flow": [_flow(event, number) for event in trace.events] if trace.flow.is_known else [],
         "folds": [_fold(repeat, number, trace, sheet) for repeat in repeats(trace)],
-        "findings": [_finding(finding, number, sheet) for finding in trace.findings],
+        "findings": [_finding(group, number, sheet) for group in grouped(trace)],
+        "marks": {number[id]: list(map(printable, texts)) for id, texts in marks_of(trace).items()},
         "tables": [_table(table) for table in _whole(trace, ways)],
     }
 
 
-def _own(event: Event, parent: Call | None) -> list[Any]:
-    """What a row does not share with equal ones: its path, which call of the module it is, and its time.
+def _own(event: Event, parent: Call | None, numbers: Numbers) -> list[Any]:
+    """What a row does not share with equal ones: its path, which call of the module it is, its time and its gradient.
 
     A path that begins with a dot goes on from that of the caller; it is None for an op and outside the tree.
     """
@@ -120,7 +125,9 @@ def _own(event: Event, parent: Call | None) -> list[Any]:
     time = "" if event.duration_us is None else words.duration(event.duration_us)
     if event.host_us is not None:
         time += f" device, {words.duration(event.host_us)} host"
-    return [path if path is None else printable(path), event.nth, time]
+    norm = numbers.of(event, "grad")
+    gradient = [] if norm is None else ["none" if norm == NO_GRADIENT else words.number(norm)]
+    return [path if path is None else printable(path), event.nth, time, *gradient]
 
 
 def _kind_of(event: Event) -> Event:
@@ -177,7 +184,7 @@ def _flow(event: Event, number: dict[int, int]) -> list[list[Any]]:
     return [[origin(leaf) for leaf in event.inputs], [origin(leaf) for leaf in event.outputs]]
 
 
-def _kind(event: Event, sheet: Sheet) -> dict[str, Any]:
+def _kind(event: Event, sheet: Sheet, numbers: Numbers) -> dict[str, Any]:
     """The words that equal rows share; what is empty is left out."""
     call = event if isinstance(event, Call) else None
     shared = {
@@ -196,6 +203,10 @@ def _kind(event: Event, sheet: Sheet) -> dict[str, Any]:
         "raised": _lines(error_text(event.error)) if event.error and not event.error.raised_below else "",
         "tables": [_table(table) for table in tables(event)],
     }
+    measured: list[tuple[Key, float | None]] = [(key, numbers.of(event, key)) for key in (*STATISTICS, "nan")]
+    shared |= {key: words.number(number) for key, number in measured if number is not None}
+    if call and call.memory_bytes is not None:
+        shared["memory"] = words.size(call.memory_bytes) or "0 B"
     return {key: value for key, value in shared.items() if value}
 
 
@@ -210,12 +221,13 @@ def _fold(repeat: Repeat, number: dict[int, int], trace: Trace, sheet: Sheet) ->
     ]
 
 
-def _finding(finding: Finding, number: dict[int, int], sheet: Sheet) -> dict[str, Any]:
+def _finding(group: Group, number: dict[int, int], sheet: Sheet) -> dict[str, Any]:
+    """The findings of a group, with the rows that they are about."""
     return {
-        "title": printable(f"{finding.code} {finding.name}"),
-        "from": calls.source(finding.site, sheet),
-        "message": _lines(finding.message),
-        "row": None if finding.call is None else number[finding.call],
+        "title": printable(group.title),
+        "from": calls.source(group.site, sheet),
+        "message": "\n".join(map(printable, group.messages)),
+        "rows": list(dict.fromkeys(number[each.call] for each in group.findings if each.call is not None)),
     }
 
 

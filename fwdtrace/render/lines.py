@@ -17,8 +17,8 @@ Line = list[tuple[str, str]]
 """Pieces of text, each with its style, which is seen if there are colours."""
 
 # One for one, so that what is aligned stays aligned.
-_SYMBOLS = "×→…✗·µ⋯├└│╴┄─"
-_ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~-")
+_SYMBOLS = "×→…✗·µ⋯├└│╴┄─±█"
+_ASCII = str.maketrans(_SYMBOLS, "x>~X-u~|`|-~-~#")
 LINES_AT_ONCE = 500
 LEAST_COLUMN = 8
 """A column of fewer cells is not worth reading: its text stands below the others, or at the margin."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fwdtrace.render import summary
 from fwdtrace.render.chart import Box, Chart, chart_of
 from fwdtrace.render.sheet import sheet_for
+from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import cut
 from fwdtrace.trace import Trace
 
@@ -28,18 +29,24 @@ _SPACES = '%%{init: {"flowchart": {"nodeSpacing": 20, "rankSpacing": 5, "padding
 _STYLES = {
     "direct": "stroke:#d1242f,stroke-width:3px",
     "raised": "fill:#ffebe9,stroke:#d1242f,color:#82071e",
+    "marked": "fill:#fff8c5,stroke:#d1242f,stroke-width:3px,color:#82071e",
     "op": "fill:none,stroke-dasharray:3",
     "folded": "stroke-dasharray:6 3",
     "given": "fill:none,stroke:none",
 }
 
 
-def mermaid_text(trace: Trace, *, depth: int | None = None, fold: bool = True) -> str:
-    """The trace as a flowchart; without `depth` it is as deep as it can be read, and says how deep that is."""
+def mermaid_text(trace: Trace, *, depth: int | None = None, fold: bool = True, only: Sequence[str] = ()) -> str:
+    """The trace as a flowchart; without `depth` it is as deep as it can be read, and says how deep that is.
+
+    `only` are patterns for what to draw, with its callers.
+    """
     sheet = sheet_for(trace)
     facts = [summary.title(trace), *summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace))]
-    chart = chart_of(trace, sheet, depth, fold, _is_drawn)
+    facts += sizes(trace)
+    chart = chart_of(trace, sheet, depth, fold, _is_drawn, only)
     head = [_SPACES, f"flowchart {_direction(chart, 0)}", f"%% {' · '.join(facts)}", f"%% an arrow is {chart.meaning}"]
+    head += [f"%% {chart.left_out}"] if chart.left_out else []
     return "\n".join([*head, *_body(chart)])
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 
-from fwdtrace.render.columns import UNASKED
 from fwdtrace.render.lines import Line, print_lines
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
@@ -46,7 +45,8 @@ def print_program(
     depth: int | None,
     fold: bool,
     beside: int,
-    columns: Collection[str] = UNASKED,
+    columns: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> str:
     """Print the trees, one for all that are alike, on one screen with `beside` other lines.
 
@@ -58,9 +58,9 @@ def print_program(
     room = (SCREEN - beside - 1) // max(len(shown), 1) - 1
     cut = False
     for trace in shown:
-        lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns))
+        lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
         if not everything and len(lines) > room:
-            lines, cut = _fitting(trace, console, lines, max(room, LEAST_LINES), columns), True
+            lines, cut = _fitting(trace, console, lines, max(room, LEAST_LINES), columns, only), True
         print_lines([*lines, []], console)
     left_out = [plural(len(traces) - len(shown), "tree")] if len(traces) > len(shown) else []
     deepest = max((call.depth for trace in traces for call in trace.calls), default=0)
@@ -78,13 +78,15 @@ def print_crash(trace: Trace, console: Console) -> None:
     print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
 
 
-def _fitting(trace: Trace, console: Console, lines: list[Line], room: int, columns: Collection[str]) -> list[Line]:
+def _fitting(
+    trace: Trace, console: Console, lines: list[Line], room: int, columns: Sequence[str], only: Sequence[str]
+) -> list[Line]:
     """The lines of the tree as deep as there is room for; if no depth fits, without some in the middle."""
     sheet = sheet_for(trace, console.width, console.encoding)
     deepest = max((call.depth for call in trace.calls), default=0)
     fitting = None
     for depth in range(deepest + 1):
-        lines = list(tree_lines(trace, sheet, depth, True, columns))
+        lines = list(tree_lines(trace, sheet, depth, True, columns, only))
         if len(lines) > room:
             break
         fitting = lines

@@ -13,7 +13,8 @@ from fwdtrace.trace import Call, Event, Trace
 class Row:
     """One row: the guides in front of it, and those that go on below it; `cut` is what the depth left out below it.
 
-    `parent` is the call that made what is in the row, `level` how many calls are around it.
+    `parent` is the call that made what is in the row, `level` how many calls are around it. `marks` says why a person
+    must not overlook it, if there is a reason.
     """
 
     guides: str
@@ -22,6 +23,7 @@ class Row:
     parent: Call | None
     level: int
     cut: Amount
+    marks: tuple[str, ...] = ()
 
 
 def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> Iterator[Row]:
@@ -43,13 +45,15 @@ def tree_rows(trace: Trace, *, depth: int | None, fold: bool, deepest: int) -> I
         folded = isinstance(entry, Repeat)
         own, below = _guides(guides, level, is_last, folded, deepest)
         if not isinstance(entry, Call):
-            yield Row(own, below, entry, parent, level, NOTHING)
+            marks = () if isinstance(entry, Repeat) else folding.marks.get(entry.id, ())
+            yield Row(own, below, entry, parent, level, NOTHING, marks)
             continue
         open_below = depth is None or level < depth
         children = folding.entries(entry, fold, open_below)
         shown = {child.id for child, _ in children if isinstance(child, Call)}
         cut = NOTHING if open_below else folding.amount(trace.made_by(entry), without=shown)
-        yield Row(own, below + ("│ " if children else "  "), entry, parent, level, cut)
+        marks = folding.marks.get(entry.id, ())
+        yield Row(own, below + ("│ " if children else "  "), entry, parent, level, cut, marks)
         stack.append((entry, below, level + 1, iter(children)))
 
 

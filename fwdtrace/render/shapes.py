@@ -72,6 +72,7 @@ def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> 
     sizes = Counter(root_of(leaf.name) for leaf in leaves)
     nothing = sum(map(is_none, leaves))
     texts: list[str] = []
+    numbers: list[int] = []
     counted = set()
     for number, leaf in enumerate(ordered):
         root = root_of(leaf.name)
@@ -79,16 +80,21 @@ def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> 
         if sizes[root] > MOST_OF_CONTAINER and root != leaf.name:
             if root not in counted:
                 texts.append(f"{_label(root, is_output)} {sizes[root]} leaves".lstrip())
+                numbers.append(sizes[root])
             counted.add(root)
         elif not is_none(leaf) or nothing == 1:
             texts.append(_text("" if first else _label(leaf.name, is_output), leaf, sheet))
+            numbers.append(1)
     if nothing > 1:
         texts.append(f"{nothing} None")
+        numbers.append(nothing)
     shapes = tuple(_text("", leaf, sheet) for leaf in ordered if isinstance(leaf, TensorMeta))
     shapes = shapes or (_text("", ordered[0], sheet),)
     bundle = is_output and (len(leaves) > 1 or leaves[0].name.startswith("["))
     whole, least = joined(texts, 0, bundle), joined(shapes[:1], len(leaves) - 1, bundle)
-    return Listing(whole, least, shapes, len(leaves), bundle)
+    has_names = is_output and any(_label(leaf.name, is_output) for leaf in leaves)
+    fields = tuple(zip(texts, numbers, strict=True)) if has_names else ()
+    return Listing(whole, least, shapes, len(leaves), bundle, fields)
 
 
 def _label(name: str, is_output: bool) -> str:

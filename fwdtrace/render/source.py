@@ -6,14 +6,16 @@ import ast
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from fwdtrace.render import calls, shapes, words
+from fwdtrace.render.closing import findings_below
 from fwdtrace.render.lines import Line, plain, print_lines
+from fwdtrace.render.only import only as only_matching
 from fwdtrace.render.sheet import Sheet, sheet_for
 from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import multiplied
@@ -39,18 +41,22 @@ class _Function:
     callers: dict[int, Call] = field(default_factory=dict)
 
 
-def source_text(trace: Trace, *, width: int = 80) -> str:
-    """The functions that made the calls, line by line, in at most `width` cells."""
-    return plain(_lines(trace, sheet_for(trace, width)), width)
+def source_text(trace: Trace, *, width: int = 80, only: Sequence[str] = ()) -> str:
+    """The functions that made the calls, line by line, in at most `width` cells.
+
+    `only` are patterns for the calls and ops to show.
+    """
+    return plain(_lines(trace, only, sheet_for(trace, width)), width)
 
 
-def print_source(trace: Trace, console: Console) -> None:
+def print_source(trace: Trace, console: Console, *, only: Sequence[str] = ()) -> None:
     """Print the functions as wide as the console is."""
-    print_lines(_lines(trace, sheet_for(trace, console.width, console.encoding)), console)
+    print_lines(_lines(trace, only, sheet_for(trace, console.width, console.encoding)), console)
 
 
-def _lines(trace: Trace, sheet: Sheet) -> Iterator[Line]:
-    functions = _functions(trace)
+def _lines(trace: Trace, patterns: Sequence[str], sheet: Sheet) -> Iterator[Line]:
+    part, left_out = only_matching(trace, patterns)
+    functions = _functions(part)
     if not functions:
         yield [("no line of a forward called anything", "dim")]
     for number, function in enumerate(functions):
@@ -58,6 +64,11 @@ def _lines(trace: Trace, sheet: Sheet) -> Iterator[Line]:
             yield []
         yield from _header(function, sheet)
         yield from _body(function, trace, sheet)
+    if patterns:
+        yield []
+        note = calls.left_out_text(patterns, len(part.events), left_out, sheet)
+        yield from ([(text, "dim")] for text in words.wrapped(note, sheet.width))
+    yield from findings_below(trace, sheet)
 
 
 def _functions(trace: Trace) -> list[_Function]:

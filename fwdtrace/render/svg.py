@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from fwdtrace.render.columns import UNASKED
 from fwdtrace.render.tree import print_tree
 from fwdtrace.trace import Trace
 
@@ -56,11 +55,12 @@ def svg_text(
     width: int = 80,
     depth: int | None = None,
     fold: bool = True,
-    columns: Collection[str] = UNASKED,
+    columns: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> str:
-    """The tree as SVG, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
+    """The tree as SVG, at most `width` cells wide; the rest is as in `tree_text`."""
     console = recording_console(width)
-    print_tree(trace, console, depth=depth, fold=fold, columns=columns)
+    print_tree(trace, console, depth=depth, fold=fold, columns=columns, only=only)
     picture = _exported(console, _DARK, _PICTURE).replace("LIGHT", _exported(console, _LIGHT, "{styles}"), 1)
     return _LENGTH.sub(_with_room_for_wide_letters, picture)
 

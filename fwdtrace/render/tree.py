@@ -1,28 +1,39 @@
-"""Trace -> the tree in the terminal: a row for each call in aligned columns, the findings, and the totals."""
+"""Trace -> the tree in the terminal: a row for each call in aligned columns, then the totals and the findings."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from fwdtrace.render import calls, summary
 from fwdtrace.render.cells import Name
-from fwdtrace.render.columns import COLUMNS, NAME_TITLE, TITLES, UNASKED, Cells, Seen, cells_of, name_of
+from fwdtrace.render.closing import totals_and_findings
+from fwdtrace.render.columns import (
+    NAME_TITLE,
+    Cells,
+    Column,
+    Seen,
+    cells_of,
+    columns_of,
+    name_files_once,
+    name_of,
+    notes_on,
+    style_of,
+)
 from fwdtrace.render.fold import Repeat
 from fwdtrace.render.layout import Layout, layout_for
 from fwdtrace.render.lines import Line, fitting, plain, print_lines
+from fwdtrace.render.numbers import Numbers
+from fwdtrace.render.only import only as only_matching
 from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
-from fwdtrace.render.words import cut, cut_left, padded, wrapped
+from fwdtrace.render.words import cut, cut_apart, padded, wrapped
 from fwdtrace.trace import Call, Event, Op, Trace
-from fwdtrace.trace.text import error_text, multiplied
+from fwdtrace.trace.text import error_text
 
 MOST_ERROR_LINES = 6
-MOST_CHAINS = 4
-MOST_FINDINGS = 25
 
 
 def tree_text(
@@ -31,10 +42,15 @@ def tree_text(
     width: int = 80,
     depth: int | None = None,
     fold: bool = True,
-    columns: Collection[str] = UNASKED,
+    columns: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> str:
-    """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones."""
-    return plain(tree_lines(trace, sheet_for(trace, width), depth, fold, columns), width)
+    """The tree as plain text, at most `width` cells wide; `depth` leaves out deeper calls, `fold` folds equal ones.
+
+    `columns` are the keys of those to show, beside the names; without any, they follow from what was measured. `only`
+    are patterns for what to show, with its callers.
+    """
+    return plain(tree_lines(trace, sheet_for(trace, width), depth, fold, columns, only), width)
 
 
 def print_tree(
@@ -43,48 +59,94 @@ def print_tree(
     *,
     depth: int | None = None,
     fold: bool = True,
-    columns: Collection[str] = UNASKED,
+    columns: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> None:
     """Print the tree as wide as the console is, in ASCII if the console takes nothing else."""
-    print_lines(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns), console)
+    sheet = sheet_for(trace, console.width, console.encoding)
+    print_lines(tree_lines(trace, sheet, depth, fold, columns, only), console)
 
 
 def tree_lines(
-    trace: Trace, sheet: Sheet, depth: int | None, fold: bool, columns: Collection[str] = UNASKED
+    trace: Trace, sheet: Sheet, depth: int | None, fold: bool, keys: Sequence[str] = (), patterns: Sequence[str] = ()
 ) -> Iterator[Line]:
-    """The lines of the tree: the header, the rows, the findings, the totals."""
+    """The lines of the tree: the header, the rows, the totals, the findings."""
     yield from _header(trace, sheet)
     yield []
-    rows = list(tree_rows(trace, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))
+    part, left_out = only_matching(trace, patterns)
+    rows = list(tree_rows(part, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))
     events = {number: row.entry for number, row in enumerate(rows) if not isinstance(row.entry, Repeat)}
+    numbers = Numbers(trace)
+    columns = columns_of(keys, numbers)
     names = {number: name_of(rows[number], event, sheet) for number, event in events.items()}
     cells = {
-        number: cells_of(Seen(event, _above(rows, number), trace), sheet, columns) for number, event in events.items()
+        number: cells_of(Seen(event, _above(rows, number), trace, numbers), columns, sheet)
+        for number, event in events.items()
     }
-    layout = layout_for(list(names.values()), list(cells.values()), sheet.width)
+    if "from" in {column.key for column in columns}:
+        name_files_once(list(cells.values()))
+    dull = "called" if not keys and all(map(_is_usual, events.values())) else ""
+    layout = layout_for(columns, list(names.values()), list(cells.values()), sheet.width, dull)
     if rows:
-        yield _joined(layout, [(NAME_TITLE.name, "dim")], TITLES, dict.fromkeys(TITLES, "dim"))
+        titles = {column.key: column.title for column in columns}
+        yield _joined(layout, [(NAME_TITLE.name, "dim")], titles, dict.fromkeys(titles, "dim"))
+    names = _apart(names, rows, layout["name"])
     shown_by_op = {event.parent for event in events.values() if isinstance(event, Op) and event.error}
     for number, row in enumerate(rows):
         if isinstance(row.entry, Repeat):
             yield from _repeat_lines(row, row.entry, sheet)
             continue
-        yield from _event_lines(row, row.entry, names[number], cells[number], layout, sheet)
+        styles = _styles(row.entry, columns, numbers)
+        yield from _event_lines(row, row.entry, names[number], cells[number], styles, layout, sheet)
         if not isinstance(row.entry, Call) or row.entry.id not in shown_by_op:
             yield from _error_lines(row, row.entry, sheet)
-    if rows:
-        yield []
-    yield from _findings(trace, sheet)
-    yield from _footer(trace, sheet)
+    notes = notes_on(layout.shown)
+    if patterns:
+        notes.insert(0, calls.left_out_text(patterns, len(rows), left_out, sheet))
     if layout.dropped:
-        note = f"too narrow for the {', '.join(layout.dropped)}"
-        yield from ([(part, "dim")] for part in wrapped(note, sheet.width))
+        notes.append(f"too narrow for the {', '.join(layout.dropped)}")
+    yield from ([(part, "dim")] for note in notes for part in wrapped(note, sheet.width))
+    if rows or patterns:
+        yield []
+    yield from totals_and_findings(trace, sheet)
 
 
 def _above(rows: list[Row], number: int) -> Event | None:
     """What the row above shows: of equal blocks, the last."""
     above = rows[number - 1].entry if number else None
     return above.last[-1] if isinstance(above, Repeat) else above
+
+
+def _apart(names: dict[int, Name], rows: Sequence[Row], width: int) -> dict[int, Name]:
+    """The names with those cut that are too long, so that no two with the same caller look alike."""
+    below: dict[tuple[int | None, int], list[int]] = {}
+    for number, name in names.items():
+        room = width - cell_len(name.guides)
+        if cell_len(name.name) > room:
+            parent = rows[number].parent
+            below.setdefault((parent.id if parent else None, room), []).append(number)
+    cut_names = dict(names)
+    for (_, room), numbers in below.items():
+        for number, text in zip(numbers, cut_apart([names[number].name for number in numbers], room), strict=True):
+            cut_names[number] = names[number]._replace(name=text)
+    return cut_names
+
+
+def _is_usual(event: Event) -> bool:
+    """Whether a call went the way that most go, from `__call__` to `forward`."""
+    return isinstance(event, Op) or calls.entry(event) == calls.USUAL_ENTRY
+
+
+def _styles(event: Event, columns: Sequence[Column], numbers: Numbers) -> dict[str, str]:
+    """The style of each cell of a row: what must not be overlooked first, then that of the row, then of the column."""
+    style = _style(event)
+    return {
+        column.key: style_of(column, event, numbers) or style or ("dim" if column.quiet else "") for column in columns
+    }
+
+
+def _style(event: Event) -> str:
+    return "red" if event.error else "dim" if isinstance(event, Op) else ""
 
 
 def _header(trace: Trace, sheet: Sheet) -> Iterator[Line]:
@@ -98,32 +160,31 @@ def _header(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     yield line
 
 
-def _event_lines(row: Row, event: Event, name: Name, cells: Cells, layout: Layout, sheet: Sheet) -> Iterator[Line]:
+def _event_lines(
+    row: Row, event: Event, name: Name, cells: Cells, styles: Mapping[str, str], layout: Layout, sheet: Sheet
+) -> Iterator[Line]:
     """The row of a call or op, and below it the marks that do not fit into it."""
-    style = "red" if event.error else "dim" if isinstance(event, Op) else ""
     direct = isinstance(event, Call) and event.entry == "forward"
-    styles = {column.key: style or ("dim" if column.quiet else "") for column in COLUMNS}
-    if direct:
-        styles["entry"] = "bold red"
-    pieces = _name_pieces(name, layout["name"], "bold red" if direct else style)
+    pieces = _name_pieces(name, layout["name"], "bold red" if direct or row.marks else _style(event))
     line = fitting(_joined(layout, pieces, cells, styles), sheet.width)
-    mark = " · ".join(_marks(row, event, layout))
+    mark = " · ".join((*row.marks, *_notes(row, event, layout)))
+    style = "bold red" if row.marks else "yellow"
     if mark and _length(line) + 2 + cell_len(mark) <= sheet.width:
-        yield [*line, (f"  {mark}", "yellow")]
+        yield [*line, (f"  {mark}", style)]
         return
     yield line
     for part in wrapped(mark, sheet.width - cell_len(row.below)):
-        yield [(row.below, "dim"), (part, "yellow")]
+        yield [(row.below, "dim"), (part, style)]
 
 
-def _marks(row: Row, event: Event, layout: Layout) -> list[str]:
+def _notes(row: Row, event: Event, layout: Layout) -> list[str]:
     """What is special about a row, and how much the depth left out below it."""
-    marks = calls.marks(event) if isinstance(event, Call) else []
-    if isinstance(event, Call) and event.entry == "forward" and not layout["entry"]:
-        marks.insert(0, "DIRECT")
+    notes = calls.marks(event) if isinstance(event, Call) else []
+    if isinstance(event, Call) and event.entry == "forward" and not layout["called"]:
+        notes.insert(0, "DIRECT")
     if any(row.cut):
-        marks.append(f"+{calls.amount_text(row.cut)}, --depth {row.level + 1} shows more")
-    return marks
+        notes.append(f"+{calls.amount_text(row.cut)}, --depth {row.level + 1} shows more")
+    return notes
 
 
 def _error_lines(row: Row, event: Event, sheet: Sheet) -> Iterator[Line]:
@@ -148,21 +209,22 @@ def _name_pieces(cell: Name, width: int, style: str) -> Line:
 
 def _joined(layout: Layout, name: Line, cells: Cells, styles: Mapping[str, str]) -> Line:
     """One row of the table: the cells cut and padded, and the gaps between them."""
-    gap = " " * layout.gap
     line = [*name, (" " * (layout["name"] - _length(name)), "")]
-    for column in COLUMNS:
+    before = ""
+    for column in layout.shown:
         size, style = layout[column.key], styles[column.key]
-        if not size:
-            continue
         text = layout.text(column.key, cells[column.key])
+        lead, trail = layout.lead(column), layout.trail(column)
+        line.append((" " * layout.gap_before(column, before), ""))
+        before = column.key
         if column.numbers:
-            line.append((gap + " " * (size - cell_len(text)) + text, style))
+            space = " " * (size - cell_len(text))
+            lead = lead if text else " " * len(lead)
+            line.append((lead + text + space + trail if column.after else space + lead + text + trail, style))
             continue
-        if not (column.after and layout[column.after]):
-            line.append((gap, ""))
-        if column.lead:
-            line.append((column.lead, style or "dim"))
-        line.append((padded(text, size) + column.trail, style))
+        if lead:
+            line.append((lead, style or "dim"))
+        line.append((padded(text, size) + trail, style))
     return line
 
 
@@ -179,38 +241,6 @@ def _repeat_lines(row: Row, repeat: Repeat, sheet: Sheet) -> Iterator[Line]:
     yield line
     for part in wrapped(hidden, width - cell_len(row.below) - 2):
         yield [(f"{row.below}  {part}", "dim")]
-
-
-def _findings(trace: Trace, sheet: Sheet) -> Iterator[Line]:
-    for finding in trace.findings[:MOST_FINDINGS]:
-        title = sheet.text(f"{finding.code} {finding.name}")
-        where = calls.source(finding.site, sheet)
-        yield [
-            (cut(title, sheet.width), "bold yellow"),
-            (f"  {cut_left(where, sheet.width - cell_len(title) - 2)}" if where else "", "dim"),
-        ]
-        for paragraph in finding.message.splitlines():
-            for part in wrapped(sheet.text(paragraph), sheet.width - 2):
-                yield [(f"  {part}", "")]
-    if len(trace.findings) > MOST_FINDINGS:
-        yield [(f"{len(trace.findings) - MOST_FINDINGS:,} more findings, --json has all", "dim")]
-    if trace.findings:
-        yield []
-
-
-def _footer(trace: Trace, sheet: Sheet) -> Iterator[Line]:
-    """The totals, and the functions that ran between a caller and `forward`, the most frequent way first."""
-    line: Line = []
-    for text, style in summary.totals(trace):
-        line += [(" · ", "dim"), (text, style)]
-    yield line[1:]
-    ways = Counter(map(calls.way, trace.calls)).most_common()
-    for number, (way, times) in enumerate(ways[:MOST_CHAINS]):
-        text = cut(sheet.text(way), sheet.width - 10 - len(f"{times:,}"))
-        yield [("       " if number else "chain  ", "dim"), (text, "dim"), (f"  {multiplied(times)}", "dim")]
-    if len(ways) > MOST_CHAINS:
-        rest = sum(times for _, times in ways[MOST_CHAINS:])
-        yield [(f"       {len(ways) - MOST_CHAINS} other ways, {multiplied(rest)}, --json has all", "dim")]
 
 
 def _length(line: Line) -> int:

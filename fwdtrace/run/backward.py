@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.frames import frame_role
 
 Loss = Callable[[Any], Tensor]
 """A function from what the model returns to a tensor with one element."""
@@ -31,6 +32,20 @@ def run_backward(model: nn.Module, output: Any, loss: Loss | None = None) -> Non
         start = "the output" if loss is None else "the loss"
         raise FwdtraceError(f"{start} of {name} does not require a gradient{_WHY_NO_GRADIENT}")
     value.backward()  # type: ignore[no-untyped-call]
+
+
+def as_module(loss: Loss) -> nn.Module:
+    """The loss as a module, named as it is, so that its calls can be recorded."""
+    if isinstance(loss, nn.Module):
+        return loss
+
+    @frame_role("stand-in")
+    def forward(module: nn.Module, output: Any) -> Tensor:
+        return loss(output)
+
+    name = getattr(loss, "__name__", type(loss).__name__)
+    module: nn.Module = type(name, (nn.Module,), {"forward": forward, "__module__": __name__})()
+    return module
 
 
 def _sum(output: Any, name: str) -> Tensor:

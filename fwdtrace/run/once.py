@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from fwdtrace.models.weights import load_weights
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
-from fwdtrace.run.backward import Loss, run_backward
+from fwdtrace.run.backward import Loss, as_module, run_backward
 from fwdtrace.run.guess import better_guess, nobody_chose
 from fwdtrace.run.trials.search import with_tried_fixes
 from fwdtrace.trace import Trace
@@ -132,7 +133,7 @@ def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
         return RunResult(trace, error, () if model.guessed == DEFAULT_INPUTS else model.guessed)
     if isinstance(error, KeyboardInterrupt):
         return RunResult(trace, FwdtraceError(f"interrupted; {plan.spec!r} had run as far as the trace shows"))
-    raised = ModelError(plan.spec)
+    raised = ModelError(plan.spec, _why_it_raised(trace))
     raised.__cause__ = error
     return RunResult(trace, raised)
 
@@ -153,6 +154,15 @@ def _takes_as_many(loaded: LoadedModel, seed: int) -> tuple[str, ...]:
     if required_arguments(loaded.module) == len(loaded.inputs):
         return loaded.inputs
     return better_guess(loaded.module, None, seed) or loaded.inputs
+
+
+def _why_it_raised(trace: Trace) -> str:
+    """What the last finding about an error says, behind its file and line; nothing if there is none."""
+    finding = next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
+    if finding is None:
+        return ""
+    where = f"{os.path.basename(finding.site.file)}:{finding.site.line}: " if finding.site else ""
+    return where + finding.message
 
 
 def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:
@@ -195,14 +205,17 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
         peak_memory=measures.costs,
     )
     recording = Recording(model.module, options, plan.spec, plan.seed)
+    loss = as_module(model.loss) if model.loss is not None else None
     error: BaseException | None = None
-    with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
-        try:
+    try:
+        with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
             output = model.module(*model.inputs.args, **model.inputs.kwargs)
             if measures.backward:
-                run_backward(model.module, output, model.loss)
-        except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
-            error = raised
+                if loss is not None:
+                    recording.include(loss)
+                run_backward(model.module, output, loss)
+    except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
+        error = raised
     if keeper is None or measures.save_values is None:
         return recording.trace, error
     return _with_values(recording.trace, error, keeper, measures.save_values)

@@ -1,5 +1,6 @@
 """What a recording is once it is finished: the value that every part of fwdtrace speaks in. Free of torch."""
 
+from fwdtrace.trace.backward import BackwardError, Fault, GradientFault
 from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.trace import Trace
 from fwdtrace.trace.values import (
@@ -16,6 +17,7 @@ from fwdtrace.trace.values import (
     ModelInfo,
     NonFinite,
     Op,
+    Operand,
     RunInfo,
     Shape,
     Site,
@@ -25,25 +27,30 @@ from fwdtrace.trace.values import (
     Uncalled,
     Value,
     Versions,
+    WithoutGrad,
     shapes_in,
     tensors_in,
 )
 
 __all__ = [
     "Backward",
+    "BackwardError",
     "Call",
     "CallError",
     "Entry",
     "Event",
+    "Fault",
     "Finding",
     "Fix",
     "Flow",
     "Gradient",
+    "GradientFault",
     "Hook",
     "Leaf",
     "ModelInfo",
     "NonFinite",
     "Op",
+    "Operand",
     "RunInfo",
     "Shape",
     "Site",
@@ -54,6 +61,7 @@ __all__ = [
     "Uncalled",
     "Value",
     "Versions",
+    "WithoutGrad",
     "shapes_in",
     "tensors_in",
 ]

@@ -140,6 +140,18 @@ def _check_references(trace: Trace) -> None:
     ids = {call.id for call in trace.calls} | {op.id for op in ops}
     _check_sources("calls", trace.calls, ids)
     _check_sources("ops", ops, ids)
+    for number, fault in enumerate(trace.gradient_faults):
+        _check_id(f"gradient_faults[{number}].event", fault.event, ids)
+    for number, error in enumerate(trace.backward_errors):
+        _check_id(f"backward_errors[{number}].event", error.event, ids)
+        _check_id(f"backward_errors[{number}].came_through", error.came_through, ids)
+        for place, writer in enumerate(error.writers):
+            _check_id(f"backward_errors[{number}].writers[{place}]", writer, ids)
+
+
+def _check_id(place: str, id: int | None, ids: set[int]) -> None:
+    if id is not None and id not in ids:
+        raise Wrong(place, f"must be the id of a call or an op, not {id}")
 
 
 def _check_sources(key: str, events: Sequence[Call | Op], ids: set[int]) -> None:

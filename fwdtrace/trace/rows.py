@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
 
+from fwdtrace.trace.backward import BackwardError, GradientFault
 from fwdtrace.trace.values import (
     Backward,
     Call,
@@ -18,6 +19,7 @@ from fwdtrace.trace.values import (
     ModelInfo,
     NonFinite,
     Op,
+    Operand,
     RunInfo,
     Site,
     Source,
@@ -32,18 +34,21 @@ from fwdtrace.trace.values import (
 _OPTIONAL = {
     *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
     *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
-    *((Call, name) for name in ("memory_bytes", "in_backward")),
+    *((Call, name) for name in ("memory_bytes", "in_backward", "without_grad")),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape", "source", "changed_by")),
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
     *((Gradient, name) for name in ("nan", "inf")),
-    (NonFinite, "parameters"),
+    *((ModelInfo, name) for name in ("trainable", "parameter_bytes", "buffer_bytes", "name", "path")),
+    *((NonFinite, name) for name in ("parameters", "operands")),
+    *((Operand, name) for name in ("stats", "everywhere", "true_rows", "false_rows", "infinite_rows")),
+    *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
+    *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
     *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
-    *((ModelInfo, name) for name in ("name", "path")),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
     (Fix, "outputs"),
-    *((Op, name) for name in ("error", "nonfinite")),
+    *((Op, name) for name in ("error", "nonfinite", "without_grad")),
 }
 # The least that a number may be, where it is not 0; None where it may be any.
 _LEAST: dict[tuple[type, str], int | None] = {
@@ -51,6 +56,7 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (Source, "call"): 1,
     (RunInfo, "call"): 1,
     (TensorMeta, "shape"): -1,
+    (Operand, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
     (Fix, "outputs"): -1,
     (RunInfo, "seed"): None,
@@ -192,10 +198,13 @@ def _duration(value: Any, shared: Shared) -> float:
 _from_zero = _number(0)
 
 
-def _entry(value: Any, shared: Shared) -> Any:
-    if value not in ("__call__", "forward"):
-        raise _must_be("__call__ or forward", value)
-    return shared.setdefault(value, value)
+def _one_of(*texts: str) -> Read:
+    def read(value: Any, shared: Shared) -> Any:
+        if value not in texts:
+            raise _must_be(" or ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))), value)
+        return shared.setdefault(value, value)
+
+    return read
 
 
 def _must_be(what: str, value: Any) -> Wrong:
@@ -225,7 +234,9 @@ _KINDS: dict[str, Read] = {
     "bool": _exactly(bool, "true or false"),
     "str": _text,
     "str | None": _or_null(_text),
-    "Entry": _entry,
+    "Entry": _one_of("__call__", "forward"),
+    "WithoutGrad | None": _or_null(_one_of("no_grad", "inference_mode", "checkpoint")),
+    "Fault": _one_of("non-finite", "zero", "none"),
     "Stats | None": _or_null(reader_of(Stats)),
     "NonFinite | None": _or_null(reader_of(NonFinite)),
     "Backward | None": _or_null(reader_of(Backward)),
@@ -235,6 +246,7 @@ _KINDS: dict[str, Read] = {
     "Value | None": _or_null(_other),
     "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
+    "tuple[Operand, ...]": _tuple_of(reader_of(Operand)),
     "tuple[Hook, ...]": _once(_tuple_of(reader_of(Hook))),
     "tuple[Leaf, ...]": _leaves_once,
     "tuple[Leaf, ...] | None": _or_null(_leaves),
@@ -270,6 +282,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
     ]
     for cls in (
         *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
-        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Backward, Fix),
+        *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
+        *(GradientFault, BackwardError),
     )
 }

@@ -7,8 +7,9 @@ field away or gives it another meaning is a new version. A document is written r
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from json import JSONEncoder
@@ -16,11 +17,12 @@ from operator import attrgetter
 from os import PathLike
 from typing import TextIO, TypeVar
 
-from fwdtrace.trace.files import replacing
+from fwdtrace.trace.backward import BackwardError, GradientFault
+from fwdtrace.trace.files import replacing, write_text
 from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
-from fwdtrace.trace.views import view
+from fwdtrace.trace.views import form_for, view
 
 K = TypeVar("K")
 E = TypeVar("E")
@@ -38,6 +40,8 @@ class Trace:
     findings: tuple[Finding, ...] = ()
     uncalled: tuple[Uncalled, ...] = ()
     gradients: tuple[Gradient, ...] | None = None
+    gradient_faults: tuple[GradientFault, ...] = ()
+    backward_errors: tuple[BackwardError, ...] = ()
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
@@ -99,8 +103,27 @@ class Trace:
         """
         return self._last_below.get(event.id, event.id)
 
-    def save(self, file: str | PathLike[str]) -> None:
-        """Write the trace as JSON, whole or not at all; OSError if the file cannot be written."""
+    def save(
+        self,
+        file: str | PathLike[str],
+        *,
+        width: int = 80,
+        depth: int | None = None,
+        fold: bool = True,
+        columns: Sequence[str] = (),
+        only: Sequence[str] = (),
+    ) -> None:
+        """Write the trace, whole or not at all, as the suffix says that `-o` of the commands takes; else as JSON.
+
+        The options are those of the commands: how wide a text is, how deep a tree goes, whether equal blocks fold, the
+        keys of the columns, and patterns for what to show. JSON, CSV, a page and a timeline hold all of the trace.
+        OSError if the file cannot be written.
+        """
+        options = {"width": width, "depth": depth, "fold": fold, "columns": columns, "only": only}
+        form = form_for(os.path.basename(os.fspath(file)), options)
+        if form is not None:
+            write_text(file, form(self).rstrip("\n") + "\n")
+            return
         with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
             write_trace(self, stream)
 
@@ -144,10 +167,13 @@ FORMAT = "fwdtrace.trace/1"
 HEADS = {"versions": Versions, "model": ModelInfo, "run": RunInfo}
 """The keys of a document that hold one value each."""
 
-ROWS = {"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient}
+ROWS = {
+    **{"calls": Call, "ops": Op, "findings": Finding, "uncalled": Uncalled, "gradients": Gradient},
+    **{"gradient_faults": GradientFault, "backward_errors": BackwardError},
+}
 """The keys of a document that hold a list of rows each."""
 
-MAY_LACK = {"ops": None, "uncalled": (), "gradients": None}
+MAY_LACK = {"ops": None, "uncalled": (), "gradients": None, "gradient_faults": (), "backward_errors": ()}
 """The keys that are left out where they hold this."""
 
 

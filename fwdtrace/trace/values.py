@@ -8,6 +8,9 @@ from typing import Literal
 
 Entry = Literal["__call__", "forward"]
 
+WithoutGrad = Literal["no_grad", "inference_mode", "checkpoint"]
+"""Why autograd makes no graph: the program turned it off, or a reentrant checkpoint did, for backward runs it again."""
+
 Shape = tuple[int, ...]
 """The sizes of a tensor in elements, one for each dimension; -1 is the size of a ragged one."""
 
@@ -127,16 +130,39 @@ class CallError:
 
 
 @dataclass(frozen=True, slots=True)
+class Operand:
+    """The numbers of a tensor that a call or op computed with, as far as they explain its result.
+
+    `name` is that of the leaf in the inputs; in backward it is `gradient`, what came to it, or what autograd calls a
+    tensor that it has saved: `self`, `other`, `result`. `stats` is of the elements at the places where the result went
+    wrong; with `everywhere` it is of all, as the shapes do not tell which belong to these places. Of a mask,
+    `true_rows`, `false_rows` and `infinite_rows` are the first indices in its first dimension below which a row, along
+    the last dimension, is true, false or minus infinity from end to end.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    stats: Stats | None = None
+    everywhere: bool = False
+    true_rows: tuple[int, ...] = ()
+    false_rows: tuple[int, ...] = ()
+    infinite_rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NonFinite:
     """How many elements of the outputs are NaN or infinite.
 
     `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
+    `operands` are the inputs of an innermost call or op that made NaN or infinities out of numbers that were none.
     """
 
     nan: int
     inf: int
     inputs_finite: bool
     parameters: tuple[str, ...] = ()
+    operands: tuple[Operand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +193,7 @@ class Call:
     else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
     so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
+    `without_grad` says, where gradients were asked for, why no graph was made of what the call computed.
     """
 
     id: int
@@ -197,6 +224,7 @@ class Call:
     host_us: float | None = None
     memory_bytes: int | None = None
     in_backward: bool = False
+    without_grad: WithoutGrad | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +239,7 @@ class Op:
     site: Site | None = None
     error: CallError | None = None
     nonfinite: NonFinite | None = None
+    without_grad: WithoutGrad | None = None
 
 
 Event = Call | Op
@@ -285,6 +314,8 @@ class Versions:
 class ModelInfo:
     """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count.
 
+    `trainable` counts the elements of those parameters that require a gradient. `parameter_bytes` and `buffer_bytes`
+    are what all of its parameters and buffers take, shared ones once. All three are None in traces of before 0.2.
     In a program, `name` is the variable that held it, if it was found, and `path` where it is in the module that holds
     it, if one does.
     """
@@ -293,6 +324,9 @@ class ModelInfo:
     class_name: str
     training: bool
     parameters: int
+    trainable: int | None = None
+    parameter_bytes: int | None = None
+    buffer_bytes: int | None = None
     name: str | None = None
     path: str | None = None
 

@@ -43,6 +43,7 @@ module  called              input → output  params  from
 Critic  __call__ → forward  6×2   → 6×1          3  train.py:11
 
 1 call · TIME
+3 trainable · 12 B parameters · 24 B activations
 chain  Module._wrapped_call_impl → Module._call_impl → forward  ×1
 
 """

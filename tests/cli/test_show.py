@@ -32,12 +32,3 @@ def test_columns_are_those_that_were_asked_for(command: Command, folder: Path) -
     command("show", "saved.json", "--columns", "time", "-o", "t.txt", "-o", "t.svg")
     assert "params" not in (folder / "t.txt").read_text(encoding="utf-8")
     assert "params" not in (folder / "t.svg").read_text(encoding="utf-8")
-
-
-def test_a_column_that_there_is_not_is_refused_before_anything_runs(command: Command, folder: Path) -> None:
-    ran = command("run", "nothing.py:Net", "--columns", "input,colour")
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err == (
-        "fwdtrace: --columns 'colour': there is no such column; "
-        "use some of called,input,output,params,time,from-row,from\n"
-    )

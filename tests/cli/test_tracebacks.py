@@ -34,7 +34,7 @@ class NotBuilt(nn.Module):
 
 def test_a_model_that_raises_shows_the_tree_and_then_its_own_traceback(command: Command, folder: Path) -> None:
     (folder / "troubled.py").write_text(TROUBLED)
-    ran = command("run", "troubled.py:Raises")
+    ran = command("run", "troubled.py:Raises", "--input", "1x3x32x32")
     assert ran.status == 2
     assert "first" in ran.out
     assert "ValueError: not this one" in ran.err
@@ -43,7 +43,24 @@ def test_a_model_that_raises_shows_the_tree_and_then_its_own_traceback(command: 
     assert "troubled.py" in ran.err
     assert str(REPOSITORY / "fwdtrace") not in ran.err
     assert "typer" not in ran.err
-    assert ran.err.endswith("fwdtrace: 'troubled.py:Raises' raised while it ran; the traceback above is its own\n")
+    assert ran.err.endswith(
+        "fwdtrace: 'troubled.py:Raises' raised while it ran; the traceback above is its own\n"
+        "troubled.py:17: the model (Raises) raised ValueError: not this one; given x 1×3×32×32\n"
+    )
+
+
+def test_a_traceback_has_the_frames_of_torch_only_on_request_and_the_cause_once_more(command: Command) -> None:
+    short, full = command("run", "lenet-broken"), command("run", "lenet-broken", "--full-traceback")
+    assert [line.count("/torch/") for line in (short.err, full.err)] == [0, 5]
+    for ran in (short, full):
+        assert ran.err.count("lenet.py") == 2, "a frame, and the cause"
+        assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied" in ran.err
+        assert ran.err.splitlines()[-1].startswith("lenet.py:28: f5 (Linear) expects 256 features, got 400 = 16×5×5")
+
+
+def test_a_traceback_of_torch_alone_keeps_its_frames(command: Command, folder: Path) -> None:
+    ran = command("run", "torch.nn:Linear(in_features=4, out_features=2)", "--input", "3x5")
+    assert ran.status == 2 and "/torch/nn/modules/linear.py" in ran.err
 
 
 def test_a_constructor_that_raises_shows_its_own_traceback_only(command: Command, folder: Path) -> None:

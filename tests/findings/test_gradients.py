@@ -6,7 +6,20 @@ from dataclasses import replace
 
 from fwdtrace.findings import find
 from fwdtrace.findings.gradients import no_gradient
-from fwdtrace.trace import Backward, Call, CallError, Finding, Gradient, Hook, TensorMeta, Trace
+from fwdtrace.trace import (
+    Backward,
+    BackwardError,
+    Call,
+    CallError,
+    Finding,
+    Gradient,
+    GradientFault,
+    Hook,
+    Operand,
+    Stats,
+    TensorMeta,
+    Trace,
+)
 from tests.helpers.traces import call, tensor, trace
 
 YES = (TensorMeta("", (1, 16), "float32", requires_grad=True),)
@@ -62,17 +75,39 @@ def test_a_call_whose_error_was_caught_says_so() -> None:
     assert finding.message == ("narrow (20 parameters) got no gradient: narrow raised, and the error was caught")
 
 
-def test_a_non_finite_gradient_names_where_backward_met_it_first() -> None:
+def test_a_non_finite_gradient_names_the_step_of_backward_that_made_it() -> None:
     spoiled = (Gradient("a.weight", (2,), True, 0.0, nan=2), Gradient("b.weight", (3,), True, 1.0, inf=1))
-    a, b = call(1, 0, "a", "Linear"), call(2, 0, "b", "Linear", line=12)
-    (finding,) = found(ROOT, a, b, gradients=(*spoiled, ARRIVED))
-    assert (finding.call, finding.site) == (2, b.site)
-    assert finding.message == (
-        "a and b (5 parameters) got NaN or infinite gradients; backward met them first in b (Linear)"
+    fault = GradientFault("non-finite", 2, 1, "SqrtBackward0", 16, 3, 0, ("a.weight", "b.weight"))
+    layer = call(1, 0, "root", "Root", line=12)
+    whole = trace(ROOT, layer, gradients=(*spoiled, ARRIVED), gradient_faults=(fault,))
+    (finding,) = no_gradient(whole)
+    assert (finding.call, finding.site) == (1, layer.site)
+    assert finding.message == "a and b (5 parameters) got NaN or infinite gradients, made in the backward of root"
+
+
+def test_a_non_finite_gradient_without_a_fault_is_told_without_a_reason() -> None:
+    (finding,) = found(ROOT, gradients=(Gradient("a.weight", (2,), True, 0.0, nan=2), ARRIVED))
+    assert finding.message == "a (2 parameters) got NaN or infinite gradients"
+
+
+def test_a_zero_gradient_names_the_step_that_made_it_and_blocks_share_a_finding() -> None:
+    dead = Operand("result", (1, 16), "float32", Stats(0.0, 0.0, 0.0, 0.0, 16, 0, 0))
+    faults = tuple(
+        GradientFault("zero", id, id, "ReluBackward0", 16, parameters=(f"{id}.weight",), operands=(dead,))
+        for id in (1, 2)
     )
-    ran = replace(a, backward=Backward(1, 1.0)), replace(b, backward=Backward(2, 1.0))
-    (finding,) = found(ROOT, *ran, gradients=(*spoiled, ARRIVED))
-    assert finding.call == 1
+    layers = call(1, 0, "1.act", "ReLU", line=11), call(2, 0, "2.act", "ReLU", line=12)
+    zeros = Gradient("1.weight", (2,), True, 0.0), Gradient("2.weight", (2,), True, 0.0)
+    (finding,) = no_gradient(trace(ROOT, *layers, gradients=(*zeros, ARRIVED), gradient_faults=faults))
+    assert finding.message == (
+        "1 and 2 (4 parameters) got a gradient of exactly 0, made in the backward of 1.act and 2.act:"
+        " its result is 0 everywhere, as no element of its input is above 0: a dead ReLU"
+    )
+
+
+def test_after_an_error_of_backward_nothing_is_said_of_gradients() -> None:
+    error = BackwardError("RuntimeError", "modified by an inplace operation", 0)
+    assert list(no_gradient(trace(ROOT, gradients=(missing("a.weight"),), backward_errors=(error,)))) == []
 
 
 def test_a_hook_that_fired_is_not_the_reason() -> None:
@@ -91,6 +126,7 @@ def test_the_findings_of_a_hand_written_trace_go_through_find() -> None:
 def test_the_own_parameter_of_a_model_under_no_grad_has_this_as_its_reason() -> None:
     (finding,) = found(replace(ROOT, outputs=NO), gradients=(missing("scale"),))
     assert finding.message == (
-        "every parameter (20 parameters) got no gradient: nothing that the model returned requires one:"
-        " run under no_grad, or detached"
+        "every parameter (20 parameters) got no gradient: nothing that the model returned requires one"
     )
+    (finding,) = found(replace(ROOT, outputs=NO, without_grad="no_grad"), gradients=(missing("scale"),))
+    assert finding.message == "every parameter (20 parameters) got no gradient: the model ran under torch.no_grad()"

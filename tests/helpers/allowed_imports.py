@@ -7,16 +7,17 @@ __init__: version
 __main__: cli
 cli/__init__: run
 cli/commands: .compare .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer version
-cli/compare: .fail_on .options .progress .results .terminal errors run typer
+cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
 cli/options: errors run typer
+cli/pager:
 cli/progress:
 cli/report: .fail_on .terminal
-cli/results: .terminal errors
+cli/results: .pager .terminal errors
 cli/rule: .terminal errors typer
-cli/run: .fail_on .options .progress .results .terminal run typer
+cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
 cli/show: .options .results typer
 cli/terminal:
 cli/tracebacks: errors models
@@ -56,9 +57,13 @@ direct/step: .leaves compare models recorder torch
 direct/verdict: .comparison compare trace
 direct/words: .step compare torch trace
 errors:
-findings/__init__: .direct .forward_error/rule .gradients .modules .unseen .values .wrappers trace
+findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
+  .wrappers trace
+findings/backward_error: .domains .flow trace
 findings/direct: .places trace
+findings/domains: trace
 findings/explained:
+findings/faults: .domains trace
 findings/flow: trace
 findings/forward_error/__init__:
 findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
@@ -75,8 +80,9 @@ findings/forward_error/rule: .forward_error/arguments .forward_error/changes .fo
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
-findings/gradients: .flow .places trace
+findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places trace
+findings/non_finite: .domains .faults trace
 findings/places: trace
 findings/unseen: .places trace
 findings/values: trace
@@ -139,20 +145,26 @@ recorder/earlier: torch trace
 recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
   .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
   torch trace version
-recorder/flow: .earlier .notes .session torch
+recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
+recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
+recorder/measures/backward_graph: .measures/operands .measures/values .notes .torch_internals torch trace
 recorder/measures/costs: .notes .session .torch_internals torch
 recorder/measures/device_time: .accelerators .notes .session .tree
-recorder/measures/finiteness: .describe .measures/values .notes .session .torch_internals torch trace
-recorder/measures/gradients: .describe .measures/values .notes .session .torch_internals .tree torch trace
+recorder/measures/finiteness: .describe .measures/operands .measures/values .notes .session .torch_internals torch
+  trace
+recorder/measures/gradients: .describe .frames .measures/backward_errors .measures/backward_graph .measures/values
+  .measures/writes .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
+recorder/measures/operands: .measures/values .torch_internals torch trace
 recorder/measures/ops: .flow .frames .notes .outside .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/values: .torch_internals torch trace
+recorder/measures/writes: .describe .measures/values .notes .torch_internals torch
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
 recorder/outside: .torch_internals torch trace
@@ -166,30 +178,38 @@ recorder/tree: torch
 render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
-render/chart: .calls .fold .rows .shapes .sheet .words rich trace
-render/columns: .calls .cells .rows .shapes .sheet .words trace
-render/csv: .words trace
+render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
+render/closing: .calls .findings .lines .sheet .summary .totals .words rich trace
+render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
+render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
 render/direct_rounds: .lines direct trace
-render/dot: .chart .sheet .summary .words trace
-render/fold: .shapes trace
-render/html: .calls .details .fold .shapes .sheet .summary .words compare trace
+render/dot: .chart .sheet .summary .totals .words trace
+render/findings: .paths trace
+render/fold: .marks .shapes trace
+render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
-render/markdown: .calls .fold .rows .shapes .sheet .summary .words trace
-render/mermaid: .chart .sheet .summary .words trace
+render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
+render/marks: trace
+render/mermaid: .chart .sheet .summary .totals .words trace
 render/notebook: .svg .tree trace
-render/program: .columns .lines .sheet .tree .words rich trace
-render/ranking: .lines .summary .words rich trace
+render/numbers: .totals trace
+render/only: .fold .marks trace
+render/paths:
+render/program: .lines .sheet .tree .words rich trace
+render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
-render/source: .calls .lines .shapes .sheet .words rich trace
+render/source: .calls .closing .lines .only .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
-render/svg: .columns .tree rich trace
+render/svg: .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
-render/tree: .calls .cells .columns .fold .layout .lines .rows .sheet .summary .words rich trace
+render/totals: .words trace
+render/tree: .calls .cells .closing .columns .fold .layout .lines .numbers .only .rows .sheet .summary .words rich
+  trace
 render/two_traces: .lines .words compare rich trace
 render/words: rich
 run/__init__:
@@ -205,16 +225,17 @@ run/trials/copies: .trials/apply findings models recorder torch trace
 run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
 run/trials/time_left:
 run/two: compare errors models torch
-trace/__init__: .flow .trace .values
+trace/__init__: .backward .flow .trace .values
+trace/backward: .values
 trace/called:
 trace/files:
 trace/flow: .values
 trace/json_stream:
 trace/mechanisms: .values
 trace/read: .json_stream .rows .trace .values errors
-trace/rows: .values
+trace/rows: .backward .values
 trace/text: .values
-trace/trace: .files .flow .rows .values .views
+trace/trace: .backward .files .flow .rows .values .views
 trace/values:
 trace/views:
 version:
@@ -241,9 +262,8 @@ LATE = {
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
         "cli/report": "render/program",
         "program/observed": "compare/saved_numbers",
-        "cli/results": "compare/comparison render/csv render/direct_forward render/dot render/html render/markdown "
-        "render/mermaid render/ranking render/source render/svg render/timeline render/tree render/two_traces "
-        "trace/files trace/trace",
+        "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
+        "render/two_traces trace/files trace/trace",
         "cli/show": "trace/read",
         "cli/terminal": "rich",
         "run/once": "compare/saved_numbers",

@@ -10,16 +10,19 @@ from typing import Any
 
 from fwdtrace.trace import (
     Backward,
+    BackwardError,
     Call,
     CallError,
     Finding,
     Fix,
     Gradient,
+    GradientFault,
     Hook,
     Leaf,
     ModelInfo,
     NonFinite,
     Op,
+    Operand,
     RunInfo,
     Site,
     Source,
@@ -156,6 +159,8 @@ def everything() -> Trace:
         *(Source(7, 1, call=1), Source(1, 0, hook="model.double")),
     )
     known = tuple(replace(tensor(2, name=f"args[{place}]"), source=source) for place, source in enumerate(sources))
+    operand = Operand("mask", (2, -1), "bool", stats, True, (0,), (1,), (2,))
+    wrong = NonFinite(1, 2, True, ("weight",), (operand,))
     hooks = (
         Hook("forward_pre", "model.look", True, True, "/home/user/model.py", 3),
         Hook("global_full_backward", "model.watch", False),
@@ -163,10 +168,12 @@ def everything() -> Trace:
     first = Call(
         *(0, None, 0, "", "Net", 2, "forward", (sparse, Value("scale", "2.0")), (tensor(1, 10),), site),
         *(("Net.forward",), hooks, 1234, 640.125, None, ("other", "third"), "script", "worker-1"),
-        *((tensor(3),), (Value("", "1"),), (tensor(4),), "in_features=4", NonFinite(1, 2, True, ("weight",)), 99),
+        *((tensor(3),), (Value("", "1"),), (tensor(4),), "in_features=4", wrong, 99),
         *(Backward(0, 12.5), 70.5, 4096),
     )
-    second = call(2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True))
+    second = call(
+        2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True), without_grad="checkpoint"
+    )
     ops = (
         Op(1, 0, "torch.flatten", known, (tensor(2),), site),
         Op(
@@ -175,6 +182,7 @@ def everything() -> Trace:
             "+",
             error=CallError("TypeError", "not so", outside=Value("x[1]", "9")),
             nonfinite=NonFinite(0, 1, False),
+            without_grad="no_grad",
         ),
     )
     fixes = (Fix("set a=1 in b", True, ((2, 10), ())), Fix("move it", False))
@@ -184,13 +192,15 @@ def everything() -> Trace:
     )
     return Trace(
         Versions("0.1.0", "2.13.0", "3.11.7"),
-        ModelInfo("model.py:Net", "model.Net", True, 1234),
+        ModelInfo("model.py:Net", "model.Net", True, 1234, 1000, 4936, 80),
         RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2),
         (first, second),
         ops,
         findings,
         (Uncalled("spare", "Linear", 12),),
         (Gradient("weight", (2, 3), True, 0.25, 1, 2), Gradient("bias", (2,), False, None)),
+        (GradientFault("zero", 7, 3, "AddBackward0", 6, 1, 2, ("weight",), (operand,)),),
+        (BackwardError("RuntimeError", "no", 3, "AddBackward0", "other", "bias", (2, 3), True, 1),),
     )
 
 
@@ -251,4 +261,25 @@ def on_a_device() -> Trace:
         call(0, None, "", "Net", duration_us=5000.0, host_us=900.0, memory_bytes=3 * 2**20),
         call(1, 0, "up", "Linear", duration_us=4000.0, host_us=300.0, memory_bytes=2**20),
         call(2, 0, "score", "Score", outputs=(Value("", "0.5"),), duration_us=700.0),
+    )
+
+
+def measured() -> Trace:
+    """A model of two layers and a frozen one, with everything measured."""
+
+    def out(mean: float, nan: int = 0) -> dict[str, Any]:
+        stats = Stats(mean, 0.25, -1.0, 1234.0, 0, nan, 0)
+        return {"outputs": (replace(tensor(1, 16), stats=stats),), "duration_us": 100.0, "flops": 4_000}
+
+    return trace(
+        call(0, None, "", "Net", parameters=48, **{**out(1.0), "duration_us": 1000.0, "flops": 8_000}),
+        call(1, 0, "up", "Linear", parameters=16, **out(0.5)),
+        call(2, 0, "down", "Linear", parameters=16, **out(1.5e-5, nan=7)),
+        call(3, 0, "frozen", "Linear", parameters=16, **out(0.0)),
+        gradients=(
+            Gradient("up.weight", (4, 4), True, 3.0),
+            Gradient("up.bias", (4,), True, 4.0),
+            Gradient("down.weight", (4, 4), True, None),
+            Gradient("frozen.weight", (4, 4), False, None),
+        ),
     )

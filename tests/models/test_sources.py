@@ -69,7 +69,10 @@ def test_a_config_in_a_folder_is_enough(command: Command, folder: Path, spec: st
         (["models", "--source", "tim"], "there is no source 'tim', the nearest is 'timm'; there are torchvision, timm"),
         (["models", "--source", "timm", "nothing*"], "no timm model is named like 'nothing*'"),
         (["run", "nowhere.pt2"], "there is no file 'nowhere.pt2'"),
-        (["run", "weights.pt"], "'weights.pt' is no TorchScript program; weights alone go to --weights"),
+        (
+            ["run", "weights.pt"],
+            "'weights.pt' is no TorchScript program; it holds weights: write file.py:Name",
+        ),
         (["run", "weights.pt2"], "'weights.pt2' is no exported program"),
         (["run", "lenet", "--weights", "nowhere.pt"], "--weights nowhere.pt"),
         (["run", "lenet", "--device", "meta", "--weights", "weights.pt"], "--weights weights.pt: a model on meta has"),

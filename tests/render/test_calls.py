@@ -35,7 +35,7 @@ def test_hooks_that_ran_are_counted_and_those_that_did_not_are_skipped() -> None
     override = Hook("call_override", "Layer.__call__", False)
 
     def mark(**fields: Any) -> str:
-        return row_of("layer", below_root(**fields)).split("model.py:10")[1].strip()
+        return row_of("layer", below_root(**fields)).split(" :10")[1].strip()
 
     assert mark(hooks=(ran,)) == "1 hook"
     assert mark(hooks=(ran, changed)) == "2 hooks, a value changed"

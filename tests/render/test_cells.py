@@ -6,17 +6,17 @@ import pytest
 
 from fwdtrace.render.cells import Listing, Name, Place, Text, joined
 
-SHAPES = Listing("1×7, mask 1×7, 2×2", "1×7, +2", ("1×7", "1×7", "2×2"), leaves=3)
+SHAPES = Listing("1×7, mask 1×7, b 2×2", "1×7, …2 more", ("1×7", "1×7", "2×2"), leaves=3)
 
 
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (18, "1×7, mask 1×7, 2×2"),
-        (17, "1×7, 1×7, 2×2"),
-        (12, "1×7, 1×7, +1"),
-        (8, "1×7, +2"),
-        (6, "1…, +2"),
+        (20, "1×7, mask 1×7, b 2×2"),
+        (19, "1×7, 1×7, 2×2"),
+        (13, "1×7, 1×7, 2×2"),
+        (12, "1×7, …2 more"),
+        (11, "1…, …2 more"),
         (3, "1×…"),
     ],
 )
@@ -26,12 +26,12 @@ def test_a_listing_shows_as_many_shapes_as_fit_and_counts_the_others(width: int,
 
 def test_a_bundle_is_in_brackets() -> None:
     assert joined(["2", "3"], 0, bundle=True) == "(2, 3)"
-    assert joined(["2"], 4, bundle=True) == "(2, +4)"
+    assert joined(["2"], 4, bundle=True) == "(2, …4 more)"
 
 
-def test_a_text_is_cut_at_its_end_and_a_place_at_its_beginning() -> None:
+def test_a_text_is_cut_at_its_end_and_a_place_in_its_file() -> None:
     assert Text("__call__ → forward", "__call__").within(10) == "__call__…"
-    assert Place("model.py:31").within(6) == "…py:31"
+    assert [Place("model.py:31").within(width) for width in (7, 4, 3, 2)] == ["mod…:31", "…:31", ":31", ":…"]
     assert (Place("model.py:31").whole, Place("model.py:31").least) == ("model.py:31", "model.py:31")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fwdtrace.cli.options import COLUMNS as NAMES
-from fwdtrace.cli.options import Shown
-from fwdtrace.render.columns import COLUMNS, TITLES, UNASKED, Seen, cells_of, name_of
+from fwdtrace.render.cells import Cell, Place
+from fwdtrace.render.columns import Seen, cells_of, columns_of, name_files_once, name_of
+from fwdtrace.render.numbers import Numbers
 from fwdtrace.render.rows import tree_rows
 from fwdtrace.render.sheet import sheet_for
-from fwdtrace.trace import Op, Source, TensorMeta, Trace
+from fwdtrace.trace import Event, Gradient, NonFinite, Op, Source, Stats, TensorMeta, Trace
 from tests.helpers.drawings import rows
 from tests.helpers.traces import call, residual, tensor, trace
 
@@ -20,31 +20,50 @@ def small() -> Trace:
     return trace(*calls, ops=(Op(2, 0, "torch.relu", (tensor(1, 4, name="input"),), (tensor(1, 4),)),))
 
 
+def usual_cells(event: Event) -> dict[str, Cell]:
+    numbers = Numbers(small())
+    return cells_of(Seen(event, None, small(), numbers), columns_of((), numbers), sheet_for(small()))
+
+
+def titles(shown: Trace) -> list[str]:
+    return [column.title.whole.strip() for column in columns_of((), Numbers(shown))]
+
+
 def test_a_call_fills_every_column() -> None:
-    shown = replace(small(), calls=(small().calls[0], replace(small().calls[1], duration_us=1500.0)))
-    cells = cells_of(Seen(shown.calls[1], shown.calls[0], shown), sheet_for(shown), NAMES)
+    cells = usual_cells(small().calls[1])
     assert {key: cell.whole for key, cell in cells.items()} == {
-        "entry": "__call__ → forward", "inputs": "1×16", "outputs": "1×4", "parameters": "68,000",
-        "time": "1.5 ms", "from_row": "?", "source": "model.py:10",
+        "called": "__call__ → forward", "input": "1×16", "output": "1×4", "params": "68,000", "from": "model.py:10",
     }  # fmt: skip
-    assert (cells["entry"].least, cells["parameters"].least) == ("__call__", "68.0k")
+    assert (cells["called"].least, cells["params"].least) == ("__call__", "68.0k")
 
 
 def test_an_op_has_neither_an_entry_nor_parameters() -> None:
-    shown = small()
-    cells = cells_of(Seen(shown.events[2], shown.events[1], shown), sheet_for(shown))
-    assert [cells[column.key].whole for column in COLUMNS] == ["", "1×4", "1×4", "", "", "", ""]
+    cells = usual_cells(small().events[2])
+    assert [cell.whole for cell in cells.values()] == ["", "1×4", "1×4", "", ""]
 
 
-def test_columns_have_titles() -> None:
-    assert [title.whole for title in TITLES.values()] == [
-        *("called", "input", "output", "params", "time", "data from", "from"),
+def test_what_was_measured_has_a_column_by_itself_and_what_was_not_has_none() -> None:
+    assert titles(small()) == ["called", "input", "output", "params", "from"]
+    stats = Stats(0.5, 0.25, -1.0, 2.5, 0, 0, 0)
+    layer = call(0, None, "fc", "Linear", outputs=(replace(tensor(4), stats=stats),), flops=3_000_000)
+    measured = trace(layer, gradients=(Gradient("fc.weight", (4, 4), True, 0.5),))
+    assert titles(measured) == [
+        *("called", "input", "output", "params", "FLOPs", "mean", "std", "min", "max", "grad", "from"),
     ]
+    spoiled = replace(layer, nonfinite=NonFinite(3, 0, True))
+    assert "NaN" in titles(replace(measured, calls=(spoiled,)))
 
 
-def test_the_command_line_takes_every_column_and_shows_what_the_tree_shows() -> None:
-    assert tuple(column.name for column in COLUMNS) == NAMES
-    assert Shown().asked == UNASKED
+def test_columns_that_were_asked_for_are_shown_in_that_order_and_no_others() -> None:
+    assert [column.key for column in columns_of(("params", "time", "params"), Numbers(small()))] == ["params", "time"]
+
+
+def test_a_file_is_named_once_and_then_the_line_alone() -> None:
+    cells: list[dict[str, Cell]] = [
+        {"from": Place(text)} for text in ("a.py:1", "a.py:2", "", "a.py:3", "b.py:3", "a.py:1")
+    ]
+    name_files_once(cells)
+    assert [row["from"].whole for row in cells] == ["a.py:1", ":2", "", ":3", "b.py:3", "a.py:1"]
 
 
 def data_from(shown: Trace) -> list[str]:

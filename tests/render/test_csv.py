@@ -6,7 +6,7 @@ import csv
 import io
 
 from fwdtrace.render.csv import csv_text
-from tests.helpers.traces import call, everything, on_a_device, residual, trace
+from tests.helpers.traces import call, everything, measured, on_a_device, residual, trace
 
 
 def test_a_table_has_a_row_for_every_call_and_op_with_what_was_measured() -> None:
@@ -38,3 +38,12 @@ def test_the_sources_of_inputs_are_the_ids_of_rows_or_what_else_they_were() -> N
         *("argument x", "argument x", "1", "1 changed by 2"),
         "3; 1 changed by 2; parameter scale",
     ]
+
+
+def test_what_was_worked_out_from_measures_has_columns_too() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(measured()))))
+    assert [(row["self_us"], row["mean"], row["max"], row["grad_norm"]) for row in rows] == [
+        ("700.0", "1.0", "1234.0", "5.0"), ("100.0", "0.5", "1234.0", "5.0"), ("100.0", "1.5e-05", "1234.0", "none"),
+        ("100.0", "0.0", "1234.0", ""),
+    ]  # fmt: skip
+    assert [row["marks"] for row in rows] == ["", "", "no gradient", ""]

@@ -95,8 +95,8 @@ def test_a_loop_of_two_modules_folds() -> None:
         )
     )
     assert rows(trace(call(0, None, "", "Net"), *steps))[1:] == [
-        "├╴cell Cell   __call__ → forward  1×16  → 1×16    model.py:10",
-        "├╴out Linear  __call__ → forward  1×16  → 1×16    model.py:10",
+        "├╴cell Cell   __call__ → forward  1×16  → 1×16    :10",
+        "├╴out Linear  __call__ → forward  1×16  → 1×16    :10",
         "└┄cell #1, out #1 … cell #20, out #20  ×20, same shapes",
         "    +38 calls, --no-fold shows them",
     ]

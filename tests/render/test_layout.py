@@ -7,9 +7,12 @@ import time
 import pytest
 from rich.cells import cell_len
 
+from fwdtrace.render.columns import BY_KEY
 from fwdtrace.render.tree import tree_text
 from tests.helpers.drawings import below_root, blocks, drawn, failing, row_of, rows
 from tests.helpers.traces import call, everything, lenet, odd, tensor, trace
+
+COLUMNS = tuple(BY_KEY)
 
 
 def test_a_narrow_terminal_drops_columns_and_says_which() -> None:
@@ -31,12 +34,13 @@ def test_a_narrow_terminal_drops_columns_and_says_which() -> None:
         │   DIRECT · 1 hook skipped
         ├╴f6 Linear       → 1×84
         └╴f7 Linear       → 1×10
+        too narrow for the from, params, input,
+        called
 
         11 calls · 1 direct · 1.5 ms
+        0.06 MB activations
         chain  Module._wrapped_call_impl →…  ×10
                forward  ×1
-        too narrow for the source, parameters,
-        inputs, entry
         """
     )
 
@@ -44,8 +48,8 @@ def test_a_narrow_terminal_drops_columns_and_says_which() -> None:
 def test_a_side_that_does_not_fit_says_how_much_it_leaves_out() -> None:
     many = tuple(tensor(1, 7, 64, name=f"argument_{number}") for number in range(9))
     shown = below_root(inputs=many, outputs=many)
-    assert " 1×7×64, +8 → (1×7×64, +8) " in row_of("layer", shown, 70)
-    assert " 1×7×64, 1×7×64, 1×7×64, +6 → (1×7×64, 1×7×64, 1×7×64, +6) " in row_of("layer", shown, 110)
+    assert " 1×7×64, …8 more → (1×7×64, …8 more) " in row_of("layer", shown, 70)
+    assert " 1×7×64, 1×7×64, 1×7×64, 1×7×64, …5 more → (argument_0 1×7×64, …8 more) " in row_of("layer", shown, 110)
 
 
 def test_columns_are_aligned_by_what_characters_take_on_the_screen() -> None:
@@ -59,7 +63,7 @@ def test_columns_are_aligned_by_what_characters_take_on_the_screen() -> None:
 @pytest.mark.parametrize("width", [20, 33, 50, 72, 80, 100, 120, 160, 300])
 def test_no_line_is_wider_than_the_terminal_or_ends_in_spaces(width: int) -> None:
     for shown in (lenet(direct=True), blocks(5), failing(), everything(), *map(odd, range(12))):
-        for options in ({}, {"fold": False}, {"depth": 1}):
+        for options in ({}, {"fold": False}, {"depth": 1}, {"columns": COLUMNS}):
             for line in tree_text(shown, width=width, **options).split("\n"):
                 assert cell_len(line) <= width
                 assert line == line.rstrip(" ")
@@ -68,5 +72,5 @@ def test_no_line_is_wider_than_the_terminal_or_ends_in_spaces(width: int) -> Non
 def test_a_name_of_a_million_letters_is_cut_at_once() -> None:
     began = time.process_time()
     text = tree_text(trace(call(0, None, "x" * 1_000_000, "Net")), width=80)
-    assert text.split("\n")[3] == f"{'x' * 44}… __call__ 1×16  → 1×16   …del.py:10"
+    assert text.split("\n")[3] == f"{'x' * 53}… 1×16  → 1×16   model.…:10"
     assert time.process_time() - began < 0.5  # it takes 0.05 s; a cell at a time takes a second

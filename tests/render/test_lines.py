@@ -27,5 +27,5 @@ def test_a_console_that_takes_no_more_gets_ascii_that_is_still_aligned() -> None
     print_tree(trace(call(0, None, "", "Net"), call(1, 0, "größe", "A")), Console(file=stream, width=80))
     assert taken.getvalue().decode("ascii").split("\n")[3:5] == [
         "Net              __call__ > forward  1x16  > 1x16    model.py:10",
-        "`-gr\\xf6\\xdfe A  __call__ > forward  1x16  > 1x16    model.py:10",
+        "`-gr\\xf6\\xdfe A  __call__ > forward  1x16  > 1x16    :10",
     ]

@@ -12,7 +12,7 @@ def test_markdown_is_a_table_with_a_line_for_every_row() -> None:
     assert lines[:7] == [
         "### `lenet`",
         "",
-        r"torch 2.13.0 · eval, no grad · cpu · 1,234 parameters · 11 calls · 1 direct · 1.5 ms",
+        r"torch 2.13.0 · eval, no grad · cpu · 1,234 parameters · 11 calls · 1 direct · 1.5 ms · 0.06 MB activations",
         "",
         "| module | called | input | output | params | from | notes |",
         "| --- | --- | --- | --- | --: | --- | --- |",

@@ -16,7 +16,7 @@ from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
 from fwdtrace.trace import CallError, Source, TensorMeta, Trace
 from tests.helpers.drawings import HOSTILE, hostile
-from tests.helpers.traces import call, lenet, residual, tensor, trace
+from tests.helpers.traces import call, lenet, measured, residual, tensor, trace
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -293,3 +293,27 @@ def nested(depth: int) -> Trace:
 
     add(0, "", depth)
     return trace(*calls)
+
+
+def test_numbers_are_columns_that_put_the_rows_in_order(page: Open) -> None:
+    shown = page(html_text(measured()))
+
+    def names() -> list[str]:
+        return [line.text for line in shown.find_elements("css selector", ".tree tbody .path")]
+
+    def press(title: str) -> str | None:
+        (button,) = (each for each in shown.find_elements("css selector", ".sort") if each.text == title)
+        button.click()
+        sort: str | None = button.find_element("xpath", "..").get_attribute("aria-sort")
+        return sort
+
+    heads = [head.text for head in shown.find_elements("css selector", ".tree thead th")]
+    assert heads[4:] == ["params", "FLOPs", "mean", "std", "min", "max", "NaN", "grad", "time", "from", ""]
+    assert press("mean") == "descending" and names() == ["Net", "up", "down", "frozen"]
+    assert press("mean") == "ascending" and names() == ["frozen", "down", "up", "Net"]
+    assert press("mean") is None and names() == ["Net", "up", "down", "frozen"]
+    assert press("time") == "descending" and names()[0] == "Net"
+    assert press("grad") == "descending" and names() == ["Net", "up"]
+    shown.set_window_size(400, 800)
+    cell = shown.find_element("css selector", ".tree tbody .mean")
+    assert cell.is_displayed() and cell.get_attribute("data-title") == "mean"

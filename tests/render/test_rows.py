@@ -11,10 +11,10 @@ from tests.helpers.traces import call, trace
 def test_depth_cuts_and_says_what_it_cut() -> None:
     assert rows(blocks(2), depth=1) == [
         "Net               __call__ → forward  1×16  → 1×16        99  model.py:10",
-        "├╴layers.0 Block  __call__ → forward  1×16  → 1×16     2,128  model.py:10",
+        "├╴layers.0 Block  __call__ → forward  1×16  → 1×16     2,128  :10",
         "│   +2 calls, --depth 2 shows more",
         "├┄layers.0 … layers.1  ×2, same shapes  +3 calls, --no-fold shows them",
-        "└╴norm LayerNorm  __call__ → forward  1×16  → 1×16        32  model.py:10",
+        "└╴norm LayerNorm  __call__ → forward  1×16  → 1×16        32  :10",
     ]
 
 

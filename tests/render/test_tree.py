@@ -22,24 +22,25 @@ def test_lenet_with_a_direct_call_at_80_columns() -> None:
 
         module            called             input      → output     params from
         LeNet             __call__ → forward 1×3×32×32  → 1×10       62,006 model.py:5
-        ├╴c1 Conv2d       __call__ → forward 1×3×32×32  → 1×6×28×28     456 model.py:23
-        ├╴sig Sigmoid     __call__ → forward 1×6×28×28  → 1×6×28×28         model.py:23
-        ├╴s2 MaxPool2d    __call__ → forward 1×6×28×28  → 1×6×14×14         model.py:24
-        ├╴c3 Conv2d       __call__ → forward 1×6×14×14  → 1×16×10×10  2,416 model.py:25
-        ├╴sig #2 Sigmoid  __call__ → forward 1×16×10×10 → 1×16×10×10        model.py:25
-        ├╴s2 #2 MaxPool2d __call__ → forward 1×16×10×10 → 1×16×5×5          model.py:26
-        ├╴flatten Flatten __call__ → forward 1×16×5×5   → 1×400             model.py:27
-        ├╴f5 Linear       forward DIRECT     1×400      → 1×120      48,120 model.py:28
+        ├╴c1 Conv2d       __call__ → forward 1×3×32×32  → 1×6×28×28     456 :23
+        ├╴sig Sigmoid     __call__ → forward 1×6×28×28  → 1×6×28×28         :23
+        ├╴s2 MaxPool2d    __call__ → forward 1×6×28×28  → 1×6×14×14         :24
+        ├╴c3 Conv2d       __call__ → forward 1×6×14×14  → 1×16×10×10  2,416 :25
+        ├╴sig #2 Sigmoid  __call__ → forward 1×16×10×10 → 1×16×10×10        :25
+        ├╴s2 #2 MaxPool2d __call__ → forward 1×16×10×10 → 1×16×5×5          :26
+        ├╴flatten Flatten __call__ → forward 1×16×5×5   → 1×400             :27
+        ├╴f5 Linear       forward DIRECT     1×400      → 1×120      48,120 :28
         │   1 hook skipped
-        ├╴f6 Linear       __call__ → forward 1×120      → 1×84       10,164 model.py:29
-        └╴f7 Linear       __call__ → forward 1×84       → 1×10          850 model.py:30
+        ├╴f6 Linear       __call__ → forward 1×120      → 1×84       10,164 :29
+        └╴f7 Linear       __call__ → forward 1×84       → 1×10          850 :30
+
+        11 calls · 1 direct · 1.5 ms
+        0.06 MB activations
+        chain  Module._wrapped_call_impl → Module._call_impl → forward  ×10
+               forward  ×1
 
         FT001 direct-forward  model.py:28
           f5.forward ran without __call__
-
-        11 calls · 1 direct · 1.5 ms
-        chain  Module._wrapped_call_impl → Module._call_impl → forward  ×10
-               forward  ×1
         """
     )
 
@@ -51,18 +52,19 @@ def test_lenet_with_a_direct_call_at_160_columns() -> None:
 
         module             called              input      → output      params  from
         LeNet              __call__ → forward  1×3×32×32  → 1×10        62,006  model.py:5
-        ├╴c1 Conv2d        __call__ → forward  1×3×32×32  → 1×6×28×28      456  model.py:23
-        ├╴sig Sigmoid      __call__ → forward  1×6×28×28  → 1×6×28×28           model.py:23
-        ├╴s2 MaxPool2d     __call__ → forward  1×6×28×28  → 1×6×14×14           model.py:24
-        ├╴c3 Conv2d        __call__ → forward  1×6×14×14  → 1×16×10×10   2,416  model.py:25
-        ├╴sig #2 Sigmoid   __call__ → forward  1×16×10×10 → 1×16×10×10          model.py:25
-        ├╴s2 #2 MaxPool2d  __call__ → forward  1×16×10×10 → 1×16×5×5            model.py:26
-        ├╴flatten Flatten  __call__ → forward  1×16×5×5   → 1×400               model.py:27
-        ├╴f5 Linear        forward DIRECT      1×400      → 1×120       48,120  model.py:28  1 hook skipped
-        ├╴f6 Linear        __call__ → forward  1×120      → 1×84        10,164  model.py:29
-        └╴f7 Linear        __call__ → forward  1×84       → 1×10           850  model.py:30
+        ├╴c1 Conv2d        __call__ → forward  1×3×32×32  → 1×6×28×28      456  :23
+        ├╴sig Sigmoid      __call__ → forward  1×6×28×28  → 1×6×28×28           :23
+        ├╴s2 MaxPool2d     __call__ → forward  1×6×28×28  → 1×6×14×14           :24
+        ├╴c3 Conv2d        __call__ → forward  1×6×14×14  → 1×16×10×10   2,416  :25
+        ├╴sig #2 Sigmoid   __call__ → forward  1×16×10×10 → 1×16×10×10          :25
+        ├╴s2 #2 MaxPool2d  __call__ → forward  1×16×10×10 → 1×16×5×5            :26
+        ├╴flatten Flatten  __call__ → forward  1×16×5×5   → 1×400               :27
+        ├╴f5 Linear        forward DIRECT      1×400      → 1×120       48,120  :28  1 hook skipped
+        ├╴f6 Linear        __call__ → forward  1×120      → 1×84        10,164  :29
+        └╴f7 Linear        __call__ → forward  1×84       → 1×10           850  :30
 
         11 calls · 1 direct · 1.5 ms
+        0.06 MB activations
         chain  Module._wrapped_call_impl → Module._call_impl → forward  ×10
                forward  ×1
         """
@@ -76,13 +78,14 @@ def test_an_error_is_told_once_where_it_began() -> None:
 
         module             called              input → output  params  from
         Net                __call__ → forward  1×3   → ✗            9  model.py:10
-        └╴body Sequential  __call__ → forward  1×3   → ✗               model.py:10
-          ├╴0 Conv2d       __call__ → forward  1×3   → 1×16            model.py:10
-          └╴1 Linear       __call__ → forward  1×400 → ✗               model.py:10
+        └╴body Sequential  __call__ → forward  1×3   → ✗               :10
+          ├╴0 Conv2d       __call__ → forward  1×3   → 1×16            :10
+          └╴1 Linear       __call__ → forward  1×400 → ✗               :10
               ✗ RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x400 and
               256x120)
 
         4 calls · 1 raised · 1.5 ms
+        64 B activations
         chain  Module._wrapped_call_impl → Module._call_impl → forward  ×4
         """
     )
@@ -95,13 +98,14 @@ def test_equal_blocks_fold_into_the_first() -> None:
 
         module            called              input → output  params  from
         Net               __call__ → forward  1×16  → 1×16        99  model.py:10
-        ├╴layers.0 Block  __call__ → forward  1×16  → 1×16     2,128  model.py:10
-        │ ├╴up Linear     __call__ → forward  1×16  → 1×64     1,088  model.py:10
-        │ └╴down Linear   __call__ → forward  1×64  → 1×16     1,040  model.py:10
+        ├╴layers.0 Block  __call__ → forward  1×16  → 1×16     2,128  :10
+        │ ├╴up Linear     __call__ → forward  1×16  → 1×64     1,088  :10
+        │ └╴down Linear   __call__ → forward  1×64  → 1×16     1,040  :10
         ├┄layers.0 … layers.11  ×12, same shapes  +33 calls, --no-fold shows them
-        └╴norm LayerNorm  __call__ → forward  1×16  → 1×16        32  model.py:10
+        └╴norm LayerNorm  __call__ → forward  1×16  → 1×16        32  :10
 
         38 calls · 1.5 ms
+        3,904 B activations
         chain  Module._wrapped_call_impl → Module._call_impl → forward  ×38
         """
     )
@@ -114,9 +118,9 @@ def test_ops_stand_between_the_calls_and_fold_too() -> None:
     calls = (call(0, None, "", "Net", (1, 4), (4,)), call(2, 0, "fc", "Linear", (4,), (4,)))
     assert rows(trace(*calls, ops=ops)) == [
         "Net              __call__ → forward  1×4   → 4       model.py:10",
-        "├╴torch.flatten                      1×4   → 4       model.py:3",
-        "├╴fc Linear      __call__ → forward  4     → 4       model.py:10",
-        "├╴+                                  4, 1  → 4       model.py:3",
+        "├╴torch.flatten                      1×4   → 4       :3",
+        "├╴fc Linear      __call__ → forward  4     → 4       :10",
+        "├╴+                                  4, 1  → 4       :3",
         "└┄+  ×5, same shapes  +4 ops, --no-fold shows them",
     ]
     assert "2 calls · 6 ops · 1.5 ms" in tree_text(trace(*calls, ops=ops))
@@ -142,7 +146,8 @@ def test_findings_stand_below_the_tree_wrapped_and_in_their_paragraphs() -> None
     site = Site("C:\\code\\model.py", 31, "f", "c")
     message = "word " * 20 + "\nfix: call it"
     shown = trace(findings=(Finding("FT001", "direct-forward", None, message, site), Finding("FT003", "b", None, "c")))
-    assert tree_text(shown).split("\n")[2:8] == [
+    assert tree_text(shown).split("\n")[3:] == [
+        "",
         "FT001 direct-forward  model.py:31",
         "  word word word word word word word word word word word word word word word",
         "  word word word word word",
@@ -153,7 +158,8 @@ def test_findings_stand_below_the_tree_wrapped_and_in_their_paragraphs() -> None
 
 
 def test_more_findings_than_can_be_read_are_counted() -> None:
-    shown = trace(findings=tuple(Finding("FT004", "shared", None, "twice") for _ in range(40)))
+    words = ("a" * (number + 1) for number in range(40))
+    shown = trace(findings=tuple(Finding("FT004", "shared", None, word) for word in words))
     assert "15 more findings, --json has all" in tree_text(shown)
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.cli import results
 from fwdtrace.cli.options import Shown
 from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
 from fwdtrace.trace import Trace
+from fwdtrace.trace import trace as module
 from fwdtrace.trace.files import replacing, write_text
+from fwdtrace.trace.views import form_for
 from tests.helpers.commands import REPOSITORY, Outcome
 from tests.helpers.traces import call, lenet, trace
 
@@ -36,8 +37,10 @@ def many(number: int) -> Trace:
 def write_for_ever(file: Path) -> None:
     """Write one trace and the other over the file, drawn once, until the process is killed."""
     traces = many(1), many(2)
-    drawn = {id(each): results._trace_as_suffix(each, file, Shown(no_fold=True), 80) for each in traces}
-    results._trace_as_suffix = lambda trace, *_: drawn[id(trace)]  # type: ignore[assignment]
+    form = form_for(file.name, {"width": 80, "depth": None, "fold": False, "columns": (), "only": ()})
+    if form is not None:
+        drawn = {id(each): form(each) for each in traces}
+        module.form_for = lambda name, options: lambda trace: drawn[id(trace)]  # type: ignore[attr-defined]
     while True:
         for each in traces:
             save_as_suffix(each, file, Shown(no_fold=True), width=80)

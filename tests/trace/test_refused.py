@@ -115,7 +115,7 @@ def test_control_characters_in_a_trace_are_shown_as_text(command: Command, folde
     made = document()
     made["calls"][0]["class"] = "Net\x1b[31m\0\u202e\ud800"
     (folder / "t.json").write_text(json.dumps(made))
-    shown = command("show", "t.json")
+    shown = command("show", "t.json", "--columns", "output")
     assert shown.status == 0
     assert r"Net\x1b[31m\x00\u202e\ud800" in shown.out
     assert not set(shown.out) & {"\x1b", "\0", "\u202e", "\ud800"}

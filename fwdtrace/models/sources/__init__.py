@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from fwdtrace.errors import SpecError
-from fwdtrace.models.spec import LoadedModel, name_and_arguments, nearest, run_theirs
+from fwdtrace.models.spec import LoadedModel, name_and_arguments, nearest, nearest_name, run_theirs
 
 GROUP = "fwdtrace.sources"
 LIBRARIES = ("torchvision", "timm", "transformers")
@@ -55,6 +55,20 @@ def names_of(prefix: str) -> list[str]:
         known = (*LIBRARIES, *_entry_points())
         raise SpecError(f"there is no source {prefix!r}{nearest(prefix, known)}; there are {', '.join(known)}")
     return list(run_theirs(source.names, f"listing the names of {prefix!r} raised; the traceback above is its own"))
+
+
+def elsewhere(name: str) -> str | None:
+    """The spec of the model of an installed library that has this name, in letters of either case, or almost has it."""
+    near: list[str] = []
+    for prefix in LIBRARIES:
+        try:
+            found = nearest_name(name, names_of(prefix), likeness=0.8)
+        except SpecError:  # a library that is not there, or cannot be imported, has nothing to offer
+            continue
+        if found is not None and found.lower() == name.lower():
+            return f"{prefix}:{found}"
+        near += [f"{prefix}:{found}"] if found is not None else []
+    return next(iter(near), None)
 
 
 def _loaded(spec: str, load: partial[tuple[Any, Any]]) -> tuple[Any, str, Any]:

@@ -24,6 +24,15 @@ def load(file: str, /) -> tuple[nn.Module, tuple[str, ...]]:
             warnings.simplefilter("ignore")  # torch calls TorchScript deprecated; the file is there nonetheless
             program: nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
     except RuntimeError:
-        remedy = "weights alone go to --weights, with the spec of their model"
-        raise SpecError(f"{file!r} is no TorchScript program; {remedy}") from None
+        raise SpecError(f"{file!r} is no TorchScript program; {_what_else(path, file)}") from None
     return program, ("1x3x32x32",)
+
+
+def _what_else(path: Path, file: str) -> str:
+    """What a file is that holds no program, and the command for it. Nothing in it is run."""
+    try:
+        torch.load(path, map_location="meta", weights_only=True)
+    except Exception:  # torch raises a dozen kinds
+        save = "save its weights, torch.save(model.state_dict(), 'weights.pt')"
+        return f"if it is a pickled module, {save}, and write file.py:Name --weights weights.pt"
+    return f"it holds weights: write file.py:Name --weights {file}"

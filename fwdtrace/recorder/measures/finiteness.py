@@ -9,37 +9,62 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.measures.operands import non_finite_places, operand_of
 from fwdtrace.recorder.measures.values import has_values, version_of
-from fwdtrace.recorder.notes import OpenCall, OpenOp
+from fwdtrace.recorder.notes import Note, OpenCall
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import Unseen
-from fwdtrace.trace import NonFinite
+from fwdtrace.trace import NonFinite, Operand, TensorMeta
 
 
 class Finiteness:
     """The measure of NaN and infinity. `found` has the calls and ops whose output was not finite."""
 
     def __init__(self, session: Session) -> None:
-        self.found: dict[OpenCall | OpenOp, NonFinite] = {}
-        self._spoiled_inputs: set[OpenCall | OpenOp] = set()
+        self.found: dict[Note, NonFinite] = {}
+        self._spoiled_inputs: set[Note] = set()
+        # Of the calls and ops that run: what they were given, and how many had been found.
+        self._given: dict[Note, tuple[list[weakref.ref[Tensor]], int]] = {}
         # Tensors found finite, by id, with the version they had: the output of one call is the input of the next.
         self._finite: dict[int, tuple[weakref.ref[Tensor], int]] = {}
 
-    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+    def begins(self, note: Note, args: Any, kwargs: Any) -> None:
         """Look at the inputs."""
-        if not all(self._is_finite(tensor) for tensor in tensors_of((args, kwargs))):
-            self._spoiled_inputs.add(call)
+        if note.parent is None:
+            self._given.clear()  # of what has raised
+        tensors = tensors_of((args, kwargs))
+        if not all(self._is_finite(tensor) for tensor in tensors):
+            self._spoiled_inputs.add(note)
+        self._given[note] = list(map(weakref.ref, tensors)), len(self.found)
 
-    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
-        """Look at the output, and at the module's own parameters if the output is not finite."""
+    def ends(self, note: Note, output: Any) -> None:
+        """Look at the output, and at the inputs and the module's own parameters if the output is not finite."""
+        given, found_before = self._given.pop(note, ([], -1))
         tensors = tensors_of(output)
         if all(self._is_finite(tensor) for tensor in tensors):
             return
-        module = call.seen.module() if type(call) is OpenCall else None
+        module = note.seen.module() if type(note) is OpenCall else None
         own = module._parameters.items() if module is not None else ()
         parameters = tuple(name for name, parameter in own if parameter is not None and not self._is_finite(parameter))
         nan, inf = (sum(counts) for counts in zip(*map(self._nan_and_inf, tensors), strict=True))
-        self.found[call] = NonFinite(nan, inf, call not in self._spoiled_inputs, parameters)
+        spoiled = note in self._spoiled_inputs
+        operands: tuple[Operand, ...] = ()
+        if found_before == len(self.found) and not parameters:  # nothing inside it was found: it is the innermost
+            operands = self._operands(note, given, next(each for each in tensors if not self._is_finite(each)), spoiled)
+        self.found[note] = NonFinite(nan, inf, not spoiled, parameters, operands)
+
+    def _operands(
+        self, note: Note, given: list[weakref.ref[Tensor]], result: Tensor, spoiled: bool
+    ) -> tuple[Operand, ...]:
+        """The inputs where the result is not finite; nothing if what was wrong with it was wrong with an input."""
+        alive = [tensor() for tensor in given]
+        if spoiled and any(tensor is not None and self._nan_and_inf(tensor)[0] for tensor in alive):
+            return ()
+        places = non_finite_places(result)
+        names = [leaf.name for leaf in note.inputs if type(leaf) is TensorMeta]
+        pairs = zip(names, alive, strict=False)
+        found = (operand_of(name, tensor, places) for name, tensor in pairs if tensor is not None)
+        return tuple(operand for operand in found if operand is not None)
 
     def stop(self) -> None:
         """Nothing was put in place."""

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
-from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp
+from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -37,8 +37,13 @@ _QUERY_NAMES = """
 _QUERIES = frozenset(getattr(Tensor, name) for name in _QUERY_NAMES.split())
 """Methods that read a tensor or say something of it; no step of the computation."""
 
-_VIEWS = frozenset(("T", "mT", "H", "mH", "real", "imag"))
+_VIEWS = frozenset(("T", "mT", "H", "mH", "real", "imag", "data"))
 """The attributes whose value is another tensor than the one they are read from."""
+
+_NUMBERS_OUT = frozenset(
+    getattr(Tensor, name) for name in ("item", "tolist", "__float__", "__int__", "__index__", "__complex__")
+)
+"""Those that take numbers out of a graph. They are noted where gradients are asked for and the tensor requires one."""
 
 _METHOD_WRAPPER = type(Tensor.shape.__get__)  # type: ignore[attr-defined]
 
@@ -184,9 +189,12 @@ class _OpMode(TorchFunctionMode):
         measure = self._measure
         here = measure.here.state
         stack = here.stack
-        if not here.shows_ops or not stack or here.in_op or measure.is_stopped or _is_query(function):
-            return function(*args, **kwargs)
         session = measure.session
+        if not here.shows_ops or not stack or here.in_op or measure.is_stopped:
+            return function(*args, **kwargs)
+        takes_out = _is_query(function)
+        if takes_out and not _leaves_graph(session, function, args):
+            return function(*args, **kwargs)
         op = OpenOp()
         parent = op.parent = stack[-1]
         op.function = function
@@ -212,7 +220,7 @@ class _OpMode(TorchFunctionMode):
         if others:
             for other in others:
                 other.ends(op, result)
-        if op.given or function is Tensor.__setitem__:
+        if op.given or function is Tensor.__setitem__ or takes_out:
             session.log.append(op)
         return result
 
@@ -231,10 +239,27 @@ def _is_query(function: Any) -> bool:
         return False
 
 
+def _leaves_graph(session: Session, function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a query takes numbers out of a graph, and somebody wants to know."""
+    if type(function) is _METHOD_WRAPPER or function not in _NUMBERS_OUT:
+        return False
+    if not any(recorded.options.gradients for recorded in session.recordings):
+        return False
+    with without_torch_function():
+        return bool(args) and isinstance(args[0], Tensor) and args[0].requires_grad
+
+
+def takes_numbers_out(note: Note) -> bool:
+    """Whether an op is noted only for those who asked for gradients."""
+    return type(note) is OpenOp and note.error is None and not note.given and note.function in _NUMBERS_OUT
+
+
 def _function_name(function: Any) -> str:
     if type(function) is _METHOD_WRAPPER:
         return f"Tensor.{function.__self__.__name__}"
     short = getattr(function, "__name__", "")
+    if function in _NUMBERS_OUT and short.startswith("__"):
+        return f"{short.strip('_')}()"
     for home, prefix in ((F, "F."), (torch, "torch.")):  # some functions have several names, and resolve_name takes any
         if getattr(home, short, None) is function:
             return prefix + short

@@ -9,8 +9,19 @@ const FILTERS = {
   "differences": (kind, differs) => differs, "direct": (kind) => kind.direct, "errors": (kind) => kind.error,
   "shape changes": (kind) => kind.changed,
 };
-const COLUMNS = ["called", "input", "output", "parameters", "flops", "time", "from"];
-const TITLES = { parameters: "params", flops: "FLOPs" };
+const MEASURED = ["flops", "memory", "mean", "std", "min", "max", "nan", "grad"];
+const COLUMNS = ["called", "input", "output", "parameters", ...MEASURED, "time", "from"];
+const SORTED = ["parameters", ...MEASURED, "time"];
+const TITLES = { parameters: "params", flops: "FLOPs", nan: "NaN" };
+const OWN = { time: 4, grad: 5 };  // where a row has what it does not share with equal ones
+const ATTACHED = { k: 1e3, M: 1e6, B: 1e9, T: 1e12 };
+const UNITS = { ms: 1e3, s: 1e6, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
+
+// The number that a text begins with, in one unit for a column; below all others where there is none.
+function numberIn(text) {
+  const [, digits, letter, unit] = /^(-?[\d.,]+(?:e-?\d+)?)([kMBT]?) ?(\S*)/.exec(text) ?? [];
+  return digits ? parseFloat(digits.replaceAll(",", "")) * (ATTACHED[letter] ?? UNITS[unit] ?? 1) : -Infinity;
+}
 
 function element(name, attributes, ...content) {
   const made = document.createElement(name);
@@ -47,7 +58,7 @@ function rowsOf(trace) {
     folds: new Map(trace.folds.map(([after, last, ...words]) => [after, { after, last, words }])),
     parent: (row) => trace.rows[row][0],
     kind: (row) => trace.kinds[trace.rows[row][1]],
-    time: (row) => trace.rows[row][4] ?? "",
+    cell: (row, column) => (OWN[column] ? trace.rows[row][OWN[column]] : rows.kind(row)[column]) ?? "",
     children: (row) => below.get(row) ?? [],
     ancestors(row) {
       const found = [];
@@ -101,10 +112,12 @@ function view(trace) {
   const rows = rowsOf(trace);
   const flow = flowOf(trace, rows);
   const differing = new Set(trace.differs);
-  const columns = COLUMNS.filter((column) => column === "time" ? trace.rows.some((_, row) => rows.time(row))
+  const columns = COLUMNS.filter((column) => OWN[column] ? trace.rows.some((_, row) => rows.cell(row, column))
     : trace.kinds.some((kind) => kind[column]));
   const findings = new Map();
-  for (const finding of trace.findings) findings.set(finding.row, [...findings.get(finding.row) ?? [], finding]);
+  for (const finding of trace.findings) {
+    for (const row of finding.rows) findings.set(row, [...findings.get(row) ?? [], finding]);
+  }
 
   // All that the user can change; everything that is seen follows from it.
   const toggled = new Set();
@@ -115,12 +128,15 @@ function view(trace) {
   let kept = null;
   let matches = null;
   let limit = ROWS_AT_ONCE;
+  let order = null;
+  let ordered = [];
   let openDepth = depthToBeginWith();
   let current = rows.children(-1)[0];
   let texts = null;
 
   // What is drawn below a row: rows, and a fold in place of those that it hides. An entry is a row or a fold.
   function entries(parent) {
+    if (order) return parent === -1 ? ordered : [];
     const found = [];
     let hiddenTo = -1;
     for (const row of rows.children(parent)) {
@@ -194,19 +210,25 @@ function view(trace) {
   function rowLine(row, level, lit) {
     const kind = rows.kind(row);
     const isParent = entries(row).length > 0;
-    const notes = [...kind.notes ?? [], ...(findings.get(row) ?? []).map((finding) => finding.title)];
-    const short = rows.name(row).length + kind.name.length <= NAME_ON_ONE_LINE;
+    const marks = trace.marks[row] ?? [];
+    const titles = (findings.get(row) ?? []).map((finding) => finding.title).filter((title) => !marks.includes(title));
+    const notes = [...kind.notes ?? [], ...titles];
+    const label = order && rows.path(row) || rows.name(row);
+    const short = label.length + kind.name.length <= NAME_ON_ONE_LINE;
     const name = element("td", { class: short ? "name short" : "name" }, element("i", { class: "twisty" }),
-      element("bdi", { class: "path" }, rows.name(row)));
+      element("bdi", { class: "path" }, label));
     if (trace.rows[row][2]) name.append(" ", element("bdi", { class: "class" }, kind.name));
     if (kind.raised) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
-    const texts = columns.map((column) => [column, column === "time" ? rows.time(row) : kind[column] ?? ""]);
+    const cells = columns.map((column) => element("td", {
+      class: MEASURED.includes(column) ? `${column} measured` : column, "data-title": TITLES[column] ?? column,
+    }, rows.cell(row, column)));
     return element("tr", {
       class: ["op", "direct", "error"].filter((each) => kind[each])
-        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : [], ...lit ?? []).join(" "),
+        .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : [], marks.length ? "marked" : [])
+        .concat(...lit ?? []).join(" "),
       role: "row", tabindex: -1, "aria-level": level, "aria-expanded": isParent ? String(isOpen(row)) : undefined,
-    }, name, ...texts.map(([column, text]) => element("td", { class: column }, text)),
-    element("td", { class: "notes" }, ...wordsOf(lit), notes.join(" · ")));
+    }, name, ...cells, element("td", { class: "notes" }, ...wordsOf(lit), element("b", null, marks.join(" · ")),
+      marks.length && notes.length ? " · " : "", notes.join(" · ")));
   }
 
   function foldLine(fold, level, lit) {
@@ -311,13 +333,37 @@ function view(trace) {
       });
     }
     kept = matches && new Set([...matches].flatMap((row) => [row, ...rows.ancestors(row)]));
+    putInOrder();
     toggled.clear();
+    limit = ROWS_AT_ONCE;
+    draw();
+  }
+
+  // Rows by the number in a column, the largest first, with their whole names; without an order they are a tree.
+  function putInOrder() {
+    if (!order) return;
+    const numbers = new Map(trace.rows.map((_, row) => [row, numberIn(rows.cell(row, order.column))]));
+    const found = [...numbers.keys()].filter((row) => numbers.get(row) > -Infinity && (!matches || matches.has(row)));
+    ordered = found.sort((row, other) => (numbers.get(other) - numbers.get(row)) * (order.ascending ? -1 : 1) || row - other);
+  }
+
+  // Once for the largest first, once more for the smallest, and again for the tree.
+  function orderBy(column) {
+    const again = order?.column === column;
+    order = again && order.ascending ? null : { column, ascending: again };
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    if (order) {
+      heads[columns.indexOf(column) + 1].setAttribute("aria-sort", order.ascending ? "ascending" : "descending");
+    }
+    putInOrder();
     limit = ROWS_AT_ONCE;
     draw();
   }
 
   // Shows a row wherever it is: everything above it opens.
   function reveal(row) {
+    order = null;
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
     search.value = "";
     filters.clear();
     chips.forEach((chip) => chip.setAttribute("aria-pressed", "false"));
@@ -405,19 +451,22 @@ function view(trace) {
     limit += ROWS_AT_ONCE;
     draw();
   } });
-  const titles = ["module", ...columns.map((column) => TITLES[column] ?? column), ""];
+  const heads = ["module", ...columns, ""].map((column) => {
+    const title = TITLES[column] ?? column;
+    return element("th", { class: MEASURED.includes(column) ? `${column} measured` : column }, SORTED.includes(column)
+      ? element("button", { class: "sort", title: `sort by ${title}`, click: () => orderBy(column) }, title) : title);
+  });
   const place = element("main", null,
     element("h1", null, element("bdi", null, trace.title)),
     element("p", { class: "facts" }, trace.facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ")),
     element("ul", { class: "findings", hidden: !trace.findings.length }, ...trace.findings.map((finding) => element("li", null,
-      element("button", { disabled: finding.row === null, click: () => reveal(finding.row) }, finding.title), " ",
+      element("button", { disabled: !finding.rows.length, click: () => reveal(finding.rows[0]) }, finding.title), " ",
       element("span", { class: "quiet" }, finding.from), element("p", null, finding.message)))),
     element("div", { class: "toolbar" }, search, ...chips,
       element("button", { class: "plain", click: () => openTo(Infinity) }, "open all"),
       element("button", { class: "plain", click: () => openTo(1) }, "close all"), count),
     element("table", { class: "tree", role: "treegrid", "aria-label": trace.title },
-      element("thead", null, element("tr", { role: "row" },
-        ...titles.map((title, number) => element("th", { class: columns[number - 1] ?? "" }, title)))), body),
+      element("thead", null, element("tr", { role: "row" }, ...heads)), body),
     more, element("div", { class: "tables" }, ...trace.tables.map(tableOf)));
   draw();
   return { place, search };

@@ -32,7 +32,7 @@ class Divides(nn.Module):
 
 def test_a_division_by_zero_is_found_by_its_line() -> None:
     (finding,) = recorded(Divides(), X, ops=True, check_finite=True).findings
-    assert finding.message == "/ in the model made 8 NaN of 8 elements out of finite inputs"
+    assert finding.message == "/ in the model made 8 NaN of 8 elements out of finite inputs: its divisor is 0 there"
     assert finding.site is not None and finding.site.code == "return x / x.norm()"
 
 

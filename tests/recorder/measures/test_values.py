@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fwdtrace
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.trace import NonFinite, Stats, TensorMeta
+from fwdtrace.trace import NonFinite, Operand, Stats, TensorMeta
 from tests.helpers.recorded import recorded
 
 X = torch.tensor([[1.0, -1.0, 0.0, 4.0]])
@@ -25,10 +25,11 @@ class Logarithm(nn.Module):
 
 def test_the_call_that_made_a_nan_of_finite_inputs_is_told_from_those_that_passed_it_on() -> None:
     trace = recorded(nn.Sequential(nn.Identity(), Logarithm(), nn.ReLU()), X, check_finite=True)
+    there = Operand("x", (1, 4), "float32", Stats(-0.5, 0.5, -1.0, 0.0, zeros=1, nan=0, inf=0))
     assert [call.nonfinite for call in trace.calls] == [
         NonFinite(1, 0, inputs_finite=True),
         None,
-        NonFinite(1, 1, inputs_finite=True),
+        NonFinite(1, 1, inputs_finite=True, operands=(there,)),
         NonFinite(1, 0, inputs_finite=False),
     ]
 
@@ -40,7 +41,8 @@ def test_an_op_that_made_an_infinity_is_noted() -> None:
 
     trace = recorded(Net(), torch.ones(3), ops=True, check_finite=True)
     assert trace.ops is not None
-    assert [(op.name, op.nonfinite) for op in trace.ops] == [("+", None), ("/", NonFinite(0, 3, inputs_finite=True))]
+    given = Operand("0", (3,), "float32", Stats(2.0, 0.0, 2.0, 2.0, zeros=0, nan=0, inf=0))
+    assert [(op.name, op.nonfinite) for op in trace.ops] == [("+", None), ("/", NonFinite(0, 3, True, (), (given,)))]
 
 
 def test_parameters_that_are_not_finite_are_named() -> None:
