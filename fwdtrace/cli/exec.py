@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fwdtrace.cli.fail_on import AskedToFail, annotate, codes_of
-from fwdtrace.cli.options import CheckFinite, Chosen, Columns, Depth, FailOn, NoFold, Only, Ops, Shown, Stats
-from fwdtrace.cli.results import check_files, save_as_suffix
-from fwdtrace.cli.terminal import stderr_console, to_stderr
+from fwdtrace.cli.fail_on import AskedToFail, codes_of
+from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown, with_what_is_shown
+from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.rank_files import ranks_of
 
-if TYPE_CHECKING:
-    from fwdtrace.program.observed import ObservedProgram
-    from fwdtrace.trace import Trace
-
-WIDTH = 80
-"""The columns of a text file: a program has no terminal of its own to fit."""
+OBSERVED_BY = "fwdtrace.cli.report:observed_program"
+"""What the process of the program takes to save and to report."""
 
 
 def exec(
+    context: typer.Context,
+    measured: Measured,
+    shown: Shown,
     chosen: Chosen,
     program: Annotated[
         list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="A Python file, and all that it is given.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
-    ops: Ops = False,
-    check_finite: CheckFinite = False,
-    stats: Stats = False,
-    depth: Depth = None,
-    no_fold: NoFold = False,
-    columns: Columns = None,
-    only: Only = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save there instead of printing on stderr.")
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing on stderr; repeatable."),
     ] = None,
     fail_on: FailOn = "",
 ) -> None:
@@ -48,24 +41,35 @@ def exec(
 
     Example: fwdtrace exec -o first.json train.py --lr 1e-3
     """
-    if sum([chosen.first > 1, chosen.call is not None, chosen.every is not None]) > 1:
-        raise FwdtraceError("--first, --call and --every are three ways to choose calls; give one of them")
+    ways = {"--first": chosen.first, "--call": chosen.call, "--every": chosen.every, "--train": chosen.train or None}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise FwdtraceError(f"{' and '.join(given)} are different ways to choose calls; give one of them")
     codes = codes_of(fail_on)
-    check_files([output] if output is not None else [])
+    files = output or []
+    check_files(files)
+    check_values_file(measured.save_values)
     script = program[0]
     if not module and script != "-" and not os.path.exists(script):
         raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
-    from fwdtrace.program.observed import Program
+    from fwdtrace.program.program import Program
     from fwdtrace.program.python import become, run_below
 
-    file = str(output.absolute()) if output is not None else None
+    paths = [str(file.absolute()) for file in files]
+    values = str(measured.save_values.absolute()) if measured.save_values is not None else None
+    measured = replace(with_what_is_shown(measured, shown), save_values=None)
+    wanted = {**asdict(measured), "save_values": values, **asdict(chosen)}
     settings = {
-        "program": asdict(Program(script, module, ops, check_finite, stats, file, **asdict(chosen))),
-        "shown": asdict(Shown(columns=columns, only=only, depth=depth, no_fold=no_fold)),
+        "program": asdict(Program(script, module, files=paths, **wanted)),
+        "shown": {name: getattr(shown, name) for name in dir(shown) if not name.startswith("_")},
         "codes": sorted(codes),
-        "observed_by": f"{__name__}:{observed_program.__name__}",
+        "behind": [] if module else _behind(program, context),
+        "observed_by": OBSERVED_BY,
     }
-    observed_program(settings)  # what cannot be begun is refused before anything runs
+    if ranks_of(os.environ) is not None:
+        from fwdtrace.cli.report import observed_program
+
+        observed_program(settings)  # what cannot be begun is refused before anything runs
     if not codes:
         become(program, module, settings)
     status, found = run_below(program, module, settings)
@@ -74,54 +78,14 @@ def exec(
     sys.exit(status)
 
 
-def observed_program(settings: dict[str, Any]) -> ObservedProgram:
-    """The program that this process runs, with the settings that `exec` has made of its options."""
-    from fwdtrace.program.observed import ObservedProgram, Program
-
-    program, shown, codes = Program(**settings["program"]), Shown(**settings["shown"]), set(settings["codes"])
-
-    def report(observed: ObservedProgram) -> None:
-        _report(observed, shown if program.file is None else None, codes)
-
-    return ObservedProgram(program, lambda trace, file: _save(trace, file, shown), report)
-
-
-def _save(trace: Trace, file: Path, shown: Shown) -> bool:
+def _behind(program: list[str], context: typer.Context) -> list[str]:
+    """The options of ours that stand behind the script, if the text of the script has no such option itself."""
+    ours = {name for parameter in context.command.params for name in parameter.opts if name.startswith("--")}
+    given = {argument.partition("=")[0] for argument in program[1:]} & ours
+    if not given:
+        return []
     try:
-        save_as_suffix(trace, file, shown, width=WIDTH)
-    except OSError as error:  # the program must not end because of us
-        _say(f"{file.name} cannot be written: {error.strerror}")
-        return False
-    return True
-
-
-def _report(observed: ObservedProgram, shown: Shown | None, codes: set[str]) -> None:
-    """Say what was recorded: the trees, if they are to be shown, else the files; then where the ranks differ."""
-    traces = observed.traces
-    if not traces:
-        _say("no call was kept: no module with parameters was called as often as asked")
-    elif shown is not None:
-        _print(traces, shown)
-    elif observed.files:
-        _say(f"saved {', '.join(file.name for file in observed.files)}")
-    if observed.is_full:
-        _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
-    ranks = observed.compare_ranks()
-    if ranks is not None:
-        for line in ranks.lines:
-            _say(line)
-        traces += ranks.traces
-    annotate((finding for trace in traces for finding in trace.findings), codes)
-
-
-def _print(traces: tuple[Trace, ...], shown: Shown) -> None:
-    from fwdtrace.render.tree import print_tree
-
-    console = stderr_console()
-    for trace in traces:
-        print_tree(trace, console, depth=shown.depth, fold=shown.fold, columns=shown.column_keys, only=shown.patterns)
-        console.print()
-
-
-def _say(text: str) -> None:
-    to_stderr(f"fwdtrace: {text}")
+        text = Path(program[0]).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return sorted(name for name in given if name.strip("-").replace("-", "_") not in text.replace("-", "_"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -90,11 +90,8 @@ class Measured:
         bool, typer.Option("--costs", help="Count the floating-point operations of every call; on a GPU, memory too.")
     ] = False
     backward: Annotated[
-        bool, typer.Option("--backward", help="Run backward too, and name the parameters without gradient (FT008).")
+        bool, typer.Option("--backward", help="Measure backward too, and name the parameters without gradient (FT008).")
     ] = False
-    loss: Annotated[
-        str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
-    ] = None
     save_values: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the numbers of every call, .safetensors, for compare.")
     ] = None
@@ -139,11 +136,17 @@ class Shown:
 class Chosen:
     """Which calls of a program's models are recorded, and how many before the program is ended."""
 
-    first: Annotated[int, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model.")] = 1
+    first: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
+    ] = None
     call: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
     every: Annotated[int | None, typer.Option(metavar="K", min=1, help="Keep the first call and every Kth.")] = None
+    train: Annotated[
+        bool, typer.Option("--train", help="Keep the first call of each model in training with gradients alone.")
+    ] = False
     model: Annotated[
-        str | None, typer.Option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost.")
+        str | None,
+        typer.Option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost; * is any text."),
     ] = None
     stop_after: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
@@ -265,3 +268,15 @@ def _options_of(kind: type) -> list[inspect.Parameter]:
         inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint)
         for field, hint in ((field, hints[field.name]) for field in fields(kind))
     ]
+
+
+def with_what_is_shown(measured: Measured, shown: Shown) -> Measured:
+    """What is measured, and beside it what the columns and the order that were asked for need."""
+    keys = {*shown.column_keys, shown.sort}
+    return replace(
+        measured,
+        costs=measured.costs or "flops" in keys,
+        stats=measured.stats or bool(keys & {"mean", "std", "min", "max"}),
+        check_finite=measured.check_finite or "nan" in keys,
+        backward=measured.backward or "grad" in keys,
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fwdtrace.cli.options import Result, Shown
 from fwdtrace.cli.pager import paged
 from fwdtrace.cli.terminal import result_console, result_is_given
 from fwdtrace.errors import FwdtraceError
@@ -14,6 +14,7 @@ from fwdtrace.errors import FwdtraceError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fwdtrace.cli.options import Result, Shown
     from fwdtrace.compare.comparison import TraceComparison
     from fwdtrace.direct.comparison import DirectComparison
     from fwdtrace.trace import Trace
@@ -33,6 +34,15 @@ def check_files(files: list[Path], suffixes: tuple[str, ...] = TRACE_SUFFIXES, o
             raise FwdtraceError(f"{option} {file}: is a folder; name a file")
 
 
+def check_values_file(file: Path | None) -> None:
+    """Refuse, before anything is run, a file that the numbers could not be saved in then."""
+    if file is None:
+        return
+    check_files([file], (".safetensors",), option="--save-values")
+    if find_spec("safetensors") is None:
+        raise FwdtraceError(f"--save-values {file}: needs safetensors; run `pip install safetensors`")
+
+
 def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
     """Save a trace to the files, and print it: as JSON and nothing else, or as it is to be shown."""
     console = result_console()
@@ -47,7 +57,7 @@ def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
         write_trace(trace, sys.stdout)
     else:
         with paged(console, off=result.no_pager):
-            _print(trace, shown, console)
+            print_trace(trace, shown, console)
     result_is_given()
 
 
@@ -88,7 +98,8 @@ def _unwritten(file: Path, error: OSError) -> FwdtraceError:
     return FwdtraceError(f"-o {file}: cannot be written: {error.strerror}")
 
 
-def _print(trace: Trace, shown: Shown, console: Console) -> None:
+def print_trace(trace: Trace, shown: Shown, console: Console) -> None:
+    """Print a trace as it is to be shown: its source, a ranking, or the tree."""
     if shown.source:
         from fwdtrace.render.source import print_source
 

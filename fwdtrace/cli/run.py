@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
-from fwdtrace.cli.options import FailOn, FullTraceback, Inputs, Measured, Result, Seed, Shown, Spec, Trust
+from fwdtrace.cli.options import (
+    FailOn,
+    FullTraceback,
+    Inputs,
+    Measured,
+    Result,
+    Seed,
+    Shown,
+    Spec,
+    Trust,
+    with_what_is_shown,
+)
 from fwdtrace.cli.progress import progress
-from fwdtrace.cli.results import check_files, give_trace
+from fwdtrace.cli.results import check_files, check_values_file, give_trace
 from fwdtrace.cli.terminal import stdout_kept_clean, to_stderr
 from fwdtrace.cli.tracebacks import full_tracebacks
-from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.cold_start import import_torch
 
 
@@ -33,6 +42,9 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="Weights for the model: .safetensors, .pt, .pth or .bin.")
     ] = None,
     train: Annotated[bool, typer.Option("--train", help="Run in training mode instead of eval mode.")] = False,
+    loss: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
+    ] = None,
     no_fused: Annotated[
         bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
     ] = False,
@@ -45,15 +57,15 @@ def run(
     Example: fwdtrace run "model.py:Net(depth=3)" --input 1x3x224x224
     """
     check_files(result.files)
-    if measured.save_values is not None:
-        _check_can_save(measured.save_values)
+    check_values_file(measured.save_values)
     codes = codes_of(fail_on)
-    measured = _with_what_is_shown(measured, shown)
+    measured = with_what_is_shown(measured, shown)
+    measured = replace(measured, backward=measured.backward or bool(loss))
     with full_tracebacks(full_traceback), stdout_kept_clean():
         import_torch()
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
-        measures = Measures(**asdict(measured))
+        measures = Measures(**asdict(measured), loss=loss)
         plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust, measures)
         with progress(f"building {spec}"):
             model = prepare(plan)
@@ -68,21 +80,3 @@ def run(
         ran.error.full_traceback = full_traceback
         raise ran.error
     fail_if_found(ran.trace.findings, codes)
-
-
-def _with_what_is_shown(measured: Measured, shown: Shown) -> Measured:
-    """What is measured, and beside it what the columns and the order that were asked for need."""
-    keys = {*shown.column_keys, shown.sort}
-    return replace(
-        measured,
-        costs=measured.costs or "flops" in keys,
-        stats=measured.stats or bool(keys & {"mean", "std", "min", "max"}),
-        check_finite=measured.check_finite or "nan" in keys,
-        backward=measured.backward or "grad" in keys or bool(measured.loss),
-    )
-
-
-def _check_can_save(file: Path) -> None:
-    check_files([file], (".safetensors",), option="--save-values")
-    if find_spec("safetensors") is None:
-        raise FwdtraceError(f"--save-values {file}: needs safetensors; run `pip install safetensors`")

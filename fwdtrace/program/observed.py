@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.endings import at_kill
+from fwdtrace.program.program import Program
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
-from fwdtrace.program.traces import ProgramTraces, split_suffix
-from fwdtrace.program.wanted import MOST_ROOTS, Wanted
+from fwdtrace.program.reasons import why_nothing_was_kept
+from fwdtrace.program.traces import Key, ProgramTraces, Values, split_suffix, with_parts
+from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
     from fwdtrace.program.watch import Kept, Watch
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program to run, which calls of its models to keep, and what to measure in them.
-
-    `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
-    calls the program is ended. `file` is where the first trace is saved, None to save none.
-    """
-
-    script: str
-    is_module: bool = False
-    ops: bool = False
-    check_finite: bool = False
-    stats: bool = False
-    file: str | None = None
-    first: int = 1
-    call: int | None = None
-    every: int | None = None
-    model: str | None = None
-    stop_after: int | None = None
-
-    @property
-    def name(self) -> str:
-        """What the program is called, without a folder, a package or a suffix."""
-        return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem
+    from fwdtrace.trace.called import Called
 
 
 class ObservedProgram:
     """One run of a program under watch.
 
+    At its end, `crash` is the call that raised the error that ended it; None if there was none, or it cannot be told.
+
     `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
     program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
-    FwdtraceError if no file can be begun.
+    `say` tells the user of trouble. FwdtraceError if no file can be begun.
     """
 
     def __init__(
@@ -59,28 +38,54 @@ class ObservedProgram:
         program: Program,
         save: Callable[[Trace, Path], bool],
         report: Callable[[ObservedProgram], None],
+        say: Callable[[str], None],
     ) -> None:
-        self._program = program
+        self.program = program
+        self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
         self._report = report
-        self._ranks = ranks_of(os.environ)
+        self._say = say
+        self.ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
-        file = Path(program.file).absolute() if program.file is not None else None
-        if self._ranks is not None:
-            self._rank_files = _rank_files(file or Path(f"{program.name}.json").absolute())
-            file = _begun(self._rank_files, self._ranks.own)
-        self._traces = ProgramTraces(file, save)
+        files = [Path(file).absolute() for file in program.files]
+        if self.ranks is not None:
+            files = files or [Path(f"{program.name}.json").absolute()]
+            files.sort(key=lambda file: split_suffix(file)[1] != ".json")  # the ranks are compared by such files
+            self._rank_files = _rank_files(files[0])
+            own = self.ranks.own
+            files = [_begun(self._rank_files, own), *(with_parts(file, f"rank{own}") for file in files[1:])]
+        values = Path(program.save_values).absolute() if program.save_values is not None else None
+        if values is not None and self.ranks is not None:
+            values = with_parts(values, f"rank{self.ranks.own}")
+        self._traces = ProgramTraces(files, save, values, self._save_values)
         self._kept_calls = 0
         self._watch: Watch | None = None
+        self.crash: Trace | None = None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
         """What was recorded, by model and call."""
-        return tuple(self._traces.by_key[key] for key in sorted(self._traces.by_key))
+        return tuple(self._traces.by_key[key] for key in sorted(self._traces.by_key, key=_place))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that could be saved, in order of their first calls."""
-        return tuple(self._traces.saved.values())
+        return tuple(file for files in self._traces.saved.values() for file in files)
+
+    @property
+    def by_model(self) -> list[tuple[Called, list[Trace]]]:
+        """The models of which calls were kept: how often they were called, and the traces by call."""
+        called = self._watch.called() if self._watch is not None else []
+        traces = self._traces.by_key
+        return [
+            (each, [traces[key] for key in sorted(traces, key=_place) if key[0] == number])
+            for number, each in enumerate(called)
+        ]
+
+    def why_nothing_was_kept(self) -> str:
+        """The reason, if no call was kept."""
+        if self._watch is None:
+            return why_nothing_was_kept(self._wanted, (), ())
+        return self._watch.why_nothing_was_kept()
 
     @property
     def model_count(self) -> int:
@@ -97,9 +102,10 @@ class ObservedProgram:
         from fwdtrace.program.watch import Watch
         from fwdtrace.recorder.notes import Options
 
-        program = self._program
-        wanted = Wanted(program.first, program.call, program.every, program.model)
-        self._watch = watch = Watch(wanted, Options(program.ops, program.check_finite, program.stats), self._keep)
+        program = self.program
+        options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
+        max_bytes = program.max_bytes if program.save_values is not None else None
+        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes)
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
@@ -110,32 +116,68 @@ class ObservedProgram:
         """Watch nothing any more, and report: the program has ended, whether it has imported torch or not."""
         if self._watch is not None:
             self._watch.end()
+        self._traces.end()
+        self.crash = self._explained_crash()
         self._end_rank()
-        if self._ranks is None or self._ranks.own == 0:
+        if self.ranks is None or self.ranks.own == 0:
             self._report(self)
 
     def compare_ranks(self) -> RankReport | None:
         """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
-        if self._ranks is None or self._rank_files is None:
+        if self.ranks is None or self._rank_files is None:
             return None
-        return compare_ranks(self._rank_files, self._ranks)
+        return compare_ranks(self._rank_files, self.ranks)
+
+    def _explained_crash(self) -> Trace | None:
+        """The call that raised the error that ended the program; it is saved, unless it was kept already."""
+        if self._watch is None:
+            return None
+        from fwdtrace.program.crash import crash, explained, tells
+
+        error = crash()
+        if error is None:
+            return None
+        for trace in self.traces:
+            if tells(trace, error):
+                return trace
+        explanation = None
+        with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
+            explanation = explained(error, self._watch.top)
+        if explanation is not None:
+            self._traces.add_event(explanation)
+        return explanation
+
+    def _save_values(self, values: Values, file: Path) -> str | None:
+        from fwdtrace.compare.saved_numbers import save_values
+
+        try:
+            return save_values(values, file)
+        except FwdtraceError as error:  # the program must not end because of us
+            self._say(str(error))
+            return None
 
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
-        self._traces.add(kept.root, kept.class_name, kept.number, kept.trace)
-        stop_after = self._program.stop_after
+        self._traces.add(kept.root, kept.round, kept.trace, kept.values)
+        stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
     def _killed(self) -> None:
         if self._watch is not None:
             self._watch.keep_what_is_open()
+        self._traces.end()
+        self.crash = self._explained_crash()
         self._end_rank()
-        if self._ranks is None:  # the other ranks are being killed too, and nobody waits for a report
+        if self.ranks is None:  # the other ranks are being killed too, and nobody waits for a report
             self._report(self)
 
     def _end_rank(self) -> None:
-        if self._ranks is not None and self._rank_files is not None:
-            self._rank_files.end(self._ranks.own)
+        if self.ranks is not None and self._rank_files is not None:
+            self._rank_files.end(self.ranks.own)
+
+
+def _place(key: Key) -> tuple[int, int, Round]:
+    return key[0], key[1][1], key[1]  # "other" stands before "training"
 
 
 def _rank_files(file: Path) -> RankFiles:

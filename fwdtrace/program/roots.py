@@ -3,115 +3,225 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
 
-from torch import nn
+from torch import is_grad_enabled, nn
 
-from fwdtrace.program.wanted import MOST_ROOTS, Wanted
+from fwdtrace.program.holders import Holders
+from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
+from fwdtrace.trace.called import MODES, Called
 
 MOST_WAYS = 50
+MOST_NAMES = 1000
+QUIET = 20
+"""After so many calls of a root with nothing new about them, only the ways in that are known are watched."""
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
 """Where modules are from that torch calls by itself, to export a model or to build one; no model of the program's."""
+BOTH = ("__call__", "forward")
+WRAPPED = ("_orig_mod", "module")
+"""As what a compiled model, DistributedDataParallel and the like hold the module that they wrap."""
+
+
+class Way:
+    """A way into a root: a module that is called from outside, its path there, how it is entered; its calls by mode.
+
+    `passes` says for each mode whether its next call is of no interest but for the counting.
+    """
+
+    __slots__ = ("calls", "entry", "module", "passes", "path")
+
+    def __init__(self, module: nn.Module, path: str, entry: str, gone: Callable[[Any], Any]) -> None:
+        self.module = weakref.ref(module, gone)
+        self.path = path
+        self.entry = entry
+        self.calls = [0] * len(MODES)
+        self.passes = [False] * len(MODES)
 
 
 class Root:
-    """A module at the top, and how often it was called by each way in: the paths of the modules called from outside.
+    """A module at the top, and the ways in by which it was called.
 
-    `recorded` counts the calls and ops that are in the trace of each of its calls, by the number of the call.
+    `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
+    whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
+    the first, and how many calls and ops were recorded in it.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, path: str) -> None:
+        cls = type(module)
         self.module = weakref.ref(module)
+        self.class_name = f"{cls.__module__}.{cls.__qualname__}"
+        self.path = path
+        self.wraps = next((type(module._modules[name]).__name__ for name in WRAPPED if name in module._modules), None)
+        self.name: str | None = None
         self.kept_as: int | None = None
-        self.calls: Counter[tuple[str, str]] = Counter()
-        self.recorded: Counter[int] = Counter()
+        self.ways: dict[tuple[str | None, str], Way] = {}
+        self.rounds: dict[Round, tuple[int, int]] = {}
+        self.quiet = 0
         self.settled = False
+        self.counted = True
+
+    def called(self) -> Called:
+        """How often it was called so far."""
+        ways = {key: dict(zip(MODES, way.calls, strict=True)) for key, way in self.ways.items()}
+        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, self.counted)
 
 
 class Roots:
     """The roots of a program, and which of their calls are wanted. One thread uses it at a time.
 
-    `settled` is called when the last wanted call of a root is over, or when a root turns out to be no model.
+    `settled` is called when only the known ways into a root are watched from then on, or when a root turns out to be no
+    model. `known` has these ways by the id of their module, for those that are entered by `__call__`.
     """
 
     def __init__(self, wanted: Wanted, settled: Callable[[], None]) -> None:
         self.holders = Holders()
+        self.known: dict[int, Way] = {}
+        self.kept: list[Root] = []
         self._wanted = wanted
         self._settled = settled
         self._roots: dict[int, Root] = {}
         self._without_parameters: set[type] = set()
-        self._kept = 0
+        self._names: dict[str, None] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether so many roots have been kept that others are let run as they would."""
-        return self._kept == MOST_ROOTS
+        return len(self.kept) == MOST_ROOTS
 
-    def root_and_way(self, module: nn.Module) -> tuple[Root, str] | None:
+    @property
+    def is_complete(self) -> bool:
+        """Whether no further root will be kept, and no further way into one."""
+        return self.is_full and all(root.settled or root.module() is None for root in self.kept)
+
+    def root_and_path(self, module: nn.Module) -> tuple[Root, str] | None:
         """The root that a module belongs to, and the module's path in it; None if none of its calls is wanted."""
-        top, way = self._top(module)
+        top, path = self._top(module)
         if is_torchs_own(module) or is_torchs_own(top):
             return None
+        outer = ""
         if self._wanted.model is not None:
-            if not self._is_named(module, way):
+            if not self._is_named(module, path):
+                self._note(module, path)
                 return None
-            top, way = module, ""
-        root = self._root(top)
-        if first_parameter(top) is None:
+            top, path, outer = module, "", path
+        root = self._root(top, outer)
+        if first_parameter(top) is None and self._wanted.model is None:
             if not top._modules:
                 self._without_parameters.add(type(top))
-            self._settle(root)
-        return root, way
+            self._note(module, path)
+            self._settle(root, counted=False)
+        return root, path
 
-    def count(self, root: Root, way: tuple[str, str]) -> tuple[bool, int]:
-        """Count a call of the root; whether it is to be recorded, and its number among those by this way."""
-        if way not in root.calls and len(root.calls) == MOST_WAYS:
-            return False, 0
-        root.calls[way] += 1
-        number = root.calls[way]
-        if self._wanted.is_last(number - 1):
+    def count(self, root: Root, path: str, module: nn.Module, entry: str) -> tuple[Round | None, int]:
+        """Count a call of the root: the round that it is to be kept in, if it is, and its number by this way."""
+        key = path, entry
+        way = root.ways.get(key)
+        if way is None:
+            if root.settled or len(root.ways) == MOST_WAYS:
+                return None, 0
+            way_id = id(module)
+            way = root.ways[key] = Way(module, path, entry, lambda _: self.known.pop(way_id, None))
+            root.quiet = 0
+        mode = mode_of(module)
+        way.calls[mode] += 1
+        if root.kept_as is None and self.is_full:
+            self._let_pass(way, [True] * len(MODES))
+            return None, 0
+        round = self._wanted.round(mode, way.calls)
+        root.quiet = 0 if round else root.quiet + 1
+        way.passes = [not self._wanted.may_keep(mode, way.calls) for mode in range(len(MODES))]
+        if root.quiet >= QUIET:
             self._settle(root)
-        left_out = root.kept_as is None and self.is_full
-        return not root.settled and not left_out and self._wanted.keeps(number), number
+        return round, sum(way.calls)
+
+    def latest_call(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
+        """The root that holds a module, its variable, and the number of the latest call by the module, if counted."""
+        top, path = self.holders.top(module, look=True)
+        root = self._roots.get(id(top))
+        if root is None or root.module() is not top:
+            return top, None, None
+        way = root.ways.get((path, "__call__"))
+        return top, root.name, sum(way.calls) if way is not None and root.counted else None
 
     def number_of_kept(self, root: Root) -> int:
         """The number of a root of which a call is kept: counted from 0 in order of the first kept call."""
         if root.kept_as is None:
-            root.kept_as = self._kept
-            self._kept += 1
+            root.kept_as = len(self.kept)
+            self.kept.append(root)
         return root.kept_as
 
-    def classes_to_watch(self) -> list[type[nn.Module]]:
-        """The classes of the modules by which a wanted call may come."""
+    def entries_to_watch(self) -> dict[type[nn.Module], set[str]]:
+        """The classes of the modules by which a call may come that is wanted or counted, and how it may enter them."""
+        entries: dict[type[nn.Module], set[str]] = {}
         some_settled = any(root.settled for root in self._roots.values())
-        return [type(module) for module in self.holders.alive() if self._may_be_wanted(module, some_settled)]
+        for module in self.holders.alive():
+            if self._may_be_wanted(module, some_settled):
+                entries.setdefault(type(module), set()).update(BOTH)
+        for root in self._roots.values():
+            left_out = self.is_full and root.kept_as is None
+            for way in root.ways.values() if root.settled and root.counted and not left_out else ():
+                module_called = way.module()
+                if module_called is not None:
+                    entries.setdefault(type(module_called), set()).add(way.entry)
+        return entries
+
+    def not_kept(self) -> list[Called]:
+        """The roots of which no call was kept, though they may be models."""
+        return [root.called() for root in self._roots.values() if root.kept_as is None and root.counted and root.ways]
+
+    def names(self) -> list[str]:
+        """The classes and paths of modules that were called and are not of a root that is wanted."""
+        return list(self._names)
+
+    def _note(self, module: nn.Module, path: str) -> None:
+        if len(self._names) < MOST_NAMES:
+            self._names.update(dict.fromkeys([type(module).__name__, *([path] if path else [])]))
 
     def has_parameters(self, cls: type[nn.Module]) -> bool:
         """False if the class is known for modules without parameters and without submodules."""
         return cls not in self._without_parameters
 
     def _may_be_wanted(self, module: nn.Module, some_settled: bool) -> bool:
-        top, way = self._top(module)
+        top, path = self._top(module)
         root = self._roots.get(id(module if self._wanted.model is not None else top))
         if self.is_full and (root is None or root.kept_as is None):
             return False
         if root is not None:
             return not root.settled
         if self._wanted.model is not None:
-            return self._is_named(module, way)
-        return not (some_settled and way)  # a copy for later, say, must not slow down all that is of its classes
+            return self._is_named(module, path)
+        return not (some_settled and path)  # a copy for later, say, must not slow down all that is of its classes
 
-    def _settle(self, root: Root) -> None:
-        if not root.settled:
-            root.settled = True
-            self._settled()
+    def _settle(self, root: Root, counted: bool = True) -> None:
+        if root.settled:
+            return
+        root.settled = True
+        root.counted = counted and not self._is_costly(root)
+        for way in root.ways.values() if root.counted else ():
+            self._let_pass(way, way.passes)
+        self._settled()
 
-    def _root(self, module: nn.Module) -> Root:
+    def _let_pass(self, way: Way, passes: list[bool]) -> None:
+        way.passes = passes
+        module = way.module()
+        if module is not None and way.entry == "__call__":
+            self.known[id(module)] = way
+
+    def _is_costly(self, root: Root) -> bool:
+        """Whether to count the calls of a root would slow down other modules, layers of its class in larger ones."""
+        if self._wanted.by_number and not all(way.passes[TRAINING] for way in root.ways.values()):
+            return False
+        called = [module for way in root.ways.values() if (module := way.module()) is not None]
+        leaves = {type(module) for module in called if not module._modules}
+        return any(type(module) in leaves and self._top(module)[1] for module in self.holders.alive())
+
+    def _root(self, module: nn.Module, path: str) -> Root:
         known = self._roots.get(id(module))
         if known is None or known.module() is not module:
-            known = self._roots[id(module)] = Root(module)
+            known = self._roots[id(module)] = Root(module, path)
         return known
 
     def _top(self, module: nn.Module) -> tuple[nn.Module, str]:
@@ -119,84 +229,20 @@ class Roots:
 
     def _is_named(self, module: nn.Module, path: str) -> bool:
         cls = type(module)
-        return self._wanted.model in (path or None, cls.__name__, f"{cls.__module__}.{cls.__qualname__}")
+        names = path or None, cls.__name__, f"{cls.__module__}.{cls.__qualname__}"
+        return any(name is not None and fnmatchcase(name, self._wanted.model or "") for name in names)
+
+
+def mode_of(module: nn.Module) -> int:
+    """The mode in which a call of the module is now, by its place in `MODES`."""
+    if not module.__dict__.get("training", True):  # not by a property of the user's
+        return EVALUATION
+    return TRAINING if is_grad_enabled() else WITHOUT_GRADIENTS
 
 
 def is_torchs_own(module: nn.Module) -> bool:
     """Whether torch made this module for itself, and calls it by itself."""
-    return type(module).__module__.startswith(NO_MODELS)
-
-
-class Holders:
-    """The modules that were made, and which of them holds which; none is kept alive. One thread uses it at a time."""
-
-    def __init__(self) -> None:
-        self._made: dict[int, weakref.ref[nn.Module]] = {}
-        self._holders: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
-        self._unplaced: set[int] = set()
-
-    def made(self, module: nn.Module) -> None:
-        """A module was constructed, copied or unpickled; a copy has its submodules already."""
-        key = id(module)
-        self._made[key] = weakref.ref(module, lambda _: self._forget(key))
-        self._unplaced.add(key)
-        self._look_into(module)
-
-    def placed(self, holder: nn.Module, name: str, submodule: nn.Module) -> None:
-        """A module gets another as its submodule; of several that hold one, the first counts as long as it does."""
-        if self._holder(submodule) is None:
-            self._holders[id(submodule)] = weakref.ref(holder), name
-
-    def alive(self) -> list[nn.Module]:
-        """The modules that there are, in order of making."""
-        return [module for reference in list(self._made.values()) if (module := reference()) is not None]
-
-    def top(self, module: nn.Module, *, look: bool) -> tuple[nn.Module, str]:
-        """The topmost module that holds this one, and its path in there.
-
-        With `look`, all modules are searched for a holder that no hook reported.
-        """
-        names: list[str] = []
-        passed = {id(module)}
-        while (held := self._found(module, look)) is not None and id(held[0]) not in passed:
-            module, name = held
-            passed.add(id(module))
-            names.append(name)
-        return module, ".".join(reversed(names))
-
-    def _found(self, module: nn.Module, look: bool) -> tuple[nn.Module, str] | None:
-        held = self._holder(module)
-        if held is not None or id(module) not in self._unplaced or not look:
-            return held
-        self._unplaced.clear()
-        for other in self.alive():  # no hook reports what is put straight into `_modules`
-            self._look_into(other)
-        held = self._holder(module)
-        self._unplaced.discard(id(module))
-        return held
-
-    def _holder(self, module: nn.Module) -> tuple[nn.Module, str] | None:
-        key = id(module)
-        if key not in self._holders:
-            return None
-        reference, name = self._holders[key]
-        holder = reference()
-        try:
-            if holder is not None and holder.__dict__["_modules"][name] is module:
-                return holder, name
-        except KeyError:  # it has gone from there
-            pass
-        del self._holders[key]
-        self._unplaced.add(key)
-        return None
-
-    def _look_into(self, module: nn.Module) -> None:
-        # A list: another thread may be building it.
-        for name, child in list(module.__dict__.get("_modules", {}).items()):
-            if child is not None:
-                self.placed(module, name, child)
-
-    def _forget(self, key: int) -> None:
-        self._made.pop(key, None)
-        self._unplaced.discard(key)
-        self._holders.pop(key, None)
+    cls = type(module)
+    if cls.__name__.startswith("Parametrized"):
+        cls = cls.__bases__[0]  # torch makes such a class for a module of the program's that gets a parametrization
+    return cls.__module__.startswith(NO_MODELS)

@@ -4,61 +4,129 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fwdtrace.findings import find
+from fwdtrace.program.wanted import Round
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
 
-Key = tuple[int, int]
-"""The number of the root, from 0, and the number of its call, from 1."""
+Key = tuple[int, Round]
+"""The number of the root, from 0, and the round of its calls."""
+
+Values = Mapping[int, Any]
+"""What a `Keeper` has kept of a trace, by the ids of its calls."""
 
 
 @dataclass
 class ProgramTraces:
-    """All traces so far by key; if there is a file, `save` writes a trace whenever a call was added, if it can.
+    """All traces so far by key; `save` writes a trace into each of the files whenever a call was added, if it can.
 
-    The first trace goes into `file`. The names of other files have, before the suffix, the class of a further root, and
-    the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`. `saved` are
-    the files that hold all of their trace.
+    The first trace goes into the files themselves. The names of others have, before the suffix, the class of a further
+    root, and the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`.
+    `saved` has the files that hold all of their trace. `save_values` writes the numbers of a trace into a file that is
+    named like the others, and gives their digest, None if it cannot.
     """
 
-    file: Path | None
+    files: Sequence[Path]
     save: Callable[[Trace, Path], bool]
+    values_file: Path | None = None
+    save_values: Callable[[Values, Path], str | None] = lambda values, file: None
     by_key: dict[Key, Trace] = field(default_factory=dict)
-    files: dict[Key, Path] = field(default_factory=dict)
-    saved: dict[Key, Path] = field(default_factory=dict)
+    files_of: dict[Key, list[Path]] = field(default_factory=dict)
+    saved: dict[Key, list[Path]] = field(default_factory=dict)
+    values: dict[Key, Values] = field(default_factory=dict)
 
-    def add(self, root: int, class_name: str, number: int, trace: Trace) -> None:
-        """Add the trace of one call; the calls of a root that have the same number are joined into one trace.
+    def add(self, root: int, round: Round, trace: Trace, values: Values | None = None) -> None:
+        """Add the trace of one call; the calls of a root that are in the same round are joined into one trace.
 
-        A root has several calls with one number when it is entered in several ways, as by `model(x)` and by a method.
+        A root has several calls in one round when it is entered in several ways, as by `model(x)` and by a method.
         """
-        key = root, number
+        key = root, round
         before = self.by_key.get(key)
-        trace = with_findings(trace if before is None else joined(before, trace))
-        self.by_key[key] = trace
-        if self.file is not None:
-            if key not in self.files:
-                self.files[key] = self._file_for(key, class_name.rpartition(".")[2])
-            self.saved.pop(key, None)
-            if self.save(trace, self.files[key]):
-                self.saved[key] = self.files[key]
+        self.by_key[key] = with_findings(trace if before is None else joined(before, trace))
+        if key not in self.files_of:
+            self.files_of[key] = [self._file_for(file, key) for file in (*self.files, *self._values_files)]
+        if values is not None:
+            start = _size(before) if before is not None else 0
+            values = {**self.values.get(key, {}), **{number + start: sides for number, sides in values.items()}}
+            self.values[key] = values
+        self._save(key)
 
-    def _file_for(self, key: Key, class_name: str) -> Path:
-        assert self.file is not None
-        root, number = key
+    def add_event(self, trace: Trace) -> None:
+        """Add the trace of a call that nobody had chosen, under the name of what happened in it."""
+        key = -1, (trace.run.event or "", 1)
+        self.by_key[key] = trace
+        self.files_of[key] = [with_parts(file, trace.run.event or "") for file in self.files]
+        self._save(key)
+
+    def end(self) -> None:
+        """Settle what could not be known before: no call will follow.
+
+        Of calls in two modes that ran the same modules and ops, the one in training stays. What ran in one of the
+        rounds of a root did run.
+        """
+        for key, trace in list(self.by_key.items()):
+            root, round = key
+            training = root, ("training", 1)
+            if round[0] == "other" and training in self.by_key and ran(trace) == ran(self.by_key[training]):
+                self._replace(key, training)
+        for key, trace in list(self.by_key.items()):
+            others = [other for (root, _), other in self.by_key.items() if root == key[0] and other is not trace]
+            never = {module.path for module in trace.uncalled}.intersection(
+                *({module.path for module in other.uncalled} for other in others if other.at(""))
+            )
+            if len(never) < len(trace.uncalled):
+                uncalled = tuple(module for module in trace.uncalled if module.path in never)
+                self.by_key[key] = with_findings(replace(trace, uncalled=uncalled))
+                self._save(key)
+
+    def _replace(self, key: Key, by: Key) -> None:
+        """Drop a trace in favour of another one of its root, which takes its files if it had them earlier."""
+        del self.by_key[key]
+        saved = self.saved.pop(key, [])
+        if list(self.files_of).index(key) < list(self.files_of).index(by):
+            for old, file in zip(self.files_of.pop(by), self.files_of[key], strict=True):
+                if file in saved and old in self.saved.get(by, ()):
+                    old.replace(file)
+            self.files_of[by] = self.files_of.pop(key)
+            self.saved[by] = [file for file in self.files_of[by] if file in saved]
+            if self.values_file is not None:
+                self._save(by)  # the traces name the file of values
+        else:
+            for file in saved:
+                file.unlink(missing_ok=True)
+            del self.files_of[key]
+
+    @property
+    def _values_files(self) -> list[Path]:
+        return [self.values_file] if self.values_file is not None else []
+
+    def _save(self, key: Key) -> None:
+        files = self.files_of[key][: len(self.files)]
+        saved = []
+        for file in self.files_of[key][len(files) :]:
+            digest = self.save_values(self.values.get(key, {}), file)
+            if digest is not None:
+                saved.append(file)
+                run = replace(self.by_key[key].run, values=file.name, values_digest=digest)
+                self.by_key[key] = replace(self.by_key[key], run=run)
+        self.saved[key] = [*(file for file in files if self.save(self.by_key[key], file)), *saved]
+
+    def _file_for(self, first: Path, key: Key) -> Path:
+        root, _ = key
+        trace = self.by_key[key]
         parts = []
         if root:
-            parts.append(re.sub(r"\W+", "_", class_name))
-        if any(other == root for other, _ in self.files):
-            parts.append(f"call{number}")
-        taken = set(self.files.values())
-        file = with_parts(self.file, *parts)
-        if file in taken:  # two roots of one class
-            file = with_parts(self.file, parts[0], str(root + 1), *parts[1:])
+            parts.append(re.sub(r"\W+", "_", trace.model.class_name.rpartition(".")[2]))
+        if any(other == root for other, _ in self.files_of):
+            parts.append(f"call{trace.run.call}")
+        taken = {file for files in self.files_of.values() for file in files}
+        file = with_parts(first, *parts)
+        if file in taken:  # two roots of one class, or two ways in
+            file = with_parts(first, *parts[:1], str(root + 1), *parts[1:])
         return file
 
 
@@ -76,7 +144,7 @@ def with_parts(file: Path, *parts: str) -> Path:
 
 def joined(first: Trace, second: Trace) -> Trace:
     """One trace of two recordings of the same root, the second after the first."""
-    start = len(first.calls) + len(first.ops or ())
+    start = _size(first)
     counts = Counter(call.path for call in first.calls)
 
     def later(row: Call | Op) -> dict[str, Any]:
@@ -96,6 +164,18 @@ def joined(first: Trace, second: Trace) -> Trace:
         ops=ops,
         uncalled=tuple(module for module in first.uncalled if module.path in uncalled),
     )
+
+
+def _size(trace: Trace) -> int:
+    return len(trace.calls) + len(trace.ops or ())
+
+
+def ran(trace: Trace) -> list[tuple[str | None, ...]]:
+    """What ran in a trace, in order: the modules with how they were entered, and the ops."""
+    return [
+        (event.path, event.class_name, event.entry, event.opaque) if isinstance(event, Call) else (event.name,)
+        for event in trace.events
+    ]
 
 
 def _later(leaves: tuple[Leaf, ...], start: int, second: Trace) -> tuple[Leaf, ...]:

@@ -1,4 +1,4 @@
-"""Which calls of a program's models to keep."""
+"""Which calls of a program's models to keep, and the modes that their calls are in."""
 
 from __future__ import annotations
 
@@ -7,27 +7,55 @@ from dataclasses import dataclass
 MOST_ROOTS = 20
 """The models of a program of which calls are kept."""
 
+EVALUATION, WITHOUT_GRADIENTS, TRAINING = range(3)
+"""The modes of a call by their place in `MODES` of `trace/called.py`, and in what counts calls."""
+
+Round = tuple[str, int]
+"""The calls of a root that are shown together, one for each way in: "training", "other" or "", and their number."""
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which calls of each root to keep, counted from 1: the first ones, one of them, or every so many from the first.
+    """Which calls of each root to keep: the first ones, one of them, every so many, or those that are in a mode.
 
-    `model` is the class, bare or qualified, or the path of the modules to take as roots; None for the topmost ones.
+    Without `first`, `call` and `every`, which count from 1, it is the first call in training with gradients and, unless
+    `train` is set, the first one that is not. `model` is the class, bare or qualified, or the path of the modules to
+    take as roots, and may have the wildcards of a shell; None for the topmost modules.
     """
 
-    first: int = 1
+    first: int | None = None
     call: int | None = None
     every: int | None = None
+    train: bool = False
     model: str | None = None
 
-    def keeps(self, number: int) -> bool:
-        """Whether to keep the call with this number."""
+    @property
+    def by_number(self) -> bool:
+        """Whether calls are chosen by their number, and not by their mode."""
+        return not (self.first is self.call is self.every is None)
+
+    def round(self, mode: int, calls: list[int]) -> Round | None:
+        """What a call belongs to if it is kept, the last of these calls, which are counted by mode; else None."""
+        number = sum(calls)
+        if self.by_number:
+            return ("", number) if self._keeps(number) else None
+        if mode == TRAINING:
+            return ("training", 1) if calls[TRAINING] == 1 else None
+        return ("other", 1) if not self.train and calls[EVALUATION] + calls[WITHOUT_GRADIENTS] == 1 else None
+
+    def may_keep(self, mode: int, calls: list[int]) -> bool:
+        """Whether the next call may be kept if it is in this mode, after these calls by mode."""
+        if self.every is not None:
+            return True
+        if self.by_number:
+            return sum(calls) < (self.call or self.first or 0)
+        if mode == TRAINING:
+            return not calls[TRAINING]
+        return not self.train and not calls[EVALUATION] and not calls[WITHOUT_GRADIENTS]
+
+    def _keeps(self, number: int) -> bool:
         if self.call is not None:
             return number == self.call
         if self.every is not None:
             return (number - 1) % self.every == 0
-        return number <= self.first
-
-    def is_last(self, number: int) -> bool:
-        """Whether no call after this one is kept."""
-        return self.every is None and number >= (self.call or self.first)
+        return number <= (self.first or 0)

@@ -1,82 +1,95 @@
 """Watch a whole program for the calls of its models, and record those that are wanted; nothing else is touched.
 
-Only classes whose calls may be wanted are hooked, and once a root is called again after its last wanted call, its
-classes are left alone.
+Only classes whose calls may be wanted are hooked. Once nothing new comes of a root for some calls, of its classes only
+those are hooked by which it is called from outside, to count its calls.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from sys import _getframe
-from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
-from fwdtrace.program.roots import Root, Roots, is_torchs_own
+from fwdtrace.program.hooked import HookedClasses, Thread
+from fwdtrace.program.names import name_of_called
+from fwdtrace.program.reasons import why_nothing_was_kept
+from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.tracebacks import hide_our_frames
-from fwdtrace.program.wanted import Wanted
-from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
+from fwdtrace.program.wanted import TRAINING, Round, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
+from fwdtrace.recorder.measures.keeper import Keeper, Sides
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
-from fwdtrace.recorder.torch_internals import TORCHS_CALL, fx_tracing, graph_task, is_tracing
+from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
+from fwdtrace.trace.called import Called
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A call that was recorded: of which root, counted from 0, and which of its calls, counted from 1."""
+    """A call that was recorded: of which root, counted from 0, in which round of its calls, and its numbers."""
 
     root: int
-    class_name: str
-    number: int
+    round: Round
     trace: Trace
+    values: Mapping[int, Sides] | None = None
 
 
-class _Thread(threading.local):
-    """Whether a call that was looked at already is running in this thread, and after how many recordings it was."""
+@dataclass
+class _Open:
+    """A call that is being recorded: of which root, in which round, by which way in, and its number by that."""
 
-    inside = False
-    recordings = 0
+    root: Root
+    round: Round
+    way: tuple[str, str]
+    number: int
+    recording: Recording
+    keeper: Keeper | None
+    awaits_backward: bool
 
 
 class Watch:
     """One watch over the program.
 
-    `keep` is called with each recorded call when it has ended, however it ended; if it returns true, the program is
-    asked to end, by `stop`.
+    `keep` is called with each recorded call when it has ended, however it ended, and with it the backward, if gradients
+    are asked for; if it returns true, the program is asked to end, by `stop`. With `max_bytes`, the numbers of every
+    call are kept, in copies of at most so many bytes.
     """
 
-    def __init__(self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool]) -> None:
+    def __init__(
+        self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool], max_bytes: int | None = None
+    ) -> None:
+        self._wanted = wanted
+        self._max_bytes = max_bytes
+        self._optimizers: RemovableHandle | None = None
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
-        # The classes that are hooked, with what is in place of their `__call__` and what was there; and the functions
-        # that are observed, by their ids, with what ends that.
-        self._hooked: dict[type, tuple[Any, Any] | None] = {}
-        self._observed: dict[int, Callable[[], None]] = {}
-        self._open: tuple[Root, int, Recording] | None = None
-        self._thread = _Thread()
-        self._observers = {
-            "__call__": Observer(self._lets_run, self._call_observed),
-            "forward": Observer(self._lets_run, self._forward_observed),
-        }
+        self._thread = Thread()
+        self._classes = HookedClasses(self._thread, self._roots.known, self._called)
+        self._open: _Open | None = None
+        self._pending: dict[Root, _Open] = {}
         self._lock = threading.RLock()  # for all of this but what the program itself runs
+        self._watches = False
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
         self._recordings = 0
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
+        self._watches = True
         for name in ("__init__", "__setstate__"):
             original = getattr(Module, name)
             setattr(Module, name, _and_then(original, self._constructed))
@@ -88,17 +101,25 @@ class Watch:
         ]
 
     def end(self) -> None:
-        """Leave everything as it was found; a recording that is open goes on, and is kept."""
+        """Leave everything as it was found; the recording of a call that is running goes on, and is kept."""
         self._rest()
+        with self._lock:
+            self._ignore_steps()
+            for opened in list(self._pending.values()):
+                self._end_pending(opened)
         while self._last_removals:
             self._last_removals.pop()()
 
     def _rest(self) -> None:
         """Watch nothing any more, while threads of the program may be at work."""
         with self._lock:
-            self._unhook()
-            while self._removals:
-                self._removals.pop()()
+            self._watches = False
+            self._classes.unhook()
+            self._learn_no_more()
+
+    def _learn_no_more(self) -> None:
+        while self._removals:
+            self._removals.pop()()
 
     def before_fork(self) -> None:
         """Wait for the threads that are changing something: they do not exist in the child."""
@@ -113,20 +134,37 @@ class Watch:
     def end_in_child(self) -> None:
         """Watch nothing in the child."""
         self.after_fork()
+        for opened in self._pending.values():
+            opened.recording.__exit__(None, None, None)
+        self._pending.clear()
         self.end()
 
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:
-            if self._open is not None:
-                root, number, recording = self._open
-                self._hand_over(root, number, recording.trace)
+            for opened in filter(None, [*self._pending.values(), self._open]):
+                self._hand_over(opened)
+
+    def called(self) -> list[Called]:
+        """The roots of which a call was kept, in order of the first kept call."""
+        with self._lock:
+            return [root.called() for root in self._roots.kept]
+
+    def top(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
+        """The module at the top of what holds one that was called, its variable, and the number of the latest call."""
+        with self._lock:
+            return self._roots.latest_call(module)
+
+    def why_nothing_was_kept(self) -> str:
+        """The reason, if no call was kept."""
+        with self._lock:
+            return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
     def _constructed(self, module: nn.Module) -> None:
         with self._lock:
             self._roots.holders.made(module)
             if self._open is None and not self._roots.is_full:
-                self._hook(type(module))
+                self._hook(type(module), BOTH)
 
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
         with self._lock:
@@ -134,34 +172,25 @@ class Watch:
                 self._roots.holders.placed(module, name, submodule)
 
     @frame_role("boundary")
-    def _lets_run(self, module: Any) -> bool:
-        return self._thread.inside or type(module) not in self._hooked
-
-    @frame_role("boundary")
-    def _call_observed(self, original: Any, module: Any, args: Any, kwargs: Any) -> Any:
-        return self._called(module, original, "__call__", args, kwargs)
-
-    @frame_role("boundary")
-    def _forward_observed(self, original: Any, module: Any, args: Any, kwargs: Any) -> Any:
-        return self._called(module, original, "forward", args, kwargs)
-
-    @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
-        if not self._removals or _is_being_traced() or module.__dict__.get("_is_replica"):
+        if not self._watches or _is_being_traced() or module.__dict__.get("_is_replica"):
             return original(module, *args, **kwargs)
         if self._thread.recordings != self._recordings and runs_in_a_call(_getframe(2)):
             return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded
         self._thread.recordings = self._recordings
         with self._lock:
-            root_and_way = self._roots.root_and_way(module)
-            recording = self._begun(*root_and_way, module, entry) if root_and_way is not None else None
-        if root_and_way is None and not is_torchs_own(module):
+            root_and_path = self._roots.root_and_path(module)
+            end_now = root_and_path is not None and self._called_again(root_and_path[0], root_and_path[1], entry)
+            opened = self._begun(*root_and_path, module, entry) if root_and_path is not None else None
+        if end_now:
+            raise stop()
+        if root_and_path is None and not is_torchs_own(module):
             return original(module, *args, **kwargs)
         self._thread.inside = True
         try:
-            if recording is not None:
-                return self._recorded(recording, module, entry, args, kwargs)
+            if opened is not None:
+                return self._recorded(opened, module, entry, args, kwargs)
             return original(module, *args, **kwargs)
         except BaseException:
             hide_our_frames()
@@ -169,107 +198,116 @@ class Watch:
         finally:
             self._thread.inside = False
 
-    def _begun(self, root: Root, way: str, module: nn.Module, entry: str) -> Recording | None:
+    def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> _Open | None:
         """Count a call, and if it is wanted and no other is being recorded, make the recording for it."""
-        record_it, number = self._roots.count(root, (way, entry))
-        if not record_it or self._open is not None:
+        round, number = self._roots.count(root, path, module, entry)
+        if round is None or self._open is not None or root in self._pending:
             return None
-        self._unhook()
+        self._classes.unhook()
         top = root.module()  # which may be false: a model may have a length
-        options, first_id = replace(self._options, alone=True), root.recorded[number]
+        if root.kept_as is None:
+            root.name = name_of_called(module if top is None else top, module, _getframe(3))
+        self._roots.number_of_kept(root)
+        backward = self._options.gradients and mode_of(module) == TRAINING
+        keeper = Keeper(self._max_bytes, fingerprints=True) if self._max_bytes is not None else None
+        options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
+        number, first_id = root.rounds.get(round, (number, 0))  # one trace has the calls by all ways in
         recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
-        self._open = root, number, recording
-        return recording
+        self._open = _Open(root, round, (path, entry), number, recording, keeper, backward)
+        return self._open
 
     @frame_role("boundary")
-    def _recorded(self, recording: Recording, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
+    def _recorded(self, opened: _Open, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
         end_now = False
+        recording = opened.recording
+        recording.__enter__()
         try:
-            with recording:
-                output = module(*args, **kwargs) if entry == "__call__" else module.forward(*args, **kwargs)
+            output = module(*args, **kwargs) if entry == "__call__" else module.forward(*args, **kwargs)
         except BaseException as error:
+            opened.awaits_backward = False
+            recording.__exit__(type(error), error, error.__traceback__)
             forget_our_frames(error)
             raise
         finally:
             with self._lock:
-                assert self._open is not None
-                root, number, _ = self._open
+                if not opened.awaits_backward:
+                    recording.__exit__(None, None, None)
                 self._open = None
                 self._recordings += 1
                 self._thread.recordings = self._recordings
+                if opened.awaits_backward:
+                    self._pending[opened.root] = opened
+                    self._notice_steps()
                 self._hook_what_is_wanted()
-                root.recorded[number] += len(recording.trace.events)
-                end_now = self._hand_over(root, number, recording.trace)
+                end_now = not opened.awaits_backward and self._hand_over(opened)
         if end_now:
             raise stop()
         return output
 
-    def _hand_over(self, root: Root, number: int, trace: Trace) -> bool:
-        return self._keep(Kept(self._roots.number_of_kept(root), trace.model.class_name, number, trace))
+    def _called_again(self, root: Root, path: str, entry: str) -> bool:
+        """End the recording that awaits a backward if this is a call like it; whether the program is to be ended."""
+        opened = self._pending.get(root)
+        return opened is not None and opened.way == (path, entry) and self._end_pending(opened)
+
+    def _end_pending(self, opened: _Open, *, before_step: bool = False) -> bool:
+        """End a recording whose backward has run, or will not; whether the program is to be ended."""
+        del self._pending[opened.root]
+        opened.recording.__exit__(None, None, None)
+        return self._hand_over(opened, has_trained=before_step)
+
+    def _hand_over(self, opened: _Open, *, has_trained: bool = False) -> bool:
+        """Give the trace of a call to whoever keeps it; whether the program is to be ended.
+
+        If the optimizer is not about to step, gradients are told only if a backward ran.
+        """
+        root, trace = opened.root, opened.recording.trace
+        _, first_id = root.rounds.get(opened.round, (opened.number, 0))
+        root.rounds[opened.round] = opened.number, first_id + len(trace.events)
+        ran = has_trained or any(call.backward is not None for call in trace.calls)
+        trace = replace(
+            trace,
+            model=replace(trace.model, name=root.name, path=root.path or None),
+            gradients=trace.gradients if ran else None,
+        )
+        values = opened.keeper.by_id if opened.keeper is not None else None
+        return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
+
+    def _notice_steps(self) -> None:
+        if self._optimizers is None:
+            self._optimizers = register_optimizer_step_pre_hook(self._before_step)
+
+    def _ignore_steps(self) -> None:
+        if self._optimizers is not None:
+            self._optimizers.remove()
+            self._optimizers = None
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        """End the recordings of the models whose parameters the optimizer is about to change."""
+        end_now = False
+        with self._lock:
+            for opened in list(self._pending.values()):
+                top = opened.root.module()
+                own = {id(each) for each in top.parameters()} if top is not None else set()
+                if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
+                    end_now |= self._end_pending(opened, before_step=True)
+        if end_now:
+            raise stop()
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
-        if self._open is not None or not self._removals:
+        if self._open is not None or not self._watches:
             return
-        self._unhook()
-        for cls in self._roots.classes_to_watch():
-            self._hook(cls)
-        if self._roots.is_full and not self._hooked:
-            self._rest()
+        self._classes.unhook()
+        for cls, entries in self._roots.entries_to_watch().items():
+            self._hook(cls, entries)
+        if self._roots.is_complete:
+            self._learn_no_more()
+        if not self._pending:
+            self._ignore_steps()
 
-    def _hook(self, cls: type) -> None:
-        if cls in self._hooked or not self._roots.has_parameters(cls) or issubclass(cls, torch.jit.ScriptModule):
-            return
-        if cls is Module:  # a bare module has no forward; and what is put there all other classes would inherit
-            return
-        self._hooked[cls] = None
-        for entry in ("__call__", "forward"):
-            original = getattr(cls, entry, None)
-            if type(original) is not FunctionType:
-                continue
-            if original is Module.__call__:
-                self._hook_inherited_call(cls)
-            elif id(original) not in self._observed:  # also that of a base class, which several classes may share
-                self._observed[id(original)] = exchange(original, self._observers[entry])
-
-    def _hook_inherited_call(self, cls: type) -> None:
-        own = cls.__dict__.get("__call__")
-        wrapper = _watched(self._thread, self._called)
-        try:
-            cls.__call__ = wrapper  # type: ignore[method-assign]
-        except Exception:  # a metaclass that refuses it: calls are seen where they reach forward
-            return
-        self._hooked[cls] = wrapper, own
-
-    def _unhook(self) -> None:
-        for cls, hooked in reversed(self._hooked.items()):
-            if hooked is None or cls.__dict__.get("__call__") is not hooked[0]:
-                continue
-            if hooked[1] is None:
-                del cls.__call__
-            else:
-                cls.__call__ = hooked[1]  # type: ignore[method-assign]
-        self._hooked.clear()
-        for put_back in reversed(self._observed.values()):
-            put_back()
-        self._observed.clear()
-        take_back_names()
-
-
-def _watched(thread: _Thread, called: Callable[..., Any]) -> FunctionType:
-    """In place of an inherited `Module.__call__`: say that it was called, unless a call that was looked at is running.
-
-    What to run is looked up when it is needed: torch.fx replaces `Module.__call__` while it traces.
-    """
-    compiling, base = is_dynamo_compiling, Module
-
-    @frame_role("boundary")
-    def watched(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if compiling() or thread.inside:
-            return base.__call__(module, *args, **kwargs)
-        return called(module, base.__call__, "__call__", args, kwargs)
-
-    return functools.update_wrapper(watched, TORCHS_CALL)  # type: ignore[return-value]
+    def _hook(self, cls: type, entries: Iterable[str]) -> None:
+        if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward
+            self._classes.hook(cls, entries, inherited_alone=bool(self._pending))
 
 
 def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) -> Callable[..., None]:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+import torch
 from torch import nn
 
 from fwdtrace.recorder.frames import frame_role, overridden_call
+from fwdtrace.recorder.measures.values import same_numbers
 from fwdtrace.recorder.notes import HookRun, OpenCall
 from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.torch_internals import (
@@ -164,10 +166,22 @@ def _replaces(kind: str, result: Any, args: tuple[Any, ...]) -> bool:
     if result is None:
         return False
     if "forward_pre" not in kind:
-        return result is not args[-1]
+        return not _same(result, args[-1])
     if len(args) == 3:  # with_kwargs: the result is (args, kwargs)
         result, kwargs = result
-        if kwargs is not args[2]:
+        if not _same(kwargs, args[2]):
             return True
-    results = result if isinstance(result, tuple) else (result,)
-    return len(results) != len(args[1]) or any(a is not b for a, b in zip(results, args[1], strict=True))
+    return not _same(result if isinstance(result, tuple) else (result,), args[1])
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are one object, or hold tensors that have the same numbers, as a hook's own copy has."""
+    if value is other:
+        return True
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, (tuple, list)):
+        return len(value) == len(other) and all(map(_same, value, other))
+    if isinstance(value, dict):
+        return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
+    return isinstance(value, torch.Tensor) and same_numbers(value, other)

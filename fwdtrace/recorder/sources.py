@@ -10,6 +10,7 @@ from torch import nn
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
+from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
 
@@ -150,5 +151,5 @@ def _key(entry: Known) -> tuple[int, int]:
 
 def _first_names(root: nn.Module) -> dict[int, str]:
     """The name by which torch lists each parameter and buffer of a model, by identity."""
-    listed = (*root.named_buffers(), *root.named_parameters())
+    listed = (*buffers_and_names(root), *parameters_and_names(root))
     return {id(tensor): name for name, tensor in reversed(listed)}

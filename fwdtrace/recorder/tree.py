@@ -54,12 +54,22 @@ def modules_below(root: nn.Module) -> list[nn.Module]:
 
 def parameters_and_names(root: nn.Module) -> list[tuple[str, Tensor]]:
     """Every parameter of the tree with its first name, in the order of `named_parameters`."""
-    parameters: dict[int, tuple[str, Tensor]] = {}
+    return _held(root, "_parameters")
+
+
+def buffers_and_names(root: nn.Module) -> list[tuple[str, Tensor]]:
+    """Every buffer of the tree with its first name, in the order of `named_buffers`."""
+    return _held(root, "_buffers")
+
+
+def _held(root: nn.Module, table: str) -> list[tuple[str, Tensor]]:
+    # Not by methods of the module, which may be the user's own and fail.
+    held: dict[int, tuple[str, Tensor]] = {}
     for module, names in modules_and_names(root):
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                parameters.setdefault(id(parameter), (f"{names[0]}.{name}".lstrip("."), parameter))
-    return list(parameters.values())
+        for name, tensor in getattr(module, table).items():
+            if tensor is not None:
+                held.setdefault(id(tensor), (f"{names[0]}.{name}".lstrip("."), tensor))
+    return list(held.values())
 
 
 def first_parameter(root: nn.Module) -> Tensor | None:

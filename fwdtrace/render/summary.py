@@ -11,8 +11,11 @@ from fwdtrace.trace.text import plural
 
 
 def title(trace: Trace, encoding: str = "utf-8") -> str:
-    """The spec of the model, or its class."""
-    return printable(trace.model.spec or trace.model.class_name, encoding)
+    """The spec of the model, or its class, with the variable that held it in a program or its path there."""
+    model = trace.model
+    name = model.path or model.name
+    text = f"{model.class_name} ({name})" if name else model.class_name
+    return printable(model.spec or text, encoding)
 
 
 def facts(trace: Trace, sheet: Sheet) -> list[str]:
@@ -20,6 +23,7 @@ def facts(trace: Trace, sheet: Sheet) -> list[str]:
     model, run = trace.model, trace.run
     device = printable(run.device)
     texts = [
+        *([f"call {run.call:,}"] if run.call is not None and (run.call > 1 or model.name or model.path) else []),
         f"torch {printable(trace.versions.torch)}",
         f"{'train' if model.training else 'eval'}{'' if run.grad else ', no grad'}",
         device if sheet.dtype == "float32" else f"{device}, {short_dtype(sheet.dtype)}",

@@ -78,6 +78,7 @@ def recording_console(width: int) -> Console:
         width=width,
         color_system="truecolor",
         force_terminal=True,
+        force_jupyter=False,
         legacy_windows=False,
     )
 

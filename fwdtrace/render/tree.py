@@ -50,7 +50,7 @@ def tree_text(
     `columns` are the keys of those to show, beside the names; without any, they follow from what was measured. `only`
     are patterns for what to show, with its callers.
     """
-    return plain(_lines(trace, sheet_for(trace, width), depth, fold, columns, only), width)
+    return plain(tree_lines(trace, sheet_for(trace, width), depth, fold, columns, only), width)
 
 
 def print_tree(
@@ -63,12 +63,14 @@ def print_tree(
     only: Sequence[str] = (),
 ) -> None:
     """Print the tree as wide as the console is, in ASCII if the console takes nothing else."""
-    print_lines(_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only), console)
+    sheet = sheet_for(trace, console.width, console.encoding)
+    print_lines(tree_lines(trace, sheet, depth, fold, columns, only), console)
 
 
-def _lines(
-    trace: Trace, sheet: Sheet, depth: int | None, fold: bool, keys: Sequence[str], patterns: Sequence[str]
+def tree_lines(
+    trace: Trace, sheet: Sheet, depth: int | None, fold: bool, keys: Sequence[str] = (), patterns: Sequence[str] = ()
 ) -> Iterator[Line]:
+    """The lines of the tree: the header, the rows, the totals, the findings."""
     yield from _header(trace, sheet)
     yield []
     part, left_out = only_matching(trace, patterns)

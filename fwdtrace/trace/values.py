@@ -102,7 +102,8 @@ class Hook:
     `kind` is `forward_pre`, `forward`, `forward_always_call`, `full_backward_pre`, `full_backward` or `backward`, each
     also with the prefix `global_`; `compiled` for `module.compile()`; `call_override` for a class with a `__call__` of
     its own. `name` is the qualified name of the function or of the callable's class. `fired` says whether this call ran
-    it, `changed` whether it replaced the inputs or the output. `file` and `line` say where it was written, if known.
+    it, `changed` whether it put other numbers in place of the inputs or the output. `file` and `line` say where it was
+    written, if known.
     """
 
     kind: str
@@ -315,6 +316,8 @@ class ModelInfo:
 
     `trainable` counts the elements of those parameters that require a gradient. `parameter_bytes` and `buffer_bytes`
     are what all of its parameters and buffers take, shared ones once. All three are None in traces of before 0.2.
+    In a program, `name` is the variable that held it, if it was found, and `path` where it is in the module that holds
+    it, if one does.
     """
 
     spec: str | None
@@ -324,6 +327,8 @@ class ModelInfo:
     trainable: int | None = None
     parameter_bytes: int | None = None
     buffer_bytes: int | None = None
+    name: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +338,8 @@ class RunInfo:
     `call` counts the calls of the root in the program, from 1, those before this trace included; the trace begins with
     that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
-    the digest in that file, so that another run's is told apart.
+    the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
+    `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
     """
 
     device: str
@@ -344,3 +350,5 @@ class RunInfo:
     values: str | None = None
     values_digest: str | None = None
     call: int | None = None
+    event: str | None = None
+    replay: str | None = None

@@ -10,15 +10,16 @@ cli/commands: .compare .convert .exec .fail_on .models .options .rule .run .show
   version
 cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/convert: .terminal run typer
-cli/exec: .fail_on .options .results .terminal errors typer
+cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
 cli/options: errors run typer
 cli/pager:
 cli/progress:
-cli/results: .options .pager .terminal errors
+cli/report: .fail_on .terminal
+cli/results: .pager .terminal errors
 cli/rule: .terminal errors typer
-cli/run: .fail_on .options .progress .results .terminal .tracebacks errors run typer
+cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
 cli/show: .options .results typer
 cli/terminal:
 cli/tracebacks: errors models
@@ -138,19 +139,26 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
+program/crash: .statement .traces models recorder torch trace
 program/endings:
-program/observed: .endings .rank_files .ranks .traces .wanted errors trace
+program/holders: torch
+program/hooked: .roots .tracebacks .wanted recorder torch
+program/names: recorder torch
+program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
-program/roots: .wanted recorder torch
+program/reasons: .wanted trace
+program/roots: .holders .wanted recorder torch trace
 program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
+program/statement: torch
 program/tracebacks: errors
-program/traces: findings trace
+program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .roots .tracebacks .wanted recorder torch trace
+program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -163,7 +171,7 @@ recorder/finish: .describe .frames .measures/costs .measures/device_time .measur
   torch trace version
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
-recorder/hooks: .frames .notes .session .torch_internals torch
+recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
 recorder/measures/__init__:
 recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
@@ -188,7 +196,7 @@ recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measure
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
 recorder/session: .leaves .notes torch
-recorder/sources: .earlier .flow .notes torch trace
+recorder/sources: .earlier .flow .notes .tree torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
 render/__init__:
@@ -214,6 +222,7 @@ render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
 render/paths:
+render/program: .lines .sheet .tree .words rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
@@ -243,6 +252,7 @@ run/trials/time_left:
 run/two: compare errors models torch
 trace/__init__: .backward .flow .trace .values
 trace/backward: .values
+trace/called:
 trace/files:
 trace/flow: .values
 trace/json_stream:
@@ -264,8 +274,9 @@ LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
         "cli/convert": "run/convert",
-        "cli/exec": "program/observed program/python",
-        "program/observed": "program/watch recorder/notes",
+        "cli/exec": "cli/report program/program program/python",
+        "cli/report": "cli/results program/observed program/program",
+        "program/observed": "program/crash program/watch recorder/notes",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
@@ -275,7 +286,8 @@ LATE = {
         "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/exec": "render/tree",
+        "cli/report": "render/program",
+        "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
         "render/two_traces trace/files trace/trace",
         "cli/show": "trace/read",

@@ -42,9 +42,9 @@ def differences(build: Builder, *, recomputes: bool = False) -> list[str]:
     has_parameters = next(recorded[0].parameters(), None) is not None
     with fwdtrace.record(recorded[0]) as recording:
         run(recorded, training=True)
-    traces = [each.trace for each in kept if each.class_name.rpartition(".")[2] == name]
+    traces = [each.trace for each in kept if each.trace.model.class_name.rpartition(".")[2] == name]
     if has_parameters != bool(traces):
-        return [f"kept were {[each.class_name for each in kept]}"]
+        return [f"kept were {[each.trace.model.class_name for each in kept]}"]
     calls = differences_in_calls(seen_by(recording.trace), seen_by(traces[0])) if traces else []
     results = enumerate(zip(expected, got, strict=True), 1)
     return [

@@ -145,6 +145,9 @@ def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *o
             break
     assert ran.returncode == 0, ran.stderr
     said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]
+    saved = f"fwdtrace: saved train.rank0.json, … train.rank{processes - 1}.json"
+    assert any(line.startswith(saved) for line in said), said
+    said = [line for line in said if not re.search(r": call|: saved ", line)]  # of the models, and of the files
     return ran.stdout, [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
 
 
@@ -170,7 +173,7 @@ def test_another_shape_on_a_rank_is_told(processes: int, tmp_path: Path) -> None
 
 def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_path: Path) -> None:
     launch("bypass", tmp_path)
-    trace = load_trace(tmp_path / "train.rank1.json")
+    trace = load_trace(tmp_path / "train.rank1.call1.json")
     found = [finding for finding in trace.findings if finding.code == "FT002"]
     assert [finding.message for finding in found] == [
         "module.a was called past DistributedDataParallel: the gradients of this call are not synchronised between "
@@ -178,7 +181,9 @@ def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_pa
     ]
     assert found[0].site is not None
     assert (found[0].site.line, found[0].site.code) == (27, "return self.a(x)")
-    assert [call.path for call in trace.children()] == ["module", "module.a"]
+    evaluated = load_trace(tmp_path / "train.rank1.json")
+    assert [call.path for each in (evaluated, trace) for call in each.children()] == ["module", "module.a"]
+    assert "FT002" not in {finding.code for finding in evaluated.findings}
 
 
 @pytest.mark.sweep

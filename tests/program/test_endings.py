@@ -82,7 +82,7 @@ def test_a_signal_ends_a_program_at_once_and_the_trace_is_written(
     time.sleep(0.2)
     seconds = seconds_to_end(program, number, group=group)
     _, said = program.communicate()
-    assert said == "fwdtrace: saved t.json\n"
+    assert said.endswith("fwdtrace: saved t.json\n")
     assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Slow", "Linear"]
     assert seconds < 2  # on a machine that has other things to do; matmul alone would take a minute
 
@@ -138,7 +138,7 @@ def test_a_signal_that_is_the_programs_own_or_its_childs_stays_so(
         [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "handles.py", when], cwd=tmp_path, timeout=60,
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": PACKAGE},
     )  # fmt: skip
-    assert (ran.returncode, ran.stdout, ran.stderr) == (status, out, "fwdtrace: saved t.json\n")
+    assert (ran.returncode, ran.stdout, ran.stderr.splitlines()[-1]) == (status, out, "fwdtrace: saved t.json")
 
 
 STOPPED = """\
@@ -199,7 +199,7 @@ def test_stop_after_ends_the_whole_program(how: str, out: str, tmp_path: Path) -
     )  # fmt: skip
     # The other thread may come to its end before the process does.
     assert (ran.returncode, ran.stdout.replace("not ended\n", "", how == "caught in a thread")) == (0, out)
-    assert ran.stderr == "fwdtrace: saved t.json\n"
+    assert ran.stderr.endswith("fwdtrace: saved t.json\n")
     assert load_trace(tmp_path / "t.json").calls[0].class_name == "Linear"
     assert (tmp_path / "log.txt").read_text() == "held back"
 
@@ -221,4 +221,4 @@ def test_with_fail_on_a_signal_reaches_the_program_and_is_what_ends_the_command(
     assert seconds_to_end(program, number) < 30
     _, said = program.communicate()
     assert said.splitlines()[-1] == "fwdtrace: saved t.json"
-    assert (said.splitlines()[-2:-1] == ["KeyboardInterrupt"]) is (number is signal.SIGINT)
+    assert ("KeyboardInterrupt" in said.splitlines()) is (number is signal.SIGINT)

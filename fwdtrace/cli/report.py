@@ -1,0 +1,126 @@
+"""What `fwdtrace exec` says of a program, in the process of the program, when it has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from fwdtrace.cli.fail_on import annotate
+from fwdtrace.cli.terminal import stderr_console, to_stderr
+
+if TYPE_CHECKING:
+    from fwdtrace.program.observed import ObservedProgram
+    from fwdtrace.program.rank_files import Ranks
+    from fwdtrace.trace import Trace
+
+WIDTH = 80
+"""The columns of a text file: a program has no terminal of its own to fit."""
+
+
+def observed_program(settings: dict[str, Any]) -> ObservedProgram:
+    """The program that this process runs, with the settings that `exec` has made of its options."""
+    from fwdtrace.program.observed import ObservedProgram
+    from fwdtrace.program.program import Program
+
+    program, codes = Program(**settings["program"]), set(settings["codes"])
+
+    def report(observed: ObservedProgram) -> None:
+        _report(observed, settings["shown"], codes)
+        for option in settings["behind"]:
+            _say(f"{option} stands behind {program.script} and went to it; what is meant for fwdtrace stands before it")
+
+    return ObservedProgram(program, lambda trace, file: _save(trace, file, settings["shown"]), report, _say)
+
+
+def _save(trace: Trace, file: Path, shown: dict[str, Any]) -> bool:
+    from fwdtrace.cli.results import save_as_suffix
+
+    try:
+        save_as_suffix(trace, file, _shown(shown), width=WIDTH)
+    except OSError as error:  # the program must not end because of us
+        _say(f"{file.name} cannot be written: {error.strerror}")
+        return False
+    return True
+
+
+def _shown(settings: dict[str, Any]) -> Any:
+    """The `Shown` of the options, without the class, which takes a tenth of a second to import."""
+    return SimpleNamespace(**settings)
+
+
+def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -> None:
+    """Say what was recorded, and show the trees or name the files; then where the ranks differ."""
+    crashed = observed.crash
+    traces = observed.traces
+    if not traces:
+        _say(f"no call was kept: {observed.why_nothing_was_kept()}")
+    else:
+        _show(observed, shown, crashed)
+    if observed.files and (observed.program.files or observed.ranks is not None):
+        _say(f"saved {', '.join(_of_all_ranks(file, observed.ranks) for file in observed.files)}")
+    if observed.is_full:
+        _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
+    ranks = observed.compare_ranks()
+    if ranks is not None:
+        for line in ranks.lines:
+            _say(line)
+        traces += ranks.traces
+    if crashed is not None:
+        _print_crash(crashed)
+    annotate((finding for trace in traces for finding in trace.findings), codes)
+
+
+def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | None) -> None:
+    """A line for each model, and unless they are saved, the trees of all that was kept but of what raised."""
+    from fwdtrace.cli.results import print_trace
+    from fwdtrace.render.program import ROOM_FOR_CRASH, model_lines, print_program
+
+    lines = model_lines(observed.by_model)
+    for line in lines:
+        _say(line)
+    traces = [trace for trace in observed.traces if trace is not crashed]
+    if observed.program.files or not traces:
+        return
+    shown = _shown(settings)
+    console = stderr_console()
+    console.print()
+    if shown.source or shown.sort:
+        for trace in traces:
+            print_trace(trace, shown, console)
+            console.print()
+        return
+    models = [(called, [trace for trace in kept if trace is not crashed]) for called, kept in observed.by_model]
+    beside = len(lines) + 2 + (ROOM_FOR_CRASH if crashed is not None else 0)
+    view = {"depth": shown.depth, "fold": shown.fold, "columns": shown.column_keys, "only": shown.patterns}
+    left_out = print_program(models, console, beside=beside, **view)
+    if left_out:
+        _say(left_out)
+
+
+def _print_crash(trace: Trace) -> None:
+    """Show the call that raised, if it has not been shown: the last lines on the screen are the cause."""
+    from fwdtrace.render.program import print_crash
+
+    print_crash(trace, stderr_console())
+
+
+def _of_all_ranks(file: Path, ranks: Ranks | None) -> str:
+    """The file as it is named from here; if each rank of this machine has one, the first and the last of them."""
+    if ranks is None or ranks.near == 1:
+        return _near(file)
+    own, last = f".rank{ranks.own}", f".rank{ranks.own + ranks.near - 1}"
+    return f"{_near(file)}, … {file.name.replace(own, last, 1)}"
+
+
+def _near(file: Path) -> str:
+    """The file as it is named from here, if it is below the folder that the program ended in."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the program has deleted it
+        return str(file)
+    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
+
+
+def _say(text: str) -> None:
+    to_stderr(f"fwdtrace: {text}")

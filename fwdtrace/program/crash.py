@@ -1,0 +1,185 @@
+"""The error that ends a program, explained: what raised it is run once more under observation, and leaves no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import takewhile
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from fwdtrace.models.randomness import random_state
+from fwdtrace.program.statement import function_of
+from fwdtrace.program.traces import with_findings
+from fwdtrace.recorder.frames import from_torch, name_of_code, site_at
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
+from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE
+from fwdtrace.trace import Site, Trace
+from fwdtrace.trace.text import path_text
+from fwdtrace.trace.values import tensors_in
+
+Frame = tuple[FrameType, TracebackType]
+Top = Callable[[nn.Module], tuple[nn.Module, str | None, int | None]]
+"""From a module that was called to the one at the top of what holds it, the variable that holds that, and the number of
+the call; None for what is not known."""
+
+_NOT_AGAIN = ("CUDA error", "device-side assert", "HIP error")
+"""In the message of an error after which the device does nothing any more."""
+
+
+def crash() -> Exception | None:
+    """The error that ended the main thread, if it is one that can be explained."""
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if not isinstance(error, Exception) or isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return None
+    return None if any(text in _message(error) for text in _NOT_AGAIN) else error
+
+
+def tells(trace: Trace, error: Exception) -> bool:
+    """Whether the trace has the call that raised this error."""
+    return any(
+        (call.error.type, call.error.message) == (type(error).__name__, _message(error))
+        for call in trace.children()
+        if call.error is not None
+    )
+
+
+def explained(error: Exception, top: Top) -> Trace | None:
+    """A trace of the outermost call, or of the op between calls, that raised the error; None if it cannot be run again.
+
+    Its random numbers are other ones than at first; if it draws none, the trace is exact.
+    """
+    frames = list(_frames(error.__traceback__))
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    trace = None if together else _call_again(error, frames, top)  # the other ranks would have to run it too
+    return trace or _statement_again(error, frames, alone=together)
+
+
+def _call_again(error: Exception, frames: list[Frame], top: Top) -> Trace | None:
+    outer = list(takewhile(lambda each: each[0].f_code not in (WRAPPED_CALL_CODE, CALL_CODE), frames))
+    if len(outer) == len(frames):
+        return None
+    local = frames[len(outer)][0].f_locals
+    module, args, kwargs = local["self"], local["args"], local["kwargs"]
+    root, name, number = top(module)
+    trace = _replay(error, root, lambda: module(*args, **kwargs))
+    if trace is not None:
+        trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
+    positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
+    caller = next((each for each in reversed(positions) if not from_torch(each[0])), None)
+    return _called_at(trace, site_at(caller)) if trace is not None and caller is not None else trace
+
+
+def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
+    place = next((each for each in reversed(frames) if _is_the_programs(each[0])), None)
+    function = function_of(place[0], place[1].tb_lasti, place[1].tb_lineno, alone) if place is not None else None
+    if place is None or function is None:
+        return None
+    code = place[0].f_code
+    name = os.path.basename(code.co_filename) if code.co_name == "<module>" else name_of_code(code)
+    namespace = {"forward": function.forward, "__module__": place[0].f_globals.get("__name__", "")}
+    statement = type(name, (nn.Module,), namespace)()
+    trace = _replay(error, statement, lambda: statement(*function.arguments))
+    if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
+        return None
+    return _without_the_model(_called_at(trace, None), name)
+
+
+def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace | None:
+    """The trace of running it again; None if it does not raise the same error."""
+    before = random_state()
+    recording = Recording(model, Options(ops=True, alone=True))
+    raised: BaseException | None = None
+    with _silence(), _kept(model):
+        try:
+            with recording:
+                run()
+        except Exception as again:
+            raised = again
+    exact = before.same_as(random_state())
+    before.restore()
+    if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
+        return None
+    trace = recording.trace
+    return replace(trace, run=replace(trace.run, event="error", replay="exact" if exact else "inexact"))
+
+
+@contextlib.contextmanager
+def _kept(model: nn.Module) -> Iterator[None]:
+    """Put the buffers of the model back afterwards."""
+    with torch.no_grad():
+        before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                if buffer.shape == value.shape:
+                    buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Let nothing be printed: the program has printed it already."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    try:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            yield
+    finally:
+        for descriptor, copy in saved:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)
+
+
+def _frames(step: TracebackType | None) -> Iterator[Frame]:
+    while step is not None:
+        yield step.tb_frame, step
+        step = step.tb_next
+
+
+def _is_the_programs(frame: FrameType) -> bool:
+    """Whether the code is of the program, and not of a library that it uses."""
+    file = frame.f_code.co_filename
+    return os.path.exists(file) and not any(
+        part in file for part in ("site-packages", "dist-packages", os.__file__[:-5])
+    )
+
+
+def _called_at(trace: Trace, site: Site | None) -> Trace:
+    """The trace as of a call that was made there, and not by us."""
+    calls = tuple(replace(call, site=site) if call.parent is None else call for call in trace.calls)
+    return with_findings(replace(trace, calls=calls))
+
+
+def _without_the_model(trace: Trace, name: str) -> Trace:
+    """The trace with findings that do not speak of a model: what ran was a statement."""
+    said = f"{path_text('')} ({name})"
+    findings = tuple(
+        replace(finding, message=finding.message.replace(said, name))
+        for finding in trace.findings
+        if finding.code == "FT006"
+    )
+    return replace(trace, findings=findings)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # the exception's own __str__ is broken
+        return ""

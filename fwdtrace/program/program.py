@@ -1,0 +1,38 @@
+"""The program to run under watch, as the command line describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to run, which calls of its models to keep, and what to measure in them.
+
+    `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
+    calls the program is ended. The first trace is saved in each of `files`.
+    """
+
+    script: str
+    is_module: bool = False
+    ops: bool = True
+    check_finite: bool = False
+    stats: bool = False
+    costs: bool = False
+    backward: bool = False
+    save_values: str | None = None
+    max_bytes: int = 2**30
+    files: Sequence[str] = ()
+    first: int | None = None
+    call: int | None = None
+    every: int | None = None
+    train: bool = False
+    model: str | None = None
+    stop_after: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the program is called, without a folder, a package or a suffix."""
+        return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem

@@ -1,0 +1,60 @@
+"""Why no call of a program was kept, in a sentence for the person who asked for one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from fwdtrace.program.wanted import Wanted
+from fwdtrace.trace.called import Called
+from fwdtrace.trace.text import how_often, listed, plural
+
+_LIKENESS = 0.6
+"""How like a name must be to one that was asked for, from 0 to 1, to be offered in its place."""
+
+
+def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequence[str]) -> str:
+    """The reason, after these models were called, none as asked, and modules of these classes and paths."""
+    if called:
+        return _not_as_asked(wanted, called)
+    if wanted.model is not None and names:
+        near = get_close_matches(wanted.model, names, 3, _LIKENESS)
+        others = f"near it: {listed(near)}" if near else f"called were {listed(names)}"
+        return f"no module that was called has the class or path {wanted.model}; {others}"
+    if children := processes_started():
+        return (
+            f"the program itself called no model; it started {plural(children, 'process', 'processes')}, whose calls "
+            f"are not traced"
+        )
+    if "torch" not in sys.modules:
+        return "the program ended and had not imported torch"
+    if names:
+        return f"what was called has no parameters: {listed(names)}; --model CLASS keeps such calls"
+    return "the program ended before it called a model"
+
+
+def _not_as_asked(wanted: Wanted, called: Sequence[Called]) -> str:
+    """Of the model that was called most: how often, and what was asked for."""
+    counts = {
+        f"{each.class_name.rpartition('.')[2]}{f' ({each.name})' if each.name else ''}": max(
+            sum(modes.values()) for modes in each.ways.values()
+        )
+        for each in called
+        if each.ways
+    }
+    name, count = max(counts.items(), key=lambda item: item[1])
+    if wanted.call is not None:
+        return f"call {wanted.call:,} was asked for, and {name} was called {how_often(count)}"
+    if wanted.train:
+        return f"{name} was called {how_often(count)}, never in training with gradients"
+    return f"{name} was called {how_often(count)}"
+
+
+def processes_started() -> int:
+    """How many processes the program has started, as far as Python knows; 1 if there may have been more."""
+    multiprocessing: Any = sys.modules.get("multiprocessing.process")
+    started = int(repr(multiprocessing._process_counter).strip("count()")) - 1 if multiprocessing else 0
+    return started or int(os.times().children_user > 0)

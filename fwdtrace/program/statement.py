@@ -1,0 +1,147 @@
+"""The expression of a program that raised, as a function that can be called again with what its names were then."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+_LIBRARIES = ("torch", "einops", "builtins", "math", "_operator")
+_EFFECTS = ("torch.optim", "torch.distributed", "torch.autograd", "torch.serialization", "torch.utils")
+"""Parts of torch whose functions do more than compute."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """A function of the names in an expression, with the place of the expression, and what they were."""
+
+    forward: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def function_of(frame: FrameType, instruction: int, line: int, alone: bool = False) -> Again | None:
+    """The expression that this instruction belongs to; None if to run it again might do more than compute.
+
+    With `alone`, also if it calls a module that may communicate with other processes.
+    """
+    code = frame.f_code
+    expression = _expression(code, instruction, line)
+    if expression is None:
+        return None
+    values = {**frame.f_globals, **frame.f_locals}
+    if not _only_computes(expression, values, alone):
+        return None
+    used = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+    names = sorted(name for name in used if name in frame.f_locals and not callable_alone(frame.f_locals[name]))
+    others = {name: frame.f_locals[name] for name in used if name in frame.f_locals and name not in names}
+    try:
+        forward = _function(expression, names, code.co_filename, {**frame.f_globals, **others})
+    except (SyntaxError, ValueError):
+        return None
+    return Again(forward, tuple(frame.f_locals[name] for name in names))
+
+
+def callable_alone(value: Any) -> bool:
+    """Whether a value is code to be called, and no operand."""
+    return isinstance(value, type(torch)) or (callable(value) and not isinstance(value, nn.Module | torch.Tensor))
+
+
+def _function(expression: ast.expr, names: list[str], file: str, values: dict[str, Any]) -> Callable[..., Any]:
+    parameters = [ast.arg("_"), *map(ast.arg, names)]
+    body = ast.copy_location(ast.Return(expression), expression)
+    arguments = ast.arguments([], parameters, None, [], [], None, [])
+    function = ast.copy_location(ast.FunctionDef("forward", arguments, [body], []), expression)
+    if sys.version_info >= (3, 12):
+        function.type_params = []
+    module = ast.fix_missing_locations(ast.Module([function], []))
+    exec(compile(module, file, "exec"), values)
+    made: Callable[..., Any] = values["forward"]
+    return made
+
+
+def _expression(code: CodeType, instruction: int, line: int) -> ast.expr | None:
+    try:
+        tree = ast.parse("".join(linecache.getlines(code.co_filename)))
+    except (SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr | ast.AugAssign) and _place(node) == _place_of(code, instruction):
+            return _as_expression(node)
+    if sys.version_info >= (3, 11):
+        return None
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno == line]
+    return _as_expression(statements[-1]) if statements else None
+
+
+def _as_expression(node: ast.AST) -> ast.expr | None:
+    if isinstance(node, ast.AugAssign):
+        left: Any = ast.parse(ast.unparse(node.target), mode="eval").body
+        return ast.copy_location(ast.BinOp(ast.copy_location(left, node), node.op, node.value), node)
+    if isinstance(node, ast.Assign | ast.Return | ast.Expr | ast.AnnAssign):
+        return node.value
+    return node if isinstance(node, ast.expr) else None
+
+
+def _place(node: ast.AST) -> tuple[int, int, int, int]:
+    place: Any = node
+    return place.lineno, place.end_lineno, place.col_offset, place.end_col_offset
+
+
+def _place_of(code: CodeType, instruction: int) -> tuple[int | None, ...] | None:
+    if sys.version_info < (3, 11):  # its code objects do not tell columns
+        return None
+    return list(code.co_positions())[instruction // 2]
+
+
+def _only_computes(expression: ast.expr, values: dict[str, Any], alone: bool) -> bool:
+    """Whether all that the expression calls are functions of torch without effects, and models."""
+    if any(isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr) for node in ast.walk(expression)):
+        return False
+    calls = [node for node in ast.walk(expression) if isinstance(node, ast.Call)]
+    return all(_computes(call, values, call is expression, alone) for call in calls)
+
+
+def _computes(call: ast.Call, values: dict[str, Any], raised: bool, alone: bool) -> bool:
+    names = list(_dotted(call.func))
+    if not names:  # a method of what an expression gives
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        return hasattr(torch.Tensor, name) and _is_harmless(name, raised)
+    found = values.get(names[0], getattr(builtins, names[0], None))
+    for name in names[1:]:
+        found = getattr(found, name, None)
+    if isinstance(found, nn.Module):
+        return not alone or _is_local(found)
+    module = getattr(found, "__module__", None) or type(getattr(found, "__self__", None)).__module__
+    return module.startswith(_LIBRARIES) and not module.startswith(_EFFECTS) and _is_harmless(names[-1], raised)
+
+
+def _is_local(module: nn.Module) -> bool:
+    """Whether a module is a layer of torch's that only computes with what it holds itself."""
+    hooks = module._forward_pre_hooks or module._forward_hooks
+    plain = all(type(parameter) is nn.Parameter for parameter in module.parameters())
+    return type(module).__module__.startswith("torch.nn.modules.") and not module._modules and not hooks and plain
+
+
+def _is_harmless(name: str, raised: bool) -> bool:
+    """Whether a function of this name writes into nothing; the one that raised has not written."""
+    return name not in ("backward", "step", "next", "print", "input", "open", "exec", "eval") and (
+        raised or not name.endswith("_") or name.endswith("__")
+    )
+
+
+def _dotted(node: ast.AST) -> Iterator[str]:
+    """The names of `a.b.c`; none of anything else."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Attribute):
+        outer = list(_dotted(node.value))
+        if outer:
+            yield from (*outer, node.attr)

@@ -1,0 +1,185 @@
+"""An error that ends a program is explained by running again what raised it, and nothing of the program changes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.program.crash import crash, explained, tells
+from fwdtrace.trace import Trace
+
+
+class Net(nn.Module):
+    """Has a state of each kind, and methods that are no forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.first, self.last = nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("forward runs")
+        return self.last(self.first(self.norm(x)))
+
+    def encode(self, x: Tensor, noise: Tensor) -> Tensor:
+        hidden = self.first(x)
+        return hidden + hidden * noise
+
+    def wrong(self, x: Tensor) -> Tensor:
+        return self.last(x)
+
+
+def error_of(run: Callable[[], Any]) -> Exception:
+    with pytest.raises(Exception, match=r".") as raised:
+        run()
+    error = raised.value
+    assert isinstance(error, Exception)
+    return error
+
+
+def trace_of(run: Callable[[], Any]) -> Trace | None:
+    return explained(error_of(run), lambda module: (module, None, None))
+
+
+def findings(trace: Trace | None) -> list[tuple[str, str]]:
+    assert trace is not None
+    return [(finding.message, finding.site.code if finding.site else "") for finding in trace.findings]
+
+
+def test_the_call_that_raised_is_recorded_with_the_line_that_made_it() -> None:
+    net = Net()
+    trace = trace_of(lambda: net(torch.ones(5, 7)))
+    assert trace is not None
+    assert [(call.path, call.error is not None) for call in trace.calls] == [("", True), ("norm", True)]
+    site = trace.calls[0].site
+    assert site is not None and site.code == "trace = trace_of(lambda: net(torch.ones(5, 7)))"
+    assert (trace.run.event, trace.run.replay) == ("error", "exact")
+
+
+def test_what_runs_again_prints_nothing_and_changes_neither_buffers_nor_random_numbers(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    net = Net()
+    net.last = nn.Linear(9, 9)
+    error = error_of(lambda: net(torch.ones(5, 4)))
+    buffers = [buffer.clone() for buffer in net.buffers()]
+    state = torch.get_rng_state()
+    capfd.readouterr()
+    assert explained(error, lambda module: (module, None, None)) is not None
+    assert capfd.readouterr() == ("", "")
+    assert all(map(torch.equal, buffers, net.buffers()))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_loss_is_explained_like_a_model() -> None:
+    trace = trace_of(lambda: nn.CrossEntropyLoss()(torch.ones(2, 5, 4, 4), torch.ones(2, 1, 4, 4).long()))
+    assert trace is not None
+    assert [leaf.name for leaf in trace.calls[0].inputs] == ["input", "target"]
+    assert "2×1×4×4" in findings(trace)[0][0]
+
+
+def test_an_op_in_a_method_is_explained_with_its_line() -> None:
+    net = Net()
+    trace = trace_of(lambda: net.encode(torch.ones(5, 4), torch.ones(6, 7)))
+    ((message, line),) = findings(trace)
+    assert message.startswith("* in Net.encode cannot broadcast")
+    assert "5×3" in message and "6×7" in message
+    assert line == "return hidden + hidden * noise"
+
+
+def test_a_layer_called_in_a_method_is_explained_as_a_call() -> None:
+    net = Net()
+    trace = trace_of(lambda: net.wrong(torch.ones(5, 4)))
+    assert trace is not None
+    assert trace.calls[0].class_name == "Linear"
+    assert findings(trace)[0][1] == "return self.last(x)"
+
+
+def fit(x: Tensor, y: Tensor) -> Tensor:
+    return torch.nn.functional.mse_loss(x @ y, y)
+
+
+def add_in_place(x: Tensor, y: Tensor) -> None:
+    x += y
+
+
+@pytest.mark.parametrize(
+    ("function", "line"), [(fit, "return torch.nn.functional.mse_loss(x @ y, y)"), (add_in_place, "x += y")]
+)
+def test_an_op_of_a_script_is_explained_with_its_line(function: Callable[..., Any], line: str) -> None:
+    x = torch.ones(2, 3)
+    assert findings(trace_of(lambda: function(x, torch.ones(2, 4))))[0][1] == line
+    assert torch.equal(x, torch.ones(2, 3))
+
+
+class Counts:
+    """Does something each time that it is asked."""
+
+    asked = 0
+
+    def tensor(self) -> Tensor:
+        Counts.asked += 1
+        return torch.ones(2)
+
+
+def with_effect(counts: Counts) -> Tensor:
+    return counts.tensor() + torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: with_effect(Counts()),
+        lambda: operator.getitem([], 1),
+        lambda: torch.optim.SGD([], lr=0.1),
+        lambda: torch.ones(2, requires_grad=True).backward(),
+    ],
+)
+def test_what_may_do_more_than_compute_is_not_run_again(run: Callable[[], Any]) -> None:
+    error = error_of(run)
+    asked = Counts.asked
+    assert explained(error, lambda module: (module, None, None)) is None
+    assert Counts.asked == asked
+
+
+def test_another_error_the_second_time_explains_nothing() -> None:
+    class Once(nn.Module):
+        times = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            Once.times += 1
+            raise ValueError(Once.times)
+
+    assert trace_of(lambda: Once()(torch.ones(1))) is None
+    assert Once.times == 2
+
+
+def test_an_error_that_a_trace_has_is_known_by_it() -> None:
+    net = Net()
+    error = error_of(lambda: net(torch.ones(5, 7)))
+    trace = explained(error, lambda module: (module, None, None))
+    assert trace is not None
+    assert tells(trace, error) and not tells(trace, ValueError("another"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("x"), True),
+        (torch.OutOfMemoryError("x"), False),
+        (MemoryError(), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (KeyboardInterrupt(), False),
+        (None, False),
+    ],
+)
+def test_nothing_runs_again_after_an_error_of_memory_or_of_the_device(
+    error: BaseException | None, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.last_value", error, raising=False)
+    monkeypatch.delattr("sys.last_exc", raising=False)
+    assert (crash() is error) is (told or error is None)

@@ -1,0 +1,122 @@
+"""What is shown of a program: a line for each model, equal trees once, and never more than a screen."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from fwdtrace.render.program import ROOM_FOR_CRASH, SCREEN, Model, model_lines, print_crash, print_program
+from fwdtrace.trace import CallError, Finding, Trace
+from fwdtrace.trace.called import Called, Mode
+from tests.helpers.traces import call, tensor, trace
+
+TRAIN: Mode = "training with gradients"
+
+
+def net(number: int = 1, rows: int = 2, *, training: bool = True, layers: int = 1) -> Trace:
+    """A call of a model with some layers."""
+    leaves = (tensor(rows, 4),)
+    calls = [call(0, None, "", "Net", inputs=leaves, outputs=leaves)]
+    for id in range(1, layers + 1):
+        calls.append(call(id, 0, f"layer{id}", f"Layer{id}", inputs=leaves, outputs=leaves))
+    made = trace(*calls, spec=None)
+    model = replace(made.model, class_name="m.Net", training=training, name="net")
+    return replace(made, model=model, run=replace(made.run, call=number, grad=training))
+
+
+def called(counts: dict[Mode, int], **fields: object) -> Called:
+    return replace(Called("m.Net", "net", None, None, {("", "__call__"): counts}), **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("models", "lines"),
+    [
+        ([(called({TRAIN: 1}), [net()])], ["Net (net): called once, in training with gradients"]),
+        ([(called({TRAIN: 1204}), [net(7)])], ["Net (net): call 7 of 1,204, all in training with gradients"]),
+        (
+            [(called({"evaluation": 60, TRAIN: 1144}), [net(61)])],
+            ["Net (net): call 61 of 1,204, the first of 1,144 in training with gradients"],
+        ),
+        (
+            [(called({"evaluation": 60, TRAIN: 1144}), [net(1, training=False), net(61, layers=2)])],
+            [
+                "Net (net): call 1 of 1,204, the first of 60 in evaluation and call 61 of 1,204, the first of 1,144 "
+                "in training with gradients"
+            ],
+        ),
+        (
+            [(called({TRAIN: 3}), [net(1), net(2), net(3)])],
+            ["Net (net): calls 1 to 3 of 3, alike, all in training with gradients"],
+        ),
+        (
+            [(called({TRAIN: 3}), [net()])] * 20,
+            ["Net (net) ×20: each call 1 of 3, all in training with gradients"],
+        ),
+        (
+            [(called({TRAIN: 3}, path="encoder.0"), [net()]), (called({TRAIN: 3}, path="encoder.1"), [net(rows=3)])],
+            [
+                "Net (encoder.0): call 1 of 3, all in training with gradients",
+                "Net (encoder.1): call 1 of 3, all in training with gradients",
+            ],
+        ),
+        (
+            [(called({TRAIN: 3}, wraps="GPT", counted=False), [net()])],
+            ["Net of GPT (net): call 1 of 3 or more, all in training with gradients"],
+        ),
+    ],
+)
+def test_a_line_says_which_call_of_how_many_is_shown(models: list[Model], lines: list[str]) -> None:
+    assert model_lines(models) == lines
+
+
+def printed(models: list[Model], **how: object) -> tuple[list[str], str]:
+    options: dict[str, object] = {"depth": None, "fold": True, "beside": 2, **how}
+    out = io.StringIO()
+    left_out = print_program(models, Console(file=out, width=80), **options)  # type: ignore[arg-type]
+    return out.getvalue().splitlines(), left_out
+
+
+def test_equal_trees_are_shown_once() -> None:
+    lines, left_out = printed([(called({TRAIN: 3}), [net()])] * 20)
+    assert sum(line.startswith("m.Net") for line in lines) == 1
+    assert left_out == ""
+
+
+def test_a_long_tree_is_cut_to_a_screen_and_says_how_to_see_all() -> None:
+    model = (called({TRAIN: 3}), [net(layers=200)])
+    lines, left_out = printed([model])
+    assert len(lines) + 2 <= SCREEN
+    assert "+200 calls, --depth 1 shows more" in "\n".join(lines)
+    assert left_out == (
+        "left out to fit the screen: deeper calls; --depth 2 shows all, -o FILE.html opens in a browser"
+    )
+
+
+def test_all_of_it_is_shown_if_a_depth_is_given() -> None:
+    lines, left_out = printed([(called({TRAIN: 3}), [net(layers=200)])], depth=9)
+    assert len(lines) > 200
+    assert left_out == ""
+
+
+def test_of_many_models_some_trees_are_shown_and_the_others_counted() -> None:
+    lines, left_out = printed([(called({TRAIN: 3}), [net(rows=rows)]) for rows in range(1, 9)])
+    assert sum(line.startswith("m.Net") for line in lines) == 4
+    assert left_out.startswith("left out to fit the screen: 4 trees; ")
+
+
+@pytest.mark.parametrize("layers", [1, 200])
+def test_what_raised_is_shown_with_its_finding_last(layers: int) -> None:
+    failed = net(layers=layers)
+    error = CallError("RuntimeError", "no")
+    calls = (*failed.calls[:-1], replace(failed.calls[-1], error=error, outputs=()))
+    finding = Finding("FT006", "forward-error", 1, "why it raised")
+    failed = replace(failed, calls=calls, findings=(finding,), run=replace(failed.run, event="error", replay="exact"))
+    out = io.StringIO()
+    print_crash(failed, Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "fwdtrace: the call that raised, run once more to be seen"
+    assert "  why it raised" in lines[-5:]
+    assert len(lines) <= ROOM_FOR_CRASH + 2
