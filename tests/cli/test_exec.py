@@ -104,7 +104,8 @@ def test_a_finding_that_is_asked_for_fails_a_program_that_did_not_and_is_shown_w
     (tmp_path / "direct.py").write_text(DIRECT, encoding="utf-8")
     ran = run(["-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "direct.py", how], tmp_path)
     assert ran.returncode == status
-    assert ran.stderr.startswith("fwdtrace: saved t.json\n")
+    said = [text for text in ran.stderr.splitlines() if text.startswith("fwdtrace: ")][:2]
+    assert said == ["fwdtrace: Linear (net): called once, in training with gradients", "fwdtrace: saved t.json"]
     assert ran.stderr.endswith("fwdtrace: failing as --fail-on asks: FT001\n") == (how == "thread")
     shown = [text for text in ran.stderr.splitlines() if text.startswith("::error")]
     assert len(shown) == 1 and (line is None or shown[0].startswith(ANNOTATION.format(line)))

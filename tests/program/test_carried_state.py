@@ -19,10 +19,10 @@ from tests.helpers.flows import flow
 
 def traces(wanted: Wanted, program: Any) -> list[Trace]:
     """The traces of a program, as `exec` joins them."""
-    joined = ProgramTraces(None, lambda trace, file: True)
+    joined = ProgramTraces((), lambda trace, file: True)
 
     def keep(kept: Kept) -> bool:
-        joined.add(kept.root, kept.class_name, kept.number, kept.trace)
+        joined.add(kept.root, kept.round, kept.trace)
         return False
 
     watch = Watch(wanted, Options(ops=True), keep)

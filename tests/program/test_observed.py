@@ -70,7 +70,11 @@ def test_the_results_are_those_of_the_bare_program_and_each_model_and_each_call_
     files = ["t.Critic.call2.json", "t.Critic.json", "t.call2.json", "t.json"]
     assert sorted(file.name for file in tmp_path.glob("*.json")) == files
     assert [call.path for call in load_trace(tmp_path / "t.json").calls] == ["", "first", "drop", "norm", "last"]
-    assert traced.stderr == "fwdtrace: saved t.json, t.Critic.json, t.call2.json, t.Critic.call2.json\n"
+    assert traced.stderr == (
+        "fwdtrace: Net (net): calls 1 and 2 of 4, alike, all in training with gradients\n"
+        "fwdtrace: Critic (critic): calls 1 and 2 of 4, alike, all in training with gradients\n"
+        "fwdtrace: saved t.json, t.Critic.json, t.call2.json, t.Critic.call2.json\n"
+    )
 
 
 @pytest.mark.sweep
