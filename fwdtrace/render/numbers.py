@@ -31,7 +31,7 @@ class Numbers:
             if call.parent is not None:
                 self._inside[call.parent] = self._inside.get(call.parent, 0.0) + (call.duration_us or 0.0)
         self._norms = _norms(trace)
-        self._largest = max(self._norms.values(), default=0.0)
+        self._largest = max(filter(math.isfinite, self._norms.values()), default=0.0)
 
     def of(self, event: Event, key: Key) -> float | None:
         """The number, None if it was not measured: times in microseconds, memory in bytes.

@@ -41,6 +41,13 @@ def test_the_gradient_of_a_module_is_the_norm_over_all_its_parameters() -> None:
     ]
 
 
+def test_a_gradient_that_is_not_finite_has_no_bar_and_leaves_the_others_theirs() -> None:
+    gradients = (Gradient("up.weight", (4,), True, 1.0, nan=1), Gradient("down.weight", (4,), True, 2.0))
+    shown = replace(measured(), gradients=gradients)
+    assert row_of("up", shown).split()[-2] == "nan"
+    assert row_of("down", shown).split()[-3:-1] == ["2", "████"]
+
+
 def test_what_is_not_finite_is_counted_from_either_measure() -> None:
     assert numbers("nan", measured()) == [None, None, 7, None]
     assert numbers("nan", trace(call(0, None, "", "Net", nonfinite=NonFinite(2, 3, True)))) == [5]

@@ -60,7 +60,7 @@ def _explained(trace: Trace) -> Iterator[tuple[Finding, Failure, Explanation]]:
 
 
 def _line(failure: Failure) -> Site | None:
-    """The innermost line of the model's own code, else the innermost: in a library there is nothing to mend."""
+    """The innermost line of the model's own code, else the innermost, else the line that calls the model."""
     trace, call = failure.trace, failure.call
     own = trace.model.class_name.partition(".")[0]
     inside = failure.op.site if failure.op else failure.error.site or call.site
@@ -71,7 +71,7 @@ def _line(failure: Failure) -> Site | None:
         _, installed, rest = site.file.replace("\\", "/").rpartition("-packages/")
         if not installed or rest.startswith((f"{own}/", f"{own}.")):
             return site
-    return inside
+    return inside or around[-1].site
 
 
 def _innermost(trace: Trace, call: Call, error: CallError) -> tuple[Failure, Call | None]:

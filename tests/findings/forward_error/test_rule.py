@@ -126,3 +126,9 @@ def test_an_error_is_about_the_innermost_call() -> None:
 def test_an_error_that_a_caller_caught_is_no_finding() -> None:
     caller = replace(root("RuntimeError", "no", raised_below=True), error=None)
     assert find(trace_of(caller, FAILED)) == ()
+
+
+def test_where_no_line_of_the_model_is_on_the_stack_the_line_that_calls_it_is_named() -> None:
+    failed = replace(FAILED, site=None, error=CallError("RuntimeError", "no"))
+    (finding,) = find(trace_of(replace(root("RuntimeError", "no", raised_below=True), site=SITE), failed))
+    assert finding.site == SITE
