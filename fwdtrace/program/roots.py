@@ -89,7 +89,7 @@ class Roots:
     @property
     def is_full(self) -> bool:
         """Whether so many roots have been kept that others are let run as they would."""
-        return len(self.kept) == MOST_ROOTS
+        return len(self.kept) >= MOST_ROOTS
 
     @property
     def is_complete(self) -> bool:

@@ -261,6 +261,8 @@ class Watch:
         If the optimizer is not about to step, gradients are told only if a backward ran.
         """
         root, trace = opened.root, opened.recording.trace
+        if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
+            return False
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))
         root.rounds[opened.round] = opened.number, first_id + len(trace.events)
         ran = has_trained or any(call.backward is not None for call in trace.calls)

@@ -187,7 +187,8 @@ def _read(file: str) -> str:
     """The text of a file; OSError or ValueError if it is no regular file, too large for source code, or no text."""
     # A trace may name any file: a device may never end, and to open one can do things.
     status = os.stat(file)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_SOURCE:
+    # What has no size is empty or, as below /proc, waits for what may never come.
+    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= LARGEST_SOURCE:
         raise ValueError(f"{file} is no source code")
     with open(file, encoding="utf-8") as stream:
         return stream.read(LARGEST_SOURCE)

@@ -34,8 +34,8 @@ def test_a_narrow_terminal_drops_columns_and_says_which() -> None:
         │   DIRECT · 1 hook skipped
         ├╴f6 Linear       → 1×84
         └╴f7 Linear       → 1×10
-        too narrow for the from, params, input,
-        called
+        too narrow for the columns from, params,
+        input, called
 
         11 calls · 1 direct · 1.5 ms
         0.06 MB activations
