@@ -60,6 +60,7 @@ class ObservedProgram:
         self._kept_calls = 0
         self._watch: Watch | None = None
         self.crash: Trace | None = None
+        self.backward_raised = False
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -115,7 +116,9 @@ class ObservedProgram:
     def end(self) -> None:
         """Watch nothing any more, and report: the program has ended, whether it has imported torch or not."""
         if self._watch is not None:
-            self._watch.end()
+            error = _raised_by_backward()
+            self.backward_raised = error is not None
+            self._watch.end(error)
         self._traces.end()
         self.crash = self._explained_crash()
         self._end_rank()
@@ -190,3 +193,12 @@ def _begun(files: RankFiles, rank: int) -> Path:
         return files.begin(rank)
     except OSError as error:
         raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None
+
+
+def _raised_by_backward() -> BaseException | None:
+    """The error that ended the program, if it came out of a backward pass."""
+    from fwdtrace.program.crash import crash
+    from fwdtrace.recorder.measures.backward_errors import raised_by_backward
+
+    error = crash()
+    return error if error is not None and raised_by_backward(error) else None

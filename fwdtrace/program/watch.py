@@ -100,13 +100,16 @@ class Watch:
             listen_for_changes(),
         ]
 
-    def end(self) -> None:
-        """Leave everything as it was found; the recording of a call that is running goes on, and is kept."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
+
+        `error` is what ended the program: backward may have raised it, and a recording await its backward.
+        """
         self._rest()
         with self._lock:
             self._ignore_steps()
             for opened in list(self._pending.values()):
-                self._end_pending(opened)
+                self._end_pending(opened, error)
         while self._last_removals:
             self._last_removals.pop()()
 
@@ -249,10 +252,13 @@ class Watch:
         opened = self._pending.get(root)
         return opened is not None and opened.way == (path, entry) and self._end_pending(opened)
 
-    def _end_pending(self, opened: _Open, *, before_step: bool = False) -> bool:
-        """End a recording whose backward has run, or will not; whether the program is to be ended."""
+    def _end_pending(self, opened: _Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
+        """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
         del self._pending[opened.root]
-        opened.recording.__exit__(None, None, None)
+        if error is not None:
+            opened.recording.__exit__(type(error), error, error.__traceback__)
+        else:
+            opened.recording.__exit__(None, None, None)
         return self._hand_over(opened, has_trained=before_step)
 
     def _hand_over(self, opened: _Open, *, has_trained: bool = False) -> bool:

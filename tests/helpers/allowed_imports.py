@@ -276,7 +276,7 @@ LATE = {
         "cli/convert": "run/convert",
         "cli/exec": "cli/report program/program program/python",
         "cli/report": "cli/results program/observed program/program",
-        "program/observed": "program/crash program/watch recorder/notes",
+        "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",

@@ -31,15 +31,19 @@ class Net(nn.Module):
 
 
 @contextmanager
-def watched(wanted: Wanted = Wanted()) -> Iterator[list[Kept]]:  # noqa: B008
-    """What is kept of the calls in the block, with gradients."""
+def watched(wanted: Wanted = Wanted(), *, ops: bool = False) -> Iterator[list[Kept]]:  # noqa: B008
+    """What is kept of the calls in the block, with gradients; a RuntimeError in it ends the program."""
     kept: list[Kept] = []
-    watch = Watch(wanted, Options(gradients=True), lambda each: kept.append(each) is not None)
+    watch = Watch(wanted, Options(ops=ops, gradients=True), lambda each: kept.append(each) is not None)
     watch.begin()
+    ended_by = None
     try:
         yield kept
+    except RuntimeError as error:
+        ended_by = error
+        raise
     finally:
-        watch.end()
+        watch.end(ended_by)
     assert running.session is None
     assert not torch.optim.Optimizer(nn.Linear(1, 1).parameters(), {})._optimizer_step_pre_hooks
 
@@ -133,3 +137,17 @@ def test_an_error_ends_the_recording() -> None:
     with watched() as kept, pytest.raises(RuntimeError):
         Net()(torch.ones(2, 5))
     assert kept[0].trace.calls[0].error is not None
+
+
+def test_an_error_of_backward_that_ends_the_program_is_explained() -> None:
+    class Gate(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            gate = torch.sigmoid(self.used(x))
+            gate += 0.1
+            return gate
+
+    with pytest.raises(RuntimeError), watched(ops=True) as kept:
+        Gate()(X).sum().backward()
+    (finding,) = (each for each in find(kept[0].trace) if each.code == "FT011")
+    assert finding.site is not None and finding.site.code == "gate += 0.1"
+    assert "torch.sigmoid" in finding.message
