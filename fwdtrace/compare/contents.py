@@ -12,6 +12,7 @@ from torch import Tensor
 
 _SEED = 20
 _NEVER_ZERO = 1e-300
+_HUGE = 1e90  # with larger elements, as a mask in float64 has them, the sum of the cubes would be infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class Content:
 
     `moments` are the mean, the mean size, the root of the mean square, the cube root of the mean cube, the smallest and
     the largest element: they do not depend on the order. `in_order` is a sum of the elements with a weight for each
-    place in memory order: it does, and not on the shape. `special` counts NaN, infinity and minus infinity, which the
-    others leave out.
+    place in memory order: it does, and not on the shape. `special` counts NaN and what is infinite or nearly so, above and below 0,
+    which the others leave out.
     """
 
     count: int
@@ -76,7 +77,7 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
         tensor = torch.view_as_real(tensor.resolve_conj())
     numbers = tensor.detach().reshape(-1).to("cpu", torch.float64)
     if like is not None:
-        numbers = numbers if not any(like.special) else numbers.nan_to_num(0.0, 0.0, 0.0)
+        numbers = numbers if not any(like.special) else _usual(numbers)
         return Content(like.count, like.special, like.moments, _in_order(numbers))
     count = numbers.numel()
     if not count:
@@ -84,9 +85,9 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
     sizes = numbers.abs()
     total = float(sizes.sum())
     special = (0, 0, 0)
-    if not math.isfinite(total):
-        special = int(numbers.isnan().sum()), int((numbers == math.inf).sum()), int((numbers == -math.inf).sum())
-        numbers = numbers.nan_to_num(0.0, 0.0, 0.0)
+    if not total < _HUGE:
+        special = int(numbers.isnan().sum()), int((numbers > _HUGE).sum()), int((numbers < -_HUGE).sum())
+        numbers = _usual(numbers)
         sizes = numbers.abs()
         total = float(sizes.sum())
     squares = numbers * numbers
@@ -101,6 +102,11 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
         high,
     )
     return Content(count, special, moments, _in_order(numbers))
+
+
+def _usual(numbers: Tensor) -> Tensor:
+    """The numbers with 0 in place of NaN and of what is infinite or nearly so."""
+    return numbers.where(numbers.abs() <= _HUGE, 0.0)
 
 
 class _Weights:

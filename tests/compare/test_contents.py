@@ -43,6 +43,13 @@ def test_what_is_not_finite_is_counted_and_the_rest_compared() -> None:
     assert not content_of(one).same_elements(content_of(X), 1e-9)
 
 
+def test_the_lowest_number_there_is_counts_as_infinite() -> None:
+    mask = X.masked_fill(X < 0, torch.finfo(X.dtype).min)
+    assert content_of(mask).special == (0, 0, int((X < 0).sum()))
+    assert content_of(mask).same_elements(content_of(mask.clone()), 1e-9)
+    assert content_of(mask.t(), content_of(mask)).same_order(content_of(mask.t()), 1e-9)
+
+
 def test_an_empty_tensor_and_whole_numbers_have_contents() -> None:
     assert content_of(torch.empty(0)).same_elements(content_of(torch.empty(2, 0)), 0.0)
     assert content_of(torch.arange(5)).same_elements(content_of(torch.arange(5.0).flip(0)), 0.0)

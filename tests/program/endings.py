@@ -35,7 +35,7 @@ def ones(*shape): pass
 """
 """What the programs call of torch before they work, as far as nobody can see what becomes of it."""
 
-NEED_TORCH = ("workers of a DataLoader", "inside a call")
+NEED_TORCH = ("workers of a DataLoader", "inside a call", "threads")  # the last prints while torch is imported
 
 PROGRAMS = {
     "exit handlers": """\
