@@ -21,8 +21,8 @@ class Content:
 
     `moments` are the mean, the mean size, the root of the mean square, the cube root of the mean cube, the smallest and
     the largest element: they do not depend on the order. `in_order` is a sum of the elements with a weight for each
-    place in memory order: it does, and not on the shape. `special` counts NaN and what is infinite or nearly so, above and below 0,
-    which the others leave out.
+    place in memory order: it does, and not on the shape. `special` counts NaN and what is infinite or nearly so, above
+    and below 0, which the others leave out.
     """
 
     count: int
