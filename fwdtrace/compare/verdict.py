@@ -166,7 +166,7 @@ def _notes_on_one_side(before: Trace, after: Trace) -> Iterator[str]:
     for what, one, two in (
         ("ops", before.ops is not None, after.ops is not None),
         ("gradients", before.gradients is not None, after.gradients is not None),
-        ("statistics", _has_stats(before), _has_stats(after)),
+        ("statistics", has_stats(before), has_stats(after)),
         ("FLOPs", *(any(call.flops is not None for call in trace.calls) for trace in (before, after))),
     ):
         if one != two:
@@ -177,7 +177,8 @@ def _notes_on_one_side(before: Trace, after: Trace) -> Iterator[str]:
         yield f"recorded on {before.run.device} and {after.run.device}"
 
 
-def _has_stats(trace: Trace) -> bool:
+def has_stats(trace: Trace) -> bool:
+    """Whether statistics of outputs were recorded."""
     return any(leaf.stats is not None for call in trace.calls for leaf in tensors_in(call.outputs))
 
 

@@ -8,8 +8,8 @@ from functools import partial
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.saved_numbers import measure, measure_by_stats, values_of
+from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.trace import Trace, tensors_in
 from fwdtrace.trace.read import load_trace
 
 
@@ -27,11 +27,7 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
     if values or other_values:
         one, without = (file, after) if values else (other_file, before)
         only = f"values were saved with {one} only"
-        compared = "; their statistics were compared with those in the other trace" if _has_stats(without) else ""
+        compared = "; their statistics were compared with those in the other trace" if has_stats(without) else ""
         distances = partial(measure_by_stats, values, other_values)
         return compare_traces(before, after, How(tuple(maps), notes=(only + compared,)), distances)
     return compare_traces(before, after, How(tuple(maps)))
-
-
-def _has_stats(trace: Trace) -> bool:
-    return any(leaf.stats is not None for call in trace.calls for leaf in tensors_in(call.outputs))

@@ -2,6 +2,7 @@
 
 from fwdtrace.trace.backward import BackwardError, Fault, GradientFault
 from fwdtrace.trace.flow import Flow
+from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.trace import Trace
 from fwdtrace.trace.values import (
     Backward,
@@ -14,11 +15,9 @@ from fwdtrace.trace.values import (
     Gradient,
     Hook,
     Leaf,
-    ModelInfo,
     NonFinite,
     Op,
     Operand,
-    RunInfo,
     Shape,
     Site,
     Source,
@@ -26,7 +25,6 @@ from fwdtrace.trace.values import (
     TensorMeta,
     Uncalled,
     Value,
-    Versions,
     WithoutGrad,
     shapes_in,
     tensors_in,

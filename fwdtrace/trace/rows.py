@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
+from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.values import (
     Backward,
     Call,
@@ -16,18 +17,15 @@ from fwdtrace.trace.values import (
     Fix,
     Gradient,
     Hook,
-    ModelInfo,
     NonFinite,
     Op,
     Operand,
-    RunInfo,
     Site,
     Source,
     Stats,
     TensorMeta,
     Uncalled,
     Value,
-    Versions,
 )
 
 # Left out of a row at their defaults; every other field is there, null included.

@@ -20,8 +20,9 @@ from typing import TextIO, TypeVar
 from fwdtrace.trace.backward import BackwardError, GradientFault
 from fwdtrace.trace.files import replacing, write_text
 from fwdtrace.trace.flow import Flow
+from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.rows import row_of
-from fwdtrace.trace.values import Call, Event, Finding, Gradient, ModelInfo, Op, RunInfo, Uncalled, Versions
+from fwdtrace.trace.values import Call, Event, Finding, Gradient, Op, Uncalled
 from fwdtrace.trace.views import form_for, view
 
 K = TypeVar("K")

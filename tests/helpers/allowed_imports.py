@@ -250,17 +250,18 @@ run/trials/copies: .trials/apply findings models recorder torch trace
 run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
 run/trials/time_left:
 run/two: compare errors models torch
-trace/__init__: .backward .flow .trace .values
+trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
 trace/called:
 trace/files:
 trace/flow: .values
+trace/info:
 trace/json_stream:
 trace/mechanisms: .values
 trace/read: .json_stream .rows .trace .values errors
-trace/rows: .backward .values
+trace/rows: .backward .info .values
 trace/text: .values
-trace/trace: .backward .files .flow .rows .values .views
+trace/trace: .backward .files .flow .info .rows .values .views
 trace/values:
 trace/views:
 version:

@@ -1,0 +1,58 @@
+"""How a trace came about: the versions, the model as a whole, and the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What the trace was recorded with."""
+
+    fwdtrace: str
+    torch: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model as a whole: its spec if it came from one, its qualified class, its mode and its parameter count.
+
+    `trainable` counts the elements of those parameters that require a gradient. `parameter_bytes` and `buffer_bytes`
+    are what all of its parameters and buffers take, shared ones once. All three are None in traces of before 0.2.
+    In a program, `name` is the variable that held it, if it was found, and `path` where it is in the module that holds
+    it, if one does.
+    """
+
+    spec: str | None
+    class_name: str
+    training: bool
+    parameters: int
+    trainable: int | None = None
+    parameter_bytes: int | None = None
+    buffer_bytes: int | None = None
+    name: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
+
+    `call` counts the calls of the root in the program, from 1, those before this trace included; the trace begins with
+    that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
+    `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
+    the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
+    `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
+    """
+
+    device: str
+    grad: bool
+    seed: int | None
+    rank: int | None
+    duration_us: float
+    values: str | None = None
+    values_digest: str | None = None
+    call: int | None = None
+    event: str | None = None
+    replay: str | None = None
