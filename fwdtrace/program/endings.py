@@ -22,6 +22,9 @@ MOST_SECONDS = 10.0
 _ending = threading.Lock()
 """Taken by whoever does what is to be done at the end, and never released: nobody does it again."""
 
+_ended = threading.Event()
+"""Set when that is done."""
+
 _program = 0
 """The process of the program, once it is known what to do at its end."""
 
@@ -47,8 +50,11 @@ def at_end(do: Callable[[], None]) -> None:
             return
         _ending.acquire()
         interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-        with contextlib.redirect_stderr(_first_stderr()), contextlib.suppress(OSError):
-            do()
+        try:
+            with contextlib.redirect_stderr(_first_stderr()), contextlib.suppress(OSError):
+                do()
+        finally:
+            _ended.set()
         if interrupted:
             _remember_interrupt()
         _leave_signals_alone()
@@ -97,16 +103,15 @@ def _wait_for_signal(do: Callable[[], None]) -> None:
         os.read(_pause[0], 1)
         _paused.release()
         return
-    done = threading.Event()
 
     def try_to() -> None:
-        if _ending.acquire(blocking=False):
+        if _ending.acquire(blocking=False):  # else the program is ending by itself, and is let come to its end
             with contextlib.redirect_stderr(_first_stderr()), contextlib.suppress(Exception):
                 do()
-        done.set()
+            _ended.set()
 
     _thread.start_new_thread(try_to, ())  # which may have to wait for what the program holds
-    done.wait(MOST_SECONDS)
+    _ended.wait(MOST_SECONDS)
     _leave_signals_alone()
     os.kill(os.getpid(), readers[ready[0]])
 

@@ -87,21 +87,6 @@ def test_a_signal_ends_a_program_at_once_and_the_trace_is_written(
     assert seconds < 2  # on a machine that has other things to do; matmul alone would take a minute
 
 
-@pytest.mark.sweep
-def test_a_signal_ends_a_program_as_soon_as_it_does_below_python(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-    seconds: dict[str, float] = {}
-    for name, before in (("bare", []), ("exec", ["-m", "fwdtrace", "exec", "-o", "t.json"])):
-        times = []
-        for _ in range(3):
-            program = start(tmp_path, *before, "slow.py", "torch.matmul(large, large)")
-            time.sleep(0.2)
-            times.append(seconds_to_end(program, signal.SIGTERM))
-            program.communicate()
-        seconds[name] = min(times)
-    assert seconds["exec"] < seconds["bare"] + 0.2
-
-
 HANDLES = """\
 import os, signal, sys
 if sys.argv[1] == "before":
@@ -208,7 +193,7 @@ FAILS = """\
 import signal, sys, torch
 torch.nn.Linear(2, 2).forward(torch.ones(1, 2))
 print("ready", flush=True)
-signal.pause()
+signal.pause()  # which comes back after a signal, so that the program is ending by itself when the signal ends it
 """
 
 
