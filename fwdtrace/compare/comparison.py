@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import ClassVar, TextIO
 
+from fwdtrace.compare.around import Around
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
@@ -49,10 +50,10 @@ class Growth:
 class TraceComparison:
     """Two traces side by side: the verdict in one sentence, and what differs, worst first.
 
-    `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `growth`
-    says how the difference grows from the origin on, `notes` what else to know. `traces` are the two traces
-    themselves, which are not saved with the comparison. `outputs` has what two models of
-    different structure give, `weights` which of them were moved from the first into the second.
+    `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `around`
+    is what was set otherwise around the two runs. `growth` says how the difference grows from the origin on, `notes`
+    what else to know. `traces` are the two traces themselves, which are not saved with the comparison. `outputs` has
+    what two models of different structure give, `weights` which of them were moved from the first into the second.
     """
 
     kind: ClassVar[str] = "traces"
@@ -68,6 +69,7 @@ class TraceComparison:
     notes: tuple[str, ...] = ()
     outputs: Outputs | None = None
     weights: WeightMap | None = None
+    around: tuple[Around, ...] = ()
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
 
     @property

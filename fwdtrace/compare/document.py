@@ -22,7 +22,7 @@ LEFT_OUT_IF_NONE = {"left out if None": True}
 
 # The fields of a document in their order, and what it says for a kind of comparison that does not have one.
 _HEAD = {"fix": "", "origin": None, "versions": None, "model": None, "seed": None}
-_OF_TWO_TRACES = ("other", "growth")
+_OF_TWO_TRACES = ("other", "around", "growth")
 _OF_TWO_MODELS = ("outputs", "weights")
 _ROWS = ("differences", "inventory", "experiments", "findings")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from fwdtrace.compare.agreement import ComparedCalls, DistancesOf, Strictness, compare_calls, strictness_of
 from fwdtrace.compare.align import Alignment, align
+from fwdtrace.compare.around import differences_around
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.differences import (
@@ -92,6 +93,7 @@ def compare_traces(
         notes=(*how.notes, *notes_on(before, after, alignment, compared, exact=strictness.exact)),
         outputs=how.outputs,
         weights=how.weights,
+        around=differences_around(before, after),
         traces=(before, after),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment
+from fwdtrace.compare.around import differences_around
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
@@ -80,7 +81,7 @@ def notes_on(
         yield "too many calls have no namesake to align them by order; --map tells which name became which"
     if alignment.is_port:
         yield from _notes_on_port(alignment)
-    if before.versions.torch != after.versions.torch:
+    if before.versions.torch != after.versions.torch and not differences_around(before, after):
         yield f"recorded with torch {before.versions.torch} and {after.versions.torch}"
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fwdtrace.findings import find
+from fwdtrace.recorder.around import around_run
 from fwdtrace.recorder.describe import named_by_parameters, positional_names
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
@@ -48,12 +49,12 @@ class Surroundings:
 
 def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Surroundings:
     """The model's class, mode and device, and the versions at work."""
-    cls = type(model)
+    cls, device = type(model), _device(model)
     rank = os.environ.get("RANK")
     return Surroundings(
         Versions(__version__, str(torch.__version__).partition("+")[0], platform.python_version()),
         ModelInfo(spec, f"{cls.__module__}.{cls.__qualname__}", model.training, 0),
-        RunInfo(_device(model), torch.is_grad_enabled(), seed, int(rank) if rank else None, 0.0),
+        RunInfo(device, torch.is_grad_enabled(), seed, int(rank) if rank else None, 0.0, around=around_run(device)),
     )
 
 

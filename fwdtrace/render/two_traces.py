@@ -34,6 +34,7 @@ def _lines(comparison: TraceComparison, width: int) -> Iterator[Line]:
     yield []
     for name, model in (("first ", comparison.model), ("second", comparison.other)):
         yield from wrapped(f"{name}  {_model(model)}", width, "        ", "")
+    yield from _around(comparison, width)
     if comparison.growth:
         yield []
         yield from _growth(comparison, width)
@@ -41,6 +42,16 @@ def _lines(comparison: TraceComparison, width: int) -> Iterator[Line]:
     for note in comparison.notes:
         yield []
         yield from wrapped(printable(f"Note: {note}."), width, "", "dim")
+
+
+def _around(comparison: TraceComparison, width: int) -> Iterator[Line]:
+    """What was set otherwise around the runs, before all that follows from it."""
+    if not comparison.around:
+        return
+    yield []
+    yield [("around the runs", "bold")]
+    for each in comparison.around:
+        yield from wrapped(printable(each.text), width, "    ", "", first="  ~ ")
 
 
 def _model(model: ModelInfo) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fwdtrace.trace.values import Value
+
 
 @dataclass(frozen=True, slots=True)
 class Versions:
@@ -44,6 +46,8 @@ class RunInfo:
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
     `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
+    `around` is what else was set when it began and may change its numbers: versions of libraries, variables of the
+    environment, settings of torch, threads, autocast, the seed and a digest of the random state; each by its name.
     """
 
     device: str
@@ -56,3 +60,4 @@ class RunInfo:
     call: int | None = None
     event: str | None = None
     replay: str | None = None
+    around: tuple[Value, ...] = ()

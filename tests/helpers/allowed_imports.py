@@ -26,10 +26,11 @@ cli/tracebacks: errors models
 compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
 compare/align: .names trace
+compare/around: trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_steps: .comparison .contents .parting .reasons .steps .traces trace
 compare/candidates: .contents .name_parts .units .weight_map torch
-compare/comparison: .difference .distance .document .outputs_value .weight_map trace
+compare/comparison: .around .difference .distance .document .outputs_value .weight_map trace
 compare/contents: torch
 compare/difference: .document
 compare/differences: .agreement .align .difference .leaves .outputs_value .weight_map trace
@@ -56,11 +57,11 @@ compare/saved_numbers: .agreement .distance errors trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/tolerances:
-compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .outputs_value .verdict
-  .weight_map trace
+compare/traces: .agreement .align .around .comparison .difference .differences .gradients .origin .outputs_value
+  .verdict .weight_map trace
 compare/units: .contents .name_parts .rounding .runs .watched .weight_map models recorder torch trace
-compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .outputs_value .tolerances
-  trace
+compare/verdict: .agreement .align .around .comparison .difference .differences .distance .leaves .outputs_value
+  .tolerances trace
 compare/watched: .steps models recorder torch trace
 compare/weight_map: .document errors trace
 compare/weight_values: .weight_map torch
@@ -162,13 +163,14 @@ program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recor
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
+recorder/around: .measures/keeper .torch_internals torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
-recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
-  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
-  torch trace version
+recorder/finish: .around .describe .frames .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources
+  .torch_internals .tree findings torch trace version
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
@@ -255,7 +257,7 @@ trace/backward: .values
 trace/called:
 trace/files:
 trace/flow: .values
-trace/info:
+trace/info: .values
 trace/json_stream:
 trace/mechanisms: .values
 trace/read: .json_stream .rows .trace .values errors

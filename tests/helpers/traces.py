@@ -193,7 +193,7 @@ def everything() -> Trace:
     return Trace(
         Versions("0.1.0", "2.13.0", "3.11.7"),
         ModelInfo("model.py:Net", "model.Net", True, 1234, 1000, 4936, 80),
-        RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2),
+        RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2, around=(Value("OMP_NUM_THREADS", "4"),)),
         (first, second),
         ops,
         findings,

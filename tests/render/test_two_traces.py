@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from fwdtrace.compare.around import Around
 from fwdtrace.compare.comparison import Growth, TraceComparison
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance
@@ -49,6 +50,16 @@ No difference found: 4 calls on both sides, and all outputs are bit-identical.
 first   Net · net.py:Net · 1,234 parameters
 second  Other · 5 parameters · train mode"""
     )
+
+
+def test_what_was_around_the_runs_comes_before_all_that_follows_from_it() -> None:
+    around = (Around("OMP_NUM_THREADS", None, "4"), Around("random state", "0a", "0b"))
+    assert changes_text(replace(EQUAL, around=around)).splitlines()[4:] == [
+        "",
+        "around the runs",
+        "  ~ OMP_NUM_THREADS: not set became 4",
+        "  ~ the random generator was in another state",
+    ]
 
 
 def test_two_traces_with_differences() -> None:
