@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import ClassVar, TextIO
+from typing import ClassVar, Literal, TextIO
 
 from fwdtrace.compare.around import Around
 from fwdtrace.compare.difference import Difference
@@ -16,6 +16,9 @@ from fwdtrace.trace import ModelInfo, Site, Trace, Versions
 from fwdtrace.trace.views import view
 
 
+Pass = Literal["forward", "backward", "weights"]
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where two runs part: the first call, as far inside as possible, whose inputs agree and whose output does not.
@@ -23,7 +26,8 @@ class Origin:
     `path`, `nth` and `class_name` are those of the first trace; `other_path` is the path in the second if that is
     another. `apart` says how far the outputs are apart, `why` what is not the same on both sides, in words. If an op
     that the call ran itself is the origin, `op` names it. `site` is the line of the second that runs it, `first_site`
-    the line of the first in its place.
+    the line of the first in its place. `which` is the pass that parts, `pass` in the JSON: "weights" are those before a
+    call, which its forward and backward only follow. `call` is the number of the call of the root in its program.
     """
 
     path: str | None
@@ -35,6 +39,8 @@ class Origin:
     op: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     site: Site | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     first_site: Site | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    which: Pass = "forward"
+    call: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,24 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One call of the model of two programs: how far apart all is that belongs to it.
+
+    `call` is its number in the first program, `other` in the second. `weights` names the parameters and buffers that
+    were apart before it, None if they were not saved. `forward` is how far what the model gives is apart, `backward`
+    how far the gradients of its parameters are, None if that is not known.
+    """
+
+    call: int
+    other: int
+    inputs_agree: bool | None
+    weights: tuple[str, ...] | None = None
+    weights_apart: Distance | None = None
+    forward: Distance | None = None
+    backward: Distance | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TraceComparison:
     """Two traces side by side: the verdict in one sentence, and what differs, worst first.
 
@@ -54,6 +78,7 @@ class TraceComparison:
     is what was set otherwise around the two runs. `growth` says how the difference grows from the origin on, `notes`
     what else to know. `traces` are the two traces themselves, which are not saved with the comparison. `outputs` has
     what two models of different structure give, `weights` which of them were moved from the first into the second.
+    `steps` are the calls of two programs, if several were compared; all else is about the first that is not the same.
     """
 
     kind: ClassVar[str] = "traces"
@@ -70,6 +95,7 @@ class TraceComparison:
     outputs: Outputs | None = None
     weights: WeightMap | None = None
     around: tuple[Around, ...] = ()
+    steps: tuple[Step, ...] = ()
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
 
     @property

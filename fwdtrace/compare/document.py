@@ -23,8 +23,12 @@ LEFT_OUT_IF_NONE = {"left out if None": True}
 # The fields of a document in their order, and what it says for a kind of comparison that does not have one.
 _HEAD = {"fix": "", "origin": None, "versions": None, "model": None, "seed": None}
 _OF_TWO_TRACES = ("other", "around", "growth")
-_OF_TWO_MODELS = ("outputs", "weights")
+_OF_TWO_MODELS = ("outputs", "weights", "steps")
 _ROWS = ("differences", "inventory", "experiments", "findings")
+
+
+_KEYS = {"class_name": "class", "which": "pass"}
+"""The keys of fields whose names are words of Python."""
 
 
 def write_document(comparison: Any, stream: TextIO) -> None:
@@ -36,7 +40,7 @@ def write_document(comparison: Any, stream: TextIO) -> None:
         "verdict": comparison.verdict,
         **{name: getattr(comparison, name, default) for name, default in _HEAD.items()},
         **{name: getattr(comparison, name) for name in _OF_TWO_TRACES if hasattr(comparison, name)},
-        **{name: found for name in _OF_TWO_MODELS if (found := getattr(comparison, name, None)) is not None},
+        **{name: found for name in _OF_TWO_MODELS if (found := getattr(comparison, name, None))},
         "copies": getattr(comparison, "copies", ""),
         "notes": comparison.notes,
     }
@@ -67,7 +71,7 @@ def _json(value: Any) -> Any:
     if row is not value or not dataclasses.is_dataclass(value):
         return row
     return {
-        "class" if field.name == "class_name" else field.name: _json(part)
+        _KEYS.get(field.name, field.name): _json(part)
         for field in dataclasses.fields(value)
         if (part := getattr(value, field.name)) is not None or field.metadata != LEFT_OUT_IF_NONE
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
+from fwdtrace.compare.saved_step import STEP, read_step, rows_of_step
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace, tensors_in
 from fwdtrace.trace.files import replacing
@@ -21,6 +22,7 @@ from fwdtrace.trace.rows import Wrong, read_at, reader_of
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.measures.keeper import Kept, Sides
+    from fwdtrace.recorder.measures.training_keeper import KeptValues
 
 FORMAT = "fwdtrace.values/1"
 _NUMPY = {
@@ -32,10 +34,10 @@ _SIZES = {dtype: 1 if code == "?" else int(code[-1]) for dtype, code in _NUMPY.i
 _read_stats = reader_of(Stats)
 
 
-def save_values(sides: Mapping[int, Sides], file: Path) -> str:
+def save_values(sides: Mapping[int, Sides], file: Path, step: KeptValues | None = None) -> str:
     """Write what was kept of every call: whole tensors by number, and of each its digest and statistics.
 
-    Gives the digest of it all, by which a trace knows its file. FwdtraceError if the file cannot be written.
+    `step` has what was kept beside these of a training step. Gives the digest of it all, by which a trace knows its file. FwdtraceError if the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save, save_file
@@ -57,7 +59,10 @@ def save_values(sides: Mapping[int, Sides], file: Path) -> str:
         return numbers[id(kept)]
 
     calls = {str(call): [[number_of(kept) for kept in side] for side in both] for call, both in sides.items()}
-    about = {"format": FORMAT, "calls": json.dumps(calls), "tensors": json.dumps(rows)}
+    about = {"format": FORMAT, "calls": json.dumps(calls)}
+    if step is not None:
+        about |= rows_of_step(step, number_of)
+    about["tensors"] = json.dumps(rows)
     try:
         with replacing(file) as path:
             if path == file:  # a pipe: the library would put a file of its own in its place
@@ -99,6 +104,7 @@ class SavedValues:
         self._start = 8 + length
         self._rows: list[dict[str, Any]] = json.loads(about["tensors"], object_pairs_hook=object_of)
         self._calls: dict[str, Any] = json.loads(about["calls"], object_pairs_hook=object_of)
+        self.step = read_step(about, len(self._rows))
         if type(self._rows) is not list:
             raise ValueError
         for number, row in enumerate(self._rows):
@@ -155,7 +161,8 @@ class SavedValues:
 
 def _digest(about: dict[str, str], whole: Iterable[str]) -> str:
     """The digest of which call has which tensors, of the digests of these, and of which are there whole."""
-    text = "\n".join((about["calls"], about["tensors"], *sorted(whole)))
+    step = (about[name] for name in STEP if name in about)
+    text = "\n".join((about["calls"], about["tensors"], *step, *sorted(whole)))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -231,10 +238,11 @@ def _distance(
     pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one is not None and other is not None]
     if any(before.about(one)["shape"] != after.about(other)["shape"] for one, other in pairs):
         return None
-    return furthest(_distance_of_tensors(before, one, after, other) for one, other in pairs)
+    return furthest(distance_of_saved(before, one, after, other) for one, other in pairs)
 
 
-def _distance_of_tensors(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+def distance_of_saved(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+    """How far two saved tensors of one shape are apart: by their elements, or else by their digests and statistics."""
     ours, theirs = before.about(one), after.about(other)
     dtypes = ours["dtype"], theirs["dtype"]
     if dtypes[0] == dtypes[1] and ours["digest"] == theirs["digest"]:

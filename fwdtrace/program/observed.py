@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class ObservedProgram:
             values = with_parts(values, f"rank{self.ranks.own}")
         self._traces = ProgramTraces(files, save, values, self._save_values)
         self._kept_calls = 0
+        self._id = os.urandom(8).hex()
         self._watch: Watch | None = None
         self.crash: Trace | None = None
         self.backward_raised = False
@@ -154,14 +156,15 @@ class ObservedProgram:
         from fwdtrace.compare.saved_numbers import save_values
 
         try:
-            return save_values(values, file)
+            return save_values(values.sides, file, values)
         except FwdtraceError as error:  # the program must not end because of us
             self._say(str(error))
             return None
 
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
-        self._traces.add(kept.root, kept.round, kept.trace, kept.values)
+        trace = replace(kept.trace, run=replace(kept.trace.run, program=self._id))
+        self._traces.add(kept.root, kept.round, trace, kept.values)
         stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 

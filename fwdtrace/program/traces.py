@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
 Key = tuple[int, Round]
 """The number of the root, from 0, and the round of its calls."""
 
-Values = Mapping[int, Any]
-"""What a `Keeper` has kept of a trace, by the ids of its calls."""
+Values = Any
+"""What a `TrainingKeeper` has kept of a trace, its `values`."""
 
 
 @dataclass
@@ -50,9 +50,9 @@ class ProgramTraces:
         if key not in self.files_of:
             self.files_of[key] = [self._file_for(file, key) for file in (*self.files, *self._values_files)]
         if values is not None:
+            earlier = self.values.get(key)
             start = _size(before) if before is not None else 0
-            values = {**self.values.get(key, {}), **{number + start: sides for number, sides in values.items()}}
-            self.values[key] = values
+            self.values[key] = values if earlier is None else earlier.followed_by(values, start)
         self._save(key)
 
     def add_event(self, trace: Trace) -> None:
@@ -108,7 +108,7 @@ class ProgramTraces:
         files = self.files_of[key][: len(self.files)]
         saved = []
         for file in self.files_of[key][len(files) :]:
-            digest = self.save_values(self.values.get(key, {}), file)
+            digest = self.save_values(self.values[key], file) if key in self.values else None
             if digest is not None:
                 saved.append(file)
                 run = replace(self.by_key[key].run, values=file.name, values_digest=digest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from sys import _getframe
 from typing import Any
@@ -28,7 +28,7 @@ from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Round, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
-from fwdtrace.recorder.measures.keeper import Keeper, Sides
+from fwdtrace.recorder.measures.training_keeper import KeptValues, TrainingKeeper
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
@@ -44,7 +44,7 @@ class Kept:
     root: int
     round: Round
     trace: Trace
-    values: Mapping[int, Sides] | None = None
+    values: KeptValues | None = None
 
 
 @dataclass
@@ -56,7 +56,7 @@ class _Open:
     way: tuple[str, str]
     number: int
     recording: Recording
-    keeper: Keeper | None
+    keeper: TrainingKeeper | None
     awaits_backward: bool
 
 
@@ -212,7 +212,9 @@ class Watch:
             root.name = name_of_called(module if top is None else top, module, _getframe(3))
         self._roots.number_of_kept(root)
         backward = self._options.gradients and mode_of(module) == TRAINING
-        keeper = Keeper(self._max_bytes, fingerprints=True) if self._max_bytes is not None else None
+        keeper = TrainingKeeper(self._max_bytes) if self._max_bytes is not None else None
+        if keeper is not None:
+            keeper.keep_state(module if top is None else top)
         options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
         number, first_id = root.rounds.get(round, (number, 0))  # one trace has the calls by all ways in
         recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
@@ -255,6 +257,9 @@ class Watch:
     def _end_pending(self, opened: _Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
         """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
         del self._pending[opened.root]
+        top = opened.root.module()
+        if opened.keeper is not None and top is not None:
+            opened.keeper.keep_gradients(top)
         if error is not None:
             opened.recording.__exit__(type(error), error, error.__traceback__)
         else:
@@ -276,8 +281,9 @@ class Watch:
             trace,
             model=replace(trace.model, name=root.name, path=root.path or None),
             gradients=trace.gradients if ran else None,
+            run=replace(trace.run, stepped=has_trained),
         )
-        values = opened.keeper.by_id if opened.keeper is not None else None
+        values = opened.keeper.values if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 
     def _notice_steps(self) -> None:

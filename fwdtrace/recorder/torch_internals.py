@@ -122,6 +122,16 @@ def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | Non
     return tuple(map(repr, placed_tensor.placements)), tuple(placed_tensor._local_tensor.shape)
 
 
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a DTensor on this rank; any other tensor as it is."""
+    kind: Any = type(tensor)
+    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):
+        return tensor
+    placed_tensor: Any = tensor
+    local: torch.Tensor = placed_tensor._local_tensor
+    return local
+
+
 def likeness(tensor: torch.Tensor) -> Callable[[Any], bool] | None:
     """A quick test whether a value is a tensor of the same class, shape, dtype and device that needs a gradient alike.
 

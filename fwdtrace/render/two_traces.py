@@ -9,6 +9,7 @@ from rich.console import Console
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.difference import SEVERITIES, Difference
 from fwdtrace.compare.distance import Distance
+from fwdtrace.render.compared_steps import steps_lines
 from fwdtrace.render.lines import Line, plain, print_lines, wrapped
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import ModelInfo
@@ -35,6 +36,7 @@ def _lines(comparison: TraceComparison, width: int) -> Iterator[Line]:
     for name, model in (("first ", comparison.model), ("second", comparison.other)):
         yield from wrapped(f"{name}  {_model(model)}", width, "        ", "")
     yield from _around(comparison, width)
+    yield from steps_lines(comparison.steps)
     if comparison.growth:
         yield []
         yield from _growth(comparison, width)

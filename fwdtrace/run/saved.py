@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import glob
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.saved_numbers import measure, measure_by_stats, values_of
+from fwdtrace.compare.program_steps import compare_programs
+from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_numbers import measure_by_stats, values_of
 from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.trace.head import read_head
 from fwdtrace.trace.read import load_trace
+from fwdtrace.trace.text import listed
 
 
 def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> TraceComparison:
     """Compare the traces in two `.json` files; `maps` are `OLD=NEW`, from the names of the first to the second's.
 
-    FwdtraceError if a file cannot be read, a map is wrong, or neither trace has a call.
+    If both are the first of several that one program saved of a model, each call is compared with the call of the same
+    number. FwdtraceError if a file cannot be read, a map is wrong, or neither trace has a call.
     """
     before, after = load_trace(file), load_trace(other_file)
     if not before.calls and not after.calls:
         raise FwdtraceError(f"compare {file} {other_file}: neither holds a call, so there is nothing to compare")
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
-        return compare_traces(before, after, How(tuple(maps)), partial(measure, values, other_values))
+        first = Side(before, values), Side(after, other_values)
+        files, notes = _steps(file, other_file)
+        return compare_programs(_loaded(first, files), How(tuple(maps), notes=notes))
     if values or other_values:
         one, without = (file, after) if values else (other_file, before)
         only = f"values were saved with {one} only"
@@ -31,3 +40,50 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         distances = partial(measure_by_stats, values, other_values)
         return compare_traces(before, after, How(tuple(maps), notes=(only + compared,)), distances)
     return compare_traces(before, after, How(tuple(maps)))
+
+
+def calls_of_program(file: str) -> dict[int, str]:
+    """The files of all calls of the model that the program saved beside this one, its first, by their numbers."""
+    head = read_head(file)
+    if head is None or head.run.program is None or head.run.call is None:
+        return {}
+    files = {head.run.call: file}
+    name, suffix = str(Path(file).with_suffix("")), Path(file).suffix
+    for sibling in glob.glob(f"{glob.escape(name)}.call*{suffix}"):
+        other = read_head(sibling)
+        if other is None or other.run.program != head.run.program or other.run.call is None:
+            continue
+        if (other.model.class_name, other.model.name, other.model.path) == (
+            head.model.class_name,
+            head.model.name,
+            head.model.path,
+        ):
+            files[other.run.call] = sibling
+    return files
+
+
+def _steps(file: str, other_file: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """The further calls that both programs have saved, in pairs, and a note on those that only one has."""
+    ours, theirs = calls_of_program(file), calls_of_program(other_file)
+    common = sorted(ours.keys() & theirs.keys())
+    if not common or ours[common[0]] != file or theirs[common[0]] != other_file:
+        return [], ()
+    alone = sorted(ours.keys() ^ theirs.keys())
+    calls = listed([f"call {number:,}" for number in alone])
+    note = (f"only one side has {calls}, which was not compared",) if alone else ()
+    return [(ours[number], theirs[number]) for number in common[1:]], note
+
+
+def _loaded(first: tuple[Side, Side], files: Sequence[tuple[str, str]]) -> Iterator[tuple[Side, Side]]:
+    """The sides of each step, one step at a time."""
+    yield first
+    for pair in files:
+        yield _side(pair[0]), _side(pair[1])
+
+
+def _side(file: str) -> Side:
+    trace = load_trace(file)
+    values = values_of(trace, file)
+    if values is None:
+        raise FwdtraceError(f"{file}: holds no values, as the other calls of its program do; record them again")
+    return Side(trace, values)

@@ -48,6 +48,8 @@ class RunInfo:
     `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
     `around` is what else was set when it began and may change its numbers: versions of libraries, variables of the
     environment, settings of torch, threads, autocast, the seed and a digest of the random state; each by its name.
+    Under `exec`, `program` is the same text for all traces of one process and no others, and `stepped` says that an
+    optimizer of the parameters was about to step when the recording of a backward ended.
     """
 
     device: str
@@ -61,3 +63,5 @@ class RunInfo:
     event: str | None = None
     replay: str | None = None
     around: tuple[Value, ...] = ()
+    program: str | None = None
+    stepped: bool = False

@@ -15,13 +15,13 @@ from torch import Tensor
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, local_part, without_torch_function
 from fwdtrace.trace import Stats
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One tensor as it was: a copy of it, or its digest and statistics where a copy is too much, or all of these."""
+    """One tensor as it was, of a DTensor the part on this rank: a copy of it, or its digest and statistics where a copy is too much, or all of these."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -53,12 +53,12 @@ class Keeper:
     def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
         """Keep what goes into a call."""
         if type(call) is OpenCall:
-            self._inputs[call] = tuple(map(self._kept, (*_tensors(args), *_tensors(kwargs))))
+            self._inputs[call] = tuple(map(self._kept, (*self._tensors(args), *self._tensors(kwargs))))
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
         """Keep what comes out of it."""
         if type(call) is OpenCall:
-            self._outputs[call] = tuple(map(self._kept, _tensors(output)))
+            self._outputs[call] = tuple(map(self._kept, self._tensors(output)))
 
     def stop(self) -> None:
         """Keep no more."""
@@ -71,6 +71,11 @@ class Keeper:
         self.by_id = {
             ids[call]: (inputs, self._outputs.get(call, ())) for call, inputs in self._inputs.items() if call in ids
         }
+
+    @staticmethod
+    def _tensors(value: Any) -> list[Tensor]:
+        with without_torch_function():
+            return tensors_of(value)
 
     def _kept(self, tensor: Tensor) -> Kept | None:
         # The output of one call is the input of the next: one copy is enough for both.
@@ -87,6 +92,7 @@ class Keeper:
             with Unseen():
                 if not has_values(tensor):
                     return None
+                tensor = local_part(tensor)
                 size = tensor.numel() * tensor.element_size()
                 shape, copy = tuple(tensor.shape), tensor.detach().clone() if size <= self.left else None
                 if copy is not None:
@@ -109,6 +115,3 @@ def digest_of(tensor: Tensor) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    with without_torch_function():
-        return tensors_of(value)

@@ -1,0 +1,197 @@
+"""The saved calls of two programs, step by step -> TraceComparison of the first that is not the same in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fwdtrace.compare.agreement import Distances, DistancesOf, strictness_of
+from fwdtrace.compare.align import align
+from fwdtrace.compare.around import RANDOM_STATE, differences_around
+from fwdtrace.compare.comparison import Origin, Step, TraceComparison
+from fwdtrace.compare.difference import Difference, worst_first
+from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
+from fwdtrace.compare.leaves import dtypes_of
+from fwdtrace.compare.program_verdict import OneStep, program_verdict
+from fwdtrace.compare.saved_backward import Side, compare_backward
+from fwdtrace.compare.saved_numbers import distance_of_saved, measure
+from fwdtrace.compare.tolerances import TOLERANCES
+from fwdtrace.compare.traces import How, compare_traces
+from fwdtrace.trace import Call, Op, Trace
+
+Sides = tuple[Side, Side]
+
+PARTS = ("numbers", "rounding", "exception")
+"""The severities of differences by which forward parts, and not only computes the same otherwise."""
+_DRAWS = ("dropout", "rand", "bernoulli", "multinomial", "normal", "uniform")
+"""What the names of modules and ops that draw random numbers have in them."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The parameters and buffers that were apart before a call, of how many, and where one has none of that name."""
+
+    apart: tuple[tuple[str, Distance], ...]
+    of: int
+
+    @property
+    def furthest(self) -> Distance | None:
+        """The largest distance."""
+        return furthest(distance for _, distance in self.apart)
+
+
+def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
+    """Compare the calls of two programs in order, each with its weights before and its gradients after.
+
+    The first that is not the same is compared in all, the later ones only in what the model gives and in its gradients.
+    `steps` may load each call when it is asked for.
+    """
+    found: TraceComparison | None = None
+    rows: list[Step] = []
+    for one, two in steps:
+        weights = compare_state(one, two)
+        if found is None or found.equal:
+            found, row = _compared(one, two, weights, how, rows)
+        else:
+            row = _row(one, two, weights)
+        rows.append(row)
+    assert found is not None
+    return replace(found, steps=tuple(rows) if len(rows) > 1 else ())
+
+
+def compare_state(one: Side, two: Side) -> Weights | None:
+    """How far the parameters and buffers were apart before the call; None if one of the runs has none saved."""
+    ours, theirs = one.values.step.state, two.values.step.state
+    if not ours or not theirs:
+        return None
+    apart = []
+    for name in (name for name in ours if name in theirs):
+        a, b = ours[name], theirs[name]
+        if one.values.about(a.tensor) == two.values.about(b.tensor):
+            continue
+        distance = NOT_COMPARABLE
+        if a.shape == b.shape and a.sample is not None and b.sample is not None:
+            distance = replace(distance_of_saved(one.values, a.sample, two.values, b.sample), same=False)
+        apart.append((name, distance))
+    return Weights(tuple(apart), len(ours.keys() & theirs.keys()))
+
+
+def _compared(
+    one: Side, two: Side, weights: Weights | None, how: How, before: Sequence[Step]
+) -> tuple[TraceComparison, Step]:
+    """One call of two programs, compared in all that was saved of it; `before` are the ones that are the same."""
+    distances = judged_by_coarsest(partial(measure, one.values, two.values), one.trace, two.trace)
+    forward = compare_traces(one.trace, two.trace, replace(how, why=partial(_why, one.trace, two.trace)), distances)
+    own = [each for each in forward.differences if each.kind not in ("gradient", "backward")]
+    alignment = align(one.trace, two.trace, how.maps)
+    parts = forward.origin is not None or any(each.severity in PARTS for each in own)
+    exact = not parts and strictness_of(one.trace, two.trace, alignment, how.exact, how.expected).exact
+    backward = compare_backward(one, two, alignment.pairs, exact=exact)
+    gradients = [each for each in forward.differences if each.kind == "gradient"]
+    if backward is not None:
+        gradients = list(backward.differences)
+    of_weights = [_difference(name, distance) for name, distance in (weights.apart if weights else ())]
+    differences = worst_first([*of_weights, *own, *gradients])
+    step = OneStep(one.trace, two.trace, weights, forward, parts, backward, tuple(before))
+    origin = _origin(step)
+    call = one.trace.run.call
+    found = replace(
+        forward,
+        verdict=program_verdict(step, differences),
+        differences=differences,
+        origin=replace(origin, call=call) if origin is not None else None,
+        growth=forward.growth if parts else (),
+    )
+    return found, _row(one, two, weights)
+
+
+def _origin(step: OneStep) -> Origin | None:
+    """Where the step parts: in its weights, which come first, in its forward, or else in its backward."""
+    if step.weights is not None and step.weights.apart:
+        name, distance = step.weights.apart[0]
+        path = name.rpartition(".")[0]
+        call = next(iter(step.first.at(path)), None)
+        return Origin(path, 1, call.class_name if call else "", apart=distance, why=(name,), which="weights")
+    if step.forward_differs:
+        return step.forward.origin
+    return step.backward.origin if step.backward is not None else None
+
+
+def _why(before: Trace, after: Trace, call: Call, other: Call) -> Iterator[str]:
+    """What two calls that part have otherwise: another dtype, or random numbers that were drawn from another state."""
+    ours, theirs = (", ".join(dict.fromkeys(dtypes_of(each.outputs))) for each in (call, other))
+    if ours != theirs:
+        yield f"{ours} became {theirs}"
+    names = [call.class_name, *(op.name for op in before.made_by(call) if isinstance(op, Op))]
+    if any(part in name.lower() for name in names for part in _DRAWS) and any(
+        each.name == RANDOM_STATE for each in differences_around(before, after)
+    ):
+        yield "the random generator was in another state"
+
+
+def _difference(name: str, apart: Distance) -> Difference:
+    message = f"{name} is other before the call, {apart.text}"
+    return Difference("weight", "rounding" if apart.close else "numbers", name, "", "", message)
+
+
+def _row(one: Side, two: Side, weights: Weights | None) -> Step:
+    """How far apart a step is as a whole."""
+    roots = list(zip(one.trace.children(), two.trace.children(), strict=False))
+    apart = [measure(one.values, two.values, call, other) for call, other in roots]
+    inputs = [inputs for inputs, _ in apart if inputs is not None]
+    ours, theirs = one.values.step.gradients, two.values.step.gradients
+    gradients = [
+        distance_of_saved(one.values, ours[name].tensor, two.values, theirs[name].tensor)
+        for name in ours
+        if name in theirs and ours[name].shape == theirs[name].shape
+    ]
+    return Step(
+        one.trace.run.call or 1,
+        two.trace.run.call or 1,
+        all(distance.same for distance in inputs) if inputs else None,
+        tuple(name for name, _ in weights.apart) if weights is not None else None,
+        weights.furthest if weights is not None else None,
+        furthest(outputs for _, outputs in apart if outputs is not None),
+        furthest(gradients),
+    )
+
+
+def judged_by_coarsest(distances_of: DistancesOf, before: Trace, after: Trace) -> DistancesOf:
+    """The same distances, where rounding is that of the coarsest dtype which one of the runs has computed in by then.
+
+    A loss in float32 that comes from bfloat16 is not apart by less.
+    """
+    coarsest = [_coarsest_by_call(trace) for trace in (before, after)]
+
+    def measured(call: Call, other: Call) -> Distances:
+        inputs, outputs = distances_of(call, other)
+        dtypes = coarsest[0].get(call.id), coarsest[1].get(other.id)
+        dtype = next((dtype for dtype in TOLERANCES if dtype in dtypes), None)
+        return inputs, _closer(outputs, dtype)
+
+    return measured
+
+
+def _coarsest_by_call(trace: Trace) -> dict[int, str]:
+    """The coarsest dtype among the outputs of all calls that begin before each call ends, by its id."""
+    order = list(TOLERANCES)
+    coarsest: dict[int, str] = {}
+    places: list[tuple[int, int]] = []
+    for call in trace.calls:
+        ranks = [order.index(dtype) for leaf in call.outputs if (dtype := getattr(leaf, "dtype", None)) in order]
+        places.append((call.id, min([places[-1][1] if places else len(order), *ranks])))
+    ids = dict(places)
+    for call in trace.calls:
+        place = ids.get(trace.end(call), ids[call.id])
+        if place < len(order):
+            coarsest[call.id] = order[place]
+    return coarsest
+
+
+def _closer(apart: Distance | None, dtype: str | None) -> Distance | None:
+    if apart is None or apart.close or apart.absolute is None or dtype is None:
+        return apart
+    relative, slack = TOLERANCES[dtype]
+    within = apart.relative is not None and apart.relative <= relative
+    return replace(apart, close=within or apart.absolute <= slack)

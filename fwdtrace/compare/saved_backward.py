@@ -1,0 +1,228 @@
+"""The saved backward of two runs -> how far every gradient is apart, and where, in its order, backward parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fwdtrace.compare.align import Pair, alike_at_both_ends
+from fwdtrace.compare.comparison import Origin
+from fwdtrace.compare.difference import Difference, Severity
+from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
+from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved
+from fwdtrace.compare.saved_step import SavedHeld
+from fwdtrace.trace import Call, Trace
+from fwdtrace.trace.text import path_text
+
+GRADIENT_TOLERANCES = {"bfloat16": 6e-2, "float16": 2e-2, "float32": 1e-4, "float64": 1e-9}
+"""By how much two gradients may be apart and count as rounding, relative to the largest of their module.
+
+They have no absolute one as results have: a gradient may be as small as it likes. Coarsest first.
+"""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run: its trace, and its numbers."""
+
+    trace: Trace
+    values: SavedValues
+
+
+@dataclass(frozen=True)
+class BackwardCompared:
+    """How the backward of two runs is apart: in all, where it parts if it does, and each difference.
+
+    `gradients` says how many parameters have a gradient on either side.
+    """
+
+    gradients: int
+    furthest: Distance | None
+    origin: Origin | None
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One gradient on both sides: of a parameter by its `name`, or of what a call gave, without one."""
+
+    owner: Call
+    other: Call
+    order: float
+    apart: Distance
+    name: str | None = None
+
+
+def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool) -> BackwardCompared | None:
+    """Compare the gradients of two runs; with `exact`, to the last bit. None if one of them has none saved."""
+    ours, theirs = one.values.step, two.values.step
+    if not ours.gradients or not theirs.gradients:
+        return None
+    found = sorted(
+        (*_of_outputs(one, two, pairs), *_of_parameters(one, two, pairs)), key=lambda each: each.order
+    )
+    found = _judged(found, _coarsest(one.trace, two.trace))
+    apart = [each for each in found if not (each.apart.same if exact else each.apart.close)]
+    differences = tuple(_difference(each, one, two) for each in sorted(apart, key=lambda each: each.name is None))
+    origin = _origin(one, two, found, apart[0]) if apart else None
+    return BackwardCompared(
+        len(ours.gradients.keys() | theirs.gradients.keys()),
+        furthest(each.apart for each in found),
+        origin,
+        differences,
+    )
+
+
+def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
+    """The gradients that came to what each call gave."""
+    for call, other in pairs:
+        ours, theirs = one.values.step.backward.get(call.id), two.values.step.backward.get(other.id)
+        if call.backward is None or (ours is None and theirs is None):
+            continue
+        apart = _apart(one.values, ours or [], two.values, theirs or [])
+        if apart is not None:
+            yield _Found(call, other, call.backward.order, apart)
+
+
+def _of_parameters(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
+    """The gradients of all parameters, each after the backward of all that the module called that owns it."""
+    by_path = {call.path: (call, other) for call, other in reversed(pairs) if call.path is not None}
+    renamed = {_renamed(name, by_path): name for name in one.values.step.gradients}
+    for name in dict.fromkeys([*renamed, *two.values.step.gradients]):
+        own = renamed.get(name, name)
+        pair = _owner(own, by_path)
+        if pair is None:
+            continue
+        apart = _apart_held(
+            one.values, one.values.step.gradients.get(own), two.values, two.values.step.gradients.get(name)
+        )
+        below = [call.backward.order for call in (pair[0], *one.trace.walk(pair[0])) if call.backward is not None]
+        yield _Found(*pair, max(below, default=-1) + 0.5, apart, own)
+
+
+def _owner(name: str, by_path: Mapping[str | None, Pair]) -> Pair | None:
+    """The calls of the innermost module that was called and holds the parameter."""
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        if path in by_path:
+            return by_path[path]
+    return None
+
+
+def _renamed(name: str, by_path: Mapping[str | None, Pair]) -> str:
+    """The name in the second run of a parameter of the first."""
+    pair = _owner(name, by_path)
+    if pair is None or pair[0].path == pair[1].path:
+        return name
+    rest = name.removeprefix(pair[0].path or "").removeprefix(".")
+    return f"{pair[1].path}.{rest}" if pair[1].path else rest
+
+
+def _apart(before: SavedValues, ours: list[int | None], after: SavedValues, theirs: list[int | None]) -> Distance | None:
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
+    if not pairs:
+        return None if all(number is None for number in (*ours, *theirs)) else NOT_COMPARABLE
+    return furthest(_apart_numbers(before, a, after, b) for a, b in pairs)
+
+
+def _apart_held(before: SavedValues, one: SavedHeld | None, after: SavedValues, other: SavedHeld | None) -> Distance:
+    return NOT_COMPARABLE if one is None or other is None else _apart_numbers(before, one.tensor, after, other.tensor)
+
+
+def _apart_numbers(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+    if before.about(one)["shape"] != after.about(other)["shape"]:
+        return NOT_COMPARABLE
+    return distance_of_saved(before, one, after, other)
+
+
+def _judged(found: Sequence[_Found], dtype: str) -> list[_Found]:
+    """The same with what counts as rounding said anew: by the largest gradient of the module, and the coarsest dtype.
+
+    The gradient of the bias of keys in attention is nothing but rounding, beside a weight whose gradient is not.
+    """
+    largest: dict[int, float] = {}
+    for each in found:
+        size = (each.apart.absolute or 0.0) / each.apart.relative if each.apart.relative else 0.0
+        if each.name is not None:
+            largest[each.owner.id] = max(largest.get(each.owner.id, 0.0), size)
+    tolerance = GRADIENT_TOLERANCES[dtype]
+    return [replace(each, apart=_closer(each.apart, tolerance, largest.get(each.owner.id, 0.0))) for each in found]
+
+
+def _closer(apart: Distance, tolerance: float, largest: float) -> Distance:
+    if apart.absolute is None or apart.same:
+        return apart
+    close = apart.relative is not None and apart.relative <= tolerance
+    return replace(apart, close=close or apart.absolute <= tolerance * largest)
+
+
+def _coarsest(before: Trace, after: Trace) -> str:
+    """The coarsest dtype that one of the runs computed in."""
+    dtypes = {
+        getattr(leaf, "dtype", None) for trace in (before, after) for call in trace.calls for leaf in call.outputs
+    }
+    return next((dtype for dtype in GRADIENT_TOLERANCES if dtype in dtypes), "float32")
+
+
+def _difference(found: _Found, one: Side, two: Side) -> Difference:
+    what = found.name or path_text(found.owner.path)
+    severity: Severity = "rounding" if found.apart.close else "gradients"
+    if found.name is None:
+        message = f"{what}: the gradient of what it gives is other, {_how(found, one, two)}"
+        return Difference("output gradient", severity, found.owner.path or "", "", "", message, found.owner.nth)
+    return Difference("gradient", severity, found.name, "", "", f"{what}: another gradient, {_how(found, one, two)}")
+
+
+def _how(found: _Found, one: Side, two: Side) -> str:
+    if found.name is not None:
+        has = [found.name in side.values.step.gradients for side in (one, two)]
+        if has == [True, False]:
+            return "in the first only"
+        if has == [False, True]:
+            return "in the second only"
+    return found.apart.text
+
+
+def _origin(one: Side, two: Side, found: Sequence[_Found], first: _Found) -> Origin:
+    """Where backward parts: at a module whose own gradients do, or between what used its output and the output."""
+    call, other = first.owner, first.other
+    if first.name is not None:
+        own = first.name.removeprefix(call.path or "").removeprefix(".")
+        return _at(call, other, first.apart, (f"gradient of {own}, {_how(first, one, two)}",))
+    agree = {each.owner.id: each for each in found if each.name is None and each.order < first.order}
+    own = next((each for each in found if each.name and each.owner is call and not each.apart.same), None)
+    users = one.trace.flow.consumers(call) if one.trace.flow.is_known else ()
+    inner = [user for user in users if isinstance(user, Call) and user.id in agree and user.parent == call.parent]
+    if len(users) == len(inner) == 1:
+        return _at(inner[0], agree[inner[0].id].other, first.apart, (f"gradient of its input, {first.apart.text}",))
+    callers = list(one.trace.callers(call))
+    holder = next((caller for caller in callers if caller.id in agree), (callers or [call])[-1])
+    partner = agree[holder.id].other if holder.id in agree else None
+    if holder is call:
+        return _at(call, other, first.apart, (f"the gradient that comes to it is other, {first.apart.text}",))
+    apart = own.apart if own is not None else first.apart
+    what = _below(own.name or "", holder.path) if own is not None else f"what {_below(call.path or '', holder.path)} gives"
+    ops = _ops_after(one.trace, two.trace, call, other)
+    return _at(holder, partner, apart, (f"gradient of {what}, {apart.text}", *ops))
+
+
+def _at(call: Call, other: Call | None, apart: Distance, why: tuple[str, ...]) -> Origin:
+    path = other.path if other is not None and other.path != call.path else None
+    return Origin(call.path, call.nth, call.class_name, path, apart, why, which="backward")
+
+
+def _below(name: str, path: str | None) -> str:
+    return name.removeprefix(f"{path}.") if path else name
+
+
+def _ops_after(before: Trace, after: Trace, call: Call, other: Call) -> Iterator[str]:
+    """What the caller runs itself with what the call gave, where that is not the same on both sides."""
+    ours, theirs = (
+        [event.name for event in trace.made_by(trace.caller(each)) if not isinstance(event, Call) and event.id > each.id]
+        for trace, each in ((before, call), (after, other))
+    )
+    if ours != theirs:
+        alike, alike_at_end = alike_at_both_ends(ours, theirs)
+        one, two = (", ".join(ops[alike : len(ops) - alike_at_end][:6]) or "nothing" for ops in (ours, theirs))
+        yield f"{one} became {two}"
