@@ -15,7 +15,6 @@ from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import ModelInfo, Site, Trace, Versions
 from fwdtrace.trace.views import view
 
-
 Pass = Literal["forward", "backward", "weights"]
 
 

@@ -62,8 +62,8 @@ def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
 
 def compare_state(one: Side, two: Side) -> Weights | None:
     """How far the parameters and buffers were apart before the call; None if one of the runs has none saved."""
-    ours, theirs = one.values.step.state, two.values.step.state
-    if not ours or not theirs:
+    ours, theirs = one.step.state, two.step.state
+    if not ours.keys() & theirs.keys():
         return None
     apart = []
     for name in (name for name in ours if name in theirs):
@@ -140,7 +140,7 @@ def _row(one: Side, two: Side, weights: Weights | None) -> Step:
     roots = list(zip(one.trace.children(), two.trace.children(), strict=False))
     apart = [measure(one.values, two.values, call, other) for call, other in roots]
     inputs = [inputs for inputs, _ in apart if inputs is not None]
-    ours, theirs = one.values.step.gradients, two.values.step.gradients
+    ours, theirs = one.step.gradients, two.step.gradients
     gradients = [
         distance_of_saved(one.values, ours[name].tensor, two.values, theirs[name].tensor)
         for name in ours

@@ -10,7 +10,7 @@ from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved
-from fwdtrace.compare.saved_step import SavedHeld
+from fwdtrace.compare.saved_step import SavedHeld, SavedStep
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.text import path_text
 
@@ -23,10 +23,11 @@ They have no absolute one as results have: a gradient may be as small as it like
 
 @dataclass(frozen=True)
 class Side:
-    """A run: its trace, and its numbers."""
+    """A run: its trace, its numbers, and what was saved of its step."""
 
     trace: Trace
     values: SavedValues
+    step: SavedStep
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,10 @@ class _Found:
 
 def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool) -> BackwardCompared | None:
     """Compare the gradients of two runs; with `exact`, to the last bit. None if one of them has none saved."""
-    ours, theirs = one.values.step, two.values.step
+    ours, theirs = one.step, two.step
     if not ours.gradients or not theirs.gradients:
         return None
-    found = sorted(
-        (*_of_outputs(one, two, pairs), *_of_parameters(one, two, pairs)), key=lambda each: each.order
-    )
+    found = sorted((*_of_outputs(one, two, pairs), *_of_parameters(one, two, pairs)), key=lambda each: each.order)
     found = _judged(found, _coarsest(one.trace, two.trace))
     apart = [each for each in found if not (each.apart.same if exact else each.apart.close)]
     differences = tuple(_difference(each, one, two) for each in sorted(apart, key=lambda each: each.name is None))
@@ -76,7 +75,7 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
 def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
     """The gradients that came to what each call gave."""
     for call, other in pairs:
-        ours, theirs = one.values.step.backward.get(call.id), two.values.step.backward.get(other.id)
+        ours, theirs = one.step.backward.get(call.id), two.step.backward.get(other.id)
         if call.backward is None or (ours is None and theirs is None):
             continue
         apart = _apart(one.values, ours or [], two.values, theirs or [])
@@ -87,20 +86,18 @@ def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]
 def _of_parameters(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
     """The gradients of all parameters, each after the backward of all that the module called that owns it."""
     by_path = {call.path: (call, other) for call, other in reversed(pairs) if call.path is not None}
-    renamed = {_renamed(name, by_path): name for name in one.values.step.gradients}
-    for name in dict.fromkeys([*renamed, *two.values.step.gradients]):
+    renamed = {_renamed(name, by_path): name for name in one.step.gradients}
+    for name in dict.fromkeys([*renamed, *two.step.gradients]):
         own = renamed.get(name, name)
         pair = _owner(own, by_path)
         if pair is None:
             continue
-        apart = _apart_held(
-            one.values, one.values.step.gradients.get(own), two.values, two.values.step.gradients.get(name)
-        )
+        apart = _apart_held(one.values, one.step.gradients.get(own), two.values, two.step.gradients.get(name))
         below = [call.backward.order for call in (pair[0], *one.trace.walk(pair[0])) if call.backward is not None]
         yield _Found(*pair, max(below, default=-1) + 0.5, apart, own)
 
 
-def _owner(name: str, by_path: Mapping[str | None, Pair]) -> Pair | None:
+def _owner(name: str, by_path: Mapping[str, Pair]) -> Pair | None:
     """The calls of the innermost module that was called and holds the parameter."""
     path = name
     while path:
@@ -110,7 +107,7 @@ def _owner(name: str, by_path: Mapping[str | None, Pair]) -> Pair | None:
     return None
 
 
-def _renamed(name: str, by_path: Mapping[str | None, Pair]) -> str:
+def _renamed(name: str, by_path: Mapping[str, Pair]) -> str:
     """The name in the second run of a parameter of the first."""
     pair = _owner(name, by_path)
     if pair is None or pair[0].path == pair[1].path:
@@ -119,7 +116,9 @@ def _renamed(name: str, by_path: Mapping[str | None, Pair]) -> str:
     return f"{pair[1].path}.{rest}" if pair[1].path else rest
 
 
-def _apart(before: SavedValues, ours: list[int | None], after: SavedValues, theirs: list[int | None]) -> Distance | None:
+def _apart(
+    before: SavedValues, ours: list[int | None], after: SavedValues, theirs: list[int | None]
+) -> Distance | None:
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
     if not pairs:
         return None if all(number is None for number in (*ours, *theirs)) else NOT_COMPARABLE
@@ -176,7 +175,7 @@ def _difference(found: _Found, one: Side, two: Side) -> Difference:
 
 def _how(found: _Found, one: Side, two: Side) -> str:
     if found.name is not None:
-        has = [found.name in side.values.step.gradients for side in (one, two)]
+        has = [found.name in side.step.gradients for side in (one, two)]
         if has == [True, False]:
             return "in the first only"
         if has == [False, True]:
@@ -188,23 +187,22 @@ def _origin(one: Side, two: Side, found: Sequence[_Found], first: _Found) -> Ori
     """Where backward parts: at a module whose own gradients do, or between what used its output and the output."""
     call, other = first.owner, first.other
     if first.name is not None:
-        own = first.name.removeprefix(call.path or "").removeprefix(".")
-        return _at(call, other, first.apart, (f"gradient of {own}, {_how(first, one, two)}",))
+        name = _below(first.name, call.path)
+        return _at(call, other, first.apart, (f"gradient of {name}, {_how(first, one, two)}",))
     agree = {each.owner.id: each for each in found if each.name is None and each.order < first.order}
-    own = next((each for each in found if each.name and each.owner is call and not each.apart.same), None)
     users = one.trace.flow.consumers(call) if one.trace.flow.is_known else ()
     inner = [user for user in users if isinstance(user, Call) and user.id in agree and user.parent == call.parent]
     if len(users) == len(inner) == 1:
         return _at(inner[0], agree[inner[0].id].other, first.apart, (f"gradient of its input, {first.apart.text}",))
     callers = list(one.trace.callers(call))
     holder = next((caller for caller in callers if caller.id in agree), (callers or [call])[-1])
-    partner = agree[holder.id].other if holder.id in agree else None
     if holder is call:
         return _at(call, other, first.apart, (f"the gradient that comes to it is other, {first.apart.text}",))
-    apart = own.apart if own is not None else first.apart
-    what = _below(own.name or "", holder.path) if own is not None else f"what {_below(call.path or '', holder.path)} gives"
-    ops = _ops_after(one.trace, two.trace, call, other)
-    return _at(holder, partner, apart, (f"gradient of {what}, {apart.text}", *ops))
+    partner = agree[holder.id].other if holder.id in agree else None
+    own = next((each for each in found if each.name and each.owner is call and not each.apart.same), first)
+    what = _below(own.name, holder.path) if own.name else f"what {_below(call.path or '', holder.path)} gives"
+    why = f"gradient of {what}, {own.apart.text}"
+    return _at(holder, partner, own.apart, (why, *_ops_after(one.trace, two.trace, call, other)))
 
 
 def _at(call: Call, other: Call | None, apart: Distance, why: tuple[str, ...]) -> Origin:
@@ -219,7 +217,11 @@ def _below(name: str, path: str | None) -> str:
 def _ops_after(before: Trace, after: Trace, call: Call, other: Call) -> Iterator[str]:
     """What the caller runs itself with what the call gave, where that is not the same on both sides."""
     ours, theirs = (
-        [event.name for event in trace.made_by(trace.caller(each)) if not isinstance(event, Call) and event.id > each.id]
+        [
+            event.name
+            for event in trace.made_by(trace.caller(each))
+            if not isinstance(event, Call) and event.id > each.id
+        ]
         for trace, each in ((before, call), (after, other))
     )
     if ours != theirs:

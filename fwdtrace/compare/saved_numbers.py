@@ -37,7 +37,8 @@ _read_stats = reader_of(Stats)
 def save_values(sides: Mapping[int, Sides], file: Path, step: KeptValues | None = None) -> str:
     """Write what was kept of every call: whole tensors by number, and of each its digest and statistics.
 
-    `step` has what was kept beside these of a training step. Gives the digest of it all, by which a trace knows its file. FwdtraceError if the file cannot be written.
+    `step` has what was kept beside these of a training step. Gives the digest of it all, by which a trace knows its
+    file. FwdtraceError if the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save, save_file

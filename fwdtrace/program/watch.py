@@ -304,6 +304,8 @@ class Watch:
                 own = {id(each) for each in top.parameters()} if top is not None else set()
                 if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
                     end_now |= self._end_pending(opened, before_step=True)
+            if self._open is None and self._watches and not self._pending:
+                self._hook_classes()  # those with a way in of their own were left alone while a backward was awaited
         if end_now:
             raise stop()
 
@@ -311,13 +313,16 @@ class Watch:
         """Hook the classes of modules by which a wanted call may come, and no others."""
         if self._open is not None or not self._watches:
             return
-        self._classes.unhook()
-        for cls, entries in self._roots.entries_to_watch().items():
-            self._hook(cls, entries)
+        self._hook_classes()
         if self._roots.is_complete:
             self._learn_no_more()
         if not self._pending:
             self._ignore_steps()
+
+    def _hook_classes(self) -> None:
+        self._classes.unhook()
+        for cls, entries in self._roots.entries_to_watch().items():
+            self._hook(cls, entries)
 
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward

@@ -11,9 +11,11 @@ from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.saved_backward import Side
-from fwdtrace.compare.saved_numbers import measure_by_stats, values_of
+from fwdtrace.compare.saved_numbers import SavedValues, measure_by_stats, values_of
+from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, Unwrapped, is_compiled
 from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.trace import Trace
 from fwdtrace.trace.head import read_head
 from fwdtrace.trace.read import load_trace
 from fwdtrace.trace.text import listed
@@ -30,9 +32,11 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         raise FwdtraceError(f"compare {file} {other_file}: neither holds a call, so there is nothing to compare")
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
-        first = Side(before, values), Side(after, other_values)
+        first = _side(before, values), _side(after, other_values)
         files, notes = _steps(file, other_file)
-        return compare_programs(_loaded(first, files), How(tuple(maps), notes=notes))
+        compiled = is_compiled(before) != is_compiled(after)
+        how = How(tuple(maps), EXPECTED_OF_COMPILED if compiled else frozenset(), notes=notes)
+        return compare_programs(_loaded(first, files), how)
     if values or other_values:
         one, without = (file, after) if values else (other_file, before)
         only = f"values were saved with {one} only"
@@ -78,12 +82,18 @@ def _loaded(first: tuple[Side, Side], files: Sequence[tuple[str, str]]) -> Itera
     """The sides of each step, one step at a time."""
     yield first
     for pair in files:
-        yield _side(pair[0]), _side(pair[1])
+        yield _loaded_side(pair[0]), _loaded_side(pair[1])
 
 
-def _side(file: str) -> Side:
+def _loaded_side(file: str) -> Side:
     trace = load_trace(file)
     values = values_of(trace, file)
     if values is None:
         raise FwdtraceError(f"{file}: holds no values, as the other calls of its program do; record them again")
-    return Side(trace, values)
+    return _side(trace, values)
+
+
+def _side(trace: Trace, values: SavedValues) -> Side:
+    """A run without what only wraps its model."""
+    unwrapped = Unwrapped(trace)
+    return Side(unwrapped.trace(), values, unwrapped.step(values.step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.json_stream import JSONStream, NotJSON
@@ -22,7 +23,7 @@ class Head:
 
 def read_head(file: str | os.PathLike[str]) -> Head | None:
     """The head of the trace in a file; None if the file does not begin as a trace does."""
-    parts = {}
+    parts: dict[str, Any] = {}
     try:
         with open(file, encoding="utf-8-sig") as stream:
             document = JSONStream(stream)

@@ -111,7 +111,14 @@ def test_the_document_of_two_traces_is_what_the_contract_says() -> None:
     assert FORMAT == "fwdtrace.comparison/1"
     assert document["kind"] == "traces" and (document["fix"], document["copies"]) == ("", "")
     assert document["other"] == document["model"]
-    assert document["origin"] == {"path": "c1", "nth": 1, "class": "Conv2d", "apart": apart, "why": ["weight differs"]}
+    assert document["origin"] == {
+        "path": "c1",
+        "nth": 1,
+        "class": "Conv2d",
+        "apart": apart,
+        "why": ["weight differs"],
+        "pass": "forward",
+    }
     assert document["growth"] == [{"path": "c1", "nth": 1, "apart": apart}]
     assert [document[name] for name in ("inventory", "experiments", "findings")] == [[], [], []]
 
@@ -119,7 +126,7 @@ def test_the_document_of_two_traces_is_what_the_contract_says() -> None:
 def test_what_nobody_measured_is_absent() -> None:
     document = written(replace(TRACES, origin=Origin("f5", 1)))
     assert document["differences"][0].keys() == {"kind", "severity", "path", "before", "after", "message", "nth"}
-    assert document["origin"] == {"path": "f5", "nth": 1, "class": "", "why": []}
+    assert document["origin"] == {"path": "f5", "nth": 1, "class": "", "why": [], "pass": "forward"}
     assert written(DIRECT)["inventory"] == [
         {"path": "f5", "class": "Linear", "kind": "forward", "name": "net.look", "file": "net.py", "line": 7}
     ]

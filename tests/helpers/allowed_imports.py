@@ -49,17 +49,23 @@ compare/origin: .agreement .align .comparison .leaves trace
 compare/outputs: .distance .outputs_value .tensors torch
 compare/outputs_value: .distance .document
 compare/parting: .contents .steps trace
+compare/program_steps: .agreement .align .around .comparison .difference .distance .leaves .program_verdict
+  .saved_backward .saved_numbers .tolerances .traces trace
+compare/program_verdict: .comparison .difference .distance .saved_backward trace
 compare/reasons: .leaves .parting trace
 compare/rounding: .outputs .outputs_value .watched models recorder torch
 compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .rounding .traces
   .watched models recorder torch trace
-compare/saved_numbers: .agreement .distance errors trace
+compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
+compare/saved_numbers: .agreement .distance .saved_step errors trace
+compare/saved_step: trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/tolerances:
 compare/traces: .agreement .align .around .comparison .difference .differences .gradients .origin .outputs_value
   .verdict .weight_map trace
 compare/units: .contents .name_parts .rounding .runs .watched .weight_map models recorder torch trace
+compare/unwrapped: .saved_step trace
 compare/verdict: .agreement .align .around .comparison .difference .differences .distance .leaves .outputs_value
   .tolerances trace
 compare/watched: .steps models recorder torch trace
@@ -189,6 +195,7 @@ recorder/measures/operands: .measures/values .torch_internals torch trace
 recorder/measures/ops: .flow .frames .notes .outside .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
+recorder/measures/training_keeper: .measures/keeper .measures/values .notes .torch_internals .tree torch
 recorder/measures/values: .torch_internals torch trace
 recorder/measures/writes: .describe .measures/values .notes .torch_internals torch
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
@@ -207,6 +214,7 @@ render/cells: .words rich
 render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
 render/closing: .calls .findings .lines .sheet .summary .totals .words rich trace
 render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
+render/compared_steps: .lines compare trace
 render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
 render/direct_forward: .direct_rounds .lines compare direct rich trace
@@ -236,7 +244,7 @@ render/timeline: .calls .shapes .sheet .summary .words trace
 render/totals: .words trace
 render/tree: .calls .cells .closing .columns .fold .layout .lines .numbers .only .rows .sheet .summary .words rich
   trace
-render/two_traces: .lines .words compare rich trace
+render/two_traces: .compared_steps .lines .words compare rich trace
 render/words: rich
 run/__init__:
 run/backward: errors recorder torch
@@ -257,6 +265,7 @@ trace/backward: .values
 trace/called:
 trace/files:
 trace/flow: .values
+trace/head: .info .json_stream .rows .trace
 trace/info: .values
 trace/json_stream:
 trace/mechanisms: .values

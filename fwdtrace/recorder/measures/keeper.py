@@ -21,7 +21,10 @@ from fwdtrace.trace import Stats
 
 @dataclass(frozen=True)
 class Kept:
-    """One tensor as it was, of a DTensor the part on this rank: a copy of it, or its digest and statistics where a copy is too much, or all of these."""
+    """One tensor as it was, of a DTensor the part on this rank.
+
+    A copy of it, or its digest and statistics where a copy is too much, or all of these.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -113,5 +116,3 @@ def digest_of(tensor: Tensor) -> bytes:
     # Without numpy there is no other way to the bytes that copies nothing.
     data = (ctypes.c_char * size).from_address(plain.data_ptr()) if size else b""
     return hashlib.blake2b(data, digest_size=16).digest()
-
-
