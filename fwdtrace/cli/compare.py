@@ -15,6 +15,7 @@ from fwdtrace.cli.options import (
     Inputs,
     MaxBytes,
     Pairing,
+    Programs,
     Result,
     Seed,
     Spec,
@@ -38,10 +39,11 @@ def compare(
     directly: Directly,
     pairing: Pairing,
     variation: Variation,
+    programs: Programs,
     result: Result,
     spec: Spec = "lenet",
     other: Annotated[
-        str | None, typer.Argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, FILE.json.")
+        str | None, typer.Argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, or programs.")
     ] = None,
     input: Inputs = None,
     seed: Seed = 0,
@@ -56,11 +58,14 @@ def compare(
     Example: fwdtrace compare original.py:Net port.py:Net --same-init
 
     Example: fwdtrace compare model.py:Net --direct-forward --at encoder
+
+    Example: fwdtrace compare 'train.py --attn eager' 'train.py --attn sdpa' --programs
     """
+    _check_programs(programs, other, directly, bool(input), variation, pairing)
     _check_what_goes_together(spec, other, directly, pairing, variation)
     check_files(result.files, (".json", ".txt") if directly.direct_forward else (".json", ".txt", ".html"))
     inputs, maps = tuple(input or ()), tuple(pairing.map or ())
-    saved = [name for name in (spec, other or "") if name.endswith(".json")]
+    saved = [name for name in (spec, other or "") if name.endswith(".json") and not programs.programs]
     if saved:
         _check_saved(saved, bool(inputs) or variation != Variation() or replace(pairing, map=None) != Pairing())
     comparison: TraceComparison | DirectComparison
@@ -71,6 +76,12 @@ def compare(
             from fwdtrace.run.saved import compare_saved
 
             comparison = compare_saved(saved[0], saved[1], maps)
+        elif programs.programs:
+            from fwdtrace.run.programs import ProgramsPlan, compare_two_programs
+
+            chosen = {"call": programs.call, "first": programs.first, "model": programs.model}
+            plan = ProgramsPlan(spec, other or "", maps, max_bytes=max_bytes, **chosen)  # type: ignore[arg-type]
+            comparison = compare_two_programs(plan, tell)
         elif directly.direct_forward:
             import_torch()
             from fwdtrace.run.direct import compare_direct_forward
@@ -93,6 +104,21 @@ def compare(
         error.full_traceback = full_traceback
         raise error
     _fail_unless_equal(comparison)
+
+
+def _check_programs(
+    programs: Programs, other: str | None, directly: Directly, has_inputs: bool, variation: Variation, pairing: Pairing
+) -> None:
+    if not programs.programs:
+        if programs != Programs():
+            raise FwdtraceError("--call, --first and --model go with --programs")
+        return
+    if other is None:
+        raise FwdtraceError("--programs: give two programs, such as 'train.py --lr 1e-3' 'train.py --lr 1e-4'")
+    if directly != Directly() or has_inputs or variation != Variation() or replace(pairing, map=None) != Pairing():
+        raise FwdtraceError("--programs: a program has its own model and inputs; leave the options for models off")
+    if programs.call is not None and programs.first is not None:
+        raise FwdtraceError("--call and --first are different ways to choose calls; give one of them")
 
 
 def _check_what_goes_together(

@@ -154,6 +154,24 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Programs:
+    """That two programs are compared, and by which calls of their models."""
+
+    programs: Annotated[
+        bool, typer.Option("--programs", help="Both are programs, 'train.py --lr 1e-3': run each, compare a call.")
+    ] = False
+    call: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="With --programs: the Nth call, else the 1st.")
+    ] = None
+    first: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="With --programs: the first N calls, one by one.")
+    ] = None
+    model: Annotated[
+        str | None, typer.Option(metavar="CLASS_OR_PATH", help="With --programs: the calls of this module.")
+    ] = None
+
+
+@dataclass(frozen=True)
 class Result:
     """Where the result goes beside the screen, or in its place."""
 

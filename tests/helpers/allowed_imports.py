@@ -253,6 +253,7 @@ run/convert: compare errors models torch trace
 run/direct: direct errors models torch
 run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
 run/once: .backward .guess .trials/search errors models recorder torch trace
+run/programs: .saved compare errors trace
 run/saved: compare errors trace
 run/trials/__init__:
 run/trials/apply: findings recorder torch trace
@@ -284,7 +285,7 @@ The standard library is free, and so are imports for type checkers alone.
 
 LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
-        "cli/compare": "run/direct run/saved run/two trace/text",
+        "cli/compare": "run/direct run/programs run/saved run/two trace/text",
         "cli/convert": "run/convert",
         "cli/exec": "cli/report program/program program/python",
         "cli/report": "cli/results program/observed program/program",

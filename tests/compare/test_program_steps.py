@@ -1,0 +1,114 @@
+"""Two runs of one training, saved call by call: the verdict names what parts first, and in which pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.run.saved import calls_of_program, compare_saved
+from tests.helpers.small_gpt import Way, saved
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    saved(folder, "usual", Way())
+    return folder
+
+
+def compared(folder: Path, way: Way, to: str = "usual", first: int = 3) -> TraceComparison:
+    return compare_saved(str(folder / f"{to}.json"), saved(folder, "other", way, first))
+
+
+def origin(found: TraceComparison) -> tuple[str | None, str, int | None] | None:
+    """Where the runs part: the module, the pass and the call."""
+    return None if found.origin is None else (found.origin.path, found.origin.which, found.origin.call)
+
+
+def test_a_run_that_is_repeated_is_bit_identical_in_weights_forward_and_backward(folder: Path) -> None:
+    found = compared(folder, Way())
+    assert found.equal and [step.call for step in found.steps] == [1, 2, 3]
+    assert found.verdict == (
+        "No difference found: weights, forward and backward of 3 calls of the model are bit-identical."
+    )
+
+
+def test_another_attention_is_named_and_all_that_follows_is_rounding(folder: Path) -> None:
+    found = compared(folder, Way(attention="sdpa"))
+    assert origin(found) == ("h.0.attn", "forward", 1)
+    assert "became F.scaled_dot_product_attention. All of it is rounding, up to " in found.verdict
+    assert ", and so is backward, up to " in found.verdict
+    assert not {each.severity for each in found.differences} - {"rounding", "structure"}
+
+
+def test_autocast_is_named_and_its_rounding_is_that_of_its_precision(folder: Path) -> None:
+    found = compared(folder, Way(dtype=torch.bfloat16))
+    assert origin(found) == ("h.0.attn.q_proj", "forward", 1)
+    assert "its output does not: float32 became bfloat16. All of it is rounding, up to " in found.verdict
+    assert ("autocast on cpu", "off", "torch.bfloat16") in [(a.name, a.first, a.second) for a in found.around]
+
+
+@pytest.mark.sweep
+def test_a_compiled_model_has_the_weights_and_the_gradients_of_the_model(folder: Path) -> None:
+    found = compared(folder, Way(compile=True))
+    assert found.equal
+    assert [(step.weights, step.forward is not None, step.backward is not None) for step in found.steps] == [
+        ((), True, True)
+    ] * 3
+
+
+def test_another_optimizer_parts_between_the_calls(folder: Path) -> None:
+    found = compared(folder, Way(fused=True))
+    assert found.verdict.startswith(
+        "Call 1 agrees. Then the weights part, by rounding alone, between call 1 and call 2, where the optimizer steps"
+    )
+    where = origin(found)
+    assert where is not None and where[1:] == ("weights", 2)
+    assert found.steps[0].weights == () and found.steps[1].weights
+
+
+def test_a_fault_of_backward_alone_is_named_with_the_parameter(folder: Path) -> None:
+    found = compared(folder, Way(fault="no gradient of values"))
+    assert origin(found) == ("h.1.attn", "backward", 1)
+    assert found.verdict.startswith(
+        "Forward agrees bit for bit (with 2 differences in what runs); backward parts at h.1.attn (Attention): "
+        "gradient of v_proj.weight, up to "
+    )
+    assert found.verdict.endswith("nothing became Tensor.detach, *, +.")
+    first = next(each for each in found.differences if each.kind == "gradient")
+    assert (first.path, first.severity) == ("h.1.attn.v_proj.weight", "gradients")
+
+
+def test_other_dropout_is_named_with_the_random_state(folder: Path) -> None:
+    saved(folder, "dropped", Way(dropout=0.1))
+    found = compared(folder, Way(dropout=0.1, dropout_seed=4), "dropped")
+    assert origin(found) == ("h.0.mlp.3", "forward", 1)
+    assert "the random generator was in another state" in found.verdict
+    assert ("torch.initial_seed()", "0", "4") in [(each.name, each.first, each.second) for each in found.around]
+
+
+def test_other_weights_at_the_beginning_lead(folder: Path) -> None:
+    found = compared(folder, Way(seed=1))
+    assert origin(found) == ("wte", "weights", 1)
+    assert found.verdict.startswith("The weights differ before call 1 already: 27 of 37 parameters and buffers, wte.")
+
+
+def test_other_data_leads(folder: Path) -> None:
+    assert compared(folder, Way(data_seed=1)).verdict.startswith("The two runs were given other inputs")
+
+
+def test_calls_that_one_side_alone_has_are_not_compared(folder: Path) -> None:
+    found = compared(folder, Way(), first=2)
+    assert [step.call for step in found.steps] == [1, 2]
+    assert found.notes[0] == "only one side has call 3, which was not compared"
+
+
+def test_the_calls_of_another_run_that_are_left_in_the_folder_are_no_calls_of_this_one(folder: Path) -> None:
+    (folder / "usual.call9.json").write_bytes((folder / "other.json").read_bytes())
+    try:
+        assert sorted(calls_of_program(str(folder / "usual.json"))) == [1, 2, 3]
+    finally:
+        (folder / "usual.call9.json").unlink()
