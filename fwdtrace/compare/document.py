@@ -51,6 +51,12 @@ def write_document(comparison: Any, stream: TextIO) -> None:
     stream.write("{" + ",\n ".join(parts) + "}\n")
 
 
+def plain_row(value: Any) -> dict[str, Any]:
+    """A dataclass as `json` takes it."""
+    row: dict[str, Any] = _json(value)
+    return row
+
+
 def save_document(comparison: Any, file: str | os.PathLike[str]) -> None:
     """Write a comparison to a file, whole or not at all; OSError if that cannot be done."""
     with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fwdtrace.compare.rank_differences import differences_of_ranks
 from fwdtrace.errors import TraceFileError
 from fwdtrace.program.rank_files import RankFiles, Ranks
-from fwdtrace.trace import Call, Leaf, Trace
+from fwdtrace.trace import Trace
 from fwdtrace.trace.read import load_trace
-from fwdtrace.trace.text import plural, shapes_text, with_nth
+from fwdtrace.trace.text import plural
 
 MOST_LINES = 5
 """The most differences of one rank that are told one by one."""
@@ -64,8 +65,8 @@ def _of_part(traces: Mapping[int, Trace]) -> list[str]:
     base = min(traces)
     same = []
     for rank in sorted(set(traces) - {base}):
-        differences = list(_differences(traces[base], traces[rank], f"rank {base}", f"rank {rank}"))
-        lines += differences[:MOST_LINES]
+        differences = list(differences_of_ranks(traces[base], traces[rank], f"rank {base}"))
+        lines += [f"rank {rank}: {text}" for text in differences[:MOST_LINES]]
         if len(differences) > MOST_LINES:
             more = plural(len(differences) - MOST_LINES, "more difference")
             lines.append(f"rank {rank}: {more} from rank {base}")
@@ -78,30 +79,6 @@ def _of_part(traces: Mapping[int, Trace]) -> list[str]:
     return [*lines, _spread(traces)]
 
 
-def _differences(base: Trace, other: Trace, base_name: str, name: str) -> Iterator[str]:
-    """The calls that one of two ranks did not make, and those that differ, in order of the calls."""
-    base_calls, calls = _by_place(base), _by_place(other)
-    for place, call in base_calls.items():
-        if place not in calls:
-            yield f"{name}: no call {_named(call)}, which {base_name} made"
-    for place, call in calls.items():
-        before = base_calls.get(place)
-        if before is None:
-            yield f"{name}: call {_named(call)}, which {base_name} did not make"
-            continue
-        if before.entry != call.entry:
-            yield f"{name}: {_named(call)} entered by {call.entry}, on {base_name} by {before.entry}"
-        for what, leaves, leaves_before in (
-            ("input", call.inputs, before.inputs),
-            ("output", call.outputs, before.outputs),
-        ):
-            if _shapes(leaves) != _shapes(leaves_before):
-                yield f"{name}: {_named(call)} {what} {_shapes(leaves)}, on {base_name} {_shapes(leaves_before)}"
-                break
-        if call.error is not None and before.error is None and not call.error.raised_below:
-            yield f"{name}: {_named(call)} raised {call.error.type}"
-
-
 def _spread(traces: Mapping[int, Trace]) -> str:
     """The fastest and the slowest rank, by the time in their outermost calls."""
     times = {
@@ -110,15 +87,3 @@ def _spread(traces: Mapping[int, Trace]) -> str:
     }
     fast, slow = min(times, key=lambda rank: times[rank]), max(times, key=lambda rank: times[rank])
     return f"time: {times[fast]:.1f} ms on rank {fast} … {times[slow]:.1f} ms on rank {slow}"
-
-
-def _by_place(trace: Trace) -> dict[tuple[str | None, str, int], Call]:
-    return {(call.path, call.class_name, call.nth): call for call in trace.calls}
-
-
-def _named(call: Call) -> str:
-    return with_nth(call.path or call.class_name, call.nth)
-
-
-def _shapes(leaves: tuple[Leaf, ...]) -> str:
-    return shapes_text(leaves, nothing="no tensor")

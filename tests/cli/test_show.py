@@ -32,3 +32,16 @@ def test_columns_are_those_that_were_asked_for(command: Command, folder: Path) -
     command("show", "saved.json", "--columns", "time", "-o", "t.txt", "-o", "t.svg")
     assert "params" not in (folder / "t.txt").read_text(encoding="utf-8")
     assert "params" not in (folder / "t.svg").read_text(encoding="utf-8")
+
+
+def test_several_ranks_are_shown_as_one_and_a_pattern_is_expanded(command: Command, folder: Path) -> None:
+    command("run", "lenet-functional", "-o", "saved.json")
+    text = (folder / "saved.json").read_text(encoding="utf-8")
+    for rank in (0, 1):
+        (folder / f"t.rank{rank}.json").write_text(text.replace('"rank": null', f'"rank": {rank}'), encoding="utf-8")
+    ran = command("show", "t.rank*.json", "-o", "t.txt", "-o", "t.json")
+    assert "2 ranks of LeNetFunctional\n  all 2 made the same calls with the same shapes\n" in ran.out
+    assert (folder / "t.txt").read_text(encoding="utf-8").startswith("2 ranks of LeNetFunctional\n")
+    assert command("show", "t.rank0.json", "t.rank1.json", "--json").out == (folder / "t.json").read_text()
+    assert command("show", "t.rank*.json", "-o", "t.svg").status == 2
+    assert command("show", "u.rank*.json").status == 2

@@ -20,7 +20,7 @@ cli/report: .fail_on .terminal
 cli/results: .pager .terminal errors
 cli/rule: .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
-cli/show: .options .results typer
+cli/show: .options .pager .results .terminal typer
 cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
@@ -52,6 +52,8 @@ compare/parting: .contents .steps trace
 compare/program_steps: .agreement .align .around .comparison .difference .distance .leaves .program_verdict
   .saved_backward .saved_numbers .tolerances .traces trace
 compare/program_verdict: .comparison .difference .distance .saved_backward trace
+compare/rank_differences: .leaves trace
+compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
 compare/rounding: .outputs .outputs_value .watched models recorder torch
 compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .rounding .traces
@@ -155,7 +157,7 @@ program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted 
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
-program/ranks: .rank_files errors trace
+program/ranks: .rank_files compare errors trace
 program/reasons: .wanted trace
 program/roots: .holders .wanted recorder torch trace
 program/startup/__init__:
@@ -234,6 +236,7 @@ render/only: .fold .marks trace
 render/paths:
 render/program: .lines .sheet .tree .words rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
+render/ranks: .lines .sheet .tree .words compare rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
@@ -270,6 +273,7 @@ trace/head: .info .json_stream .rows .trace
 trace/info: .values
 trace/json_stream:
 trace/mechanisms: .values
+trace/raw: .head .rows .trace
 trace/read: .json_stream .rows .trace .values errors
 trace/rows: .backward .info .values
 trace/text: .values
@@ -303,7 +307,7 @@ LATE = {
         "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
         "render/two_traces trace/files trace/trace",
-        "cli/show": "trace/read",
+        "cli/show": "compare/ranks render/ranks trace/files trace/read",
         "cli/terminal": "rich",
         "run/once": "compare/saved_numbers",
         "render/html": "render/two_traces",
