@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from fwdtrace.compare.agreement import Distances, DistancesOf, strictness_of
 from fwdtrace.compare.align import align
@@ -68,13 +69,21 @@ def compare_state(one: Side, two: Side) -> Weights | None:
     apart = []
     for name in (name for name in ours if name in theirs):
         a, b = ours[name], theirs[name]
-        if one.values.about(a.tensor) == two.values.about(b.tensor):
+        if _alike(one.values.about(a.tensor), two.values.about(b.tensor)):
             continue
         distance = NOT_COMPARABLE
-        if a.shape == b.shape and a.sample is not None and b.sample is not None:
+        if (
+            one.values.about(a.tensor)["shape"] == two.values.about(b.tensor)["shape"]
+            and a.sample is not None
+            and b.sample is not None
+        ):
             distance = replace(distance_of_saved(one.values, a.sample, two.values, b.sample), same=False)
         apart.append((name, distance))
     return Weights(tuple(apart), len(ours.keys() & theirs.keys()))
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in ("shape", "dtype", "digest"))
 
 
 def _compared(
@@ -144,7 +153,8 @@ def _row(one: Side, two: Side, weights: Weights | None) -> Step:
     gradients = [
         distance_of_saved(one.values, ours[name].tensor, two.values, theirs[name].tensor)
         for name in ours
-        if name in theirs and ours[name].shape == theirs[name].shape
+        if name in theirs
+        and one.values.about(ours[name].tensor)["shape"] == two.values.about(theirs[name].tensor)["shape"]
     ]
     return Step(
         one.trace.run.call or 1,

@@ -9,7 +9,7 @@ from fwdtrace.compare.align import Pair, alike_at_both_ends
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
-from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved
+from fwdtrace.compare.saved_numbers import Values, distance_of_saved
 from fwdtrace.compare.saved_step import SavedHeld, SavedStep
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.text import path_text
@@ -26,7 +26,7 @@ class Side:
     """A run: its trace, its numbers, and what was saved of its step."""
 
     trace: Trace
-    values: SavedValues
+    values: Values
     step: SavedStep
 
 
@@ -116,20 +116,18 @@ def _renamed(name: str, by_path: Mapping[str, Pair]) -> str:
     return f"{pair[1].path}.{rest}" if pair[1].path else rest
 
 
-def _apart(
-    before: SavedValues, ours: list[int | None], after: SavedValues, theirs: list[int | None]
-) -> Distance | None:
+def _apart(before: Values, ours: list[int | None], after: Values, theirs: list[int | None]) -> Distance | None:
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
     if not pairs:
         return None if all(number is None for number in (*ours, *theirs)) else NOT_COMPARABLE
     return furthest(_apart_numbers(before, a, after, b) for a, b in pairs)
 
 
-def _apart_held(before: SavedValues, one: SavedHeld | None, after: SavedValues, other: SavedHeld | None) -> Distance:
+def _apart_held(before: Values, one: SavedHeld | None, after: Values, other: SavedHeld | None) -> Distance:
     return NOT_COMPARABLE if one is None or other is None else _apart_numbers(before, one.tensor, after, other.tensor)
 
 
-def _apart_numbers(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+def _apart_numbers(before: Values, one: int, after: Values, other: int) -> Distance:
     if before.about(one)["shape"] != after.about(other)["shape"]:
         return NOT_COMPARABLE
     return distance_of_saved(before, one, after, other)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
@@ -56,7 +56,8 @@ def save_values(sides: Mapping[int, Sides], file: Path, step: KeptValues | None 
             dtype = str(kept.dtype).removeprefix("torch.")
             if kept.tensor is not None and dtype in _NUMPY and str(kept.tensor.layout) == "torch.strided":
                 tensors[str(len(rows))] = kept.tensor.resolve_neg().contiguous()
-            rows.append({"shape": kept.shape, "dtype": dtype, "digest": kept.digest.hex(), "stats": stats})
+            row = {"shape": kept.shape, "dtype": dtype, "digest": kept.digest.hex(), "stats": stats}
+            rows.append(row if kept.placed is None else {**row, "placed": asdict(kept.placed)})
         return numbers[id(kept)]
 
     calls = {str(call): [[number_of(kept) for kept in side] for side in both] for call, both in sides.items()}
@@ -73,6 +74,19 @@ def save_values(sides: Mapping[int, Sides], file: Path, step: KeptValues | None 
     except (OSError, SafetensorError) as error:
         raise FwdtraceError(f"--save-values {file}: cannot be written: {error}") from None
     return _digest(about, tensors)
+
+
+class Values(Protocol):
+    """The numbers of a run by the numbers of its tensors, as `SavedValues` has them."""
+
+    def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
+        """The tensors on one side of a call."""
+
+    def about(self, number: int) -> dict[str, Any]:
+        """Shape, dtype, digest and statistics of a tensor."""
+
+    def array(self, number: int) -> Any:
+        """The elements."""
 
 
 class SavedValues:
@@ -204,7 +218,7 @@ def values_of(trace: Trace, file: str) -> SavedValues | None:
     return values
 
 
-def measure(before: SavedValues, after: SavedValues, call: Call, other: Call) -> Distances:
+def measure(before: Values, after: Values, call: Call, other: Call) -> Distances:
     """How far the saved inputs and the saved outputs of two calls are apart; None for what cannot be compared."""
     return (
         _distance(before, after, before.side(call, "inputs"), after.side(other, "inputs")),
@@ -231,9 +245,7 @@ def _output_stats(values: SavedValues | None, call: Call) -> list[tuple[Stats, s
     return [(Stats(**row["stats"]), row["dtype"]) if row and row["stats"] else None for row in rows]
 
 
-def _distance(
-    before: SavedValues, after: SavedValues, ours: list[int | None], theirs: list[int | None]
-) -> Distance | None:
+def _distance(before: Values, after: Values, ours: list[int | None], theirs: list[int | None]) -> Distance | None:
     if len(ours) != len(theirs):
         return None
     pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one is not None and other is not None]
@@ -242,7 +254,7 @@ def _distance(
     return furthest(distance_of_saved(before, one, after, other) for one, other in pairs)
 
 
-def distance_of_saved(before: SavedValues, one: int, after: SavedValues, other: int) -> Distance:
+def distance_of_saved(before: Values, one: int, after: Values, other: int) -> Distance:
     """How far two saved tensors of one shape are apart: by their elements, or else by their digests and statistics."""
     ours, theirs = before.about(one), after.about(other)
     dtypes = ours["dtype"], theirs["dtype"]

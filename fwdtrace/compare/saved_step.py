@@ -20,15 +20,10 @@ STEP = ("backward", "state", "gradients")
 
 @dataclass(frozen=True)
 class SavedHeld:
-    """A parameter, a buffer or a gradient by the numbers of its tensors in the file.
-
-    `shape` is that of the whole; of a DTensor, `tensor` is the part on its rank, and `placements` say how it is placed.
-    """
+    """A parameter, a buffer or a gradient by the numbers of its tensors in the file."""
 
     tensor: int
-    sample: int | None
-    shape: tuple[int, ...]
-    placements: tuple[str, ...]
+    sample: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,10 +38,8 @@ class SavedStep:
 def rows_of_step(kept: KeptValues, number_of: Callable[[Kept | None], int | None]) -> dict[str, str]:
     """The metadata of a step as texts; `number_of` puts a tensor into the file and gives its number there."""
 
-    def row(held: Held) -> dict[str, Any]:
-        sample = {} if held.sample is None else {"sample": number_of(held.sample)}
-        placements = {"placements": held.placements} if held.placements else {}
-        return {"tensor": number_of(held.kept), "shape": held.shape, **sample, **placements}
+    def row(held: Held) -> list[int | None]:
+        return [number_of(held.kept), *([number_of(held.sample)] if held.sample is not None else [])]
 
     rows: dict[str, Any] = {
         "backward": {str(call): list(map(number_of, gradients)) for call, gradients in kept.backward.items()},
@@ -65,13 +58,9 @@ def read_step(about: Mapping[str, str], tensors: int) -> SavedStep:
         return value
 
     def held(name: str, row: Any) -> SavedHeld:
-        shape, placements = row["shape"], row.get("placements", [])
-        if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape):
-            raise Wrong(f"{name}.shape", "must be a list of whole numbers from 0")
-        if type(placements) is not list or not all(type(text) is str for text in placements):
-            raise Wrong(f"{name}.placements", "must be a list of texts")
-        sample = number(row["sample"], name) if "sample" in row else None
-        return SavedHeld(number(row["tensor"], name), sample, tuple(shape), tuple(placements))
+        if type(row) is not list or not 1 <= len(row) <= 2:
+            raise Wrong(name, "must be the numbers of one or two tensors")
+        return SavedHeld(*(number(each, name) for each in row))
 
     parts = {name: json.loads(about[name], object_pairs_hook=object_of) if name in about else {} for name in STEP}
     return SavedStep(

@@ -122,6 +122,17 @@ def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | Non
     return tuple(map(repr, placed_tensor.placements)), tuple(placed_tensor._local_tensor.shape)
 
 
+def mesh_of(tensor: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The shape of the mesh of a DTensor and where this rank is on it; None for any other tensor, or outside it."""
+    kind: Any = type(tensor)
+    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):
+        return None
+    placed_tensor: Any = tensor
+    mesh = placed_tensor.device_mesh
+    coordinate = mesh.get_coordinate()
+    return (tuple(mesh.shape), tuple(coordinate)) if coordinate is not None else None
+
+
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """The part of a DTensor on this rank; any other tensor as it is."""
     kind: Any = type(tensor)

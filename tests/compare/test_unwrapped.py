@@ -26,7 +26,7 @@ def test_a_wrapper_around_the_model_and_one_inside_are_taken_off() -> None:
     assert found.ops is not None and [op.parent for op in found.ops] == [1, None]
     assert found.gradients is not None and found.gradients[0].name == "module.weight"
     assert found.model.class_name == "Net"
-    held = SavedHeld(0, None, (2,), ())
+    held = SavedHeld(0)
     step = unwrapped.step(SavedStep(state={"module.module._checkpoint_wrapped_module.weight": held}))
     assert step.state == {"module.weight": held}
 

@@ -15,8 +15,18 @@ from torch import Tensor
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, local_part, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, local_part, mesh_of, placed, without_torch_function
 from fwdtrace.trace import Stats
+
+
+@dataclass(frozen=True)
+class Placed:
+    """How a DTensor of this whole shape is placed on a mesh, and where on it this rank is."""
+
+    placements: tuple[str, ...]
+    shape: tuple[int, ...]
+    mesh: tuple[int, ...]
+    at: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Kept:
     tensor: Tensor | None = None
     digest: bytes = b""
     stats: Stats | None = None
+    placed: Placed | None = None
 
 
 Sides = tuple[tuple[Kept | None, ...], tuple[Kept | None, ...]]
@@ -95,18 +106,24 @@ class Keeper:
             with Unseen():
                 if not has_values(tensor):
                     return None
-                tensor = local_part(tensor)
+                place, tensor = placed_as(tensor), local_part(tensor)
                 size = tensor.numel() * tensor.element_size()
                 shape, copy = tuple(tensor.shape), tensor.detach().clone() if size <= self.left else None
                 if copy is not None:
                     self.left -= size
                     if not self._fingerprints:
-                        return Kept(shape, tensor.dtype, copy)
+                        return Kept(shape, tensor.dtype, copy, placed=place)
                 else:
                     self.digests += 1
-                return Kept(shape, tensor.dtype, copy, digest_of(tensor), stats_of(tensor))
+                return Kept(shape, tensor.dtype, copy, digest_of(tensor), stats_of(tensor), place)
         except (RuntimeError, NotImplementedError):  # a layout or subclass that does not copy: nothing is known of it
             return None
+
+
+def placed_as(tensor: Tensor) -> Placed | None:
+    """How a DTensor is placed; None for any other tensor."""
+    mesh = mesh_of(tensor)
+    return Placed(placed(tensor)[0], tuple(tensor.shape), *mesh) if mesh is not None else None
 
 
 def digest_of(tensor: Tensor) -> bytes:

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides, digest_of
+from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides, digest_of, placed_as
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, local_part, placed
+from fwdtrace.recorder.torch_internals import Unseen, local_part
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 
 SAMPLED = 1024
@@ -22,13 +22,10 @@ SAMPLED = 1024
 class Held:
     """A parameter or buffer before the call, or a gradient: its numbers, as far as they are kept.
 
-    `shape` is that of the whole, `placements` say how a DTensor is placed. Of a parameter `kept` is the digest, and
-    `sample` has some of its elements.
+    Of a parameter `kept` is the digest, and `sample` has some of its elements; all of them if these are few.
     """
 
     kept: Kept
-    shape: tuple[int, ...]
-    placements: tuple[str, ...] = ()
     sample: Kept | None = None
 
 
@@ -84,7 +81,7 @@ class TrainingKeeper(Keeper):
             if parameter.grad is not None:
                 kept = self._new(parameter.grad)
                 if kept is not None:
-                    self._gradients[name] = Held(kept, tuple(parameter.shape), placed(parameter.grad)[0])
+                    self._gradients[name] = Held(kept)
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
         """Keep what comes out of a call, and have the gradient of it kept when backward comes there."""
@@ -130,13 +127,12 @@ class TrainingKeeper(Keeper):
 def _fingerprint(tensor: Tensor) -> Held | None:
     try:
         with Unseen():
-            shape, (placements, _) = tuple(tensor.shape), placed(tensor)
             if isinstance(tensor, nn.UninitializedParameter) or not has_values(tensor):
                 return None
             local = local_part(tensor).detach()
-            kept = Kept(tuple(local.shape), local.dtype, None, digest_of(local))
+            kept = Kept(tuple(local.shape), local.dtype, None, digest_of(local), placed=placed_as(tensor))
             flat = local.reshape(-1)
             sample = flat[:: max(1, -(-len(flat) // SAMPLED))].clone()
-            return Held(kept, shape, placements, Kept((len(sample),), sample.dtype, sample, digest_of(sample)))
+            return Held(kept, Kept((len(sample),), sample.dtype, sample, digest_of(sample)))
     except (RuntimeError, NotImplementedError):  # a layout or subclass that does not copy: nothing is known of it
         return None

@@ -62,7 +62,7 @@ def test_parameters_and_buffers_have_a_digest_and_a_sample_and_gradients_are_who
     assert {name.removeprefix("0."): held.kept.digest for name, held in values.state.items()} == before
     weight = values.state["0.0.weight"]
     assert weight.kept.tensor is None and weight.sample is not None and weight.sample.tensor is not None
-    assert len(weight.sample.tensor) <= SAMPLED and weight.shape == (1500, 4)
+    assert len(weight.sample.tensor) <= SAMPLED and weight.kept.shape == (1500, 4)
     gradient = values.gradients["0.0.weight"].kept.tensor
     assert gradient is not None and torch.equal(gradient, model[0].weight.grad)  # type: ignore[arg-type]
 
