@@ -69,14 +69,11 @@ def compare_state(one: Side, two: Side) -> Weights | None:
     apart = []
     for name in (name for name in ours if name in theirs):
         a, b = ours[name], theirs[name]
-        if _alike(one.values.about(a.tensor), two.values.about(b.tensor)):
+        about, other = one.values.about(a.tensor), two.values.about(b.tensor)
+        if _alike(about, other):
             continue
         distance = NOT_COMPARABLE
-        if (
-            one.values.about(a.tensor)["shape"] == two.values.about(b.tensor)["shape"]
-            and a.sample is not None
-            and b.sample is not None
-        ):
+        if about["shape"] == other["shape"] and a.sample is not None and b.sample is not None:
             distance = replace(distance_of_saved(one.values, a.sample, two.values, b.sample), same=False)
         apart.append((name, distance))
     return Weights(tuple(apart), len(ours.keys() & theirs.keys()))
@@ -95,7 +92,10 @@ def _compared(
     own = [each for each in forward.differences if each.kind not in ("gradient", "backward")]
     alignment = align(one.trace, two.trace, how.maps)
     parts = forward.origin is not None or any(each.severity in PARTS for each in own)
-    exact = not parts and strictness_of(one.trace, two.trace, alignment, how.exact, how.expected).exact
+    exactly = strictness_of(one.trace, two.trace, alignment, how.exact, how.expected).exact
+    exact = exactly and not parts
+    if weights is not None and not exactly:
+        weights = replace(weights, apart=tuple(each for each in weights.apart if not each[1].close))
     backward = compare_backward(one, two, alignment.pairs, exact=exact)
     gradients = [each for each in forward.differences if each.kind == "gradient"]
     if backward is not None:

@@ -73,7 +73,9 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
 
 
 def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
-    """The gradients that came to what each call gave."""
+    """The gradients that came to what each call gave, if both runs have such."""
+    if not one.step.backward or not two.step.backward:
+        return
     for call, other in pairs:
         ours, theirs = one.step.backward.get(call.id), two.step.backward.get(other.id)
         if call.backward is None or (ours is None and theirs is None):

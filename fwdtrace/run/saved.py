@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.saved_backward import Side
-from fwdtrace.compare.saved_numbers import SavedValues, measure_by_stats, values_of
-from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, Unwrapped, is_compiled
+from fwdtrace.compare.saved_numbers import measure_by_stats, values_of
+from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, is_compiled
 from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.trace import Trace
-from fwdtrace.trace.head import read_head
+from fwdtrace.run.saved_calls import calls_of_program, loaded_side, side_of
+from fwdtrace.run.saved_ranks import compare_ranks, is_of_ranks
 from fwdtrace.trace.read import load_trace
 from fwdtrace.trace.text import listed
 
@@ -27,12 +25,14 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
     If both are the first of several that one program saved of a model, each call is compared with the call of the same
     number. FwdtraceError if a file cannot be read, a map is wrong, or neither trace has a call.
     """
+    if is_of_ranks(file) or is_of_ranks(other_file):
+        return compare_ranks(file, other_file, maps)
     before, after = load_trace(file), load_trace(other_file)
     if not before.calls and not after.calls:
         raise FwdtraceError(f"compare {file} {other_file}: neither holds a call, so there is nothing to compare")
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
-        first = _side(before, values), _side(after, other_values)
+        first = side_of(before, values), side_of(after, other_values)
         files, notes = _steps(file, other_file)
         compiled = is_compiled(before) != is_compiled(after)
         how = How(tuple(maps), EXPECTED_OF_COMPILED if compiled else frozenset(), notes=notes)
@@ -44,26 +44,6 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         distances = partial(measure_by_stats, values, other_values)
         return compare_traces(before, after, How(tuple(maps), notes=(only + compared,)), distances)
     return compare_traces(before, after, How(tuple(maps)))
-
-
-def calls_of_program(file: str) -> dict[int, str]:
-    """The files of all calls of the model that the program saved beside this one, its first, by their numbers."""
-    head = read_head(file)
-    if head is None or head.run.program is None or head.run.call is None:
-        return {}
-    files = {head.run.call: file}
-    name, suffix = str(Path(file).with_suffix("")), Path(file).suffix
-    for sibling in glob.glob(f"{glob.escape(name)}.call*{suffix}"):
-        other = read_head(sibling)
-        if other is None or other.run.program != head.run.program or other.run.call is None:
-            continue
-        if (other.model.class_name, other.model.name, other.model.path) == (
-            head.model.class_name,
-            head.model.name,
-            head.model.path,
-        ):
-            files[other.run.call] = sibling
-    return files
 
 
 def _steps(file: str, other_file: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
@@ -82,18 +62,4 @@ def _loaded(first: tuple[Side, Side], files: Sequence[tuple[str, str]]) -> Itera
     """The sides of each step, one step at a time."""
     yield first
     for pair in files:
-        yield _loaded_side(pair[0]), _loaded_side(pair[1])
-
-
-def _loaded_side(file: str) -> Side:
-    trace = load_trace(file)
-    values = values_of(trace, file)
-    if values is None:
-        raise FwdtraceError(f"{file}: holds no values, as the other calls of its program do; record them again")
-    return _side(trace, values)
-
-
-def _side(trace: Trace, values: SavedValues) -> Side:
-    """A run without what only wraps its model."""
-    unwrapped = Unwrapped(trace)
-    return Side(unwrapped.trace(), values, unwrapped.step(values.step))
+        yield loaded_side(pair[0]), loaded_side(pair[1])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.run.saved import calls_of_program, compare_saved
+from fwdtrace.run.saved import compare_saved
+from fwdtrace.run.saved_calls import calls_of_program
 from tests.helpers.small_gpt import Way, saved
 
 

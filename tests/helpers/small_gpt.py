@@ -129,10 +129,13 @@ def saved(folder: Path, name: str, way: Way, first: int = 3) -> str:
         return False
 
     watch = Watch(Wanted(first=first), Options(ops=True, gradients=True), keep, max_bytes=2**30)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with several, sums are not added up in the same order each time
     watch.begin()
     try:
         train(way)
     finally:
         watch.end()
+        torch.set_num_threads(threads)
     traces.end()
     return str(files[0])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
@@ -129,7 +129,11 @@ def placed_as(tensor: Tensor) -> Placed | None:
 def digest_of(tensor: Tensor) -> bytes:
     """The digest of the elements of a dense tensor, bit for bit."""
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    if type(plain) is not Tensor and type(plain) is not nn.Parameter:
+        plain = plain.clone()  # of one that awaits a collective, the clone is what comes of it
     size = plain.numel() * plain.element_size()
+    if size and not plain.data_ptr():
+        raise RuntimeError("the numbers are in other tensors")
     # Without numpy there is no other way to the bytes that copies nothing.
     data = (ctypes.c_char * size).from_address(plain.data_ptr()) if size else b""
     return hashlib.blake2b(data, digest_size=16).digest()

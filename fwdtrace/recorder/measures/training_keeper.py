@@ -62,6 +62,7 @@ class TrainingKeeper(Keeper):
         self._backward: dict[OpenCall, list[Kept | None]] = {}
         self._backward_by_id: dict[int, tuple[Kept | None, ...]] = {}
         self._hooks: list[Any] = []
+        self._awaited: nn.Module | None = None
 
     @property
     def values(self) -> KeptValues:
@@ -69,7 +70,13 @@ class TrainingKeeper(Keeper):
         return KeptValues(self.by_id, self._backward_by_id, self._state, self._gradients)
 
     def keep_state(self, model: nn.Module) -> None:
-        """Keep what every parameter and buffer is now: its digest, and some of its elements."""
+        """Keep what every parameter and buffer is now: its digest, and some of its elements.
+
+        DDP sends the buffers of one rank to the others before it calls what it wraps: then they are kept.
+        """
+        if type(model).__name__ == "DistributedDataParallel" and self._awaited is None:
+            self._awaited = model
+            return
         for name, tensor in (*parameters_and_names(model), *buffers_and_names(model)):
             held = _fingerprint(tensor)
             if held is not None:
@@ -82,6 +89,13 @@ class TrainingKeeper(Keeper):
                 kept = self._new(parameter.grad)
                 if kept is not None:
                     self._gradients[name] = Held(kept)
+
+    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
+        """Keep what goes into a call."""
+        if self._awaited is not None and type(call) is OpenCall and call.parent is not None:
+            self.keep_state(self._awaited)
+            self._awaited = None
+        super().begins(call, args, kwargs)
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
         """Keep what comes out of a call, and have the gradient of it kept when backward comes there."""
