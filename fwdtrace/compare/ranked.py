@@ -248,7 +248,11 @@ def _notes(assembly: Assembly, calls: bool) -> list[str]:
     examples = assembly.examples
     what = "call" if calls else "rank"
     notes = []
-    if examples is not None and any(examples.extra):
+    copies = examples is not None and all(
+        extra == 0 or all(place is None or place[0] != rank for place in examples.rows)
+        for rank, extra in enumerate(examples.extra)
+    )  # the ranks of tensor parallelism get the same examples
+    if examples is not None and any(examples.extra) and not copies:
         padded = [f"{what} {number} {extra}" for number, extra in enumerate(examples.extra) if extra]
         notes.append(f"examples that others have too were left out: {', '.join(padded)}")
     if assembly.sums:

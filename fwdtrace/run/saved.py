@@ -8,12 +8,13 @@ from functools import partial
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
+from fwdtrace.compare.ranked import compare_with_ranks
 from fwdtrace.compare.saved_backward import Side
 from fwdtrace.compare.saved_numbers import measure_by_stats, values_of
 from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, is_compiled
 from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.run.saved_calls import calls_of_program, loaded_side, side_of
+from fwdtrace.run.saved_calls import calls_by_step, calls_of_program, loaded_side, side_of
 from fwdtrace.run.saved_ranks import compare_ranks, is_of_ranks
 from fwdtrace.trace.read import load_trace
 from fwdtrace.trace.text import listed
@@ -32,6 +33,9 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         raise FwdtraceError(f"compare {file} {other_file}: neither holds a call, so there is nothing to compare")
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
+        by_step = _by_step(file, other_file)
+        if by_step is not None:
+            return compare_with_ranks(by_step[0], How(tuple(maps), notes=by_step[1]), calls=True)
         first = side_of(before, values), side_of(after, other_values)
         files, notes = _steps(file, other_file)
         compiled = is_compiled(before) != is_compiled(after)
@@ -44,6 +48,24 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         distances = partial(measure_by_stats, values, other_values)
         return compare_traces(before, after, How(tuple(maps), notes=(only + compared,)), distances)
     return compare_traces(before, after, How(tuple(maps)))
+
+
+def _by_step(file: str, other_file: str) -> tuple[Iterator[tuple[Side, list[Side]]], tuple[str, ...]] | None:
+    """The steps of two programs, if one makes a step of one call, and the other of several; and a note on it."""
+    ours, theirs = (calls_by_step(calls_of_program(each)) for each in (file, other_file))
+    pairs = list(zip(ours, theirs, strict=False))
+    sizes = {(len(one), len(other)) for one, other in pairs}
+    if len(sizes) != 1:
+        return None
+    one, other = sizes.pop()
+    if (one == 1) == (other == 1):
+        return None
+    which = "second" if other > 1 else "first"
+    note = f"a step of the {which} has {max(one, other)} calls, which were put together along their examples"
+    if one > 1:
+        note += "; the second was taken as the one to compare with"
+    steps = ((pair if other > 1 else pair[::-1]) for pair in pairs)
+    return ((loaded_side(alone[0]), list(map(loaded_side, several))) for alone, several in steps), (note,)
 
 
 def _steps(file: str, other_file: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:

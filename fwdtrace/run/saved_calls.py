@@ -34,6 +34,19 @@ def calls_of_program(file: str) -> dict[int, str]:
     return files
 
 
+def calls_by_step(calls: dict[int, str]) -> list[list[str]]:
+    """The files of calls in groups, one for each step of the optimizer that followed them; of a last one none."""
+    steps: list[list[str]] = []
+    open_step: list[str] = []
+    for number in sorted(calls):
+        open_step.append(calls[number])
+        head = read_head(calls[number])
+        if head is not None and head.run.stepped:
+            steps.append(open_step)
+            open_step = []
+    return steps
+
+
 def loaded_side(file: str) -> Side:
     """The run in a file; FwdtraceError if it holds no numbers."""
     trace = load_trace(file)

@@ -113,3 +113,21 @@ def test_the_calls_of_another_run_that_are_left_in_the_folder_are_no_calls_of_th
         assert sorted(calls_of_program(str(folder / "usual.json"))) == [1, 2, 3]
     finally:
         (folder / "usual.call9.json").unlink()
+
+
+def test_small_batches_that_are_added_up_are_the_large_batch(folder: Path) -> None:
+    saved(folder, "large", Way(steps=2))
+    found = compare_saved(str(folder / "large.json"), saved(folder, "small", Way(steps=2, accumulate=2), first=4))
+    assert found.equal, found.verdict
+    assert found.verdict == "No difference found: the calls of each step together are the first, within rounding."
+    assert [(step.call, step.other) for step in found.steps] == [(1, 1), (2, 3)]
+    assert found.notes[0] == "a step of the second has 2 calls, which were put together along their examples"
+
+
+def test_a_loss_that_is_not_divided_by_the_small_batches_is_said(folder: Path) -> None:
+    saved(folder, "large", Way(steps=2))
+    way = Way(steps=2, accumulate=2, fault="loss not divided")
+    found = compare_saved(str(folder / "large.json"), saved(folder, "small", way, first=4))
+    assert found.verdict == (
+        "Forward agrees; all gradients are 2 times those of the first: the loss or the mean is scaled so."
+    )

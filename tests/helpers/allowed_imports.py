@@ -27,6 +27,7 @@ compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
 compare/align: .names trace
 compare/around: trace
+compare/assembled: .saved_backward .saved_numbers .saved_step trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_steps: .comparison .contents .parting .reasons .steps .traces trace
 compare/candidates: .contents .name_parts .units .weight_map torch
@@ -53,6 +54,7 @@ compare/program_steps: .agreement .align .around .comparison .difference .distan
   .saved_backward .saved_numbers .tolerances .traces trace
 compare/program_verdict: .comparison .difference .distance .saved_backward trace
 compare/rank_differences: .leaves trace
+compare/ranked: .assembled .comparison .difference .program_steps .saved_backward .traces trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
 compare/rounding: .outputs .outputs_value .watched models recorder torch
@@ -257,7 +259,9 @@ run/direct: direct errors models torch
 run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
 run/once: .backward .guess .trials/search errors models recorder torch trace
 run/programs: .saved compare errors trace
-run/saved: compare errors trace
+run/saved: .saved_calls .saved_ranks compare errors trace
+run/saved_calls: compare errors trace
+run/saved_ranks: .saved_calls compare errors trace
 run/trials/__init__:
 run/trials/apply: findings recorder torch trace
 run/trials/copies: .trials/apply findings models recorder torch trace

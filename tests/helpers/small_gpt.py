@@ -104,7 +104,7 @@ def train(way: Way) -> None:
         for part in data[step].chunk(way.accumulate):
             with precision:
                 _, loss = run(part[:, :-1], part[:, 1:])
-            (loss / way.accumulate).backward()
+            (loss if way.fault == "loss not divided" else loss / way.accumulate).backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -1,0 +1,121 @@
+"""One process against many: equal where they are, and what is wrong is named with its rank and its layer."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.run.saved import compare_saved
+from tests.helpers.ranked_training import rank_main, saved, train
+
+EQUAL = "No difference found: the ranks together are the first, within rounding."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranks")
+    saved(folder, "single", lambda: train("single", "", 0, 1))
+    return folder
+
+
+def one_by_one(folder: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> TraceComparison:
+    """Two ranks that run one after the other here; gradients are not summed up, which comes after all else."""
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor: None)
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        saved(folder, f"alone.rank{rank}", lambda rank=rank: train("by hand", fault, rank, 2))  # type: ignore[misc]
+    return compare_saved(str(folder / "single.json"), str(folder / "alone.rank*.json"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "where", "said"),
+    [
+        ("other weights", ("layers.0.up", "weights"), "Rank 1 has another layers.0.up.weight than the other ranks before"),
+        ("other buffer", ("", "weights"), "Rank 1 has another scale than the other ranks before call 1."),
+        ("same data", ("", "forward"), "The ranks were given other examples at call 1: 4 of 8 are missing, while rank 1"),
+        ("other activation", ("layers.1.act", "forward"), "the first at layers.1.act (GELU): its inputs agree, its output"),
+        ("no sum of gradients", ("head", "backward"), "Forward agrees; the ranks do not have the same gradient of head.w"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str, where: tuple[str, str], said: str
+) -> None:
+    found = one_by_one(folder, fault, monkeypatch)
+    assert said in found.verdict
+    assert found.origin is not None and found.origin.call == 1
+    assert (found.origin.path, found.origin.which) == where
+    assert fault != "other activation" or found.verdict.endswith("It is so on rank 1.")
+
+
+def test_ranks_of_two_programs_are_compared_one_with_its_like(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one(folder, "", monkeypatch)
+    for file in folder.glob("alone.*"):
+        (folder / file.name.replace("alone", "before")).write_bytes(file.read_bytes().replace(b"alone.", b"before."))
+    one_by_one(folder, "other activation", monkeypatch)
+    pattern = str(folder / "before.rank*.json")
+    assert compare_saved(pattern, pattern).equal
+    found = compare_saved(pattern, str(folder / "alone.rank*.json"))
+    assert found.verdict.startswith("Rank 1: The second run leaves the first at layers.1.act (GELU)")
+
+
+def test_what_cannot_be_compared_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one(folder, "", monkeypatch)
+    single, ranks = str(folder / "single.json"), str(folder / "alone.rank*.json")
+    with pytest.raises(FwdtraceError, match="give the process that is alone first"):
+        compare_saved(ranks, single)
+    with pytest.raises(FwdtraceError, match="there is no trace of a rank of that name"):
+        compare_saved(single, str(folder / "gone.rank*.json"))
+
+
+EQUAL_ON_TWO = [("ddp", ""), ("ddp", "interleaved"), ("by hand", ""), ("fsdp", ""), ("tp", "")]
+WRONG = {
+    ("ddp", "scaled loss"): "all gradients are 2 times those of the first",
+    ("ddp", "same data"): "4 of 8 are missing, while rank 1 has others or the same twice",
+    ("ddp", "other activation"): "at layers.1.act (GELU): its inputs agree, its output does not. It is so on rank 1.",
+    ("by hand", "other buffer"): "Rank 1 has another scale than the other ranks before call 1.",
+    ("by hand", "other weights"): "Rank 1 has another layers.0.up.weight than the other ranks before call 1",
+    ("by hand", "no sum of gradients"): "the ranks do not have the same gradient of head.weight after call 1",
+    (
+        "by hand",
+        "one not summed",
+    ): "the ranks do not have the same gradient of layers.1.down.weight after call 1: it is",
+    ("by hand", "frozen"): "rank 1 has no gradient of layers.0.up.bias, which the other ranks have after call 1",
+    ("fsdp", "dropped shard"): "The wrong elements of layers.0.up.weight are on rank 1.",
+    ("tp", "no sum"): "What layers.1.down gives on each rank is a part of a sum.",
+}
+
+
+def spawned(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(rank_main, (size, str(folder), variants, port), nprocs=size)  # type: ignore[no-untyped-call]
+
+
+def against(folder: Path, way: str, fault: str) -> TraceComparison:
+    name = f"{way} {fault}".strip().replace(" ", "-")
+    return compare_saved(str(folder / "single.json"), str(folder / f"{name}.rank*.json"))
+
+
+@pytest.mark.sweep
+def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: Path) -> None:
+    torch.set_num_threads(1)
+    spawned(folder, 2, [*EQUAL_ON_TWO, *WRONG])
+    for way, fault in EQUAL_ON_TWO:
+        assert against(folder, way, fault).verdict == EQUAL, (way, fault)
+    for (way, fault), said in WRONG.items():
+        assert said in against(folder, way, fault).verdict, (way, fault)
+
+
+@pytest.mark.sweep
+def test_four_processes_of_sharded_and_parallel_tensors_are_one(folder: Path) -> None:
+    spawned(folder, 4, [("fsdp", ""), ("fsdp-tp", "")])
+    assert against(folder, "fsdp", "").verdict == EQUAL
+    assert against(folder, "fsdp-tp", "").verdict == EQUAL
