@@ -64,8 +64,10 @@ def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int
         for difference in comparison.differences
         if difference.kind not in ("missing", "added") or difference.kind == only
     }
+    of_tensors = [each.path for each in comparison.differences if each.kind in ("gradient", "weight", "replica")]
+    holders = {path.rpartition(".")[0] for path in of_tensors}
     number = {event.id: place for place, event in enumerate(trace.events)}
-    return [number[call.id] for call in trace.calls if (call.path or "", call.nth) in named]
+    return [number[call.id] for call in trace.calls if (call.path or "", call.nth) in named or call.path in holders]
 
 
 def _page(title: str, shown: dict[str, Any]) -> str:

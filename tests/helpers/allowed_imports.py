@@ -324,6 +324,8 @@ LATE = {
         "cli/models": "models/sources/__init__",
     },
     "a library that may be missing": {
+        "compare/assembled": "numpy",
+        "compare/ranked": "numpy",
         "compare/saved_numbers": "numpy safetensors",
         "run/convert": "safetensors",
         "models/inputs": "numpy safetensors",
