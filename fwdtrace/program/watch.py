@@ -218,6 +218,7 @@ class Watch:
         options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
         number, first_id = root.rounds.get(round, (number, 0))  # one trace has the calls by all ways in
         recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
+        recording.look_around()
         self._open = _Open(root, round, (path, entry), number, recording, keeper, backward)
         return self._open
 

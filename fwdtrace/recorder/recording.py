@@ -55,12 +55,18 @@ class Recording:
     def __enter__(self) -> Recording:
         if self._open is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
-        with without_torch_function():  # a mode of the user's must not see us read the parameters
-            self._surroundings = surroundings_of(self._model, self._spec, self._seed)
+        if self._surroundings is None:
+            self.look_around()
+        with without_torch_function():
             self._open = _begin(self._model, self._options, self._call, self._first_id)
         del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
         return self
+
+    def look_around(self) -> None:
+        """Note how the run begins, for whom entering must be quick: another thread may be about to call the model."""
+        with without_torch_function():  # a mode of the user's must not see us read the parameters
+            self._surroundings = surroundings_of(self._model, self._spec, self._seed)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         duration = perf_counter_ns() - self._began
