@@ -267,7 +267,10 @@ class Uncalled:
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """A parameter after backward. `norm` is the Euclidean norm of the finite part of its gradient, None without one."""
+    """A parameter after backward. `norm` is the Euclidean norm of the finite part of its gradient, None without one.
+
+    Of a DTensor, `norm`, `nan` and `inf` are of the part on this rank.
+    """
 
     name: str
     shape: tuple[int, ...]

@@ -37,6 +37,7 @@ from fwdtrace.recorder.torch_internals import (
     REENTRANT_CODE,
     Unseen,
     graph_task,
+    local_part,
     next_node_number,
     node_number,
     running_node,
@@ -262,6 +263,7 @@ def _gradient(name: str, parameter: Tensor) -> Gradient | None:
     try:
         if not has_values(gradient):
             return None
+        gradient = local_part(gradient)  # to look at the whole would have the ranks talk to each other
         values = gradient.coalesce().values() if gradient.is_sparse else gradient
         values = values.abs() if values.is_complex() else values
         nan, inf = int(values.isnan().sum()), int(values.isinf().sum())

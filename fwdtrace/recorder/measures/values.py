@@ -8,14 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwdtrace.recorder.torch_internals import Unseen, is_functional, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, is_functional, local_part, without_torch_function
 from fwdtrace.trace import Stats
 
 
 def stats_of(tensor: Tensor) -> Stats | None:
-    """The statistics of the elements, absolute values if they are complex; None where there are no values."""
+    """The statistics of the elements, absolute values if they are complex; None where there are no values.
+
+    Of a DTensor they are of the part on this rank: to look at the whole would have the ranks talk to each other.
+    """
     try:
         with Unseen():
+            tensor = local_part(tensor)
             if not has_values(tensor) or tensor.numel() == 0:
                 return None
             numbers = (tensor.abs() if tensor.is_complex() else tensor).to_dense().double()
@@ -48,6 +52,8 @@ def same_numbers(tensor: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape, type and numbers; False if their numbers cannot be read."""
     try:
         with Unseen():
+            if local_part(tensor) is not tensor:  # to compare the whole would have the ranks talk to each other
+                return False
             if (tensor.shape, tensor.dtype, tensor.device) != (other.shape, other.dtype, other.device):
                 return False
             if tensor.is_cuda and torch.cuda.is_current_stream_capturing():  # reading would spoil the graph
