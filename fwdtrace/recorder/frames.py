@@ -27,7 +27,7 @@ from fwdtrace.trace import CallError, Site
 Position = tuple[CodeType, int]
 """A code object and the offset of the instruction in it: cheap to take while the model runs, a line later.
 
-The same one is the same object, so that it is known by its id, and a million calls from one line have one.
+Those in a call are the same object each time, so that a million calls from one line have one.
 """
 
 NOWHERE: Position = (compile("", "<nowhere>", "exec"), 0)
@@ -50,9 +50,9 @@ _libraries: dict[int, str] = {}
 _renamed: dict[int, CodeType] = {}
 _originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
-_positions: dict[int, dict[int, Position]] = {}
+# The positions in code that is not torch's, by code and instruction; in that of no library the search for a line ends.
 _in_no_library: dict[int, dict[int, Position]] = {}
-"""The positions in code that is no library's, where the search for a line ends."""
+_in_library: dict[int, dict[int, Position]] = {}
 
 
 def frame_role(role: Role) -> Callable[[F], F]:
@@ -124,34 +124,32 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
     while frame is not None:
         code = frame.f_code
         key = id(code)
-        own = _in_no_library.get(key)
-        if own is not None:
-            return own.get(frame.f_lasti) or _position_at(code, frame.f_lasti)
-        role = _roles.get(key)
-        if role is None:
-            is_torch = _is_torch.get(key)
-            if is_torch is False or (is_torch is None and not from_torch(code)):
-                library = _libraries.get(key)
-                if library == "" or (library is None and not library_of(code)):
-                    _in_no_library[key] = _positions.setdefault(key, {})
-                    return _position_at(code, frame.f_lasti)
-                passed = [frame] if passed is None else [*passed, frame]
-        elif role in ("call", "boundary", "forward"):
-            break
+        positions = _in_no_library.get(key)
+        if positions is not None:
+            return positions.get(frame.f_lasti) or _position_at(frame, positions)
+        if key in _in_library:
+            passed = [frame] if passed is None else [*passed, frame]
+        else:
+            role = _roles.get(key)
+            if role in ("call", "boundary", "forward"):
+                break
+            if role is None and not from_torch(code):
+                (_in_library if library_of(code) else _in_no_library)[key] = {}
+                continue
         frame = frame.f_back
     if passed is None:
         return inherited
     nearest = passed[0]
     if len(passed) > 1:
-        library = library_of(passed[-1].f_code)
-        nearest = next(each for each in passed if library_of(each.f_code) == library)
-    return _position_at(nearest.f_code, nearest.f_lasti)
+        own = library_of(passed[-1].f_code)
+        nearest = next(each for each in passed if library_of(each.f_code) == own)
+    positions = _in_library[id(nearest.f_code)]
+    return positions.get(nearest.f_lasti) or _position_at(nearest, positions)
 
 
-def _position_at(code: CodeType, instruction: int) -> Position:
-    """The position, as the one object that it always is."""
-    positions = _positions.setdefault(id(code), {})
-    return positions.get(instruction) or positions.setdefault(instruction, (code, instruction))
+def _position_at(frame: FrameType, positions: dict[int, Position]) -> Position:
+    """Where the frame is, as an object that is the same each time."""
+    return positions.setdefault(frame.f_lasti, (frame.f_code, frame.f_lasti))
 
 
 def position_of_caller(frame: FrameType) -> Position:
@@ -165,7 +163,7 @@ def position_of_caller(frame: FrameType) -> Position:
     if step is None:
         return NOWHERE
     package = sys.modules.get(step.f_globals.get("__package__") or "")
-    return NOWHERE if hasattr(package, "__fwdtrace_calls_models__") else _position_at(step.f_code, step.f_lasti)
+    return NOWHERE if hasattr(package, "__fwdtrace_calls_models__") else (step.f_code, step.f_lasti)
 
 
 def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:

@@ -43,13 +43,14 @@ class LeafTable:
     A single tensor is first compared with the one before it: most modules are given what another has just given.
     """
 
-    __slots__ = ("_alike", "_hints", "_leaves", "_plain", "_tuples", "last")
+    __slots__ = ("_alike", "_hints", "_leaves", "_made_at", "_plain", "_tuples", "last")
 
     def __init__(self) -> None:
         self._alike: dict[tuple[Any, ...], _Alike] = {}
         self.last = _Alike((), (), _accepts_nothing)
         # By identity, what a tensor was like when it was last met; what is like that still is accepted quickly.
         self._hints: dict[int, _Alike] = {}
+        self._made_at: dict[int, _Alike] = {}
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
@@ -97,16 +98,27 @@ class LeafTable:
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
 
+    def output_at(self, place: int, value: Any, tensors: list[Tensor]) -> Leaves:
+        """The same of what a place in the code has made, which mostly makes what is like that which it made before."""
+        alike = self._made_at.get(place, self.last)
+        if alike.accepts(value):
+            self.last = self._hints[id(value)] = alike
+            tensors.append(value)
+            return alike.as_output
+        leaves = self.read_output(value, tensors)
+        self._made_at[place] = self.last
+        return leaves
+
     def _alike_with(self, tensor: Tensor) -> _Alike | None:
         """How tensors like this one are described; None if only the tensor itself can tell."""
-        key, last = id(tensor), self.last
-        hint = self._hints.get(key, last)
-        if hint.accepts(tensor):
+        return self.last if self.last.accepts(tensor) else self._unlike_last(tensor)
+
+    def _unlike_last(self, tensor: Tensor) -> _Alike | None:
+        """The same for a tensor that is not like the last one."""
+        hint = self._hints.get(id(tensor))
+        if hint is not None and hint.accepts(tensor):
             self.last = hint
             return hint
-        if hint is not last and last.accepts(tensor):
-            self._hints[key] = last
-            return last
         try:
             traits = _traits(tensor)
             alike = self._alike.get(traits)
@@ -115,9 +127,9 @@ class LeafTable:
         if alike is None:
             leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
             alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
-        elif alike is last or alike is hint:  # refused, because torch is in another mode now, autocast for one
+        elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
             alike.accepts = likeness(tensor) or _accepts_nothing
-        self.last = self._hints[key] = alike
+        self.last = self._hints[id(tensor)] = alike
         return alike
 
     def _add_to_key(self, parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
@@ -155,15 +167,20 @@ class LeafTable:
         last = self.last
         for value in values:
             kind = type(value)
-            if kind is Tensor and last.accepts(value):
+            if kind is Tensor:
+                if not last.accepts(value):
+                    alike = self._unlike_last(value)
+                    if alike is None:
+                        return False
+                    last = alike
                 parts.append(last)
                 tensors.append(value)
             elif kind is int or value is None:
                 parts += (kind, value)
-            elif self._add_to_key(parts, value, tensors, depth):
-                last = self.last
-            else:
+            elif not self._add_to_key(parts, value, tensors, depth):
                 return False
+            else:
+                last = self.last
         return True
 
     def _known(self, parts: list[Any]) -> Leaves | None:
