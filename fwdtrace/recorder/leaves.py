@@ -18,7 +18,7 @@ _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
 _several = object()
-_traits = attrgetter("shape", "dtype", "device", "requires_grad", "layout")
+_traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
 
 
