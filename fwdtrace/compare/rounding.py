@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.outputs import turned
 from fwdtrace.compare.outputs_value import OutputPair, Outputs
 from fwdtrace.compare.watched import in_double
@@ -83,7 +83,7 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
 def _in_double(given: Given, seed: int) -> tuple[dict[str, Tensor], float] | None:
     """The results of a copy in float64, and the coarsest precision in it; None if the model cannot run so."""
     try:
-        model, args, kwargs = copy.deepcopy((given.model, given.args, given.kwargs))
+        model, args, kwargs = light_copy(given.model, given.args, given.kwargs)
         args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
         seed_all(seed)
         with torch.no_grad(), _Precision() as precision:
