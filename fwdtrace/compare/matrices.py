@@ -80,7 +80,16 @@ def _slice_of(sample: Sample | None, rows: int, start: int, stop: int) -> Tensor
 
 
 def _together(part: Part, unit: Unit, known: Known, others: list[Part]) -> Iterator[Candidate]:
-    """Several matrices that are given the same, one below the other."""
+    """Several matrices that are given the same, one below the other: those of one module, or of modules side by side."""
+    groups: dict[str, list[Part]] = {}
+    for other in others:
+        path = other.unit.path if other.role else other.unit.path.rpartition(".")[0]
+        groups.setdefault(path, []).append(other)
+    found = [_of_group(part, unit, known, group) for group in groups.values()]
+    yield from filter(None, found if any(found) else [_of_group(part, unit, known, others)])
+
+
+def _of_group(part: Part, unit: Unit, known: Known, others: list[Part]) -> Candidate | None:
     choices = []
     for roles in _FUSED:
         by_role = [[other for other in others if role in other.roles] for role in roles]
@@ -96,8 +105,9 @@ def _together(part: Part, unit: Unit, known: Known, others: list[Part]) -> Itera
         gave = Sample(whole) if whole is not None else None
         rank = True, len(moves) == len(unit.names), named, BY_NAME if named else 0.0
         last = chosen[-1].unit
-        yield Candidate(moves, last.path, last.order, rank, 0.0, gave, chosen[0].unit.given_tensors)
-        return
+        distance = known.distance(last)
+        return Candidate(moves, last.path, last.order, rank, distance, gave, chosen[0].unit.given_tensors)
+    return None
 
 
 def several_matrices(parts: list[Part], unit: Unit, given: Sequence[Content], known: Known) -> Iterator[Candidate]:
