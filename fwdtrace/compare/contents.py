@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 _SEED = 20
 _NEVER_ZERO = 1e-300
-_HUGE = 1e90  # with larger elements, as a mask in float64 has them, the sum of the cubes would be infinite
+_HUGE = 1e8
+"""Larger elements are counted alone: each model puts another of them, or an infinite one, in place of what is masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Content:
     `moments` are the mean, the mean size, the root of the mean square, the cube root of the mean cube, the smallest and
     the largest element: they do not depend on the order. `in_order` is a sum of the elements with a weight for each
     place in memory order: it does, and not on the shape. `special` counts NaN and what is infinite or nearly so, above
-    and below 0, which the others leave out.
+    and below 0, which the others leave out. A mask and its opposite have one content.
     """
 
     count: int
@@ -59,6 +60,15 @@ class Contents:
         for rows in self._by_count.values():
             rows.sort(key=lambda row: row[:2])
 
+    def has_multiple_of(self, content: Content) -> bool:
+        """Whether one of them has the same elements, all multiplied by one number."""
+        for size, _, other in self._by_count.get(content.count, []):
+            factor = content.moments[2] / size if size else 0.0
+            moments = tuple([factor * moment for moment in other.moments])
+            if factor and content.same_elements(replace(other, moments=moments), self.tolerance):
+                return True
+        return False
+
     def like(self, content: Content) -> Iterator[tuple[int, Content]]:
         """Those with the same elements, in any order."""
         rows = self._by_count.get(content.count, [])
@@ -76,6 +86,8 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     numbers = tensor.detach().reshape(-1).to("cpu", torch.float64)
+    if tensor.dtype == torch.bool and float(numbers.sum()) > numbers.numel() / 2:
+        numbers = 1.0 - numbers
     if like is not None:
         numbers = numbers if not any(like.special) else _usual(numbers)
         return Content(like.count, like.special, like.moments, _in_order(numbers))

@@ -171,7 +171,11 @@ def _forced(candidate: Candidate, result: Any, proved: bool) -> Any:
     """What the unit is to give: what its counterpart gave, unless that is the same or cannot be put in its place."""
     if proved and candidate.same_input:
         return result
-    gave = candidate.gave.tensor if candidate.gave is not None else None
-    if isinstance(result, Tensor) and gave is not None and gave.shape == result.shape:
-        return gave.to(result.dtype)
+    gave, tensor = candidate.gave.tensor if candidate.gave is not None else None, _first(result)
+    if tensor is None or gave is None:
+        return result
+    if gave.shape != tensor.shape and gave.dim() > 2 and gave.transpose(0, 1).shape == tensor.shape:
+        gave = gave.transpose(0, 1)  # one of the two has the examples first
+    if gave.shape == tensor.shape:
+        return _pytree.tree_map(lambda leaf: gave.to(leaf.dtype) if leaf is tensor else leaf, result)
     return result

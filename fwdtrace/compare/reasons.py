@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fwdtrace.compare.leaves import lasting, line_of
-from fwdtrace.compare.parting import Side
+from fwdtrace.compare.parting import Side, departure_of
 from fwdtrace.trace import Call, Event, Leaf, TensorMeta, Value
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
@@ -94,7 +94,9 @@ def new_constants(event: Event, side: Side) -> Iterator[str]:
     """What a call or op is given that does not depend on the input, and that the other run never has."""
     for name, number in _operands(event, side):
         if not side.steps.held[number].follows and side.is_new(number):
-            yield f"{name if name and not name.isdigit() else 'an operand'} is new, of {maker_of(number, side)}"
+            departure = departure_of(side, [number], constants=True)
+            maker = with_line(departure.event) if departure is not None else maker_of(number, side)
+            yield f"{name if name and not name.isdigit() else 'an operand'} is new, of {maker}"
 
 
 def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
