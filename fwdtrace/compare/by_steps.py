@@ -92,6 +92,8 @@ def _events(
         same = next((call for call in before.trace.at(named.path) if call.nth == named.nth), None)
         if same is not None and given_alike(same, event, before, after):
             return same, event
+        if same is not None and ours is not None and before.is_given(same, before.steps.steps[ours.step].gave):
+            return same, event
     one = counterpart_of(event, after, before, ours)
     if ours is not None and one is not None and ours.event.id < one.id and isinstance(ours.event, Call):
         # The first has something new before that: if the same module of the second is given the same, it is that.
@@ -165,7 +167,8 @@ def _line_without_turn(ours: Departure, before: Side, after: Side) -> Site | Non
     likes = [number for number, _ in before.others.like(content)] if content is not None else []
     makers = [step for number in likes if (step := after.steps.held[number].made_by) is not None]
     events = [after.events[id] for step in makers if (id := after.steps.steps[step].event) in after.events]
-    return max(events, key=lambda event: event.id).site if events else None
+    last = max(events, key=lambda event: (not isinstance(event, Call), event.id), default=None)
+    return last.site if last is not None else None
 
 
 def _only_orders(departure: Departure, side: Side) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,6 +35,12 @@ class Side:
         if content is None:
             return False
         return not any(content.same_order(like, self.others.tolerance) for _, like in self.others.like(content))
+
+    def is_given(self, event: Event, numbers: Sequence[int]) -> bool:
+        """Whether a call or op is given one of these, in whatever shape."""
+        contents = [self.steps.held[number].content for number in numbers]
+        given = (self.steps.held[number].content for number in self.steps.given.get(event.id, ()))
+        return any(content is not None and content in contents for content in given)
 
     def is_multiple(self, number: int) -> bool:
         """Whether the other run held these elements, all multiplied by one number."""

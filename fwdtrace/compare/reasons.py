@@ -93,10 +93,13 @@ def maker_of(number: int, side: Side) -> str:
 def new_constants(event: Event, side: Side) -> Iterator[str]:
     """What a call or op is given that does not depend on the input, and that the other run never has."""
     for name, number in _operands(event, side):
-        if not side.steps.held[number].follows and side.is_new(number):
-            departure = departure_of(side, [number], constants=True)
-            maker = with_line(departure.event) if departure is not None else maker_of(number, side)
-            yield f"{name if name and not name.isdigit() else 'an operand'} is new, of {maker}"
+        if side.steps.held[number].follows or not side.is_in_new_order(number):
+            continue
+        is_new = side.is_new(number)
+        departure = departure_of(side, [number], constants=True, order=not is_new)
+        maker = with_line(departure.event) if departure is not None else maker_of(number, side)
+        label = name if name and not name.isdigit() else "an operand"
+        yield f"{label} {'is new' if is_new else 'has its elements in another order'}, of {maker}"
 
 
 def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
