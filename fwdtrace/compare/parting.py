@@ -10,7 +10,6 @@ from fwdtrace.compare.contents import Contents
 from fwdtrace.compare.steps import Held, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
-
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
 _ENOUGH = 8
 """Of fewer elements, one being a multiple of others says nothing."""

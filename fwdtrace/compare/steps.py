@@ -140,9 +140,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
         """File what was noted under the ids that calls and ops have in the finished trace."""
         events = [None if event is None else ids.get(event) for event in self._events]
         found = self.found
-        found.steps = [
-            replace(step, event=event) for step, event in zip(found.steps, events, strict=True)
-        ]
+        found.steps = [replace(step, event=event) for step, event in zip(found.steps, events, strict=True)]
         found.given = {ids[call]: numbers for call, numbers in self._given.items() if call in ids}
         found.gave = {ids[call]: numbers for call, numbers in self._gave.items() if call in ids}
 

@@ -23,7 +23,8 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         raise FwdtraceError(f"compare {file} {other_file}: neither holds a call, so there is nothing to compare")
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
-        return compare_traces(before, after, How(tuple(maps)), partial(measure, values, other_values))
+        how = How(tuple(maps), contents=(values.summaries, other_values.summaries))
+        return compare_traces(before, after, how, partial(measure, values, other_values))
     if values or other_values:
         one, without = (file, after) if values else (other_file, before)
         only = f"values were saved with {one} only"

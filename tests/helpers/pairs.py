@@ -159,7 +159,7 @@ def decoder(state: State) -> State:
             ("linear1", "up"),
             ("linear2", "down"),
         ):
-            name = name.replace(old, new)  # noqa: PLW2901
+            name = name.replace(old, new)
         found[name] = tensor
     return found
 
@@ -177,7 +177,9 @@ def resnet(state: State) -> State:
 
     found: State = {}
     for name, tensor in renamed(state, {r"resnet\.(.*)": r"\1", r"classifier\.1\.(.*)": r"fc.\1"}).items():
-        new = name.replace("embedder.embedder.convolution", "stem").replace("embedder.embedder.normalization", "stem_bn")
+        new = name.replace("embedder.embedder.convolution", "stem").replace(
+            "embedder.embedder.normalization", "stem_bn"
+        )
         new = re.sub(r"encoder\.stages\.\d\.layers\.\d\.shortcut\.convolution", "short", new)
         new = re.sub(r"encoder\.stages\.\d\.layers\.\d\.shortcut\.normalization", "short_bn", new)
         part = r"encoder\.stages\.(\d)\.layers\.\d\.layer\.(\d)\."
