@@ -13,7 +13,7 @@ from torch import Tensor
 _SEED = 20
 _NEVER_ZERO = 1e-300
 _HUGE = 1e8
-"""Larger elements are counted alone: each model puts another of them, or an infinite one, in place of what is masked."""
+"""Larger elements are counted alone: each model has another of them, or an infinite one, where it masks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def _slice_of(sample: Sample | None, rows: int, start: int, stop: int) -> Tensor
 
 
 def _together(part: Part, unit: Unit, known: Known, others: list[Part]) -> Iterator[Candidate]:
-    """Several matrices that are given the same, one below the other: those of one module, or of modules side by side."""
+    """Several matrices that are given the same, one below the other: those of one module or of some side by side."""
     groups: dict[str, list[Part]] = {}
     for other in others:
         path = other.unit.path if other.role else other.unit.path.rpartition(".")[0]

@@ -8,7 +8,7 @@ from tests.helpers.traces import call
 
 
 def summary(mean: float, count: int = 6) -> Summary:
-    return Summary(count, Stats(mean=mean, std=1.0, min=mean - 2.0, max=mean + 2.0))
+    return Summary(count, Stats(mean=mean, std=1.0, min=mean - 2.0, max=mean + 2.0, zeros=0, nan=0, inf=0))
 
 
 def of(rows: dict[int, tuple[float, float]], counts: dict[int, int] | None = None) -> SummariesOf:

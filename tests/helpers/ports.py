@@ -38,10 +38,8 @@ class GptBlock(nn.Module):
         mask = torch.ones(x.shape[1], x.shape[1]).tril(1 if self.bug == "diagonal" else 0)  # diagonal
         weights = weights.masked_fill(mask == 0, -1.0 if self.bug == "fill" else -1e30)  # fill
         weights = weights.softmax(-2 if self.bug == "dim" else -1)  # dim
-        if self.bug == "heads":
-            h = (weights @ v).flatten(2).reshape(x.shape)  # heads
-        else:
-            h = merged(weights @ v)
+        h = weights @ v
+        h = h.flatten(2).reshape(x.shape) if self.bug == "heads" else merged(h)  # heads
         x = x + self.out(h)
         h = self.ln_mid(h if self.bug == "stream" else x)  # stream
         h = functional.gelu(self.grow(h), approximate="none" if self.bug == "gelu" else "tanh")  # gelu
@@ -240,16 +238,12 @@ class Resnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.stem_bn(self.stem(x)))
-        if self.bug == "pool":
-            x = functional.avg_pool2d(x, 3, 2, 1)  # pool
-        else:
-            x = functional.max_pool2d(x, 3, 2, 1)
+        pool = functional.avg_pool2d if self.bug == "pool" else functional.max_pool2d
+        x = pool(x, 3, 2, 1)  # pool
         for place, shortcut in ((0, lambda x: x), (2, lambda x: self.short_bn(self.short(x)))):
             h = functional.relu(self.norms[place](self.convs[place](x)))
             h = self.norms[place + 1](self.convs[place + 1](h))
-            if self.bug == "order":
-                x = functional.relu(h) + shortcut(x)  # order
-            else:
-                x = functional.relu(h + shortcut(x))
+            h = functional.relu(h) if self.bug == "order" else h  # order
+            x = h + shortcut(x) if self.bug == "order" else functional.relu(h + shortcut(x))
         x = x.amax((2, 3)) if self.bug == "global" else x.mean((2, 3))  # global
         return self.fc(x)  # type: ignore[no-any-return]
