@@ -51,7 +51,8 @@ class TraceComparison:
 
     `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `growth`
     says how the difference grows from the origin on, `notes` what else to know. `traces` are the two traces
-    themselves, which are not saved with the comparison. `outputs` has what two models of
+    themselves, `aligned` has the ids of the calls that belong together and whether they give the same: these are not
+    saved with the comparison. `outputs` has what two models of
     different structure give, `weights` which of them were moved from the first into the second.
     """
 
@@ -69,6 +70,7 @@ class TraceComparison:
     outputs: Outputs | None = None
     weights: WeightMap | None = None
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
+    aligned: tuple[tuple[int, int, bool], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def equal(self) -> bool:

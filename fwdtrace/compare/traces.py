@@ -96,6 +96,7 @@ def compare_traces(
         outputs=how.outputs,
         weights=how.weights,
         traces=(before, after),
+        aligned=tuple([(pair.call.id, pair.other.id, pair.outputs_agree) for pair in compared]),
     )
 
 

@@ -24,6 +24,7 @@ from fwdtrace.render.fold import Repeat, repeats
 from fwdtrace.render.marks import marks_of
 from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Key, Numbers
 from fwdtrace.render.sheet import Sheet, sheet_for
+from fwdtrace.render.side_by_side import marks_of_side, moved_weights
 from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import printable
 from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace, shapes_in
@@ -53,6 +54,10 @@ def comparison_html(comparison: TraceComparison) -> str:
     ):
         view["title"] = f"{side} · {view['title']}"
         view["differs"] = _differing(comparison, trace, only)
+        number = {event.id: place for place, event in enumerate(trace.events)}
+        for id, texts in marks_of_side(comparison, side == "second").items():
+            view["marks"].setdefault(number[id], []).extend(map(printable, texts))
+    views[1]["tables"] += [_table(table) for table in moved_weights(comparison)]
     found = {"verdict": verdict, "equal": comparison.equal, "text": rest}
     return _page(summary.title(comparison.traces[0]), {"comparison": found, "traces": views})
 
