@@ -25,10 +25,11 @@ cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
-compare/align: .names trace
+compare/align: .by_content .names trace
 compare/buffers: .difference .tensors .weight_map torch
-compare/by_steps: .comparison .contents .parting .reasons .steps .traces trace
-compare/candidates: .contents .name_parts .units .weight_map torch
+compare/by_content: trace
+compare/by_steps: .comparison .contents .parting .reasons .steps .traces recorder trace
+compare/candidates: .contents .known .matrices .units .whole_units torch
 compare/comparison: .difference .distance .document .outputs_value .weight_map trace
 compare/contents: torch
 compare/difference: .document
@@ -37,35 +38,41 @@ compare/distance: .tolerances trace
 compare/document: trace
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
+compare/known: .contents .name_parts .units .weight_map torch
 compare/leaves: trace
 compare/left_over: .name_parts .weight_map .weight_values torch
+compare/light_copy: torch
 compare/lively: torch
+compare/matrices: .contents .known .name_parts .units .weight_map .whole_units torch
 compare/modules: .tensors torch
-compare/moving: .candidates .contents .runs .units .watched .weight_map .weight_values models torch
+compare/moving: .candidates .contents .known .light_copy .runs .units .watched .weight_map .weight_values models
+  torch
 compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
 compare/outputs: .distance .outputs_value .tensors torch
 compare/outputs_value: .distance .document
 compare/parting: .contents .steps trace
+compare/quantized: .comparison torch trace
 compare/reasons: .leaves .parting trace
-compare/rounding: .outputs .outputs_value .watched models recorder torch
-compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .rounding .traces
-  .watched models recorder torch trace
-compare/saved_numbers: .agreement .distance errors trace
+compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch
+compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .quantized
+  .rounding .traces .watched models recorder torch trace
+compare/saved_numbers: .agreement .by_content .distance errors trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/tolerances:
-compare/traces: .agreement .align .comparison .difference .differences .gradients .origin .outputs_value .verdict
-  .weight_map trace
-compare/units: .contents .name_parts .rounding .runs .watched .weight_map models recorder torch trace
+compare/traces: .agreement .align .by_content .comparison .difference .differences .gradients .origin .outputs_value
+  .verdict .weight_map trace
+compare/units: .contents .light_copy .name_parts .rounding .runs .watched .weight_map models recorder torch trace
 compare/verdict: .agreement .align .comparison .difference .differences .distance .leaves .outputs_value .tolerances
   trace
-compare/watched: .steps models recorder torch trace
+compare/watched: .light_copy .steps models recorder torch trace
 compare/weight_map: .document errors trace
 compare/weight_values: .weight_map torch
-compare/weights: .candidates .left_over .moving .names .outputs .rounding .runs .units .weight_map .weight_values
-  models torch trace
+compare/weights: .known .left_over .light_copy .moving .names .outputs .rounding .runs .units .weight_map
+  .weight_values models torch trace
+compare/whole_units: .contents .known .units .weight_map torch
 direct/__init__:
 direct/comparison: compare trace
 direct/copies: .leaves errors models torch
@@ -213,7 +220,8 @@ render/direct_rounds: .lines direct trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
-render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
+render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .side_by_side .summary .totals .words
+  compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
@@ -228,6 +236,7 @@ render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words ri
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
+render/side_by_side: .details compare trace
 render/source: .calls .closing .lines .only .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
 render/svg: .tree rich trace
@@ -266,6 +275,28 @@ trace/trace: .backward .files .flow .info .rows .values .views
 trace/values:
 trace/views:
 version:
+late cli/__init__: cli/commands
+late cli/compare: run/direct run/saved run/two trace/text
+late cli/convert: run/convert
+late cli/exec: cli/report program/program program/python
+late cli/fail_on: findings/explained
+late cli/models: models/sources/__init__
+late cli/report: cli/results program/observed program/program render/program
+late cli/results: compare/comparison render/direct_forward render/html render/ranking render/source render/tree render/two_traces trace/files trace/trace
+late cli/rule: findings/explained
+late cli/run: run/once
+late cli/show: trace/read
+late cli/terminal: rich
+late compare/saved_numbers: numpy safetensors
+late models/inputs: numpy safetensors
+late models/sources/__init__: torch
+late models/weights: safetensors
+late program/observed: compare/saved_numbers program/crash program/watch recorder/measures/backward_errors recorder/notes
+late pytest_plugin: recorder/__init__ torch trace/__init__ trace/files trace/text
+late render/html: render/two_traces
+late run/cold_start: torch
+late run/convert: safetensors
+late run/once: compare/saved_numbers
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 
