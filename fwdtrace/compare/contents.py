@@ -43,6 +43,11 @@ class Content:
             for one, two, scale in zip(self.moments, other.moments, scales, strict=True)
         )
 
+    def times(self, factor: float) -> Content:
+        """The content of the same elements, all multiplied by a number above 0."""
+        mean, size, root, cube, low, high = (factor * moment for moment in self.moments)
+        return replace(self, moments=(mean, size, root, cube, low, high), in_order=factor * self.in_order)
+
     def same_order(self, other: Content, tolerance: float) -> bool:
         """Whether the same elements also follow each other in the same order, whatever the two shapes."""
         typical = max(self.moments[2], other.moments[2], _NEVER_ZERO)
@@ -64,8 +69,7 @@ class Contents:
         """Whether one of them has the same elements, all multiplied by one number."""
         for size, _, other in self._by_count.get(content.count, []):
             factor = content.moments[2] / size if size else 0.0
-            moments = tuple([factor * moment for moment in other.moments])
-            if factor and content.same_elements(replace(other, moments=moments), self.tolerance):
+            if factor and content.same_elements(other.times(factor), self.tolerance):
                 return True
         return False
 

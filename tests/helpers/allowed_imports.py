@@ -275,28 +275,6 @@ trace/trace: .backward .files .flow .info .rows .values .views
 trace/values:
 trace/views:
 version:
-late cli/__init__: cli/commands
-late cli/compare: run/direct run/saved run/two trace/text
-late cli/convert: run/convert
-late cli/exec: cli/report program/program program/python
-late cli/fail_on: findings/explained
-late cli/models: models/sources/__init__
-late cli/report: cli/results program/observed program/program render/program
-late cli/results: compare/comparison render/direct_forward render/html render/ranking render/source render/tree render/two_traces trace/files trace/trace
-late cli/rule: findings/explained
-late cli/run: run/once
-late cli/show: trace/read
-late cli/terminal: rich
-late compare/saved_numbers: numpy safetensors
-late models/inputs: numpy safetensors
-late models/sources/__init__: torch
-late models/weights: safetensors
-late program/observed: compare/saved_numbers program/crash program/watch recorder/measures/backward_errors recorder/notes
-late pytest_plugin: recorder/__init__ torch trace/__init__ trace/files trace/text
-late render/html: render/two_traces
-late run/cold_start: torch
-late run/convert: safetensors
-late run/once: compare/saved_numbers
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 
