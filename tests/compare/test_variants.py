@@ -126,6 +126,7 @@ def test_a_model_from_another_seed_differs_from_its_first_weight_on() -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.filterwarnings("ignore")
 def test_a_compiled_model_is_equal_beyond_rounding() -> None:
     found = compare_two(TwoRunsPlan("tests.compare.test_variants:net", inputs=("3x16",), compile=True)).comparison
     assert found.equal, found.verdict
