@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.endings import stop
-from fwdtrace.program.moment import moment_before
+from fwdtrace.program.moment import moment_before, tensors_in_arguments
 from fwdtrace.program.passes import Pass, await_backward
 from fwdtrace.program.replay import Replay, called_at, replayed
 from fwdtrace.program.roots import Root
@@ -23,7 +23,7 @@ from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import Options
-from fwdtrace.recorder.torch_internals import Unseen
+from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, torch_function_modes
 from fwdtrace.trace import Trace
 
 NONFINITE = "nonfinite"
@@ -132,7 +132,7 @@ class Nonfinite:
             )
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        given = map(_sum, tensors_of((noted.moment.args, noted.moment.kwargs)))
+        given = map(_sum, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
         if self._spoiled and any(number is not None and not math.isfinite(number) for number in given):
             self._spoiled.add(noted.root)  # with what another model gave, which has been told
             return False
@@ -182,6 +182,8 @@ class Nonfinite:
 
 def _sum(tensor: Tensor) -> float | None:
     """The sum of the elements, which is not finite if one of them is not; None of what are no such numbers."""
+    if type(tensor) is Tensor and tensor.layout is torch.strided and not (torch_function_modes() or dispatch_modes()):
+        return float(tensor.detach().sum()) if tensor.is_floating_point() and not tensor.is_meta else None
     try:
         with Unseen():
             if not (tensor.is_floating_point() or tensor.is_complex()) or not has_values(tensor):

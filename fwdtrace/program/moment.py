@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.models.randomness import RandomState, accelerators_in_use, random_state
-from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.describe import SCALARS, tensors_of
 from fwdtrace.recorder.frames import Position
 from fwdtrace.recorder.measures.values import version_of
 from fwdtrace.recorder.torch_internals import Unseen
@@ -85,7 +85,7 @@ class Moment:
 
     def was_written_into(self) -> bool:
         """Whether something has written into a tensor of the arguments since."""
-        return versions_of((self.args, self.kwargs)) != self.versions
+        return versions_of(self.args, self.kwargs) != self.versions
 
 
 class Buffers:
@@ -126,13 +126,24 @@ def moment_before(
     position: Position | None = None,
 ) -> Moment:
     """What the call that is about to be made needs to be run again; `model` is at the top of what holds the module."""
-    versions = versions_of((args, kwargs))
+    versions = versions_of(args, kwargs)
     return Moment(module, entry, args, kwargs, versions, random_state(), modes_now(), buffers.before(model), position)
 
 
-def versions_of(value: Any) -> tuple[int, ...]:
-    """How often each of the tensors in there has been written into."""
-    return tuple(map(version_of, tensors_of(value)))
+def versions_of(args: Any, kwargs: Any) -> tuple[int, ...]:
+    """How often each of the tensors in the arguments of a call has been written into."""
+    return tuple([version_of(tensor) for tensor in tensors_in_arguments(args, kwargs)])
+
+
+def tensors_in_arguments(args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors in the arguments of a call, in order; most calls are given tensors and numbers alone."""
+    tensors: list[Tensor] = []
+    for value in (*args, *kwargs.values()):
+        if type(value) is Tensor:
+            tensors.append(value)
+        elif not isinstance(value, SCALARS):
+            tensors += tensors_of(value)
+    return tensors
 
 
 def _buffers_that_count(model: nn.Module) -> Iterator[Tensor]:

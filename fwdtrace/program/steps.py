@@ -76,10 +76,10 @@ class Steps:
 def gradients_for(optimizer: Any) -> list[Tensor]:
     """The gradients that an optimizer is about to use."""
     return [
-        parameter.grad
+        gradient
         for group in optimizer.param_groups
         for parameter in group["params"]
-        if parameter.grad is not None
+        if (gradient := parameter.grad) is not None
     ]
 
 
@@ -89,8 +89,9 @@ def norm_of(gradients: Sequence[Tensor]) -> float:
         numbers = [part for gradient in gradients if (part := _numbers(gradient)) is not None]
         if not numbers:
             return 0.0
-        device = numbers[0].device
-        norms = [norm.to(device, non_blocking=True) for norm in norms_of(numbers, 2, torch.float32)]
+        norms = norms_of(numbers, 2, torch.float32)
+        if len({norm.device for norm in norms}) > 1:
+            norms = tuple(norm.to(norms[0].device) for norm in norms)
         norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         if math.isfinite(norm) or not all(bool(torch.isfinite(part).all()) for part in numbers):
             return norm
@@ -99,6 +100,8 @@ def norm_of(gradients: Sequence[Tensor]) -> float:
 
 def _numbers(gradient: Any) -> Tensor | None:
     """The elements that are on this rank, and not what a sparse gradient leaves out."""
+    if type(gradient) is Tensor and gradient.layout is torch.strided and not gradient.is_meta:
+        return gradient
     local = getattr(gradient, "_local_tensor", gradient)
     if not isinstance(local, Tensor) or not has_values(local) or local.numel() == 0:
         return None
