@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.program import EVENTS, USUALLY_SLOW
 from fwdtrace.run.cold_start import interruptible
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")]
@@ -132,14 +133,14 @@ class Shown:
         return not self.no_fold
 
 
-EVENTS = ("error", "nonfinite")
-
-
 def _known_events(names: list[str] | None) -> list[str] | None:
     """The names themselves, if all are known; FwdtraceError else."""
     for name in names or ():
-        if name not in EVENTS:
+        event, given, factor = name.partition("=")
+        if event not in EVENTS or (given and event != "slow"):
             raise FwdtraceError(f"--on {name}: there is no such event; there are {', '.join(EVENTS)}")
+        if given and not (factor.replace(".", "", 1).isdigit() and float(factor) > 1):
+            raise FwdtraceError(f"--on {name}: give a number above 1, as in --on slow={USUALLY_SLOW}")
     return names
 
 
@@ -168,7 +169,8 @@ class Chosen:
             "--on",
             metavar="EVENT",
             callback=_known_events,
-            help="Keep the call in which this happens: error (always) or nonfinite, the first NaN; repeatable.",
+            help="Keep the call in which this happens: nonfinite, the first NaN; signal, after kill -USR1; "
+            "slow, or slow=K, K times the usual; error, which is always kept. Repeatable.",
         ),
     ] = None
     keep: Annotated[int, typer.Option(metavar="N", min=1, help="Keep at most N events.")] = 10

@@ -1,4 +1,4 @@
-"""What goes wrong in a running program, noticed by one reduction a call and one a step, and explained by a replay."""
+"""What happens in a running program, noticed by one reduction a call and one a step, and explained by a replay."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from sys import _getframe
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 
 from fwdtrace.program.endings import stop
 from fwdtrace.program.moment import moment_before, tensors_in_arguments
+from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass, await_backward
 from fwdtrace.program.replay import Replay, called_at, replayed
 from fwdtrace.program.roots import Root
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of
+from fwdtrace.program.wanted import Looks
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.measures.values import has_values
@@ -26,25 +29,28 @@ from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, torch_function_modes
 from fwdtrace.trace import Trace
 
-NONFINITE = "nonfinite"
 OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
 """What a replay measures."""
+TIMED = Options(ops=True, alone=True)
+"""What the replay of a slow call measures."""
 
 Keep = Callable[[Root, Trace], bool]
 """Takes the trace of an event; whether the program is to be ended."""
 
 
-class Nonfinite:
-    """The watch for numbers that are not finite: in what a root returns, and in what an optimizer is about to use.
+class Events:
+    """The watch for numbers that are not finite, in what a root returns and in what an optimizer is about to use, and
+    for calls that are slow.
 
-    `unhooked` gives a block in which the program's models run without our hooks. An event is told once: as long as
-    every call of the root, or every step of the optimizer, is spoiled, there is no further one.
+    `unhooked` gives a block in which the program's models run without our hooks. What is not finite is told once: as
+    long as every call of the root, or every step of the optimizer, is spoiled, there is no further event.
     """
 
-    def __init__(self, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, last: int) -> None:
+    def __init__(self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep) -> None:
+        self._looks = looks
         self._unhooked = unhooked
         self._keep = keep
-        self._steps = Steps(last)
+        self._steps = Steps(looks.last)
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
         self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots that gave what is not finite since their optimizer has stepped."""
@@ -61,18 +67,24 @@ class Nonfinite:
         moment = moment_before(
             module, entry, args, kwargs, module if top is None else top, root.buffers, position_of_caller(_getframe(2))
         )
+        began = perf_counter()
         output = call(*args, **kwargs)
+        seconds = perf_counter() - began
         root.buffers.after()
         outputs = tensors_of(output)
-        noted = Pass(root, number, moment, outputs, [_sum(tensor) for tensor in outputs])
+        sums = [_sum(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
+        noted = Pass(root, number, moment, outputs, sums)
+        slow = self._looks.slow
+        end_now = slow is not None and root.usual.is_exceeded(seconds, slow) and self._explain_time(noted, seconds)
         if self._is_spoiled(noted, outputs):
             self._spoiled_since.add(root)
-            if root not in self._spoiled and self._explain_output(noted, outputs):
-                raise stop()
+            end_now |= root not in self._spoiled and self._explain_output(noted, outputs)
         else:
             self._spoiled.discard(root)
-            if torch.is_grad_enabled():
+            if self._looks.nonfinite and torch.is_grad_enabled():
                 await_backward(noted, outputs, lambda begun: self._begun.append(begun))
+        if end_now:
+            raise stop()
         return output
 
     def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
@@ -131,6 +143,11 @@ class Nonfinite:
                 for tensor, number in zip(outputs, noted.sums, strict=True)
             )
 
+    def _explain_time(self, noted: Pass, seconds: float) -> bool:
+        replay = self._replay(noted, noted.output(), None, TIMED)
+        times = {"first_us": seconds * 1e6, "usual_us": noted.root.usual.median * 1e6}
+        return self._hand_over(noted, replay, self._steps.of_root(noted.root), 1, event="slow", **times)
+
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
         given = map(_sum, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
         if self._spoiled and any(number is not None and not math.isfinite(number) for number in given):
@@ -143,7 +160,7 @@ class Nonfinite:
             noted.root.gives_infinity = True
             return False
         self._spoiled.add(noted.root)
-        return self._hand_over(noted, replay, self._steps.of_root(noted.root), 1)
+        return self._hand_over(noted, replay, self._steps.of_root(noted.root), 1, event="nonfinite")
 
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
@@ -157,22 +174,35 @@ class Nonfinite:
                 break
             first = first or (each, replay)
         self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
-        return first is not None and self._hand_over(*first, known, 0)
+        return first is not None and self._hand_over(*first, known, 0, event="nonfinite")
 
-    def _replay(self, noted: Pass, output: Sequence[Any], gradients: Sequence[Tensor | None] | None) -> Replay:
+    def _replay(
+        self,
+        noted: Pass,
+        output: Sequence[Any],
+        gradients: Sequence[Tensor | None] | None,
+        options: Options = OBSERVED,
+    ) -> Replay:
         top = noted.root.module()
         model = noted.moment.module if top is None else top
         with self._unhooked():
-            return replayed(noted.moment, model, OBSERVED, noted.number, output, gradients)
+            return replayed(noted.moment, model, options, noted.number, output, gradients)
 
-    def _hand_over(self, noted: Pass, replay: Replay, optimizer: Optimizer | None, ahead: int) -> bool:
+    def _hand_over(self, noted: Pass, replay: Replay, optimizer: Optimizer | None, ahead: int, **what: Any) -> bool:
+        """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended.
+
+        It belongs to the step that the optimizer is at, or to one ahead.
+        """
         trace = replay.traced
         run = replace(
             trace.run,
-            event=NONFINITE,
+            **what,
             step=optimizer.steps + ahead if optimizer is not None else None,
             last_steps=tuple(optimizer.last) if optimizer is not None else (),
         )
+        model = noted.root.module()
+        if noted.root.name is None and model is not None:
+            noted.root.name = name_of_called(model, model, None)
         trace = called_at(replace(trace, run=run), noted.moment.position)
         end_now = self._keep(noted.root, trace)
         if replay.raised is not None and not isinstance(replay.raised, Exception):

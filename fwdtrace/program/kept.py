@@ -24,7 +24,10 @@ class Kept:
 
 @dataclass
 class Open:
-    """A call that is being recorded: of which root, in which round, by which way in, and its number by that."""
+    """A call that is being recorded: of which root, in which round, by which way in, and its number by that.
+
+    `event` is why it is recorded, if for what happened and not for its number or its mode.
+    """
 
     root: Root
     round: Round
@@ -33,3 +36,4 @@ class Open:
     recording: Recording
     keeper: Keeper | None
     awaits_backward: bool
+    event: str | None = None

@@ -15,7 +15,7 @@ from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
-from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
+from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class ObservedProgram:
         say: Callable[[str], None],
     ) -> None:
         self.program = program
-        looks, alone = program.looks_for_nonfinite, program.events_alone
-        self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model, looks, alone)
+        which = program.first, program.call, program.every, program.train, program.model
+        self._wanted = Wanted(*which, looks=program.looks, alone=program.events_alone)
         self._report = report
         self._say = say
         self.ranks = ranks_of(os.environ)
@@ -113,8 +113,9 @@ class ObservedProgram:
 
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
+        looks = Looks(program.check_finite or "nonfinite" in program.on, program.slow, program.last)
         max_bytes = program.max_bytes if program.save_values is not None else None
-        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, program.last)
+        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, looks)
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child

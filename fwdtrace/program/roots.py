@@ -12,6 +12,7 @@ from torch import is_grad_enabled, nn
 
 from fwdtrace.program.holders import Holders
 from fwdtrace.program.moment import Buffers
+from fwdtrace.program.slow import UsualTime
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
 from fwdtrace.trace.called import MODES, Called
@@ -66,6 +67,7 @@ class Root:
         self.settled = False
         self.counted = True
         self.buffers = Buffers()
+        self.usual = UsualTime()
         self.gives_infinity = False
 
     def called(self) -> Called:

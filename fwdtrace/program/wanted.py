@@ -15,6 +15,18 @@ Round = tuple[str, int]
 
 
 @dataclass(frozen=True)
+class Looks:
+    """What every call of a root is looked at for: numbers that are not finite, and a time beyond `slow` times usual.
+
+    `last` is how many steps of its optimizer are told with what happened in a call.
+    """
+
+    nonfinite: bool = False
+    slow: float | None = None
+    last: int = 5
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Which calls of each root to keep: the first ones, one of them, every so many, or those that are in a mode.
 

@@ -21,15 +21,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
-from fwdtrace.program.events import Nonfinite
+from fwdtrace.program.events import Events
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.kept import Kept, Open
 from fwdtrace.program.made import notice_modules
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
+from fwdtrace.program.signals import is_wished
 from fwdtrace.program.tracebacks import hide_our_frames
-from fwdtrace.program.wanted import TRAINING, Wanted
+from fwdtrace.program.wanted import TRAINING, Looks, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.notes import Options
@@ -46,7 +47,7 @@ class Watch:
     `keep` is called with each recorded call when it has ended, however it ended, and with it the backward, if gradients
     are asked for; if it returns true, the program is asked to end, by `stop`. With `max_bytes`, the numbers of every
     call are kept, in copies of at most so many bytes. Where every call is looked at, `keep_event` is called with the
-    trace of an event, which has the `last` steps.
+    trace of each in which something happened.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Watch:
         keep: Callable[[Kept], bool],
         max_bytes: int | None = None,
         keep_event: Callable[[Trace], bool] = lambda trace: False,
-        last: int = 0,
+        looks: Looks = Looks(),  # noqa: B008
     ) -> None:
         self._wanted = wanted
         self._max_bytes = max_bytes
@@ -75,7 +76,7 @@ class Watch:
         self._recordings = 0
         self._replays = False
         self._keep_event = keep_event
-        self._events = Nonfinite(self._unhooked, self._hand_over_event, last) if wanted.looks else None
+        self._events = None if looks == Looks(last=looks.last) else Events(looks, self._unhooked, self._hand_over_event)
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
@@ -87,7 +88,7 @@ class Watch:
             listen_for_changes(),
         ]
         if self._events is not None:
-            self._last_removals.append(register_optimizer_step_pre_hook(self._look_before_step).remove)
+            self._last_removals.append(register_optimizer_step_pre_hook(self._events.before_step).remove)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -196,19 +197,23 @@ class Watch:
     def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> tuple[Open | None, int]:
         """Count a call, and if it is wanted and no other is being recorded, make the recording for it; its number."""
         round, count = self._roots.count(root, path, module, entry)
+        event = "signal" if round is None and count and is_wished() else None
+        if event is not None:
+            round = event, count
         if round is None or self._open is not None or self._replays or root in self._pending:
             return None, count
         self._classes.unhook()
         top = root.module()  # which may be false: a model may have a length
         if root.kept_as is None:
             root.name = name_of_called(module if top is None else top, module, _getframe(3))
-        self._roots.number_of_kept(root)
+        if event is None:
+            self._roots.number_of_kept(root)
         backward = self._options.gradients and mode_of(module) == TRAINING
         keeper = Keeper(self._max_bytes, fingerprints=True) if self._max_bytes is not None else None
         options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
         number, first_id = root.rounds.get(round, (count, 0))  # one trace has the calls by all ways in
         recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
-        self._open = Open(root, round, (path, entry), number, recording, keeper, backward)
+        self._open = Open(root, round, (path, entry), number, recording, keeper, backward, event)
         return self._open, count
 
     @frame_role("boundary")
@@ -259,6 +264,9 @@ class Watch:
         If the optimizer is not about to step, gradients are told only if a backward ran.
         """
         root, trace = opened.root, opened.recording.trace
+        if opened.event is not None:
+            run = replace(trace.run, event=opened.event)
+            return self._hand_over_event(root, replace(trace, run=run))
         if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
             return False
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))
@@ -289,9 +297,6 @@ class Watch:
 
     def _hand_over_event(self, root: Root, trace: Trace) -> bool:
         """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
-        module = root.module()
-        if root.name is None and module is not None:
-            root.name = name_of_called(module, module, None)
         return self._keep_event(replace(trace, model=replace(trace.model, name=root.name, path=root.path or None)))
 
     def look_no_more(self) -> None:
@@ -299,11 +304,6 @@ class Watch:
         with self._lock:
             self._events = None
             self._roots.look_no_more()
-
-    def _look_before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
-        if self._pending:
-            self._before_step(optimizer)
-        return self._events.before_step(optimizer, args, kwargs) if self._events is not None else None
 
     def _notice_steps(self) -> None:
         if self._optimizers is None:

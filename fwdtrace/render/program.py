@@ -10,7 +10,7 @@ from rich.console import Console
 from fwdtrace.render.lines import Line, print_lines
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
-from fwdtrace.render.words import cut, printable
+from fwdtrace.render.words import cut, duration, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Mode
 from fwdtrace.trace.info import RunInfo
@@ -26,7 +26,7 @@ MOST_TREES = 4
 LEAST_LINES = 8
 """A tree cut to fewer lines says too little."""
 
-EVENTS = {"nonfinite": "not finite"}
+EVENTS = {"nonfinite": "not finite", "signal": "asked for", "slow": "slow"}
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""
@@ -121,6 +121,9 @@ def _steps_lines(run: RunInfo) -> list[str]:
 
 
 def _replay_text(run: RunInfo) -> str:
+    if run.first_us is not None and run.usual_us:
+        usual = f"{run.first_us / run.usual_us:.1f} × the usual {duration(run.usual_us)}"
+        return f"it took {duration(run.first_us)}, {usual}; run once more to be seen"
     if run.replay == "exact":
         return "run once more, bit for bit as at first"
     return f"run once more, but not as at first: {run.replay_reason}" if run.replay else "recorded as it ran"

@@ -43,7 +43,7 @@ _OPTIONAL = {
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
     *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
-    *((RunInfo, name) for name in ("replay_reason", "step", "last_steps")),
+    *((RunInfo, name) for name in ("replay_reason", "first_us", "usual_us", "step", "last_steps")),
     *((StepInfo, name) for name in ("learning_rates", "gradient_norm")),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
@@ -268,7 +268,7 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
 
 
 def _reader_for(cls: type, name: str, annotation: str) -> Read:
-    if name in ("duration_us", "host_us"):  # times are added, and must not add up to infinity
+    if name in ("duration_us", "host_us", "first_us", "usual_us"):  # times are added, and must not add up to infinity
         return _or_null(_duration) if annotation.endswith("None") else _duration
     numbers = _NUMBERS.get(annotation)
     return numbers(_LEAST.get((cls, name), 0)) if numbers else _KINDS[annotation]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.signals import heed_signal, ignore_signal
+from fwdtrace.program.wanted import Looks, Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.session import running
 from fwdtrace.trace import Trace
 
+NUMBERS = Looks(nonfinite=True, last=3)
 LOOKS = Wanted(looks=True, alone=True)
 
 
 @contextmanager
-def watched(stop_after: int | None = None) -> Iterator[list[Trace]]:
+def watched(stop_after: int | None = None, looks: Looks = NUMBERS) -> Iterator[list[Trace]]:
     """The events of the block."""
     events: list[Trace] = []
 
@@ -30,7 +36,7 @@ def watched(stop_after: int | None = None) -> Iterator[list[Trace]]:
         events.append(trace)
         return len(events) == stop_after
 
-    watch = Watch(LOOKS, Options(), lambda kept: False, keep_event=keep, last=3)
+    watch = Watch(LOOKS, Options(), lambda kept: False, keep_event=keep, looks=looks)
     watch.begin()
     try:
         yield events
@@ -240,13 +246,8 @@ def test_the_program_ends_at_the_event_if_asked_to() -> None:
 
 
 def test_no_argument_lives_longer_than_the_step() -> None:
-    import weakref
-
     alive: list[int] = []
     references: list[weakref.ref[Tensor]] = []
-
-    class Batch(Tensor):
-        pass
 
     with watched():
         net = Net()
@@ -291,3 +292,36 @@ def test_what_is_wrong_with_a_penalty_is_not_blamed_on_the_call() -> None:
             optimizer.step()
     ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
     assert "something beside it made them so" in finding.message
+
+
+def test_a_call_that_takes_much_longer_than_usual_is_an_event() -> None:
+    class Waits(nn.Linear):
+        def forward(self, x: Tensor, seconds: float = 0.002) -> Tensor:
+            time.sleep(seconds)
+            return super().forward(x)
+
+    with watched(looks=Looks(slow=10.0)) as events:
+        net = Waits(4, 4)
+        for _ in range(24):
+            net(torch.ones(1, 4))
+        net(torch.ones(1, 4), seconds=0.5)
+        net(torch.ones(1, 4))
+    ((event,),) = [[each for each in events if each.run.call == 25]]
+    assert (event.run.event, event.run.replay) == ("slow", "exact")
+    assert event.run.first_us is not None and event.run.first_us > 5e5
+    assert event.run.usual_us is not None and event.run.usual_us < 5e4
+
+
+def test_after_a_signal_the_next_call_is_recorded() -> None:
+    heed_signal()
+    try:
+        with watched(looks=Looks()) as events:
+            net = nn.Linear(4, 4)
+            for call in range(4):
+                if call == 2:
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                net(torch.ones(1, 4))
+        assert [(event.run.event, event.run.call, event.run.replay) for event in events] == [("signal", 3, None)]
+    finally:
+        ignore_signal()
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwdtrace.program.endings import at_end
 from fwdtrace.program.python import settings_of_this_start, when_imported
+from fwdtrace.program.signals import heed_signal
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
@@ -32,6 +33,8 @@ def begin() -> None:
         if found:  # the process that asked for these codes waits for this one
             os.write(settings["tell"], ", ".join(sorted(found)).encode())
 
+    if "signal" in settings["program"]["on"]:
+        heed_signal()
     at_end(end)
     when_imported("torch", watch)
 
