@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fwdtrace.compare import compare_traces as compare_traces
     from fwdtrace.direct.experiment import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
+    from fwdtrace.program.block import watch as watch
     from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
     from fwdtrace.trace.read import load_trace as load_trace
@@ -29,6 +30,7 @@ _HOME = {
     "compare_traces": "fwdtrace.compare",
     "load_trace": "fwdtrace.trace.read",
     "record": "fwdtrace.recorder",
+    "watch": "fwdtrace.program.block",
 }
 
 

@@ -15,6 +15,7 @@ from fwdtrace.cli.convert import convert
 from fwdtrace.cli.exec import exec
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.models import models
+from fwdtrace.cli.now import now
 from fwdtrace.cli.options import as_typer_takes_it
 from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
@@ -37,6 +38,7 @@ app.command()(as_typer_takes_it(run))
 app.command()(as_typer_takes_it(compare))
 app.command()(as_typer_takes_it(convert))
 app.command("exec", context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec))
+app.command()(as_typer_takes_it(now))
 app.command()(as_typer_takes_it(show))
 app.command()(as_typer_takes_it(models))
 app.command()(as_typer_takes_it(rule))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.program.program import EVENTS, USUALLY_SLOW
+from fwdtrace.program.wanted import what_is_wrong
 from fwdtrace.run.cold_start import interruptible
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")]
@@ -136,11 +136,9 @@ class Shown:
 def _known_events(names: list[str] | None) -> list[str] | None:
     """The names themselves, if all are known; FwdtraceError else."""
     for name in names or ():
-        event, given, factor = name.partition("=")
-        if event not in EVENTS or (given and event != "slow"):
-            raise FwdtraceError(f"--on {name}: there is no such event; there are {', '.join(EVENTS)}")
-        if given and not (factor.replace(".", "", 1).isdigit() and float(factor) > 1):
-            raise FwdtraceError(f"--on {name}: give a number above 1, as in --on slow={USUALLY_SLOW}")
+        wrong = what_is_wrong(name)
+        if wrong:
+            raise FwdtraceError(f"--on {name}: {wrong}")
     return names
 
 

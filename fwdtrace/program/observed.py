@@ -15,7 +15,7 @@ from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
-from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted
+from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted, slow_factor
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class ObservedProgram:
 
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
-        looks = Looks(program.check_finite or "nonfinite" in program.on, program.slow, program.last)
+        looks = Looks(program.check_finite or "nonfinite" in program.on, slow_factor(program.on), program.last)
         max_bytes = program.max_bytes if program.save_values is not None else None
         self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, looks)
         watch.begin()

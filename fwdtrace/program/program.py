@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-EVENTS = ("error", "nonfinite", "signal", "slow")
-USUALLY_SLOW = 3
-"""A call is slow that takes so many times its usual time, unless another number is given."""
-
 
 @dataclass(frozen=True)
 class Program:
@@ -48,12 +44,6 @@ class Program:
     def looks(self) -> bool:
         """Whether every call is looked at for some event."""
         return self.check_finite or any(event != "error" for event in self.on)
-
-    @property
-    def slow(self) -> float | None:
-        """Beyond how many times the usual a call is slow; None if nobody asks."""
-        event = next((event for event in self.on if event.startswith("slow")), None)
-        return None if event is None else float(event.partition("=")[2] or USUALLY_SLOW)
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MOST_ROOTS = 20
@@ -12,6 +13,27 @@ EVALUATION, WITHOUT_GRADIENTS, TRAINING = range(3)
 
 Round = tuple[str, int]
 """The calls of a root that are shown together, one for each way in: "training", "other" or "", and their number."""
+
+
+EVENTS = ("error", "nonfinite", "signal", "slow")
+USUALLY_SLOW = 3.0
+"""A call is slow that takes so many times its usual time, unless another number is given."""
+
+
+def what_is_wrong(event: str) -> str:
+    """What is wrong with an event as a user names it, "nonfinite" or "slow=2.5"; "" if nothing is."""
+    name, given, factor = event.partition("=")
+    if name not in EVENTS or (given and name != "slow"):
+        return f"there is no such event; there are {', '.join(EVENTS)}"
+    if given and not (factor.replace(".", "", 1).isdigit() and float(factor) > 1):
+        return "give a number above 1, as in slow=2.5"
+    return ""
+
+
+def slow_factor(events: Sequence[str]) -> float | None:
+    """Beyond how many times the usual a call is slow; None if none of the events is that a call is slow."""
+    event = next((event for event in events if event.startswith("slow")), None)
+    return None if event is None else float(event.partition("=")[2] or USUALLY_SLOW)
 
 
 @dataclass(frozen=True)

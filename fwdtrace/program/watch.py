@@ -78,8 +78,8 @@ class Watch:
         self._keep_event = keep_event
         self._events = None if looks == Looks(last=looks.last) else Events(looks, self._unhooked, self._hand_over_event)
 
-    def begin(self) -> None:
-        """Learn of every module that is constructed, copied or unpickled from now on."""
+    def begin(self, made: Iterable[nn.Module] = ()) -> None:
+        """Learn of every module that is constructed, copied or unpickled from now on, and of those made before."""
         self._watches = True
         self._removals += notice_modules(self._constructed)
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
@@ -89,6 +89,8 @@ class Watch:
         ]
         if self._events is not None:
             self._last_removals.append(register_optimizer_step_pre_hook(self._events.before_step).remove)
+        for module in made:
+            self._constructed(module)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
