@@ -65,12 +65,12 @@ class Events:
         self._before_call(root)
         top = root.module()
         moment = moment_before(
-            module, entry, args, kwargs, module if top is None else top, root.buffers, position_of_caller(_getframe(2))
+            module, entry, args, kwargs, module if top is None else top, root.changing, position_of_caller(_getframe(2))
         )
         began = perf_counter()
         output = call(*args, **kwargs)
         seconds = perf_counter() - began
-        root.buffers.after()
+        root.changing.after()
         outputs = tensors_of(output)
         sums = [_sum(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
         noted = Pass(root, number, moment, outputs, sums)

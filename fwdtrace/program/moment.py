@@ -21,6 +21,12 @@ MOST_BUFFER_BYTES = 2**22
 """Buffers are copied before a call up to so many bytes for each model."""
 
 
+Values = tuple[tuple[weakref.ref[Tensor], Tensor], ...]
+"""Buffers that may be overwritten, and copies of them."""
+Attributes = tuple[tuple[weakref.ref[nn.Module], dict[str, Any]], ...]
+"""Modules, and what they hold of numbers, texts and the like."""
+
+
 @dataclass(frozen=True)
 class Modes:
     """The modes of torch that decide how an op computes: gradients, autocast by kind of device, determinism."""
@@ -65,8 +71,8 @@ def modes_now() -> Modes:
 class Moment:
     """A call that is about to be made: how it is made, and the random states, modes and buffers of then.
 
-    `versions` says how often each tensor in the arguments had been written into. `buffers` has what is about to be
-    overwritten, and a copy. `position` is the line of the program's that makes the call.
+    `versions` says how often each tensor in the arguments had been written into. `buffers` and `attributes`
+    have what may be about to change. `position` is the line of the program's that makes the call.
     """
 
     module: nn.Module
@@ -76,7 +82,8 @@ class Moment:
     versions: tuple[int, ...]
     random: RandomState
     modes: Modes
-    buffers: tuple[tuple[weakref.ref[Tensor], Tensor], ...] = ()
+    buffers: Values = ()
+    attributes: Attributes = ()
     position: Position | None = None
 
     def run(self, args: Any, kwargs: Any) -> Any:
@@ -88,32 +95,46 @@ class Moment:
         return versions_of(self.args, self.kwargs) != self.versions
 
 
-class Buffers:
-    """The buffers of a model that its calls write into, so that what they were before a call can be copied.
+LEARNED_FROM = 3
+"""From so many calls it is learned what the calls of a model change."""
 
-    Running statistics of BatchNorm are none of them: in training they are written, and not read.
+
+class Changing:
+    """What the calls of a model change in it, buffers and plain attributes, so that it can be put back before a replay.
+
+    Running statistics of BatchNorm are left out: in training they are written, and not read.
     """
 
     def __init__(self) -> None:
-        self._written: list[weakref.ref[Tensor]] | None = None
-        self._known: list[tuple[weakref.ref[Tensor], int]] = []
+        self._calls = 0
+        self._buffers: dict[int, weakref.ref[Tensor]] = {}
+        self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self._before: tuple[list[tuple[weakref.ref[Tensor], int]], Attributes] = ([], ())
 
-    def before(self, model: nn.Module) -> tuple[tuple[weakref.ref[Tensor], Tensor], ...]:
-        """Copies of the buffers that a call has written into; before the first call, of all."""
-        if self._written is None:
-            self._known = [(weakref.ref(buffer), version_of(buffer)) for buffer in _buffers_that_count(model)]
-            return _copies([reference for reference, _ in self._known])
-        return _copies(self._written) if self._written else ()
+    def before(self, model: nn.Module) -> tuple[Values, Attributes]:
+        """What is known to change, as it is before a call; before the first calls, everything."""
+        if self._calls >= LEARNED_FROM:
+            return _copies(list(self._buffers.values())), _attributes(list(self._modules.values()))
+        buffers = [weakref.ref(buffer) for buffer in _buffers_that_count(model)]
+        attributes = _attributes([weakref.ref(module) for module in model.modules()])
+        self._before = [(each, version_of(buffer)) for each in buffers if (buffer := each()) is not None], attributes
+        return _copies(buffers), attributes
 
     def after(self) -> None:
-        """The call has ended: see which it has written into, the first time."""
-        if self._written is None:
-            self._written = [
-                reference
-                for reference, version in self._known
-                if (buffer := reference()) is not None and version_of(buffer) != version
-            ]
-            self._known = []
+        """The call has ended: see what it has changed."""
+        if self._calls >= LEARNED_FROM:
+            return
+        self._calls += 1
+        versions, attributes = self._before
+        self._before = [], ()
+        for reference, version in versions:
+            buffer = reference()
+            if buffer is not None and version_of(buffer) != version:
+                self._buffers[id(buffer)] = reference
+        for held, values in attributes:
+            module = held()
+            if module is not None and _plain(module) != values:
+                self._modules[id(module)] = held
 
 
 def moment_before(
@@ -122,12 +143,12 @@ def moment_before(
     args: Any,
     kwargs: Any,
     model: nn.Module,
-    buffers: Buffers,
+    changing: Changing,
     position: Position | None = None,
 ) -> Moment:
     """What the call that is about to be made needs to be run again; `model` is at the top of what holds the module."""
     versions = versions_of(args, kwargs)
-    return Moment(module, entry, args, kwargs, versions, random_state(), modes_now(), buffers.before(model), position)
+    return Moment(module, entry, args, kwargs, versions, random_state(), modes_now(), *changing.before(model), position)
 
 
 def versions_of(args: Any, kwargs: Any) -> tuple[int, ...]:
@@ -159,6 +180,16 @@ def _buffers_that_count(model: nn.Module) -> Iterator[Tensor]:
             yield buffer
 
 
-def _copies(references: list[weakref.ref[Tensor]]) -> tuple[tuple[weakref.ref[Tensor], Tensor], ...]:
+def _copies(references: list[weakref.ref[Tensor]]) -> Values:
+    if not references:
+        return ()
     with Unseen():
         return tuple((reference, buffer.clone()) for reference in references if (buffer := reference()) is not None)
+
+
+def _attributes(modules: list[weakref.ref[nn.Module]]) -> Attributes:
+    return tuple((reference, _plain(module)) for reference in modules if (module := reference()) is not None)
+
+
+def _plain(module: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in module.__dict__.items() if isinstance(value, SCALARS)}

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.moment import Moment
+from fwdtrace.program.moment import Moment, Values
 from fwdtrace.program.passes import run_backward
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import NOWHERE, Position, site_at
-from fwdtrace.recorder.measures.values import same_numbers
+from fwdtrace.recorder.measures.values import same_numbers, version_of
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import Unseen, without_hooks_on_gradients
@@ -77,7 +77,7 @@ def replayed(
 
     before = random_state()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_state_kept(model))
+        stack.enter_context(_state_kept(model, moment.buffers))
         stack.enter_context(silence())
         stack.callback(before.restore)
         _put_back(moment)
@@ -118,11 +118,10 @@ def _cut_off(tensor: Tensor) -> Tensor:
 
 def _put_back(moment: Moment) -> None:
     moment.random.restore()
-    with torch.no_grad():
-        for reference, value in moment.buffers:
-            buffer = reference()
-            if buffer is not None and buffer.shape == value.shape:
-                buffer.copy_(value)
+    for held, values in moment.attributes:
+        module = held()
+        if module is not None:
+            module.__dict__.update(values)
 
 
 def _same(tensors: list[Tensor], output: Output) -> bool:
@@ -157,14 +156,14 @@ def _why_inexact(moment: Moment) -> str:
 
 
 @contextlib.contextmanager
-def _state_kept(model: nn.Module) -> Iterator[None]:
+def _state_kept(model: nn.Module, buffers: Values) -> Iterator[None]:
     """Put back afterwards what a call may change: buffers, gradients, and the attributes of modules."""
     attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
     try:
-        with buffers_kept(model), without_hooks_on_gradients(model.parameters()):
+        with buffers_apart(model, buffers), without_hooks_on_gradients(model.parameters()):
             yield
     finally:
         for parameter, gradient in gradients:
@@ -196,16 +195,29 @@ def _refill(container: Any, items: Any) -> None:
 
 
 @contextlib.contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put the buffers of the model back afterwards."""
+def buffers_apart(model: nn.Module, values: Values = ()) -> Iterator[None]:
+    """Have the model compute with copies of its buffers, some with other values: a graph may need them as they are."""
+    copies = {id(buffer): value for reference, value in values if (buffer := reference()) is not None}
+    places = [
+        (table, name, buffer)
+        for module in model.modules()
+        if type(table := module.__dict__.get("_buffers")) is dict
+        for name, buffer in table.items()
+        if buffer is not None
+    ]
     with torch.no_grad():
-        before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        before = [(buffer, version_of(buffer), buffer.clone()) for buffer in model.buffers()]
+        for table, name, buffer in places:
+            table[name] = copies.setdefault(id(buffer), buffer).clone()
+            copies[id(buffer)] = table[name]
     try:
         yield
     finally:
+        for table, name, buffer in places:
+            table[name] = buffer
         with torch.no_grad():
-            for buffer, value in before:
-                if buffer.shape == value.shape:
+            for buffer, version, value in before:  # of those that the model holds in other ways too
+                if version_of(buffer) != version and buffer.shape == value.shape:
                     buffer.copy_(value)
 
 

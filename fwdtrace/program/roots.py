@@ -11,7 +11,7 @@ from typing import Any
 from torch import is_grad_enabled, nn
 
 from fwdtrace.program.holders import Holders
-from fwdtrace.program.moment import Buffers
+from fwdtrace.program.moment import Changing
 from fwdtrace.program.slow import UsualTime
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
@@ -66,7 +66,7 @@ class Root:
         self.quiet = 0
         self.settled = False
         self.counted = True
-        self.buffers = Buffers()
+        self.changing = Changing()
         self.usual = UsualTime()
         self.gives_infinity = False
 

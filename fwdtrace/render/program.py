@@ -114,8 +114,8 @@ def _steps_lines(run: RunInfo) -> list[str]:
         return []
     numbers = [step.number for step in run.last_steps]
     norms = ["not finite" if step.gradient_norm is None else f"{step.gradient_norm:.3g}" for step in run.last_steps]
-    rates = dict.fromkeys(rate for step in run.last_steps for rate in step.learning_rates)
-    rate = f", learning rate {listed([f'{rate:.3g}' for rate in rates])}" if rates else ""
+    rates = [listed([f"{rate:.3g}" for rate in step.learning_rates]) for step in run.last_steps]
+    rate = f", learning rate {' → '.join(dict.fromkeys([rates[0], rates[-1]]))}" if all(rates) else ""
     steps = f"step {numbers[0]:,}" if len(numbers) == 1 else f"steps {_span(numbers)}"
     return [f"{steps}: gradient norm {', '.join(norms)}{rate}"]
 

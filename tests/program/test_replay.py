@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.program.moment import Buffers, moment_before
+from fwdtrace.program.moment import Changing, moment_before
 from fwdtrace.program.replay import Replay, replayed
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.notes import Options
@@ -39,7 +39,7 @@ class Noisy(nn.Module):
 
 def twice(model: nn.Module, *args: Any, between: Callable[[], Any] = lambda: None, backward: bool = False) -> Replay:
     """What is seen of a call when it runs again."""
-    moment = moment_before(model, "__call__", args, {}, model, Buffers())
+    moment = moment_before(model, "__call__", args, {}, model, Changing())
     output = model(*args)
     between()
     gradients = None
@@ -63,7 +63,7 @@ def test_random_numbers_of_every_generator_are_the_same_again() -> None:
 def test_autocast_is_as_it_was(dtype: torch.dtype) -> None:
     net = nn.Sequential(nn.Linear(6, 6), nn.Dropout(), nn.Linear(6, 2))
     with torch.autocast("cpu", dtype):
-        moment = moment_before(net, "__call__", (X,), {}, net, Buffers())
+        moment = moment_before(net, "__call__", (X,), {}, net, Changing())
         output = net(X)
     replay = replayed(moment, net, Options(), 1, [output])
     assert not replay.inexact
@@ -135,6 +135,21 @@ class Counting(nn.Module):
         return self.layer(x) * self.calls
 
 
+def test_what_a_module_counts_is_what_it_was_before_the_call() -> None:
+    net = Counting()
+    net.layer = Counting()  # type: ignore[assignment]
+    assert not twice(net, X).inexact
+    assert (net.calls, net.layer.calls) == (1, 1)
+
+
+class Outside(nn.Linear):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        Outside.calls += 1
+        return super().forward(x) * Outside.calls
+
+
 class Overwriting(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mul_(2))
@@ -143,7 +158,7 @@ class Overwriting(nn.Linear):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (Counting, "it computes from something that changes with each call"),
+        (lambda: Outside(6, 6), "it computes from something that changes with each call"),
         (lambda: Overwriting(6, 6), "an argument was written into"),
     ],
 )
@@ -153,16 +168,46 @@ def test_what_ran_otherwise_is_said_to_be_inexact(make: Callable[[], nn.Module],
 
 
 def test_an_error_of_the_replay_ends_nothing() -> None:
-    class Once(Counting):
-        def forward(self, x: Tensor) -> Any:
-            if self.calls:
+    class Once(nn.Linear):
+        calls: list[int] = []  # noqa: RUF012
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls.append(1)
+            if len(self.calls) > 1:
                 raise MemoryError("no room")
             return super().forward(x)
 
-    run = twice(Once(), X).traced.run
+    run = twice(Once(6, 6), X).traced.run
     assert (run.replay, run.replay_reason) == ("inexact", "the replay raised MemoryError")
 
 
 def test_nan_is_the_same_as_nan() -> None:
     net = nn.Linear(6, 2)
     assert not twice(net, X * float("nan")).inexact
+
+
+def test_the_graph_of_the_call_can_still_be_used() -> None:
+    net = Noisy()
+    buffer = net.norm.running_mean
+    moment = moment_before(net, "__call__", (X,), {}, net, Changing())
+    output = net(X)
+    assert not replayed(moment, net, Options(), 1, [output]).inexact
+    output.sum().backward()
+    assert net.norm.running_mean is buffer
+
+
+def test_buffers_that_modules_share_are_shared_in_the_replay() -> None:
+    class Sharing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+            self.register_buffer("one", torch.zeros(1))
+            self.layer.register_buffer("other", self.one)
+
+        def forward(self, x: Tensor) -> Any:
+            self.one += 1
+            return self.layer(x) * self.layer.other
+
+    net = Sharing()
+    assert not twice(net, X).inexact
+    assert net.one is net.layer.other and net.one.item() == 1
