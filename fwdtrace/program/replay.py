@@ -197,7 +197,8 @@ def _refill(container: Any, items: Any) -> None:
 @contextlib.contextmanager
 def buffers_apart(model: nn.Module, values: Values = ()) -> Iterator[None]:
     """Have the model compute with copies of its buffers, some with other values: a graph may need them as they are."""
-    copies = {id(buffer): value for reference, value in values if (buffer := reference()) is not None}
+    others = {id(buffer): value for reference, value in values if (buffer := reference()) is not None}
+    copies: dict[int, Tensor] = {}
     places = [
         (table, name, buffer)
         for module in model.modules()
@@ -208,8 +209,9 @@ def buffers_apart(model: nn.Module, values: Values = ()) -> Iterator[None]:
     with torch.no_grad():
         before = [(buffer, version_of(buffer), buffer.clone()) for buffer in model.buffers()]
         for table, name, buffer in places:
-            table[name] = copies.setdefault(id(buffer), buffer).clone()
-            copies[id(buffer)] = table[name]
+            if id(buffer) not in copies:
+                copies[id(buffer)] = others.get(id(buffer), buffer).clone()
+            table[name] = copies[id(buffer)]
     try:
         yield
     finally:
