@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.replay import EXACT, INEXACT, buffers_apart, called_at, recorded, silence
+from fwdtrace.program.replay import EXACT, INEXACT, called_at, numbers_kept, recorded, silence
 from fwdtrace.program.statement import function_of
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
@@ -95,7 +95,7 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace
     """The trace of running it again; None if it does not raise the same error."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
-    with silence(), buffers_apart(model):
+    with silence(), numbers_kept([*model.buffers()]):
         raised = recorded(recording, run)
     if raised is not None and not isinstance(raised, Exception):
         raise raised

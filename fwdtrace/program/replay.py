@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.moment import Moment, Values
+from fwdtrace.program.moment import Moment
 from fwdtrace.program.passes import run_backward
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import NOWHERE, Position, site_at
-from fwdtrace.recorder.measures.values import same_numbers, version_of
+from fwdtrace.recorder.measures.values import same_numbers
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
-from fwdtrace.recorder.torch_internals import Unseen, without_hooks_on_gradients
+from fwdtrace.recorder.torch_internals import Unseen, versions_kept, without_hooks_on_gradients
 from fwdtrace.trace import Trace
 
 EXACT, INEXACT = "exact", "inexact"
@@ -77,7 +77,8 @@ def replayed(
 
     before = random_state()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_state_kept(model, moment.buffers))
+        arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
+        stack.enter_context(_state_kept(model, arguments))
         stack.enter_context(silence())
         stack.callback(before.restore)
         _put_back(moment)
@@ -118,6 +119,11 @@ def _cut_off(tensor: Tensor) -> Tensor:
 
 def _put_back(moment: Moment) -> None:
     moment.random.restore()
+    with torch.no_grad():
+        for reference, value in moment.buffers:
+            buffer = reference()
+            if buffer is not None and buffer.shape == value.shape:
+                buffer.copy_(value)
     for held, values in moment.attributes:
         module = held()
         if module is not None:
@@ -156,14 +162,14 @@ def _why_inexact(moment: Moment) -> str:
 
 
 @contextlib.contextmanager
-def _state_kept(model: nn.Module, buffers: Values) -> Iterator[None]:
-    """Put back afterwards what a call may change: buffers, gradients, and the attributes of modules."""
+def _state_kept(model: nn.Module, more: Sequence[Tensor]) -> Iterator[None]:
+    """Put back afterwards what a call may change: buffers, gradients, attributes of modules, and `more` tensors."""
     attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
     try:
-        with buffers_apart(model, buffers), without_hooks_on_gradients(model.parameters()):
+        with numbers_kept([*model.buffers(), *more]), without_hooks_on_gradients(model.parameters()):
             yield
     finally:
         for parameter, gradient in gradients:
@@ -195,32 +201,21 @@ def _refill(container: Any, items: Any) -> None:
 
 
 @contextlib.contextmanager
-def buffers_apart(model: nn.Module, values: Values = ()) -> Iterator[None]:
-    """Have the model compute with copies of its buffers, some with other values: a graph may need them as they are."""
-    others = {id(buffer): value for reference, value in values if (buffer := reference()) is not None}
-    copies: dict[int, Tensor] = {}
-    places = [
-        (table, name, buffer)
-        for module in model.modules()
-        if type(table := module.__dict__.get("_buffers")) is dict
-        for name, buffer in table.items()
-        if buffer is not None
-    ]
+def numbers_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Put the numbers in these tensors back afterwards.
+
+    Autograd is not to know that they were written: the program's own backward may still need them.
+    """
     with torch.no_grad():
-        before = [(buffer, version_of(buffer), buffer.clone()) for buffer in model.buffers()]
-        for table, name, buffer in places:
-            if id(buffer) not in copies:
-                copies[id(buffer)] = others.get(id(buffer), buffer).clone()
-            table[name] = copies[id(buffer)]
-    try:
-        yield
-    finally:
-        for table, name, buffer in places:
-            table[name] = buffer
-        with torch.no_grad():
-            for buffer, version, value in before:  # of those that the model holds in other ways too
-                if version_of(buffer) != version and buffer.shape == value.shape:
-                    buffer.copy_(value)
+        before = [(tensor, tensor.clone()) for tensor in tensors]
+    with versions_kept(tensors):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in before:
+                    if tensor.shape == value.shape:
+                        tensor.copy_(value)
 
 
 @contextlib.contextmanager

@@ -128,6 +128,16 @@ def without_hooks_on_gradients(parameters: Iterable[torch.Tensor]) -> Iterator[N
             table.update(own)
 
 
+@contextlib.contextmanager
+def versions_kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Leave these tensors with the counts of writes that they have now, for who puts back what is written."""
+    with contextlib.ExitStack() as stack:
+        for tensor in tensors:
+            if not tensor.is_inference():  # which has no count
+                stack.enter_context(torch.autograd._unsafe_preserve_version_counter(tensor))
+        yield
+
+
 def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """How a DTensor is placed on its mesh, and the shape of its part on this rank; nothing of any other tensor.
 
