@@ -82,7 +82,7 @@ def _outside(trace: Trace) -> str:
     call = trace.calls[0]
     if gave_non_finite(trace):
         return f"{name_with_class(call)} gave NaN or infinite values, and its calls and ops do not tell why"
-    if any(fault.kind == "non-finite" for fault in trace.gradient_faults):
+    if any(gradient.nan or gradient.inf for gradient in trace.gradients or ()):
         return (
             f"the gradient that came to {name_with_class(call)} was not finite already: what is computed from its"
             f" output made it so, such as the loss"

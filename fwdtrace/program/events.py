@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.endings import stop
+from fwdtrace.program.loss import loss_again, places_above, with_loss_named
 from fwdtrace.program.moment import moment_before, tensors_in_arguments
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass, await_backward
@@ -82,10 +83,19 @@ class Events:
         else:
             self._spoiled.discard(root)
             if self._looks.nonfinite and torch.is_grad_enabled():
-                await_backward(noted, outputs, lambda begun: self._begun.append(begun))
+                noted.called_from = tuple((frame.f_code, line) for frame, line in places_above(_getframe(1)))
+                await_backward(noted, outputs, self._backward_comes)
         if end_now:
             raise stop()
         return output
+
+    @frame_role("stand-in")
+    def _backward_comes(self, noted: Pass, gradients: Sequence[Tensor | None], is_first: bool) -> None:
+        if is_first:
+            self._begun.append(noted)
+        came = (_sum(gradient) for gradient in gradients if gradient is not None)
+        if not noted.backward_from and any(number is not None and not math.isfinite(number) for number in came):
+            noted.backward_from = tuple(places_above(_getframe(1)))
 
     def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """Look at the gradients before an optimizer writes; what it is to be given instead of its arguments, if any.
@@ -172,7 +182,8 @@ class Events:
             if any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults):
                 first = each, replay
                 break
-            first = first or (each, replay)
+            loss = self._replay_loss(each) if each.backward_from and first is None else None
+            first = first or (each, loss or replay)
         self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
         return first is not None and self._hand_over(*first, known, 0, event="nonfinite")
 
@@ -187,6 +198,15 @@ class Events:
         model = noted.moment.module if top is None else top
         with self._unhooked():
             return replayed(noted.moment, model, options, noted.number, output, gradients)
+
+    def _replay_loss(self, noted: Pass) -> Replay | None:
+        """What was computed from the output, if that is where the numbers went wrong."""
+        top = noted.root.module()
+        model = noted.moment.module if top is None else top
+        with self._unhooked():
+            replay = loss_again(noted.moment, noted.called_from, noted.backward_from, model, OBSERVED, noted.number)
+        blames = replay is not None and any(finding.code == "FT005" for finding in replay.trace.findings)
+        return replay if blames else None
 
     def _hand_over(self, noted: Pass, replay: Replay, optimizer: Optimizer | None, ahead: int, **what: Any) -> bool:
         """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended.
@@ -203,7 +223,7 @@ class Events:
         model = noted.root.module()
         if noted.root.name is None and model is not None:
             noted.root.name = name_of_called(model, model, None)
-        trace = called_at(replace(trace, run=run), noted.moment.position)
+        trace = with_loss_named(called_at(replace(trace, run=run), noted.moment.position))
         end_now = self._keep(noted.root, trace)
         if replay.raised is not None and not isinstance(replay.raised, Exception):
             raise replay.raised

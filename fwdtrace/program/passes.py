@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.roots import Root
+from fwdtrace.recorder.frames import frame_role
 
 
 class Pass:
@@ -18,9 +20,21 @@ class Pass:
 
     `outputs` are the tensors that it returned as long as the program holds them, and `sums` the sum of each of those
     that have one. `gradients` are those that came to them when the backward through the call began.
+    `called_from` says which code of the program was running then, and `backward_from` which when backward began, if
+    the gradients that came were not finite.
     """
 
-    __slots__ = ("__weakref__", "gradients", "moment", "number", "outputs", "root", "sums")
+    __slots__ = (
+        "__weakref__",
+        "backward_from",
+        "called_from",
+        "gradients",
+        "moment",
+        "number",
+        "outputs",
+        "root",
+        "sums",
+    )
 
     def __init__(self, root: Root, number: int, moment: Moment, outputs: Sequence[Tensor], sums: Sequence[Any]) -> None:
         self.root = root
@@ -28,6 +42,8 @@ class Pass:
         self.moment = moment
         self.outputs = [(weakref.ref(tensor), tensor._version) for tensor in outputs]
         self.sums = sums
+        self.called_from: tuple[tuple[CodeType, int], ...] = ()
+        self.backward_from: tuple[tuple[FrameType, int], ...] = ()
         self.gradients: list[Tensor | None] = [None] * len(outputs)
 
     def output(self) -> list[Tensor | float | None]:
@@ -49,8 +65,12 @@ class _Held:
         self.begun: Callable[[], Pass | None] = lambda: None
 
 
-def await_backward(awaited: Pass, outputs: Sequence[Tensor], began: Callable[[Pass], None]) -> None:
-    """Have `began` called when backward begins to come through a call; the graph keeps the pass alive until then.
+Came = Callable[[Pass, Sequence[Tensor | None], bool], None]
+"""Takes a pass and the gradients that have come to some of its outputs, and whether these are the first."""
+
+
+def await_backward(awaited: Pass, outputs: Sequence[Tensor], came: Came) -> None:
+    """Have this called as backward comes to what a call has returned; the graph keeps the pass alive until then.
 
     No tensor and no module gets a hook: the nodes of the graph do, which are gone with it.
     """
@@ -60,24 +80,25 @@ def await_backward(awaited: Pass, outputs: Sequence[Tensor], began: Callable[[Pa
             by_node.setdefault(tensor.grad_fn, []).append((place, tensor.output_nr))
     held = _Held(awaited)
     for node, places in by_node.items():
-        node.register_prehook(_notes(held, places, began))
+        node.register_prehook(_notes(held, places, came))
 
 
-def _notes(held: _Held, places: list[tuple[int, int]], began: Callable[[Pass], None]) -> Callable[[Any], None]:
+def _notes(held: _Held, places: list[tuple[int, int]], came: Came) -> Callable[[Any], None]:
     waiting = [True]
 
-    def came(given: tuple[Tensor | None, ...]) -> None:
+    @frame_role("stand-in")
+    def note(given: tuple[Tensor | None, ...]) -> None:
         noted = held.awaited or held.begun()
         if noted is None or not waiting:  # of a graph that is used twice, the first backward counts
             return
         waiting.clear()
         for place, number in places:
             noted.gradients[place] = given[number]
-        if held.awaited is not None:
-            held.awaited, held.begun = None, weakref.ref(noted)
-            began(noted)
+        is_first = held.awaited is not None
+        held.awaited, held.begun = None, weakref.ref(noted)
+        came(noted, [given[number] for _, number in places], is_first)
 
-    return came
+    return note
 
 
 def reach(start: Any, ends: set[Any]) -> set[Any]:

@@ -134,7 +134,7 @@ def versions_kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for tensor in tensors:
             if not tensor.is_inference():  # which has no count
-                stack.enter_context(torch.autograd._unsafe_preserve_version_counter(tensor))
+                stack.enter_context(torch.autograd._unsafe_preserve_version_counter(tensor))  # type: ignore[attr-defined]
         yield
 
 
