@@ -127,6 +127,9 @@ class Events:
             known.is_spoiled = True
             if self._explain_gradients(known, optimizer):
                 raise stop()
+        for each in self._begun:
+            if known.owns(each.root, optimizer):
+                each.root.skipped.stepped()
         self._spoiled_since -= {root for root in self._spoiled_since if known.owns(root, optimizer)}
         self._begun = [each for each in self._begun if not known.owns(each.root, optimizer)]
         self._suspected = [each for each in self._suspected if not known.owns(each.root, optimizer)]
@@ -137,6 +140,10 @@ class Events:
         if not earlier:
             return
         self._begun = [each for each in self._begun if each.root is not root]
+        if root.skipped.is_endless():
+            replay = self._replay(earlier[-1], earlier[-1].output(), earlier[-1].gradients)
+            if self._hand_over(earlier[-1], replay, self._steps.of_root(root), 1, event="nonfinite"):
+                raise stop()
         top = root.module()
         gradients = [each.grad for each in top.parameters() if each.grad is not None] if top is not None else []
         if math.isfinite(norm_of(gradients)):

@@ -12,6 +12,7 @@ from torch import is_grad_enabled, nn
 
 from fwdtrace.program.holders import Holders
 from fwdtrace.program.moment import Changing
+from fwdtrace.program.skipped import SkippedSteps
 from fwdtrace.program.slow import UsualTime
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
@@ -68,6 +69,7 @@ class Root:
         self.counted = True
         self.changing = Changing()
         self.usual = UsualTime()
+        self.skipped = SkippedSteps()
         self.gives_infinity = False
 
     def called(self) -> Called:

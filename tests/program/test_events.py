@@ -231,12 +231,25 @@ def test_a_step_that_a_scaler_leaves_out_is_no_event() -> None:
         net = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
-        for _ in range(4):
+        for _ in range(20):
             optimizer.zero_grad()
-            scaler.scale(net(torch.ones(2, 4) * 1e3).mean()).backward()
+            scaler.scale(net(torch.ones(2, 4) * 64).mean()).backward()
             scaler.step(optimizer)
             scaler.update()
     assert events == []
+
+
+def test_steps_that_a_scaler_leaves_out_without_end_are_an_event() -> None:
+    with watched() as events:
+        net = Net()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu")
+        for step in range(40):
+            optimizer.zero_grad()
+            scaler.scale(net(torch.ones(6, 4), shift=1.0 if step < 4 else 0.0).mean()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+    assert [told(event) for event in events] == [(5, 17, "exact", [BACKWARD])]
 
 
 def test_the_program_ends_at_the_event_if_asked_to() -> None:
