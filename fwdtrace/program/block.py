@@ -38,7 +38,7 @@ class WatchedBlock:
         if "signal" in self._on:
             ignore_signal()
         if "error" in self._on and isinstance(error, Exception):
-            trace = explained(error, self._watch.top)
+            trace = explained(error, self._watch.top, self._watch.events and self._watch.events.raised_at)
             self._traces += [trace] if trace is not None else []
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from fwdtrace.models.randomness import random_state
+from fwdtrace.program.moment import Moment
 from fwdtrace.program.replay import EXACT, INEXACT, called_at, numbers_kept, recorded, silence
 from fwdtrace.program.statement import function_of
 from fwdtrace.recorder.frames import from_torch, name_of_code
@@ -50,25 +52,27 @@ def tells(trace: Trace, error: Exception) -> bool:
     )
 
 
-def explained(error: Exception, top: Top) -> Trace | None:
+def explained(error: Exception, top: Top, moment: Moment | None = None) -> Trace | None:
     """A trace of the outermost call, or of the op between calls, that raised the error; None if it cannot be run again.
 
-    Its random numbers are other ones than at first; if it draws none, the trace is exact.
+    If it is the call of this moment, it draws the same random numbers again. Otherwise the trace is exact if it draws
+    none.
     """
     frames = list(_frames(error.__traceback__))
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    trace = None if together else _call_again(error, frames, top)  # the other ranks would have to run it too
+    trace = None if together else _call_again(error, frames, top, moment)  # the other ranks would have to run it too
     return trace or _statement_again(error, frames, alone=together)
 
 
-def _call_again(error: Exception, frames: list[Frame], top: Top) -> Trace | None:
+def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment | None) -> Trace | None:
     outer = list(takewhile(lambda each: each[0].f_code not in (WRAPPED_CALL_CODE, CALL_CODE), frames))
     if len(outer) == len(frames):
         return None
     local = frames[len(outer)][0].f_locals
     module, args, kwargs = local["self"], local["args"], local["kwargs"]
     root, name, number = top(module)
-    trace = _replay(error, root, lambda: module(*args, **kwargs))
+    own = moment is not None and moment.module is module and all(map(operator.is_, moment.args, args))
+    trace = _replay(error, root, lambda: module(*args, **kwargs), moment if own else None)
     if trace is not None:
         trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
@@ -91,15 +95,17 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
     return _without_the_model(called_at(trace, None), name)
 
 
-def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace | None:
+def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: Moment | None = None) -> Trace | None:
     """The trace of running it again; None if it does not raise the same error."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
     with silence(), numbers_kept([*model.buffers()]):
+        if moment is not None:
+            moment.random.restore()
         raised = recorded(recording, run)
     if raised is not None and not isinstance(raised, Exception):
         raise raised
-    exact = before.same_as(random_state())
+    exact = moment is not None or before.same_as(random_state())
     before.restore()
     if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
         return None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fwdtrace.program.endings import stop
 from fwdtrace.program.loss import loss_again, places_above, with_loss_named
-from fwdtrace.program.moment import moment_before, tensors_in_arguments
+from fwdtrace.program.moment import Moment, moment_before, tensors_in_arguments
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass, await_backward
 from fwdtrace.program.replay import Replay, called_at, replayed
@@ -52,6 +52,8 @@ class Events:
         self._unhooked = unhooked
         self._keep = keep
         self._steps = Steps(looks.last)
+        self.raised_at: Moment | None = None
+        """The moment of the latest call, if it raised."""
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
         self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots that gave what is not finite since their optimizer has stepped."""
@@ -69,7 +71,12 @@ class Events:
             module, entry, args, kwargs, module if top is None else top, root.changing, position_of_caller(_getframe(2))
         )
         began = perf_counter()
-        output = call(*args, **kwargs)
+        try:
+            output = call(*args, **kwargs)
+        except Exception:
+            self.raised_at = moment
+            raise
+        self.raised_at = None
         seconds = perf_counter() - began
         root.changing.after()
         outputs = tensors_of(output)

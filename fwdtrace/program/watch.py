@@ -76,7 +76,7 @@ class Watch:
         self._recordings = 0
         self._replays = False
         self._keep_event = keep_event
-        self._events = None if looks == Looks(last=looks.last) else Events(looks, self._unhooked, self._hand_over_event)
+        self.events = None if looks == Looks(last=looks.last) else Events(looks, self._unhooked, self._hand_over_event)
 
     def begin(self, made: Iterable[nn.Module] = ()) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on, and of those made before."""
@@ -87,8 +87,8 @@ class Watch:
             register_module_module_registration_hook(self._tree_changed).remove,
             listen_for_changes(),
         ]
-        if self._events is not None:
-            self._last_removals.append(register_optimizer_step_pre_hook(self._events.before_step).remove)
+        if self.events is not None:
+            self._last_removals.append(register_optimizer_step_pre_hook(self.events.before_step).remove)
         for module in made:
             self._constructed(module)
 
@@ -187,8 +187,8 @@ class Watch:
             call = functools.partial(self._recorded, opened, module, entry)
         self._thread.inside = True
         try:
-            if self._events is not None and root_and_path is not None and number:
-                return self._events.run(root_and_path[0], number, module, entry, args, kwargs, call)
+            if self.events is not None and root_and_path is not None and number:
+                return self.events.run(root_and_path[0], number, module, entry, args, kwargs, call)
             return call(*args, **kwargs)
         except BaseException:
             hide_our_frames()
@@ -304,7 +304,7 @@ class Watch:
     def look_no_more(self) -> None:
         """Let calls and steps that nobody wants to keep run as they would, from now on."""
         with self._lock:
-            self._events = None
+            self.events = None
             self._roots.look_no_more()
 
     def _notice_steps(self) -> None:

@@ -51,3 +51,13 @@ def test_so_many_events_are_kept_and_no_more_is_looked_for() -> None:
 def test_an_unknown_event_is_refused(event: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         fwdtrace.watch(on=event)
+
+
+def test_an_error_that_hangs_on_random_numbers_is_replayed_with_the_same_ones() -> None:
+    class Chance(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x[:, : int(torch.randint(2, 1000, ()))])
+
+    with pytest.raises(RuntimeError), fwdtrace.watch(on=["nonfinite", "error"]) as watch:
+        Chance(1, 4)(torch.ones(2, 1000))
+    assert watch.trace is not None and watch.trace.run.replay == "exact"
