@@ -38,7 +38,9 @@ class WatchedBlock:
         if "signal" in self._on:
             ignore_signal()
         if "error" in self._on and isinstance(error, Exception):
-            trace = explained(error, self._watch.top, self._watch.events and self._watch.events.raised_at)
+            trace = explained(
+                error, self._watch.top, self._watch.events.raised_at if self._watch.events is not None else None
+            )
             self._traces += [trace] if trace is not None else []
 
     @property

@@ -154,7 +154,9 @@ class ObservedProgram:
                 return trace
         explanation = None
         with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
-            explanation = explained(error, self._watch.top, self._watch.events and self._watch.events.raised_at)
+            explanation = explained(
+                error, self._watch.top, self._watch.events.raised_at if self._watch.events is not None else None
+            )
         if explanation is not None:
             self._traces.add_event(explanation)
         return explanation
