@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from sys import _getframe
@@ -23,12 +23,13 @@ from fwdtrace.program.replay import Replay, called_at, replayed
 from fwdtrace.program.roots import Root
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of
 from fwdtrace.program.wanted import Looks
-from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.describe import tensors_of, walk
 from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, torch_function_modes
 from fwdtrace.trace import Trace
+from fwdtrace.trace.info import StepOutput
 
 OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
 """What a replay measures."""
@@ -54,6 +55,8 @@ class Events:
         self._steps = Steps(looks.last)
         self.raised_at: Moment | None = None
         """The moment of the latest call, if it raised."""
+        self._called: weakref.WeakSet[Root] = weakref.WeakSet()
+        """Roots that give single numbers."""
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
         self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots that gave what is not finite since their optimizer has stepped."""
@@ -82,6 +85,9 @@ class Events:
         outputs = tensors_of(output)
         sums = [_sum(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
         noted = Pass(root, number, moment, outputs, sums)
+        if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
+            root.numbers += _single_numbers(number, output, sums)
+            self._called.add(root)
         slow = self._looks.slow
         end_now = slow is not None and root.usual.is_exceeded(seconds, slow) and self._explain_time(noted, seconds)
         if self._is_spoiled(noted, outputs):
@@ -126,7 +132,7 @@ class Events:
 
     def _look_at_gradients(self, optimizer: Any) -> None:
         norm = norm_of(gradients_for(optimizer))
-        known = self._steps.add(optimizer, norm)
+        known = self._steps.add(optimizer, norm, self._called)
         skips = getattr(optimizer, "found_inf", None)  # of a GradScaler, where the optimizer itself leaves out the step
         if math.isfinite(norm) or (skips is not None and bool(skips)):
             known.is_spoiled = False
@@ -242,6 +248,14 @@ class Events:
         if replay.raised is not None and not isinstance(replay.raised, Exception):
             raise replay.raised
         return end_now
+
+
+def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Iterator[StepOutput]:
+    """What a call has returned in tensors of one element."""
+    tensors = [(name, part) for name, part in walk(output, "") if isinstance(part, Tensor)]
+    for (name, tensor), number in zip(tensors, sums, strict=True):
+        if number is not None and tensor.numel() == 1:
+            yield StepOutput(call, name, number if math.isfinite(number) else None)
 
 
 def _sum(tensor: Tensor) -> float | None:

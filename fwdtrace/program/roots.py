@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -17,9 +18,12 @@ from fwdtrace.program.slow import UsualTime
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
 from fwdtrace.trace.called import MODES, Called
+from fwdtrace.trace.info import StepOutput
 
 MOST_WAYS = 50
 MOST_NAMES = 1000
+MOST_NUMBERS = 64
+"""Single numbers that the calls of a root gave between two steps."""
 QUIET = 20
 """After so many calls of a root with nothing new about them, only the ways in that are known are watched."""
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
@@ -50,7 +54,8 @@ class Root:
 
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
-    the first, and how many calls and ops were recorded in it. `gives_infinity` says whether it is known
+    the first, and how many calls and ops were recorded in it. `numbers` has the single
+    numbers that its calls have returned since the latest step. `gives_infinity` says whether it is known
     to give infinities that are meant.
     """
 
@@ -69,6 +74,7 @@ class Root:
         self.counted = True
         self.changing = Changing()
         self.usual = UsualTime()
+        self.numbers: deque[StepOutput] = deque(maxlen=MOST_NUMBERS)
         self.skipped = SkippedSteps()
         self.gives_infinity = False
 

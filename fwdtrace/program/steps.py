@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from fwdtrace.program.roots import Root
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.torch_internals import Unseen, norms_of
-from fwdtrace.trace.info import StepInfo
+from fwdtrace.trace.info import StepInfo, StepOutput
 
 
 @dataclass(eq=False)
@@ -60,12 +60,17 @@ class Steps:
             known = self._known[optimizer] = Optimizer(type(optimizer).__name__, deque(maxlen=self._last))
         return known
 
-    def add(self, optimizer: Any, norm: float) -> Optimizer:
-        """Count a step, before which the gradients had this norm."""
+    def add(self, optimizer: Any, norm: float, roots: Iterable[Root]) -> Optimizer:
+        """Count a step, before which the gradients had this norm and these roots were called."""
         known = self.of(optimizer)
         known.steps += 1
         rates = tuple(dict.fromkeys(float(group["lr"]) for group in optimizer.param_groups if "lr" in group))
-        known.last.append(StepInfo(known.steps, rates, norm if math.isfinite(norm) else None))
+        outputs: list[StepOutput] = []
+        for root in roots:
+            if root.numbers and known.owns(root, optimizer):
+                outputs += root.numbers
+                root.numbers.clear()
+        known.last.append(StepInfo(known.steps, rates, norm if math.isfinite(norm) else None, tuple(outputs)))
         return known
 
     def of_root(self, root: Root) -> Optimizer | None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
+from fwdtrace.render.happened import EVENTS, replay_text, span, steps_lines
 from fwdtrace.render.lines import Line, print_lines
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
-from fwdtrace.render.words import cut, duration, printable
+from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Mode
-from fwdtrace.trace.info import RunInfo
 from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 
 SCREEN = 60
@@ -25,8 +25,6 @@ MOST_LETTERS = 50
 MOST_TREES = 4
 LEAST_LINES = 8
 """A tree cut to fewer lines says too little."""
-
-EVENTS = {"nonfinite": "not finite", "signal": "asked for", "slow": "slow"}
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""
@@ -90,12 +88,12 @@ def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
         held = f" ({trace.model.name})" if trace.model.name else ""
         step = f", step {run.step:,}" if run.step is not None else ""
         call = f"call {run.call or 1:,} of {class_name}{held}{step}"
-        lines.append(f"{EVENTS[run.event or '']}: {call}; {_replay_text(run)}")
+        lines.append(f"{EVENTS[run.event or '']}: {call}; {replay_text(run)}")
         for finding in trace.findings if with_findings else ():
             if finding.code == "FT005":
                 place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
                 lines.append(f"{finding.code}{place}: {finding.message}")
-        lines += _steps_lines(run)
+        lines += steps_lines(run) if with_findings else []
     return [printable(line) for line in lines]
 
 
@@ -106,27 +104,6 @@ def print_event(
     lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
     everything = depth is not None or not fold
     print_lines(lines if everything or len(lines) <= SCREEN else _middle_cut(lines, SCREEN), console)
-
-
-def _steps_lines(run: RunInfo) -> list[str]:
-    """The norm of the gradients in the last steps and the learning rate; none if there was no step."""
-    if not run.last_steps:
-        return []
-    numbers = [step.number for step in run.last_steps]
-    norms = ["not finite" if step.gradient_norm is None else f"{step.gradient_norm:.3g}" for step in run.last_steps]
-    rates = [listed([f"{rate:.3g}" for rate in step.learning_rates]) for step in run.last_steps]
-    rate = f", learning rate {' → '.join(dict.fromkeys([rates[0], rates[-1]]))}" if all(rates) else ""
-    steps = f"step {numbers[0]:,}" if len(numbers) == 1 else f"steps {_span(numbers)}"
-    return [f"{steps}: gradient norm {', '.join(norms)}{rate}"]
-
-
-def _replay_text(run: RunInfo) -> str:
-    if run.first_us is not None and run.usual_us:
-        usual = f"{run.first_us / run.usual_us:.1f} × the usual {duration(run.usual_us)}"
-        return f"it took {duration(run.first_us)}, {usual}; run once more to be seen"
-    if run.replay == "exact":
-        return "run once more, bit for bit as at first"
-    return f"run once more, but not as at first: {run.replay_reason}" if run.replay else "recorded as it ran"
 
 
 def _fitting(
@@ -176,7 +153,7 @@ def _calls_text(called: Called, traces: list[Trace]) -> str:
     mode = _mode(first)
     if total == 1 and called.counted:
         return f"called once, in {mode}"
-    text = f"call{'s' if len(numbers) > 1 else ''} {_span(numbers)} of {total:,}{more}"
+    text = f"call{'s' if len(numbers) > 1 else ''} {span(numbers)} of {total:,}{more}"
     if len(numbers) > 1:
         text += ", alike"
     in_mode = modes.get(mode, 0)
@@ -189,12 +166,6 @@ def _mode(trace: Trace) -> Mode:
     if not trace.model.training:
         return "evaluation"
     return "training with gradients" if trace.run.grad else "training without gradients"
-
-
-def _span(numbers: list[int]) -> str:
-    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-        return f"{numbers[0]:,} to {numbers[-1]:,}"
-    return listed([f"{number:,}" for number in numbers])
 
 
 def _looks(model: Model) -> Any:

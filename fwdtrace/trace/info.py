@@ -36,15 +36,28 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StepOutput:
+    """A single number, such as a loss, that a call before a step returned: the number of the call, and its leaf's name.
+
+    The value is None if it was not finite.
+    """
+
+    call: int
+    name: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepInfo:
     """A step of an optimizer: its number, from 1, the learning rates, and the norm of the gradients before it wrote.
 
-    The norm is None if the gradients were not finite.
+    The norm is None if the gradients were not finite. `outputs` are the single numbers that the calls before it gave.
     """
 
     number: int
     learning_rates: tuple[float, ...] = ()
     gradient_norm: float | None = None
+    outputs: tuple[StepOutput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

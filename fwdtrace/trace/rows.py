@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
-from fwdtrace.trace.info import ModelInfo, RunInfo, StepInfo, Versions
+from fwdtrace.trace.info import ModelInfo, RunInfo, StepInfo, StepOutput, Versions
 from fwdtrace.trace.values import (
     Backward,
     Call,
@@ -44,7 +44,8 @@ _OPTIONAL = {
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
     *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
     *((RunInfo, name) for name in ("replay_reason", "first_us", "usual_us", "step", "last_steps")),
-    *((StepInfo, name) for name in ("learning_rates", "gradient_norm")),
+    *((StepInfo, name) for name in ("learning_rates", "gradient_norm", "outputs")),
+    (StepOutput, "value"),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
     (Fix, "outputs"),
@@ -57,6 +58,8 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (RunInfo, "call"): 1,
     (RunInfo, "step"): 1,
     (StepInfo, "number"): 1,
+    (StepOutput, "call"): 1,
+    (StepOutput, "value"): None,
     (StepInfo, "learning_rates"): None,
     (TensorMeta, "shape"): -1,
     (Operand, "shape"): -1,
@@ -247,6 +250,7 @@ _KINDS: dict[str, Read] = {
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
     "Value | None": _or_null(_other),
+    "tuple[StepOutput, ...]": _tuple_of(reader_of(StepOutput)),
     "tuple[StepInfo, ...]": _tuple_of(reader_of(StepInfo)),
     "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
@@ -286,7 +290,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
         for field in fields(cls)
     ]
     for cls in (
-        *(Versions, ModelInfo, RunInfo, StepInfo, Call, Op, Finding, Uncalled, Gradient),
+        *(Versions, ModelInfo, RunInfo, StepInfo, StepOutput, Call, Op, Finding, Uncalled, Gradient),
         *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
         *(GradientFault, BackwardError),
     )

@@ -379,3 +379,24 @@ def test_after_a_signal_the_next_call_is_recorded() -> None:
     finally:
         ignore_signal()
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def test_the_losses_that_a_model_returned_before_are_told_by_step() -> None:
+    class WithLoss(Net):
+        def forward(self, x: Tensor, scale: float = 1.0, shift: float = 1.0) -> Any:
+            output = super().forward(x, scale, shift)
+            return {"loss": output.mean(), "output": output}
+
+    losses = []
+    with watched() as events:
+        net = WithLoss()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for step, x in enumerate(batches(6), 1):
+            loss = net(x, shift=0.0 if step == 5 else 1.0)["loss"]
+            losses.append(float(loss.detach()))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    (event,) = events
+    outputs = [[(each.call, each.name, each.value) for each in step.outputs] for step in event.run.last_steps]
+    assert outputs == [[(call, ".loss", losses[call - 1])] for call in (3, 4, 5)]
