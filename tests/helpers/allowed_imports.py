@@ -6,14 +6,15 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .convert .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer
-  version
+cli/commands: .compare .convert .exec .fail_on .models .now .options .rule .run .show .terminal .tracebacks errors
+  typer version
 cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
-cli/options: errors run typer
+cli/now: .terminal errors program typer
+cli/options: errors program run typer
 cli/pager:
 cli/progress:
 cli/report: .fail_on .terminal
@@ -139,26 +140,39 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/crash: .statement .traces models recorder torch trace
+program/block: .crash .signals .wanted .watch recorder torch trace
+program/crash: .moment .replay .statement models recorder torch trace
 program/endings:
+program/events: .endings .loss .moment .names .passes .replay .roots .steps .wanted recorder torch trace
 program/holders: torch
 program/hooked: .roots .tracebacks .wanted recorder torch
+program/kept: .roots .wanted recorder trace
+program/loss: .moment .replay .statement recorder torch trace
+program/made: recorder torch
+program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/passes: .moment .roots recorder torch
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
 program/reasons: .wanted trace
-program/roots: .holders .wanted recorder torch trace
+program/replay: .moment .passes .traces models recorder torch trace
+program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
+program/signals:
+program/skipped: torch
+program/slow:
 program/startup/__init__:
-program/startup/begin: .endings .python
+program/startup/begin: .endings .python .signals
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/statement: torch
+program/steps: .roots recorder torch trace
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recorder torch trace
+program/watch: .endings .events .hooked .kept .made .names .reasons .roots .signals .tracebacks .wanted recorder
+  torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -203,7 +217,7 @@ render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
 render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
-render/closing: .calls .findings .lines .sheet .summary .totals .words rich trace
+render/closing: .calls .findings .happened .lines .sheet .summary .totals .words rich trace
 render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
 render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
@@ -212,6 +226,7 @@ render/direct_rounds: .lines direct trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
+render/happened: .words trace
 render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
@@ -222,7 +237,7 @@ render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
 render/paths:
-render/program: .lines .sheet .tree .words rich trace
+render/program: .happened .lines .sheet .tree .words rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
