@@ -113,7 +113,9 @@ class ObservedProgram:
 
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
-        looks = Looks(program.check_finite or "nonfinite" in program.on, slow_factor(program.on), program.last)
+        looks = Looks(
+            program.check_finite or "nonfinite" in (program.on or ()), slow_factor(program.on or ()), program.last
+        )
         max_bytes = program.max_bytes if program.save_values is not None else None
         self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, looks)
         watch.begin()

@@ -31,7 +31,7 @@ class Program:
     train: bool = False
     model: str | None = None
     stop_after: int | None = None
-    on: Sequence[str] = ()
+    on: Sequence[str] | None = None
     keep: int = 10
     last: int = 5
 
@@ -43,7 +43,7 @@ class Program:
     @property
     def looks(self) -> bool:
         """Whether every call is looked at for some event."""
-        return self.check_finite or any(event != "error" for event in self.on)
+        return self.check_finite or any(event != "error" for event in self.on or ())
 
     @property
     def name(self) -> str:

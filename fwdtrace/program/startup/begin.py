@@ -33,7 +33,7 @@ def begin() -> None:
         if found:  # the process that asked for these codes waits for this one
             os.write(settings["tell"], ", ".join(sorted(found)).encode())
 
-    if "signal" in settings["program"]["on"]:
+    if "signal" in (settings["program"]["on"] or ()):
         heed_signal()
     at_end(end)
     when_imported("torch", watch)
