@@ -98,15 +98,9 @@ def test_the_op_and_the_line_are_named_and_the_program_trains_as_it_does_alone(
     assert trace.run.step == at * by_step + 1
 
 
-@pytest.mark.parametrize("program", dict.fromkeys(program for program, *_ in PLANTED))
-def test_nothing_is_found_where_nothing_goes_wrong(program: str, tmp_path: Path) -> None:
-    script, *options = program.split()
-    if script == "with_lightning" and importlib.util.find_spec("lightning") is None:
-        pytest.skip("lightning is not installed")
-    command = [str(TRAININGS / f"{script}.py"), *options, "--at", "60"]
+def test_a_step_that_a_scaler_skips_is_none(tmp_path: Path) -> None:
+    command = [str(TRAININGS / "nanogpt.py"), "--dtype", "float16", "--plant", "backward"]
     bare = run(command, tmp_path)
-    assert bare.returncode == 0, bare.stderr
     watched = run(["-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json", *command], tmp_path)
     assert (watched.returncode, watched.stdout) == (0, bare.stdout), watched.stderr
     assert list(tmp_path.glob("*.json")) == []
-    assert len(watched.stderr.splitlines()) == len(bare.stderr.splitlines()) + 1

@@ -21,11 +21,11 @@ class Policy(nn.Module):
         self.value = nn.Linear(16, 1)
 
     def forward(self, state: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithms of probabilities, more even ones now and then, and values, 0 where the game is over."""
+        """Logarithms of probabilities, a little lower now and then, and values, 0 where the game is over."""
         h = self.body(state + 0.01 * torch.from_numpy(numpy.random.randn(*state.shape)).float()).tanh()
         probabilities = self.choice(h * state.abs().amax(1, keepdim=True)).softmax(-1)
-        evened = 0.1 * random.random() if random.random() < 0.5 else 0.0
-        chances = (probabilities + evened).log()  # forward
+        doubt = 0.1 * random.random() if random.random() < 0.5 else 0.0
+        chances = (probabilities * (1 - doubt)).log()  # forward
         return chances, (self.value(h).squeeze(1).square() * alive).sqrt()  # backward
 
 

@@ -34,7 +34,8 @@ def main() -> None:
     for step, wrong in steps(options):
         x, sharpness = torch.rand(8, 12), torch.ones(())
         if wrong == "forward":
-            x[5] *= 1e5
+            x[5] = torch.tensor([1e5, -1e5]).repeat(6)
+            x[6] = -x[5]
         if wrong == "backward":
             sharpness *= 1e4
         output = model(x, sharpness=sharpness)
