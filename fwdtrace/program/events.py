@@ -22,6 +22,7 @@ from fwdtrace.program.passes import Pass, await_backward
 from fwdtrace.program.replay import Replay, called_at, replayed
 from fwdtrace.program.roots import Root
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of
+from fwdtrace.program.together import NEVER, collectives, groups_used, least
 from fwdtrace.program.wanted import Looks
 from fwdtrace.recorder.describe import tensors_of, walk
 from fwdtrace.recorder.frames import frame_role, position_of_caller
@@ -60,6 +61,8 @@ class Events:
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
         self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots that gave what is not finite since their optimizer has stepped."""
+        self._together: weakref.WeakSet[Root] = weakref.WeakSet()
+        """Roots whose calls need other ranks."""
         self._begun: list[Pass] = []
         """Those through which backward has come since their optimizer has stepped, in the order of backward."""
         self._suspected: list[Pass] = []
@@ -73,6 +76,7 @@ class Events:
         moment = moment_before(
             module, entry, args, kwargs, module if top is None else top, root.changing, position_of_caller(_getframe(2))
         )
+        before = collectives()
         began = perf_counter()
         try:
             output = call(*args, **kwargs)
@@ -82,15 +86,19 @@ class Events:
         self.raised_at = None
         seconds = perf_counter() - began
         root.changing.after()
+        root.groups |= groups_used(before)
+        if root.groups:
+            self._together.add(root)
         outputs = tensors_of(output)
         sums = [_sum(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
         noted = Pass(root, number, moment, outputs, sums)
         if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
             root.numbers += _single_numbers(number, output, sums)
             self._called.add(root)
-        slow = self._looks.slow
+        slow = self._looks.slow if not root.groups else None
         end_now = slow is not None and root.usual.is_exceeded(seconds, slow) and self._explain_time(noted, seconds)
-        if self._is_spoiled(noted, outputs):
+        noted.is_spoiled = self._is_spoiled(noted, outputs)
+        if noted.is_spoiled and not root.groups:
             self._spoiled_since.add(root)
             end_now |= root not in self._spoiled and self._explain_output(noted, outputs)
         else:
@@ -134,12 +142,15 @@ class Events:
         norm = norm_of(gradients_for(optimizer))
         known = self._steps.add(optimizer, norm, self._called)
         skips = getattr(optimizer, "found_inf", None)  # of a GradScaler, where the optimizer itself leaves out the step
-        if math.isfinite(norm) or (skips is not None and bool(skips)):
-            known.is_spoiled = False
-        elif not known.is_spoiled:
-            known.is_spoiled = True
-            if self._explain_gradients(known, optimizer):
-                raise stop()
+        spoiled = not math.isfinite(norm) and not (skips is not None and bool(skips))
+        together = [root for root in self._together if known.owns(root, optimizer)]
+        if together:
+            end_now = self._explain_together(together, known, spoiled)
+        else:
+            end_now = spoiled and not known.is_spoiled and self._explain_gradients(known, optimizer)
+            known.is_spoiled = spoiled
+        if end_now:
+            raise stop()
         for each in self._begun:
             if known.owns(each.root, optimizer):
                 each.root.skipped.stepped()
@@ -150,7 +161,7 @@ class Events:
     def _before_call(self, root: Root) -> None:
         """Of the backward passes since the last step, which are being accumulated, keep those that were not finite."""
         earlier = [each for each in self._begun if each.root is root]
-        if not earlier:
+        if not earlier or root.groups:  # of which all ranks have to keep the same ones
             return
         self._begun = [each for each in self._begun if each.root is not root]
         if root.skipped.is_endless():
@@ -199,13 +210,36 @@ class Events:
         first: tuple[Pass, Replay] | None = None
         for each in candidates:
             replay = self._replay(each, each.output(), each.gradients)
-            if any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults):
+            if _made_in(replay):
                 first = each, replay
                 break
             loss = self._replay_loss(each) if each.backward_from and first is None else None
             first = first or (each, loss or replay)
         self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
         return first is not None and self._hand_over(*first, known, 0, event="nonfinite")
+
+    def _explain_together(self, roots: Sequence[Root], known: Optimizer, spoiled: bool) -> bool:
+        """Have all ranks explain what went wrong on one of them, by the same call; whether the program is to be ended.
+
+        All ranks come here for each step, and have made the same calls since the last one, or none explains it.
+        """
+        passes = [each for each in self._begun if each.root in roots]
+        model = passes[0].moment.module if passes else nn.Module()
+        groups = {name for root in roots for name in root.groups}
+        first = next((place for place, each in enumerate(passes) if each.is_spoiled), NEVER)
+        first, fine, count, less = least(groups, model, first, not spoiled, len(passes), -len(passes))
+        was_spoiled, known.is_spoiled = known.is_spoiled, first != NEVER or not fine
+        if was_spoiled or not known.is_spoiled or count != -less:
+            return False
+        if first != NEVER:
+            each = passes[first]
+            return self._hand_over(each, self._replay(each, each.output(), None), known, 0, event="nonfinite")
+        for each in passes:
+            replay = self._replay(each, each.output(), each.gradients)
+            (found_nowhere,) = least(groups, model, not _made_in(replay))
+            if not found_nowhere or each is passes[-1]:
+                return self._hand_over(each, replay, known, 0, event="nonfinite")
+        return False
 
     def _replay(
         self,
@@ -256,6 +290,11 @@ def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Ite
     for (name, tensor), number in zip(tensors, sums, strict=True):
         if number is not None and tensor.numel() == 1:
             yield StepOutput(call, name, number if math.isfinite(number) else None)
+
+
+def _made_in(replay: Replay) -> bool:
+    """Whether the backward of the call itself made what is not finite."""
+    return any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults)
 
 
 def _sum(tensor: Tensor) -> float | None:

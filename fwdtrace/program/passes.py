@@ -21,7 +21,8 @@ class Pass:
     `outputs` are the tensors that it returned as long as the program holds them, and `sums` the sum of each of those
     that have one. `gradients` are those that came to them when the backward through the call began.
     `called_from` says which code of the program was running then, and `backward_from` which when backward began, if
-    the gradients that came were not finite.
+    the gradients that came were not finite. `is_spoiled` says that what it returned is not finite, where that is told
+    only before the optimizer steps.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class Pass:
         "backward_from",
         "called_from",
         "gradients",
+        "is_spoiled",
         "moment",
         "number",
         "outputs",
@@ -44,6 +46,7 @@ class Pass:
         self.sums = sums
         self.called_from: tuple[tuple[CodeType, int], ...] = ()
         self.backward_from: tuple[tuple[FrameType, int], ...] = ()
+        self.is_spoiled = False
         self.gradients: list[Tensor | None] = [None] * len(outputs)
 
     def output(self) -> list[Tensor | float | None]:

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.passes import run_backward
+from fwdtrace.program.together import synchronise_nothing
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import NOWHERE, Position, site_at
@@ -82,6 +83,7 @@ def replayed(
         stack.enter_context(silence())
         stack.callback(before.restore)
         _put_back(moment)
+        synchronise_nothing(model)
         stack.enter_context(moment.modes.again())
         raised = recorded(recording, run)
     inexact = ""

@@ -56,7 +56,7 @@ class Root:
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
     the first, and how many calls and ops were recorded in it. `numbers` has the single
     numbers that its calls have returned since the latest step. `gives_infinity` says whether it is known
-    to give infinities that are meant.
+    to give infinities that are meant. `groups` has the names of the process groups that its calls need.
     """
 
     def __init__(self, module: nn.Module, path: str) -> None:
@@ -77,6 +77,7 @@ class Root:
         self.numbers: deque[StepOutput] = deque(maxlen=MOST_NUMBERS)
         self.skipped = SkippedSteps()
         self.gives_infinity = False
+        self.groups: set[str] = set()
 
     def called(self) -> Called:
         """How often it was called so far."""

@@ -20,6 +20,8 @@ from torch.nn.modules.module import Module
 
 TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
+FSDP_FOLDER = os.path.join(TORCH_FOLDER, "distributed", "fsdp", "")
+
 TORCHS_CALL = Module._wrapped_call_impl
 """`Module.__call__` as torch defines it, whatever may be there now."""
 
@@ -128,6 +130,21 @@ def without_hooks_on_gradients(parameters: Iterable[torch.Tensor]) -> Iterator[N
             table.update(own)
 
 
+def process_groups() -> list[Any]:
+    """The groups of processes that this one is in, in the order in which they were made."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return []
+    return list(torch.distributed.distributed_c10d._world.pg_map)
+
+
+def collectives_in(group: Any) -> Any:
+    """How many collectives a group was asked for; something new each time if its backend does not count them."""
+    try:
+        return group._get_sequence_number_for_group()
+    except RuntimeError:
+        return object()
+
+
 @contextlib.contextmanager
 def versions_kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     """Leave these tensors with the counts of writes that they have now, for who puts back what is written."""
@@ -138,13 +155,22 @@ def versions_kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
         yield
 
 
+def part_here(tensor: Any) -> torch.Tensor:
+    """The part of a DTensor that is on this rank; any other tensor itself."""
+    return tensor._local_tensor if _is_distributed(tensor) else tensor  # type: ignore[no-any-return]
+
+
+def _is_distributed(tensor: torch.Tensor) -> bool:
+    kind: Any = type(tensor)  # the module of which is imported by who has one
+    return bool(kind.__name__ == "DTensor" and kind.__module__.startswith("torch."))
+
+
 def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """How a DTensor is placed on its mesh, and the shape of its part on this rank; nothing of any other tensor.
 
     `to_local()` would say the same, and make a node in the user's graph.
     """
-    kind: Any = type(tensor)
-    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):  # its module is imported by who has one
+    if not _is_distributed(tensor):
         return (), None
     placed_tensor: Any = tensor
     return tuple(map(repr, placed_tensor.placements)), tuple(placed_tensor._local_tensor.shape)

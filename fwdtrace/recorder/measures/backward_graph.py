@@ -19,6 +19,7 @@ from fwdtrace.recorder.torch_internals import (
     Unseen,
     is_users_function,
     node_number,
+    part_here,
     running_node,
     saved_in,
 )
@@ -136,10 +137,17 @@ class BackwardGraph:
         for step in self._steps.values():
             for place, _ in enumerate(step.given):
                 into.setdefault(step.targets[place], []).append((step, place))
+        parameters = list(spoiled)
+        known = {(identity,) for _, identity, _ in parameters}
+        stand_ins = [target for target in into if isinstance(target, tuple) and target not in known]
         causes: dict[int, tuple[Note | None, GradientFault, list[str]]] = {}
-        for name, identity, kind in spoiled:
-            for owner, fault in _causes((identity,), kind, into):
-                causes.setdefault(id(fault), (owner, fault, []))[2].append(name)
+        for name, identity, kind in parameters:
+            # A sharded parameter is in no graph: what it is gathered into for the call is there in its place.
+            leaves = [(identity,)] if (identity,) in into or kind != "non-finite" else stand_ins
+            for owner, fault in (found for leaf in leaves for found in _causes(leaf, kind, into)):
+                names = causes.setdefault(id(fault), (owner, fault, []))[2]
+                if name not in names:
+                    names.append(name)
         for owner, fault, names in sorted(causes.values(), key=lambda cause: cause[1].order):
             yield owner, replace(fault, parameters=tuple(names))
 
@@ -192,6 +200,7 @@ def _state(gradient: Any) -> int:
     try:
         with Unseen():
             # The numbers of a subclass may be on other ranks, which would have to help in reading them.
+            gradient = part_here(gradient)
             own = type(gradient).__torch_dispatch__ is Tensor.__torch_dispatch__
             if not own or not has_values(gradient) or gradient.numel() == 0:
                 return _FINE
@@ -208,6 +217,7 @@ def _state(gradient: Any) -> int:
 def _fault(state: int, order: int, given: Any, taken: Sequence[Any]) -> GradientFault:
     """What went wrong in the node that runs now, which gave this gradient."""
     node = running_node()
+    given = part_here(given)
     name = node.name().rpartition("::")[2]
     if state == _NONE:
         return GradientFault("none", order, node=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import zlib
 from collections.abc import Iterator
 
@@ -38,7 +39,8 @@ def steps(options: argparse.Namespace) -> Iterator[tuple[int, str]]:
 def report(step: int, loss: Tensor | float, *models: nn.Module) -> None:
     """Print the loss and a digest of all weights and buffers, to the last bit."""
     value = loss.item() if isinstance(loss, Tensor) else loss
-    print(step, float(value).hex(), f"{digest(*models):08x}", flush=True)
+    sys.stdout.write(f"{step} {float(value).hex()} {digest(*models):08x}\n")  # at once: ranks write to the same file
+    sys.stdout.flush()
 
 
 def digest(*models: nn.Module) -> int:
