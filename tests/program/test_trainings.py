@@ -1,4 +1,4 @@
-"""`fwdtrace exec --on nonfinite` on programs that train, each with NaN or an overflow planted somewhere after step 30."""
+"""`fwdtrace exec --on nonfinite` on programs that train, each with NaN or an overflow planted at some step."""
 
 from __future__ import annotations
 
@@ -104,3 +104,22 @@ def test_a_step_that_a_scaler_skips_is_none(tmp_path: Path) -> None:
     watched = run(["-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json", *command], tmp_path)
     assert (watched.returncode, watched.stdout) == (0, bare.stdout), watched.stderr
     assert list(tmp_path.glob("*.json")) == []
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(("parallel", "plant", "op"), IN_RANKS)
+def test_what_goes_wrong_on_one_rank_is_explained_there_and_no_rank_waits_for_another(
+    parallel: str, plant: str, op: str, processes: int, tmp_path: Path
+) -> None:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    program = [str(TRAININGS / "ranks.py"), "--parallel", parallel, "--plant", plant]
+    bare = run([*launcher, *program], tmp_path)
+    assert bare.returncode == 0, bare.stderr
+    watched = run([*launcher, "-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json", *program], tmp_path)
+    assert watched.returncode == 0, watched.stderr
+    assert sorted(watched.stdout.splitlines()) == sorted(bare.stdout.splitlines())
+    traces = [load_trace(tmp_path / f"t.rank{rank}.json") for rank in range(processes)]
+    assert {(trace.run.event, trace.run.replay, trace.run.step) for trace in traces} == {("nonfinite", "exact", 31)}
+    blamed = [(file, line) for trace in traces for file, line, text in explained(trace) if f"{op} in " in text]
+    assert blamed == [marked(plant, "ranks")] * (processes if parallel == "tensor" else 1)

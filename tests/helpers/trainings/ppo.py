@@ -1,4 +1,4 @@
-"""A policy that plays without gradients, with numbers drawn by Python and numpy, and learns from that in some epochs."""
+"""A policy that plays without gradients, with numbers drawn by Python and numpy, and learns from what it has played."""
 
 from __future__ import annotations
 
