@@ -172,6 +172,10 @@ class Chosen:
         ),
     ] = None
     keep: Annotated[int, typer.Option(metavar="N", min=1, help="Keep at most N events.")] = 10
+    save_step: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Save the first such call there, to run it again: run DIR/capsule.json."),
+    ] = None
     last: Annotated[int, typer.Option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
 
 

@@ -62,6 +62,8 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
         _say(f"saved {', '.join(_of_all_ranks(file, observed.ranks) for file in observed.files)}")
     if observed.is_full:
         _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
+    if observed.saved_step is not None:
+        _say(observed.saved_step)
     ranks = observed.compare_ranks()
     if ranks is not None:
         for line in ranks.lines:

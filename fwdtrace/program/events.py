@@ -21,6 +21,7 @@ from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass, await_backward
 from fwdtrace.program.replay import Replay, called_at, replayed
 from fwdtrace.program.roots import Root
+from fwdtrace.program.saved_step import SavedStep
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of
 from fwdtrace.program.together import NEVER, collectives, groups_used, least
 from fwdtrace.program.wanted import Looks
@@ -49,10 +50,13 @@ class Events:
     long as every call of the root, or every step of the optimizer, is spoiled, there is no further event.
     """
 
-    def __init__(self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep) -> None:
+    def __init__(
+        self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
+    ) -> None:
         self._looks = looks
         self._unhooked = unhooked
         self._keep = keep
+        self._saves = saves
         self._steps = Steps(looks.last)
         self.raised_at: Moment | None = None
         """The moment of the latest call, if it raised."""
@@ -278,6 +282,7 @@ class Events:
         if noted.root.name is None and model is not None:
             noted.root.name = name_of_called(model, model, None)
         trace = with_loss_named(called_at(replace(trace, run=run), noted.moment.position))
+        self._saves.save(noted, self._steps.optimizer_of(optimizer))
         end_now = self._keep(noted.root, trace)
         if replay.raised is not None and not isinstance(replay.raised, Exception):
             raise replay.raised

@@ -90,6 +90,11 @@ class ObservedProgram:
             for number, each in enumerate(called)
         ]
 
+    @property
+    def saved_step(self) -> str | None:
+        """What there is to say of the step that was to be saved; None if there is nothing."""
+        return self._watch.saved_step() if self._watch is not None else None
+
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
         if self._watch is None:
@@ -114,7 +119,10 @@ class ObservedProgram:
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
         looks = Looks(
-            program.check_finite or "nonfinite" in (program.on or ()), slow_factor(program.on or ()), program.last
+            program.check_finite or "nonfinite" in (program.on or ()),
+            slow_factor(program.on or ()),
+            program.last,
+            program.save_step,
         )
         max_bytes = program.max_bytes if program.save_values is not None else None
         self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, looks)

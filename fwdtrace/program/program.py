@@ -34,6 +34,7 @@ class Program:
     on: Sequence[str] | None = None
     keep: int = 10
     last: int = 5
+    save_step: str | None = None
 
     @property
     def events_alone(self) -> bool:

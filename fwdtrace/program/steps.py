@@ -73,6 +73,10 @@ class Steps:
         known.last.append(StepInfo(known.steps, rates, norm if math.isfinite(norm) else None, tuple(outputs)))
         return known
 
+    def optimizer_of(self, known: Optimizer | None) -> Any:
+        """The optimizer that this is known of, if it is still there."""
+        return next((optimizer for optimizer, each in self._known.items() if each is known), None)
+
     def of_root(self, root: Root) -> Optimizer | None:
         """The optimizer that steps on parameters of a root; None if none has yet."""
         return next((each for each in self._known.values() if each.has_stepped_on(root)), None)

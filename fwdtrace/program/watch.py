@@ -28,6 +28,7 @@ from fwdtrace.program.made import notice_modules
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
+from fwdtrace.program.saved_step import SavedStep
 from fwdtrace.program.signals import is_wished
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Looks, Wanted
@@ -76,7 +77,9 @@ class Watch:
         self._recordings = 0
         self._replays = False
         self._keep_event = keep_event
-        self.events = None if looks == Looks(last=looks.last) else Events(looks, self._unhooked, self._hand_over_event)
+        self._saves = SavedStep(looks.save_step)
+        looks_for = looks.nonfinite or looks.slow is not None
+        self.events = Events(looks, self._unhooked, self._hand_over_event, self._saves) if looks_for else None
 
     def begin(self, made: Iterable[nn.Module] = ()) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on, and of those made before."""
@@ -300,6 +303,10 @@ class Watch:
     def _hand_over_event(self, root: Root, trace: Trace) -> bool:
         """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
         return self._keep_event(replace(trace, model=replace(trace.model, name=root.name, path=root.path or None)))
+
+    def saved_step(self) -> str | None:
+        """What there is to say of the step that was to be saved; None if there is nothing."""
+        return self._saves.said
 
     def look_no_more(self) -> None:
         """Let calls and steps that nobody wants to keep run as they would, from now on."""
