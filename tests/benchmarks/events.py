@@ -1,4 +1,4 @@
-"""What a healthy training program pays for being watched: `exec --on nonfinite`, and what others do for the same end."""
+"""What a healthy program pays for being watched by `exec --on nonfinite`, and by what others have for the same end."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.benchmarks.rounds import milliseconds, ratio
 
 HEALTHY = """
 import contextlib, sys, time
+from tests.torchvision_shim import sitecustomize
 import torch
 from tests.benchmarks.memory import most_memory
 torch.set_num_threads(1)
