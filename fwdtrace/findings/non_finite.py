@@ -80,6 +80,9 @@ def _in_backward(trace: Trace) -> tuple[Event, str] | None:
 def _outside(trace: Trace) -> str:
     """What there is to say of a call after which gradients were not finite, if it did not make them so."""
     call = trace.calls[0]
+    if trace.run.replay == "inexact":
+        why = trace.run.replay_reason
+        return f"{name_with_class(call)} was run again, but not as at first ({why}), so it is not seen where"
     if gave_non_finite(trace):
         return f"{name_with_class(call)} gave NaN or infinite values, and its calls and ops do not tell why"
     if any(gradient.nan or gradient.inf for gradient in trace.gradients or ()):
