@@ -113,6 +113,7 @@ findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace
 models/__init__:
+models/capsule: .randomness .spec errors torch trace
 models/devices: .meta errors torch
 models/guess: .spec torch trace
 models/imports: .spec errors
@@ -143,7 +144,8 @@ program/__init__:
 program/block: .crash .signals .wanted .watch recorder torch trace
 program/crash: .moment .replay .statement models recorder torch trace
 program/endings:
-program/events: .endings .loss .moment .names .passes .replay .roots .steps .wanted recorder torch trace
+program/events: .endings .loss .moment .names .passes .replay .roots .saved_step .steps .together .wanted recorder
+  torch trace
 program/holders: torch
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/kept: .roots .wanted recorder trace
@@ -158,8 +160,9 @@ program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
 program/reasons: .wanted trace
-program/replay: .moment .passes .traces models recorder torch trace
+program/replay: .moment .passes .together .traces models recorder torch trace
 program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
+program/saved_step: .passes models recorder torch
 program/signals:
 program/skipped: torch
 program/slow:
@@ -168,11 +171,12 @@ program/startup/begin: .endings .python .signals
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/statement: torch
 program/steps: .roots recorder torch trace
+program/together: recorder torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .events .hooked .kept .made .names .reasons .roots .signals .tracebacks .wanted recorder
-  torch trace
+program/watch: .endings .events .hooked .kept .made .names .reasons .roots .saved_step .signals .tracebacks .wanted
+  recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -322,6 +326,7 @@ LATE = {
         "compare/saved_numbers": "numpy safetensors",
         "run/convert": "safetensors",
         "models/inputs": "numpy safetensors",
+        "models/capsule": "safetensors",
         "models/weights": "safetensors",
     },
 }
