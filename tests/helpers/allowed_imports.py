@@ -299,6 +299,7 @@ LATE = {
     "what explains a finding or a failure is loaded where there is something to explain": {
         "cli/fail_on": "findings/explained",
         "cli/rule": "findings/explained",
+        "findings/__init__": "findings/rules",
     },
     "the sources of models are looked for by one command": {
         "cli/models": "models/sources/__init__",
