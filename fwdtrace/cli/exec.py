@@ -31,7 +31,13 @@ def exec(
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
     output: Annotated[
         list[Path] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing on stderr; repeatable."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            rich_help_panel="Save",
+            help="Save there instead of showing on stderr; repeatable.",
+        ),
     ] = None,
     fail_on: FailOn = "",
 ) -> None:

@@ -67,7 +67,7 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
             _say(line)
         traces += ranks.traces
     if crashed is not None:
-        _print_crash(crashed)
+        _print_crash(crashed, shown)
     if observed.backward_raised and not observed.program.backward:
         _say(
             "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"
@@ -87,7 +87,7 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     if observed.program.files or not traces:
         return
     shown = _shown(settings)
-    console = stderr_console()
+    console = stderr_console(shown.color)
     console.print()
     if shown.source or shown.sort:
         for trace in traces:
@@ -102,11 +102,11 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
         _say(left_out)
 
 
-def _print_crash(trace: Trace) -> None:
+def _print_crash(trace: Trace, shown: dict[str, Any]) -> None:
     """Show the call that raised, if it has not been shown: the last lines on the screen are the cause."""
     from fwdtrace.render.program import print_crash
 
-    print_crash(trace, stderr_console())
+    print_crash(trace, stderr_console(shown["color"]))
 
 
 def _of_all_ranks(file: Path, ranks: Ranks | None) -> str:

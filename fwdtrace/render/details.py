@@ -83,6 +83,8 @@ def facts(call: Call) -> Iterator[tuple[str, str]]:
     if call.host_us is not None:
         yield "device time", words.duration(call.duration_us or 0.0)
         yield "host time", words.duration(call.host_us)
+    if call.cold_us is not None:
+        yield "time of the first run", words.duration(call.cold_us)
     if call.memory_bytes is not None:
         yield "peak memory", words.size(call.memory_bytes) or "0 B"
     if call.flops is not None:

@@ -44,6 +44,7 @@ class RunInfo:
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
     `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
+    `repeat` is how many further runs, from the same state, the times of the calls are the medians of.
     """
 
     device: str
@@ -56,3 +57,4 @@ class RunInfo:
     call: int | None = None
     event: str | None = None
     replay: str | None = None
+    repeat: int | None = None
