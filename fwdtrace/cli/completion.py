@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fwdtrace.models.zoo import BUILT_INS
 
@@ -26,9 +26,22 @@ def codes_in_a_list(incomplete: str) -> list[str]:
     return _in_a_list([*codes(""), "any"], incomplete)
 
 
-def keys_in_a_list(keys: Sequence[str], incomplete: str) -> list[str]:
-    """The keys of columns behind the last comma."""
-    return _in_a_list(keys, incomplete)
+def keys(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A function that gives those of the keys that begin like a word."""
+
+    def beginning(incomplete: str) -> list[str]:
+        return _beginning(known, incomplete)
+
+    return beginning
+
+
+def keys_in_a_list(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """The same for keys behind the last comma."""
+
+    def beginning(incomplete: str) -> list[str]:
+        return _in_a_list(known, incomplete)
+
+    return beginning
 
 
 def _in_a_list(words: Iterable[str], incomplete: str) -> list[str]:

@@ -99,7 +99,7 @@ Columns = Annotated[
     typer.Option(
         metavar="LIST",
         callback=_known_columns,
-        autocompletion=lambda incomplete: completion.keys_in_a_list(COLUMN_KEYS, incomplete),
+        autocompletion=completion.keys_in_a_list(COLUMN_KEYS),
         help=f"Show these columns: {', '.join(COLUMN_KEYS)}; from-row: where inputs came from.",
     ),
 ]
@@ -141,7 +141,7 @@ class Shown:
         Key | None,
         typer.Option(
             metavar="KEY",
-            autocompletion=lambda incomplete: [key for key in get_args(Key) if key.startswith(incomplete)],
+            autocompletion=completion.keys(get_args(Key)),
             help="Rank the modules in a table by time, self, flops, params, memory, mean, std, min, max, nan or grad.",
         ),
     ] = None

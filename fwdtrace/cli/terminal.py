@@ -85,8 +85,16 @@ def _console(color: str, *, stderr: bool) -> Console:
     # rich itself would keep bold and dim where NO_COLOR is set
     plain = color == "never" or (color == "auto" and os.environ.get("NO_COLOR"))
     colors: Literal["auto", "standard"] | None = None if plain else "standard" if color == "always" else "auto"
-    always = {"force_terminal": True, "no_color": False} if color == "always" else {}
-    console = Console(stderr=stderr, color_system=colors, markup=False, highlight=False, emoji=False, **always)
+    forced = True if color == "always" else None
+    console = Console(
+        stderr=stderr,
+        color_system=colors,
+        force_terminal=forced,
+        no_color=False if forced else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
     if console.width < 1:  # COLUMNS=0 says that nobody knows
         console.width = 80
     return console

@@ -249,6 +249,7 @@ class _Finisher:
         draft.nonfinite, draft.memory_bytes = self._nonfinite(call, rare), self.memory.get(call)
         draft.flops, draft.backward = self.flops.get(call), self.backwards.get(call)
         draft.without_grad = self.without_grad.get(call)
+        draft.cold_us = None
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
 

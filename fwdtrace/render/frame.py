@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from fwdtrace.errors import FwdtraceError
@@ -12,7 +13,7 @@ from fwdtrace.trace import Trace
 def frame_of(trace: Trace) -> Any:
     """A row for every call and op; what was not measured is missing. FwdtraceError if there is no pandas."""
     try:
-        import pandas
+        pandas = import_module("pandas")
     except ImportError:
         raise FwdtraceError("to_frame needs pandas; run `pip install pandas`, or save a .csv file") from None
     return pandas.DataFrame(list(rows_of(trace)), columns=list(COLUMNS))

@@ -116,8 +116,8 @@ def _trace(trace: Trace) -> dict[str, Any]:
     """The trace as the script of the page reads it; it names rows by their number.
 
     A row is what called it, its kind, its line, its path, which call of the module it is, and its own texts in one. A
-    number in the words of a kind is the place of such a text. A path that begins with a dot goes on from that of the caller;
-    it is None for an op and outside the tree.
+    number in the words of a kind is the place of such a text. A path that begins with a dot goes on from that of the
+    caller; it is None for an op and outside the tree.
     """
     sheet, numbers = sheet_for(trace), Numbers(trace)
     number = {event.id: place for place, event in enumerate(trace.events)}

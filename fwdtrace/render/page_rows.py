@@ -81,7 +81,7 @@ def words_of(event: Event, own: Own) -> dict[str, Any]:
     at = {key: place for place, key in enumerate(own)}
     call = event if isinstance(event, Call) else None
     measured = [place for place in range(len(event.outputs)) if ("output", place, "mean") in at]
-    shared = {
+    shared: dict[str, Any] = {
         "name": printable(event.class_name if isinstance(event, Call) else event.name),
         "op": not call,
         "direct": call is not None and call.entry == "forward",

@@ -54,8 +54,12 @@ def _listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
     listing = sheet.listings.get(key)
     if listing is None:
         shown = _operands(leaves) if side == "operands" else leaves
-        make = _listing_of_tensors if all(map(_is_plain, shown)) and shown else _new_listing
-        listing = sheet.listings[key] = make(shown, sheet, side)
+        plain = tuple([leaf for leaf in shown if isinstance(leaf, TensorMeta) and _is_plain(leaf)])
+        if plain and len(plain) == len(shown):
+            listing = _listing_of_tensors(plain, sheet, side)
+        else:
+            listing = _new_listing(shown, sheet, side)
+        sheet.listings[key] = listing
     return listing
 
 
@@ -67,9 +71,9 @@ def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
     return tuple(operands) or leaves
 
 
-def _is_plain(leaf: Leaf) -> bool:
-    """Whether it is a tensor that is no part of a container."""
-    return isinstance(leaf, TensorMeta) and "." not in leaf.name and "[" not in leaf.name
+def _is_plain(tensor: TensorMeta) -> bool:
+    """Whether it is no part of a container."""
+    return "." not in tensor.name and "[" not in tensor.name
 
 
 def _listing_of_tensors(leaves: tuple[TensorMeta, ...], sheet: Sheet, side: str) -> Listing:

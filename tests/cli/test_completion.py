@@ -16,8 +16,8 @@ def test_names_codes_and_keys_are_offered_by_how_they_begin() -> None:
     assert specs("lenet-b") == ["lenet-broken"] and specs("TO") == ["torchvision:"]
     assert codes("ft00")[:2] == ["FT001", "FT002"] and codes("x") == []
     assert codes_in_a_list("FT001,ft01") == ["FT001,FT010", "FT001,FT011"]
-    assert keys_in_a_list(["time", "self", "std"], "time,s") == ["time,self", "time,std"]
-    assert keys_in_a_list(["time", "self"], "time,t") == []
+    assert keys_in_a_list(["time", "self", "std"])("time,s") == ["time,self", "time,std"]
+    assert keys_in_a_list(["time", "self"])("time,t") == []
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,21 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .convert .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer
-  version
+cli/commands: .compare .convert .exec .fail_on .models .options .panels .rule .run .show .terminal .tracebacks
+  errors typer version
 cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
+cli/completion: models
 cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
-cli/options: errors run typer
+cli/options: .completion .panels errors run typer
 cli/pager:
+cli/panels: typer
 cli/progress:
 cli/report: .fail_on .terminal
 cli/results: .pager .terminal errors
-cli/rule: .terminal errors typer
+cli/rule: .completion .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
 cli/show: .options .results typer
 cli/terminal:
@@ -81,8 +83,7 @@ direct/step: .leaves compare models recorder torch
 direct/verdict: .comparison compare trace
 direct/words: .step compare torch trace
 errors:
-findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
-  .wrappers trace
+findings/__init__:
 findings/backward_error: .domains .flow trace
 findings/direct: .places trace
 findings/domains: trace
@@ -108,6 +109,8 @@ findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places trace
 findings/non_finite: .domains .faults trace
 findings/places: trace
+findings/rules: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
+  .wrappers
 findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace
@@ -212,7 +215,8 @@ render/direct_rounds: .lines direct trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
-render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
+render/frame: .csv errors trace
+render/html: .calls .details .findings .fold .marks .numbers .page_rows .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
@@ -221,6 +225,7 @@ render/mermaid: .chart .sheet .summary .totals .words trace
 render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
+render/page_rows: .calls .details .numbers .shapes .sheet .words trace
 render/paths:
 render/program: .lines .sheet .tree .words rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
@@ -242,7 +247,7 @@ run/cold_start:
 run/convert: compare errors models torch trace
 run/direct: direct errors models torch
 run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
-run/once: .backward .guess .trials/search errors models recorder torch trace
+run/once: .backward .guess .trials/search .warm errors models recorder torch trace
 run/saved: compare errors trace
 run/trials/__init__:
 run/trials/apply: findings recorder torch trace
@@ -250,6 +255,7 @@ run/trials/copies: .trials/apply findings models recorder torch trace
 run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
 run/trials/time_left:
 run/two: compare errors models torch
+run/warm: errors models recorder torch trace
 trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
 trace/called:
@@ -297,6 +303,7 @@ LATE = {
         "render/html": "render/two_traces",
     },
     "what explains a finding or a failure is loaded where there is something to explain": {
+        "cli/completion": "findings/explained",
         "cli/fail_on": "findings/explained",
         "cli/rule": "findings/explained",
         "findings/__init__": "findings/rules",
