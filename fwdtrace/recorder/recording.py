@@ -114,12 +114,16 @@ def record(
 ) -> Recording:
     """Observe every call of the model and its submodules inside a `with` block.
 
-    With `ops`, also the functional ops between them, those inside leaf modules and torch's own modules left out.
-    With `check_finite`, where NaN and infinities come up. With `stats`, the statistics of every output.
-    With `costs`, the floating-point operations of every call. With `gradients`, what is in the `grad` of every
-    parameter at the end of the block, and when and how long the backward of every call ran.
-    `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
-    TypeError if `model` is no `nn.Module`.
+    Results, gradients, buffers and random numbers are as without the recording. TypeError if `model` is no `nn.Module`.
+
+    - `ops`: also the functional ops between the calls, but for those inside leaf modules and torch's own modules; and
+      where each tensor came from.
+    - `check_finite`: where NaN and infinities first come up.
+    - `stats`: mean, std, min, max and zeros of every output.
+    - `costs`: the floating-point operations of every call.
+    - `gradients`: what is in the `grad` of every parameter at the end of the block, and when and how long the backward
+      of every call ran; backward has to run inside the block.
+    - `spec`, `seed`: noted in the trace.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
