@@ -1,4 +1,4 @@
-"""What ten real models look like on the screen, at three widths, plain and with all numbers, as files that a test holds.
+"""Ten real models on the screen, at three widths, plain and with all numbers, as files that a test holds.
 
 `python -m tests.helpers.screens [NAME...]` writes them anew, for a person to read before they are committed.
 """
@@ -25,7 +25,7 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mobilenet_v3": ("torchvision:mobilenet_v3_small", ("1x3x64x64",)),
     "vit_b_16": ("torchvision:vit_b_16", ()),
     "convnext": ("timm:convnext_atto", ("1x3x64x64",)),
-    "swin": ("timm:swin_tiny_patch4_window7_224", ()),
+    "mobilevit": ("timm:mobilevit_xxs", ("1x3x64x64",)),
     "llama": (f"transformers:llama({SMALL}, num_key_value_heads=2, intermediate_size=96, vocab_size=100)", TEXT),
     "bert": (f"transformers:bert({SMALL}, intermediate_size=96, vocab_size=100)", TEXT),
     "gpt2": ("transformers:gpt2(n_layer=2, n_embd=64, n_head=4, vocab_size=100)", TEXT),
