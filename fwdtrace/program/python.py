@@ -85,15 +85,21 @@ def _next_signal() -> tuple[int, bool]:
 
 
 def settings_of_this_start() -> dict[str, Any]:
-    """The settings that `become` or `run_below` were given; the environment is then as if there were none."""
+    """The settings that `become` or `run_below` were given; the environment is then as if there were none.
+
+    If they are for the processes too that this one starts, they stay there, with `child` set.
+    """
     told = json.loads(os.environ.pop(VARIABLE))
-    if told["path"] is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = told["path"]
     settings: dict[str, Any] = told["settings"]
     if "tell" in settings:
         os.set_inheritable(settings["tell"], False)
+    if settings.get("for_children"):
+        of_children = {name: value for name, value in settings.items() if name != "tell"}
+        os.environ[VARIABLE] = json.dumps({**told, "settings": {**of_children, "child": True}})
+    elif told["path"] is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = told["path"]
     return settings
 
 
@@ -161,7 +167,8 @@ def _options(command: Sequence[str], arguments: Sequence[str]) -> list[str]:
 def _environment(settings: dict[str, Any]) -> dict[str, str]:
     path = os.environ.get("PYTHONPATH")
     first = os.pathsep.join([str(STARTUP), *([path] if path else [])])
-    return {**os.environ, "PYTHONPATH": first, VARIABLE: json.dumps({"path": path, "settings": settings})}
+    told = {"python": [sys.prefix, sys.version], "path": path, "settings": settings}
+    return {**os.environ, "PYTHONPATH": first, VARIABLE: json.dumps(told)}
 
 
 def _flush() -> None:

@@ -142,6 +142,15 @@ class Watch:
         self._pending.clear()
         self.end()
 
+    def go_on_in_child(self, keep: Callable[[Kept], bool]) -> Watch:
+        """The watch over the child: it knows the modules that there are, and has counted no call."""
+        self.end_in_child()
+        watch = Watch(self._wanted, self._options, keep, self._max_bytes)
+        watch._roots.holders = self._roots.holders
+        watch.begin()
+        watch._hook_what_is_wanted()
+        return watch
+
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:

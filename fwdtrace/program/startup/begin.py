@@ -18,6 +18,8 @@ def begin() -> None:
     """Called by Python before it runs the program; nothing of ours is imported here that is not needed yet."""
     settings = settings_of_this_start()
     begun: list[ObservedProgram] = []
+    child = settings.get("child", False)
+    first = os.getpid()
 
     def watch() -> None:
         with warnings.catch_warnings():
@@ -26,13 +28,15 @@ def begin() -> None:
             begun[0].begin()
 
     def end() -> None:
+        if not begun and (child or os.getpid() != first):
+            return
         observed = begun[0] if begun else _observed(settings)
         observed.end()
-        found = {finding.code for trace in observed.traces for finding in trace.findings} & set(settings["codes"])
-        if found:  # the process that asked for these codes waits for this one
+        found = observed.codes & set(settings["codes"])
+        if found and not observed.is_child:  # the process that asked for these codes waits for this one
             os.write(settings["tell"], ", ".join(sorted(found)).encode())
 
-    at_end(end)
+    at_end(end, in_children=settings.get("for_children", False))
     when_imported("torch", watch)
 
 
