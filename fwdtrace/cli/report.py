@@ -131,7 +131,8 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
         return
     shown = _shown(settings)
     console = stderr_console()
-    console.print()
+    if not console.is_jupyter:  # which shows what is printed apart from what is said
+        console.print()
     if shown.source or shown.sort:
         for trace in traces:
             print_trace(trace, shown, console)

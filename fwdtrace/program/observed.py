@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,20 +106,25 @@ class ObservedProgram:
 
     def begin(self) -> None:
         """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
+        self._begin_watch()
+        at_kill(self._killed)
+
+    def begin_in_session(self) -> None:
+        """Watch what a part of an interactive session runs, with the models that the session has already."""
+        self._begin_watch()
+        self._now().learn_of_all()
+
+    def _begin_watch(self) -> None:
         from fwdtrace.program.watch import Watch
         from fwdtrace.recorder.notes import Options
 
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
         max_bytes = program.max_bytes if program.save_values is not None else None
-        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes)
-        watch.begin()
-        os.register_at_fork(
-            before=lambda: self._now().before_fork(),
-            after_in_parent=lambda: self._now().after_fork(),
-            after_in_child=self._forked,
-        )
-        at_kill(self._killed)
+        self._watch = Watch(self._wanted, options, self._keep, max_bytes)
+        self._watch.begin()
+        _follow_forks()
+        _observed.append(self)
 
     def _now(self) -> Watch:
         assert self._watch is not None
@@ -183,14 +189,18 @@ class ObservedProgram:
         own = {finding.code for trace in self.traces for finding in trace.findings}
         return own.union(*(child.codes for child in self.children))
 
-    def end(self) -> None:
-        """Watch nothing any more, and report: the program has ended, whether it has imported torch or not."""
+    def end(self, *, raised: bool = True) -> None:
+        """Watch nothing any more, and report: the program has ended, whether it has imported torch or not.
+
+        Without `raised`, it was by no error, and one that Python remembers is of something else.
+        """
         if self._watch is not None:
-            error = _raised_by_backward()
+            _observed.remove(self)
+            error = _raised_by_backward() if raised else None
             self.backward_raised = error is not None
             self._watch.end(error)
         self._traces.end()
-        self.crash = self._explained_crash()
+        self.crash = self._explained_crash() if raised else None
         self._end_rank()
         self._end_children()
         if self.is_child or self.ranks is None or self.ranks.own == 0:
@@ -258,6 +268,20 @@ class ObservedProgram:
     def _end_rank(self) -> None:
         if self.ranks is not None and self._rank_files is not None and not self.is_child:
             self._rank_files.end(self.ranks.own)
+
+
+_observed: list[ObservedProgram] = []
+"""What is being observed: a program, or a cell of a notebook."""
+
+
+@functools.cache
+def _follow_forks() -> None:
+    """Have what is being observed learn of forks; it cannot be undone."""
+    os.register_at_fork(
+        before=lambda: [each._now().before_fork() for each in _observed],
+        after_in_parent=lambda: [each._now().after_fork() for each in _observed],
+        after_in_child=lambda: [each._forked() for each in _observed],
+    )
 
 
 def _place(key: Key) -> tuple[int, int, Round]:

@@ -7,6 +7,7 @@ those are hooked by which it is called from outside, to count its calls.
 from __future__ import annotations
 
 import functools
+import gc
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -99,6 +100,12 @@ class Watch:
             register_module_module_registration_hook(self._tree_changed).remove,
             listen_for_changes(),
         ]
+
+    def learn_of_all(self) -> None:
+        """Learn of the modules that are there already."""
+        for each in gc.get_objects():
+            if issubclass(type(each), Module):
+                self._constructed(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.

@@ -8,13 +8,14 @@ import os
 import sys
 
 
-def _is_for_this_python():
-    # A process of the program may be another Python, even one that could not read fwdtrace.
+def _is_for_this_python() -> bool:
+    """Whether the program runs in this Python; a process of it may be another one, that cannot even read fwdtrace."""
     if "FWDTRACE_EXEC" not in os.environ:
         return False
     import json
 
-    return json.loads(os.environ["FWDTRACE_EXEC"])["python"] == [sys.prefix, sys.version]
+    python: list[str] = json.loads(os.environ["FWDTRACE_EXEC"])["python"]
+    return python == [sys.prefix, sys.version]
 
 
 _folder = os.path.dirname(os.path.abspath(__file__))
