@@ -277,10 +277,15 @@ _observed: list[ObservedProgram] = []
 @functools.cache
 def _follow_forks() -> None:
     """Have what is being observed learn of forks; it cannot be undone."""
+
+    def each_does(step: Callable[[ObservedProgram], None]) -> None:
+        for each in list(_observed):
+            step(each)
+
     os.register_at_fork(
-        before=lambda: [each._now().before_fork() for each in _observed],
-        after_in_parent=lambda: [each._now().after_fork() for each in _observed],
-        after_in_child=lambda: [each._forked() for each in _observed],
+        before=lambda: each_does(lambda each: each._now().before_fork()),
+        after_in_parent=lambda: each_does(lambda each: each._now().after_fork()),
+        after_in_child=lambda: each_does(ObservedProgram._forked),
     )
 
 

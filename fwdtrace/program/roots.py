@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from torch import is_grad_enabled, nn
 
@@ -47,6 +47,9 @@ class Root:
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
     the first, and how many calls and ops were recorded in it.
+
+    `step` is for a root that settled before it was called in training: a step of an optimizer of its parameters is
+    awaited, and shows that it does train, by a way that is not known; it is open again up to the next one.
     """
 
     def __init__(self, module: nn.Module, path: str) -> None:
@@ -62,11 +65,13 @@ class Root:
         self.quiet = 0
         self.settled = False
         self.counted = True
+        self.step: Literal["awaited", "open", "over"] | None = None
 
     def called(self) -> Called:
         """How often it was called so far."""
         ways = {key: dict(zip(MODES, way.calls, strict=True)) for key, way in self.ways.items()}
-        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, self.counted)
+        counted = self.counted and self.step not in ("open", "over")
+        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, counted)
 
 
 class Roots:
@@ -133,9 +138,24 @@ class Roots:
         round = self._wanted.round(mode, way.calls)
         root.quiet = 0 if round else root.quiet + 1
         way.passes = [not self._wanted.may_keep(mode, way.calls) for mode in range(len(MODES))]
-        if root.quiet >= QUIET:
+        if root.quiet >= QUIET and root.step != "open":
             self._settle(root)
         return round, sum(way.calls)
+
+    def awaiting_a_step(self) -> list[Root]:
+        """The roots that may turn out to train when an optimizer steps."""
+        return [root for root in self._roots.values() if root.step in ("awaited", "open")]
+
+    def stepped(self, root: Root) -> None:
+        """An optimizer steps that has parameters of a root for which a step is awaited."""
+        if root.step == "open":
+            root.step = "over"
+            self._settle(root)
+        else:
+            root.step = "open"
+            root.settled = False
+            root.quiet = 0
+            self._settled()
 
     def latest_call(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
         """The root that holds a module, its variable, and the number of the latest call by the module, if counted."""
@@ -202,6 +222,9 @@ class Roots:
         root.counted = counted and not self._is_costly(root)
         for way in root.ways.values() if root.counted else ():
             self._let_pass(way, way.passes)
+        trained = any(way.calls[TRAINING] for way in root.ways.values())
+        if counted and not trained and root.step is None and not self._wanted.by_number:
+            root.step = "awaited"
         self._settled()
 
     def _let_pass(self, way: Way, passes: list[bool]) -> None:

@@ -18,14 +18,13 @@ import torch
 from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
+from fwdtrace.program.steps import Steps, changes
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Round, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
@@ -74,7 +73,7 @@ class Watch:
     ) -> None:
         self._wanted = wanted
         self._max_bytes = max_bytes
-        self._optimizers: RemovableHandle | None = None
+        self._steps = Steps(self._before_step)
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
@@ -114,7 +113,7 @@ class Watch:
         """
         self._rest()
         with self._lock:
-            self._ignore_steps()
+            self._steps.notice(False)
             for opened in list(self._pending.values()):
                 self._end_pending(opened, error)
         while self._last_removals:
@@ -256,7 +255,7 @@ class Watch:
                 self._thread.recordings = self._recordings
                 if opened.awaits_backward:
                     self._pending[opened.root] = opened
-                    self._notice_steps()
+                    self._steps.notice()
                 self._hook_what_is_wanted()
                 end_now = not opened.awaits_backward and self._hand_over(opened)
         if end_now:
@@ -296,24 +295,14 @@ class Watch:
         values = opened.keeper.by_id if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 
-    def _notice_steps(self) -> None:
-        if self._optimizers is None:
-            self._optimizers = register_optimizer_step_pre_hook(self._before_step)
-
-    def _ignore_steps(self) -> None:
-        if self._optimizers is not None:
-            self._optimizers.remove()
-            self._optimizers = None
-
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """End the recordings of the models whose parameters the optimizer is about to change."""
         end_now = False
         with self._lock:
             for opened in list(self._pending.values()):
-                top = opened.root.module()
-                own = {id(each) for each in top.parameters()} if top is not None else set()
-                if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
+                if changes(optimizer, opened.root.module()):
                     end_now |= self._end_pending(opened, before_step=True)
+            self._steps.look_for_training(optimizer, self._roots)
         if end_now:
             raise stop()
 
@@ -326,8 +315,7 @@ class Watch:
             self._hook(cls, entries)
         if self._roots.is_complete:
             self._learn_no_more()
-        if not self._pending:
-            self._ignore_steps()
+        self._steps.notice(bool(self._pending or self._roots.awaiting_a_step()))
 
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward

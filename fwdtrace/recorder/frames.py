@@ -265,7 +265,7 @@ def site_at(position: Position) -> Site:
 def _file(name: str) -> str:
     """The name of a file; of a notebook's cell its number, `In[3]`, as a notebook's own tracebacks have it."""
     ipython: Any = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell: Any = ipython.get_ipython() if ipython is not None else None
     cell = shell.compile.format_code_name(name) if hasattr(shell, "compile") else None
     return cell[1] if cell is not None else name
 

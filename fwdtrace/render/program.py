@@ -55,10 +55,13 @@ def print_program(
     traces = [group[0] for group in _alike([trace for _, traces in models for trace in traces], _look)]
     everything = depth is not None or not fold
     shown = traces if everything else traces[:MOST_TREES]
-    room = (SCREEN - beside - 1) // max(len(shown), 1) - 1
+    trees = [
+        list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
+        for trace in shown
+    ]
+    rooms = _rooms([len(lines) for lines in trees], SCREEN - beside - 1 - len(shown))
     cut = False
-    for trace in shown:
-        lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
+    for trace, lines, room in zip(shown, trees, rooms, strict=True):
         if not everything and len(lines) > room:
             lines, cut = _fitting(trace, console, lines, max(room, LEAST_LINES), columns, only), True
         print_lines([*lines, []], console)
@@ -68,6 +71,16 @@ def print_program(
         return ""
     what = " and ".join([*left_out, *(["deeper calls"] if cut else [])])
     return f"left out to fit the screen: {what}; --depth {deepest + 1} shows all, -o FILE.html opens in a browser"
+
+
+def _rooms(needed: list[int], room: int) -> list[int]:
+    """How many lines each tree may have: all that it needs if that is no more than its share, else an equal share."""
+    rooms = [0] * len(needed)
+    waiting = sorted(range(len(needed)), key=lambda number: needed[number])
+    for place, number in enumerate(waiting):
+        rooms[number] = min(needed[number], room // (len(waiting) - place))
+        room -= rooms[number]
+    return rooms
 
 
 def print_crash(trace: Trace, console: Console) -> None:
@@ -131,7 +144,9 @@ def _calls_text(called: Called, traces: list[Trace]) -> str:
     in_mode = modes.get(mode, 0)
     if in_mode == total:
         return f"{text}, all in {mode}"
-    return f"{text}, the first of {in_mode:,} in {mode}" if in_mode else text
+    if not in_mode:
+        return text
+    return f"{text}, the first of {in_mode:,} in {mode}" if called.counted else f"{text}, in {mode}"
 
 
 def _mode(trace: Trace) -> Mode:
