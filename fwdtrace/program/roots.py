@@ -8,11 +8,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from torch import is_grad_enabled, nn
+from torch.optim.swa_utils import AveragedModel
 
 from fwdtrace.program.holders import Holders
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
-from fwdtrace.trace.called import MODES, Called
+from fwdtrace.trace.called import MODES, Called, Origin
 
 MOST_WAYS = 50
 MOST_NAMES = 1000
@@ -52,8 +53,9 @@ class Root:
     awaited, and shows that it does train, by a way that is not known; it is open again up to the next one.
     """
 
-    def __init__(self, module: nn.Module, path: str) -> None:
+    def __init__(self, module: nn.Module, path: str, origin: Origin | None) -> None:
         cls = type(module)
+        self.origin: Origin | None = "an average" if cls is AveragedModel else origin
         self.module = weakref.ref(module)
         self.class_name = f"{cls.__module__}.{cls.__qualname__}"
         self.path = path
@@ -71,7 +73,7 @@ class Root:
         """How often it was called so far."""
         ways = {key: dict(zip(MODES, way.calls, strict=True)) for key, way in self.ways.items()}
         counted = self.counted and self.step not in ("open", "over")
-        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, counted)
+        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, counted, self.origin)
 
 
 class Roots:
@@ -244,7 +246,7 @@ class Roots:
     def _root(self, module: nn.Module, path: str) -> Root:
         known = self._roots.get(id(module))
         if known is None or known.module() is not module:
-            known = self._roots[id(module)] = Root(module, path)
+            known = self._roots[id(module)] = Root(module, path, self.holders.origin(module))
         return known
 
     def _top(self, module: nn.Module) -> tuple[nn.Module, str]:

@@ -20,6 +20,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
 
 from fwdtrace.program.endings import stop
+from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.reasons import why_nothing_was_kept
@@ -34,7 +35,7 @@ from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
-from fwdtrace.trace.called import Called
+from fwdtrace.trace.called import Called, Origin
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class Watch:
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        for name in ("__init__", "__setstate__"):
+        for name, then in (("__init__", self._constructed), ("__setstate__", self._copied)):
             original = getattr(Module, name)
-            setattr(Module, name, _and_then(original, self._constructed))
+            setattr(Module, name, _and_then(original, then))
             self._removals.append(functools.partial(setattr, Module, name, original))
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
@@ -178,9 +179,12 @@ class Watch:
         with self._lock:
             return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
-    def _constructed(self, module: nn.Module) -> None:
+    def _copied(self, module: nn.Module) -> None:
+        self._constructed(module, origin_of_now(_getframe(2)))
+
+    def _constructed(self, module: nn.Module, origin: Origin | None = None) -> None:
         with self._lock:
-            self._roots.holders.made(module)
+            self._roots.holders.made(module, origin)
             if self._open is None and not self._roots.is_full:
                 self._hook(type(module), BOTH)
 

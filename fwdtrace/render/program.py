@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,7 +33,9 @@ Model = tuple[Called, list[Trace]]
 def model_lines(models: Sequence[Model]) -> list[str]:
     """A line for each model, models that ran alike in one: how often it was called, and which calls were kept."""
     groups = [group for group in _alike(models, _looks) if group[0][1]]
-    lines = [_model_line(group) for group in groups[:MOST_LISTED]]
+    kinds = Counter(called.wraps or called.class_name.rpartition(".")[2] for called, _ in models)
+    twice = {kind for kind, count in kinds.items() if count > 1}
+    lines = [_model_line(group, twice) for group in groups[:MOST_LISTED]]
     if len(groups) > MOST_LISTED:
         lines.append(f"{plural(len(groups) - MOST_LISTED, 'more model')}")
     return lines
@@ -116,11 +119,15 @@ def _middle_cut(lines: list[Line], room: int) -> list[Line]:
     return [*lines[:first], note, *lines[len(lines) - last :]]
 
 
-def _model_line(group: list[Model]) -> str:
+def _model_line(group: list[Model], twice: set[str]) -> str:
+    """The line for models that ran alike; of classes that are there `twice` it says how each came to be."""
     called, traces = group[0]
     class_name = cut(called.class_name.rpartition(".")[2], MOST_LETTERS)
     name = f"{class_name} of {called.wraps}" if called.wraps else class_name
-    names = list(dict.fromkeys(path for each, _ in group if (path := each.path or each.name)))
+    bare = called.class_name.rpartition(".")[2]
+    whys = [each.origin if (each.wraps or bare) in twice else None for each, _ in group]
+    known = [(each.path or each.name, why) for (each, _), why in zip(group, whys, strict=True)]
+    names = list(dict.fromkeys(", ".join(filter(None, each)) for each in known if any(each)))
     held = f" ({listed(names)})" if names else ""
     times = f" {multiplied(len(group))}" if len(group) > 1 else ""
     calls = " and ".join(_calls_text(called, alike) for alike in _alike(traces, _look))
