@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fwdtrace.cli.fail_on import annotate
 from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.children import lines_of_children, named, processes_started
+from fwdtrace.trace.text import plural
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
@@ -88,16 +90,12 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
 
 def _report_children(observed: ObservedProgram) -> Trace | None:
     """A line for each model of the processes that the program has started; the call that raised in one of them."""
-    from fwdtrace.program.children import lines_of_children, named, processes_started
-
     for line in lines_of_children(observed.children):
         _say(line)
     files = [_near(Path(file)) for child in observed.children for file in child.files]
     if files:
         _say(f"saved {_listed_files(files)}")
     if observed.program.children is None and observed.traces and (started := processes_started()):
-        from fwdtrace.trace.text import plural
-
         _say(
             f"it started {plural(started, 'process', 'processes')}, whose calls are not traced; --children follows them"
         )
