@@ -6,12 +6,14 @@ Python imports while it starts; what tells it to do so is taken out of the envir
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -108,6 +110,18 @@ def when_imported(name: str, do: Callable[[], None]) -> None:
     sys.meta_path.insert(0, _Finder(name, do))
 
 
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Collect no garbage meanwhile: imports make hardly any, and each search goes through all that torch has made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _Finder:
     """Finds a module where the other finders do, and does something once it has been executed.
 
@@ -135,14 +149,15 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             del loader.exec_module
-            try:
-                execute(module)
-            except BaseException:
-                hide_our_frames()
-                raise
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-                self._do()
+            with without_collecting():
+                try:
+                    execute(module)
+                except BaseException:
+                    hide_our_frames()
+                    raise
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    self._do()
 
         loader.exec_module = exec_module
 

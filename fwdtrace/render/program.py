@@ -57,7 +57,7 @@ def print_program(
     """
     traces = [group[0] for group in _alike([trace for _, traces in models for trace in traces], _look)]
     everything = depth is not None or not fold
-    shown = traces if everything else traces[:MOST_TREES]
+    shown = traces if everything else _those_with_room(traces, SCREEN - beside - 1)
     trees = [
         list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
         for trace in shown
@@ -74,6 +74,15 @@ def print_program(
         return ""
     what = " and ".join([*left_out, *(["deeper calls"] if cut else [])])
     return f"left out to fit the screen: {what}; --depth {deepest + 1} shows all, -o FILE.html opens in a browser"
+
+
+def _those_with_room(traces: list[Trace], room: int) -> list[Trace]:
+    """As many traces as there is room for, in their order; those of training before others."""
+    count = max(min(MOST_TREES, room // (LEAST_LINES + 1)), 1)
+    first = sorted(
+        range(len(traces)), key=lambda number: not (traces[number].model.training and traces[number].run.grad)
+    )
+    return [traces[number] for number in sorted(first[:count])]
 
 
 def _rooms(needed: list[int], room: int) -> list[int]:
@@ -130,8 +139,12 @@ def _model_line(group: list[Model], twice: set[str]) -> str:
     names = list(dict.fromkeys(", ".join(filter(None, each)) for each in known if any(each)))
     held = f" ({listed(names)})" if names else ""
     times = f" {multiplied(len(group))}" if len(group) > 1 else ""
-    calls = " and ".join(_calls_text(called, alike) for alike in _alike(traces, _look))
+    calls = _all_calls_text(called, traces)
     return printable(f"{name}{held}{times}: {'each ' if times else ''}{calls}")
+
+
+def _all_calls_text(called: Called, traces: list[Trace]) -> str:
+    return " and ".join(_calls_text(called, alike) for alike in _alike(traces, _look))
 
 
 def _calls_text(called: Called, traces: list[Trace]) -> str:
@@ -170,7 +183,7 @@ def _span(numbers: list[int]) -> str:
 
 def _looks(model: Model) -> Any:
     called, traces = model
-    return called.class_name, called.wraps, [_look(trace) for trace in traces]
+    return called.class_name, called.wraps, _all_calls_text(called, traces), [_look(trace) for trace in traces]
 
 
 def _look(trace: Trace) -> Any:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fwdtrace.program.endings import at_end
-from fwdtrace.program.python import settings_of_this_start, when_imported
+from fwdtrace.program.python import settings_of_this_start, when_imported, without_collecting
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
@@ -30,8 +30,9 @@ def begin() -> None:
     def end() -> None:
         if not begun and (child or os.getpid() != first):
             return
-        observed = begun[0] if begun else _observed(settings)
-        observed.end()
+        with without_collecting():
+            observed = begun[0] if begun else _observed(settings)
+            observed.end()
         found = observed.codes & set(settings["codes"])
         if found and not observed.is_child:  # the process that asked for these codes waits for this one
             os.write(settings["tell"], ", ".join(sorted(found)).encode())
