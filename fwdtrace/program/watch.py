@@ -23,9 +23,9 @@ from fwdtrace.program.endings import stop
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.names import name_of_called
+from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
-from fwdtrace.program.steps import Steps, changes
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Round, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call

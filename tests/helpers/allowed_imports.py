@@ -157,7 +157,7 @@ program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/statement: torch
-program/steps: .roots torch
+program/optimizers: .roots torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
