@@ -147,6 +147,7 @@ program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/names: recorder torch
 program/observed: .children .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/optimizers: .roots torch
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
@@ -157,11 +158,10 @@ program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/statement: torch
-program/optimizers: .roots torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .holders .hooked .names .reasons .roots .steps .tracebacks .wanted recorder torch trace
+program/watch: .endings .holders .hooked .names .optimizers .reasons .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
