@@ -104,8 +104,12 @@ def name_of_this_process() -> str:
     return os.path.basename(sys.argv[0] if getattr(sys, "argv", None) else "") or "python"
 
 
+def processes_of_multiprocessing() -> int:
+    """How many processes the program has started by multiprocessing."""
+    multiprocessing: Any = sys.modules.get("multiprocessing.process")
+    return int(repr(multiprocessing._process_counter).strip("count()")) - 1 if multiprocessing else 0
+
+
 def processes_started() -> int:
     """How many processes the program has started, as far as Python knows; 1 if there may have been more."""
-    multiprocessing: Any = sys.modules.get("multiprocessing.process")
-    started = int(repr(multiprocessing._process_counter).strip("count()")) - 1 if multiprocessing else 0
-    return started or int(os.times().children_user > 0)
+    return processes_of_multiprocessing() or int(os.times().children_user > 0)
