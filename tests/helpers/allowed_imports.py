@@ -169,9 +169,10 @@ recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .ses
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
-recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
-  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
-  torch trace version
+recorder/finish: .finished_calls .measures/gradients .notes .session .torch_internals .tree findings torch trace
+  version
+recorder/finished_calls: .describe .frames .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .tree trace
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
