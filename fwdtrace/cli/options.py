@@ -168,7 +168,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which calls of a program's models are recorded, and how many before the program is ended."""
+    """Which calls of a program's models are recorded, in which processes, and how many before the program is ended."""
 
     first: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
@@ -185,6 +185,9 @@ class Chosen:
     stop_after: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
     ] = None
+    children: Annotated[
+        bool, typer.Option("--children", help="Follow the processes that the program starts; each saves its own file.")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ those are hooked by which it is called from outside, to count its calls.
 from __future__ import annotations
 
 import functools
+import gc
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,12 +18,12 @@ import torch
 from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module, register_module_module_registration_hook
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
+from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.names import name_of_called
+from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.tracebacks import hide_our_frames
@@ -34,7 +35,7 @@ from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
 from fwdtrace.trace import Trace
-from fwdtrace.trace.called import Called
+from fwdtrace.trace.called import Called, Origin
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Watch:
     ) -> None:
         self._wanted = wanted
         self._max_bytes = max_bytes
-        self._optimizers: RemovableHandle | None = None
+        self._steps = Steps(self._before_step)
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
@@ -90,15 +91,21 @@ class Watch:
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        for name in ("__init__", "__setstate__"):
+        for name, then in (("__init__", self._constructed), ("__setstate__", self._copied)):
             original = getattr(Module, name)
-            setattr(Module, name, _and_then(original, self._constructed))
+            setattr(Module, name, _and_then(original, then))
             self._removals.append(functools.partial(setattr, Module, name, original))
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
             register_module_module_registration_hook(self._tree_changed).remove,
             listen_for_changes(),
         ]
+
+    def learn_of_all(self) -> None:
+        """Learn of the modules that are there already."""
+        for each in gc.get_objects():
+            if issubclass(type(each), Module):
+                self._constructed(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -107,7 +114,7 @@ class Watch:
         """
         self._rest()
         with self._lock:
-            self._ignore_steps()
+            self._steps.notice(False)
             for opened in list(self._pending.values()):
                 self._end_pending(opened, error)
         while self._last_removals:
@@ -142,6 +149,15 @@ class Watch:
         self._pending.clear()
         self.end()
 
+    def go_on_in_child(self, keep: Callable[[Kept], bool]) -> Watch:
+        """The watch over the child: it knows the modules that there are, and has counted no call."""
+        self.end_in_child()
+        watch = Watch(self._wanted, self._options, keep, self._max_bytes)
+        watch._roots.holders = self._roots.holders
+        watch.begin()
+        watch._hook_what_is_wanted()
+        return watch
+
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:
@@ -163,9 +179,12 @@ class Watch:
         with self._lock:
             return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
-    def _constructed(self, module: nn.Module) -> None:
+    def _copied(self, module: nn.Module) -> None:
+        self._constructed(module, origin_of_now(_getframe(2)))
+
+    def _constructed(self, module: nn.Module, origin: Origin | None = None) -> None:
         with self._lock:
-            self._roots.holders.made(module)
+            self._roots.holders.made(module, origin)
             if self._open is None and not self._roots.is_full:
                 self._hook(type(module), BOTH)
 
@@ -240,7 +259,7 @@ class Watch:
                 self._thread.recordings = self._recordings
                 if opened.awaits_backward:
                     self._pending[opened.root] = opened
-                    self._notice_steps()
+                    self._steps.notice()
                 self._hook_what_is_wanted()
                 end_now = not opened.awaits_backward and self._hand_over(opened)
         if end_now:
@@ -280,24 +299,14 @@ class Watch:
         values = opened.keeper.by_id if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 
-    def _notice_steps(self) -> None:
-        if self._optimizers is None:
-            self._optimizers = register_optimizer_step_pre_hook(self._before_step)
-
-    def _ignore_steps(self) -> None:
-        if self._optimizers is not None:
-            self._optimizers.remove()
-            self._optimizers = None
-
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """End the recordings of the models whose parameters the optimizer is about to change."""
         end_now = False
         with self._lock:
             for opened in list(self._pending.values()):
-                top = opened.root.module()
-                own = {id(each) for each in top.parameters()} if top is not None else set()
-                if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
+                if changes(optimizer, opened.root.module()):
                     end_now |= self._end_pending(opened, before_step=True)
+            self._steps.look_for_training(optimizer, self._roots)
         if end_now:
             raise stop()
 
@@ -310,8 +319,7 @@ class Watch:
             self._hook(cls, entries)
         if self._roots.is_complete:
             self._learn_no_more()
-        if not self._pending:
-            self._ignore_steps()
+        self._steps.notice(bool(self._pending or self._roots.awaiting_a_step()))
 
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter_ns
 from types import TracebackType
 
@@ -97,7 +99,8 @@ class Recording:
 
     def _finish(self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None) -> Trace:
         assert self._surroundings is not None
-        with changing, without_torch_function():  # another thread may be about to scan the tree again
+        # Another thread may be about to scan the tree again.
+        with changing, without_torch_function(), _nothing_collected():
             return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
@@ -130,8 +133,21 @@ def record(
     return Recording(model, Options(ops, check_finite, stats, costs, gradients), spec, seed)
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Have Python look for no garbage where all that is made is kept; in a long trace it would look again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) -> tuple[Session, Recorded]:
-    with changing:
+    with changing, _nothing_collected():
         session = running.session or Session()
         start, home, earlier = len(session.log), session.threads.stack, earlier_calls_of(model)
         recorded = Recorded(model, options, start, home, earlier, call, first_id)

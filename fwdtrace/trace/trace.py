@@ -25,8 +25,7 @@ from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, Op, Uncalled
 from fwdtrace.trace.views import Drawn, form_for, view
 
-K = TypeVar("K")
-E = TypeVar("E")
+E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True)
@@ -164,17 +163,21 @@ class Trace:
 
     @cached_property
     def _calls_by_name(self) -> Mapping[str | None, tuple[Call, ...]]:
-        return _grouped((name, call) for call in self.calls for name in dict.fromkeys((call.path, *call.aliases)))
+        calls: dict[str | None, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            for name in dict.fromkeys((call.path, *call.aliases)) if call.aliases else (call.path,):
+                calls[name].append(call)
+        return {name: tuple(each) for name, each in calls.items()}
 
     @cached_property
     def _calls_by_parent(self) -> Mapping[int | None, tuple[Call, ...]]:
-        return _grouped((call.parent, call) for call in self.calls)
+        return _by_parent(self.calls)
 
     @cached_property
     def _events_by_parent(self) -> Mapping[int | None, tuple[Event, ...]]:
         if not self.ops:
             return self._calls_by_parent
-        return _grouped((event.parent, event) for event in self.events)
+        return _by_parent(self.events)
 
     @cached_property
     def _last_below(self) -> dict[int, int]:
@@ -221,9 +224,9 @@ def write_trace(trace: Trace, stream: TextIO) -> None:
     stream.write("}\n")
 
 
-def _grouped(pairs: Iterable[tuple[K, E]]) -> dict[K, tuple[E, ...]]:
-    """The second parts of the pairs by the first ones, in order."""
-    groups: dict[K, list[E]] = defaultdict(list)
-    for key, event in pairs:
-        groups[key].append(event)
-    return {key: tuple(group) for key, group in groups.items()}
+def _by_parent(events: Iterable[E]) -> dict[int | None, tuple[E, ...]]:
+    """What each call made directly, in order."""
+    made: dict[int | None, list[E]] = defaultdict(list)
+    for event in events:
+        made[event.parent].append(event)
+    return {parent: tuple(each) for parent, each in made.items()}

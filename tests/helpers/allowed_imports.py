@@ -14,11 +14,12 @@ cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
+cli/notebook: .options .results .terminal errors typer
 cli/options: .completion .panels errors run typer
 cli/pager:
 cli/panels: typer
 cli/progress:
-cli/report: .fail_on .terminal
+cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
@@ -142,17 +143,19 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
+program/children: trace
 program/crash: .statement .traces models recorder torch trace
-program/endings:
-program/holders: torch
+program/endings: .tracebacks
+program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/names: recorder torch
-program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/observed: .children .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/optimizers: .roots torch
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
-program/reasons: .wanted trace
+program/reasons: .children .wanted trace
 program/roots: .holders .wanted recorder torch trace
 program/startup/__init__:
 program/startup/begin: .endings .python
@@ -161,7 +164,7 @@ program/statement: torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recorder torch trace
+program/watch: .endings .holders .hooked .names .optimizers .reasons .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -169,9 +172,10 @@ recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .ses
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
-recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
-  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
-  torch trace version
+recorder/finish: .finished_calls .measures/gradients .notes .session .torch_internals .tree findings torch trace
+  version
+recorder/finished_calls: .describe .frames .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .tree trace
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
@@ -281,7 +285,8 @@ LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
         "cli/convert": "run/convert",
-        "cli/exec": "cli/report program/program program/python",
+        "cli/exec": "cli/report program/children program/program program/python",
+        "cli/notebook": "cli/report program/tracebacks",
         "cli/report": "cli/results program/observed program/program",
         "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes",
         "cli/run": "run/once",
@@ -293,7 +298,7 @@ LATE = {
         "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/report": "render/program",
+        "cli/report": "render/program trace/read",
         "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
         "render/two_traces trace/files trace/trace",
