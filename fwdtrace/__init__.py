@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from fwdtrace.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from fwdtrace.cli.notebook import load_ipython_extension as load_ipython_extension
+    from fwdtrace.cli.notebook import unload_ipython_extension as unload_ipython_extension
     from fwdtrace.compare import compare_traces as compare_traces
     from fwdtrace.direct.experiment import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
@@ -28,8 +30,10 @@ _HOME = {
     "Trace": "fwdtrace.trace",
     "compare_direct": "fwdtrace.direct.experiment",
     "compare_traces": "fwdtrace.compare",
+    "load_ipython_extension": "fwdtrace.cli.notebook",
     "load_trace": "fwdtrace.trace.read",
     "record": "fwdtrace.recorder",
+    "unload_ipython_extension": "fwdtrace.cli.notebook",
     "watch": "fwdtrace.program.block",
 }
 

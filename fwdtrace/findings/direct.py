@@ -13,7 +13,7 @@ from fwdtrace.trace.text import name_of, plural
 
 def direct_forward(trace: Trace) -> Iterator[Finding]:
     """FT001: a module's `forward` ran without its `__call__`; one finding for each module and line."""
-    for calls in by_place(filter(_is_direct, trace.calls)):
+    for calls in by_place(_direct_calls(trace)):
         first = calls[0]
         name = "model" if first.path == "" else name_of(first)  # it stands in code here
         skipped = _skipped(first.hooks)
@@ -23,7 +23,7 @@ def direct_forward(trace: Trace) -> Iterator[Finding]:
 
 def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
     """FT002: a well-known mechanism that lives in a hook did not act, because `forward` was run directly."""
-    for calls in by_place(filter(_is_direct, trace.calls)):
+    for calls in by_place(_direct_calls(trace)):
         first = calls[0]
         skipped = dict.fromkeys(mechanism_of(hook) for hook in first.hooks if not hook.fired)
         for mechanism in filter(None, skipped):
@@ -31,9 +31,9 @@ def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
             yield Finding("FT002", "stale-or-skipped", first.id, message, first.site)
 
 
-def _is_direct(call: Call) -> bool:
-    """Whether somebody called this forward; what backward runs again was called before."""
-    return call.entry == "forward" and not call.in_backward
+def _direct_calls(trace: Trace) -> list[Call]:
+    """The calls of a forward that somebody made; what backward runs again was called before."""
+    return [call for call in trace.calls if call.entry == "forward" and not call.in_backward]
 
 
 def _skipped(hooks: tuple[Hook, ...]) -> str:

@@ -70,6 +70,10 @@ class ProgramTraces:
         self.files_of[key] = [with_parts(file, *parts, *([str(number)] if number > 1 else [])) for file in self.files]
         self._save(key)
 
+    def files_of_trace(self, trace: Trace) -> list[Path]:
+        """The files that hold this trace."""
+        return next((self.saved[key] for key, each in self.by_key.items() if each is trace), [])
+
     def end(self) -> None:
         """Settle what could not be known before: no call will follow.
 

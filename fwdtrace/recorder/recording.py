@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter_ns
 from types import TracebackType
 
@@ -97,7 +99,8 @@ class Recording:
 
     def _finish(self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None) -> Trace:
         assert self._surroundings is not None
-        with changing, without_torch_function():  # another thread may be about to scan the tree again
+        # Another thread may be about to scan the tree again.
+        with changing, without_torch_function(), _nothing_collected():
             return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
@@ -114,20 +117,37 @@ def record(
 ) -> Recording:
     """Observe every call of the model and its submodules inside a `with` block.
 
-    With `ops`, also the functional ops between them, those inside leaf modules and torch's own modules left out.
-    With `check_finite`, where NaN and infinities come up. With `stats`, the statistics of every output.
-    With `costs`, the floating-point operations of every call. With `gradients`, what is in the `grad` of every
-    parameter at the end of the block, and when and how long the backward of every call ran.
-    `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
-    TypeError if `model` is no `nn.Module`.
+    Results, gradients, buffers and random numbers are as without the recording. TypeError if `model` is no `nn.Module`.
+
+    - `ops`: also the functional ops between the calls, but for those inside leaf modules and torch's own modules; and
+      where each tensor came from.
+    - `check_finite`: where NaN and infinities first come up.
+    - `stats`: mean, std, min, max and zeros of every output.
+    - `costs`: the floating-point operations of every call.
+    - `gradients`: what is in the `grad` of every parameter at the end of the block, and when and how long the backward
+      of every call ran; backward has to run inside the block.
+    - `spec`, `seed`: noted in the trace.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
     return Recording(model, Options(ops, check_finite, stats, costs, gradients), spec, seed)
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Have Python look for no garbage where all that is made is kept; in a long trace it would look again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) -> tuple[Session, Recorded]:
-    with changing:
+    with changing, _nothing_collected():
         session = running.session or Session()
         start, home, earlier = len(session.log), session.threads.stack, earlier_calls_of(model)
         recorded = Recorded(model, options, start, home, earlier, call, first_id)

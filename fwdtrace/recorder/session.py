@@ -43,10 +43,10 @@ class OpsMeasure(Measure, Protocol):
     what a call is given and gives, and note where the tensors came from.
     """
 
-    def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call is given."""
 
-    def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
+    def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave."""
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, as_module, run_backward
 from fwdtrace.run.guess import better_guess, nobody_chose
 from fwdtrace.run.trials.search import with_tried_fixes
+from fwdtrace.run.warm import Start, with_warm_times
 from fwdtrace.trace import Trace
 
 
@@ -34,6 +36,7 @@ class Measures:
 
     `loss` is the spec of a function, for `backward`; without one, backward starts at the sum of the output.
     `save_values` is the file for the numbers of every call, of which at most `max_bytes` are kept whole.
+    `repeat` is how many more times it runs, for the times of warm runs.
     """
 
     ops: bool = True
@@ -44,6 +47,7 @@ class Measures:
     loss: str | None = None
     save_values: Path | None = None
     max_bytes: int = 2**30
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def prepare(plan: RunPlan) -> ReadyModel:
     if on_meta and plan.measures.save_values:
         option = f"--save-values {plan.measures.save_values}"
         raise FwdtraceError(f"{option}: a model on meta has no values; leave --device off")
+    if on_meta and plan.measures.repeat:
+        raise FwdtraceError(f"--repeat {plan.measures.repeat}: a model on meta computes nothing; leave --device off")
     if on_meta and plan.weights:
         raise FwdtraceError(f"--weights {plan.weights}: a model on meta has no place for values; leave --device off")
     try:
@@ -207,18 +213,30 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
     recording = Recording(model.module, options, plan.spec, plan.seed)
     loss = as_module(model.loss) if model.loss is not None else None
     error: BaseException | None = None
+    start = Start.of(model.module, model.inputs) if measures.repeat else None
     try:
         with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
-            output = model.module(*model.inputs.args, **model.inputs.kwargs)
+            output = _call(model.module, model.inputs)
             if measures.backward:
                 if loss is not None:
                     recording.include(loss)
                 run_backward(model.module, output, loss)
     except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
         error = raised
+    trace = recording.trace
+    if start is not None and error is None:
+        try:
+            with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward):
+                trace = with_warm_times(trace, start, measures.repeat, _call)
+        except BaseException as raised:
+            error = raised
     if keeper is None or measures.save_values is None:
-        return recording.trace, error
-    return _with_values(recording.trace, error, keeper, measures.save_values)
+        return trace, error
+    return _with_values(trace, error, keeper, measures.save_values)
+
+
+def _call(module: nn.Module, inputs: Inputs) -> Any:
+    return module(*inputs.args, **inputs.kwargs)
 
 
 def _with_values(

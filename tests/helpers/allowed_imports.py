@@ -6,20 +6,23 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .convert .exec .fail_on .models .now .options .rule .run .show .terminal .tracebacks errors
-  typer version
+cli/commands: .compare .convert .exec .fail_on .models .now .options .panels .rule .run .show .terminal .tracebacks
+  errors typer version
 cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
+cli/completion: models
 cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
+cli/notebook: .options .results .terminal errors typer
 cli/now: .terminal errors program typer
-cli/options: errors program run typer
+cli/options: .completion .panels errors program run typer
 cli/pager:
+cli/panels: typer
 cli/progress:
-cli/report: .fail_on .terminal
+cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
-cli/rule: .terminal errors typer
+cli/rule: .completion .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
 cli/show: .options .results typer
 cli/terminal:
@@ -82,8 +85,7 @@ direct/step: .leaves compare models recorder torch
 direct/verdict: .comparison compare trace
 direct/words: .step compare torch trace
 errors:
-findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
-  .wrappers trace
+findings/__init__:
 findings/backward_error: .domains .flow trace
 findings/direct: .places trace
 findings/domains: trace
@@ -109,6 +111,8 @@ findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places trace
 findings/non_finite: .domains .faults trace
 findings/places: trace
+findings/rules: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
+  .wrappers
 findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace
@@ -140,24 +144,26 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/block: .crash .signals .wanted .watch recorder torch trace
+program/block: .crash .signals .wanted .watch recorder trace
+program/children: trace
 program/crash: .moment .replay .statement models recorder torch trace
-program/endings:
+program/endings: .tracebacks
 program/events: .endings .loss .moment .names .passes .replay .roots .steps .wanted recorder torch trace
-program/holders: torch
+program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/kept: .roots .wanted recorder trace
 program/loss: .moment .replay .statement recorder torch trace
 program/made: recorder torch
 program/moment: models recorder torch
 program/names: recorder torch
-program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/observed: .children .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/optimizers: .roots torch
 program/passes: .moment .roots recorder torch
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
-program/reasons: .wanted trace
+program/reasons: .children .wanted trace
 program/replay: .moment .passes .traces models recorder torch trace
 program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
 program/signals:
@@ -171,8 +177,8 @@ program/steps: .roots recorder torch trace
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .events .hooked .kept .made .names .reasons .roots .signals .tracebacks .wanted recorder
-  torch trace
+program/watch: .endings .events .holders .hooked .kept .made .names .optimizers .reasons .roots .signals .tracebacks
+  .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -180,9 +186,10 @@ recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .ses
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
-recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
-  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
-  torch trace version
+recorder/finish: .finished_calls .measures/gradients .notes .session .torch_internals .tree findings torch trace
+  version
+recorder/finished_calls: .describe .frames .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .tree trace
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
@@ -226,8 +233,9 @@ render/direct_rounds: .lines direct trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
+render/frame: .csv errors trace
 render/happened: .words trace
-render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
+render/html: .calls .details .findings .fold .marks .numbers .page_rows .sheet .summary .totals .words compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
@@ -236,6 +244,7 @@ render/mermaid: .chart .sheet .summary .totals .words trace
 render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
+render/page_rows: .calls .details .numbers .shapes .sheet .words trace
 render/paths:
 render/program: .happened .lines .sheet .tree .words rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
@@ -257,7 +266,7 @@ run/cold_start:
 run/convert: compare errors models torch trace
 run/direct: direct errors models torch
 run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
-run/once: .backward .guess .trials/search errors models recorder torch trace
+run/once: .backward .guess .trials/search .warm errors models recorder torch trace
 run/saved: compare errors trace
 run/trials/__init__:
 run/trials/apply: findings recorder torch trace
@@ -265,6 +274,7 @@ run/trials/copies: .trials/apply findings models recorder torch trace
 run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
 run/trials/time_left:
 run/two: compare errors models torch
+run/warm: errors models recorder torch trace
 trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
 trace/called:
@@ -290,7 +300,8 @@ LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/saved run/two trace/text",
         "cli/convert": "run/convert",
-        "cli/exec": "cli/report program/program program/python",
+        "cli/exec": "cli/report program/children program/program program/python",
+        "cli/notebook": "cli/report program/tracebacks",
         "cli/report": "cli/results program/observed program/program",
         "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes",
         "cli/run": "run/once",
@@ -302,7 +313,7 @@ LATE = {
         "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/report": "render/program",
+        "cli/report": "render/program trace/read",
         "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
         "render/two_traces trace/files trace/trace",
@@ -312,8 +323,10 @@ LATE = {
         "render/html": "render/two_traces",
     },
     "what explains a finding or a failure is loaded where there is something to explain": {
+        "cli/completion": "findings/explained",
         "cli/fail_on": "findings/explained",
         "cli/rule": "findings/explained",
+        "findings/__init__": "findings/rules",
     },
     "the sources of models are looked for by one command": {
         "cli/models": "models/sources/__init__",
