@@ -84,13 +84,6 @@ pop_dispatch_mode: Callable[[], Any] = dispatch_file._pop_mode
 next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node of the graph will get that is made in this thread."""
 graph_task: Callable[[], int] = torch._C._current_graph_task_id
-
-
-def is_no_plain_run() -> bool:
-    """Whether what runs is traced, exported, compiled or recomputed for backward."""
-    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
-
-
 """Which backward pass runs; -1 if none does."""
 running_node: Callable[[], Any] = torch._C._current_autograd_node
 """The node of the graph that backward runs now in this thread, also while hooks on it run."""
@@ -259,3 +252,8 @@ def is_compiled(module: Module) -> bool:
 def has_legacy_backward_hooks(module: Module) -> bool:
     """Whether the module's backward hooks are of the kind before `register_full_backward_hook`."""
     return module._is_full_backward_hook is False
+
+
+def is_no_plain_run() -> bool:
+    """Whether what runs is traced, exported, compiled or recomputed for backward."""
+    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
