@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 from fwdtrace.models.randomness import random_state
+from fwdtrace.program.replay import EXACT, INEXACT, buffers_kept, recorded, silence
 from fwdtrace.program.statement import function_of
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.frames import from_torch, name_of_code, site_at
@@ -97,54 +96,14 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace
     """The trace of running it again; None if it does not raise the same error."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
-    raised: BaseException | None = None
-    with _silence(), _kept(model):
-        try:
-            with recording:
-                run()
-        except Exception as again:
-            raised = again
+    with silence(), buffers_kept(model):
+        raised = recorded(recording, run)
     exact = before.same_as(random_state())
     before.restore()
     if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
         return None
     trace = recording.trace
-    return replace(trace, run=replace(trace.run, event="error", replay="exact" if exact else "inexact"))
-
-
-@contextlib.contextmanager
-def _kept(model: nn.Module) -> Iterator[None]:
-    """Put the buffers of the model back afterwards."""
-    with torch.no_grad():
-        before = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in before:
-                if buffer.shape == value.shape:
-                    buffer.copy_(value)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Let nothing be printed: the program has printed it already."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
-    try:
-        text = io.StringIO()
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            yield
-    finally:
-        for descriptor, copy in saved:
-            os.dup2(copy, descriptor)
-            os.close(copy)
-        os.close(nowhere)
+    return replace(trace, run=replace(trace.run, event="error", replay=EXACT if exact else INEXACT))
 
 
 def _frames(step: TracebackType | None) -> Iterator[Frame]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any
 
@@ -108,6 +109,20 @@ class Unseen:
             push_dispatch_mode(self._modes.pop())
         self._no_grad.__exit__(None, None, None)
         self._no_function.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def without_hooks_on_gradients(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Have backward call no hook that the user runs once a gradient has been accumulated, such as one that steps."""
+    tables = [getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in parameters]
+    hooks = [(table, dict(table)) for table in tables if table]
+    for table, _ in hooks:
+        table.clear()
+    try:
+        yield
+    finally:
+        for table, own in hooks:
+            table.update(own)
 
 
 def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:

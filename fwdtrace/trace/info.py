@@ -43,7 +43,8 @@ class RunInfo:
     that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
-    `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
+    `"error"` or `"nonfinite"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"`
+    or `"inexact"`, with `replay_reason` if it was not.
     """
 
     device: str
@@ -56,3 +57,4 @@ class RunInfo:
     call: int | None = None
     event: str | None = None
     replay: str | None = None
+    replay_reason: str | None = None

@@ -42,7 +42,7 @@ _OPTIONAL = {
     *((Operand, name) for name in ("stats", "everywhere", "true_rows", "false_rows", "infinite_rows")),
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
-    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
+    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay", "replay_reason")),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
     (Fix, "outputs"),
