@@ -58,7 +58,7 @@ def exec(
     paths = [str(file.absolute()) for file in files]
     values = str(measured.save_values.absolute()) if measured.save_values is not None else None
     measured = replace(with_what_is_shown(measured, shown), save_values=None)
-    wanted = {**asdict(measured), "save_values": values, **asdict(chosen)}
+    wanted = {**asdict(measured), "save_values": values, **asdict(chosen), "on": chosen.on or []}
     settings = {
         "program": asdict(Program(script, module, files=paths, **wanted)),
         "shown": {name: getattr(shown, name) for name in dir(shown) if not name.startswith("_")},

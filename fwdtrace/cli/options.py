@@ -132,6 +132,17 @@ class Shown:
         return not self.no_fold
 
 
+EVENTS = ("error", "nonfinite")
+
+
+def _known_events(names: list[str] | None) -> list[str] | None:
+    """The names themselves, if all are known; FwdtraceError else."""
+    for name in names or ():
+        if name not in EVENTS:
+            raise FwdtraceError(f"--on {name}: there is no such event; there are {', '.join(EVENTS)}")
+    return names
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Which calls of a program's models are recorded, and how many before the program is ended."""
@@ -151,6 +162,17 @@ class Chosen:
     stop_after: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
     ] = None
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="EVENT",
+            callback=_known_events,
+            help="Keep the call in which this happens: error (always) or nonfinite, the first NaN; repeatable.",
+        ),
+    ] = None
+    keep: Annotated[int, typer.Option(metavar="N", min=1, help="Keep at most N events.")] = 10
+    last: Annotated[int, typer.Option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
 
 
 @dataclass(frozen=True)

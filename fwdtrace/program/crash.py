@@ -14,14 +14,13 @@ import torch
 from torch import nn
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.replay import EXACT, INEXACT, buffers_kept, recorded, silence
+from fwdtrace.program.replay import EXACT, INEXACT, buffers_kept, called_at, recorded, silence
 from fwdtrace.program.statement import function_of
-from fwdtrace.program.traces import with_findings
-from fwdtrace.recorder.frames import from_torch, name_of_code, site_at
+from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE
-from fwdtrace.trace import Site, Trace
+from fwdtrace.trace import Trace
 from fwdtrace.trace.text import path_text
 from fwdtrace.trace.values import tensors_in
 
@@ -74,7 +73,7 @@ def _call_again(error: Exception, frames: list[Frame], top: Top) -> Trace | None
         trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
     caller = next((each for each in reversed(positions) if not from_torch(each[0])), None)
-    return _called_at(trace, site_at(caller)) if trace is not None and caller is not None else trace
+    return called_at(trace, caller) if trace is not None and caller is not None else trace
 
 
 def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
@@ -89,7 +88,7 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
     trace = _replay(error, statement, lambda: statement(*function.arguments))
     if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
         return None
-    return _without_the_model(_called_at(trace, None), name)
+    return _without_the_model(called_at(trace, None), name)
 
 
 def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace | None:
@@ -98,6 +97,8 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace
     recording = Recording(model, Options(ops=True, alone=True))
     with silence(), buffers_kept(model):
         raised = recorded(recording, run)
+    if raised is not None and not isinstance(raised, Exception):
+        raise raised
     exact = before.same_as(random_state())
     before.restore()
     if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
@@ -118,12 +119,6 @@ def _is_the_programs(frame: FrameType) -> bool:
     return os.path.exists(file) and not any(
         part in file for part in ("site-packages", "dist-packages", os.__file__[:-5])
     )
-
-
-def _called_at(trace: Trace, site: Site | None) -> Trace:
-    """The trace as of a call that was made there, and not by us."""
-    calls = tuple(replace(call, site=site) if call.parent is None else call for call in trace.calls)
-    return with_findings(replace(trace, calls=calls))
 
 
 def _without_the_model(trace: Trace, name: str) -> Trace:

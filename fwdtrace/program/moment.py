@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fwdtrace.models.randomness import RandomState, accelerators_in_use, random_state
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.frames import Position
 from fwdtrace.recorder.measures.values import version_of
 from fwdtrace.recorder.torch_internals import Unseen
 
@@ -65,7 +66,7 @@ class Moment:
     """A call that is about to be made: how it is made, and the random states, modes and buffers of then.
 
     `versions` says how often each tensor in the arguments had been written into. `buffers` has what is about to be
-    overwritten, and a copy.
+    overwritten, and a copy. `position` is the line of the program's that makes the call.
     """
 
     module: nn.Module
@@ -76,6 +77,7 @@ class Moment:
     random: RandomState
     modes: Modes
     buffers: tuple[tuple[weakref.ref[Tensor], Tensor], ...] = ()
+    position: Position | None = None
 
     def run(self, args: Any, kwargs: Any) -> Any:
         """Make the call, with these arguments in place of its own."""
@@ -114,18 +116,18 @@ class Buffers:
             self._known = []
 
 
-def moment_before(module: nn.Module, entry: str, args: Any, kwargs: Any, model: nn.Module, buffers: Buffers) -> Moment:
+def moment_before(
+    module: nn.Module,
+    entry: str,
+    args: Any,
+    kwargs: Any,
+    model: nn.Module,
+    buffers: Buffers,
+    position: Position | None = None,
+) -> Moment:
     """What the call that is about to be made needs to be run again; `model` is at the top of what holds the module."""
-    return Moment(
-        module,
-        entry,
-        args,
-        kwargs,
-        versions_of((args, kwargs)),
-        random_state(),
-        modes_now(),
-        buffers.before(model),
-    )
+    versions = versions_of((args, kwargs))
+    return Moment(module, entry, args, kwargs, versions, random_state(), modes_now(), buffers.before(model), position)
 
 
 def versions_of(value: Any) -> tuple[int, ...]:

@@ -14,12 +14,13 @@ from fwdtrace.program.program import Program
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
-from fwdtrace.program.traces import Key, ProgramTraces, Values, split_suffix, with_parts
+from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
 from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
-    from fwdtrace.program.watch import Kept, Watch
+    from fwdtrace.program.kept import Kept
+    from fwdtrace.program.watch import Watch
     from fwdtrace.trace.called import Called
 
 
@@ -41,7 +42,8 @@ class ObservedProgram:
         say: Callable[[str], None],
     ) -> None:
         self.program = program
-        self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
+        looks, alone = program.looks_for_nonfinite, program.events_alone
+        self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model, looks, alone)
         self._report = report
         self._say = say
         self.ranks = ranks_of(os.environ)
@@ -56,7 +58,7 @@ class ObservedProgram:
         values = Path(program.save_values).absolute() if program.save_values is not None else None
         if values is not None and self.ranks is not None:
             values = with_parts(values, f"rank{self.ranks.own}")
-        self._traces = ProgramTraces(files, save, values, self._save_values)
+        self._traces = ProgramTraces(files, save, values, self._save_values, program.events_alone)
         self._kept_calls = 0
         self._watch: Watch | None = None
         self.crash: Trace | None = None
@@ -71,6 +73,12 @@ class ObservedProgram:
     def files(self) -> tuple[Path, ...]:
         """The files that could be saved, in order of their first calls."""
         return tuple(file for files in self._traces.saved.values() for file in files)
+
+    @property
+    def events(self) -> tuple[Trace, ...]:
+        """The calls that were kept for what happened in them, in order, without the one that raised."""
+        traces = self._traces.by_key.items()
+        return tuple(trace for (root, _), trace in traces if root == EVENTS and trace is not self.crash)
 
     @property
     def by_model(self) -> list[tuple[Called, list[Trace]]]:
@@ -106,7 +114,7 @@ class ObservedProgram:
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
         max_bytes = program.max_bytes if program.save_values is not None else None
-        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes)
+        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, program.last)
         watch.begin()
         os.register_at_fork(
             before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
@@ -162,6 +170,16 @@ class ObservedProgram:
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
         self._traces.add(kept.root, kept.round, kept.trace, kept.values)
+        return self._are_enough()
+
+    def _keep_event(self, trace: Trace) -> bool:
+        self._kept_calls += 1
+        self._traces.add_event(trace)
+        if len(self.events) >= self.program.keep and self._watch is not None:
+            self._watch.look_no_more()
+        return self._are_enough()
+
+    def _are_enough(self) -> bool:
         stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 

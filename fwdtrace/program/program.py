@@ -31,6 +31,19 @@ class Program:
     train: bool = False
     model: str | None = None
     stop_after: int | None = None
+    on: Sequence[str] = ()
+    keep: int = 10
+    last: int = 5
+
+    @property
+    def events_alone(self) -> bool:
+        """Whether calls are kept for what happens in them, and none for its number or its mode."""
+        return bool(self.on) and self.first is self.call is self.every is None and not self.train
+
+    @property
+    def looks_for_nonfinite(self) -> bool:
+        """Whether every call is looked at for numbers that are not finite."""
+        return "nonfinite" in self.on or self.check_finite
 
     @property
     def name(self) -> str:

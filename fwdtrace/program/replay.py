@@ -16,7 +16,10 @@ from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.moment import Moment
+from fwdtrace.program.passes import run_backward
+from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.frames import NOWHERE, Position, site_at
 from fwdtrace.recorder.measures.values import same_numbers
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
@@ -70,7 +73,7 @@ def replayed(
     def run() -> None:
         result.append(moment.run(args, kwargs))
         if gradients is not None:
-            _backward(tensors_of(result[0]), gradients)
+            run_backward(tensors_of(result[0]), gradients)
 
     before = random_state()
     with contextlib.ExitStack() as stack:
@@ -89,22 +92,20 @@ def replayed(
 
 
 def recorded(recording: Recording, run: Callable[[], Any]) -> BaseException | None:
-    """Run something in a recording; what it raised, which is passed on if it is no mere error."""
+    """Run something in a recording; what it raised, Ctrl-C too, so that what was recorded is not lost."""
     try:
         with recording:
             run()
-    except Exception as error:
+    except BaseException as error:
         return error
     return None
 
 
-def _backward(outputs: list[Tensor], gradients: Sequence[Tensor | None]) -> None:
-    pairs = [
-        (tensor, gradient)
-        for tensor, gradient in zip(outputs, gradients, strict=False)
-        if gradient is not None and tensor.requires_grad
-    ]
-    torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+def called_at(trace: Trace, position: Position | None) -> Trace:
+    """The trace as of a call that was made there, and not by us."""
+    site = site_at(position) if position is not None and position is not NOWHERE else None
+    calls = tuple(replace(call, site=site) if call.parent is None else call for call in trace.calls)
+    return with_findings(replace(trace, calls=calls))
 
 
 def _cut_off(tensor: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import is_grad_enabled, nn
 
 from fwdtrace.program.holders import Holders
+from fwdtrace.program.moment import Buffers
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
 from fwdtrace.trace.called import MODES, Called
@@ -46,7 +48,8 @@ class Root:
 
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
-    the first, and how many calls and ops were recorded in it.
+    the first, and how many calls and ops were recorded in it. Where every call is looked at, `is_spoiled` says whether
+    the latest gave numbers that are not finite, `gives_infinity` whether it gives infinities that are meant.
     """
 
     def __init__(self, module: nn.Module, path: str) -> None:
@@ -62,6 +65,9 @@ class Root:
         self.quiet = 0
         self.settled = False
         self.counted = True
+        self.buffers = Buffers()
+        self.is_spoiled = False
+        self.gives_infinity = False
 
     def called(self) -> Called:
         """How often it was called so far."""
@@ -108,7 +114,7 @@ class Roots:
                 return None
             top, path, outer = module, "", path
         root = self._root(top, outer)
-        if first_parameter(top) is None and self._wanted.model is None:
+        if first_parameter(top) is None and self._wanted.model is None and not self._wanted.looks:
             if not top._modules:
                 self._without_parameters.add(type(top))
             self._note(module, path)
@@ -136,6 +142,10 @@ class Roots:
         if root.quiet >= QUIET:
             self._settle(root)
         return round, sum(way.calls)
+
+    def look_no_more(self) -> None:
+        """Look only at the calls that may be kept for their number or mode."""
+        self._wanted = replace(self._wanted, looks=False)
 
     def latest_call(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
         """The root that holds a module, its variable, and the number of the latest call by the module, if counted."""
@@ -212,6 +222,8 @@ class Roots:
 
     def _is_costly(self, root: Root) -> bool:
         """Whether to count the calls of a root would slow down other modules, layers of its class in larger ones."""
+        if self._wanted.looks:
+            return False
         if self._wanted.by_number and not all(way.passes[TRAINING] for way in root.ways.values()):
             return False
         called = [module for way in root.ways.values() if (module := way.module()) is not None]

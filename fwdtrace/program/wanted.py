@@ -20,7 +20,8 @@ class Wanted:
 
     Without `first`, `call` and `every`, which count from 1, it is the first call in training with gradients and, unless
     `train` is set, the first one that is not. `model` is the class, bare or qualified, or the path of the modules to
-    take as roots, and may have the wildcards of a shell; None for the topmost modules.
+    take as roots, and may have the wildcards of a shell; None for the topmost modules. With `looks`, every call is
+    looked at, and with `alone` beside it, none is kept for its number or mode.
     """
 
     first: int | None = None
@@ -28,6 +29,8 @@ class Wanted:
     every: int | None = None
     train: bool = False
     model: str | None = None
+    looks: bool = False
+    alone: bool = False
 
     @property
     def by_number(self) -> bool:
@@ -36,6 +39,8 @@ class Wanted:
 
     def round(self, mode: int, calls: list[int]) -> Round | None:
         """What a call belongs to if it is kept, the last of these calls, which are counted by mode; else None."""
+        if self.alone:
+            return None
         number = sum(calls)
         if self.by_number:
             return ("", number) if self._keeps(number) else None
@@ -45,8 +50,10 @@ class Wanted:
 
     def may_keep(self, mode: int, calls: list[int]) -> bool:
         """Whether the next call may be kept if it is in this mode, after these calls by mode."""
-        if self.every is not None:
+        if self.looks or self.every is not None:
             return True
+        if self.alone:
+            return False
         if self.by_number:
             return sum(calls) < (self.call or self.first or 0)
         if mode == TRAINING:

@@ -6,29 +6,32 @@ those are hooked by which it is called from outside, to count its calls.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from sys import _getframe
 from typing import Any
 
 import torch
 from torch import nn
-from torch.compiler import is_dynamo_compiling
-from torch.nn.modules.module import Module, register_module_module_registration_hook
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
+from fwdtrace.program.events import Nonfinite
 from fwdtrace.program.hooked import HookedClasses, Thread
+from fwdtrace.program.kept import Kept, Open
+from fwdtrace.program.made import notice_modules
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.tracebacks import hide_our_frames
-from fwdtrace.program.wanted import TRAINING, Round, Wanted
+from fwdtrace.program.wanted import TRAINING, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
-from fwdtrace.recorder.measures.keeper import Keeper, Sides
+from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
@@ -37,39 +40,23 @@ from fwdtrace.trace import Trace
 from fwdtrace.trace.called import Called
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A call that was recorded: of which root, counted from 0, in which round of its calls, and its numbers."""
-
-    root: int
-    round: Round
-    trace: Trace
-    values: Mapping[int, Sides] | None = None
-
-
-@dataclass
-class _Open:
-    """A call that is being recorded: of which root, in which round, by which way in, and its number by that."""
-
-    root: Root
-    round: Round
-    way: tuple[str, str]
-    number: int
-    recording: Recording
-    keeper: Keeper | None
-    awaits_backward: bool
-
-
 class Watch:
     """One watch over the program.
 
     `keep` is called with each recorded call when it has ended, however it ended, and with it the backward, if gradients
     are asked for; if it returns true, the program is asked to end, by `stop`. With `max_bytes`, the numbers of every
-    call are kept, in copies of at most so many bytes.
+    call are kept, in copies of at most so many bytes. Where every call is looked at, `keep_event` is called with the
+    trace of an event, which has the `last` steps.
     """
 
     def __init__(
-        self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool], max_bytes: int | None = None
+        self,
+        wanted: Wanted,
+        options: Options,
+        keep: Callable[[Kept], bool],
+        max_bytes: int | None = None,
+        keep_event: Callable[[Trace], bool] = lambda trace: False,
+        last: int = 0,
     ) -> None:
         self._wanted = wanted
         self._max_bytes = max_bytes
@@ -79,26 +66,28 @@ class Watch:
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self._classes = HookedClasses(self._thread, self._roots.known, self._called)
-        self._open: _Open | None = None
-        self._pending: dict[Root, _Open] = {}
+        self._open: Open | None = None
+        self._pending: dict[Root, Open] = {}
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._watches = False
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
         self._recordings = 0
+        self._replays = False
+        self._keep_event = keep_event
+        self._events = Nonfinite(self._unhooked, self._hand_over_event, last) if wanted.looks else None
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        for name in ("__init__", "__setstate__"):
-            original = getattr(Module, name)
-            setattr(Module, name, _and_then(original, self._constructed))
-            self._removals.append(functools.partial(setattr, Module, name, original))
+        self._removals += notice_modules(self._constructed)
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
             register_module_module_registration_hook(self._tree_changed).remove,
             listen_for_changes(),
         ]
+        if self._events is not None:
+            self._last_removals.append(register_optimizer_step_pre_hook(self._look_before_step).remove)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -166,7 +155,7 @@ class Watch:
     def _constructed(self, module: nn.Module) -> None:
         with self._lock:
             self._roots.holders.made(module)
-            if self._open is None and not self._roots.is_full:
+            if self._open is None and not self._replays and not self._roots.is_full:
                 self._hook(type(module), BOTH)
 
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
@@ -185,27 +174,30 @@ class Watch:
         with self._lock:
             root_and_path = self._roots.root_and_path(module)
             end_now = root_and_path is not None and self._called_again(root_and_path[0], root_and_path[1], entry)
-            opened = self._begun(*root_and_path, module, entry) if root_and_path is not None else None
+            opened, number = self._begun(*root_and_path, module, entry) if root_and_path is not None else (None, 0)
         if end_now:
             raise stop()
         if root_and_path is None and not is_torchs_own(module):
             return original(module, *args, **kwargs)
+        call = functools.partial(original, module)
+        if opened is not None:
+            call = functools.partial(self._recorded, opened, module, entry)
         self._thread.inside = True
         try:
-            if opened is not None:
-                return self._recorded(opened, module, entry, args, kwargs)
-            return original(module, *args, **kwargs)
+            if self._events is not None and root_and_path is not None and number:
+                return self._events.run(root_and_path[0], number, module, entry, args, kwargs, call)
+            return call(*args, **kwargs)
         except BaseException:
             hide_our_frames()
             raise
         finally:
             self._thread.inside = False
 
-    def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> _Open | None:
-        """Count a call, and if it is wanted and no other is being recorded, make the recording for it."""
-        round, number = self._roots.count(root, path, module, entry)
-        if round is None or self._open is not None or root in self._pending:
-            return None
+    def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> tuple[Open | None, int]:
+        """Count a call, and if it is wanted and no other is being recorded, make the recording for it; its number."""
+        round, count = self._roots.count(root, path, module, entry)
+        if round is None or self._open is not None or self._replays or root in self._pending:
+            return None, count
         self._classes.unhook()
         top = root.module()  # which may be false: a model may have a length
         if root.kept_as is None:
@@ -214,13 +206,13 @@ class Watch:
         backward = self._options.gradients and mode_of(module) == TRAINING
         keeper = Keeper(self._max_bytes, fingerprints=True) if self._max_bytes is not None else None
         options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
-        number, first_id = root.rounds.get(round, (number, 0))  # one trace has the calls by all ways in
+        number, first_id = root.rounds.get(round, (count, 0))  # one trace has the calls by all ways in
         recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
-        self._open = _Open(root, round, (path, entry), number, recording, keeper, backward)
-        return self._open
+        self._open = Open(root, round, (path, entry), number, recording, keeper, backward)
+        return self._open, count
 
     @frame_role("boundary")
-    def _recorded(self, opened: _Open, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
+    def _recorded(self, opened: Open, module: nn.Module, entry: str, /, *args: Any, **kwargs: Any) -> Any:
         end_now = False
         recording = opened.recording
         recording.__enter__()
@@ -252,7 +244,7 @@ class Watch:
         opened = self._pending.get(root)
         return opened is not None and opened.way == (path, entry) and self._end_pending(opened)
 
-    def _end_pending(self, opened: _Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
+    def _end_pending(self, opened: Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
         """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
         del self._pending[opened.root]
         if error is not None:
@@ -261,7 +253,7 @@ class Watch:
             opened.recording.__exit__(None, None, None)
         return self._hand_over(opened, has_trained=before_step)
 
-    def _hand_over(self, opened: _Open, *, has_trained: bool = False) -> bool:
+    def _hand_over(self, opened: Open, *, has_trained: bool = False) -> bool:
         """Give the trace of a call to whoever keeps it; whether the program is to be ended.
 
         If the optimizer is not about to step, gradients are told only if a backward ran.
@@ -279,6 +271,39 @@ class Watch:
         )
         values = opened.keeper.by_id if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
+
+    @contextlib.contextmanager
+    def _unhooked(self) -> Iterator[None]:
+        """A block in which models run without our hooks, to be recorded once more."""
+        inside, self._thread.inside = self._thread.inside, True
+        with self._lock:
+            self._replays = True
+            self._classes.unhook()
+            try:
+                yield
+            finally:
+                self._replays = False
+                self._recordings += 1
+                self._thread.inside, self._thread.recordings = inside, self._recordings
+                self._hook_what_is_wanted()
+
+    def _hand_over_event(self, root: Root, trace: Trace) -> bool:
+        """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
+        module = root.module()
+        if root.name is None and module is not None:
+            root.name = name_of_called(module, module, None)
+        return self._keep_event(replace(trace, model=replace(trace.model, name=root.name, path=root.path or None)))
+
+    def look_no_more(self) -> None:
+        """Let calls and steps that nobody wants to keep run as they would, from now on."""
+        with self._lock:
+            self._events = None
+            self._roots.look_no_more()
+
+    def _look_before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        if self._pending:
+            self._before_step(optimizer)
+        return self._events.before_step(optimizer, args, kwargs) if self._events is not None else None
 
     def _notice_steps(self) -> None:
         if self._optimizers is None:
@@ -303,7 +328,7 @@ class Watch:
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
-        if self._open is not None or not self._watches:
+        if self._open is not None or self._replays or not self._watches:
             return
         self._classes.unhook()
         for cls, entries in self._roots.entries_to_watch().items():
@@ -316,17 +341,6 @@ class Watch:
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward
             self._classes.hook(cls, entries, inherited_alone=bool(self._pending))
-
-
-def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    @frame_role("boundary")
-    def constructed(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
-        original(module, *args, **kwargs)
-        if not is_dynamo_compiling():
-            then(module)
-
-    return constructed
 
 
 def _is_being_traced() -> bool:

@@ -94,6 +94,9 @@ BACKWARD_CODES: tuple[CodeType, ...] = tuple(
 """The Python functions from which every backward pass runs."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
+norms_of: Callable[[list[torch.Tensor], int, torch.dtype], tuple[torch.Tensor, ...]] = torch._foreach_norm
+"""The norm of each of these tensors, of this order, computed in this type."""
+
 
 class Unseen:
     """A `with` block in which we read tensors: no mode or subclass of the user's is told, and nothing is graphed."""

@@ -36,6 +36,18 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StepInfo:
+    """A step of an optimizer: its number, from 1, the learning rates, and the norm of the gradients before it wrote.
+
+    The norm is None if the gradients were not finite.
+    """
+
+    number: int
+    learning_rates: tuple[float, ...] = ()
+    gradient_norm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
@@ -44,7 +56,8 @@ class RunInfo:
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
     `"error"` or `"nonfinite"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"`
-    or `"inexact"`, with `replay_reason` if it was not.
+    or `"inexact"`, with `replay_reason` if it was not. `step` is the number of the optimizer's step that the call
+    belongs to, and `last_steps` are the steps before it, the latest last, and the step itself if it had come to it.
     """
 
     device: str
@@ -58,3 +71,5 @@ class RunInfo:
     event: str | None = None
     replay: str | None = None
     replay_reason: str | None = None
+    step: int | None = None
+    last_steps: tuple[StepInfo, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
-from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
+from fwdtrace.trace.info import ModelInfo, RunInfo, StepInfo, Versions
 from fwdtrace.trace.values import (
     Backward,
     Call,
@@ -42,7 +42,9 @@ _OPTIONAL = {
     *((Operand, name) for name in ("stats", "everywhere", "true_rows", "false_rows", "infinite_rows")),
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
-    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay", "replay_reason")),
+    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay")),
+    *((RunInfo, name) for name in ("replay_reason", "step", "last_steps")),
+    *((StepInfo, name) for name in ("learning_rates", "gradient_norm")),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
     (Fix, "outputs"),
@@ -53,6 +55,9 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (Call, "nth"): 1,
     (Source, "call"): 1,
     (RunInfo, "call"): 1,
+    (RunInfo, "step"): 1,
+    (StepInfo, "number"): 1,
+    (StepInfo, "learning_rates"): None,
     (TensorMeta, "shape"): -1,
     (Operand, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
@@ -242,6 +247,7 @@ _KINDS: dict[str, Read] = {
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
     "Value | None": _or_null(_other),
+    "tuple[StepInfo, ...]": _tuple_of(reader_of(StepInfo)),
     "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Operand, ...]": _tuple_of(reader_of(Operand)),
@@ -256,6 +262,7 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
     "float | None": lambda least: _or_null(_number(least)),
     "tuple[int, ...]": lambda least: _tuple_of(_whole(least)),
     "tuple[int, ...] | None": lambda least: _or_null(_tuple_of(_whole(least))),
+    "tuple[float, ...]": lambda least: _tuple_of(_number(least)),
     "tuple[Shape, ...]": lambda least: _tuple_of(_tuple_of(_whole(least))),
 }
 
@@ -279,7 +286,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
         for field in fields(cls)
     ]
     for cls in (
-        *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
+        *(Versions, ModelInfo, RunInfo, StepInfo, Call, Op, Finding, Uncalled, Gradient),
         *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
         *(GradientFault, BackwardError),
     )

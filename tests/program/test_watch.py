@@ -15,9 +15,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.program.holders import Holders
+from fwdtrace.program.kept import Kept
 from fwdtrace.program.roots import QUIET
 from fwdtrace.program.wanted import MOST_ROOTS, Wanted
-from fwdtrace.program.watch import Kept, Watch
+from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from tests.helpers.footprint import collecting_no_garbage
 from tests.helpers.threads import in_threads
