@@ -54,7 +54,8 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     crashed = observed.crash
     traces = observed.traces
     if not traces:
-        _say(f"no call was kept: {observed.why_nothing_was_kept()}")
+        nothing = "no event" if observed.program.events_alone else "no call was kept"
+        _say(f"{nothing}: {observed.why_nothing_was_kept()}")
     else:
         _show(observed, shown, crashed)
     if observed.files and (observed.program.files or observed.ranks is not None):
@@ -78,9 +79,9 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
 def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | None) -> None:
     """A line for each model, and unless they are saved, the trees of all that was kept but of what raised."""
     from fwdtrace.cli.results import print_trace
-    from fwdtrace.render.program import ROOM_FOR_CRASH, model_lines, print_program
+    from fwdtrace.render.program import ROOM_FOR_CRASH, event_lines, model_lines, print_event, print_program
 
-    lines = model_lines(observed.by_model)
+    lines = [*model_lines(observed.by_model), *event_lines(observed.events, bool(observed.program.files))]
     for line in lines:
         _say(line)
     traces = [trace for trace in observed.traces if trace is not crashed]
@@ -100,6 +101,8 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     left_out = print_program(models, console, beside=beside, **view)
     if left_out:
         _say(left_out)
+    for trace in observed.events[:1]:
+        print_event(trace, console, **view)
 
 
 def _print_crash(trace: Trace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -44,6 +45,7 @@ class Nonfinite:
         self._unhooked = unhooked
         self._keep = keep
         self._steps = Steps(last)
+        self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
         self._begun: list[Pass] = []
         """Those through which backward has come since their optimizer has stepped, in the order of backward."""
         self._suspected: list[Pass] = []
@@ -62,18 +64,20 @@ class Nonfinite:
         outputs = tensors_of(output)
         noted = Pass(root, number, moment, outputs, [_sum(tensor) for tensor in outputs])
         if self._is_spoiled(noted, outputs):
-            if not root.is_spoiled and self._explain_output(noted, outputs):
+            if root not in self._spoiled and self._explain_output(noted, outputs):
                 raise stop()
         else:
-            root.is_spoiled = False
+            self._spoiled.discard(root)
             if torch.is_grad_enabled():
-                await_backward(noted, outputs, self._begun.append)
+                await_backward(noted, outputs, lambda begun: self._begun.append(begun))
         return output
 
     def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
-        """Look at the gradients before an optimizer writes; what it is to be given instead of its arguments, if any."""
-        name = "closure" if "closure" in kwargs else 0
-        closure = kwargs.get("closure") or (args[0] if args else None)
+        """Look at the gradients before an optimizer writes; what it is to be given instead of its arguments, if any.
+
+        A closure computes the gradients while the optimizer steps, so it is given one that looks at them too.
+        """
+        closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)  # behind the optimizer itself
         if not callable(closure):
             self._look_at_gradients(optimizer)
             return None
@@ -84,9 +88,9 @@ class Nonfinite:
             self._look_at_gradients(optimizer)
             return result
 
-        if name == 0:
-            return (closure_then_look, *args[1:]), kwargs
-        return args, {**kwargs, "closure": closure_then_look}
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": closure_then_look}
+        return (args[0], closure_then_look, *args[2:]), kwargs
 
     def _look_at_gradients(self, optimizer: Any) -> None:
         norm = norm_of(gradients_for(optimizer))
@@ -124,18 +128,22 @@ class Nonfinite:
             )
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
+        given = map(_sum, tensors_of((noted.moment.args, noted.moment.kwargs)))
+        if self._spoiled and any(number is not None and not math.isfinite(number) for number in given):
+            self._spoiled.add(noted.root)  # with what another model gave, which has been told
+            return False
         replay = self._replay(noted, outputs, None)
         found = any(finding.code == "FT005" for finding in replay.trace.findings)
         has_nan = any(number is not None and math.isnan(number) for number in noted.sums)
         if not found and not has_nan and not replay.inexact:  # infinities that are meant, as where a mask hides actions
             noted.root.gives_infinity = True
             return False
-        noted.root.is_spoiled = True
+        self._spoiled.add(noted.root)
         return self._hand_over(noted, replay, self._steps.of_root(noted.root), 1)
 
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
-        if any(known.owns(each.root, optimizer) and each.root.is_spoiled for each in candidates):
+        if any(known.owns(each.root, optimizer) and each.root in self._spoiled for each in candidates):
             return False
         first: tuple[Pass, Replay] | None = None
         for each in candidates:
@@ -144,8 +152,7 @@ class Nonfinite:
                 first = each, replay
                 break
             first = first or (each, replay)
-        for root in {each.root for each in candidates if known.owns(each.root, optimizer)}:
-            root.is_spoiled = True
+        self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
         return first is not None and self._hand_over(*first, known, 0)
 
     def _replay(self, noted: Pass, output: Sequence[Any], gradients: Sequence[Tensor | None] | None) -> Replay:

@@ -18,6 +18,8 @@ _LIKENESS = 0.6
 
 def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequence[str]) -> str:
     """The reason, after these models were called, none as asked, and modules of these classes and paths."""
+    if called and wanted.alone:
+        return f"{listed([f'{name} was called {how_often(count)}' for name, count in _counts(called).items()])}"
     if called:
         return _not_as_asked(wanted, called)
     if wanted.model is not None and names:
@@ -38,19 +40,24 @@ def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequen
 
 def _not_as_asked(wanted: Wanted, called: Sequence[Called]) -> str:
     """Of the model that was called most: how often, and what was asked for."""
-    counts = {
-        f"{each.class_name.rpartition('.')[2]}{f' ({each.name})' if each.name else ''}": max(
-            sum(modes.values()) for modes in each.ways.values()
-        )
-        for each in called
-        if each.ways
-    }
+    counts = _counts(called)
     name, count = max(counts.items(), key=lambda item: item[1])
     if wanted.call is not None:
         return f"call {wanted.call:,} was asked for, and {name} was called {how_often(count)}"
     if wanted.train:
         return f"{name} was called {how_often(count)}, never in training with gradients"
     return f"{name} was called {how_often(count)}"
+
+
+def _counts(called: Sequence[Called]) -> dict[str, int]:
+    """How often each model was called, by its class and name."""
+    return {
+        f"{each.class_name.rpartition('.')[2]}{f' ({each.name})' if each.name else ''}": max(
+            sum(modes.values()) for modes in each.ways.values()
+        )
+        for each in called
+        if each.ways
+    }
 
 
 def processes_started() -> int:

@@ -48,8 +48,8 @@ class Root:
 
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
-    the first, and how many calls and ops were recorded in it. Where every call is looked at, `is_spoiled` says whether
-    the latest gave numbers that are not finite, `gives_infinity` whether it gives infinities that are meant.
+    the first, and how many calls and ops were recorded in it. `gives_infinity` says whether it is known
+    to give infinities that are meant.
     """
 
     def __init__(self, module: nn.Module, path: str) -> None:
@@ -66,7 +66,6 @@ class Root:
         self.settled = False
         self.counted = True
         self.buffers = Buffers()
-        self.is_spoiled = False
         self.gives_infinity = False
 
     def called(self) -> Called:

@@ -13,6 +13,7 @@ from fwdtrace.render.tree import tree_lines
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Mode
+from fwdtrace.trace.info import RunInfo
 from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 
 SCREEN = 60
@@ -24,6 +25,8 @@ MOST_LETTERS = 50
 MOST_TREES = 4
 LEAST_LINES = 8
 """A tree cut to fewer lines says too little."""
+
+EVENTS = {"nonfinite": "not finite"}
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""
@@ -76,6 +79,51 @@ def print_crash(trace: Trace, console: Console) -> None:
     again = " run once more to be seen" if trace.run.replay else ""
     title: Line = [(f"fwdtrace: the call that raised,{again}" if again else "fwdtrace: the call that raised", "")]
     print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
+
+
+def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
+    """What happened in each of these calls, what was found if nobody shows it, and the steps before."""
+    lines = []
+    for trace in events:
+        run = trace.run
+        class_name = cut(trace.model.class_name.rpartition(".")[2], MOST_LETTERS)
+        held = f" ({trace.model.name})" if trace.model.name else ""
+        step = f", step {run.step:,}" if run.step is not None else ""
+        call = f"call {run.call or 1:,} of {class_name}{held}{step}"
+        lines.append(f"{EVENTS[run.event or '']}: {call}; {_replay_text(run)}")
+        for finding in trace.findings if with_findings else ():
+            if finding.code == "FT005":
+                place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
+                lines.append(f"{finding.code}{place}: {finding.message}")
+        lines += _steps_lines(run)
+    return [printable(line) for line in lines]
+
+
+def print_event(
+    trace: Trace, console: Console, *, depth: int | None, fold: bool, columns: Sequence[str], only: Sequence[str]
+) -> None:
+    """Print the call in which something happened, on one screen unless a depth is given or `fold` is false."""
+    lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
+    everything = depth is not None or not fold
+    print_lines(lines if everything or len(lines) <= SCREEN else _middle_cut(lines, SCREEN), console)
+
+
+def _steps_lines(run: RunInfo) -> list[str]:
+    """The norm of the gradients in the last steps and the learning rate; none if there was no step."""
+    if not run.last_steps:
+        return []
+    numbers = [step.number for step in run.last_steps]
+    norms = ["not finite" if step.gradient_norm is None else f"{step.gradient_norm:.3g}" for step in run.last_steps]
+    rates = dict.fromkeys(rate for step in run.last_steps for rate in step.learning_rates)
+    rate = f", learning rate {listed([f'{rate:.3g}' for rate in rates])}" if rates else ""
+    steps = f"step {numbers[0]:,}" if len(numbers) == 1 else f"steps {_span(numbers)}"
+    return [f"{steps}: gradient norm {', '.join(norms)}{rate}"]
+
+
+def _replay_text(run: RunInfo) -> str:
+    if run.replay == "exact":
+        return "run once more, bit for bit as at first"
+    return f"run once more, but not as at first: {run.replay_reason}" if run.replay else "recorded as it ran"
 
 
 def _fitting(
