@@ -42,6 +42,8 @@ def non_finite(trace: Trace) -> Iterator[Finding]:
         yield _finding(*forward)
     if backward is not None:
         yield _finding(*backward)
+    if forward is None and backward is None and trace.run.event == "nonfinite" and trace.calls:
+        yield _finding(trace.calls[0], _outside(trace))
 
 
 def _finding(event: Event, message: str) -> Finding:
@@ -73,6 +75,22 @@ def _in_backward(trace: Trace) -> tuple[Event, str] | None:
     name = name_with_class(call) if step == "{}" and call is not None else name_of(call) if call is not None else ""
     message = f"the backward of {step.replace('{}', name)} made {counts} out of a finite gradient"
     return event, f"{message}: {why}" if why else message
+
+
+def _outside(trace: Trace) -> str:
+    """What there is to say of a call after which gradients were not finite, if it did not make them so."""
+    call = trace.calls[0]
+    if gave_non_finite(trace):
+        return f"{name_with_class(call)} gave NaN or infinite values, and its calls and ops do not tell why"
+    if any(fault.kind == "non-finite" for fault in trace.gradient_faults):
+        return (
+            f"the gradient that came to {name_with_class(call)} was not finite already: what is computed from its"
+            f" output made it so, such as the loss"
+        )
+    return (
+        f"the gradients were not finite before the step, and {name_with_class(call)} makes finite ones when it is run"
+        f" again: something beside it made them so, such as a penalty on the weights"
+    )
 
 
 def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None:

@@ -46,6 +46,8 @@ class Nonfinite:
         self._keep = keep
         self._steps = Steps(last)
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
+        self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
+        """Roots that gave what is not finite since their optimizer has stepped."""
         self._begun: list[Pass] = []
         """Those through which backward has come since their optimizer has stepped, in the order of backward."""
         self._suspected: list[Pass] = []
@@ -64,6 +66,7 @@ class Nonfinite:
         outputs = tensors_of(output)
         noted = Pass(root, number, moment, outputs, [_sum(tensor) for tensor in outputs])
         if self._is_spoiled(noted, outputs):
+            self._spoiled_since.add(root)
             if root not in self._spoiled and self._explain_output(noted, outputs):
                 raise stop()
         else:
@@ -102,6 +105,7 @@ class Nonfinite:
             known.is_spoiled = True
             if self._explain_gradients(known, optimizer):
                 raise stop()
+        self._spoiled_since -= {root for root in self._spoiled_since if known.owns(root, optimizer)}
         self._begun = [each for each in self._begun if not known.owns(each.root, optimizer)]
         self._suspected = [each for each in self._suspected if not known.owns(each.root, optimizer)]
 
@@ -143,7 +147,7 @@ class Nonfinite:
 
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
-        if any(known.owns(each.root, optimizer) and each.root in self._spoiled for each in candidates):
+        if any(known.owns(root, optimizer) for root in self._spoiled_since):
             return False
         first: tuple[Pass, Replay] | None = None
         for each in candidates:

@@ -267,3 +267,27 @@ def test_no_argument_lives_longer_than_the_step() -> None:
                 del y, unused
             alive.append(sum(reference() is not None for reference in references))
     assert alive == [0] * 6
+
+
+def test_what_is_wrong_with_the_loss_is_not_blamed_on_the_model() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, 0.0):
+            optimizer.zero_grad()
+            torch.sqrt(net(torch.ones(2, 4)).square() * factor).sum().backward()
+            optimizer.step()
+    ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
+    assert finding.message.startswith("the gradient that came to the model (Linear) was not finite already")
+
+
+def test_what_is_wrong_with_a_penalty_is_not_blamed_on_the_call() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, 0.0):
+            optimizer.zero_grad()
+            (net(torch.ones(2, 4)).sum() + torch.sqrt(net.bias * factor).sum()).backward()
+            optimizer.step()
+    ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
+    assert "something beside it made them so" in finding.message
