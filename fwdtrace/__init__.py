@@ -1,6 +1,6 @@
 """What really runs when a PyTorch model is called: every call, in order, with its shapes and the line it came from.
 
-    cli ─► run, program, render ─► direct ─► compare ─► recorder, models ─► findings ─► trace ─► errors ─► version
+    cli ─► run, program, render ─► compare, trials ─► recorder, models ─► findings ─► trace ─► errors ─► version
 
 Importing this package does not import torch; the first use of `record` does.
 
@@ -16,7 +16,7 @@ from fwdtrace.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from fwdtrace.compare import compare_traces as compare_traces
-    from fwdtrace.direct.experiment import compare_direct as compare_direct
+    from fwdtrace.compare.direct.experiment import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
     from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOME = {
     "FwdtraceError": "fwdtrace.errors",
     "Trace": "fwdtrace.trace",
-    "compare_direct": "fwdtrace.direct.experiment",
+    "compare_direct": "fwdtrace.compare.direct.experiment",
     "compare_traces": "fwdtrace.compare",
     "load_trace": "fwdtrace.trace.read",
     "record": "fwdtrace.recorder",

@@ -16,9 +16,9 @@ from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.run.trials.apply import after_steps, applied, dtype_named
-from fwdtrace.run.trials.search import Working, with_tried_fixes, working_proposals
 from fwdtrace.trace import Finding, Trace
+from fwdtrace.trials.apply import after_steps, applied, dtype_named
+from fwdtrace.trials.search import Working, with_tried_fixes, working_proposals
 
 
 @dataclass(frozen=True)

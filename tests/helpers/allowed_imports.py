@@ -33,6 +33,20 @@ compare/comparison: .difference .distance .document .outputs_value .weight_map t
 compare/contents: torch
 compare/difference: .document
 compare/differences: .agreement .align .difference .leaves .outputs_value .weight_map trace
+compare/direct/__init__:
+compare/direct/comparison: .difference .document trace
+compare/direct/copies: .direct/leaves errors models torch
+compare/direct/differences: .difference .direct/leaves .direct/step .direct/words .tensors torch trace
+compare/direct/enter: torch
+compare/direct/experiment: .difference .direct/comparison .direct/copies .direct/differences .direct/enter
+  .direct/inventory .direct/measurements .direct/seen .direct/step .direct/verdict errors models torch trace
+compare/direct/inventory: .direct/comparison .direct/enter recorder torch trace
+compare/direct/leaves: .tensors recorder torch
+compare/direct/measurements: .direct/comparison .direct/leaves .direct/step .direct/words
+compare/direct/seen: .difference .direct/comparison .direct/enter .direct/step recorder torch trace
+compare/direct/step: .direct/leaves .tensors models recorder torch
+compare/direct/verdict: .difference .direct/comparison trace
+compare/direct/words: .direct/step .tensors torch trace
 compare/distance: .tolerances trace
 compare/document: trace
 compare/gradients: .difference .tolerances trace
@@ -66,20 +80,6 @@ compare/weight_map: .document errors trace
 compare/weight_values: .weight_map torch
 compare/weights: .candidates .left_over .moving .names .outputs .rounding .runs .units .weight_map .weight_values
   models torch trace
-direct/__init__:
-direct/comparison: compare trace
-direct/copies: .leaves errors models torch
-direct/differences: .leaves .step .words compare torch trace
-direct/enter: torch
-direct/experiment: .comparison .copies .differences .enter .inventory .measurements .seen .step .verdict compare
-  errors models torch trace
-direct/inventory: .comparison .enter recorder torch trace
-direct/leaves: compare recorder torch
-direct/measurements: .comparison .leaves .step .words
-direct/seen: .comparison .enter .step compare recorder torch trace
-direct/step: .leaves compare models recorder torch
-direct/verdict: .comparison compare trace
-direct/words: .step compare torch trace
 errors:
 findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
   .wrappers trace
@@ -207,8 +207,8 @@ render/closing: .calls .findings .lines .sheet .summary .totals .words rich trac
 render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
 render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
-render/direct_forward: .direct_rounds .lines compare direct rich trace
-render/direct_rounds: .lines direct trace
+render/direct_forward: .direct_rounds .lines compare rich trace
+render/direct_rounds: .lines compare trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
@@ -240,15 +240,10 @@ run/__init__:
 run/backward: errors recorder torch
 run/cold_start:
 run/convert: compare errors models torch trace
-run/direct: direct errors models torch
-run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
-run/once: .backward .guess .trials/search errors models recorder torch trace
+run/direct: compare errors models torch
+run/guess: errors findings models torch trace trials
+run/once: .backward .guess errors models recorder torch trace trials
 run/saved: compare errors trace
-run/trials/__init__:
-run/trials/apply: findings recorder torch trace
-run/trials/copies: .trials/apply findings models recorder torch trace
-run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
-run/trials/time_left:
 run/two: compare errors models torch
 trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
@@ -264,6 +259,11 @@ trace/text: .values
 trace/trace: .backward .files .flow .info .rows .values .views
 trace/values:
 trace/views:
+trials/__init__:
+trials/apply: findings recorder torch trace
+trials/copies: .apply findings models recorder torch trace
+trials/search: .apply .copies .time_left findings models torch trace
+trials/time_left:
 version:
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.

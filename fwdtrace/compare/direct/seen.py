@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 
 from fwdtrace.compare.difference import Difference
-from fwdtrace.direct.comparison import Carried, Fired
-from fwdtrace.direct.enter import Enter
-from fwdtrace.direct.step import Snapshot
+from fwdtrace.compare.direct.comparison import Carried, Fired
+from fwdtrace.compare.direct.enter import Enter
+from fwdtrace.compare.direct.step import Snapshot
 from fwdtrace.recorder import record
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name

@@ -11,7 +11,7 @@ from tests.cli.test_broken_models import BROKEN
 from tests.helpers import broken_models
 from tests.helpers.advice import broken, follow
 from tests.helpers.broken_real_models import CRASHES, Crash
-from tests.run.trials.table import MENDED
+from tests.trials.table import MENDED
 
 
 @pytest.mark.parametrize(("name", "input"), [(case[0], case[1]) for case in BROKEN], ids=[case[0] for case in BROKEN])

@@ -22,11 +22,11 @@ from fwdtrace.findings.forward_error.changes import (
 )
 from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.spec import Inputs
-from fwdtrace.run.trials.apply import CannotChange
-from fwdtrace.run.trials.copies import Copy, Outcome
-from fwdtrace.run.trials.time_left import TimeLeft
 from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
+from fwdtrace.trials.apply import CannotChange
+from fwdtrace.trials.copies import Copy, Outcome
+from fwdtrace.trials.time_left import TimeLeft
 
 SECONDS = 1.0
 SECONDS_WITHOUT_MEMORY = 2.0

@@ -22,8 +22,8 @@ from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.run.trials.apply import CannotChange, after_steps, applied, dtype_named
 from fwdtrace.trace import Shape, Trace, tensors_in
+from fwdtrace.trials.apply import CannotChange, after_steps, applied, dtype_named
 
 
 @dataclass(frozen=True)
