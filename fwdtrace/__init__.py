@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from fwdtrace.compare import compare_traces as compare_traces
     from fwdtrace.compare.direct.experiment import compare_direct as compare_direct
     from fwdtrace.errors import FwdtraceError as FwdtraceError
-    from fwdtrace.recorder import record as record
     from fwdtrace.trace import Trace as Trace
     from fwdtrace.trace.read import load_trace as load_trace
+    from fwdtrace.trials.record import record as record
 
 _HOME = {
     "FwdtraceError": "fwdtrace.errors",
@@ -28,7 +28,7 @@ _HOME = {
     "compare_direct": "fwdtrace.compare.direct.experiment",
     "compare_traces": "fwdtrace.compare",
     "load_trace": "fwdtrace.trace.read",
-    "record": "fwdtrace.recorder",
+    "record": "fwdtrace.trials.record",
 }
 
 

@@ -150,13 +150,24 @@ class ObservedProgram:
             return None
         for trace in self.traces:
             if tells(trace, error):
-                return trace
+                return self._with_fixes(self._watch, trace, error)
         explanation = None
         with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
             explanation = explained(error, self._watch.top)
         if explanation is not None:
             self._traces.add_event(explanation)
         return explanation
+
+    def _with_fixes(self, watch: Watch, trace: Trace, error: Exception) -> Trace:
+        """The trace of a call that was kept and raised, with the fixes that work; it is saved once more with them."""
+        from fwdtrace.trials.failed import with_fixes_for
+
+        key = self._traces.key_of(trace)
+        model = watch.model(key[0])
+        with_fixes = with_fixes_for(trace, model, error) if model is not None else trace
+        if with_fixes is not trace:
+            self._traces.put(key, with_fixes)
+        return with_fixes
 
     def _save_values(self, values: Values, file: Path) -> str | None:
         from fwdtrace.compare.saved_numbers import save_values

@@ -139,7 +139,7 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/crash: .statement .traces models recorder torch trace
+program/crash: .statement .traces models recorder torch trace trials
 program/endings:
 program/holders: torch
 program/hooked: .roots .tracebacks .wanted recorder torch
@@ -262,6 +262,8 @@ trace/views:
 trials/__init__:
 trials/apply: findings recorder torch trace
 trials/copies: .apply findings models recorder torch trace
+trials/failed: .search findings models recorder torch trace
+trials/record: .failed recorder torch
 trials/search: .apply .copies .time_left findings models torch trace
 trials/time_left:
 version:

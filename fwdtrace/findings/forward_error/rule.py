@@ -32,14 +32,21 @@ def forward_error(trace: Trace) -> Iterator[Finding]:
 
 
 def proposals_for(trace: Trace, *, inputs: bool = True) -> tuple[Finding, tuple[Proposal, ...]] | None:
-    """The first finding FT006 of a trace, and what is worth a try against it: what changes the least comes first.
+    """The last finding FT006 of a trace, and what is worth a try against it: what changes the least comes first.
 
     Without `inputs`, other sizes of the model's arguments are left out.
     """
-    for finding, failure, explanation in _explained(trace):
-        proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
-        return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
-    return None
+    explained = list(_explained(trace))
+    if not explained:
+        return None
+    finding, failure, explanation = explained[-1]
+    proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
+    return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
+
+
+def failed_call(trace: Trace) -> Call | None:
+    """The last of the outermost calls that raised."""
+    return next((call for call in reversed(trace.children()) if call.error is not None), None)
 
 
 def _explained(trace: Trace) -> Iterator[tuple[Finding, Failure, Explanation]]:
