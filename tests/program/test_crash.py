@@ -208,8 +208,8 @@ def test_a_line_is_given_no_advice_that_may_mix_the_examples() -> None:
     message, _ = findings(trace_of(lambda: multiply(torch.ones(2, 3), torch.ones(4, 3))))[0]
     line = multiply.__code__.co_firstlineno + 1
     assert message.endswith(
-        f"; apply .transpose(-2, -1) to the second operand of @ in line {line}, which is 3×4 (tried: the line then gives"
-        " 2×4)"
+        f"; apply .transpose(-2, -1) to the second operand of @ in line {line}, which is 3×4 (tried: the line then"
+        " gives 2×4)"
     )
     message, _ = findings(trace_of(lambda: scale(torch.ones(5, 6), torch.ones(6, 5))))[0]
     assert "tried" not in message
