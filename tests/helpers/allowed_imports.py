@@ -139,10 +139,11 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/crash: .statement .traces models recorder torch trace trials
+program/crash: .replay .statement .traces models recorder torch trace trials
 program/endings:
 program/holders: torch
 program/hooked: .roots .tracebacks .wanted recorder torch
+program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
 program/program:
@@ -150,6 +151,7 @@ program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
 program/reasons: .wanted trace
+program/replay: .moment models recorder torch trace
 program/roots: .holders .wanted recorder torch trace
 program/startup/__init__:
 program/startup/begin: .endings .python
@@ -279,7 +281,7 @@ LATE = {
         "cli/convert": "run/convert",
         "cli/exec": "cli/report program/program program/python",
         "cli/report": "cli/results program/observed program/program",
-        "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes",
+        "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes trials/failed",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
