@@ -69,7 +69,7 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
         traces += ranks.traces
     if crashed is not None:
         _print_crash(crashed)
-    if observed.backward_raised and not observed.program.backward:
+    if observed.backward_raised and crashed is None and not observed.program.backward:
         _say(
             "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"
         )

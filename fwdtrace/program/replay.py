@@ -77,7 +77,7 @@ def replayed(
 
     before = random_state()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_state_kept(model))
+        stack.enter_context(state_kept(model))
         stack.enter_context(silence())
         stack.callback(before.restore)
         _put_back(moment)
@@ -157,7 +157,7 @@ def _why_inexact(moment: Moment) -> str:
 
 
 @contextlib.contextmanager
-def _state_kept(model: nn.Module) -> Iterator[None]:
+def state_kept(model: nn.Module) -> Iterator[None]:
     """Put back afterwards what a call may change: buffers, gradients, and the attributes of modules."""
     attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]

@@ -123,6 +123,40 @@ net(torch.ones(3, 4))
 """
 
 
+WRITES = """\
+import torch
+from torch import nn
+
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        gate = torch.sigmoid(self.fc(x))
+        gate += 0.1
+        return x * gate
+
+
+gate = Gate()
+gate(torch.rand(3, 4)).mean().backward()
+"""
+
+
+def test_a_backward_that_raises_is_explained_without_being_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "writes.py").write_text(WRITES, encoding="utf-8")
+    ran = run(["-m", "fwdtrace", "exec", "writes.py"], tmp_path)
+    assert ran.returncode == 1
+    title, _, rest = ran.stderr.rpartition("fwdtrace: ")[2].partition("\n")
+    assert title == "a call whose backward raises as the program's did, with new inputs"
+    assert rest.endswith(
+        "FT011 backward-error  writes.py:12\n"
+        "  += in the model wrote into the output of torch.sigmoid in the model (line 11),\n"
+        "  which the backward of torch.sigmoid needs as it was\n"
+    )
+
+
 @pytest.mark.parametrize("which", [["--first", "9"], ["--call", "9"]], ids=["recorded", "run-again"])
 def test_the_call_that_raised_has_the_fixes_that_were_tried(which: list[str], tmp_path: Path) -> None:
     (tmp_path / "crashes.py").write_text(CRASHES, encoding="utf-8")

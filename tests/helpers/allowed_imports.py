@@ -139,28 +139,34 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/crash: .replay .statement .traces models recorder torch trace trials
+program/backward_again: .replay .traces models recorder torch trace
+program/crash: .replay .statement models recorder torch trace trials
 program/endings:
+program/events: .endings .moment .passes .replay .roots .steps recorder torch trace
 program/holders: torch
 program/hooked: .roots .tracebacks .wanted recorder torch
+program/kept: .roots .wanted recorder trace
+program/made: recorder torch
 program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/passes: .moment .roots torch
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files errors trace
 program/reasons: .wanted trace
-program/replay: .moment models recorder torch trace
-program/roots: .holders .wanted recorder torch trace
+program/replay: .moment .passes .traces models recorder torch trace
+program/roots: .holders .moment .wanted recorder torch trace
 program/startup/__init__:
 program/startup/begin: .endings .python
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/statement: torch
+program/steps: .roots recorder torch trace
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recorder torch trace
+program/watch: .endings .events .hooked .kept .made .names .reasons .roots .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -281,7 +287,8 @@ LATE = {
         "cli/convert": "run/convert",
         "cli/exec": "cli/report program/program program/python",
         "cli/report": "cli/results program/observed program/program",
-        "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes trials/failed",
+        "program/observed": "program/backward_again program/crash program/watch "
+        "recorder/measures/backward_errors recorder/notes trials/failed",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
