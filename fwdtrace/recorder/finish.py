@@ -14,6 +14,7 @@ from torch import nn
 from fwdtrace.findings import find
 from fwdtrace.recorder.describe import named_by_parameters, positional_names
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
+from fwdtrace.recorder.hooks import list_hooks
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
@@ -21,7 +22,7 @@ from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.measures.ops import Ops, name_of_op, takes_numbers_out
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.notes import NOTHING_RARE, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenModule
+from fwdtrace.recorder.notes import NOTHING_RARE, HookRun, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenModule
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.torch_internals import NO_FORWARD
@@ -104,13 +105,17 @@ def _uncalled(
         return ()
     called = {call.path for call in calls}
     return tuple(
-        Uncalled(names[0], type(module).__name__, count)
+        Uncalled(names[0], type(module).__name__, count, _hooks_of(list_hooks(module, with_own_forward=True)))
         for module, names in modules_and_names(recorded.root)
         if module._parameters
         and names[0] not in called
         and getattr(type(module), "forward", None) is not NO_FORWARD
         and (count := sum(parameter.numel() for parameter in own_parameters(module)))
     )
+
+
+def _hooks_of(runs: dict[Any, HookRun]) -> tuple[Hook, ...]:
+    return tuple(Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in runs.values())
 
 
 class _Draft:
@@ -312,8 +317,7 @@ class _Finisher:
         return chain
 
     def _hooks(self, call: OpenCall) -> tuple[Hook, ...]:
-        runs = (call.hooks or {}).values()
-        hooks = tuple(Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in runs)
+        hooks = _hooks_of(call.hooks or {})
         return self.hooks.setdefault(hooks, hooks)
 
     def _parameters(self, seen: SeenModule) -> int:

@@ -33,6 +33,7 @@ _OPTIONAL = {
     *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
     *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
     *((Call, name) for name in ("memory_bytes", "in_backward", "without_grad")),
+    (Uncalled, "hooks"),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape", "source", "changed_by")),
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),

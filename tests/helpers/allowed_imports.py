@@ -84,7 +84,7 @@ errors:
 findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
   .wrappers trace
 findings/backward_error: .domains .flow trace
-findings/direct: .places trace
+findings/direct: .places .readers trace
 findings/domains: trace
 findings/explained:
 findings/faults: .domains trace
@@ -105,9 +105,10 @@ findings/forward_error/sequences: .forward_error/arguments .forward_error/change
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/gradients: .backward_error .faults .flow .places trace
-findings/modules: .places trace
+findings/modules: .places .readers trace
 findings/non_finite: .domains .faults trace
 findings/places: trace
+findings/readers: trace
 findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace
@@ -174,9 +175,9 @@ recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .ses
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
-recorder/finish: .describe .frames .measures/costs .measures/device_time .measures/finiteness .measures/gradients
-  .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .torch_internals .tree findings
-  torch trace version
+recorder/finish: .describe .frames .hooks .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources
+  .torch_internals .tree findings torch trace version
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
