@@ -134,17 +134,19 @@ def working_proposals(
     return tuple(working)
 
 
-def _copy(trace: Trace, model: nn.Module, inputs: Inputs, only_meta: bool) -> Copy | None:
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs, has_no_values: bool) -> Copy | None:
     """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
 
     It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
     model that only took long is copied with its weights if that copy does not fail.
     """
-    only_meta = only_meta or _is_large(model)
+    only_meta = has_no_values or _is_large(model)
     slow = trace.run.duration_us > SLOWEST_RUN
     for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
         try:
             copy = Copy(trace, model, inputs, on_meta=on_meta)
+            if has_no_values:  # so that it was run like this already
+                return copy
             unchanged = copy.run((), record=True).trace
         except CannotChange:
             continue

@@ -169,7 +169,7 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
     (r"index out of range in self()", index_of_embedding),
     (r"input takes value (-?\d+) which is not in the valid range", index_of_embedding),
     (
-        r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)Tensor",
+        r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)",
         dtype_of_indices,
     ),
     (r"must be equal to input_size\. Expected (?P<expected>\d+), got (?P<got>\d+)", recurrent),

@@ -196,11 +196,21 @@ def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
     The arguments of a call may differ and yet be right, so the sizes must be those in torch's message.
     """
+    return _clashing(failure, set(sizes(match[0])))
+
+
+def broadcast_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """The same, as torch says it on meta."""
+    at, shape = int(match[2]), sizes(match[3])
+    return _clashing(failure, {int(match[1]), shape[at]}) if -at <= len(shape) else None
+
+
+def _clashing(failure: Failure, said: set[int]) -> Explanation | None:
     tensors = (*failure.tensors, *failure.state)
     for number, left in enumerate(tensors):
         for right in tensors[number + 1 :]:
             places = _clashes(left.shape, right.shape)
-            if places and {left.shape[places[-1]], right.shape[places[-1]]} == set(sizes(match[0])):
+            if places and {left.shape[places[-1]], right.shape[places[-1]]} == said:
                 return _broadcast(failure, left, right, places)
     return None
 
@@ -295,12 +305,12 @@ def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
 _SIZES = r"([\[(][-\d, ]*[\])])"
 SIZES: tuple[tuple[str, Explain], ...] = (
     (r"Sizes of tensors must match except in dimension (\d+)", joined),
-    (r"Tensors must have same number of dimensions", joined_dimensions),
+    (r"Tensors must have same number of dimensions|Number of dimensions of tensors must match", joined_dimensions),
     (rf"stack expects each tensor to be equal size, but got {_SIZES} at entry \d+ and {_SIZES}", stacked),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", reshaped),
     (r"view size is not compatible with input tensor's size and stride", not_viewable),
     (rf"Provided sizes {_SIZES} don't multiply up to the size of dim (\d+) \((\d+)\)", unflattened),
-    (rf"output with shape {_SIZES} doesn't match the broadcast shape {_SIZES}", in_place),
+    (rf"output with shape (?:torch\.Size\()?{_SIZES}\)? doesn't match the broadcast shape {_SIZES}", in_place),
     (
         (
             r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) at non-singleton"
@@ -309,5 +319,6 @@ SIZES: tuple[tuple[str, Explain], ...] = (
         expanded,
     ),
     (r"tensor a \(\d+\) must match the size of tensor b \(\d+\)", broadcast),
+    (r"broadcast a dimension of length (\d+) at (-\d+)!.* broadcastable to (\[[\d, ]*\])", broadcast_on_meta),
 )
 """Patterns of the messages of torch, each with the function that explains it."""
