@@ -98,9 +98,10 @@ findings/forward_error/layers: .forward_error/changes .forward_error/failure tra
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
 findings/forward_error/origins: trace
 findings/forward_error/products: .forward_error/changes .forward_error/failure trace
+findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
-  .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products .forward_error/sequences
-  .forward_error/sizes trace
+  .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products
+  .forward_error/rearranged .forward_error/sequences .forward_error/sizes trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace

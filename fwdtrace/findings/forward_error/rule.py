@@ -12,6 +12,7 @@ from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
 from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
+from fwdtrace.findings.forward_error.rearranged import REARRANGED
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
 from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
@@ -22,7 +23,7 @@ LONGEST_ERROR = 300
 MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
-EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
+EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES, *REARRANGED)
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
