@@ -31,7 +31,7 @@ from fwdtrace.run.cold_start import import_torch
 
 if TYPE_CHECKING:
     from fwdtrace.compare.comparison import TraceComparison
-    from fwdtrace.direct.comparison import DirectComparison
+    from fwdtrace.compare.direct.comparison import DirectComparison
     from fwdtrace.errors import ModelError
 
 

@@ -82,7 +82,7 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     crashed = crashed or crash_of_child
     if crashed is not None:
         _print_crash(crashed, shown)
-    if observed.backward_raised and not observed.program.backward:
+    if observed.backward_raised and crashed is None and not observed.program.backward:
         _say(
             "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fwdtrace.cli.options import Result, Shown
     from fwdtrace.compare.comparison import TraceComparison
-    from fwdtrace.direct.comparison import DirectComparison
+    from fwdtrace.compare.direct.comparison import DirectComparison
     from fwdtrace.trace import Trace
 
 TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".dot", ".csv", ".trace.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fwdtrace.findings.backward_error import backward_error
-from fwdtrace.findings.direct import direct_forward, stale_or_skipped
+from fwdtrace.findings.direct import direct_forward, stale_or_skipped, weights_not_made
 from fwdtrace.findings.forward_error.rule import forward_error
 from fwdtrace.findings.gradients import no_gradient
 from fwdtrace.findings.modules import never_called, shared_module
@@ -15,6 +15,7 @@ from fwdtrace.findings.wrappers import bypassed_wrapper
 RULE_FUNCTIONS = (
     direct_forward,
     stale_or_skipped,
+    weights_not_made,
     bypassed_wrapper,
     never_called,
     shared_module,

@@ -235,16 +235,36 @@ class ObservedProgram:
             return None
         for trace in self.traces:
             if tells(trace, error):
-                return trace
+                return self._with_fixes(self._watch, trace, error)
         explanation = None
         with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
-            explanation = explained(
-                error, self._watch.top, self._watch.events.raised_at if self._watch.events is not None else None
-            )
+            raised_at = self._watch.events.raised_at if self._watch.events is not None else None
+            explanation = explained(error, self._watch.top, raised_at)
+            if explanation is None and self.backward_raised:
+                explanation = self._explained_backward(self._watch, error)
         if explanation is not None:
             self._take_number()
             self._traces.add_event(explanation)
         return explanation
+
+    def _explained_backward(self, watch: Watch, error: Exception) -> Trace | None:
+        from fwdtrace.program.backward_again import explained_backward
+
+        if self.ranks is not None or any(trace.backward_errors for trace in self.traces):
+            return None  # the other ranks would have to take part, or the error is told
+        kept = [(trace, watch.model(root)) for (root, _), trace in self._traces.by_key.items() if root >= 0]
+        return explained_backward(error, [(trace, model) for trace, model in kept if model is not None])
+
+    def _with_fixes(self, watch: Watch, trace: Trace, error: Exception) -> Trace:
+        """The trace of a call that was kept and raised, with the fixes that work; it is saved once more with them."""
+        from fwdtrace.trials.failed import with_fixes_for
+
+        key = self._traces.key_of(trace)
+        model = watch.model(key[0]) if key[0] >= 0 else None
+        with_fixes = with_fixes_for(trace, model, error) if model is not None else trace
+        if with_fixes is not trace:
+            self._traces.put(key, with_fixes)
+        return with_fixes
 
     def _save_values(self, values: Values, file: Path) -> str | None:
         from fwdtrace.compare.saved_numbers import save_values

@@ -160,6 +160,11 @@ class Watch:
         with self._lock:
             return [root.called() for root in self._roots.kept]
 
+    def model(self, number: int) -> nn.Module | None:
+        """The model of which calls were kept under this number; None if it is gone."""
+        with self._lock:
+            return self._roots.kept[number].module()
+
     def top(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
         """The module at the top of what holds one that was called, its variable, and the number of the latest call."""
         with self._lock:

@@ -99,8 +99,12 @@ def _rooms(needed: list[int], room: int) -> list[int]:
 def print_crash(trace: Trace, console: Console) -> None:
     """Print the call that raised the error that ended the program, as deep as there is room for."""
     lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), None, True))
-    again = " run once more to be seen" if trace.run.replay else ""
-    title: Line = [(f"fwdtrace: the call that raised,{again}" if again else "fwdtrace: the call that raised", "")]
+    what = "the call that raised"
+    if trace.backward_errors:
+        what = "a call whose backward raises as the program's did, with new inputs"
+    elif trace.run.replay:
+        what += ", run once more to be seen"
+    title: Line = [(f"fwdtrace: {what}", "")]
     print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
 
 

@@ -25,9 +25,9 @@ from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, as_module, run_backward
 from fwdtrace.run.guess import better_guess, nobody_chose
-from fwdtrace.run.trials.search import with_tried_fixes
 from fwdtrace.run.warm import Start, with_warm_times
 from fwdtrace.trace import Trace
+from fwdtrace.trials.search import with_tried_fixes
 
 
 @dataclass(frozen=True)

@@ -261,11 +261,15 @@ def shapes_in(leaves: Iterable[Leaf]) -> tuple[Shape, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Uncalled:
-    """A module with parameters of its own that did not run; `parameters` counts their elements."""
+    """A module with parameters of its own that did not run; `parameters` counts their elements.
+
+    `hooks` is what a call would have run; a `forward` that is the module's alone is among them, as `instance_forward`.
+    """
 
     path: str
     class_name: str
     parameters: int
+    hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

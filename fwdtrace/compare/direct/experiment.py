@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from fwdtrace.compare.difference import Difference, worst_first
-from fwdtrace.direct.comparison import (
+from fwdtrace.compare.direct.comparison import (
     CHANGED_WEIGHTS,
     FIRST_STEP,
     SECOND_STEP,
@@ -21,14 +21,21 @@ from fwdtrace.direct.comparison import (
     Fired,
     Round,
 )
-from fwdtrace.direct.copies import Build, copies_of
-from fwdtrace.direct.differences import differences_of
-from fwdtrace.direct.enter import Enter, enter_by_call, enter_directly
-from fwdtrace.direct.inventory import inventory_of
-from fwdtrace.direct.measurements import measurements_of
-from fwdtrace.direct.seen import BACKWARD_PROBES, FORWARD_PROBES, differences_seen, fired_on_both, observed, probed
-from fwdtrace.direct.step import Snapshot, change_weights, forward_only, step, update_weights
-from fwdtrace.direct.verdict import call_of, direct_call_of, fix_of, verdict_of
+from fwdtrace.compare.direct.copies import Build, copies_of
+from fwdtrace.compare.direct.differences import differences_of
+from fwdtrace.compare.direct.enter import Enter, enter_by_call, enter_directly
+from fwdtrace.compare.direct.inventory import inventory_of
+from fwdtrace.compare.direct.measurements import measurements_of
+from fwdtrace.compare.direct.seen import (
+    BACKWARD_PROBES,
+    FORWARD_PROBES,
+    differences_seen,
+    fired_on_both,
+    observed,
+    probed,
+)
+from fwdtrace.compare.direct.step import Snapshot, change_weights, forward_only, step, update_weights
+from fwdtrace.compare.direct.verdict import call_of, direct_call_of, fix_of, verdict_of
 from fwdtrace.errors import FwdtraceError, SpecError
 from fwdtrace.models.randomness import random_state
 from fwdtrace.trace import Trace

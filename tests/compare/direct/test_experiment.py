@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import fwdtrace
-from fwdtrace.direct.comparison import DirectComparison, Experiment, Measurement
+from fwdtrace.compare.direct.comparison import DirectComparison, Experiment, Measurement
 from fwdtrace.errors import FwdtraceError, SpecError
 from fwdtrace.models.zoo import mechanisms
 from fwdtrace.models.zoo.lenet import LeNet

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fwdtrace.compare.difference import Difference, Severity, worst_first
-from fwdtrace.direct.comparison import (
+from fwdtrace.compare.direct.comparison import (
     CHANGED_WEIGHTS,
     FIRST_STEP,
     SECOND_STEP,
@@ -16,7 +16,7 @@ from fwdtrace.direct.comparison import (
     Round,
     most_telling,
 )
-from fwdtrace.direct.verdict import fix_of, verdict_of
+from fwdtrace.compare.direct.verdict import fix_of, verdict_of
 
 ROOT = Experiment("", "model(x)", "model.forward(x)", rounds=(Round("train", "first step", ()),) * 2)
 F5 = Experiment("f5", "f5(x)", "f5.forward(x)", rounds=(Round("eval", "first step", ()),))

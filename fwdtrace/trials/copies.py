@@ -9,7 +9,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from time import thread_time
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -17,13 +19,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from fwdtrace.findings.forward_error.changes import Change, Given
+from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.meta import META
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.run.trials.apply import CannotChange, after_steps, applied, dtype_named
 from fwdtrace.trace import Shape, Trace, tensors_in
+from fwdtrace.trials.apply import CannotChange, after_steps, applied, dtype_named
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,18 @@ class Copy:
     def __init__(self, trace: Trace | None, model: nn.Module, inputs: Inputs, *, on_meta: bool) -> None:
         self.on_meta = on_meta
         self._grad = trace is not None and trace.run.grad
+        call = failed_call(trace) if trace is not None else None
+        self._path = call.path or "" if call is not None else ""
         self._model = _copied(model, on_meta)
         self.is_training = model.training
         leaves, self._form = tree_flatten((inputs.args, inputs.kwargs))
+        leaves = [_copied(leaf, on_meta) if isinstance(leaf, nn.Module) else leaf for leaf in leaves]
         self._leaves = leaves
         self._places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        named = tensors_in(trace.children()[0].inputs) if trace is not None else ()
+        named = tensors_in(call.inputs) if call is not None else ()
         self.arguments = {leaf.name: place for leaf, place in zip(named, self._places, strict=False)}
         given = [tuple(leaves[place].shape) for place in self._places]
-        if trace is not None and [leaf.shape for leaf in named] != given:
+        if call is not None and [leaf.shape for leaf in named] != given:
             raise CannotChange("the arguments are in an object that torch does not open")
 
     @classmethod
@@ -79,7 +85,7 @@ class Copy:
                 recording = Recording(model, Options(ops=True)) if record else None
                 try:
                     with recording or nullcontext():
-                        output = model(*args, **kwargs)
+                        output = model.get_submodule(self._path)(*args, **kwargs)
                 except KeyboardInterrupt:
                     raise
                 except BaseException:  # the model is the user's, and may do anything when it is given something else
@@ -99,9 +105,7 @@ class Copy:
         return tuple(self._leaves[place].shape)
 
     def _arguments(self, changes: tuple[Change, ...], examples: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        leaves = list(self._leaves)
-        for place in self._places:
-            leaves[place] = self._tensor(leaves[place])
+        leaves = [self._leaf(leaf) for leaf in self._leaves]
         for change in changes:
             if isinstance(change, Given):
                 if change.argument not in self.arguments:
@@ -116,8 +120,10 @@ class Copy:
         args, kwargs = tree_unflatten(leaves, self._form)
         return args, kwargs
 
-    def _tensor(self, tensor: Tensor) -> Tensor:
-        return torch.empty_like(tensor, device=META) if self.on_meta else tensor.detach().clone()
+    def _leaf(self, leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return torch.empty_like(leaf, device=META) if self.on_meta else leaf.detach().clone()
+        return leaf if isinstance(leaf, nn.Module) else _copied_object(leaf)
 
     def _changed(self, tensor: Tensor, change: Given) -> Tensor:
         dtype = dtype_named(change.dtype) if change.dtype else tensor.dtype
@@ -149,16 +155,35 @@ def _of_examples(tensor: Tensor, had: int, wanted: int) -> Tensor:
 
 
 def _copied(model: nn.Module, on_meta: bool) -> nn.Module:
-    """A copy that shares nothing with the model; CannotChange if it has something in it that cannot be copied."""
+    """A copy that shares nothing with the model; CannotChange if it has something in it that cannot be copied.
+
+    The user's own hooks are left out, which may tell somebody of each call.
+    """
     memo: dict[int, Any] = {}
     if on_meta:
         for tensor in _tensors_in(model):
             empty = torch.empty_like(tensor, device=META)
             memo[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
+    copied: nn.Module = _copied_object(model, memo)
+    for module in copied.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if _is_shared(hook)]:
+                del hooks[key]
+    return copied
+
+
+def _copied_object(value: Any, memo: dict[int, Any] | None = None) -> Any:
     try:
-        return copy.deepcopy(model, memo)
-    except Exception:  # a lock, a file, a tensor with a graph: whatever the user has put in a module
-        raise CannotChange("the model cannot be copied") from None
+        return copy.deepcopy(value, memo)
+    except Exception:  # a lock, a file, a tensor with a graph: whatever the user has put in there
+        raise CannotChange("it cannot be copied") from None
+
+
+def _is_shared(hook: Any) -> bool:
+    """Whether a hook is a function of the user's own, which no copy has for itself."""
+    while isinstance(hook, partial):
+        hook = hook.func
+    return isinstance(hook, FunctionType) and "-packages" not in hook.__code__.co_filename
 
 
 def _tensors_in(model: nn.Module) -> Iterator[Tensor]:

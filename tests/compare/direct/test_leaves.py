@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fwdtrace.direct.leaves import copied, named_leaves, same_leaf
+from fwdtrace.compare.direct.leaves import copied, named_leaves, same_leaf
 
 ROW = torch.ones(2)
 Pair = namedtuple("Pair", "left right")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.cli.test_broken_models import BROKEN
 from tests.helpers import broken_models
-from tests.helpers.advice import broken, follow
+from tests.helpers.advice import broken, follow, must_work
 from tests.helpers.broken_real_models import CRASHES, Crash
-from tests.run.trials.table import MENDED
+from tests.trials.table import MENDED
 
 
 @pytest.mark.parametrize(("name", "input"), [(case[0], case[1]) for case in BROKEN], ids=[case[0] for case in BROKEN])
@@ -47,3 +48,14 @@ def test_a_real_model_that_is_broken_in_one_place_is_explained_and_mended(crash:
     assert any(re.search(crash.fix, text) for text in texts) if crash.fix else texts == []
     for working in case.working:
         follow(case, working)
+
+
+def test_advice_that_does_not_work_fails_the_test_in_which_it_is_printed() -> None:
+    case = broken(broken_models.WrongChannels(), "2x3x16x16")
+    working = case.working[0]
+    must_work(case.trace, case.model, case.inputs, working)
+    with pytest.raises(AssertionError):
+        must_work(case.trace, case.model, case.inputs, replace(working, outputs=((3, 32, 12, 12),)))
+    useless = replace(working, proposal=replace(working.proposal, changes=()))
+    with pytest.raises(RuntimeError, match="to have 16 channels"):
+        must_work(case.trace, case.model, case.inputs, useless)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fwdtrace.compare.difference import Difference
-from fwdtrace.direct.comparison import Measurement
-from fwdtrace.direct.differences import differences_of
-from fwdtrace.direct.measurements import measurements_of
-from fwdtrace.direct.step import Snapshot, StepError
+from fwdtrace.compare.direct.comparison import Measurement
+from fwdtrace.compare.direct.differences import differences_of
+from fwdtrace.compare.direct.measurements import measurements_of
+from fwdtrace.compare.direct.step import Snapshot, StepError
 from fwdtrace.models.randomness import RandomState, random_state
 
 RANDOM = random_state()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fwdtrace.direct.comparison import Measurement
-from fwdtrace.direct.leaves import same_leaf
-from fwdtrace.direct.step import Snapshot
-from fwdtrace.direct.words import graph_in_words, outcome_in_words, outputs_in_words, ranks_in_words
+from fwdtrace.compare.direct.comparison import Measurement
+from fwdtrace.compare.direct.leaves import same_leaf
+from fwdtrace.compare.direct.step import Snapshot
+from fwdtrace.compare.direct.words import graph_in_words, outcome_in_words, outputs_in_words, ranks_in_words
 
 SAME = "bit-identical"
 

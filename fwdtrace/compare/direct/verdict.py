@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fwdtrace.compare.difference import Difference
-from fwdtrace.direct.comparison import ACT_IN_FORWARD, CHANGED_WEIGHTS, Carried, Experiment, most_telling
+from fwdtrace.compare.direct.comparison import ACT_IN_FORWARD, CHANGED_WEIGHTS, Carried, Experiment, most_telling
 from fwdtrace.trace import Hook
 from fwdtrace.trace.mechanisms import Mechanism, mechanism_of, short_name
 from fwdtrace.trace.text import first_few, plural

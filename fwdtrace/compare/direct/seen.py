@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 
 from fwdtrace.compare.difference import Difference
-from fwdtrace.direct.comparison import Carried, Fired
-from fwdtrace.direct.enter import Enter
-from fwdtrace.direct.step import Snapshot
-from fwdtrace.recorder import record
+from fwdtrace.compare.direct.comparison import Carried, Fired
+from fwdtrace.compare.direct.enter import Enter
+from fwdtrace.compare.direct.step import Snapshot
+from fwdtrace.recorder import Options, Recording
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name
 from fwdtrace.trace.text import how_often, path_text
@@ -32,7 +32,7 @@ BACKWARD_PROBES = ("full_backward_pre", "full_backward", "global_full_backward_p
 
 def observed(model: nn.Module, enter: Enter, run: Run, spec: str | None, seed: int | None) -> Trace:
     """The trace of one forward and backward."""
-    with record(model, spec=spec, seed=seed) as recording:
+    with Recording(model, Options(), spec, seed) as recording:
         run(model, enter(model))
     return recording.trace
 

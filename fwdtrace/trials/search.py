@@ -18,15 +18,16 @@ from fwdtrace.findings.forward_error.changes import (
     Operand,
     PassedTo,
     Proposal,
+    Step,
     proposal_text,
 )
-from fwdtrace.findings.forward_error.rule import proposals_for
+from fwdtrace.findings.forward_error.rule import failed_call, proposals_for
 from fwdtrace.models.spec import Inputs
-from fwdtrace.run.trials.apply import CannotChange
-from fwdtrace.run.trials.copies import Copy, Outcome
-from fwdtrace.run.trials.time_left import TimeLeft
 from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
+from fwdtrace.trials.apply import CannotChange
+from fwdtrace.trials.copies import Copy, Outcome
+from fwdtrace.trials.time_left import TimeLeft
 
 SECONDS = 1.0
 SECONDS_WITHOUT_MEMORY = 2.0
@@ -52,24 +53,52 @@ class Working:
 
 
 def with_tried_fixes(
-    trace: Trace, model: nn.Module, inputs: Inputs, *, guessed: bool = False, on_meta: bool = False
+    trace: Trace,
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    guessed: bool = False,
+    on_meta: bool = False,
+    is_statement: bool = False,
 ) -> Trace:
     """The trace of a call of the model that raised, with the fixes that work in its finding FT006.
 
     `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first.
-    `on_meta`: the model has no values. The model, its arguments and the random generators stay as they are.
+    `on_meta`: the model has no values. `is_statement`: it stands for a line of a program.
+    The model, its arguments and the random generators stay as they are.
     """
-    found = proposals_for(trace)
-    if found is None or not found[1]:
+    call = failed_call(trace)
+    if call is None or any(each.opaque == "compiled" for each in trace.calls):
+        return trace
+    seen = trace if trace.ops is not None else _seen_with_ops(trace, model, inputs) or trace
+    found = proposals_for(seen)
+    if found is None:
         return trace
     finding, proposals = found
+    if is_statement:  # of which the first dimension need not be that of the examples, but may be
+        proposals = tuple(each for each in proposals if not _gives(each) or _leaves_rows(each.changes))
     if guessed:
         proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
-    working = working_proposals(trace, model, inputs, proposals, on_meta=on_meta)
-    if not working:
+    working = working_proposals(seen, model, inputs, proposals, on_meta=on_meta) if proposals else ()
+    if working:
+        finding = _with_fixes(finding, working, "" if is_statement else call.path or "the model")
+    said = _said(trace)
+    if said is None:
         return trace
-    with_fixes = _with_fixes(finding, working)
-    return replace(trace, findings=tuple(with_fixes if each == finding else each for each in trace.findings))
+    better = replace(said, message=finding.message, site=finding.site or said.site, fixes=finding.fixes)
+    return replace(trace, findings=tuple(better if each is said else each for each in trace.findings))
+
+
+def _seen_with_ops(trace: Trace, model: nn.Module, inputs: Inputs) -> Trace | None:
+    """The same crash of a copy, seen with the ops; None if the copy fails otherwise, or would be large."""
+    if _is_large(model):
+        return None
+    try:
+        seen = Copy(trace, model, inputs, on_meta=False).run((), record=True).trace
+    except CannotChange:
+        return None
+    one, two = failed_call(trace), failed_call(seen) if seen is not None else None
+    return seen if one is not None and two is not None and one.error == two.error else None
 
 
 def working_proposals(
@@ -105,19 +134,19 @@ def working_proposals(
     return tuple(working)
 
 
-def _copy(trace: Trace, model: nn.Module, inputs: Inputs, only_meta: bool) -> Copy | None:
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs, has_no_values: bool) -> Copy | None:
     """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
 
     It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
     model that only took long is copied with its weights if that copy does not fail.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    large = sum(tensor.numel() * tensor.element_size() for tensor in tensors) > LARGEST_COPY
-    only_meta = only_meta or large or any(tensor.is_meta for tensor in tensors)
+    only_meta = has_no_values or _is_large(model)
     slow = trace.run.duration_us > SLOWEST_RUN
     for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
         try:
             copy = Copy(trace, model, inputs, on_meta=on_meta)
+            if has_no_values:  # so that it was run like this already
+                return copy
             unchanged = copy.run((), record=True).trace
         except CannotChange:
             continue
@@ -126,9 +155,21 @@ def _copy(trace: Trace, model: nn.Module, inputs: Inputs, only_meta: bool) -> Co
     return None
 
 
+def _is_large(model: nn.Module) -> bool:
+    """Whether there is no room for a copy of its weights, or it has none."""
+    tensors = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return size > LARGEST_COPY or any(tensor.is_meta for tensor in tensors)
+
+
+def _said(trace: Trace) -> Finding | None:
+    """What the trace says about its last crash."""
+    return next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
+
+
 def _place(trace: Trace) -> tuple[str | None, str] | None:
     """The module of the crash, and what is said of it but for where its operands came from."""
-    finding = next((finding for finding in trace.findings if finding.code == "FT006"), None)
+    finding = _said(trace)
     if finding is None or finding.call is None:
         return None
     return trace.call(finding.call).path, finding.message.partition(";")[0]
@@ -174,8 +215,8 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
     """
     outputs, number = outcome.outputs or [], copy.examples(changes)
     row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
-    if row is None:
-        return False
+    if row is None:  # as of a loss, one number for all examples
+        return all(tensor.dim() == 0 for tensor in outputs) and _leaves_rows(changes)
     only_given = all(isinstance(change, Given) for change in changes)
     if _converts(changes) or (only_given and outcome.seconds > SLOW):
         return True
@@ -194,6 +235,18 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
         return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
     except (RuntimeError, TypeError):  # a tensor of the user's own kind, or without values
         return False
+
+
+def _leaves_rows(changes: tuple[Change, ...]) -> bool:
+    """Whether the changes are steps of tensors that leave their first dimension as it is."""
+    steps = [step for each in changes for step in getattr(each, "steps", ())]
+    if not steps or any(isinstance(each, Given) and each.shape is not None for each in changes):
+        return False
+    return all(step.method == "to" or (step.args and min(_numbers(step)) > 0) for step in steps)
+
+
+def _numbers(step: Step) -> tuple[int, ...]:
+    return tuple(each for each in step.args if isinstance(each, int)) or (0,)
 
 
 def _converts(changes: tuple[Change, ...]) -> bool:
@@ -242,9 +295,16 @@ def _dtypes_of(changes: tuple[Change, ...]) -> set[str]:
     return dtypes
 
 
-def _with_fixes(finding: Finding, working: Sequence[Working]) -> Finding:
-    fixes = tuple(Fix(proposal_text(each.proposal), True, each.outputs) for each in working)
+def _result(shape: Shape) -> str:
+    return shape_text(shape) if shape else "a scalar"
+
+
+def _with_fixes(finding: Finding, working: Sequence[Working], called: str) -> Finding:
+    """The finding with fixes of what was called, a line of the program if it has no name."""
+    give = {"the model": "give the model", "": "use"}.get(called, f"call {called} with")
+    fixes = tuple(Fix(proposal_text(each.proposal, give), True, each.outputs) for each in working)
     texts = [
-        f"{fix.text} (tried: the model then gives {listed([shape_text(s) for s in fix.outputs], 2)})" for fix in fixes
+        f"{fix.text} (tried: {called or 'the line'} then gives {listed(list(map(_result, fix.outputs)), 2)})"
+        for fix in fixes
     ]
     return replace(finding, message="; ".join((finding.message, ", or ".join(texts))), fixes=(*finding.fixes, *fixes))

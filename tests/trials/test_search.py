@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
 from fwdtrace.models.randomness import random_state
 from fwdtrace.run.once import ReadyModel, RunPlan, run_once
-from fwdtrace.run.trials import search
-from fwdtrace.run.trials.search import working_proposals
 from fwdtrace.trace import Fix
+from fwdtrace.trials import search
+from fwdtrace.trials.search import working_proposals
 from tests.helpers.advice import Broken, broken
-from tests.run.trials.table import BeforeTheSkipIsTakenApart, FlattensTheBatch
+from tests.trials.table import BeforeTheSkipIsTakenApart, FlattensTheBatch
 
 
 class Talks(nn.Module):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fwdtrace.compare.direct.step import Snapshot, StepError
 from fwdtrace.compare.tensors import dtype_name, local
-from fwdtrace.direct.step import Snapshot, StepError
 from fwdtrace.trace.text import plural, shape_text
 
 LONGEST_MESSAGE = 80

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from fwdtrace.direct.comparison import Carried
-from fwdtrace.direct.enter import WRAPPERS
+from fwdtrace.compare.direct.comparison import Carried
+from fwdtrace.compare.direct.enter import WRAPPERS
 from fwdtrace.recorder.hooks import list_hooks
 from fwdtrace.trace.mechanisms import mechanism_name
 

@@ -158,6 +158,54 @@ class BeforeTheSkipIsTakenApart(nn.Module):
         return self.conv(x + h)
 
 
+class MasksKeys(nn.Module):
+    """A mask of examples and keys, which lacks the dimension of the queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        query = self.query(x)
+        scores = (query @ query.transpose(-2, -1)).masked_fill(mask.bool(), -1e9)
+        return scores.softmax(-1) @ query
+
+
+class AttendsToOthers(nn.Module):
+    """A decoder layer, whose memory is of another number of examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(16, 4, 32, batch_first=True)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Any:
+        return self.layer(x, memory)
+
+
+class SplitsHeads(nn.Module):
+    """Heads of a size that does not divide what the projection gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.out = nn.Linear(8, 30), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.query(x).view(x.shape[0], x.shape[1], -1, 16).flatten(2))
+
+
+class LooksUpPositions(nn.Module):
+    """Positions that begin at 2, in a buffer of 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 4)
+        self.register_buffer("kinds", torch.zeros(1, 12, dtype=torch.long))
+
+    def forward(self, ids: Tensor) -> Any:
+        positions = torch.arange(2, 2 + ids.shape[1]).expand(ids.shape)
+        return self.table(ids) + self.table(torch.gather(self.kinds.expand(ids.shape[0], -1), 1, positions))
+
+
 MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = {
     "flattens the batch": (
         FlattensTheBatch, ("2x3x8x8",), ["call torch.flatten in line N with start_dim=1"],
@@ -199,5 +247,17 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
     ),
     "sequence first": (SequenceFirst, ("2x5x4",), ["set batch_first=True in gru"]),
     "both are float64": (BothAreFloat64, ("2x3x5:float64",), ["give the model x.to(torch.float32)"]),
+    "masks keys": (
+        MasksKeys, ("2x6x8", "2x6:int64:0..2"),
+        ["apply .unsqueeze(1) to the second operand of Tensor.masked_fill in line N"],
+    ),
+    "attends to others": (
+        AttendsToOthers, ("2x5x16", "3x7x16"), ["give the model memory of 2×7×16", "give the model x of 3×5×16"],
+    ),
+    "splits heads": (
+        SplitsHeads, ("2x5x8",),
+        ["set out_features=32 in query", "set out_features=16 in query and in_features=16 in out"],
+    ),
+    "looks up positions": (LooksUpPositions, ("2x14:int64:0..20",), ["give the model ids of 2×10"]),
     "before the skip is taken apart": (BeforeTheSkipIsTakenApart, ("2x8x4x4",), []),
 }  # fmt: skip

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.compare.difference import Difference
-from fwdtrace.direct.comparison import DirectComparison
-from fwdtrace.direct.experiment import compare_direct
+from fwdtrace.compare.direct.comparison import DirectComparison
+from fwdtrace.compare.direct.experiment import compare_direct
 from fwdtrace.models.zoo import mechanisms as zoo
 from fwdtrace.models.zoo.calls import HalfPrecision
 from tests.helpers.footprint import torch_state

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from fwdtrace.direct.comparison import DirectComparison
-from fwdtrace.direct.experiment import compare_direct
+from fwdtrace.compare.direct.comparison import DirectComparison
+from fwdtrace.compare.direct.experiment import compare_direct
 from tests.helpers.commands import REPOSITORY
 
 RANKS = 2

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.direct.leaves import same_leaf
+from fwdtrace.compare.direct.leaves import same_leaf
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.randomness import random_state
 
