@@ -32,7 +32,13 @@ def exec(
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
     output: Annotated[
         list[Path] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing on stderr; repeatable."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            rich_help_panel="Save",
+            help="Save there instead of showing on stderr; repeatable.",
+        ),
     ] = None,
     fail_on: FailOn = "",
 ) -> None:
@@ -60,12 +66,19 @@ def exec(
     values = str(measured.save_values.absolute()) if measured.save_values is not None else None
     measured = replace(with_what_is_shown(measured, shown), save_values=None)
     wanted = {**asdict(measured), "save_values": values, **asdict(chosen), "save_step": _folder_for_step(chosen)}
+    if chosen.children:
+        from fwdtrace.program.children import new_folder
+
+        wanted["children"] = new_folder()
+    else:
+        wanted["children"] = None
     settings = {
         "program": asdict(Program(script, module, files=paths, **wanted)),
         "shown": {name: getattr(shown, name) for name in dir(shown) if not name.startswith("_")},
         "codes": sorted(codes),
         "behind": [] if module else _behind(program, context),
         "observed_by": OBSERVED_BY,
+        "for_children": chosen.children,
     }
     if ranks_of(os.environ) is not None:
         from fwdtrace.cli.report import observed_program

@@ -14,6 +14,7 @@ from fwdtrace.cli.options import (
     FullTraceback,
     Inputs,
     Measured,
+    Repeat,
     Result,
     Seed,
     Shown,
@@ -45,6 +46,7 @@ def run(
     loss: Annotated[
         str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
     ] = None,
+    repeat: Repeat = 0,
     no_fused: Annotated[
         bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
     ] = False,
@@ -71,7 +73,7 @@ def run(
         import_torch()
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
-        measures = Measures(**asdict(measured), loss=loss)
+        measures = Measures(**asdict(measured), loss=loss, repeat=repeat)
         plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust, measures, capsule)
         with progress(f"building {spec}"):
             model = prepare(plan)

@@ -73,7 +73,15 @@ def _in_backward(trace: Trace) -> tuple[Event, str] | None:
     call = event if isinstance(event, Call) else trace.caller(event)
     step = step_of(trace, fault, event)
     name = name_with_class(call) if step == "{}" and call is not None else name_of(call) if call is not None else ""
-    message = f"the backward of {step.replace('{}', name)} made {counts} out of a finite gradient"
+    named = step.replace("{}", name)
+    if fault.between == "result":
+        return event, f"a hook on what {named} gave made NaN or infinite values of its gradient, which was finite"
+    if fault.between == "parameter":
+        return event, (
+            f"the gradient of {listed(fault.parameters)} was finite when the backward of {named} gave it, and is not"
+            " now: a hook on the parameter, or what ran after backward, made it so"
+        )
+    message = f"the backward of {named} made {counts} out of a finite gradient"
     return event, f"{message}: {why}" if why else message
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from types import TracebackType
-
-from torch import nn
 
 from fwdtrace.program.crash import explained
 from fwdtrace.program.signals import heed_signal, ignore_signal
@@ -30,7 +27,8 @@ class WatchedBlock:
     def __enter__(self) -> WatchedBlock:
         if "signal" in self._on:
             heed_signal()
-        self._watch.begin(each for each in gc.get_objects() if issubclass(type(each), nn.Module))
+        self._watch.begin()
+        self._watch.learn_of_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fwdtrace.models.randomness import random_state
+from fwdtrace.models.spec import Inputs
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.replay import EXACT, INEXACT, called_at, numbers_kept, recorded, silence
 from fwdtrace.program.statement import function_of
@@ -25,6 +26,7 @@ from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE
 from fwdtrace.trace import Trace
 from fwdtrace.trace.text import path_text
 from fwdtrace.trace.values import tensors_in
+from fwdtrace.trials.search import with_tried_fixes
 
 Frame = tuple[FrameType, TracebackType]
 Top = Callable[[nn.Module], tuple[nn.Module, str | None, int | None]]
@@ -77,7 +79,9 @@ def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment 
         trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
     caller = next((each for each in reversed(positions) if not from_torch(each[0])), None)
-    return called_at(trace, caller) if trace is not None and caller is not None else trace
+    if trace is None:
+        return None
+    return with_tried_fixes(called_at(trace, caller), root, Inputs(args, kwargs))
 
 
 def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
@@ -92,7 +96,8 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
     trace = _replay(error, statement, lambda: statement(*function.arguments))
     if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
         return None
-    return _without_the_model(called_at(trace, None), name)
+    trace = with_tried_fixes(called_at(trace, None), statement, Inputs(function.arguments, {}), is_statement=True)
+    return _without_the_model(trace, name)
 
 
 def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: Moment | None = None) -> Trace | None:

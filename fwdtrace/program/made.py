@@ -13,9 +13,11 @@ from torch.nn.modules.module import Module
 from fwdtrace.recorder.frames import frame_role
 
 
-def notice_modules(then: Callable[[nn.Module], None]) -> Iterator[Callable[[], None]]:
-    """Have this called with each module that is made from now on; what it gives ends that."""
-    for name in ("__init__", "__setstate__"):
+def notice_modules(
+    constructed: Callable[[nn.Module], None], copied: Callable[[nn.Module], None]
+) -> Iterator[Callable[[], None]]:
+    """Have these called with each module that is constructed or copied from now on; what it gives ends that."""
+    for name, then in (("__init__", constructed), ("__setstate__", copied)):
         original = getattr(Module, name)
         setattr(Module, name, _and_then(original, then))
         yield functools.partial(setattr, Module, name, original)

@@ -12,7 +12,8 @@ class Program:
     """A program to run, which calls of its models to keep, and what to measure in them.
 
     `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
-    calls the program is ended. The first trace is saved in each of `files`.
+    calls the program is ended. The first trace is saved in each of `files`. With `children`, a folder in which they can
+    leave word, the processes that the program starts are followed too.
     """
 
     script: str
@@ -35,6 +36,7 @@ class Program:
     keep: int = 10
     last: int = 5
     save_step: str | None = None
+    children: str | None = None
 
     @property
     def events_alone(self) -> bool:

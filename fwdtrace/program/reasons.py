@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
 
+from fwdtrace.program.children import processes_started
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.trace.called import Called
 from fwdtrace.trace.text import how_often, listed, plural
@@ -29,7 +28,7 @@ def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequen
     if children := processes_started():
         return (
             f"the program itself called no model; it started {plural(children, 'process', 'processes')}, whose calls "
-            f"are not traced"
+            f"are not traced; --children follows them"
         )
     if "torch" not in sys.modules:
         return "the program ended and had not imported torch"
@@ -58,10 +57,3 @@ def _counts(called: Sequence[Called]) -> dict[str, int]:
         for each in called
         if each.ways
     }
-
-
-def processes_started() -> int:
-    """How many processes the program has started, as far as Python knows; 1 if there may have been more."""
-    multiprocessing: Any = sys.modules.get("multiprocessing.process")
-    started = int(repr(multiprocessing._process_counter).strip("count()")) - 1 if multiprocessing else 0
-    return started or int(os.times().children_user > 0)

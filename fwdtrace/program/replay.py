@@ -79,7 +79,7 @@ def replayed(
     before = random_state()
     with contextlib.ExitStack() as stack:
         arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
-        stack.enter_context(_state_kept(model, arguments))
+        stack.enter_context(state_kept(model, arguments))
         stack.enter_context(silence())
         stack.callback(before.restore)
         _put_back(moment)
@@ -164,7 +164,7 @@ def _why_inexact(moment: Moment) -> str:
 
 
 @contextlib.contextmanager
-def _state_kept(model: nn.Module, more: Sequence[Tensor]) -> Iterator[None]:
+def state_kept(model: nn.Module, more: Sequence[Tensor] = ()) -> Iterator[None]:
     """Put back afterwards what a call may change: buffers, gradients, attributes of modules, and `more` tensors."""
     attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]

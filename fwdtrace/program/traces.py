@@ -70,6 +70,19 @@ class ProgramTraces:
         self.files_of[key] = [with_parts(file, *parts, *([str(number)] if number > 1 else [])) for file in self.files]
         self._save(key)
 
+    def files_of_trace(self, trace: Trace) -> list[Path]:
+        """The files that hold this trace."""
+        return next((self.saved[key] for key, each in self.by_key.items() if each is trace), [])
+
+    def key_of(self, trace: Trace) -> Key:
+        """The key of a trace that was added."""
+        return next(key for key, added in self.by_key.items() if added is trace)
+
+    def put(self, key: Key, trace: Trace) -> None:
+        """Put a trace in the place of the one with this key."""
+        self.by_key[key] = trace
+        self._save(key)
+
     def end(self) -> None:
         """Settle what could not be known before: no call will follow.
 

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from sys import _getframe
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
 from fwdtrace.program.events import Events
+from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.kept import Kept, Open
 from fwdtrace.program.made import notice_modules
 from fwdtrace.program.names import name_of_called
+from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.saved_step import SavedStep
@@ -37,9 +38,9 @@ from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
-from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
+from fwdtrace.recorder.torch_internals import is_no_plain_run
 from fwdtrace.trace import Trace
-from fwdtrace.trace.called import Called
+from fwdtrace.trace.called import Called, Origin
 
 
 class Watch:
@@ -62,7 +63,7 @@ class Watch:
     ) -> None:
         self._wanted = wanted
         self._max_bytes = max_bytes
-        self._optimizers: RemovableHandle | None = None
+        self._steps = Steps(self._before_step)
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
@@ -77,14 +78,15 @@ class Watch:
         self._recordings = 0
         self._replays = False
         self._keep_event = keep_event
+        self._looks = looks
         self._saves = SavedStep(looks.save_step)
         looks_for = looks.nonfinite or looks.slow is not None
         self.events = Events(looks, self._unhooked, self._hand_over_event, self._saves) if looks_for else None
 
-    def begin(self, made: Iterable[nn.Module] = ()) -> None:
-        """Learn of every module that is constructed, copied or unpickled from now on, and of those made before."""
+    def begin(self) -> None:
+        """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        self._removals += notice_modules(self._constructed)
+        self._removals += notice_modules(self._constructed, self._copied)
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
             register_module_module_registration_hook(self._tree_changed).remove,
@@ -92,8 +94,12 @@ class Watch:
         ]
         if self.events is not None:
             self._last_removals.append(register_optimizer_step_pre_hook(self.events.before_step).remove)
-        for module in made:
-            self._constructed(module)
+
+    def learn_of_all(self) -> None:
+        """Learn of the modules that are there already."""
+        for each in gc.get_objects():
+            if issubclass(type(each), nn.Module):
+                self._constructed(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -102,7 +108,7 @@ class Watch:
         """
         self._rest()
         with self._lock:
-            self._ignore_steps()
+            self._steps.notice(False)
             for opened in list(self._pending.values()):
                 self._end_pending(opened, error)
         while self._last_removals:
@@ -137,6 +143,15 @@ class Watch:
         self._pending.clear()
         self.end()
 
+    def go_on_in_child(self, keep: Callable[[Kept], bool]) -> Watch:
+        """The watch over the child: it knows the modules that there are, and has counted no call."""
+        self.end_in_child()
+        watch = Watch(self._wanted, self._options, keep, self._max_bytes, self._keep_event, self._looks)
+        watch._roots.holders = self._roots.holders
+        watch.begin()
+        watch._hook_what_is_wanted()
+        return watch
+
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:
@@ -148,6 +163,11 @@ class Watch:
         with self._lock:
             return [root.called() for root in self._roots.kept]
 
+    def model(self, number: int) -> nn.Module | None:
+        """The model of which calls were kept under this number; None if it is gone."""
+        with self._lock:
+            return self._roots.kept[number].module()
+
     def top(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
         """The module at the top of what holds one that was called, its variable, and the number of the latest call."""
         with self._lock:
@@ -158,9 +178,12 @@ class Watch:
         with self._lock:
             return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
-    def _constructed(self, module: nn.Module) -> None:
+    def _copied(self, module: nn.Module) -> None:
+        self._constructed(module, origin_of_now(_getframe(2)))
+
+    def _constructed(self, module: nn.Module, origin: Origin | None = None) -> None:
         with self._lock:
-            self._roots.holders.made(module)
+            self._roots.holders.made(module, origin)
             if self._open is None and not self._replays and not self._roots.is_full:
                 self._hook(type(module), BOTH)
 
@@ -172,7 +195,7 @@ class Watch:
     @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
-        if not self._watches or _is_being_traced() or module.__dict__.get("_is_replica"):
+        if not self._watches or is_no_plain_run() or module.__dict__.get("_is_replica"):
             return original(module, *args, **kwargs)
         if self._thread.recordings != self._recordings and runs_in_a_call(_getframe(2)):
             return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded
@@ -242,7 +265,7 @@ class Watch:
                 self._thread.recordings = self._recordings
                 if opened.awaits_backward:
                     self._pending[opened.root] = opened
-                    self._notice_steps()
+                    self._steps.notice()
                 self._hook_what_is_wanted()
                 end_now = not opened.awaits_backward and self._hand_over(opened)
         if end_now:
@@ -277,11 +300,7 @@ class Watch:
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))
         root.rounds[opened.round] = opened.number, first_id + len(trace.events)
         ran = has_trained or any(call.backward is not None for call in trace.calls)
-        trace = replace(
-            trace,
-            model=replace(trace.model, name=root.name, path=root.path or None),
-            gradients=trace.gradients if ran else None,
-        )
+        trace = replace(root.named(trace), gradients=trace.gradients if ran else None)
         values = opened.keeper.by_id if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 
@@ -302,7 +321,7 @@ class Watch:
 
     def _hand_over_event(self, root: Root, trace: Trace) -> bool:
         """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
-        return self._keep_event(replace(trace, model=replace(trace.model, name=root.name, path=root.path or None)))
+        return self._keep_event(root.named(trace))
 
     def saved_step(self) -> str | None:
         """What there is to say of the step that was to be saved; None if there is nothing."""
@@ -314,24 +333,14 @@ class Watch:
             self.events = None
             self._roots.look_no_more()
 
-    def _notice_steps(self) -> None:
-        if self._optimizers is None:
-            self._optimizers = register_optimizer_step_pre_hook(self._before_step)
-
-    def _ignore_steps(self) -> None:
-        if self._optimizers is not None:
-            self._optimizers.remove()
-            self._optimizers = None
-
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """End the recordings of the models whose parameters the optimizer is about to change."""
         end_now = False
         with self._lock:
             for opened in list(self._pending.values()):
-                top = opened.root.module()
-                own = {id(each) for each in top.parameters()} if top is not None else set()
-                if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
+                if changes(optimizer, opened.root.module()):
                     end_now |= self._end_pending(opened, before_step=True)
+            self._steps.look_for_training(optimizer, self._roots)
         if end_now:
             raise stop()
 
@@ -344,14 +353,8 @@ class Watch:
             self._hook(cls, entries)
         if self._roots.is_complete:
             self._learn_no_more()
-        if not self._pending:
-            self._ignore_steps()
+        self._steps.notice(bool(self._pending or self._roots.awaiting_a_step()))
 
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward
             self._classes.hook(cls, entries, inherited_alone=bool(self._pending))
-
-
-def _is_being_traced() -> bool:
-    """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
-    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)

@@ -278,3 +278,8 @@ def is_compiled(module: Module) -> bool:
 def has_legacy_backward_hooks(module: Module) -> bool:
     """Whether the module's backward hooks are of the kind before `register_full_backward_hook`."""
     return module._is_full_backward_hook is False
+
+
+def is_no_plain_run() -> bool:
+    """Whether what runs is traced, exported, compiled or recomputed for backward."""
+    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)

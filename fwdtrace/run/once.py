@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,8 +28,9 @@ from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, as_module, run_backward, run_backward_from
 from fwdtrace.run.guess import better_guess, nobody_chose
-from fwdtrace.run.trials.search import with_tried_fixes
+from fwdtrace.run.warm import Start, with_warm_times
 from fwdtrace.trace import Trace
+from fwdtrace.trials.search import with_tried_fixes
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Measures:
 
     `loss` is the spec of a function, for `backward`; without one, backward starts at the sum of the output.
     `save_values` is the file for the numbers of every call, of which at most `max_bytes` are kept whole.
+    `repeat` is how many more times it runs, for the times of warm runs.
     """
 
     ops: bool = True
@@ -46,6 +50,7 @@ class Measures:
     loss: str | None = None
     save_values: Path | None = None
     max_bytes: int = 2**30
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ def prepare(plan: RunPlan) -> ReadyModel:
     if on_meta and plan.measures.save_values:
         option = f"--save-values {plan.measures.save_values}"
         raise FwdtraceError(f"{option}: a model on meta has no values; leave --device off")
+    if on_meta and plan.measures.repeat:
+        raise FwdtraceError(f"--repeat {plan.measures.repeat}: a model on meta computes nothing; leave --device off")
     if on_meta and plan.weights:
         raise FwdtraceError(f"--weights {plan.weights}: a model on meta has no place for values; leave --device off")
     if plan.capsule is not None:
@@ -230,10 +237,11 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
     recording = Recording(model.module, options, plan.spec, plan.seed)
     loss = as_module(model.loss) if model.loss is not None else None
     error: BaseException | None = None
+    call = functools.partial(_call, model.capsule.entry if model.capsule is not None else "__call__")
+    start = Start.of(model.module, model.inputs) if measures.repeat else None
     try:
         with _fused_path(plan.fused), _as_it_ran(model, measures.backward), recording:
-            entry = model.module if model.capsule is None or model.capsule.entry == "__call__" else model.module.forward
-            output = entry(*model.inputs.args, **model.inputs.kwargs)
+            output = call(model.module, model.inputs)
             if measures.backward:
                 if loss is not None:
                     recording.include(loss)
@@ -243,9 +251,21 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
                     run_backward(model.module, output, loss)
     except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
         error = raised
+    trace = recording.trace
+    if start is not None and error is None:
+        try:
+            with _fused_path(plan.fused), _as_it_ran(model, measures.backward):
+                trace = with_warm_times(trace, start, measures.repeat, call)
+        except BaseException as raised:
+            error = raised
     if keeper is None or measures.save_values is None:
-        return recording.trace, error
-    return _with_values(recording.trace, error, keeper, measures.save_values)
+        return trace, error
+    return _with_values(trace, error, keeper, measures.save_values)
+
+
+def _call(entry: str, module: nn.Module, inputs: Inputs) -> Any:
+    run = module if entry == "__call__" else module.forward
+    return run(*inputs.args, **inputs.kwargs)
 
 
 def _with_values(

@@ -68,11 +68,12 @@ class RunInfo:
     that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
-    `"error"` or `"nonfinite"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"`
-    or `"inexact"`, with `replay_reason` if it was not. Of a call that was slow,
-    `first_us` is the time that it took at first, and `usual_us` the median of the calls before it. `step` is the number
-    of the optimizer's step that the call belongs to, and `last_steps` are the steps before it, the latest last, and the
-    step itself if it had come to it.
+    `"error"`, `"nonfinite"`, `"signal"` or `"slow"`, and `replay` how like the first time it ran when it was run again
+    to be seen, `"exact"` or `"inexact"`, with `replay_reason` if it was not. Of a call that was slow, `first_us` is the
+    time that it took at first, and `usual_us` the median of the calls before it. `step` is the number of the
+    optimizer's step that the call belongs to, and `last_steps` are the steps before it, the latest last, and the step
+    itself if it had come to it. `repeat` is how many further runs, from the same state, the times of the calls are the
+    medians of.
     """
 
     device: str
@@ -90,3 +91,4 @@ class RunInfo:
     usual_us: float | None = None
     step: int | None = None
     last_steps: tuple[StepInfo, ...] = ()
+    repeat: int | None = None

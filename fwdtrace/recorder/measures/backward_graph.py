@@ -144,12 +144,41 @@ class BackwardGraph:
         for name, identity, kind in parameters:
             # A sharded parameter is in no graph: what it is gathered into for the call is there in its place.
             leaves = [(identity,)] if (identity,) in into or kind != "non-finite" else stand_ins
-            for owner, fault in (found for leaf in leaves for found in _causes(leaf, kind, into)):
+            for owner, fault in (found for leaf in leaves for found in self._causes(leaf, kind, into)):
                 names = causes.setdefault(id(fault), (owner, fault, []))[2]
                 if name not in names:
                     names.append(name)
         for owner, fault, names in sorted(causes.values(), key=lambda cause: cause[1].order):
             yield owner, replace(fault, parameters=tuple(names))
+
+    def _causes(self, leaf: Target, kind: Fault, into: Into) -> Iterator[Found]:
+        """The faults by which a leaf got a gradient of this kind; one without a node if it came to the model so."""
+        bad = next(state for state, name in _FAULTS.items() if name == kind)
+        pending, met = [leaf], {leaf}
+        while pending:
+            target = pending.pop()
+            edges = into.get(target, ())
+            if bad == _NON_FINITE and len(edges) == 1 and edges[0][0].given[edges[0][1]] in (_ZERO, _FINE):
+                yield self._between(edges[0][0], target)
+            for step, place in edges:
+                if step.given[place] != bad:
+                    continue
+                found = step.faults.get(place)
+                if found is not None and found[1].kind == kind:
+                    yield found
+                elif step.taken == bad and step.number not in into:
+                    if kind != "none" and not _ran_in_backward(step.owner):
+                        yield None, _OUTSIDE[kind]
+                elif step.taken == bad and step.number not in met:
+                    met.add(step.number)
+                    pending.append(step.number)
+
+    def _between(self, before: _Step, target: Target) -> Found:
+        """A gradient that was finite when a step gave it, and was not where it arrived."""
+        after = self._steps.get(target) if isinstance(target, int) else None
+        if after is None:
+            return before.owner, GradientFault("non-finite", before.order, between="parameter")
+        return after.owner, GradientFault("non-finite", after.order, between="result")
 
 
 def _ran_in_backward(note: Note | None) -> bool:
@@ -169,25 +198,6 @@ def _target(node: Any) -> Target:
         return None
     variable = getattr(node, "variable", None)
     return (id(variable),) if variable is not None else node_number(node)
-
-
-def _causes(leaf: Target, kind: Fault, into: Into) -> Iterator[Found]:
-    """The faults by which a leaf got a gradient of this kind; one without a node if it came to the model like this."""
-    bad = next(state for state, name in _FAULTS.items() if name == kind)
-    pending, met = [leaf], {leaf}
-    while pending:
-        for step, place in into.get(pending.pop(), ()):
-            if step.given[place] != bad:
-                continue
-            found = step.faults.get(place)
-            if found is not None and found[1].kind == kind:
-                yield found
-            elif step.taken == bad and step.number not in into:
-                if kind != "none" and not _ran_in_backward(step.owner):
-                    yield None, _OUTSIDE[kind]
-            elif step.taken == bad and step.number not in met:
-                met.add(step.number)
-                pending.append(step.number)
 
 
 _OUTSIDE: dict[Fault, GradientFault] = {kind: GradientFault(kind, 0) for kind in _FAULTS.values()}
