@@ -345,7 +345,6 @@ LATE = {
         "compare/saved_numbers": "numpy safetensors",
         "models/capsule": "safetensors",
         "run/convert": "safetensors",
-        "models/inputs": "numpy safetensors",
         "models/capsule": "safetensors",
         "models/weights": "safetensors",
     },
