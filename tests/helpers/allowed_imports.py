@@ -345,7 +345,7 @@ LATE = {
         "compare/saved_numbers": "numpy safetensors",
         "models/capsule": "safetensors",
         "run/convert": "safetensors",
-        "models/capsule": "safetensors",
+        "models/inputs": "numpy safetensors",
         "models/weights": "safetensors",
     },
 }
