@@ -12,7 +12,9 @@ from fwdtrace.cli.results import check_files, give_trace
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A trace that was saved with -o FILE.json.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A trace that was saved with -o FILE.json.", show_default=False)
+    ],
     shown: Shown,
     result: Result,
 ) -> None:

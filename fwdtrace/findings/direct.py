@@ -1,4 +1,4 @@
-"""FT001 and FT002: a `forward` that ran without its `__call__`, and the mechanisms that did not act because of it."""
+"""FT001 and FT002: a `forward` that ran without its `__call__`, and mechanisms that did not act for want of a call."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fwdtrace.findings.places import by_place, repeated
+from fwdtrace.findings.readers import reader_text, unmade
 from fwdtrace.trace import Call, Finding, Hook, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_of, short_name
 from fwdtrace.trace.text import name_of, plural
@@ -29,6 +30,16 @@ def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
         for mechanism in filter(None, skipped):
             message = f"{mechanism.name} on {name_of(first)} did not act: {mechanism.when_skipped}; {mechanism.remedy}"
             yield Finding("FT002", "stale-or-skipped", first.id, message, first.site)
+
+
+def weights_not_made(trace: Trace) -> Iterator[Finding]:
+    """FT002: the weights of a module were read without its call, in which a mechanism makes or loads them."""
+    for path, (reading, mechanism) in unmade(trace).items():
+        message = (
+            f"{mechanism.name} on {path} did not act, as {reader_text(trace, reading)} read {reading.name} without a"
+            f" call of {path}: {mechanism.when_skipped}; {mechanism.remedy}"
+        )
+        yield Finding("FT002", "stale-or-skipped", reading.event.parent, message, reading.event.site)
 
 
 def _direct_calls(trace: Trace) -> list[Call]:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fwdtrace.findings import find
-from fwdtrace.recorder.finished_calls import Finisher
+from fwdtrace.recorder.finished_calls import Finisher, hooks_of
+from fwdtrace.recorder.hooks import list_hooks
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp, Recorded
 from fwdtrace.recorder.session import Session
@@ -87,7 +88,7 @@ def _uncalled(
         return ()
     called = {call.path for call in calls}
     return tuple(
-        Uncalled(names[0], type(module).__name__, count)
+        Uncalled(names[0], type(module).__name__, count, hooks_of(list_hooks(module, with_own_forward=True)))
         for module, names in modules_and_names(recorded.root)
         if module._parameters
         and names[0] not in called

@@ -14,7 +14,7 @@ from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops, name_of_op, takes_numbers_out
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenClass, SeenModule
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.tree import count_parameters
@@ -191,7 +191,7 @@ class Finisher:
         draft.duration_us = self._duration(call.end - call.begin) if call.begin and call.end else None
         draft.thread = call.thread
         draft.state = ()
-        draft.forward_inputs = draft.forward_outputs = draft.settings = draft.host_us = None
+        draft.forward_inputs = draft.forward_outputs = draft.settings = draft.host_us = draft.cold_us = None
         draft.nonfinite = draft.memory_bytes = draft.flops = draft.backward = draft.without_grad = None
         if self.measured:
             self._add_measured(draft, call, alike)
@@ -270,8 +270,7 @@ class Finisher:
         return known
 
     def _hooks(self, call: OpenCall) -> tuple[Hook, ...]:
-        runs = (call.hooks or {}).values()
-        hooks = tuple(Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in runs)
+        hooks = hooks_of(call.hooks or {})
         return self.hooks.setdefault(hooks, hooks)
 
     def _parameters(self, seen: SeenModule) -> int:
@@ -287,6 +286,11 @@ class Finisher:
         if call.seen.of.is_script:
             return "script"
         return "compiled" if _is_compiled(call) else None
+
+
+def hooks_of(runs: dict[Any, HookRun]) -> tuple[Hook, ...]:
+    """What a trace says of hooks that were registered."""
+    return tuple(Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in runs.values())
 
 
 def _signature(call: OpenCall, alike: _Alike) -> tuple[tuple[str, ...], str]:

@@ -275,7 +275,15 @@ def site_at(position: Position) -> Site:
     code, instruction = position
     line = _line(code, instruction)
     text = linecache.getline(code.co_filename, line).strip()
-    return Site(code.co_filename, line, name_of_code(code), text)
+    return Site(_file(code.co_filename), line, name_of_code(code), text)
+
+
+def _file(name: str) -> str:
+    """The name of a file; of a notebook's cell its number, `In[3]`, as a notebook's own tracebacks have it."""
+    ipython: Any = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    cell = shell.compile.format_code_name(name) if hasattr(shell, "compile") else None
+    return cell[1] if cell is not None else name
 
 
 def overridden_call(cls: type[nn.Module]) -> Any:

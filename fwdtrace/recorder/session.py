@@ -131,6 +131,11 @@ def listen_for_changes() -> Callable[[], None]:
     return _stop_listening
 
 
+def is_watched() -> bool:
+    """Whether something is recorded, or a whole program is watched, so that a call of any model may be."""
+    return bool(_tree_hooks)
+
+
 def _stop_listening() -> None:
     hook = _tree_hooks.pop()
     if not _tree_hooks:

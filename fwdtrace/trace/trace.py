@@ -15,7 +15,7 @@ from functools import cached_property
 from json import JSONEncoder
 from operator import attrgetter
 from os import PathLike
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
 from fwdtrace.trace.files import replacing, write_text
@@ -23,7 +23,7 @@ from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, Op, Uncalled
-from fwdtrace.trace.views import form_for, view
+from fwdtrace.trace.views import Drawn, form_for, view
 
 E = TypeVar("E", bound=Event)
 
@@ -126,6 +126,29 @@ class Trace:
             return
         with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
             write_trace(self, stream)
+
+    def tree(
+        self,
+        *,
+        width: int | None = None,
+        depth: int | None = None,
+        fold: bool = True,
+        columns: Sequence[str] = (),
+        only: Sequence[str] = (),
+    ) -> Drawn:
+        """The tree, with the options of `save`, to print or to have as the last line of a cell in a notebook.
+
+        Without `width` it is 80 cells wide where it is printed, and 120 in a notebook.
+        """
+        options = {"depth": depth, "fold": fold, "columns": columns, "only": only}
+        return Drawn(self, options if width is None else {**options, "width": width})
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with a row for every call and op, and the columns of a `.csv` file.
+
+        What was not measured is missing there, and not 0. FwdtraceError if there is no pandas.
+        """
+        return view("frame")(self)
 
     def __str__(self) -> str:
         return view("tree")(self)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from fwdtrace import record
 from fwdtrace.compare.runs import Runnable, compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
-from fwdtrace.recorder import record
 from tests.helpers import real_models
 from tests.helpers.commands import Command
 from tests.helpers.families import FAMILIES

@@ -6,7 +6,7 @@ import dis
 import functools
 import threading
 from sys import _getframe
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
+    FSDP_FOLDER,
     pop_function_mode,
     push_function_mode,
     top_function_mode,
@@ -203,7 +204,8 @@ class _OpMode(TorchFunctionMode):
         here = measure.here.state
         stack = here.stack
         session = measure.session
-        if not here.shows_ops or not stack or here.in_op or measure.is_stopped:
+        caller = _getframe(1)
+        if not here.shows_ops or not stack or here.in_op or measure.is_stopped or _shards(caller):
             return function(*args, **kwargs)
         takes_out = _is_query(function)
         if takes_out and not _leaves_graph(session, function, args):
@@ -211,7 +213,7 @@ class _OpMode(TorchFunctionMode):
         op = OpenOp()
         parent = op.parent = stack[-1]
         op.function = function
-        op.position = position_outside_torch(_getframe(1), parent.position)
+        op.position = position_outside_torch(caller, parent.position)
         quiet = not torch_function_modes()  # torch has taken ours off
         if quiet:
             given = measure.op_begins(op, args, kwargs)
@@ -244,6 +246,14 @@ class _OpMode(TorchFunctionMode):
         if op.given or function is Tensor.__setitem__ or takes_out:
             session.log.append(op)
         return result
+
+
+def _shards(frame: FrameType) -> bool:
+    """Whether FSDP runs an op, to bring parameters together in memory that may have held anything before."""
+    if frame.f_code.co_filename.startswith(FSDP_FOLDER):
+        return True
+    caller = frame.f_back  # behind what looks up an op of its own
+    return caller is not None and caller.f_code.co_filename.startswith(FSDP_FOLDER)
 
 
 def name_of_op(op: OpenOp) -> str:

@@ -70,7 +70,8 @@ def _has_memory(tensor: Tensor) -> bool:
     kind: Any = type(tensor)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:  # its numbers are in other tensors
         names = kind.__tensor_flatten__(tensor)[0] if hasattr(kind, "__tensor_flatten__") else ()
-        return all(_has_memory(getattr(tensor, name)) for name in names)
+        parts = [getattr(tensor, name) for name in names]  # among which torch names the mesh of a DTensor, too
+        return all(_has_memory(part) for part in parts if isinstance(part, Tensor))
     if tensor.layout is torch.sparse_coo:
         return _has_memory(tensor._indices()) and _has_memory(tensor._values())
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.numel() == 0:
