@@ -66,7 +66,7 @@ def comparison_html(comparison: TraceComparison) -> str:
         number = {event.id: place for place, event in enumerate(trace.events)}
         for id, texts in marks_of_side(comparison, side == "second").items():
             view["marks"].setdefault(number[id], []).extend(map(printable, texts))
-    views[1]["tables"] += [_table(table) for table in moved_weights(comparison)]
+    views[1]["tables"] += [lines_of(table) for table in moved_weights(comparison)]
     found = {"verdict": verdict, "equal": comparison.equal, "text": rest}
     return _page(summary.title(comparison.traces[0]), {"comparison": found, "traces": views})
 
