@@ -116,9 +116,9 @@ def _compare(expected: str, actual: str, name: str) -> None:
 def _traced(model: Any, inputs: Any) -> Trace:
     import torch
 
-    from fwdtrace.recorder import record
+    from fwdtrace.recorder import Options, Recording
 
-    with _in_eval_mode(model), torch.no_grad(), record(model) as recording:
+    with _in_eval_mode(model), torch.no_grad(), Recording(model, Options()) as recording:
         if isinstance(inputs, Mapping):
             model(**inputs)
         elif isinstance(inputs, tuple):

@@ -1,5 +1,7 @@
 """Every test that may run torch is seeded, on one thread, and proves that no hook, wrapper or patch is left behind.
 
+Every fix that is printed in one of them, by run, by exec or by record, is followed on the real model.
+
 The tests of the rooms that never import torch run without it, in seconds; so nothing here imports it by itself.
 """
 
@@ -33,7 +35,7 @@ def pytest_configure() -> None:
 def with_torch_as_it_was(request: pytest.FixtureRequest) -> None:
     """Seed and check every test but those of the rooms without torch."""
     if request.path.relative_to(TESTS).parts[0] not in ROOMS_WITHOUT_TORCH:
-        for name in ("one_thread", "seeded", "nothing_left_behind"):
+        for name in ("one_thread", "seeded", "nothing_left_behind", "advice_that_works"):
             request.getfixturevalue(name)
 
 
@@ -62,6 +64,14 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     left = footprint.changes(before, footprint.of_the_process())
     assert not left, f"left behind: {', '.join(left[:10])}"
+
+
+@pytest.fixture
+def advice_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the test in which a fix is printed that does not work on the real model, on the CPU."""
+    from tests.helpers.advice import follow_all
+
+    follow_all(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,9 @@ from fwdtrace.cli.convert import convert
 from fwdtrace.cli.exec import exec
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.models import models
+from fwdtrace.cli.now import now
 from fwdtrace.cli.options import as_typer_takes_it
+from fwdtrace.cli.panels import MODEL, PROGRAM, TRACE, PanelledCommand
 from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
 from fwdtrace.cli.show import show
@@ -33,11 +35,14 @@ app = typer.Typer(
     rich_markup_mode=None,  # help is text: brackets in it are brackets
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(as_typer_takes_it(run))
-app.command()(as_typer_takes_it(compare))
+app.command(cls=PanelledCommand)(as_typer_takes_it(run, MODEL))
+app.command(cls=PanelledCommand)(as_typer_takes_it(compare, MODEL))
 app.command()(as_typer_takes_it(convert))
-app.command("exec", context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec))
-app.command()(as_typer_takes_it(show))
+app.command("exec", cls=PanelledCommand, context_settings={"allow_interspersed_args": False})(
+    as_typer_takes_it(exec, PROGRAM)
+)
+app.command()(as_typer_takes_it(now))
+app.command(cls=PanelledCommand)(as_typer_takes_it(show, TRACE))
 app.command()(as_typer_takes_it(models))
 app.command()(as_typer_takes_it(rule))
 

@@ -10,6 +10,7 @@ import typer
 
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.options import (
+    Color,
     Directly,
     FullTraceback,
     Inputs,
@@ -31,7 +32,7 @@ from fwdtrace.run.cold_start import import_torch
 
 if TYPE_CHECKING:
     from fwdtrace.compare.comparison import TraceComparison
-    from fwdtrace.direct.comparison import DirectComparison
+    from fwdtrace.compare.direct.comparison import DirectComparison
     from fwdtrace.errors import ModelError
 
 
@@ -49,6 +50,7 @@ def compare(
     seed: Seed = 0,
     max_bytes: MaxBytes = 2**30,
     trust: Trust = False,
+    color: Color = "auto",
     full_traceback: FullTraceback = False,
 ) -> None:
     """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
@@ -99,7 +101,7 @@ def compare(
             compared = compare_two(TwoRunsPlan(spec, other, maps, inputs, seed, **options))
             comparison, error = compared.comparison, compared.error
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
-        give_comparison(comparison, result)
+        give_comparison(comparison, result, color)
     if error is not None:
         error.full_traceback = full_traceback
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,13 @@ def exec(
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
     output: Annotated[
         list[Path] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing on stderr; repeatable."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            rich_help_panel="Save",
+            help="Save there instead of showing on stderr; repeatable.",
+        ),
     ] = None,
     fail_on: FailOn = "",
 ) -> None:
@@ -58,13 +65,20 @@ def exec(
     paths = [str(file.absolute()) for file in files]
     values = str(measured.save_values.absolute()) if measured.save_values is not None else None
     measured = replace(with_what_is_shown(measured, shown), save_values=None)
-    wanted = {**asdict(measured), "save_values": values, **asdict(chosen)}
+    wanted = {**asdict(measured), "save_values": values, **asdict(chosen), "save_step": _folder_for_step(chosen)}
+    if chosen.children:
+        from fwdtrace.program.children import new_folder
+
+        wanted["children"] = new_folder()
+    else:
+        wanted["children"] = None
     settings = {
         "program": asdict(Program(script, module, files=paths, **wanted)),
         "shown": {name: getattr(shown, name) for name in dir(shown) if not name.startswith("_")},
         "codes": sorted(codes),
         "behind": [] if module else _behind(program, context),
         "observed_by": OBSERVED_BY,
+        "for_children": chosen.children,
     }
     if ranks_of(os.environ) is not None:
         from fwdtrace.cli.report import observed_program
@@ -76,6 +90,17 @@ def exec(
     if status == 0 and found:
         raise AskedToFail(f"failing as --fail-on asks: {found}")
     sys.exit(status)
+
+
+def _folder_for_step(chosen: Chosen) -> str | None:
+    """The folder of --save-step; FwdtraceError if nothing could be saved there."""
+    if chosen.save_step is None:
+        return None
+    if not set(chosen.on or ()) - {"error", "signal"}:
+        raise FwdtraceError("--save-step saves the call in which something happens; say what by --on nonfinite")
+    if find_spec("safetensors") is None:
+        raise FwdtraceError("--save-step needs safetensors; run `pip install safetensors`")
+    return str(chosen.save_step.absolute())
 
 
 def _behind(program: list[str], context: typer.Context) -> list[str]:

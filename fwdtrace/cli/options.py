@@ -7,14 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
+from fwdtrace.cli import completion
+from fwdtrace.cli.panels import MEASURE, SAVE, SHOW, in_panel
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.wanted import what_is_wrong
 from fwdtrace.run.cold_start import interruptible
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A built-in name, file.py:Name or package.module:Name.")]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        autocompletion=completion.specs,
+        help="A built-in name, file.py:Name or package.module:Name.",
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
@@ -30,10 +40,32 @@ MaxBytes = Annotated[
     int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
-FailOn = Annotated[str, typer.Option(metavar="CODES", help="Exit with 1 on these findings: FT001,FT010 or any.")]
+FailOn = Annotated[
+    str,
+    typer.Option(
+        metavar="CODES",
+        autocompletion=completion.codes_in_a_list,
+        rich_help_panel=SHOW,
+        help="Exit with 1 on these findings: FT001,FT010 or any.",
+    ),
+]
+ColorChoice = Literal["auto", "always", "never"]
+Color = Annotated[
+    ColorChoice,
+    typer.Option(metavar="WHEN", rich_help_panel=SHOW, help="Colours: auto, on a terminal alone; always; or never."),
+]
 
+Repeat = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="Run N times more from the same state, for times that are not the first's."),
+]
 FullTraceback = Annotated[
-    bool, typer.Option("--full-traceback", help="Show torch's frames too in the traceback of a model that raised.")
+    bool,
+    typer.Option(
+        "--full-traceback",
+        rich_help_panel=SHOW,
+        help="Show torch's frames too in the traceback of a model that raised.",
+    ),
 ]
 
 Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")]
@@ -68,7 +100,8 @@ Columns = Annotated[
     typer.Option(
         metavar="LIST",
         callback=_known_columns,
-        help=f"Show these columns: {','.join(COLUMN_KEYS)}; from-row: where inputs came from.",
+        autocompletion=completion.keys_in_a_list(COLUMN_KEYS),
+        help=f"Show these columns: {', '.join(COLUMN_KEYS)}; from-row: where inputs came from.",
     ),
 ]
 Only = Annotated[
@@ -109,12 +142,14 @@ class Shown:
         Key | None,
         typer.Option(
             metavar="KEY",
+            autocompletion=completion.keys(get_args(Key)),
             help="Rank the modules in a table by time, self, flops, params, memory, mean, std, min, max, nan or grad.",
         ),
     ] = None
     top: Annotated[int, typer.Option(metavar="N", min=1, help="With --sort: how many modules to show.")] = 20
     depth: Depth = None
     no_fold: NoFold = False
+    color: Color = "auto"
 
     @property
     def column_keys(self) -> list[str]:
@@ -132,9 +167,18 @@ class Shown:
         return not self.no_fold
 
 
+def _known_events(names: list[str] | None) -> list[str] | None:
+    """The names themselves, if all are known; FwdtraceError else."""
+    for name in names or ():
+        wrong = what_is_wrong(name)
+        if wrong:
+            raise FwdtraceError(f"--on {name}: {wrong}")
+    return names
+
+
 @dataclass(frozen=True)
 class Chosen:
-    """Which calls of a program's models are recorded, and how many before the program is ended."""
+    """Which calls of a program's models are recorded, in which processes, and how many before the program is ended."""
 
     first: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
@@ -151,6 +195,25 @@ class Chosen:
     stop_after: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
     ] = None
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="EVENT",
+            callback=_known_events,
+            help="Keep the call in which this happens: nonfinite, the first NaN; signal, after kill -USR1; "
+            "slow, or slow=K, K times the usual; error, which is always kept. Repeatable.",
+        ),
+    ] = None
+    keep: Annotated[int, typer.Option(metavar="N", min=1, help="Keep at most N events.")] = 10
+    save_step: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Save the first such call there, to run it again: run DIR/capsule.json."),
+    ] = None
+    last: Annotated[int, typer.Option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
+    children: Annotated[
+        bool, typer.Option("--children", help="Follow the processes that the program starts; each saves its own file.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -251,16 +314,24 @@ class Variation:
     ] = 1
 
 
-def as_typer_takes_it(command: Callable[..., None]) -> Callable[..., None]:
+PANELS: dict[type, str] = {
+    **{Measured: MEASURE, Shown: SHOW, Result: SAVE, Chosen: "Choose the calls"},
+    **{Directly: "Run directly", Pairing: "Pair two models", Variation: "Run the second otherwise"},
+}
+"""The part of the help that a set of options stands in."""
+
+
+def as_typer_takes_it(command: Callable[..., None], panel: str | None = None) -> Callable[..., None]:
     """The command as typer takes it: in place of a parameter that is a set of options, the options of that set.
 
-    A set is a dataclass, each field of which is an option with a default. What is no set comes first in the help.
+    A set is a dataclass, each field of which is an option with a default. What is no set comes first in the help, in
+    this panel.
     Ctrl-C that the command leaves to us is trouble, told in one line.
     """
     hints = get_type_hints(command, include_extras=True)
     sets = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
     own = [
-        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        parameter.replace(annotation=in_panel(hints[name], panel), kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command).parameters.items()
         if name not in sets
     ]
@@ -283,7 +354,12 @@ def as_typer_takes_it(command: Callable[..., None]) -> Callable[..., None]:
 def _options_of(kind: type) -> list[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
     return [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint)
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=in_panel(hint, PANELS.get(kind)),
+        )
         for field, hint in ((field, hints[field.name]) for field in fields(kind))
     ]
 

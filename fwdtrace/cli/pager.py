@@ -37,7 +37,7 @@ def paged(console: Console, *, off: bool = False) -> Iterator[None]:
 
 
 def _pager(console: Console) -> list[str] | None:
-    if not console.is_terminal or not sys.stdin.isatty() or os.environ.get("TERM") == "dumb":
+    if not console.file.isatty() or not sys.stdin.isatty() or os.environ.get("TERM") == "dumb":
         return None
     command = shlex.split(os.environ.get("PAGER", USUAL))
     return command if command and shutil.which(command[0]) else None

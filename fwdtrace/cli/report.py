@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fwdtrace.cli.fail_on import annotate
 from fwdtrace.cli.terminal import stderr_console, to_stderr
+from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.children import lines_of_children, named, processes_of_multiprocessing
+from fwdtrace.trace.text import plural
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
     from fwdtrace.program.rank_files import Ranks
     from fwdtrace.trace import Trace
 
+MOST_FILES = 4
 WIDTH = 80
 """The columns of a text file: a program has no terminal of its own to fit."""
 
@@ -26,11 +31,17 @@ def observed_program(settings: dict[str, Any]) -> ObservedProgram:
     program, codes = Program(**settings["program"]), set(settings["codes"])
 
     def report(observed: ObservedProgram) -> None:
+        if observed.is_child:
+            observed.leave_word(_lines_of_models(observed))
+            return
         _report(observed, settings["shown"], codes)
         for option in settings["behind"]:
             _say(f"{option} stands behind {program.script} and went to it; what is meant for fwdtrace stands before it")
 
-    return ObservedProgram(program, lambda trace, file: _save(trace, file, settings["shown"]), report, _say)
+    def save(trace: Trace, file: Path) -> bool:
+        return _save(trace, file, settings["shown"])
+
+    return ObservedProgram(program, save, report, _say, settings.get("child", False))
 
 
 def _save(trace: Trace, file: Path, shown: dict[str, Any]) -> bool:
@@ -53,42 +64,76 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     """Say what was recorded, and show the trees or name the files; then where the ranks differ."""
     crashed = observed.crash
     traces = observed.traces
-    if not traces:
-        _say(f"no call was kept: {observed.why_nothing_was_kept()}")
-    else:
+    if traces:
         _show(observed, shown, crashed)
+    elif not observed.children:
+        nothing = "no event" if observed.program.events_alone else "no call was kept"
+        _say(f"{nothing}: {observed.why_nothing_was_kept()}")
     if observed.files and (observed.program.files or observed.ranks is not None):
         _say(f"saved {', '.join(_of_all_ranks(file, observed.ranks) for file in observed.files)}")
     if observed.is_full:
         _say(f"{observed.model_count} models are kept, the most there can be; --model PATH names one")
+    if observed.saved_step is not None:
+        _say(observed.saved_step)
+    crash_of_child = _report_children(observed)
     ranks = observed.compare_ranks()
     if ranks is not None:
         for line in ranks.lines:
             _say(line)
         traces += ranks.traces
+    crashed = crashed or crash_of_child
     if crashed is not None:
-        _print_crash(crashed)
-    if observed.backward_raised and not observed.program.backward:
+        _print_crash(crashed, shown)
+    if observed.backward_raised and crashed is None and not observed.program.backward:
         _say(
             "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"
         )
     annotate((finding for trace in traces for finding in trace.findings), codes)
 
 
+def _report_children(observed: ObservedProgram) -> Trace | None:
+    """A line for each model of the processes that the program has started; the call that raised in one of them."""
+    for line in lines_of_children(observed.children):
+        _say(line)
+    files = [_near(Path(file)) for child in observed.children for file in child.files]
+    if files:
+        _say(f"saved {_listed_files(files)}")
+    if observed.program.children is None and observed.traces and (started := processes_of_multiprocessing()):
+        _say(
+            f"it started {plural(started, 'process', 'processes')}, whose calls are not traced; --children follows them"
+        )
+    raised = [child for child in observed.children if child.crash is not None]
+    if not raised:
+        return None
+    _say(f"{named(raised)} raised{'' if len(raised) == 1 else f'; below is the call of child {raised[0].number}'}")
+    from fwdtrace.trace.read import load_trace
+
+    with contextlib.suppress(FwdtraceError):
+        return load_trace(Path(str(raised[0].crash)))
+    return None
+
+
+def _lines_of_models(observed: ObservedProgram) -> list[str]:
+    from fwdtrace.render.program import model_lines
+
+    return model_lines(observed.by_model)
+
+
 def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | None) -> None:
     """A line for each model, and unless they are saved, the trees of all that was kept but of what raised."""
     from fwdtrace.cli.results import print_trace
-    from fwdtrace.render.program import ROOM_FOR_CRASH, model_lines, print_program
+    from fwdtrace.render.program import ROOM_FOR_CRASH, event_lines, model_lines, print_event, print_program
 
-    lines = model_lines(observed.by_model)
+    lines = [*model_lines(observed.by_model), *event_lines(observed.events, bool(observed.program.files))]
     for line in lines:
         _say(line)
     traces = [trace for trace in observed.traces if trace is not crashed]
     if observed.program.files or not traces:
         return
     shown = _shown(settings)
-    console = stderr_console()
-    console.print()
+    console = stderr_console(shown.color)
+    if not console.is_jupyter:  # which shows what is printed apart from what is said
+        console.print()
     if shown.source or shown.sort:
         for trace in traces:
             print_trace(trace, shown, console)
@@ -100,13 +145,21 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     left_out = print_program(models, console, beside=beside, **view)
     if left_out:
         _say(left_out)
+    for trace in observed.events[:1]:
+        print_event(trace, console, **view)
 
 
-def _print_crash(trace: Trace) -> None:
+def _print_crash(trace: Trace, shown: dict[str, Any]) -> None:
     """Show the call that raised, if it has not been shown: the last lines on the screen are the cause."""
     from fwdtrace.render.program import print_crash
 
-    print_crash(trace, stderr_console())
+    print_crash(trace, stderr_console(shown["color"]))
+
+
+def _listed_files(files: list[str]) -> str:
+    """The files, as many as one line has room for."""
+    shown = files if len(files) <= MOST_FILES else [*files[: MOST_FILES - 1], f"… {files[-1]}"]
+    return ", ".join(shown)
 
 
 def _of_all_ranks(file: Path, ranks: Ranks | None) -> str:

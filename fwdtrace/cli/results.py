@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fwdtrace.cli.options import Result, Shown
     from fwdtrace.compare.comparison import TraceComparison
-    from fwdtrace.direct.comparison import DirectComparison
+    from fwdtrace.compare.direct.comparison import DirectComparison
     from fwdtrace.trace import Trace
 
 TRACE_SUFFIXES = (".json", ".txt", ".svg", ".html", ".md", ".mmd", ".dot", ".csv", ".trace.json")
@@ -45,7 +45,7 @@ def check_values_file(file: Path | None) -> None:
 
 def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
     """Save a trace to the files, and print it: as JSON and nothing else, or as it is to be shown."""
-    console = result_console()
+    console = result_console(shown.color)
     for file in result.files:
         try:
             save_as_suffix(trace, file, shown, width=console.width)
@@ -61,9 +61,9 @@ def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
     result_is_given()
 
 
-def give_comparison(comparison: TraceComparison | DirectComparison, result: Result) -> None:
+def give_comparison(comparison: TraceComparison | DirectComparison, result: Result, color: str = "auto") -> None:
     """Save a comparison to the files, and print it: as JSON and nothing else, or as text."""
-    console = result_console()
+    console = result_console(color)
     for file in result.files:
         try:
             if file.suffix == ".json":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdtrace.cli.completion import codes
 from fwdtrace.cli.terminal import result_console
 from fwdtrace.errors import FwdtraceError
 
@@ -19,7 +20,8 @@ WIDEST = 100
 
 def rule(
     code: Annotated[
-        str, typer.Argument(metavar="CODE", help="The code of a finding, FT001; none lists them all.")
+        str,
+        typer.Argument(metavar="CODE", autocompletion=codes, help="The code of a finding, FT001; none lists them all."),
     ] = "",
 ) -> None:
     """Explain a finding: what it means, a minimal example, the fix.

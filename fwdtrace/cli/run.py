@@ -14,6 +14,7 @@ from fwdtrace.cli.options import (
     FullTraceback,
     Inputs,
     Measured,
+    Repeat,
     Result,
     Seed,
     Shown,
@@ -45,10 +46,15 @@ def run(
     loss: Annotated[
         str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
     ] = None,
+    repeat: Repeat = 0,
     no_fused: Annotated[
         bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
     ] = False,
     trust: Trust = False,
+    capsule: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Make the call again that exec --save-step saved, of the model SPEC."),
+    ] = None,
     fail_on: FailOn = "",
     full_traceback: FullTraceback = False,
 ) -> None:
@@ -60,13 +66,15 @@ def run(
     check_values_file(measured.save_values)
     codes = codes_of(fail_on)
     measured = with_what_is_shown(measured, shown)
+    if Path(spec).name == "capsule.json" and capsule is None:
+        capsule = Path(spec)
     measured = replace(measured, backward=measured.backward or bool(loss))
     with full_tracebacks(full_traceback), stdout_kept_clean():
         import_torch()
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
-        measures = Measures(**asdict(measured), loss=loss)
-        plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust, measures)
+        measures = Measures(**asdict(measured), loss=loss, repeat=repeat)
+        plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust, measures, capsule)
         with progress(f"building {spec}"):
             model = prepare(plan)
         with progress(f"running {spec}", calls=calls_so_far):

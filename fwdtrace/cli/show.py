@@ -17,7 +17,11 @@ from fwdtrace.cli.terminal import result_console, result_is_given
 def show(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="A trace that was saved with -o FILE.json, or all ranks of a program."),
+        typer.Argument(
+            metavar="FILE...",
+            help="A trace that was saved with -o FILE.json, or all ranks of a program.",
+            show_default=False,
+        ),
     ],
     shown: Shown,
     result: Result,

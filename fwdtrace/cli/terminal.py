@@ -44,19 +44,21 @@ def result_is_given() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def result_console() -> Console:
+def result_console(color: str = "auto") -> Console:
     """The console for a result on stdout: text, never markup; plain where stdout is no terminal or NO_COLOR is set.
+
+    With `color` it is `always` coloured, or `never`.
 
     From here on, a reader that has seen enough ends the program without a word, as it ends `cat`.
     """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    return _console(stderr=False)
+    return _console(color, stderr=False)
 
 
-def stderr_console() -> Console:
+def stderr_console(color: str = "auto") -> Console:
     """The console for what is shown beside a program, whose stdout is its own."""
-    return _console(stderr=True)
+    return _console(color, stderr=True)
 
 
 @contextmanager
@@ -77,12 +79,22 @@ def stdout_kept_clean() -> Iterator[None]:
             os.close(stdout)
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(color: str, *, stderr: bool) -> Console:
     from rich.console import Console
 
     # rich itself would keep bold and dim where NO_COLOR is set
-    colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    console = Console(stderr=stderr, color_system=colors, markup=False, highlight=False, emoji=False)
+    plain = color == "never" or (color == "auto" and os.environ.get("NO_COLOR"))
+    colors: Literal["auto", "standard"] | None = None if plain else "standard" if color == "always" else "auto"
+    forced = True if color == "always" else None
+    console = Console(
+        stderr=stderr,
+        color_system=colors,
+        force_terminal=forced,
+        no_color=False if forced else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
     if console.width < 1:  # COLUMNS=0 says that nobody knows
         console.width = 80
     return console

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from fwdtrace.compare.by_content import SummariesOf, paired_by_content
 from fwdtrace.compare.names import Renames
 from fwdtrace.trace import Call, Trace, shapes_in
 
@@ -34,10 +35,13 @@ class Alignment:
     given_up: bool = False
 
 
-def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
+def align(
+    before: Trace, after: Trace, maps: Sequence[str] = (), contents: tuple[SummariesOf, SummariesOf] | None = None
+) -> Alignment:
     """Pair the calls of two traces; `maps` are `A.{i}.x=B.{i}.y` from the names of the first to those of the second.
 
-    FwdtraceError if a map cannot be read.
+    Where most calls have other names, those that give the same, or are given the same, by their `contents`, are paired
+    before the order is looked at. FwdtraceError if a map cannot be read.
     """
     partner = _by_name(before, after, Renames(maps))
     expected = len(before.innermost)
@@ -46,6 +50,9 @@ def align(before: Trace, after: Trace, maps: Sequence[str] = ()) -> Alignment:
     is_port = bool(maps) or sum(call.id in partner for call in before.innermost) * 2 < expected
     if is_port and not maps:
         partner = {call.id: other for call, other in zip(before.children(), after.children(), strict=False)}
+        if contents is not None:
+            innermost = [trace.innermost for trace in (before, after)]
+            partner |= {call.id: other for call, other in paired_by_content(innermost[0], innermost[1], *contents)}
     given_up = not _by_order(before, after, partner)
     _by_contents(before, after, partner)
     taken = {other.id for other in partner.values()}

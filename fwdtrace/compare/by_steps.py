@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
-from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of, given_alike
+from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of, given_alike, where_scaled
 from fwdtrace.compare.reasons import (
     changed_arguments,
     changed_operands,
@@ -17,7 +18,8 @@ from fwdtrace.compare.reasons import (
 )
 from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.traces import Partner
-from fwdtrace.trace import Call, Event, Trace
+from fwdtrace.recorder.frames import NOWHERE, site_at
+from fwdtrace.trace import Call, Event, Site, Trace
 
 Why = Callable[[Call, Call], Iterable[str]]
 """What the modules of two calls do not have alike, in words."""
@@ -46,6 +48,7 @@ def origin_by_steps(
     theirs = departure_of(after, (number for _, number in outputs))
     if ours is None and theirs is None:
         return _by_order(before, after, outputs, partner)
+    theirs = where_scaled(theirs, after) if theirs is not None else None
     one, two = _events(before, after, ours, theirs, partner)
     if one is not None and two is not None:
         operands = operand_in_other_order(one, two, before, after)
@@ -60,7 +63,17 @@ def origin_by_steps(
         two = theirs.event if theirs is not None else call
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
-    return _origin(before, after, one, two, reasons, partner)
+    origin = _origin(before, after, one, two, reasons, partner)
+    lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
+    return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)
+
+
+def _line_inside(event: Event | None, departure: Departure | None, side: Side) -> Site | None:
+    """The line in the code of a module where a run departs, if no op in the trace is of it."""
+    if departure is None or event != departure.event or not isinstance(event, Call):
+        return None
+    position = side.steps.steps[departure.step].position
+    return None if position is NOWHERE else site_at(position)
 
 
 def _events(
@@ -78,6 +91,8 @@ def _events(
     if named is not None:
         same = next((call for call in before.trace.at(named.path) if call.nth == named.nth), None)
         if same is not None and given_alike(same, event, before, after):
+            return same, event
+        if same is not None and ours is not None and before.is_given(same, before.steps.steps[ours.step].gave):
             return same, event
     one = counterpart_of(event, after, before, ours)
     if ours is not None and one is not None and ours.event.id < one.id and isinstance(ours.event, Call):
@@ -140,7 +155,20 @@ def _by_order(before: Side, after: Side, pairs: Sequence[tuple[int, int]], partn
     reason = ["it gives the same elements in another order"]
     if theirs is not None and (ours is None or _only_orders(theirs, after) or not _only_orders(ours, before)):
         return _origin(before, after, None, theirs.event, reason, partner)
-    return _origin(before, after, ours.event, None, reason, partner) if ours is not None else None
+    if ours is None:
+        return None
+    origin = _origin(before, after, ours.event, None, reason, partner)
+    return replace(origin, site=_line_without_turn(ours, before, after))
+
+
+def _line_without_turn(ours: Departure, before: Side, after: Side) -> Site | None:
+    """The line of the second that last gives the elements that the first puts into another order."""
+    content = before.steps.held[before.steps.steps[ours.step].gave[0]].content
+    likes = [number for number, _ in before.others.like(content)] if content is not None else []
+    makers = [step for number in likes if (step := after.steps.held[number].made_by) is not None]
+    events = [after.events[id] for step in makers if (id := after.steps.steps[step].event) in after.events]
+    last = max(events, key=lambda event: (not isinstance(event, Call), event.id), default=None)
+    return last.site if last is not None else None
 
 
 def _only_orders(departure: Departure, side: Side) -> bool:

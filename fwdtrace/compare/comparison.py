@@ -75,9 +75,10 @@ class TraceComparison:
 
     `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `around`
     is what was set otherwise around the two runs. `growth` says how the difference grows from the origin on, `notes`
-    what else to know. `traces` are the two traces themselves, which are not saved with the comparison. `outputs` has
-    what two models of different structure give, `weights` which of them were moved from the first into the second.
-    `steps` are the calls of two programs, if several were compared; all else is about the first that is not the same.
+    what else to know. `traces` are the two traces themselves, `aligned` has the ids of the calls that belong together
+    and whether they give the same: these are not saved with the comparison. `outputs` has what two models of different
+    structure give, `weights` which of them were moved from the first into the second. `steps` are the calls of two
+    programs, if several were compared; all else is about the first that is not the same.
     """
 
     kind: ClassVar[str] = "traces"
@@ -96,6 +97,7 @@ class TraceComparison:
     around: tuple[Around, ...] = ()
     steps: tuple[Step, ...] = ()
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
+    aligned: tuple[tuple[int, int, bool], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def equal(self) -> bool:

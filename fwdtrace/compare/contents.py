@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 _SEED = 20
 _NEVER_ZERO = 1e-300
-_HUGE = 1e90  # with larger elements, as a mask in float64 has them, the sum of the cubes would be infinite
+_HUGE = 1e8
+"""Larger elements are counted alone: each model has another of them, or an infinite one, where it masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Content:
     `moments` are the mean, the mean size, the root of the mean square, the cube root of the mean cube, the smallest and
     the largest element: they do not depend on the order. `in_order` is a sum of the elements with a weight for each
     place in memory order: it does, and not on the shape. `special` counts NaN and what is infinite or nearly so, above
-    and below 0, which the others leave out.
+    and below 0, which the others leave out. A mask and its opposite have one content.
     """
 
     count: int
@@ -42,6 +43,11 @@ class Content:
             for one, two, scale in zip(self.moments, other.moments, scales, strict=True)
         )
 
+    def times(self, factor: float) -> Content:
+        """The content of the same elements, all multiplied by a number above 0."""
+        mean, size, root, cube, low, high = (factor * moment for moment in self.moments)
+        return replace(self, moments=(mean, size, root, cube, low, high), in_order=factor * self.in_order)
+
     def same_order(self, other: Content, tolerance: float) -> bool:
         """Whether the same elements also follow each other in the same order, whatever the two shapes."""
         typical = max(self.moments[2], other.moments[2], _NEVER_ZERO)
@@ -58,6 +64,14 @@ class Contents:
             self._by_count.setdefault(content.count, []).append((content.moments[2], number, content))
         for rows in self._by_count.values():
             rows.sort(key=lambda row: row[:2])
+
+    def has_multiple_of(self, content: Content) -> bool:
+        """Whether one of them has the same elements, all multiplied by one number."""
+        for size, _, other in self._by_count.get(content.count, []):
+            factor = content.moments[2] / size if size else 0.0
+            if factor and content.same_elements(other.times(factor), self.tolerance):
+                return True
+        return False
 
     def like(self, content: Content) -> Iterator[tuple[int, Content]]:
         """Those with the same elements, in any order."""
@@ -76,6 +90,8 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     numbers = tensor.detach().reshape(-1).to("cpu", torch.float64)
+    if tensor.dtype == torch.bool and float(numbers.sum()) > numbers.numel() / 2:
+        numbers = 1.0 - numbers
     if like is not None:
         numbers = numbers if not any(like.special) else _usual(numbers)
         return Content(like.count, like.special, like.moments, _in_order(numbers))

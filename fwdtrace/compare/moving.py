@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from fwdtrace.compare.candidates import Candidate, Known, candidates_for
+from fwdtrace.compare.candidates import candidates_for
 from fwdtrace.compare.contents import Content, content_of
+from fwdtrace.compare.known import Candidate, Known
+from fwdtrace.compare.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.runs import Runnable
-from fwdtrace.compare.units import CLOSE, State, Unit, state_of
+from fwdtrace.compare.units import CLOSE, State, Unit
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Move
 from fwdtrace.compare.weight_values import value_of, values_of
@@ -39,20 +40,20 @@ def move_while_running(
     What a unit gives is that of its counterpart, so that what comes after it is given what it would be given in a
     model without a fault before it. What is moved from the `start` is in place before it runs.
     """
-    model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
-    moving, state = Moving(), state_of(model)
+    model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
+    moving, state = Moving(), tensors_of(model)
     with torch.no_grad():
         for name, value in values_of(
             start.values(), known.state, {name: each.shape for name, each in state.items()}
         ).items():
-            state[name].copy_(value)
+            put(state[name], value)
     known.start(start.values())
-    busy = [False]
     handles = []
     for unit in units:
+        settling = _Settling(moving, known, unit, state)
         module = model.get_submodule(unit.path)
-        hook = _hook(moving, known, unit, state, busy)
-        handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        handles.append(module.register_forward_pre_hook(settling.before, with_kwargs=True))
+        handles.append(module.register_forward_hook(settling.after, with_kwargs=True))
     seed_all(seed)
     with torch.no_grad(), not_fused():
         try:
@@ -65,81 +66,96 @@ def move_while_running(
     return moving
 
 
-def _hook(moving: Moving, known: Known, unit: Unit, state: State, busy: list[bool]) -> Callable[..., Any]:
-    done = [False]
+class _Settling:
+    """Finds the weights of one unit: its first call runs with the likeliest, and if these are wrong with others."""
 
-    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if done[0] or busy[0]:
+    def __init__(self, moving: Moving, known: Known, unit: Unit, state: State) -> None:
+        self._moving = moving
+        self._known = known
+        self._unit = unit
+        self._state = state
+        self._is_done = False
+        self._found: list[Candidate] = []
+        self._given: tuple[Any, Any] = (), {}
+
+    def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Put the likeliest weights into the unit, and keep what it is given, which it may write into."""
+        if self._is_done:
+            return
+        self._is_done = True
+        contents = tuple(content_of(tensor) for tensor in _tensors((args, kwargs)))
+        self._found = candidates_for(self._unit, module, self._state, contents, self._known)
+        if self._found:
+            self._given = _copied(args, kwargs)
+            self._load(self._found[0])
+
+    def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        """See whether these were the weights, else try others, and give what the unit would have given with them."""
+        found, self._found = self._found, []
+        if not found:
             return None
-        done[0] = busy[0] = True
-        try:
-            return _settle(moving, known, unit, state, module, args, kwargs, output)
-        finally:
-            busy[0] = False
+        best, result = found[0], output
+        proved = _is_proved(best, module, *self._given, output)
+        if not proved:
+            for candidate in [each for each in found[1:] if each.same_input == best.same_input][: MOST_TRIED - 1]:
+                self._load(candidate)
+                tried = _run(module, *self._given)
+                if _is_proved(candidate, module, *self._given, tried):
+                    best, proved, result = candidate, True, tried
+                    break
+            else:
+                self._load(best)
+        self._note(best, found, proved)
+        return _forced(best, result, proved)
 
-    return after
+    def _load(self, candidate: Candidate) -> None:
+        for move in candidate.moves:
+            target = self._state[move.target]
+            put(target, value_of(move, self._known.state, target.shape))
 
-
-def _settle(
-    moving: Moving, known: Known, unit: Unit, state: State, module: nn.Module, args: Any, kwargs: Any, output: Any
-) -> Any:
-    """Find the weights of a unit that has just run with its own, and give what it would have given with them."""
-    given = tuple(leaf for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-    contents = tuple(content_of(tensor) for tensor in given)
-    found = candidates_for(unit, module, state, contents, known)
-    if not found:
-        return None
-    best, proved, result = found[0], False, output
-    for candidate in [each for each in found if each.same_input == best.same_input][:MOST_TRIED]:
-        _load(candidate, state, known.state)
-        proved, result = _check(candidate, module, args, kwargs, given)
-        if proved:
-            best = candidate
-            break
-    else:
-        _load(best, state, known.state)
-        proved, result = _check(best, module, args, kwargs, given)
-    rivals = [each for each in found if each is not best and each.rank == best.rank and each.moves != best.moves]
-    if rivals and best.same_input:
-        moving.ambiguous[unit.path] = [each.name for each in rivals]
-    proof = "run" if proved else "name" if best.by_name else "place"
-    for move in best.moves:
-        moving.moves[move.target] = replace(move, proof=proof)
-    known.take(best, unit, proved)
-    return _forced(best, result, proved)
+    def _note(self, best: Candidate, found: Sequence[Candidate], proved: bool) -> None:
+        moves = self._moving.moves
+        rivals = [each for each in found if each is not best and each.rank == best.rank and each.moves != best.moves]
+        if rivals and best.same_input:
+            self._moving.ambiguous[self._unit.path] = [each.name for each in rivals]
+        proof = "run" if proved else "name" if best.by_name else "place"
+        for move in best.moves:
+            moves[move.target] = replace(move, proof=proof)
+        self._known.take(best, self._unit, proved)
 
 
-def _load(candidate: Candidate, state: State, source: State) -> None:
-    for move in candidate.moves:
-        target = state[move.target]
-        target.copy_(value_of(move, source, target.shape))
-
-
-def _check(
-    candidate: Candidate, module: nn.Module, args: Any, kwargs: Any, given: tuple[Tensor, ...]
-) -> tuple[bool, Any]:
+def _is_proved(candidate: Candidate, module: nn.Module, args: Any, kwargs: Any, result: Any) -> bool:
     """Whether the module gives what its counterpart gave, on its own input or on that of the counterpart."""
-    result = _run(module, args, kwargs)
     if candidate.gave is None:
-        return False, result
-    if _gives(result, candidate.gave):
-        return True, result
-    theirs = candidate.given
+        return False
+    if _gives(result, candidate.gave.content):
+        return True
+    theirs, given = candidate.given, _tensors((args, kwargs))
     if candidate.same_input or not theirs or [each.shape for each in theirs] != [each.shape for each in given]:
-        return False, result
+        return False
     tensors = iter(theirs)
     args, kwargs = _pytree.tree_map(lambda leaf: next(tensors) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-    return _gives(_run(module, args, kwargs), candidate.gave), result
+    return _gives(_run(module, args, kwargs), candidate.gave.content)
 
 
 def _run(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    args, kwargs = _pytree.tree_map(
-        lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs)
-    )  # it may write into what it is given
+    args, kwargs = _copied(args, kwargs)
     try:
         return module(*args, **kwargs)
     except Exception:  # the module is the user's
         return None
+
+
+def _copied(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments with copies of all tensors, into which a module may write."""
+    copied: tuple[Any, Any] = _pytree.tree_map(
+        lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+    )
+    return copied
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def _gives(result: Any, content: Content) -> bool:
@@ -155,7 +171,11 @@ def _forced(candidate: Candidate, result: Any, proved: bool) -> Any:
     """What the unit is to give: what its counterpart gave, unless that is the same or cannot be put in its place."""
     if proved and candidate.same_input:
         return result
-    gave = candidate.result
-    if isinstance(result, Tensor) and gave is not None and gave.shape == result.shape:
-        return gave.to(result.dtype)
+    gave, tensor = candidate.gave.tensor if candidate.gave is not None else None, _first(result)
+    if tensor is None or gave is None:
+        return result
+    if gave.shape != tensor.shape and gave.dim() > 2 and gave.transpose(0, 1).shape == tensor.shape:
+        gave = gave.transpose(0, 1)  # one of the two has the examples first
+    if gave.shape == tensor.shape:
+        return _pytree.tree_map(lambda leaf: gave.to(leaf.dtype) if leaf is tensor else leaf, result)
     return result

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, alike_at_both_ends
 from fwdtrace.compare.comparison import Growth, Origin
 from fwdtrace.compare.leaves import outputs_begin_alike
-from fwdtrace.trace import Call, Trace
+from fwdtrace.trace import Call, Event, Trace
 from fwdtrace.trace.text import shapes_text
 
 MOST_ROWS = 6
@@ -54,18 +54,27 @@ def origin_of(
     return Origin(call.path, call.nth, call.class_name, other_path, pair.apart, ended), pair
 
 
+@dataclass(frozen=True)
+class Parted:
+    """Where inside an origin the numbers part, in words, and what first runs otherwise there on both sides."""
+
+    reason: str
+    one: Event | None = None
+    other: Event | None = None
+
+
 def parted_inside(
     before: Trace, after: Trace, origin: ComparedCalls, compared: Sequence[ComparedCalls]
-) -> Iterator[str]:
+) -> Parted | None:
     """For an origin that calls others, between which of them the numbers part, and what runs there if not the same."""
     if origin.apart is None:
-        return
+        return None
     end = before.end(origin.call)
     inside = [pair for pair in compared if origin.call.id < pair.call.id <= end and not before.children(pair.call)]
     bad = next((pair for pair in inside if pair.inputs_apart is not None and not pair.inputs_agree), None)
     good = [pair for pair in inside if pair.outputs_agree and (bad is None or pair.call.id < bad.call.id)][-1:]
     if not good and bad is None:
-        return
+        return None
     where = f"after {good[0].call.path}, whose output agrees" if good else "at its beginning"
     if good and bad is not None:
         where = f"between {good[0].call.path}, whose output agrees, and {bad.call.path}, whose input does not"
@@ -73,9 +82,13 @@ def parted_inside(
         where = f"before {bad.call.path}, whose input does not agree"
     ours = _run_between(before, origin.call, good[0].call if good else None, bad.call if bad else None)
     theirs = _run_between(after, origin.other, good[0].other if good else None, bad.other if bad else None)
-    alike, alike_at_end = alike_at_both_ends(ours, theirs)
-    changed = [_listed(names[alike : len(names) - alike_at_end]) for names in (ours, theirs)]
-    yield f"they part {where}" + (f": {changed[0]} became {changed[1]}" if ours != theirs else "")
+    names = [[_name(event) for event in events] for events in (ours, theirs)]
+    alike, alike_at_end = alike_at_both_ends(*names)
+    if names[0] == names[1]:
+        return Parted(f"they part {where}")
+    changed = [_listed(each[alike : len(each) - alike_at_end]) for each in names]
+    first = [next(iter(events[alike : len(events) - alike_at_end]), None) for events in (ours, theirs)]
+    return Parted(f"they part {where}: {changed[0]} became {changed[1]}", *first)
 
 
 def growth_from(trace: Trace, origin: ComparedCalls | None, compared: Sequence[ComparedCalls]) -> tuple[Growth, ...]:
@@ -106,7 +119,7 @@ def _ended_otherwise(call: Call, other: Call, is_port: bool) -> Iterator[str]:
         yield f"shape {one} became {two}"
 
 
-def _run_between(trace: Trace, caller: Call, start: Call | None, stop: Call | None) -> list[str]:
+def _run_between(trace: Trace, caller: Call, start: Call | None, stop: Call | None) -> list[Event]:
     """The outermost calls and ops below `caller` that begin after `start` has ended and end before `stop` begins."""
     around = {caller.id}
     for edge in (start, stop):
@@ -115,10 +128,12 @@ def _run_between(trace: Trace, caller: Call, start: Call | None, stop: Call | No
     first = caller.id if start is None else start.id
     last = trace.end(caller) + 1 if stop is None else stop.id
     return [
-        event.class_name if isinstance(event, Call) else event.name
-        for event in trace.events
-        if first < event.id < last and event.id not in around and event.parent in around
+        event for event in trace.events if first < event.id < last and event.id not in around and event.parent in around
     ]
+
+
+def _name(event: Event) -> str:
+    return event.class_name if isinstance(event, Call) else event.name
 
 
 def _listed(names: Sequence[str]) -> str:

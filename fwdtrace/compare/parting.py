@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fwdtrace.compare.contents import Contents
 from fwdtrace.compare.steps import Held, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
+
+_SCALES = frozenset(("mul", "mul_", "div", "div_"))
+_ENOUGH = 8
+"""Of fewer elements, one being a multiple of others says nothing."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,17 @@ class Side:
         if content is None:
             return False
         return not any(content.same_order(like, self.others.tolerance) for _, like in self.others.like(content))
+
+    def is_given(self, event: Event, numbers: Sequence[int]) -> bool:
+        """Whether a call or op is given one of these, in whatever shape."""
+        contents = [self.steps.held[number].content for number in numbers]
+        given = (self.steps.held[number].content for number in self.steps.given.get(event.id, ()))
+        return any(content is not None and content in contents for content in given)
+
+    def is_multiple(self, number: int) -> bool:
+        """Whether the other run held these elements, all multiplied by one number."""
+        content = self.steps.held[number].content
+        return content is not None and content.count >= _ENOUGH and self.others.has_multiple_of(content)
 
     @cached_property
     def events(self) -> dict[int, Event]:
@@ -85,6 +100,27 @@ def departure_of(
     step = min(first)
     event = side.steps.steps[step].event
     return Departure(step, side.events[event], frozenset(ways)) if event in side.events else None
+
+
+def where_scaled(departure: Departure, side: Side) -> Departure:
+    """The departure, or the last step after it that multiplies with a number, if all until there are multiples.
+
+    A model may multiply with a number earlier or later: what is a multiple of what the other has is no mistake before
+    the last such step.
+    """
+    step, found = departure.step, None
+    while True:
+        result = side.steps.steps[step].gave[:1]
+        if not result or not side.is_multiple(result[0]):
+            break
+        if side.steps.steps[step].name in _SCALES and len(side.steps.steps[step].given) == 1:
+            found = step
+        users = [later for later in departure.ways if result[0] in side.steps.steps[later].given]
+        if len(users) != 1:
+            break
+        step = users[0]
+    event = side.steps.steps[found].event if found is not None else None
+    return replace(departure, step=found, event=side.events[event]) if found and event in side.events else departure
 
 
 def counterpart_of(event: Event, side: Side, other: Side, departure: Departure | None) -> Event | None:

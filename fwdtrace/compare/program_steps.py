@@ -16,7 +16,7 @@ from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.leaves import dtypes_of
 from fwdtrace.compare.program_verdict import OneStep, program_verdict
 from fwdtrace.compare.saved_backward import Side, compare_backward
-from fwdtrace.compare.saved_numbers import distance_of_saved, measure
+from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved, measure
 from fwdtrace.compare.tolerances import TOLERANCES
 from fwdtrace.compare.traces import How, compare_traces
 from fwdtrace.trace import Call, Op, Trace
@@ -107,9 +107,11 @@ def _compared(
 ) -> tuple[TraceComparison, Step]:
     """One call of two programs, compared in all that was saved of it; `before` are the ones that are the same."""
     distances = judged_by_coarsest(partial(measure, one.values, two.values), one.trace, two.trace)
+    if isinstance(one.values, SavedValues) and isinstance(two.values, SavedValues):
+        how = replace(how, contents=(one.values.summaries, two.values.summaries))
     forward = compare_traces(one.trace, two.trace, replace(how, why=partial(_why, one.trace, two.trace)), distances)
     own = [each for each in forward.differences if each.kind not in ("gradient", "backward")]
-    alignment = align(one.trace, two.trace, how.maps)
+    alignment = align(one.trace, two.trace, how.maps, how.contents)
     parts = forward.origin is not None or any(each.severity in PARTS for each in own)
     exactly = strictness_of(one.trace, two.trace, alignment, how.exact, how.expected).exact
     exact = exactly and not parts

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fwdtrace.compare.leaves import lasting, line_of
-from fwdtrace.compare.parting import Side
+from fwdtrace.compare.parting import Side, departure_of
 from fwdtrace.trace import Call, Event, Leaf, TensorMeta, Value
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
@@ -93,8 +93,13 @@ def maker_of(number: int, side: Side) -> str:
 def new_constants(event: Event, side: Side) -> Iterator[str]:
     """What a call or op is given that does not depend on the input, and that the other run never has."""
     for name, number in _operands(event, side):
-        if not side.steps.held[number].follows and side.is_new(number):
-            yield f"{name if name and not name.isdigit() else 'an operand'} is new, of {maker_of(number, side)}"
+        if side.steps.held[number].follows or not side.is_in_new_order(number):
+            continue
+        is_new = side.is_new(number)
+        departure = departure_of(side, [number], constants=True, order=not is_new)
+        maker = with_line(departure.event) if departure is not None else maker_of(number, side)
+        label = name if name and not name.isdigit() else "an operand"
+        yield f"{label} {'is new' if is_new else 'has its elements in another order'}, of {maker}"
 
 
 def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:

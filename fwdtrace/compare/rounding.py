@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.outputs import turned
 from fwdtrace.compare.outputs_value import OutputPair, Outputs
 from fwdtrace.compare.watched import in_double
@@ -36,12 +36,13 @@ class Given:
     gave: dict[str, Tensor]
 
 
-def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int) -> Outputs:
+def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int, *, own_weights: bool = False) -> Outputs:
     """The results with the decision whether they agree; measured only where they are not the same bit for bit.
 
     In float64 a distance by rounding all but vanishes. Where a model computes part of it in a smaller type all the
     same, the distance must be within twice what running in float64 changes in both models themselves, or within a few
-    units in the last place of that type.
+    units in the last place of that type. Models with `own_weights`, which were not moved from one into the other, may
+    have them rounded: then it must be within what a change of all weights in their last place does.
     """
     if outputs.equal is not False or any(not _may_round(pair) for pair in outputs.pairs):
         return outputs
@@ -51,7 +52,24 @@ def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int) -> O
         return replace(outputs, equal=close, rounding=close)
     coarsest = max(ours[1], theirs[1])
     close = all(_is_rounding(pair, before.gave, after.gave, ours[0], theirs[0], coarsest) for pair in outputs.pairs)
+    if not close and own_weights and (nearby := _in_double(before, seed, rounded=True)) is not None:
+        rows = ((pair, ours[0].get(pair.first), theirs[0].get(pair.second)) for pair in outputs.pairs)
+        close = all(_is_as_near(one, other, nearby[0].get(pair.first), pair.order) for pair, one, other in rows)
     return replace(outputs, equal=close, rounding=close)
+
+
+def precision_of(model: nn.Module) -> float:
+    """The distance of 1 to the next number in the coarsest type of the model's floating parameters."""
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
+
+
+def _is_as_near(one: Tensor | None, other: Tensor | None, nearby: Tensor | None, order: tuple[int, ...] | None) -> bool:
+    """Whether a result is as near to that of the first as one with weights that are rounded otherwise."""
+    if one is None or other is None or nearby is None:
+        return False
+    left, noise = _largest(one, turned(other, order)), _largest(one, nearby)
+    return left is not None and noise is not None and left <= _FEW_UNITS * noise
 
 
 def named_tensors(output: Any) -> dict[str, Tensor]:
@@ -80,14 +98,23 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
         return result
 
 
-def _in_double(given: Given, seed: int) -> tuple[dict[str, Tensor], float] | None:
-    """The results of a copy in float64, and the coarsest precision in it; None if the model cannot run so."""
+def _in_double(given: Given, seed: int, *, rounded: bool = False) -> tuple[dict[str, Tensor], float] | None:
+    """The results of a copy in float64, and the coarsest precision in it; None if the model cannot run so.
+
+    With `rounded`, its weights are changed in the last place of the type that they had.
+    """
     try:
-        model, args, kwargs = copy.deepcopy((given.model, given.args, given.kwargs))
+        model, args, kwargs = light_copy(given.model, given.args, given.kwargs)
         args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
+        size = precision_of(model) if rounded else 0.0
+        model = model.double()
+        for parameter in model.parameters() if rounded else ():
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.device)
+            parameter.data = parameter.data * (1 + size * (noise - 0.5))
         seed_all(seed)
         with torch.no_grad(), _Precision() as precision:
-            return named_tensors(model.double()(*args, **kwargs)), precision.coarsest
+            return named_tensors(model(*args, **kwargs)), precision.coarsest
     except Exception:  # the model is the user's: it may make tensors of a type of its own
         return None
 

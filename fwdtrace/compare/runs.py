@@ -18,7 +18,8 @@ from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules, differences_of_settings
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
-from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
+from fwdtrace.compare.quantized import quantized_weights
+from fwdtrace.compare.rounding import Given, named_tensors, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
 from fwdtrace.compare.watched import Watched, watch
 from fwdtrace.models.randomness import seed_all
@@ -73,22 +74,31 @@ def compare_runs(
     if digests:
         note = f"{digests} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
         how = replace(how, notes=(*how.notes, f"{note}; --max-bytes keeps more"))
-    is_port = _is_port(before.model, after.model, align(first.trace, second.trace, how.maps))
+    alignment = align(first.trace, second.trace, how.maps)
+    is_port = _is_port(before.model, after.model, alignment)
+    own_weights = is_port and how.weights is None
     if how.exact is None and is_port and first.error is None and second.error is None:
         given = [
             Given(each.model, each.args, each.kwargs, run.gave)
             for each, run in zip(again, (first, second), strict=True)
         ]
         results = outputs_of(list(first.gave.items()), list(second.gave.items()))
-        how = replace(how, outputs=with_rounding(results, given[0], given[1], seed))
+        how = replace(how, outputs=with_rounding(results, given[0], given[1], seed, own_weights=own_weights))
 
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
     outputs = how.outputs
+    quantized = quantized_weights(
+        (call, other, _module(before.model, call), _module(after.model, other)) for call, other in alignment.pairs
+    )
+    if quantized is not None:
+        how = replace(how, notes=(*how.notes, quantized.note))
 
     def closer(partner: Partner) -> Origin | None:
-        return _origin_by_steps(again[0], again[1], seed, partner, outputs)
+        if quantized is not None and quantized.further is not None:
+            return quantized.further
+        return _origin_by_steps(again[0], again[1], seed, partner, outputs, own_weights=own_weights)
 
     def settings(call: Call, other: Call) -> Iterable[str]:
         return differences_of_settings(_module(before.model, call), _module(after.model, other))
@@ -126,9 +136,18 @@ def _is_port(one: nn.Module, other: nn.Module, alignment: Alignment) -> bool:
 
 
 def _origin_by_steps(
-    before: Runnable, after: Runnable, seed: int, partner: Partner, compared: Outputs | None
+    before: Runnable,
+    after: Runnable,
+    seed: int,
+    partner: Partner,
+    compared: Outputs | None,
+    *,
+    own_weights: bool = False,
 ) -> Origin | None:
-    """Where the runs part by all their steps; in float64 if both models can, else in their own types."""
+    """Where the runs part by all their steps; in float64 if both models can, else in their own types.
+
+    Models with weights of their own may have them rounded, as those that a low-rank adapter was merged into.
+    """
     for double in (True, False):
         try:
             first, second = (watch(each.model, each.args, each.kwargs, seed, double=double) for each in (before, after))
@@ -139,6 +158,8 @@ def _origin_by_steps(
     else:
         return None
     coarsest = max(torch.finfo(run.steps.coarsest).eps for run in (first, second))
+    if own_weights:
+        coarsest = max(coarsest, *(precision_of(runnable.model) for runnable in (before, after)))
     tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
     sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
     outputs = _numbers_of_outputs(first, second, compared)

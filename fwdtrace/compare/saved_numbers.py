@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fwdtrace.compare.agreement import Distances
+from fwdtrace.compare.by_content import Sides as Summaries
+from fwdtrace.compare.by_content import Summary
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
 from fwdtrace.compare.saved_step import STEP, read_step, rows_of_step
 from fwdtrace.errors import FwdtraceError
@@ -148,6 +150,19 @@ class SavedValues:
         """The numbers of the tensors on one side of a call, None for one without values."""
         both: list[list[int | None]] = self._calls.get(str(call.id), [[], []])
         return both[side == "outputs"]
+
+    def summaries(self, call: Call) -> Summaries:
+        """What is known of the tensors that went into a call, and of those that came out."""
+        sides = (
+            [self._summary(number) for number in side]
+            for side in (self.side(call, "inputs"), self.side(call, "outputs"))
+        )
+        ours, theirs = (tuple(summary for summary in side if summary is not None) for side in sides)
+        return ours, theirs
+
+    def _summary(self, number: int | None) -> Summary | None:
+        row = self._rows[number] if number is not None else None
+        return Summary(math.prod(row["shape"]), Stats(**row["stats"])) if row is not None and row["stats"] else None
 
     def about(self, number: int) -> dict[str, Any]:
         """Shape, dtype, digest and statistics of a tensor."""

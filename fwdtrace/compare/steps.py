@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from sys import _getframe
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.frames import NOWHERE, Position, position_outside_torch
 from fwdtrace.recorder.measures.values import has_values, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
@@ -59,12 +61,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation of torch: its name, the numbers of what it was given and gave, and the call or op that ran it."""
+    """One operation of torch: its name, the numbers of what it was given and gave, and the call or op that ran it.
+
+    `position` is where in the code of a module it ran, for what is in no op.
+    """
 
     name: str
     given: tuple[int, ...]
     gave: tuple[int, ...]
     event: int | None
+    position: Position = NOWHERE
 
 
 @dataclass(slots=True)
@@ -134,9 +140,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
         """File what was noted under the ids that calls and ops have in the finished trace."""
         events = [None if event is None else ids.get(event) for event in self._events]
         found = self.found
-        found.steps = [
-            Step(step.name, step.given, step.gave, event) for step, event in zip(found.steps, events, strict=True)
-        ]
+        found.steps = [replace(step, event=event) for step, event in zip(found.steps, events, strict=True)]
         found.given = {ids[call]: numbers for call, numbers in self._given.items() if call in ids}
         found.gave = {ids[call]: numbers for call, numbers in self._gave.items() if call in ids}
 
@@ -146,9 +150,11 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
         with Unseen():
             given = [self._number(leaf) for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         result = function(*args, **kwargs)
+        is_in_op = bool(self._open) and isinstance(self._open[-1], OpenOp)
+        position = NOWHERE if is_in_op else position_outside_torch(_getframe(1), NOWHERE)
         with Unseen():
             name = str(getattr(function, "overloadpacket", function)).rpartition(".")[2]
-            self._note(name, given, result, _written(function, args, kwargs))
+            self._note(name, given, result, _written(function, args, kwargs), position)
         return result
 
     @classmethod
@@ -156,7 +162,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
         """Let torch.compile compile as it does without us."""
         return True
 
-    def _note(self, name: str, given: list[int], result: Any, written: list[Tensor]) -> None:
+    def _note(self, name: str, given: list[int], result: Any, written: list[Tensor], position: Position) -> None:
         step = len(self.found.steps)
         source = self.found.held[given[0]] if given else None
         follows = any(self.found.held[number].follows for number in given)
@@ -178,7 +184,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
             content = _content(tensor, name, source) if weight is None and not is_unset else None
             held = Held(content, tuple(tensor.shape), tensor.dtype, step, follows, weight)
             gave.append(self._new(tensor, held, version_of(tensor)))
-        self.found.steps.append(Step(name, tuple(given), tuple(gave), None))
+        self.found.steps.append(Step(name, tuple(given), tuple(gave), None, position))
         self._events.append(self._open[-1] if self._open else None)
 
     def _number(self, tensor: Tensor, follows: bool = False) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fwdtrace.compare.agreement import ComparedCalls, DistancesOf, Strictness, compare_calls, strictness_of
 from fwdtrace.compare.align import Alignment, align
 from fwdtrace.compare.around import differences_around
+from fwdtrace.compare.by_content import SummariesOf
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.differences import (
@@ -45,6 +46,7 @@ class How:
     compared by itself, and decides; `is_port` says that the second is built otherwise, None leaves that to the
     alignment.
     `settings` says what the modules of two calls are set to otherwise; `further` differences were found elsewhere.
+    `contents` say what is known of the numbers of each trace's calls, by which those with other names are aligned.
     """
 
     maps: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class How:
     settings: Callable[[Call, Call], Iterable[str]] | None = None
     further: tuple[Difference, ...] = ()
     closer: Callable[[Partner], Origin | None] | None = None
+    contents: tuple[SummariesOf, SummariesOf] | None = None
 
 
 def compare_traces(
@@ -65,7 +68,7 @@ def compare_traces(
 ) -> TraceComparison:
     """Compare two traces; `distances_of` measures the numbers of two calls, if there are any besides the traces."""
     how = how or How()
-    alignment = align(before, after, how.maps)
+    alignment = align(before, after, how.maps, how.contents)
     if how.is_port is not None:
         alignment = replace(alignment, is_port=how.is_port)
     strictness = strictness_of(before, after, alignment, how.exact, how.expected)
@@ -95,6 +98,7 @@ def compare_traces(
         weights=how.weights,
         around=differences_around(before, after),
         traces=(before, after),
+        aligned=tuple([(pair.call.id, pair.other.id, pair.outputs_agree) for pair in compared]),
     )
 
 
@@ -140,4 +144,8 @@ def _with_reasons(
 ) -> Origin:
     """The origin with what its two modules do not have alike, and where inside them the numbers part."""
     reasons = how.why(pair.call, pair.other) if how.why is not None and origin.apart is not None else ()
-    return replace(origin, why=(*origin.why, *reasons, *parted_inside(before, after, pair, compared)))
+    parted = parted_inside(before, after, pair, compared)
+    if parted is None:
+        return replace(origin, why=(*origin.why, *reasons))
+    sites = [event.site if event is not None else None for event in (parted.one, parted.other)]
+    return replace(origin, why=(*origin.why, *reasons, parted.reason), first_site=sites[0], site=sites[1])

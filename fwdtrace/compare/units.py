@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.contents import Content, content_of
+from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.name_parts import roles_of
 from fwdtrace.compare.rounding import named_tensors
 from fwdtrace.compare.runs import Runnable
@@ -29,6 +30,18 @@ State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A tensor of a run; its content is worked out when it is first asked for."""
+
+    tensor: Tensor
+
+    @cached_property
+    def content(self) -> Content:
+        """What it holds."""
+        return content_of(self.tensor)
+
+
+@dataclass(frozen=True)
 class Unit:
     """A module that ran, with the names of all weights in it, and its first call.
 
@@ -38,20 +51,27 @@ class Unit:
 
     path: str
     order: int
-    kind: str
     names: Mapping[str, str]
-    given: tuple[Tensor, ...]
-    gave: Tensor | None
-    given_contents: tuple[Content, ...]
-    gave_content: Content | None
+    given: tuple[Sample, ...]
+    gave: Sample | None
+
+    @property
+    def given_contents(self) -> tuple[Content, ...]:
+        """The contents of what it was given."""
+        return tuple([sample.content for sample in self.given])
+
+    @property
+    def given_tensors(self) -> tuple[Tensor, ...]:
+        """What it was given."""
+        return tuple([sample.tensor for sample in self.given])
 
 
 @dataclass(frozen=True)
 class Part:
     """A matrix of a unit with its bias, as rows of what the unit stores.
 
-    `role` says what it is for, if a module of torch has several. `given` is what it is multiplied with, `gave` the
-    result, as far as these are known.
+    `role` says what it is for, if a module of torch has several. `place` is that of what it is multiplied with among
+    what the unit was given, `gave` the result, as far as these are known.
     """
 
     unit: Unit
@@ -60,13 +80,18 @@ class Part:
     rows: int
     columns: tuple[int, ...]
     role: str | None
-    given: tuple[Content, ...]
-    gave: Content | None
+    place: int | None
+    gave: Sample | None
 
     @property
     def name(self) -> str:
         """The name by which it is compared with others."""
         return f"{self.unit.path}.{self.role}" if self.role else self.unit.path
+
+    @property
+    def given(self) -> tuple[Content, ...]:
+        """What it is multiplied with, as far as that is known."""
+        return () if self.place is None else self.unit.given_contents[self.place : self.place + 1]
 
     @property
     def roles(self) -> frozenset[str]:
@@ -86,7 +111,7 @@ def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit],
 
     A copy of the model runs. A unit is a module below which no other that holds weights is called.
     """
-    model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
+    model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     state = state_of(model)
     keeper = Keeper(max_bytes)
     recording = Recording(model, Options(keeper=keeper), None, seed)
@@ -100,11 +125,18 @@ def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit],
             pass
     trace = recording.trace
     holders = _holders(trace, state)
+    samples: dict[int, Sample] = {}  # the same tensor often goes into several units
     units = []
     for order, (call, names) in enumerate(holders):
-        given, gave = keeper.by_id.get(call.id, ((), ()))
-        units.append(_unit(call, order, names, given, gave))
+        given, gave = ([*_samples(kept, samples)] for kept in keeper.by_id.get(call.id, ((), ())))
+        units.append(Unit(call.path or "", order, names, tuple(given), gave[0] if gave else None))
     return units, results
+
+
+def _samples(tensors: tuple[Kept | None, ...], known: dict[int, Sample]) -> Iterator[Sample]:
+    for kept in tensors:
+        if kept is not None and kept.tensor is not None:
+            yield known.setdefault(id(kept), Sample(kept.tensor))
 
 
 def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]]:
@@ -118,23 +150,6 @@ def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]
         names = below.get(call.path or "", {}) if call.path is not None else {}
         if call.nth == 1 and names and not any(below.get(inner.path or "-") for inner in trace.walk(call)):
             yield call, names
-
-
-def _unit(
-    call: Call, order: int, names: dict[str, str], given: tuple[Kept | None, ...], gave: tuple[Kept | None, ...]
-) -> Unit:
-    tensors = tuple(kept.tensor for kept in given if kept is not None and kept.tensor is not None)
-    result = next((kept.tensor for kept in gave if kept is not None and kept.tensor is not None), None)
-    return Unit(
-        call.path or "",
-        order,
-        call.class_name,
-        names,
-        tensors,
-        result,
-        tuple(content_of(tensor) for tensor in tensors),
-        content_of(result) if result is not None else None,
-    )
 
 
 def parts_of(unit: Unit, module: nn.Module, state: State) -> list[Part]:
@@ -152,7 +167,7 @@ def parts_of(unit: Unit, module: nn.Module, state: State) -> list[Part]:
     shape = tuple(weight.t().shape) if transposed else tuple(weight.shape)
     bias = Piece(unit.names["bias"]) if "bias" in unit.names else None
     piece = Piece(unit.names["weight"], transposed=transposed)
-    return [Part(unit, piece, bias, shape[0], shape[1:], None, unit.given_contents[:1], unit.gave_content)]
+    return [Part(unit, piece, bias, shape[0], shape[1:], None, 0, unit.gave)]
 
 
 def _is_transposed(unit: Unit, module: nn.Module, state: State) -> bool:
@@ -160,20 +175,19 @@ def _is_transposed(unit: Unit, module: nn.Module, state: State) -> bool:
     weight = state[unit.names["weight"]]
     if weight.dim() != 2 or isinstance(module, nn.Linear | nn.Embedding) or unit.gave is None or not unit.given:
         return False
-    given = unit.given[0]
-    if not given.is_floating_point() or not given.dim() or unit.gave.shape[-1:] != weight.shape[1:]:
+    given, gave = unit.given[0].tensor, unit.gave.tensor
+    if not given.is_floating_point() or not given.dim() or gave.shape[-1:] != weight.shape[1:]:
         return False
     if weight.shape[0] != weight.shape[1]:
         return given.shape[-1] == weight.shape[0]
     bias = state[unit.names["bias"]] if "bias" in unit.names else None
     straight = functional.linear(given, weight.detach(), bias)
-    return not content_of(straight).same_elements(content_of(unit.gave), CLOSE)
+    return not content_of(straight).same_elements(unit.gave.content, CLOSE)
 
 
 def _attention_parts(unit: Unit, module: nn.MultiheadAttention, state: State) -> list[Part]:
     width = module.embed_dim
     bias = unit.names.get("in_proj_bias")
-    given = list(unit.given_contents) + [unit.given_contents[-1]] * (3 - len(unit.given_contents)) if unit.given else []
     parts = []
     for place, role in enumerate("qkv"):
         rows = place * width, (place + 1) * width
@@ -183,10 +197,21 @@ def _attention_parts(unit: Unit, module: nn.MultiheadAttention, state: State) ->
             name = unit.names[f"{role}_proj_weight"]
             weight, columns = Piece(name), state[name].shape[1]
         own = Piece(bias, *rows) if bias is not None else None
-        parts.append(Part(unit, weight, own, width, (columns,), role, tuple(given[place : place + 1]), None))
+        parts.append(
+            Part(
+                unit,
+                weight,
+                own,
+                width,
+                (columns,),
+                role,
+                min(place, len(unit.given) - 1) if unit.given else None,
+                None,
+            )
+        )
     out = unit.names.get("out_proj.bias")
     last = Piece(unit.names["out_proj.weight"])
-    parts.append(Part(unit, last, Piece(out) if out else None, width, (width,), "o", (), unit.gave_content))
+    parts.append(Part(unit, last, Piece(out) if out else None, width, (width,), "o", None, unit.gave))
     return parts
 
 
@@ -198,6 +223,6 @@ def _recurrent_parts(unit: Unit, state: State) -> list[Part]:
         bias = unit.names.get(name.replace("weight_", "bias_"))
         shape = state[unit.names[name]].shape
         role = name[len("weight_") :].removesuffix("_l0")
-        part = Part(unit, Piece(unit.names[name]), None, shape[0], (shape[1],), role, (), None)
+        part = Part(unit, Piece(unit.names[name]), None, shape[0], (shape[1],), role, None, None)
         parts.append(replace(part, bias=Piece(bias) if bias else None))
     return parts

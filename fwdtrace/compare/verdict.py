@@ -49,6 +49,8 @@ def verdict_of(
     what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
     lines = _lines(origin)
+    if lines and origin.apart is not None and outputs is None:
+        return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}, {lines}."
     if lines:
         return f"{_how_far(outputs)}The second run leaves the first at {what}{why}, {lines}."
     if origin.apart is None:

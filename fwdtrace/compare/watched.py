@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 
+from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.steps import Steps, Watch
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
@@ -35,7 +35,7 @@ def watch(model: nn.Module, args: Any, kwargs: Any, seed: int, *, double: bool) 
     Attention is computed by the operations that it is made of, and torch's fused layers are not fused, so that what
     happens inside them is seen.
     """
-    model, args, kwargs = copy.deepcopy((model, args, kwargs))
+    model, args, kwargs = light_copy(model, args, kwargs)
     if double:
         model = model.double()
         args, kwargs = _pytree.tree_map(in_double, (args, kwargs))

@@ -25,12 +25,15 @@ def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
 
 
 def values_of(moves: Iterable[Move], source: State, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """The weights that moves make, by their names; those that cannot be made are not there."""
+    """The weights that moves make, by their names; those that cannot be made are not there.
+
+    Where a weight is moved as it is, it is the first model's own memory.
+    """
     values: dict[str, Tensor] = {}
     for move in moves:
         if move.target in shapes and all(piece.name in source for piece in move.pieces):
             try:
-                values[move.target] = value_of(move, source, shapes[move.target]).clone()
+                values[move.target] = value_of(move, source, shapes[move.target])
             except (RuntimeError, IndexError):  # other shapes than it was made for
                 continue
     return values

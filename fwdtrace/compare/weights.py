@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.compare.candidates import known_of
+from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
+from fwdtrace.compare.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.moving import Moving, move_while_running
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.outputs import outputs_of
@@ -188,14 +188,14 @@ def _config(module: nn.Module) -> object:
 def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor]] | None:
     """What a copy of the model gives with these weights, or with noise in place of one; None if it raises."""
     try:
-        model, args, kwargs = copy.deepcopy((runnable.model, runnable.args, runnable.kwargs))
-        state = state_of(model)
+        model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
+        state = tensors_of(model)
         generator = torch.Generator().manual_seed(seed)
         seed_all(seed)
         with torch.no_grad():
             for name, value in values.items():
                 noise = torch.randn(state[name].shape, generator=generator).to(state[name]) if value is None else value
-                state[name].copy_(noise)
+                put(state[name], noise)
             return list(named_tensors(model(*args, **kwargs)).items())
     except Exception:  # the model is the user's
         return None

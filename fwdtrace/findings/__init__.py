@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from fwdtrace.findings.backward_error import backward_error
-from fwdtrace.findings.direct import direct_forward, stale_or_skipped
-from fwdtrace.findings.forward_error.rule import forward_error
-from fwdtrace.findings.gradients import no_gradient
-from fwdtrace.findings.modules import never_called, shared_module
-from fwdtrace.findings.non_finite import non_finite
-from fwdtrace.findings.unseen import fused_path, not_observed, unregistered_module
-from fwdtrace.findings.values import hook_changed_value
-from fwdtrace.findings.wrappers import bypassed_wrapper
-from fwdtrace.trace import Finding, Trace
+from typing import TYPE_CHECKING
 
-RULE_FUNCTIONS = (
-    direct_forward,
-    stale_or_skipped,
-    bypassed_wrapper,
-    never_called,
-    shared_module,
-    non_finite,
-    forward_error,
-    not_observed,
-    fused_path,
-    no_gradient,
-    hook_changed_value,
-    unregistered_module,
-    backward_error,
-)
+if TYPE_CHECKING:
+    from fwdtrace.trace import Finding, Trace
 
 
 def find(trace: Trace) -> tuple[Finding, ...]:
     """All findings of the trace, rule by rule."""
+    from fwdtrace.findings.rules import RULE_FUNCTIONS
+
     return tuple(finding for rule in RULE_FUNCTIONS for finding in rule(trace))

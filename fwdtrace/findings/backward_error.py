@@ -12,7 +12,7 @@ from fwdtrace.trace.text import listed, name_of, path_text, with_nth
 
 def backward_error(trace: Trace) -> Iterator[Finding]:
     """FT011: one finding for each exception that backward raised."""
-    if any(call.error for call in trace.calls):
+    if not trace.backward_errors or any(call.error for call in trace.calls):
         return  # a forward that raised, when backward ran it again, is told as such
     by_id = {event.id: event for event in trace.events}
     for error in trace.backward_errors:

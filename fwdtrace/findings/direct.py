@@ -1,4 +1,4 @@
-"""FT001 and FT002: a `forward` that ran without its `__call__`, and the mechanisms that did not act because of it."""
+"""FT001 and FT002: a `forward` that ran without its `__call__`, and mechanisms that did not act for want of a call."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fwdtrace.findings.places import by_place, repeated
+from fwdtrace.findings.readers import reader_text, unmade
 from fwdtrace.trace import Call, Finding, Hook, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_of, short_name
 from fwdtrace.trace.text import name_of, plural
@@ -13,7 +14,7 @@ from fwdtrace.trace.text import name_of, plural
 
 def direct_forward(trace: Trace) -> Iterator[Finding]:
     """FT001: a module's `forward` ran without its `__call__`; one finding for each module and line."""
-    for calls in by_place(filter(_is_direct, trace.calls)):
+    for calls in by_place(_direct_calls(trace)):
         first = calls[0]
         name = "model" if first.path == "" else name_of(first)  # it stands in code here
         skipped = _skipped(first.hooks)
@@ -23,7 +24,7 @@ def direct_forward(trace: Trace) -> Iterator[Finding]:
 
 def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
     """FT002: a well-known mechanism that lives in a hook did not act, because `forward` was run directly."""
-    for calls in by_place(filter(_is_direct, trace.calls)):
+    for calls in by_place(_direct_calls(trace)):
         first = calls[0]
         skipped = dict.fromkeys(mechanism_of(hook) for hook in first.hooks if not hook.fired)
         for mechanism in filter(None, skipped):
@@ -31,9 +32,19 @@ def stale_or_skipped(trace: Trace) -> Iterator[Finding]:
             yield Finding("FT002", "stale-or-skipped", first.id, message, first.site)
 
 
-def _is_direct(call: Call) -> bool:
-    """Whether somebody called this forward; what backward runs again was called before."""
-    return call.entry == "forward" and not call.in_backward
+def weights_not_made(trace: Trace) -> Iterator[Finding]:
+    """FT002: the weights of a module were read without its call, in which a mechanism makes or loads them."""
+    for path, (reading, mechanism) in unmade(trace).items():
+        message = (
+            f"{mechanism.name} on {path} did not act, as {reader_text(trace, reading)} read {reading.name} without a"
+            f" call of {path}: {mechanism.when_skipped}; {mechanism.remedy}"
+        )
+        yield Finding("FT002", "stale-or-skipped", reading.event.parent, message, reading.event.site)
+
+
+def _direct_calls(trace: Trace) -> list[Call]:
+    """The calls of a forward that somebody made; what backward runs again was called before."""
+    return [call for call in trace.calls if call.entry == "forward" and not call.in_backward]
 
 
 def _skipped(hooks: tuple[Hook, ...]) -> str:

@@ -45,9 +45,11 @@ def look(module, args, output):
     Rule(
         "FT002",
         "stale-or-skipped",
-        "A mechanism that is built on hooks did not act, because the forward of its module ran directly. The old "
-        "weight_norm, spectral_norm and prune then compute with a weight from before the last update, or train "
-        "nothing; observers observe nothing; FSDP gathers and replicate synchronises nothing.",
+        "A mechanism that is built on hooks did not act, because the forward of its module ran directly, or its "
+        "weights were read without calling it. The old weight_norm, spectral_norm and prune then compute with a weight "
+        "from before the last update, or train nothing; observers observe nothing; FSDP gathers and replicate "
+        "synchronises nothing; offloaded weights are not loaded, and what is computed with them is memory that was "
+        "never filled.",
         """\
 from torch import nn
 from torch.nn.utils import spectral_norm

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from fwdtrace.findings.domains import LIMITS, function_of, why_steep
 from fwdtrace.trace import Call, Event, GradientFault, Op, Operand, Trace, Value, tensors_in
-from fwdtrace.trace.text import name_of, shape_text
+from fwdtrace.trace.mechanisms import short_name
+from fwdtrace.trace.text import listed, name_of, shape_text
 
 _FLAT = ("round", "floor", "ceil", "trunc", "sign", "sgn", "heaviside", "fix")
 """Functions whose derivative is 0 everywhere."""
@@ -56,6 +57,9 @@ def _inherited(fault: GradientFault) -> Operand | None:
 
 def why_spoiled(trace: Trace, fault: GradientFault, event: Event) -> str:
     """Why a finite gradient became NaN or infinite; "" if that is not known."""
+    if (fault.node or "").startswith("BackwardHookFunction"):
+        hooks = [short_name(hook.name) for hook in event.hooks if hook.changed] if isinstance(event, Call) else []
+        return f"a backward hook made it{f', {listed(hooks)}' if hooks else ''}"
     reason, zero = _spoiled(fault, event), ""
     gradient = next((operand for operand in fault.operands if operand.name == "gradient"), None)
     if gradient is not None and _is_all(gradient, 0) and not gradient.everywhere:

@@ -117,6 +117,10 @@ def _non_finite(trace: Trace, faults: list[GradientFault]) -> _Reason:
     if event is None:
         return _Reason("got NaN or infinite gradients, which came to the model like this: from the loss")
     text = "got NaN or infinite gradients, made in the backward of"
+    if fault.between == "result":
+        text = "got NaN or infinite gradients, made by a hook on the result of"
+    elif fault.between == "parameter":
+        text = "got NaN or infinite gradients, though they were finite at the end of the backward of"
     return _Reason(f"{text} {step_of(trace, fault, event)}", _call(trace, event), event.site)
 
 

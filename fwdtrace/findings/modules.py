@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from fwdtrace.findings.places import all_modules_around, modules_around
+from fwdtrace.findings.readers import Reading, reader_text, readings, unmade
 from fwdtrace.trace import Call, Finding, Site, Trace, Uncalled
 from fwdtrace.trace.text import how_often, listed, name_of
 
@@ -33,8 +34,14 @@ def never_called(trace: Trace) -> Iterator[Finding]:
     classes = {name: call.class_name for call in trace.calls for name in (call.path, *call.aliases)}
     arrived = [gradient.name for gradient in trace.gradients or () if gradient.norm is not None]
     with_gradient = all_modules_around(arrived)
+    read = readings(trace)
+    told = unmade(trace)
     for module in _topmost_uncalled(trace):
+        if module.path in told:
+            continue  # FT002 says that, and more
         reader = _READERS.get(classes.get(module.path.rpartition(".")[0], ""))
+        if reader is None and (by := _reading_in(module.path, read)) is not None:
+            reader = f"{reader_text(trace, by)} reads {by.name}"
         if reader is None and module.path in with_gradient:
             reader = "the weights got gradients, so something reads them directly"
         if reader is not None:
@@ -64,6 +71,11 @@ def _topmost_uncalled(trace: Trace) -> list[Uncalled]:
         parameters = module.parameters + (topmost[path].parameters if path in topmost else 0)
         topmost[path] = Uncalled(path, module.class_name if path == module.path else "", parameters)
     return list(topmost.values())
+
+
+def _reading_in(path: str, read: dict[str, list[Reading]]) -> Reading | None:
+    """Who read a tensor that this module or one in it holds."""
+    return next((found[0] for other, found in read.items() if other == path or other.startswith(f"{path}.")), None)
 
 
 def _described(modules: list[Uncalled]) -> str:
@@ -99,7 +111,9 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
 def _places(trace: Trace, calls: Iterable[Call]) -> list[str]:
     """The lines that called the module, each with the module whose `forward` contains the line."""
     places: dict[tuple[str | None, Site | None], str] = {}
-    for call in calls:
+    # Of a million calls most come from where others do, and the calls of one line share its Site.
+    met = {(call.parent, id(call.site)): call for call in calls}
+    for call in met.values():
         caller = trace.caller(call)
         if caller is None:
             continue

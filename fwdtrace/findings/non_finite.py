@@ -42,6 +42,8 @@ def non_finite(trace: Trace) -> Iterator[Finding]:
         yield _finding(*forward)
     if backward is not None:
         yield _finding(*backward)
+    if forward is None and backward is None and trace.run.event == "nonfinite" and trace.calls:
+        yield _finding(trace.calls[0], _outside(trace))
 
 
 def _finding(event: Event, message: str) -> Finding:
@@ -71,8 +73,36 @@ def _in_backward(trace: Trace) -> tuple[Event, str] | None:
     call = event if isinstance(event, Call) else trace.caller(event)
     step = step_of(trace, fault, event)
     name = name_with_class(call) if step == "{}" and call is not None else name_of(call) if call is not None else ""
-    message = f"the backward of {step.replace('{}', name)} made {counts} out of a finite gradient"
+    named = step.replace("{}", name)
+    if fault.between == "result":
+        return event, f"a hook on what {named} gave made NaN or infinite values of its gradient, which was finite"
+    if fault.between == "parameter":
+        return event, (
+            f"the gradient of {listed(fault.parameters)} was finite when the backward of {named} gave it, and is not"
+            " now: a hook on the parameter, or what ran after backward, made it so"
+        )
+    message = f"the backward of {named} made {counts} out of a finite gradient"
     return event, f"{message}: {why}" if why else message
+
+
+def _outside(trace: Trace) -> str:
+    """What there is to say of a call after which gradients were not finite, if it did not make them so."""
+    call = trace.calls[0]
+    if trace.run.replay == "inexact":
+        why = trace.run.replay_reason
+        return f"{name_with_class(call)} was run again, but not as at first ({why}), so it is not seen where"
+    if gave_non_finite(trace):
+        return f"{name_with_class(call)} gave NaN or infinite values, and its calls and ops do not tell why"
+    if any(gradient.nan or gradient.inf for gradient in trace.gradients or ()):
+        return (
+            f"the gradient that came to {name_with_class(call)} was not finite already: what is computed from its"
+            f" output made it so, such as the loss"
+        )
+    maker = "another rank, or something beside it," if trace.run.rank is not None else "something beside it"
+    return (
+        f"the gradients were not finite before the step, and {name_with_class(call)} makes finite ones when it is run"
+        f" again: {maker} made them so, such as a penalty on the weights"
+    )
 
 
 def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None:

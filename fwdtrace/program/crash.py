@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,15 +15,18 @@ import torch
 from torch import nn
 
 from fwdtrace.models.randomness import random_state
+from fwdtrace.models.spec import Inputs
+from fwdtrace.program.moment import Moment
+from fwdtrace.program.replay import EXACT, INEXACT, called_at, numbers_kept, recorded, silence
 from fwdtrace.program.statement import function_of
-from fwdtrace.program.traces import with_findings
-from fwdtrace.recorder.frames import from_torch, name_of_code, site_at
+from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE
-from fwdtrace.trace import Site, Trace
+from fwdtrace.trace import Trace
 from fwdtrace.trace.text import path_text
 from fwdtrace.trace.values import tensors_in
+from fwdtrace.trials.search import with_tried_fixes
 
 Frame = tuple[FrameType, TracebackType]
 Top = Callable[[nn.Module], tuple[nn.Module, str | None, int | None]]
@@ -52,30 +54,34 @@ def tells(trace: Trace, error: Exception) -> bool:
     )
 
 
-def explained(error: Exception, top: Top) -> Trace | None:
+def explained(error: Exception, top: Top, moment: Moment | None = None) -> Trace | None:
     """A trace of the outermost call, or of the op between calls, that raised the error; None if it cannot be run again.
 
-    Its random numbers are other ones than at first; if it draws none, the trace is exact.
+    If it is the call of this moment, it draws the same random numbers again. Otherwise the trace is exact if it draws
+    none.
     """
     frames = list(_frames(error.__traceback__))
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    trace = None if together else _call_again(error, frames, top)  # the other ranks would have to run it too
+    trace = None if together else _call_again(error, frames, top, moment)  # the other ranks would have to run it too
     return trace or _statement_again(error, frames, alone=together)
 
 
-def _call_again(error: Exception, frames: list[Frame], top: Top) -> Trace | None:
+def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment | None) -> Trace | None:
     outer = list(takewhile(lambda each: each[0].f_code not in (WRAPPED_CALL_CODE, CALL_CODE), frames))
     if len(outer) == len(frames):
         return None
     local = frames[len(outer)][0].f_locals
     module, args, kwargs = local["self"], local["args"], local["kwargs"]
     root, name, number = top(module)
-    trace = _replay(error, root, lambda: module(*args, **kwargs))
+    own = moment is not None and moment.module is module and all(map(operator.is_, moment.args, args))
+    trace = _replay(error, root, lambda: module(*args, **kwargs), moment if own else None)
     if trace is not None:
         trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
     caller = next((each for each in reversed(positions) if not from_torch(each[0])), None)
-    return _called_at(trace, site_at(caller)) if trace is not None and caller is not None else trace
+    if trace is None:
+        return None
+    return with_tried_fixes(called_at(trace, caller), root, Inputs(args, kwargs))
 
 
 def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
@@ -90,61 +96,26 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
     trace = _replay(error, statement, lambda: statement(*function.arguments))
     if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
         return None
-    return _without_the_model(_called_at(trace, None), name)
+    trace = with_tried_fixes(called_at(trace, None), statement, Inputs(function.arguments, {}), is_statement=True)
+    return _without_the_model(trace, name)
 
 
-def _replay(error: Exception, model: nn.Module, run: Callable[[], Any]) -> Trace | None:
+def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: Moment | None = None) -> Trace | None:
     """The trace of running it again; None if it does not raise the same error."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
-    raised: BaseException | None = None
-    with _silence(), _kept(model):
-        try:
-            with recording:
-                run()
-        except Exception as again:
-            raised = again
-    exact = before.same_as(random_state())
+    with silence(), numbers_kept([*model.buffers()]):
+        if moment is not None:
+            moment.random.restore()
+        raised = recorded(recording, run)
+    if raised is not None and not isinstance(raised, Exception):
+        raise raised
+    exact = moment is not None or before.same_as(random_state())
     before.restore()
     if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
         return None
     trace = recording.trace
-    return replace(trace, run=replace(trace.run, event="error", replay="exact" if exact else "inexact"))
-
-
-@contextlib.contextmanager
-def _kept(model: nn.Module) -> Iterator[None]:
-    """Put the buffers of the model back afterwards."""
-    with torch.no_grad():
-        before = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in before:
-                if buffer.shape == value.shape:
-                    buffer.copy_(value)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Let nothing be printed: the program has printed it already."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
-    try:
-        text = io.StringIO()
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            yield
-    finally:
-        for descriptor, copy in saved:
-            os.dup2(copy, descriptor)
-            os.close(copy)
-        os.close(nowhere)
+    return replace(trace, run=replace(trace.run, event="error", replay=EXACT if exact else INEXACT))
 
 
 def _frames(step: TracebackType | None) -> Iterator[Frame]:
@@ -159,12 +130,6 @@ def _is_the_programs(frame: FrameType) -> bool:
     return os.path.exists(file) and not any(
         part in file for part in ("site-packages", "dist-packages", os.__file__[:-5])
     )
-
-
-def _called_at(trace: Trace, site: Site | None) -> Trace:
-    """The trace as of a call that was made there, and not by us."""
-    calls = tuple(replace(call, site=site) if call.parent is None else call for call in trace.calls)
-    return with_findings(replace(trace, calls=calls))
 
 
 def _without_the_model(trace: Trace, name: str) -> Trace:

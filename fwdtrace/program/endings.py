@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import faulthandler
 import gc
+import importlib
 import io
 import os
 import select
@@ -14,6 +15,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
+
+from fwdtrace.program.tracebacks import forget_our_frames
 
 DEADLY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 MOST_SECONDS = 10.0
@@ -26,7 +30,7 @@ _ended = threading.Event()
 """Set when that is done."""
 
 _program = 0
-"""The process of the program, once it is known what to do at its end."""
+"""The process of the program, once it is known what to do at its end; that of a child, if the child does it too."""
 
 _pipes: dict[int, tuple[int, int]] = {}
 """For each signal that is waited for, the pipe into which its handler writes."""
@@ -37,18 +41,21 @@ _pause: tuple[int, int] = (-1, -1)
 _paused = threading.Semaphore(0)
 
 
-def at_end(do: Callable[[], None]) -> None:
+def at_end(do: Callable[[], None], *, in_children: bool = False) -> None:
     """Do this when all of the program has ended: its threads, and what it will register with `atexit`.
 
-    What is printed on stderr then goes to the stderr that the program began with. A forked child does nothing.
+    What is printed on stderr then goes to the stderr that the program began with. A forked child does it at its own end
+    with `in_children`, and nothing else.
     """
     global _program
     _program = os.getpid()
+    ended: list[int] = []
 
     def end() -> None:
-        if os.getpid() != _program:
+        if os.getpid() != _program or _program in ended:
             return
         _ending.acquire()
+        ended.append(_program)
         interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
         try:
             with contextlib.redirect_stderr(_first_stderr()), contextlib.suppress(OSError):
@@ -59,7 +66,50 @@ def at_end(do: Callable[[], None]) -> None:
             _remember_interrupt()
         _leave_signals_alone()
 
+    def in_child() -> None:
+        global _program
+        _program = os.getpid()
+        _end_with_multiprocessing(end)
+
     atexit.register(end)  # the first to be registered is the last to be called
+    if in_children:
+        os.register_at_fork(after_in_child=in_child)
+        if "--multiprocessing-fork" in sys.orig_argv:
+            importlib.import_module("multiprocessing.util")  # as the process is about to do itself
+            _end_with_multiprocessing(end)
+
+
+def _end_with_multiprocessing(end: Callable[[], None]) -> None:
+    """Do this at the end of a process of multiprocessing, which runs no exit handlers where it was forked.
+
+    An error that ends it is left where Python leaves one that ends a program.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+
+    def remember_and_end() -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, SystemExit) and _is_torchs(error):
+            error = error.__context__
+        if isinstance(error, Exception):
+            sys.last_value = error
+            forget_our_frames(error)
+        end()
+
+    def finalize(_: object = None) -> None:
+        util.Finalize(None, remember_and_end, exitpriority=-1000)  # after all of the program's own
+
+    finalize()
+    util.register_after_fork(end, finalize)  # for multiprocessing forgets them all in a process that it forks
+
+
+def _is_torchs(error: SystemExit) -> bool:
+    """Whether this is how torch's `spawn` ends a process that raised, after it has sent the error home."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is not None and step.tb_frame.f_globals.get("__name__") == "torch.multiprocessing.spawn"
 
 
 def _remember_interrupt() -> None:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import weakref
+from types import FrameType
 
 from torch import nn
+
+from fwdtrace.trace.called import Origin
+
+
+def origin_of_now(frame: FrameType | None) -> Origin:
+    """How the module comes to be whose state is being set from this frame: by `copy`, or by what reads a pickle."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "copy":
+            return "a copy"
+        frame = frame.f_back
+    return "loaded"
 
 
 class Holders:
@@ -14,10 +26,13 @@ class Holders:
         self._made: dict[int, weakref.ref[nn.Module]] = {}
         self._holders: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
         self._unplaced: set[int] = set()
+        self._origins: dict[int, Origin] = {}
 
-    def made(self, module: nn.Module) -> None:
+    def made(self, module: nn.Module, origin: Origin | None = None) -> None:
         """A module was constructed, copied or unpickled; a copy has its submodules already."""
         key = id(module)
+        if origin is not None:
+            self._origins[key] = origin
         self._made[key] = weakref.ref(module, lambda _: self._forget(key))
         self._unplaced.add(key)
         self._look_into(module)
@@ -26,6 +41,10 @@ class Holders:
         """A module gets another as its submodule; of several that hold one, the first counts as long as it does."""
         if self._holder(submodule) is None:
             self._holders[id(submodule)] = weakref.ref(holder), name
+
+    def origin(self, module: nn.Module) -> Origin | None:
+        """How a module came to be that was not constructed."""
+        return self._origins.get(id(module))
 
     def alive(self) -> list[nn.Module]:
         """The modules that there are, in order of making."""
@@ -80,3 +99,4 @@ class Holders:
         self._made.pop(key, None)
         self._unplaced.discard(key)
         self._holders.pop(key, None)
+        self._origins.pop(key, None)

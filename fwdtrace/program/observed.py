@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.program.children import Child, Children, name_of_this_process
 from fwdtrace.program.endings import at_kill
 from fwdtrace.program.program import Program
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
-from fwdtrace.program.traces import Key, ProgramTraces, Values, split_suffix, with_parts
-from fwdtrace.program.wanted import MOST_ROOTS, Round, Wanted
+from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
+from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted, slow_factor
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
-    from fwdtrace.program.watch import Kept, Watch
+    from fwdtrace.program.kept import Kept
+    from fwdtrace.program.watch import Watch
     from fwdtrace.trace.called import Called
 
 
@@ -32,6 +35,10 @@ class ObservedProgram:
     `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
     program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
     `say` tells the user of trouble. FwdtraceError if no file can be begun.
+
+    With `is_child`, it is a process that the program has started, and so it becomes in a process that is forked, if the
+    program says that these are followed. Then `report` is called after each call too, and may use `leave_word`;
+    `children` has what the children left, at the end of the first process.
     """
 
     def __init__(
@@ -40,24 +47,25 @@ class ObservedProgram:
         save: Callable[[Trace, Path], bool],
         report: Callable[[ObservedProgram], None],
         say: Callable[[str], None],
+        is_child: bool = False,
     ) -> None:
         self.program = program
-        self._wanted = Wanted(program.first, program.call, program.every, program.train, program.model)
+        which = program.first, program.call, program.every, program.train, program.model
+        self._wanted = Wanted(*which, looks=program.looks, alone=program.events_alone)
         self._report = report
         self._say = say
+        self._save = save
+        self._children = Children(Path(program.children)) if program.children is not None else None
+        self.children: list[Child] = []
+        self.is_child = is_child
+        self.number: int | None = None
         self.ranks = ranks_of(os.environ)
         self._rank_files: RankFiles | None = None
-        files = [Path(file).absolute() for file in program.files]
+        self._files = [Path(file).absolute() for file in program.files]
+        self._values_file = Path(program.save_values).absolute() if program.save_values is not None else None
         if self.ranks is not None:
-            files = files or [Path(f"{program.name}.json").absolute()]
-            files.sort(key=lambda file: split_suffix(file)[1] != ".json")  # the ranks are compared by such files
-            self._rank_files = _rank_files(files[0])
-            own = self.ranks.own
-            files = [_begun(self._rank_files, own), *(with_parts(file, f"rank{own}") for file in files[1:])]
-        values = Path(program.save_values).absolute() if program.save_values is not None else None
-        if values is not None and self.ranks is not None:
-            values = with_parts(values, f"rank{self.ranks.own}")
-        self._traces = ProgramTraces(files, save, values, self._save_values)
+            self._name_after_rank(self.ranks.own)
+        self._traces = self._new_traces()
         self._kept_calls = 0
         self._id = os.urandom(8).hex()
         self._watch: Watch | None = None
@@ -75,6 +83,12 @@ class ObservedProgram:
         return tuple(file for files in self._traces.saved.values() for file in files)
 
     @property
+    def events(self) -> tuple[Trace, ...]:
+        """The calls that were kept for what happened in them, in order, without the one that raised."""
+        traces = self._traces.by_key.items()
+        return tuple(trace for (root, _), trace in traces if root == EVENTS and trace is not self.crash)
+
+    @property
     def by_model(self) -> list[tuple[Called, list[Trace]]]:
         """The models of which calls were kept: how often they were called, and the traces by call."""
         called = self._watch.called() if self._watch is not None else []
@@ -83,6 +97,11 @@ class ObservedProgram:
             (each, [traces[key] for key in sorted(traces, key=_place) if key[0] == number])
             for number, each in enumerate(called)
         ]
+
+    @property
+    def saved_step(self) -> str | None:
+        """What there is to say of the step that was to be saved; None if there is nothing."""
+        return self._watch.saved_step() if self._watch is not None else None
 
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
@@ -101,35 +120,117 @@ class ObservedProgram:
         return self.model_count == MOST_ROOTS
 
     def begin(self) -> None:
-        """Watch all that this process runs from now on, but no process that it forks; torch has been imported."""
+        """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
+        self._begin_watch()
+        at_kill(self._killed)
+
+    def begin_in_session(self) -> None:
+        """Watch what a part of an interactive session runs, with the models that the session has already."""
+        self._begin_watch()
+        self._now().learn_of_all()
+
+    def _begin_watch(self) -> None:
         from fwdtrace.program.watch import Watch
         from fwdtrace.recorder.notes import Options
 
         program = self.program
         options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
-        max_bytes = program.max_bytes if program.save_values is not None else None
-        self._watch = watch = Watch(self._wanted, options, self._keep, max_bytes)
-        watch.begin()
-        os.register_at_fork(
-            before=watch.before_fork, after_in_parent=watch.after_fork, after_in_child=watch.end_in_child
+        looks = Looks(
+            program.check_finite or "nonfinite" in (program.on or ()),
+            slow_factor(program.on or ()),
+            program.last,
+            program.save_step,
         )
-        at_kill(self._killed)
+        max_bytes = program.max_bytes if program.save_values is not None else None
+        self._watch = Watch(self._wanted, options, self._keep, max_bytes, self._keep_event, looks)
+        self._watch.begin()
+        _follow_forks()
+        _observed.append(self)
 
-    def end(self) -> None:
-        """Watch nothing any more, and report: the program has ended, whether it has imported torch or not."""
+    def _now(self) -> Watch:
+        assert self._watch is not None
+        return self._watch
+
+    def _forked(self) -> None:
+        """Go on as a child that has kept nothing yet, or watch nothing here."""
+        if self._children is None:
+            self._now().end_in_child()
+            return
+        self.is_child, self.number, self._kept_calls = True, None, 0
+        self._traces = self._new_traces()
+        self._watch = self._now().go_on_in_child(self._keep)
+
+    def _name_after_rank(self, rank: int) -> None:
+        """Give the files of this rank their names, and begin the first one, if this is no child of the rank."""
+        first, *others = sorted(
+            self._files or [self._default_file()],
+            key=lambda file: split_suffix(file)[1] != ".json",  # the ranks are compared by such files
+        )
+        if self.is_child:
+            first = with_parts(first, f"rank{rank}")
+        else:
+            self._rank_files = _rank_files(first)
+            first = _begun(self._rank_files, rank)
+        self._files = [first, *(with_parts(file, f"rank{rank}") for file in others)]
+        if self._values_file is not None:
+            self._values_file = with_parts(self._values_file, f"rank{rank}")
+
+    def _default_file(self) -> Path:
+        return Path(f"{self.program.name}.json").absolute()
+
+    def _new_traces(self) -> ProgramTraces:
+        """No traces yet; those of a child have no files before it has a number."""
+        if not self.is_child:
+            files, values = self._files, self._values_file
+            return ProgramTraces(files, self._save, values, self._save_values, self.program.events_alone)
+        if self.number is None:
+            return ProgramTraces((), self._save)
+        part = f"child{self.number}"
+        files = [with_parts(file, part) for file in self._files or [self._default_file()]]
+        values = with_parts(self._values_file, part) if self._values_file is not None else None
+        return ProgramTraces(files, self._save, values, self._save_values, self.program.events_alone)
+
+    def _take_number(self) -> None:
+        """Get a number, and files of its own, for a child that is about to keep something for the first time."""
+        if self.is_child and self.number is None and self._children is not None:
+            self.number = self._children.claim()
+            self._traces = self._new_traces()
+
+    def leave_word(self, lines: Sequence[str]) -> None:
+        """Leave word of a child, which has these lines to say, for the first process."""
+        if self._children is None or self.number is None:
+            return
+        of_crash = self._traces.files_of_trace(self.crash) if self.crash is not None else []
+        crash = next((str(file) for file in of_crash if split_suffix(file)[1] == ".json"), None)
+        files = [str(file) for file in self.files]
+        self._children.leave(Child(self.number, name_of_this_process(), lines, files, sorted(self.codes), crash))
+
+    @property
+    def codes(self) -> set[str]:
+        """The codes of what was found, in children too."""
+        own = {finding.code for trace in self.traces for finding in trace.findings}
+        return own.union(*(child.codes for child in self.children))
+
+    def end(self, *, raised: bool = True) -> None:
+        """Watch nothing any more, and report: the program has ended, whether it has imported torch or not.
+
+        Without `raised`, it was by no error, and one that Python remembers is of something else.
+        """
         if self._watch is not None:
-            error = _raised_by_backward()
+            _observed.remove(self)
+            error = _raised_by_backward() if raised else None
             self.backward_raised = error is not None
             self._watch.end(error)
         self._traces.end()
-        self.crash = self._explained_crash()
+        self.crash = self._explained_crash() if raised else None
         self._end_rank()
-        if self.ranks is None or self.ranks.own == 0:
+        self._end_children()
+        if self.is_child or self.ranks is None or self.ranks.own == 0:
             self._report(self)
 
     def compare_ranks(self) -> RankReport | None:
         """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
-        if self.ranks is None or self._rank_files is None:
+        if self.ranks is None or self._rank_files is None or self.is_child:
             return None
         return compare_ranks(self._rank_files, self.ranks)
 
@@ -144,13 +245,36 @@ class ObservedProgram:
             return None
         for trace in self.traces:
             if tells(trace, error):
-                return trace
+                return self._with_fixes(self._watch, trace, error)
         explanation = None
         with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
-            explanation = explained(error, self._watch.top)
+            raised_at = self._watch.events.raised_at if self._watch.events is not None else None
+            explanation = explained(error, self._watch.top, raised_at)
+            if explanation is None and self.backward_raised:
+                explanation = self._explained_backward(self._watch, error)
         if explanation is not None:
+            self._take_number()
             self._traces.add_event(explanation)
         return explanation
+
+    def _explained_backward(self, watch: Watch, error: Exception) -> Trace | None:
+        from fwdtrace.program.backward_again import explained_backward
+
+        if self.ranks is not None or any(trace.backward_errors for trace in self.traces):
+            return None  # the other ranks would have to take part, or the error is told
+        kept = [(trace, watch.model(root)) for (root, _), trace in self._traces.by_key.items() if root >= 0]
+        return explained_backward(error, [(trace, model) for trace, model in kept if model is not None])
+
+    def _with_fixes(self, watch: Watch, trace: Trace, error: Exception) -> Trace:
+        """The trace of a call that was kept and raised, with the fixes that work; it is saved once more with them."""
+        from fwdtrace.trials.failed import with_fixes_for
+
+        key = self._traces.key_of(trace)
+        model = watch.model(key[0]) if key[0] >= 0 else None
+        with_fixes = with_fixes_for(trace, model, error) if model is not None else trace
+        if with_fixes is not trace:
+            self._traces.put(key, with_fixes)
+        return with_fixes
 
     def _save_values(self, values: Values, file: Path) -> str | None:
         from fwdtrace.compare.saved_numbers import save_values
@@ -163,8 +287,24 @@ class ObservedProgram:
 
     def _keep(self, kept: Kept) -> bool:
         self._kept_calls += 1
+        self._take_number()
         trace = replace(kept.trace, run=replace(kept.trace.run, program=self._id))
         self._traces.add(kept.root, kept.round, trace, kept.values)
+        if self.is_child:
+            self._report(self)
+        return self._are_enough()
+
+    def _keep_event(self, trace: Trace) -> bool:
+        self._kept_calls += 1
+        self._take_number()
+        self._traces.add_event(trace)
+        if len(self.events) >= self.program.keep and self._watch is not None:
+            self._watch.look_no_more()
+        if self.is_child:
+            self._report(self)
+        return self._are_enough()
+
+    def _are_enough(self) -> bool:
         stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
@@ -174,12 +314,37 @@ class ObservedProgram:
         self._traces.end()
         self.crash = self._explained_crash()
         self._end_rank()
-        if self.ranks is None:  # the other ranks are being killed too, and nobody waits for a report
+        self._end_children()
+        if self.is_child or self.ranks is None:  # the other ranks are being killed too, and nobody waits for a report
             self._report(self)
 
+    def _end_children(self) -> None:
+        if self._children is not None and not self.is_child:
+            self.children = self._children.all()
+            self._children.remove()
+
     def _end_rank(self) -> None:
-        if self.ranks is not None and self._rank_files is not None:
+        if self.ranks is not None and self._rank_files is not None and not self.is_child:
             self._rank_files.end(self.ranks.own)
+
+
+_observed: list[ObservedProgram] = []
+"""What is being observed: a program, or a cell of a notebook."""
+
+
+@functools.cache
+def _follow_forks() -> None:
+    """Have what is being observed learn of forks; it cannot be undone."""
+
+    def each_does(step: Callable[[ObservedProgram], None]) -> None:
+        for each in list(_observed):
+            step(each)
+
+    os.register_at_fork(
+        before=lambda: each_does(lambda each: each._now().before_fork()),
+        after_in_parent=lambda: each_does(lambda each: each._now().after_fork()),
+        after_in_child=lambda: each_does(ObservedProgram._forked),
+    )
 
 
 def _place(key: Key) -> tuple[int, int, Round]:

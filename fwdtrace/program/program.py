@@ -12,7 +12,8 @@ class Program:
     """A program to run, which calls of its models to keep, and what to measure in them.
 
     `script` is a file or, with `is_module`, the name of a module. Which calls: see `Wanted`. After `stop_after` kept
-    calls the program is ended. The first trace is saved in each of `files`.
+    calls the program is ended. The first trace is saved in each of `files`. With `children`, a folder in which they can
+    leave word, the processes that the program starts are followed too.
     """
 
     script: str
@@ -31,6 +32,21 @@ class Program:
     train: bool = False
     model: str | None = None
     stop_after: int | None = None
+    on: Sequence[str] | None = None
+    keep: int = 10
+    last: int = 5
+    save_step: str | None = None
+    children: str | None = None
+
+    @property
+    def events_alone(self) -> bool:
+        """Whether calls are kept for what happens in them, and none for its number or its mode."""
+        return bool(self.on) and self.first is self.call is self.every is None and not self.train
+
+    @property
+    def looks(self) -> bool:
+        """Whether every call is looked at for some event."""
+        return self.check_finite or any(event != "error" for event in self.on or ())
 
     @property
     def name(self) -> str:

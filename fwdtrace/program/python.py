@@ -6,12 +6,14 @@ Python imports while it starts; what tells it to do so is taken out of the envir
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -85,21 +87,39 @@ def _next_signal() -> tuple[int, bool]:
 
 
 def settings_of_this_start() -> dict[str, Any]:
-    """The settings that `become` or `run_below` were given; the environment is then as if there were none."""
+    """The settings that `become` or `run_below` were given; the environment is then as if there were none.
+
+    If they are for the processes too that this one starts, they stay there, with `child` set.
+    """
     told = json.loads(os.environ.pop(VARIABLE))
-    if told["path"] is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = told["path"]
     settings: dict[str, Any] = told["settings"]
     if "tell" in settings:
         os.set_inheritable(settings["tell"], False)
+    if settings.get("for_children"):
+        of_children = {name: value for name, value in settings.items() if name != "tell"}
+        os.environ[VARIABLE] = json.dumps({**told, "settings": {**of_children, "child": True}})
+    elif told["path"] is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = told["path"]
     return settings
 
 
 def when_imported(name: str, do: Callable[[], None]) -> None:
     """Do this as soon as the module has been imported for the first time."""
     sys.meta_path.insert(0, _Finder(name, do))
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Collect no garbage meanwhile: imports make hardly any, and each search goes through all that torch has made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Finder:
@@ -129,14 +149,15 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             del loader.exec_module
-            try:
-                execute(module)
-            except BaseException:
-                hide_our_frames()
-                raise
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-                self._do()
+            with without_collecting():
+                try:
+                    execute(module)
+                except BaseException:
+                    hide_our_frames()
+                    raise
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    self._do()
 
         loader.exec_module = exec_module
 
@@ -161,7 +182,8 @@ def _options(command: Sequence[str], arguments: Sequence[str]) -> list[str]:
 def _environment(settings: dict[str, Any]) -> dict[str, str]:
     path = os.environ.get("PYTHONPATH")
     first = os.pathsep.join([str(STARTUP), *([path] if path else [])])
-    return {**os.environ, "PYTHONPATH": first, VARIABLE: json.dumps({"path": path, "settings": settings})}
+    told = {"python": [sys.prefix, sys.version], "path": path, "settings": settings}
+    return {**os.environ, "PYTHONPATH": first, VARIABLE: json.dumps(told)}
 
 
 def _flush() -> None:

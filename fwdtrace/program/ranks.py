@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fwdtrace.compare.rank_differences import differences_of_ranks
@@ -76,7 +77,19 @@ def _of_part(traces: Mapping[int, Trace]) -> list[str]:
         lines.append(f"{len(traces)} ranks made the same calls with the same shapes")
     elif same:
         lines.append(f"like rank {base}: {', '.join(map(str, same))}")
+    lines += _non_finite_elsewhere(traces, base)
     return [*lines, _spread(traces)]
+
+
+def _non_finite_elsewhere(traces: Mapping[int, Trace], base: int) -> Iterator[str]:
+    """Where other ranks say that NaN or infinities came up, as far as the first one does not say the same."""
+    said = {(finding.message, finding.site) for finding in traces[base].findings}
+    for rank, trace in traces.items():
+        for finding in trace.findings:
+            if finding.code == "FT005" and (finding.message, finding.site) not in said:
+                said.add((finding.message, finding.site))
+                where = f" {os.path.basename(finding.site.file)}:{finding.site.line}" if finding.site else ""
+                yield f"rank {rank}: FT005{where}: {finding.message}"
 
 
 def _spread(traces: Mapping[int, Trace]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
 
+from fwdtrace.program.children import processes_started
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.trace.called import Called
 from fwdtrace.trace.text import how_often, listed, plural
@@ -18,6 +17,8 @@ _LIKENESS = 0.6
 
 def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequence[str]) -> str:
     """The reason, after these models were called, none as asked, and modules of these classes and paths."""
+    if called and wanted.alone:
+        return f"{listed([f'{name} was called {how_often(count)}' for name, count in _counts(called).items()])}"
     if called:
         return _not_as_asked(wanted, called)
     if wanted.model is not None and names:
@@ -27,7 +28,7 @@ def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequen
     if children := processes_started():
         return (
             f"the program itself called no model; it started {plural(children, 'process', 'processes')}, whose calls "
-            f"are not traced"
+            f"are not traced; --children follows them"
         )
     if "torch" not in sys.modules:
         return "the program ended and had not imported torch"
@@ -38,13 +39,7 @@ def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequen
 
 def _not_as_asked(wanted: Wanted, called: Sequence[Called]) -> str:
     """Of the model that was called most: how often, and what was asked for."""
-    counts = {
-        f"{each.class_name.rpartition('.')[2]}{f' ({each.name})' if each.name else ''}": max(
-            sum(modes.values()) for modes in each.ways.values()
-        )
-        for each in called
-        if each.ways
-    }
+    counts = _counts(called)
     name, count = max(counts.items(), key=lambda item: item[1])
     if wanted.call is not None:
         return f"call {wanted.call:,} was asked for, and {name} was called {how_often(count)}"
@@ -53,8 +48,12 @@ def _not_as_asked(wanted: Wanted, called: Sequence[Called]) -> str:
     return f"{name} was called {how_often(count)}"
 
 
-def processes_started() -> int:
-    """How many processes the program has started, as far as Python knows; 1 if there may have been more."""
-    multiprocessing: Any = sys.modules.get("multiprocessing.process")
-    started = int(repr(multiprocessing._process_counter).strip("count()")) - 1 if multiprocessing else 0
-    return started or int(os.times().children_user > 0)
+def _counts(called: Sequence[Called]) -> dict[str, int]:
+    """How often each model was called, by its class and name."""
+    return {
+        f"{each.class_name.rpartition('.')[2]}{f' ({each.name})' if each.name else ''}": max(
+            sum(modes.values()) for modes in each.ways.values()
+        )
+        for each in called
+        if each.ways
+    }

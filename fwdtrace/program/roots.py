@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from torch import is_grad_enabled, nn
+from torch.optim.swa_utils import AveragedModel
 
 from fwdtrace.program.holders import Holders
+from fwdtrace.program.moment import Changing
+from fwdtrace.program.skipped import SkippedSteps
+from fwdtrace.program.slow import UsualTime
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
 from fwdtrace.recorder.tree import first_parameter
-from fwdtrace.trace.called import MODES, Called
+from fwdtrace.trace import Trace
+from fwdtrace.trace.called import MODES, Called, Origin
+from fwdtrace.trace.info import StepOutput
 
 MOST_WAYS = 50
 MOST_NAMES = 1000
+MOST_NUMBERS = 64
+"""Single numbers that the calls of a root gave between two steps."""
 QUIET = 20
 """After so many calls of a root with nothing new about them, only the ways in that are known are watched."""
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
@@ -46,11 +56,17 @@ class Root:
 
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
-    the first, and how many calls and ops were recorded in it.
+    the first, and how many calls and ops were recorded in it. `numbers` has the single numbers that its calls have
+    returned since the latest step. `gives_infinity` says whether it is known to give infinities that are meant.
+    `groups` has the names of the process groups that its calls need.
+
+    `step` is for a root that settled before it was called in training: a step of an optimizer of its parameters is
+    awaited, and shows that it does train, by a way that is not known; it is open again up to the next one.
     """
 
-    def __init__(self, module: nn.Module, path: str) -> None:
+    def __init__(self, module: nn.Module, path: str, origin: Origin | None) -> None:
         cls = type(module)
+        self.origin: Origin | None = "an average" if cls is AveragedModel else origin
         self.module = weakref.ref(module)
         self.class_name = f"{cls.__module__}.{cls.__qualname__}"
         self.path = path
@@ -62,11 +78,23 @@ class Root:
         self.quiet = 0
         self.settled = False
         self.counted = True
+        self.changing = Changing()
+        self.usual = UsualTime()
+        self.numbers: deque[StepOutput] = deque(maxlen=MOST_NUMBERS)
+        self.skipped = SkippedSteps()
+        self.gives_infinity = False
+        self.groups: set[str] = set()
+        self.step: Literal["awaited", "open", "over"] | None = None
+
+    def named(self, trace: Trace) -> Trace:
+        """The trace of a call, with the variable and the path by which the root is known."""
+        return replace(trace, model=replace(trace.model, name=self.name, path=self.path or None))
 
     def called(self) -> Called:
         """How often it was called so far."""
         ways = {key: dict(zip(MODES, way.calls, strict=True)) for key, way in self.ways.items()}
-        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, self.counted)
+        counted = self.counted and self.step not in ("open", "over")
+        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, counted, self.origin)
 
 
 class Roots:
@@ -108,7 +136,7 @@ class Roots:
                 return None
             top, path, outer = module, "", path
         root = self._root(top, outer)
-        if first_parameter(top) is None and self._wanted.model is None:
+        if first_parameter(top) is None and self._wanted.model is None and not self._wanted.looks:
             if not top._modules:
                 self._without_parameters.add(type(top))
             self._note(module, path)
@@ -133,9 +161,28 @@ class Roots:
         round = self._wanted.round(mode, way.calls)
         root.quiet = 0 if round else root.quiet + 1
         way.passes = [not self._wanted.may_keep(mode, way.calls) for mode in range(len(MODES))]
-        if root.quiet >= QUIET:
+        if root.quiet >= QUIET and root.step != "open":
             self._settle(root)
         return round, sum(way.calls)
+
+    def look_no_more(self) -> None:
+        """Look only at the calls that may be kept for their number or mode."""
+        self._wanted = replace(self._wanted, looks=False)
+
+    def awaiting_a_step(self) -> list[Root]:
+        """The roots that may turn out to train when an optimizer steps."""
+        return [root for root in self._roots.values() if root.step in ("awaited", "open")]
+
+    def stepped(self, root: Root) -> None:
+        """An optimizer steps that has parameters of a root for which a step is awaited."""
+        if root.step == "open":
+            root.step = "over"
+            self._settle(root)
+        else:
+            root.step = "open"
+            root.settled = False
+            root.quiet = 0
+            self._settled()
 
     def latest_call(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
         """The root that holds a module, its variable, and the number of the latest call by the module, if counted."""
@@ -202,6 +249,9 @@ class Roots:
         root.counted = counted and not self._is_costly(root)
         for way in root.ways.values() if root.counted else ():
             self._let_pass(way, way.passes)
+        trained = any(way.calls[TRAINING] for way in root.ways.values())
+        if counted and not trained and root.step is None and not self._wanted.by_number:
+            root.step = "awaited"
         self._settled()
 
     def _let_pass(self, way: Way, passes: list[bool]) -> None:
@@ -212,6 +262,8 @@ class Roots:
 
     def _is_costly(self, root: Root) -> bool:
         """Whether to count the calls of a root would slow down other modules, layers of its class in larger ones."""
+        if self._wanted.looks:
+            return False
         if self._wanted.by_number and not all(way.passes[TRAINING] for way in root.ways.values()):
             return False
         called = [module for way in root.ways.values() if (module := way.module()) is not None]
@@ -221,7 +273,7 @@ class Roots:
     def _root(self, module: nn.Module, path: str) -> Root:
         known = self._roots.get(id(module))
         if known is None or known.module() is not module:
-            known = self._roots[id(module)] = Root(module, path)
+            known = self._roots[id(module)] = Root(module, path, self.holders.origin(module))
         return known
 
     def _top(self, module: nn.Module) -> tuple[nn.Module, str]:

@@ -6,7 +6,7 @@ import ast
 import builtins
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -43,7 +43,7 @@ def function_of(frame: FrameType, instruction: int, line: int, alone: bool = Fal
     names = sorted(name for name in used if name in frame.f_locals and not callable_alone(frame.f_locals[name]))
     others = {name: frame.f_locals[name] for name in used if name in frame.f_locals and name not in names}
     try:
-        forward = _function(expression, names, code.co_filename, {**frame.f_globals, **others})
+        forward = expressions_as_function([], expression, names, code.co_filename, {**frame.f_globals, **others})
     except (SyntaxError, ValueError):
         return None
     return Again(forward, tuple(frame.f_locals[name] for name in names))
@@ -54,14 +54,21 @@ def callable_alone(value: Any) -> bool:
     return isinstance(value, type(torch)) or (callable(value) and not isinstance(value, nn.Module | torch.Tensor))
 
 
-def _function(expression: ast.expr, names: list[str], file: str, values: dict[str, Any]) -> Callable[..., Any]:
+def expressions_as_function(
+    statements: Sequence[ast.stmt], result: ast.expr, names: Sequence[str], file: str, values: dict[str, Any]
+) -> Callable[..., Any]:
+    """A function of these names that runs statements and returns an expression, each at its own line.
+
+    `values` has what the other names are.
+    """
     parameters = [ast.arg("_"), *map(ast.arg, names)]
-    body = ast.copy_location(ast.Return(expression), expression)
+    body = [*statements, ast.copy_location(ast.Return(result), result)]
     arguments = ast.arguments([], parameters, None, [], [], None, [])
-    function = ast.copy_location(ast.FunctionDef("forward", arguments, [body], []), expression)
+    function = ast.copy_location(ast.FunctionDef("forward", arguments, body, []), body[0])
     if sys.version_info >= (3, 12):
         function.type_params = []
     module = ast.fix_missing_locations(ast.Module([function], []))
+    values = dict(values)
     exec(compile(module, file, "exec"), values)
     made: Callable[..., Any] = values["forward"]
     return made

@@ -16,6 +16,9 @@ from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
 Key = tuple[int, Round]
 """The number of the root, from 0, and the round of its calls."""
 
+EVENTS = -1
+"""In the place of the number of a root: calls that were kept for what happened in them."""
+
 Values = Any
 """What a `TrainingKeeper` has kept of a trace, its `values`."""
 
@@ -27,13 +30,15 @@ class ProgramTraces:
     The first trace goes into the files themselves. The names of others have, before the suffix, the class of a further
     root, and the number of a further call of the same root: `train.json`, `train.call2.json`, `train.Critic.json`.
     `saved` has the files that hold all of their trace. `save_values` writes the numbers of a trace into a file that is
-    named like the others, and gives their digest, None if it cannot.
+    named like the others, and gives their digest, None if it cannot. With `events_alone`, the first trace is that of an
+    event, and further ones are numbered.
     """
 
     files: Sequence[Path]
     save: Callable[[Trace, Path], bool]
     values_file: Path | None = None
     save_values: Callable[[Values, Path], str | None] = lambda values, file: None
+    events_alone: bool = False
     by_key: dict[Key, Trace] = field(default_factory=dict)
     files_of: dict[Key, list[Path]] = field(default_factory=dict)
     saved: dict[Key, list[Path]] = field(default_factory=dict)
@@ -57,9 +62,25 @@ class ProgramTraces:
 
     def add_event(self, trace: Trace) -> None:
         """Add the trace of a call that nobody had chosen, under the name of what happened in it."""
-        key = -1, (trace.run.event or "", 1)
+        event = trace.run.event or ""
+        number = 1 + sum(root == EVENTS and (self.events_alone or name == event) for root, (name, _) in self.by_key)
+        key = EVENTS, (event, number)
+        parts = [] if self.events_alone else [event]
         self.by_key[key] = trace
-        self.files_of[key] = [with_parts(file, trace.run.event or "") for file in self.files]
+        self.files_of[key] = [with_parts(file, *parts, *([str(number)] if number > 1 else [])) for file in self.files]
+        self._save(key)
+
+    def files_of_trace(self, trace: Trace) -> list[Path]:
+        """The files that hold this trace."""
+        return next((self.saved[key] for key, each in self.by_key.items() if each is trace), [])
+
+    def key_of(self, trace: Trace) -> Key:
+        """The key of a trace that was added."""
+        return next(key for key, added in self.by_key.items() if added is trace)
+
+    def put(self, key: Key, trace: Trace) -> None:
+        """Put a trace in the place of the one with this key."""
+        self.by_key[key] = trace
         self._save(key)
 
     def end(self) -> None:

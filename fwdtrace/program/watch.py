@@ -6,58 +6,41 @@ those are hooked by which it is called from outside, to count its calls.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from sys import _getframe
 from typing import Any
 
-import torch
 from torch import nn
-from torch.compiler import is_dynamo_compiling
-from torch.nn.modules.module import Module, register_module_module_registration_hook
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.program.endings import stop
+from fwdtrace.program.events import Events
+from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
+from fwdtrace.program.kept import Kept, Open
+from fwdtrace.program.made import notice_modules
 from fwdtrace.program.names import name_of_called
+from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
+from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.signals import is_wished
 from fwdtrace.program.tracebacks import hide_our_frames
-from fwdtrace.program.wanted import TRAINING, Round, Wanted
+from fwdtrace.program.wanted import TRAINING, Looks, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
-from fwdtrace.recorder.measures.training_keeper import KeptValues, TrainingKeeper
+from fwdtrace.recorder.measures.training_keeper import TrainingKeeper
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
-from fwdtrace.recorder.torch_internals import fx_tracing, graph_task, is_tracing
+from fwdtrace.recorder.torch_internals import is_no_plain_run
 from fwdtrace.trace import Trace
-from fwdtrace.trace.called import Called
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A call that was recorded: of which root, counted from 0, in which round of its calls, and its numbers."""
-
-    root: int
-    round: Round
-    trace: Trace
-    values: KeptValues | None = None
-
-
-@dataclass
-class _Open:
-    """A call that is being recorded: of which root, in which round, by which way in, and its number by that."""
-
-    root: Root
-    round: Round
-    way: tuple[str, str]
-    number: int
-    recording: Recording
-    keeper: TrainingKeeper | None
-    awaits_backward: bool
+from fwdtrace.trace.called import Called, Origin
 
 
 class Watch:
@@ -65,40 +48,58 @@ class Watch:
 
     `keep` is called with each recorded call when it has ended, however it ended, and with it the backward, if gradients
     are asked for; if it returns true, the program is asked to end, by `stop`. With `max_bytes`, the numbers of every
-    call are kept, in copies of at most so many bytes.
+    call are kept, in copies of at most so many bytes. Where every call is looked at, `keep_event` is called with the
+    trace of each in which something happened.
     """
 
     def __init__(
-        self, wanted: Wanted, options: Options, keep: Callable[[Kept], bool], max_bytes: int | None = None
+        self,
+        wanted: Wanted,
+        options: Options,
+        keep: Callable[[Kept], bool],
+        max_bytes: int | None = None,
+        keep_event: Callable[[Trace], bool] = lambda trace: False,
+        looks: Looks = Looks(),  # noqa: B008
     ) -> None:
         self._wanted = wanted
         self._max_bytes = max_bytes
-        self._optimizers: RemovableHandle | None = None
+        self._steps = Steps(self._before_step)
         self._options = options
         self._keep = keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self._classes = HookedClasses(self._thread, self._roots.known, self._called)
-        self._open: _Open | None = None
-        self._pending: dict[Root, _Open] = {}
+        self._open: Open | None = None
+        self._pending: dict[Root, Open] = {}
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._watches = False
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
         self._recordings = 0
+        self._replays = False
+        self._keep_event = keep_event
+        self._looks = looks
+        self._saves = SavedStep(looks.save_step)
+        looks_for = looks.nonfinite or looks.slow is not None
+        self.events = Events(looks, self._unhooked, self._hand_over_event, self._saves) if looks_for else None
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        for name in ("__init__", "__setstate__"):
-            original = getattr(Module, name)
-            setattr(Module, name, _and_then(original, self._constructed))
-            self._removals.append(functools.partial(setattr, Module, name, original))
+        self._removals += notice_modules(self._constructed, self._copied)
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
             register_module_module_registration_hook(self._tree_changed).remove,
             listen_for_changes(),
         ]
+        if self.events is not None:
+            self._last_removals.append(register_optimizer_step_pre_hook(self.events.before_step).remove)
+
+    def learn_of_all(self) -> None:
+        """Learn of the modules that are there already."""
+        for each in gc.get_objects():
+            if issubclass(type(each), nn.Module):
+                self._constructed(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -107,7 +108,7 @@ class Watch:
         """
         self._rest()
         with self._lock:
-            self._ignore_steps()
+            self._steps.notice(False)
             for opened in list(self._pending.values()):
                 self._end_pending(opened, error)
         while self._last_removals:
@@ -142,6 +143,15 @@ class Watch:
         self._pending.clear()
         self.end()
 
+    def go_on_in_child(self, keep: Callable[[Kept], bool]) -> Watch:
+        """The watch over the child: it knows the modules that there are, and has counted no call."""
+        self.end_in_child()
+        watch = Watch(self._wanted, self._options, keep, self._max_bytes, self._keep_event, self._looks)
+        watch._roots.holders = self._roots.holders
+        watch.begin()
+        watch._hook_what_is_wanted()
+        return watch
+
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:
@@ -153,6 +163,11 @@ class Watch:
         with self._lock:
             return [root.called() for root in self._roots.kept]
 
+    def model(self, number: int) -> nn.Module | None:
+        """The model of which calls were kept under this number; None if it is gone."""
+        with self._lock:
+            return self._roots.kept[number].module()
+
     def top(self, module: nn.Module) -> tuple[nn.Module, str | None, int | None]:
         """The module at the top of what holds one that was called, its variable, and the number of the latest call."""
         with self._lock:
@@ -163,10 +178,13 @@ class Watch:
         with self._lock:
             return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
-    def _constructed(self, module: nn.Module) -> None:
+    def _copied(self, module: nn.Module) -> None:
+        self._constructed(module, origin_of_now(_getframe(2)))
+
+    def _constructed(self, module: nn.Module, origin: Origin | None = None) -> None:
         with self._lock:
-            self._roots.holders.made(module)
-            if self._open is None and not self._roots.is_full:
+            self._roots.holders.made(module, origin)
+            if self._open is None and not self._replays and not self._roots.is_full:
                 self._hook(type(module), BOTH)
 
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
@@ -177,7 +195,7 @@ class Watch:
     @frame_role("boundary")
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
-        if not self._watches or _is_being_traced() or module.__dict__.get("_is_replica"):
+        if not self._watches or is_no_plain_run() or module.__dict__.get("_is_replica"):
             return original(module, *args, **kwargs)
         if self._thread.recordings != self._recordings and runs_in_a_call(_getframe(2)):
             return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded
@@ -185,45 +203,52 @@ class Watch:
         with self._lock:
             root_and_path = self._roots.root_and_path(module)
             end_now = root_and_path is not None and self._called_again(root_and_path[0], root_and_path[1], entry)
-            opened = self._begun(*root_and_path, module, entry) if root_and_path is not None else None
+            opened, number = self._begun(*root_and_path, module, entry) if root_and_path is not None else (None, 0)
         if end_now:
             raise stop()
         if root_and_path is None and not is_torchs_own(module):
             return original(module, *args, **kwargs)
+        call = functools.partial(original, module)
+        if opened is not None:
+            call = functools.partial(self._recorded, opened, module, entry)
         self._thread.inside = True
         try:
-            if opened is not None:
-                return self._recorded(opened, module, entry, args, kwargs)
-            return original(module, *args, **kwargs)
+            if self.events is not None and root_and_path is not None and number:
+                return self.events.run(root_and_path[0], number, module, entry, args, kwargs, call)
+            return call(*args, **kwargs)
         except BaseException:
             hide_our_frames()
             raise
         finally:
             self._thread.inside = False
 
-    def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> _Open | None:
-        """Count a call, and if it is wanted and no other is being recorded, make the recording for it."""
-        round, number = self._roots.count(root, path, module, entry)
-        if round is None or self._open is not None or root in self._pending:
-            return None
+    def _begun(self, root: Root, path: str, module: nn.Module, entry: str) -> tuple[Open | None, int]:
+        """Count a call, and if it is wanted and no other is being recorded, make the recording for it; its number."""
+        round, count = self._roots.count(root, path, module, entry)
+        event = "signal" if round is None and count and is_wished() else None
+        if event is not None:
+            round = event, count
+        if round is None or self._open is not None or self._replays or root in self._pending:
+            return None, count
         self._classes.unhook()
         top = root.module()  # which may be false: a model may have a length
         if root.kept_as is None:
             root.name = name_of_called(module if top is None else top, module, _getframe(3))
-        self._roots.number_of_kept(root)
+        if event is None:
+            self._roots.number_of_kept(root)
         backward = self._options.gradients and mode_of(module) == TRAINING
         keeper = TrainingKeeper(self._max_bytes) if self._max_bytes is not None else None
         if keeper is not None:
             keeper.keep_state(module if top is None else top)
         options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
-        number, first_id = root.rounds.get(round, (number, 0))  # one trace has the calls by all ways in
+        number, first_id = root.rounds.get(round, (count, 0))  # one trace has the calls by all ways in
         recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
         recording.look_around()
-        self._open = _Open(root, round, (path, entry), number, recording, keeper, backward)
-        return self._open
+        self._open = Open(root, round, (path, entry), number, recording, keeper, backward, event)
+        return self._open, count
 
     @frame_role("boundary")
-    def _recorded(self, opened: _Open, module: nn.Module, entry: str, args: Any, kwargs: Any) -> Any:
+    def _recorded(self, opened: Open, module: nn.Module, entry: str, /, *args: Any, **kwargs: Any) -> Any:
         end_now = False
         recording = opened.recording
         recording.__enter__()
@@ -243,7 +268,7 @@ class Watch:
                 self._thread.recordings = self._recordings
                 if opened.awaits_backward:
                     self._pending[opened.root] = opened
-                    self._notice_steps()
+                    self._steps.notice()
                 self._hook_what_is_wanted()
                 end_now = not opened.awaits_backward and self._hand_over(opened)
         if end_now:
@@ -255,7 +280,7 @@ class Watch:
         opened = self._pending.get(root)
         return opened is not None and opened.way == (path, entry) and self._end_pending(opened)
 
-    def _end_pending(self, opened: _Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
+    def _end_pending(self, opened: Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
         """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
         del self._pending[opened.root]
         top = opened.root.module()
@@ -267,44 +292,65 @@ class Watch:
             opened.recording.__exit__(None, None, None)
         return self._hand_over(opened, has_trained=before_step)
 
-    def _hand_over(self, opened: _Open, *, has_trained: bool = False) -> bool:
+    def _hand_over(self, opened: Open, *, has_trained: bool = False) -> bool:
         """Give the trace of a call to whoever keeps it; whether the program is to be ended.
 
         If the optimizer is not about to step, gradients are told only if a backward ran.
         """
         root, trace = opened.root, opened.recording.trace
+        if opened.event is not None:
+            run = replace(trace.run, event=opened.event)
+            return self._hand_over_event(root, replace(trace, run=run))
         if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
             return False
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))
         root.rounds[opened.round] = opened.number, first_id + len(trace.events)
         ran = has_trained or any(call.backward is not None for call in trace.calls)
         trace = replace(
-            trace,
-            model=replace(trace.model, name=root.name, path=root.path or None),
+            root.named(trace),
             gradients=trace.gradients if ran else None,
             run=replace(trace.run, stepped=has_trained),
         )
         values = opened.keeper.values if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 
-    def _notice_steps(self) -> None:
-        if self._optimizers is None:
-            self._optimizers = register_optimizer_step_pre_hook(self._before_step)
+    @contextlib.contextmanager
+    def _unhooked(self) -> Iterator[None]:
+        """A block in which models run without our hooks, to be recorded once more."""
+        inside, self._thread.inside = self._thread.inside, True
+        with self._lock:
+            self._replays = True
+            self._classes.unhook()
+            try:
+                yield
+            finally:
+                self._replays = False
+                self._recordings += 1
+                self._thread.inside, self._thread.recordings = inside, self._recordings
+                self._hook_what_is_wanted()
 
-    def _ignore_steps(self) -> None:
-        if self._optimizers is not None:
-            self._optimizers.remove()
-            self._optimizers = None
+    def _hand_over_event(self, root: Root, trace: Trace) -> bool:
+        """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
+        return self._keep_event(root.named(trace))
+
+    def saved_step(self) -> str | None:
+        """What there is to say of the step that was to be saved; None if there is nothing."""
+        return self._saves.said
+
+    def look_no_more(self) -> None:
+        """Let calls and steps that nobody wants to keep run as they would, from now on."""
+        with self._lock:
+            self.events = None
+            self._roots.look_no_more()
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """End the recordings of the models whose parameters the optimizer is about to change."""
         end_now = False
         with self._lock:
             for opened in list(self._pending.values()):
-                top = opened.root.module()
-                own = {id(each) for each in top.parameters()} if top is not None else set()
-                if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
+                if changes(optimizer, opened.root.module()):
                     end_now |= self._end_pending(opened, before_step=True)
+            self._steps.look_for_training(optimizer, self._roots)
             if self._open is None and self._watches and not self._pending:
                 self._hook_classes()  # those with a way in of their own were left alone while a backward was awaited
         if end_now:
@@ -312,13 +358,12 @@ class Watch:
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
-        if self._open is not None or not self._watches:
+        if self._open is not None or self._replays or not self._watches:
             return
         self._hook_classes()
         if self._roots.is_complete:
             self._learn_no_more()
-        if not self._pending:
-            self._ignore_steps()
+        self._steps.notice(bool(self._pending or self._roots.awaiting_a_step()))
 
     def _hook_classes(self) -> None:
         self._classes.unhook()
@@ -328,19 +373,3 @@ class Watch:
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward
             self._classes.hook(cls, entries, inherited_alone=bool(self._pending))
-
-
-def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    @frame_role("boundary")
-    def constructed(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
-        original(module, *args, **kwargs)
-        if not is_dynamo_compiling():
-            then(module)
-
-    return constructed
-
-
-def _is_being_traced() -> bool:
-    """Whether this is no run of the program's own: a trace, an export, or a recomputation during backward."""
-    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)

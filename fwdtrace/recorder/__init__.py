@@ -1,6 +1,6 @@
-"""Run a model under observation: `record(model)` gives a Recording, whose `trace` is the finished Trace."""
+"""Run a model under observation: a Recording is a `with` block, and its `trace` the finished Trace."""
 
 from fwdtrace.recorder.notes import Options
-from fwdtrace.recorder.recording import Recording, record
+from fwdtrace.recorder.recording import Recording
 
-__all__ = ["Options", "Recording", "record"]
+__all__ = ["Options", "Recording"]

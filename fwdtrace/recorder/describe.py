@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
@@ -164,22 +164,28 @@ def _add_tensors_in(
     left[0] -= 1
     if len(above) > DEEPEST_OBJECT or left[0] < 0:
         return
-    children = parts_of(value)
-    if children is None:
-        children = [(f".{key}", item) for key, item in _attributes(value).items()]
-    for suffix, child in children:
+    children, suffix = _children(value)
+    for key, child in children:
         kind = _kind(type(child))
-        if id(child) in above:
-            continue
-        if kind == "tensor":
-            found.append((name + suffix, child))
+        if kind == "sealed":
             left[0] -= 1
-        elif kind == "sealed":
+        elif kind == "tensor":
+            found.append((name + suffix.format(key), child))
             left[0] -= 1
-        else:
-            _add_tensors_in(child, name + suffix, (*above, id(child)), left, found)
-        if len(found) > MOST_IN_OBJECT:
-            return
+            if len(found) > MOST_IN_OBJECT:
+                return
+        elif id(child) not in above:
+            _add_tensors_in(child, name + suffix.format(key), (*above, id(child)), left, found)
+            if len(found) > MOST_IN_OBJECT:
+                return
+
+
+def _children(value: Any) -> tuple[Iterable[tuple[Any, Any]], str]:
+    """The parts or attributes of a value by their keys, and the form of a suffix that names one: most need no name."""
+    if _kind(type(value)) == "sequence":
+        return enumerate(value), "[{}]"
+    parts = parts_of(value)
+    return (parts, "{}") if parts is not None else (_attributes(value).items(), ".{}")
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -86,30 +86,39 @@ class DataFlow:
         self._writes.clear()
 
     def takes(self, tensors: list[Any], hook: HookRun | None = None) -> list[Known]:
-        """The entries of the tensors that a call or op is given, in place of them; a hook may have put them there.
+        """The entries of the tensors that a call or op is given; a hook may have put them there.
 
         To be called where no mode of torch's listens, because versions are read.
         """
-        known = self._known
-        for place, tensor in enumerate(tensors):
+        known, entries = self._known, []
+        for tensor in tensors:
             entry = known.get(id(tensor))
             if entry is None or entry[0]() is not tensor:
                 entry = self._met(tensor, hook)
             elif entry[1] >= 0 and entry[1] != tensor._version:
                 entry = self._changed(tensor, entry, None)
-            tensors[place] = entry
-        return tensors
+            entries.append(entry)
+        return entries
 
-    def gives(self, note: Note, tensors: list[Any], taken: Sequence[Known], hook: HookRun | None = None) -> list[Known]:
-        """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given."""
+    def gives(
+        self,
+        note: Note,
+        tensors: list[Any],
+        taken: Sequence[Known],
+        hook: HookRun | None = None,
+        given: Sequence[Any] | None = None,
+    ) -> list[Known]:
+        """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given.
+
+        `given` are the tensors of these, from who has held them meanwhile.
+        """
         known, clock = self._known, len(self._session.log)
-        for before in taken:  # what was written into, if nothing inside is known to have done so
-            if before[1] >= 0:
-                written: Any = before[0]()
-                if written is not None and before[1] != written._version:
-                    latest = known.get(id(written), before)
-                    if latest[1] != written._version:
-                        self._changed(written, latest, note)
+        for before, written in zip(taken, [entry[0]() for entry in taken] if given is None else given, strict=True):
+            # What was written into, if nothing inside is known to have done so.
+            if before[1] >= 0 and written is not None and before[1] != written._version:
+                latest = known.get(id(written), before)
+                if latest[1] != written._version:
+                    self._changed(written, latest, note)
         for place, tensor in enumerate(tensors):
             key = id(tensor)
             entry = known.get(key)

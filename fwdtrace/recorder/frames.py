@@ -25,7 +25,10 @@ from fwdtrace.recorder.torch_internals import (
 from fwdtrace.trace import CallError, Site
 
 Position = tuple[CodeType, int]
-"""A code object and the offset of the instruction in it: cheap to take while the model runs, a line later."""
+"""A code object and the offset of the instruction in it: cheap to take while the model runs, a line later.
+
+Those in a call are the same object each time, so that a million calls from one line have one.
+"""
 
 NOWHERE: Position = (compile("", "<nowhere>", "exec"), 0)
 """In place of a position where there is no line of the user's to show."""
@@ -47,6 +50,9 @@ _libraries: dict[int, str] = {}
 _renamed: dict[int, CodeType] = {}
 _originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
+# The positions in code that is not torch's, by code and instruction; in that of no library the search for a line ends.
+_in_no_library: dict[int, dict[int, Position]] = {}
+_in_library: dict[int, dict[int, Position]] = {}
 
 
 def frame_role(role: Role) -> Callable[[F], F]:
@@ -118,22 +124,32 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
     while frame is not None:
         code = frame.f_code
         key = id(code)
-        role = _roles.get(key)
-        if role is None:
-            is_torch = _is_torch.get(key)
-            if is_torch is False or (is_torch is None and not from_torch(code)):
-                library = _libraries.get(key)
-                if library == "" or (library is None and not library_of(code)):
-                    return code, frame.f_lasti
-                passed = [frame] if passed is None else [*passed, frame]
-        elif role in ("call", "boundary", "forward"):
-            break
+        positions = _in_no_library.get(key)
+        if positions is not None:
+            return positions.get(frame.f_lasti) or _position_at(frame, positions)
+        if key in _in_library:
+            passed = [frame] if passed is None else [*passed, frame]
+        else:
+            role = _roles.get(key)
+            if role in ("call", "boundary", "forward"):
+                break
+            if role is None and not from_torch(code):
+                (_in_library if library_of(code) else _in_no_library)[key] = {}
+                continue
         frame = frame.f_back
     if passed is None:
         return inherited
-    own = library_of(passed[-1].f_code)
-    nearest = next(each for each in passed if library_of(each.f_code) == own)
-    return nearest.f_code, nearest.f_lasti
+    nearest = passed[0]
+    if len(passed) > 1:
+        own = library_of(passed[-1].f_code)
+        nearest = next(each for each in passed if library_of(each.f_code) == own)
+    positions = _in_library[id(nearest.f_code)]
+    return positions.get(nearest.f_lasti) or _position_at(nearest, positions)
+
+
+def _position_at(frame: FrameType, positions: dict[int, Position]) -> Position:
+    """Where the frame is, as an object that is the same each time."""
+    return positions.setdefault(frame.f_lasti, (frame.f_code, frame.f_lasti))
 
 
 def position_of_caller(frame: FrameType) -> Position:
@@ -259,7 +275,15 @@ def site_at(position: Position) -> Site:
     code, instruction = position
     line = _line(code, instruction)
     text = linecache.getline(code.co_filename, line).strip()
-    return Site(code.co_filename, line, name_of_code(code), text)
+    return Site(_file(code.co_filename), line, name_of_code(code), text)
+
+
+def _file(name: str) -> str:
+    """The name of a file; of a notebook's cell its number, `In[3]`, as a notebook's own tracebacks have it."""
+    ipython: Any = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    cell = shell.compile.format_code_name(name) if hasattr(shell, "compile") else None
+    return cell[1] if cell is not None else name
 
 
 def overridden_call(cls: type[nn.Module]) -> Any:

@@ -82,8 +82,8 @@ def watch_hooks(module: nn.Module, call: OpenCall) -> dict[Any, HookRun]:
     return runs
 
 
-def list_hooks(module: nn.Module) -> dict[Any, HookRun]:
-    """Everything that `__call__` would have run and a direct call does not."""
+def list_hooks(module: nn.Module, *, with_own_forward: bool = False) -> dict[Any, HookRun]:
+    """Everything that `__call__` would have run and a direct call does not; if asked, also a `forward` of its own."""
     runs: dict[Any, HookRun] = {
         key: describe_hook(_exact_kind(kind, key, module), getattr(hook, "original", hook))
         for kind, hooks in _hook_tables(module)
@@ -94,6 +94,9 @@ def list_hooks(module: nn.Module) -> dict[Any, HookRun]:
         runs["call_override"] = describe_hook("call_override", override)
     if is_compiled(module):
         runs["compiled"] = HookRun("compiled", "Module.compile", None, None)
+    own = module.__dict__.get("forward") if with_own_forward else None
+    if own is not None:
+        runs["instance_forward"] = describe_hook("instance_forward", getattr(own, "original", own))
     return runs
 
 

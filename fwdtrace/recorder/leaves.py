@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 
@@ -17,8 +17,8 @@ from fwdtrace.trace import Leaf, TensorMeta, Value
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
-_one = object()
-_traits = attrgetter("shape", "dtype", "device", "requires_grad", "layout")
+_several = object()
+_traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
 
 
@@ -43,11 +43,14 @@ class LeafTable:
     A single tensor is first compared with the one before it: most modules are given what another has just given.
     """
 
-    __slots__ = ("_alike", "_leaves", "_plain", "_tuples", "last")
+    __slots__ = ("_alike", "_hints", "_leaves", "_made_at", "_plain", "_tuples", "last")
 
     def __init__(self) -> None:
         self._alike: dict[tuple[Any, ...], _Alike] = {}
         self.last = _Alike((), (), _accepts_nothing)
+        # By identity, what a tensor was like when it was last met; what is like that still is accepted quickly.
+        self._hints: dict[int, _Alike] = {}
+        self._made_at: dict[int, _Alike] = {}
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
@@ -74,13 +77,8 @@ class LeafTable:
                 tensors.append(args[0])
                 return alike.as_input
         parts: list[Any] = [len(args)]
-        for value in args:
-            last = self.last
-            if type(value) is Tensor and last.accepts(value):
-                parts.append(last)
-                tensors.append(value)
-            elif not self._add_to_key(parts, value, tensors):
-                return self._described(_named(args, kwargs), tensors)
+        if not self._add_all_to_key(parts, args, tensors):
+            return self._described(_named(args, kwargs), tensors)
         for name, value in kwargs.items():
             parts.append(name)
             if not self._add_to_key(parts, value, tensors):
@@ -100,11 +98,27 @@ class LeafTable:
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
 
+    def output_at(self, place: int, value: Any, tensors: list[Tensor]) -> Leaves:
+        """The same of what a place in the code has made, which mostly makes what is like that which it made before."""
+        alike = self._made_at.get(place, self.last)
+        if alike.accepts(value):
+            self.last = self._hints[id(value)] = alike
+            tensors.append(value)
+            return alike.as_output
+        leaves = self.read_output(value, tensors)
+        self._made_at[place] = self.last
+        return leaves
+
     def _alike_with(self, tensor: Tensor) -> _Alike | None:
         """How tensors like this one are described; None if only the tensor itself can tell."""
-        last = self.last
-        if last.accepts(tensor):
-            return last
+        return self.last if self.last.accepts(tensor) else self._unlike_last(tensor)
+
+    def _unlike_last(self, tensor: Tensor) -> _Alike | None:
+        """The same for a tensor that is not like the last one."""
+        hint = self._hints.get(id(tensor))
+        if hint is not None and hint.accepts(tensor):
+            self.last = hint
+            return hint
         try:
             traits = _traits(tensor)
             alike = self._alike.get(traits)
@@ -113,9 +127,9 @@ class LeafTable:
         if alike is None:
             leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
             alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
-        elif alike is last:  # refused, because torch is in another mode now, autocast for one
+        elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
             alike.accepts = likeness(tensor) or _accepts_nothing
-        self.last = alike
+        self.last = self._hints[id(tensor)] = alike
         return alike
 
     def _add_to_key(self, parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
@@ -135,10 +149,7 @@ class LeafTable:
             if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
                 return False
             parts += ("(", len(value))
-            for child in value:  # noqa: SIM110  (a generator takes longer than what it runs)
-                if not self._add_to_key(parts, child, tensors, depth + 1):
-                    return False
-            return True
+            return self._add_all_to_key(parts, value, tensors, depth + 1)
         if kind is slice:  # it has no hash of its own
             start, stop, step = value.start, value.stop, value.step
             parts += (slice, start, stop, step)
@@ -150,6 +161,27 @@ class LeafTable:
             parts += (kind, shortened(repr(value)))
             return True
         return False
+
+    def _add_all_to_key(self, parts: list[Any], values: Iterable[Any], tensors: list[Tensor], depth: int = 0) -> bool:
+        """The same for several values, with short ways for the most frequent ones."""
+        last = self.last
+        for value in values:
+            kind = type(value)
+            if kind is Tensor:
+                if not last.accepts(value):
+                    alike = self._unlike_last(value)
+                    if alike is None:
+                        return False
+                    last = alike
+                parts.append(last)
+                tensors.append(value)
+            elif kind is int or value is None:
+                parts += (kind, value)
+            elif not self._add_to_key(parts, value, tensors, depth):
+                return False
+            else:
+                last = self.last
+        return True
 
     def _known(self, parts: list[Any]) -> Leaves | None:
         try:
@@ -168,28 +200,44 @@ class LeafTable:
         tensors.clear()
         # A subclass or mode of the user's must not see us read attributes: their model did not do that.
         with without_torch_function():
+            plain: list[tuple[str, Any]] = []
+            parts: list[Any] = [_several]
             for name, value in named:
-                leaves += self._of_one(name, value, tensors)
+                parts_before, tensors_before = len(parts), len(tensors)
+                parts.append(name)
+                if self._add_to_key(parts, value, tensors):
+                    plain.append((name, value))
+                    continue
+                del parts[parts_before:], tensors[tensors_before:]
+                if plain:
+                    leaves += self._of_plain(plain, parts)
+                    plain, parts = [], [_several]
+                leaves += self._of_object(name, value, tensors)
+            if plain:
+                leaves += self._of_plain(plain, parts)
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 
-    def _of_one(self, name: str, value: Any, tensors: list[Tensor]) -> Leaves:
-        """The leaves of one argument beside others that need a closer look."""
-        parts, before = [_one, name], len(tensors)
-        is_plain = self._add_to_key(parts, value, tensors)
-        known = self._known(parts) if is_plain else None
+    def _of_plain(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
+        """The leaves of arguments that stand between others, and that a key describes."""
+        known = self._known(parts)
         if known is not None:
             return known
-        del tensors[before:]
+        return self._remembered(
+            parts, tuple([self._leaf(*found) for name, value in named for found in walk(value, name)])
+        )
+
+    def _of_object(self, name: str, value: Any, tensors: list[Tensor]) -> Leaves:
+        """The leaves of one argument that needs a closer look."""
         try:
-            found = [
-                (part, self._tensor(part, place) if isinstance(part, Tensor) else self._value(place, part))
-                for place, part in walk(value, name)
-            ]
+            found = list(walk(value, name))
+            leaves = tuple([self._leaf(place, part) for place, part in found])
         except Exception:  # a stranger's object: that it cannot be described must not stop the model
             return (self._value(name, f"{type(value).__name__}(…)"),)
-        tensors += [part for part, _ in found if isinstance(part, Tensor)]
-        leaves = tuple([leaf for _, leaf in found])
-        return self._remembered(parts, leaves) if is_plain else leaves
+        tensors += [part for _, part in found if isinstance(part, Tensor)]
+        return leaves
+
+    def _leaf(self, name: str, part: Tensor | str) -> Leaf:
+        return self._tensor(part, name) if isinstance(part, Tensor) else self._value(name, part)
 
     def _tensor(self, tensor: Tensor, name: str) -> Leaf:
         """The leaf of a tensor, which is one object for all that are alike and have the same name."""

@@ -1,9 +1,11 @@
-"""`record(model)`: installs the boundaries, removes them whatever happens, and hands out the finished Trace."""
+"""A Recording: installs the boundaries, removes them whatever happens, and hands out the finished Trace."""
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter_ns
 from types import TracebackType
 
@@ -27,6 +29,8 @@ from fwdtrace.recorder.session import Measure, Session, changing, listen_for_cha
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
 
+Explain = Callable[[Trace, nn.Module, Exception], Trace]
+
 
 class Recording:
     """One recording of a model, as a context manager; `trace` is what was seen."""
@@ -39,11 +43,16 @@ class Recording:
         seed: int | None = None,
         call: int | None = None,
         first_id: int = 0,
+        explain: Explain | None = None,
     ) -> None:
-        """`call` and `first_id` are those of `Recorded`, for who counts the calls of a root and joins their traces."""
+        """`call` and `first_id` are those of `Recorded`, for who counts the calls of a root and joins their traces.
+
+        `explain` is given the trace, the model and the exception that ended the block, and gives the trace to hand out.
+        """
         self._model = model
         self._call = call
         self._first_id = first_id
+        self._explain = explain
         self._options = options
         self._spec = spec
         self._seed = seed
@@ -82,6 +91,8 @@ class Recording:
         finally:
             with changing:
                 _end(session, recorded)
+        if self._explain is not None and isinstance(error, Exception):
+            self._trace = self._explain(self._trace, recorded.root, error)
         if error is not None:
             forget_our_frames(error)
 
@@ -103,37 +114,26 @@ class Recording:
 
     def _finish(self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None) -> Trace:
         assert self._surroundings is not None
-        with changing, without_torch_function():  # another thread may be about to scan the tree again
+        # Another thread may be about to scan the tree again.
+        with changing, without_torch_function(), _nothing_collected():
             return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
-def record(
-    model: nn.Module,
-    *,
-    ops: bool = False,
-    check_finite: bool = False,
-    stats: bool = False,
-    costs: bool = False,
-    gradients: bool = False,
-    spec: str | None = None,
-    seed: int | None = None,
-) -> Recording:
-    """Observe every call of the model and its submodules inside a `with` block.
-
-    With `ops`, also the functional ops between them, those inside leaf modules and torch's own modules left out.
-    With `check_finite`, where NaN and infinities come up. With `stats`, the statistics of every output.
-    With `costs`, the floating-point operations of every call. With `gradients`, what is in the `grad` of every
-    parameter at the end of the block, and when and how long the backward of every call ran.
-    `spec` and `seed` are noted in the trace. Results, gradients, buffers and the RNG are as without the recording.
-    TypeError if `model` is no `nn.Module`.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"fwdtrace.record takes an nn.Module, not {type(model).__name__}")
-    return Recording(model, Options(ops, check_finite, stats, costs, gradients), spec, seed)
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Have Python look for no garbage where all that is made is kept; in a long trace it would look again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) -> tuple[Session, Recorded]:
-    with changing:
+    with changing, _nothing_collected():
         session = running.session or Session()
         start, home, earlier = len(session.log), session.threads.stack, earlier_calls_of(model)
         recorded = Recorded(model, options, start, home, earlier, call, first_id)

@@ -43,10 +43,10 @@ class OpsMeasure(Measure, Protocol):
     what a call is given and gives, and note where the tensors came from.
     """
 
-    def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call is given."""
 
-    def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
+    def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave."""
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
@@ -129,6 +129,11 @@ def listen_for_changes() -> Callable[[], None]:
     hook = _tree_hooks[0] if _tree_hooks else register_module_module_registration_hook(_tree_changed)
     _tree_hooks.append(hook)
     return _stop_listening
+
+
+def is_watched() -> bool:
+    """Whether something is recorded, or a whole program is watched, so that a call of any model may be."""
+    return bool(_tree_hooks)
 
 
 def _stop_listening() -> None:

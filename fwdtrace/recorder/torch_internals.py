@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch._ops import OpOverload
 from torch.nn.modules.module import Module
 
 TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+
+FSDP_FOLDER = os.path.join(TORCH_FOLDER, "distributed", "fsdp", "")
 
 TORCHS_CALL = Module._wrapped_call_impl
 """`Module.__call__` as torch defines it, whatever may be there now."""
@@ -93,6 +96,9 @@ BACKWARD_CODES: tuple[CodeType, ...] = tuple(
 """The Python functions from which every backward pass runs."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
+norms_of: Callable[[list[torch.Tensor], int, torch.dtype], tuple[torch.Tensor, ...]] = torch._foreach_norm
+"""The norm of each of these tensors, of this order, computed in this type."""
+
 
 class Unseen:
     """A `with` block in which we read tensors: no mode or subclass of the user's is told, and nothing is graphed."""
@@ -110,13 +116,61 @@ class Unseen:
         self._no_function.__exit__(None, None, None)
 
 
+@contextlib.contextmanager
+def without_hooks_on_gradients(parameters: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Have backward call no hook that the user runs once a gradient has been accumulated, such as one that steps."""
+    tables = [getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in parameters]
+    hooks = [(table, dict(table)) for table in tables if table]
+    for table, _ in hooks:
+        table.clear()
+    try:
+        yield
+    finally:
+        for table, own in hooks:
+            table.update(own)
+
+
+def process_groups() -> list[Any]:
+    """The groups of processes that this one is in, in the order in which they were made."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return []
+    return list(torch.distributed.distributed_c10d._world.pg_map)
+
+
+def collectives_in(group: Any) -> Any:
+    """How many collectives a group was asked for; something new each time if its backend does not count them."""
+    try:
+        return group._get_sequence_number_for_group()
+    except RuntimeError:
+        return object()
+
+
+@contextlib.contextmanager
+def versions_kept(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Leave these tensors with the counts of writes that they have now, for who puts back what is written."""
+    with contextlib.ExitStack() as stack:
+        for tensor in tensors:
+            if not tensor.is_inference():  # which has no count
+                stack.enter_context(torch.autograd._unsafe_preserve_version_counter(tensor))  # type: ignore[attr-defined]
+        yield
+
+
+def part_here(tensor: Any) -> torch.Tensor:
+    """The part of a DTensor that is on this rank; any other tensor itself."""
+    return tensor._local_tensor if _is_distributed(tensor) else tensor  # type: ignore[no-any-return]
+
+
+def _is_distributed(tensor: torch.Tensor) -> bool:
+    kind: Any = type(tensor)  # the module of which is imported by who has one
+    return bool(kind.__name__ == "DTensor" and kind.__module__.startswith("torch."))
+
+
 def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """How a DTensor is placed on its mesh, and the shape of its part on this rank; nothing of any other tensor.
 
     `to_local()` would say the same, and make a node in the user's graph.
     """
-    kind: Any = type(tensor)
-    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):  # its module is imported by who has one
+    if not _is_distributed(tensor):
         return (), None
     placed_tensor: Any = tensor
     return tuple(map(repr, placed_tensor.placements)), tuple(placed_tensor._local_tensor.shape)
@@ -124,23 +178,12 @@ def placed(tensor: torch.Tensor) -> tuple[tuple[str, ...], tuple[int, ...] | Non
 
 def mesh_of(tensor: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """The shape of the mesh of a DTensor and where this rank is on it; None for any other tensor, or outside it."""
-    kind: Any = type(tensor)
-    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):
+    if not _is_distributed(tensor):
         return None
     placed_tensor: Any = tensor
     mesh = placed_tensor.device_mesh
     coordinate = mesh.get_coordinate()
     return (tuple(mesh.shape), tuple(coordinate)) if coordinate is not None else None
-
-
-def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a DTensor on this rank; any other tensor as it is."""
-    kind: Any = type(tensor)
-    if kind.__name__ != "DTensor" or not kind.__module__.startswith("torch."):
-        return tensor
-    placed_tensor: Any = tensor
-    local: torch.Tensor = placed_tensor._local_tensor
-    return local
 
 
 def likeness(tensor: torch.Tensor) -> Callable[[Any], bool] | None:
@@ -245,3 +288,8 @@ def is_compiled(module: Module) -> bool:
 def has_legacy_backward_hooks(module: Module) -> bool:
     """Whether the module's backward hooks are of the kind before `register_full_backward_hook`."""
     return module._is_full_backward_hook is False
+
+
+def is_no_plain_run() -> bool:
+    """Whether what runs is traced, exported, compiled or recomputed for backward."""
+    return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)

@@ -5,6 +5,8 @@ Each walk takes a stack of its own: generators within generators, as in torch's,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -93,47 +95,53 @@ def count_parameters(root: nn.Module) -> int:
     return sum(parameter.numel() for parameter in parameters.values())
 
 
-def counts_of_parameters(root: nn.Module) -> dict[int, int]:
-    """What `count_parameters` gives for each module of a tree, by the id of the module; each is counted once."""
+@dataclass(frozen=True)
+class Sizes:
+    """How large a model is: the elements of the parameters in each module, by its id, and what the whole tree holds.
+
+    `counts` are what `count_parameters` gives for each module. `trainable` counts the elements that require a gradient.
+    """
+
+    counts: dict[int, int]
+    trainable: int
+    parameter_bytes: int
+    buffer_bytes: int
+
+
+def sizes_of(root: nn.Module) -> Sizes:
+    """The sizes of a tree; each of its tensors is asked once."""
     order, is_tree = _bottom_up(root)
     counts: dict[int, int] = {}
-    parameters: list[int] = []
-    for module in order if is_tree else ():
-        count = 0
-        for parameter in own_parameters(module):
-            parameters.append(id(parameter))
-            count += parameter.numel()
-        for child in module._modules.values():
-            if child is not None:
-                count += counts[id(child)]
-        counts[id(module)] = count
-    if is_tree and len(set(parameters)) == len(parameters):
-        return counts
-    return _counts_with_sharing(order)
-
-
-def sizes_of(root: nn.Module) -> tuple[int, int, int]:
-    """The elements of the parameters that require a gradient, and the bytes of all parameters and of all buffers."""
-    trainable = in_parameters = in_buffers = 0
     met: set[int] = set()
-    for module in modules_below(root):
+    places = trainable = in_parameters = in_buffers = 0
+    for module in order:
+        count = 0
         for parameter in module._parameters.values():
-            if (
-                parameter is None
-                or id(parameter) in met
-                or (type(parameter) is not nn.Parameter and is_lazy(parameter))
-            ):
+            if parameter is None or (type(parameter) is not nn.Parameter and is_lazy(parameter)):
                 continue
-            met.add(id(parameter))
             number = parameter.numel()
-            in_parameters += number * parameter.element_size()
-            if parameter.requires_grad:
-                trainable += number
-        for buffer in module._buffers.values():
-            if buffer is not None and id(buffer) not in met and not is_lazy(buffer):
-                met.add(id(buffer))
-                in_buffers += buffer.numel() * buffer.element_size()
-    return trainable, in_parameters, in_buffers
+            count += number
+            places += 1
+            key = id(parameter)
+            if key not in met:
+                met.add(key)
+                in_parameters += number * parameter.itemsize
+                if parameter.requires_grad:
+                    trainable += number
+        if module._buffers:
+            for buffer in module._buffers.values():
+                if buffer is not None and id(buffer) not in met and not is_lazy(buffer):
+                    places += 1
+                    met.add(id(buffer))
+                    in_buffers += buffer.numel() * buffer.itemsize
+        if module._modules and is_tree:
+            for child in module._modules.values():
+                if child is not None:
+                    count += counts[id(child)]
+        counts[id(module)] = count
+    if not is_tree or len(met) < places:
+        counts = _counts_with_sharing(order)
+    return Sizes(counts, trainable, in_parameters, in_buffers)
 
 
 def own_parameters(module: nn.Module) -> list[Tensor]:

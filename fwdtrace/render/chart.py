@@ -94,7 +94,9 @@ def chart_of(
 
     def drawn(tried: int) -> Chart:
         shown = rows if tried == deepest else list(tree_rows(part, depth=tried, fold=fold, deepest=1))
-        return _chart(shown, trace, sheet, f"depth {tried} of {deepest}" if tried < deepest else "")
+        return _chart(
+            shown, trace, sheet, f"depth {tried} of {deepest}, --depth {deepest} draws all" if tried < deepest else ""
+        )
 
     most = max(sorted(row.level for row in rows)[:MOST_ROWS])
     least = 1

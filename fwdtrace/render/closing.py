@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from fwdtrace.render import calls, summary
 from fwdtrace.render.findings import Group, grouped
+from fwdtrace.render.happened import happened_lines
 from fwdtrace.render.lines import Line
 from fwdtrace.render.sheet import Sheet
 from fwdtrace.render.totals import sizes
@@ -49,6 +50,9 @@ def _finding(group: Group, sheet: Sheet) -> Iterator[Line]:
 
 def _totals(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     """The totals, and the functions that ran between a caller and `forward`, the most frequent way first."""
+    for text in happened_lines(trace.run):
+        for part in wrapped(sheet.text(text), sheet.width):
+            yield [(part, "")]
     yield from _facts(summary.totals(trace), sheet)
     yield from _facts([(text, "") for text in sizes(trace)], sheet)
     ways = Counter(map(calls.way, trace.calls)).most_common()

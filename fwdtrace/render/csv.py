@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator
 
 from fwdtrace.render.marks import marks_of
 from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Numbers
@@ -16,6 +17,7 @@ COLUMNS = (
     "id", "parent", "depth", "kind", "path", "class", "nth", "entry", "inputs", "outputs", "parameters", "duration_us",
     "host_us", "flops", "memory_bytes", "backward_us", "nan", "inf", "hooks_fired", "hooks_skipped", "file", "line",
     "function", "code", "error_type", "error", "sources", "self_us", "mean", "std", "min", "max", "grad_norm", "marks",
+    "cold_us",
 )  # fmt: skip
 
 _FORMULA = re.compile(r"[=+\-@].*[^\d.]")
@@ -31,13 +33,18 @@ def csv_text(trace: Trace) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
+    for cells in rows_of(trace):
+        writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
+    return stream.getvalue()
+
+
+def rows_of(trace: Trace) -> Iterator[dict[str, object]]:
+    """The cells of each row by their column; what was not measured is None, or not there."""
     numbers, marks = Numbers(trace), marks_of(trace)
     depths: dict[int | None, int] = {call.id: call.depth for call in trace.calls}
     for event in trace.events:
         cells = _call(event) if isinstance(event, Call) else {"depth": depths.get(event.parent, -1) + 1, "kind": "op"}
-        cells |= _shared(event) | _numbers(event, numbers) | {"marks": "; ".join(marks.get(event.id, ()))}
-        writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
-    return stream.getvalue()
+        yield cells | _shared(event) | _numbers(event, numbers) | {"marks": "; ".join(marks.get(event.id, ()))}
 
 
 def _call(call: Call) -> dict[str, object]:
@@ -51,6 +58,7 @@ def _call(call: Call) -> dict[str, object]:
         "parameters": call.parameters,
         "duration_us": call.duration_us,
         "host_us": call.host_us,
+        "cold_us": call.cold_us,
         "flops": call.flops,
         "memory_bytes": call.memory_bytes,
         "backward_us": call.backward.duration_us if call.backward else None,

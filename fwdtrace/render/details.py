@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from fwdtrace.render import calls, words
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Gradient, Hook, Leaf, NonFinite, Stats, TensorMeta, Value
+from fwdtrace.trace import Call, Event, Gradient, Hook, Leaf, NonFinite, Site, Stats, TensorMeta, Value
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name
 from fwdtrace.trace.text import error_text, shape_text
 
 Cells = tuple[str, ...]
+
+STATISTICS = ("mean", "std", "min", "max", "zeros", "NaN", "inf")
+"""The titles of the statistics of a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,12 @@ def tables(event: Event) -> Iterator[Table]:
     if isinstance(event, Call):
         yield from _of_a_call(event)
     if event.site:
-        site = event.site
-        yield Table("from", ((f"{site.file}:{site.line}",), (f"in {site.function}",), (site.code,)))
+        yield place(event.site)
+
+
+def place(site: Site) -> Table:
+    """A line of code."""
+    return Table("from", ((f"{site.file}:{site.line}",), (f"in {site.function}",), (site.code,)))
 
 
 def gradients(rows: Sequence[Gradient]) -> Table:
@@ -63,23 +70,35 @@ def _of_a_call(call: Call) -> Iterator[Table]:
     if call.hooks:
         yield Table("hooks", tuple(map(_hook, call.hooks)), ("kind", "name", "", "from"))
     yield Table("ran", ((calls.way(call),),))
-    facts = [
-        ("parameters", words.count(call.parameters)),
-        ("device time", words.duration(call.duration_us or 0.0) if call.host_us is not None else ""),
-        ("host time", words.duration(call.host_us) if call.host_us is not None else ""),
-        ("peak memory", "" if call.memory_bytes is None else words.size(call.memory_bytes) or "0 B"),
-        ("FLOPs", "" if call.flops is None else f"{call.flops:,}"),
-        ("backward", f"{words.duration(call.backward.duration_us)}, #{call.backward.order}" if call.backward else ""),
-        ("settings", call.settings or ""),
-        ("also named", ", ".join(call.aliases)),
-        ("thread", call.thread or ""),
-        ("not seen below", call.opaque or ""),
-    ]
-    shown = tuple((name, text) for name, text in facts if text)
-    if shown:
+    if shown := tuple(facts(call)):
         yield Table("facts", shown)
     if call.state:
         yield _leaves("state", call.state)
+
+
+def facts(call: Call) -> Iterator[tuple[str, str]]:
+    """What is known of a call in a word or a number."""
+    if call.parameters:
+        yield "parameters", words.count(call.parameters)
+    if call.host_us is not None:
+        yield "device time", words.duration(call.duration_us or 0.0)
+        yield "host time", words.duration(call.host_us)
+    if call.cold_us is not None:
+        yield "time of the first run", words.duration(call.cold_us)
+    if call.memory_bytes is not None:
+        yield "peak memory", words.size(call.memory_bytes) or "0 B"
+    if call.flops is not None:
+        yield "FLOPs", f"{call.flops:,}"
+    if call.backward:
+        yield "backward", f"{words.duration(call.backward.duration_us)}, #{call.backward.order}"
+    if call.settings:
+        yield "settings", call.settings
+    if call.aliases:
+        yield "also named", ", ".join(call.aliases)
+    if call.thread:
+        yield "thread", call.thread
+    if call.opaque:
+        yield "not seen below", call.opaque
 
 
 def _leaves(title: str, leaves: Sequence[Leaf]) -> Table:
@@ -88,7 +107,7 @@ def _leaves(title: str, leaves: Sequence[Leaf]) -> Table:
         return Table(title, (("nothing",),))
     stats = any(isinstance(leaf, TensorMeta) and leaf.stats for leaf in leaves)
     what = "shape" if all(isinstance(leaf, TensorMeta) for leaf in leaves) else "value"
-    titles = ("name", what, "dtype", "device", "", *(("mean", "std", "min", "max", "zeros", "NaN", "inf") * stats))
+    titles = ("name", what, "dtype", "device", "", *(STATISTICS * stats))
     rows = [_leaf(leaf, stats) for leaf in leaves]
     shown = [column for column in range(len(titles)) if any(row[column] for row in rows)]
     if len(shown) == 1:
@@ -107,10 +126,11 @@ def _leaf(leaf: Leaf, stats: bool) -> Cells:
     if leaf.requires_grad:
         notes.append("requires grad")
     cells = (leaf.name, shape_text(leaf.shape), leaf.dtype, leaf.device, ", ".join(notes))
-    return (*cells, *(_stats(leaf.stats) if leaf.stats else ("",) * 7)) if stats else cells
+    return (*cells, *(statistics(leaf.stats) if leaf.stats else ("",) * 7)) if stats else cells
 
 
-def _stats(stats: Stats) -> Cells:
+def statistics(stats: Stats) -> Cells:
+    """The numbers, empty where there is none, in the order of their titles."""
     numbers = (stats.mean, stats.std, stats.min, stats.max)
     return (
         *("" if number is None else f"{number:.4g}" for number in numbers),

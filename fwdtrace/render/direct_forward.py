@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from fwdtrace.compare.difference import SEVERITIES, Difference
-from fwdtrace.direct.comparison import ACT_IN_FORWARD, Carried, DirectComparison, most_telling
+from fwdtrace.compare.direct.comparison import ACT_IN_FORWARD, Carried, DirectComparison, most_telling
 from fwdtrace.render.direct_rounds import LABEL, place_of, side_by_side
 from fwdtrace.render.lines import Line, in_columns, plain, print_lines, wrapped
 from fwdtrace.trace import Finding, Site

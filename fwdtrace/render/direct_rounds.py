@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fwdtrace.direct.comparison import Experiment, Fired, Round
+from fwdtrace.compare.direct.comparison import Experiment, Fired, Round
 from fwdtrace.render.lines import MARKS, Line, in_columns, wrapped
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name
 from fwdtrace.trace.text import how_often

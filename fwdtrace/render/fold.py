@@ -35,6 +35,8 @@ class Amount(NamedTuple):
 
 
 NOTHING = Amount(0, 0)
+ONE_CALL = Amount(1, 0)
+ONE_OP = Amount(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ def repeats(trace: Trace) -> Iterator[Repeat]:
     """All repeats of a trace, also those below calls that another repeat hides."""
     folding = Folding(trace)
     for parent in (None, *trace.calls):
+        if not trace.made_by(parent):
+            continue
         entries = folding.entries(parent, fold=True, everything=True)
         yield from (entry for entry, _ in entries if isinstance(entry, Repeat))
 
@@ -75,9 +79,9 @@ class Folding:
         self._numbers_by_id: dict[int, int] = {}
         for event in reversed(trace.events):  # what is below a call began after it
             below = trace.made_by(event)
-            is_call = isinstance(event, Call)
-            marked = dict.fromkeys(to_tell_of(event, self.marks), 1) or NOTHING.marked
-            own = Amount(int(is_call), int(not is_call), marked)
+            own = ONE_CALL if isinstance(event, Call) else ONE_OP
+            if marked := dict.fromkeys(to_tell_of(event, self.marks), 1):
+                own = own._replace(marked=marked)
             self._amounts[event.id] = Amount.of((own, self.amount(below))) if below else own
             self._subtrees[event.id] = self._subtree(event, below)
 
@@ -108,7 +112,10 @@ class Folding:
 
     def _repetition(self, events: Sequence[Event], at: int) -> tuple[int, int]:
         """The shortest pattern that repeats from here on, and how often; (1, 1) if folding would save no row."""
+        subtree = self._subtrees[events[at].id]
         for period in range(1, min(LONGEST_PERIOD, (len(events) - at) // 2) + 1):
+            if self._subtrees[events[at + period].id] != subtree:
+                continue
             steps = [self._step(events[at + place], events[at + place + period]) for place in range(period)]
             if None in steps:
                 continue
@@ -178,6 +185,8 @@ def _kinds(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
 
     Values such as the index of a layer may differ, and so may what is in a container: a cache grows as layers run.
     """
+    if len(leaves) == 1 and isinstance(leaves[0], TensorMeta) and root_of(leaves[0].name) == leaves[0].name:
+        return _what(leaves[0])
     kinds: dict[Any, None] = {}
     for leaf in leaves:
         root = root_of(leaf.name)

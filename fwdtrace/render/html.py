@@ -1,43 +1,53 @@
 """Trace, or a comparison of two -> one HTML page that needs nothing else: trees to open, search and filter.
 
-The words of each row are made here; `page/` holds the page that shows them. Equal rows share their words, and the page
-makes the text of a row when it shows the row, so that a trace of many calls stays small and quick.
+The words of each row are made here; `page/` holds the page that shows them. Rows of one kind share their words
+(`page_rows.py`), the page makes the text of a row when it shows the row, and what is large is compressed, so that a
+trace of many calls stays small and quick.
 """
 
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.render import calls, shapes, summary, words
-from fwdtrace.render.details import Table, gradients, tables
+from fwdtrace.render import calls, summary
+from fwdtrace.render.details import Table, gradients, place
 from fwdtrace.render.findings import Group, grouped
 from fwdtrace.render.fold import Repeat, repeats
 from fwdtrace.render.marks import marks_of
-from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Key, Numbers
+from fwdtrace.render.numbers import Numbers
+from fwdtrace.render.page_rows import APART, kind_of, lines_of, own_texts, words_of
 from fwdtrace.render.sheet import Sheet, sheet_for
+from fwdtrace.render.side_by_side import marks_of_side, moved_weights
 from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Leaf, Op, TensorMeta, Trace, shapes_in
-from fwdtrace.trace.text import error_text, multiplied, source_text
+from fwdtrace.trace import Call, Event, Leaf, Op, Site, TensorMeta, Trace
+from fwdtrace.trace.text import multiplied, source_text
 
-WIDEST = 40
-"""The cells that shapes have in a row; all of them are among the details."""
+QUICKLY = 3
+"""The level of compression: a higher one takes twice the time for a few percent less."""
+
+LARGEST_PLAIN = 200_000
+"""The characters of data above which it is compressed."""
 
 _PAGE = Path(__file__).with_name("page")
 
 
 def html_text(trace: Trace) -> str:
     """The trace as a page; it allows itself no script, style or connection but its own."""
-    return _page(summary.title(trace), {"traces": [_trace(trace)]})
+    with _garbage_left():
+        return _page(summary.title(trace), {"traces": [_trace(trace)]})
 
 
 def comparison_html(comparison: TraceComparison) -> str:
@@ -53,6 +63,10 @@ def comparison_html(comparison: TraceComparison) -> str:
     ):
         view["title"] = f"{side} · {view['title']}"
         view["differs"] = _differing(comparison, trace, only)
+        number = {event.id: place for place, event in enumerate(trace.events)}
+        for id, texts in marks_of_side(comparison, side == "second").items():
+            view["marks"].setdefault(number[id], []).extend(map(printable, texts))
+    views[1]["tables"] += [lines_of(table) for table in moved_weights(comparison)]
     found = {"verdict": verdict, "equal": comparison.equal, "text": rest}
     return _page(summary.title(comparison.traces[0]), {"comparison": found, "traces": views})
 
@@ -72,7 +86,8 @@ def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int
 
 def _page(title: str, shown: dict[str, Any]) -> str:
     style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    data = json.dumps(shown, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    packed = len(data) > LARGEST_PLAIN
     page = (_PAGE / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": escape(title),
@@ -80,10 +95,24 @@ def _page(title: str, shown: dict[str, Any]) -> str:
         "style_hash": _hash(style),
         "script": script,
         "script_hash": _hash(script),
-        "data": data,
+        "type": "application/octet-stream" if packed else "application/json",
+        "data": base64.b64encode(zlib.compress(data.encode(), QUICKLY)).decode() if packed else data,
     }
     pieces = page.split("@@")  # every other piece is the name of a part
     return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Collect no garbage while a million small values are made, all of which are needed to the end."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _hash(text: str) -> str:
@@ -91,72 +120,55 @@ def _hash(text: str) -> str:
 
 
 def _trace(trace: Trace) -> dict[str, Any]:
-    """The trace as the script of the page reads it; it names rows by their number."""
+    """The trace as the script of the page reads it; it names rows by their number.
+
+    A row is what called it, its kind, its line, its path, which call of the module it is, and its own texts in one. A
+    number in the words of a kind is the place of such a text. A path that begins with a dot goes on from that of the
+    caller; it is None for an op and outside the tree.
+    """
     sheet, numbers = sheet_for(trace), Numbers(trace)
     number = {event.id: place for place, event in enumerate(trace.events)}
-    kinds: dict[Event, int] = {}
+    kinds: dict[Hashable, int] = {}
+    words: list[dict[str, Any]] = []
+    sites: dict[Site | None, int] = {None: 0}
     rows = []
     for event in trace.events:
-        kind = kinds.setdefault(_kind_of(event), len(kinds))
+        own = own_texts(event, sheet, numbers)
+        kind = kinds.setdefault(kind_of(event, own), len(kinds))
+        if kind == len(words):
+            words.append(words_of(event, own))
         above = -1 if event.parent is None else number[event.parent]
-        rows.append([above, kind, *_own(event, trace.caller(event), numbers)])
+        path, nth = _name(event, trace.caller(event))
+        rows.append([above, kind, sites.setdefault(event.site, len(sites)), path, nth, APART.join(own.values())])
     ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),
         "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace)), *sizes(trace)],
         "rows": rows,
-        "kinds": [_kind(kind, sheet, numbers) for kind in kinds],
+        "kinds": words,
+        "sites": [_site(site, sheet) for site in sites],
         "flow": [_flow(event, number) for event in trace.events] if trace.flow.is_known else [],
         "folds": [_fold(repeat, number, trace, sheet) for repeat in repeats(trace)],
         "findings": [_finding(group, number, sheet) for group in grouped(trace)],
         "marks": {number[id]: list(map(printable, texts)) for id, texts in marks_of(trace).items()},
-        "tables": [_table(table) for table in _whole(trace, ways)],
+        "tables": [lines_of(table) for table in _whole(trace, ways)],
     }
 
 
-def _own(event: Event, parent: Call | None, numbers: Numbers) -> list[Any]:
-    """What a row does not share with equal ones: its path, which call of the module it is, its time and its gradient.
-
-    A path that begins with a dot goes on from that of the caller; it is None for an op and outside the tree.
-    """
+def _name(event: Event, parent: Call | None) -> tuple[str | None, int]:
     if isinstance(event, Op):
-        return [None]
+        return None, 1
     path = event.path
-    if path is not None and parent and parent.path and path.startswith(f"{parent.path}."):
+    if path is None:
+        return None, event.nth
+    if parent and parent.path and path.startswith(f"{parent.path}."):
         path = path[len(parent.path) :]
-    time = "" if event.duration_us is None else words.duration(event.duration_us)
-    if event.host_us is not None:
-        time += f" device, {words.duration(event.host_us)} host"
-    norm = numbers.of(event, "grad")
-    gradient = [] if norm is None else ["none" if norm == NO_GRADIENT else words.number(norm)]
-    return [path if path is None else printable(path), event.nth, time, *gradient]
+    return printable(path), event.nth
 
 
-def _kind_of(event: Event) -> Event:
-    """The call or op without what is its own, so that equal ones compare equal."""
-    leaves: dict[str, Any] = {"inputs": _unplaced(event.inputs), "outputs": _unplaced(event.outputs)}
-    if isinstance(event, Op):
-        return replace(event, id=0, parent=None, **leaves)
-    path = "." if event.path else event.path
-    leaves |= {
-        name: _unplaced(between)
-        for name in ("forward_inputs", "forward_outputs")
-        if (between := getattr(event, name)) is not None
-    }
-    return replace(event, id=0, parent=None, depth=0, path=path, nth=1, duration_us=None, host_us=None, **leaves)
-
-
-def _unplaced(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
-    """The leaves without where they came from."""
-    if not any(isinstance(leaf, TensorMeta) and (leaf.source or leaf.changed_by is not None) for leaf in leaves):
-        return leaves
-    return tuple([_without_source(leaf) if isinstance(leaf, TensorMeta) else leaf for leaf in leaves])
-
-
-def _without_source(leaf: TensorMeta) -> TensorMeta:
-    """The same as `replace` makes, in a third of the time."""
-    traits = leaf.name, leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad, leaf.layout
-    return TensorMeta(*traits, leaf.stats, leaf.placements, leaf.local_shape)
+def _site(site: Site | None, sheet: Sheet) -> list[Any]:
+    """The line in short, and the table with all of it; nothing where it is not known."""
+    return [] if site is None else [calls.source(site, sheet), lines_of(place(site))]
 
 
 def _flow(event: Event, number: dict[int, int]) -> list[list[Any]]:
@@ -184,32 +196,6 @@ def _flow(event: Event, number: dict[int, int]) -> list[list[Any]]:
         return made if made[1] else made[0]
 
     return [[origin(leaf) for leaf in event.inputs], [origin(leaf) for leaf in event.outputs]]
-
-
-def _kind(event: Event, sheet: Sheet, numbers: Numbers) -> dict[str, Any]:
-    """The words that equal rows share; what is empty is left out."""
-    call = event if isinstance(event, Call) else None
-    shared = {
-        "name": printable(event.name if isinstance(event, Op) else event.class_name),
-        "op": not call,
-        "direct": call is not None and call.entry == "forward",
-        "error": bool(event.error),
-        "changed": shapes_in(event.inputs)[:1] != shapes_in(event.outputs)[:1] and not event.error,
-        "called": calls.entry(call) if call else "",
-        "input": shapes.inputs(event, sheet).within(WIDEST),
-        "output": shapes.outputs(event, sheet).within(WIDEST),
-        "parameters": words.count(call.parameters) if call else "",
-        "flops": words.count(call.flops, short=True) if call and call.flops else "",
-        "from": calls.source(event.site, sheet),
-        "notes": calls.marks(call) if call else [],
-        "raised": _lines(error_text(event.error)) if event.error and not event.error.raised_below else "",
-        "tables": [_table(table) for table in tables(event)],
-    }
-    measured: list[tuple[Key, float | None]] = [(key, numbers.of(event, key)) for key in (*STATISTICS, "nan")]
-    shared |= {key: words.number(number) for key, number in measured if number is not None}
-    if call and call.memory_bytes is not None:
-        shared["memory"] = words.size(call.memory_bytes) or "0 B"
-    return {key: value for key, value in shared.items() if value}
 
 
 def _fold(repeat: Repeat, number: dict[int, int], trace: Trace, sheet: Sheet) -> list[Any]:
@@ -243,13 +229,3 @@ def _whole(trace: Trace, ways: Iterable[tuple[str, int]]) -> Iterable[Table]:
         yield gradients(trace.gradients)
     versions = trace.versions
     yield Table("recorded with", tuple((name, getattr(versions, name)) for name in ("fwdtrace", "torch", "python")))
-
-
-def _table(table: Table) -> list[Any]:
-    rows = [[_lines(cell) for cell in row] for row in table.rows]
-    return [table.title, list(table.head), rows]
-
-
-def _lines(text: str) -> str:
-    """The text line by line, with everything escaped that would not be seen as itself."""
-    return "\n".join(map(printable, text.splitlines()))

@@ -61,7 +61,8 @@ class Numbers:
             for key in ("flops", "memory_bytes")
             if any(getattr(call, key) is not None for call in self._trace.calls)
         ]
-        found: list[Key] = ["memory" if key == "memory_bytes" else "flops" for key in keys]
+        found: list[Key] = ["time"] if self._trace.run.repeat else []
+        found += ["memory" if key == "memory_bytes" else "flops" for key in keys]
         if any(_statistics(event) for event in events):
             found += STATISTICS
         if any(map(_not_finite, events)):

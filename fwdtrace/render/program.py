@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 
+from fwdtrace.render.happened import EVENTS, replay_text, span, steps_lines
 from fwdtrace.render.lines import Line, print_lines
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
@@ -32,7 +34,9 @@ Model = tuple[Called, list[Trace]]
 def model_lines(models: Sequence[Model]) -> list[str]:
     """A line for each model, models that ran alike in one: how often it was called, and which calls were kept."""
     groups = [group for group in _alike(models, _looks) if group[0][1]]
-    lines = [_model_line(group) for group in groups[:MOST_LISTED]]
+    kinds = Counter(called.wraps or called.class_name.rpartition(".")[2] for called, _ in models)
+    twice = {kind for kind, count in kinds.items() if count > 1}
+    lines = [_model_line(group, twice) for group in groups[:MOST_LISTED]]
     if len(groups) > MOST_LISTED:
         lines.append(f"{plural(len(groups) - MOST_LISTED, 'more model')}")
     return lines
@@ -54,11 +58,14 @@ def print_program(
     """
     traces = [group[0] for group in _alike([trace for _, traces in models for trace in traces], _look)]
     everything = depth is not None or not fold
-    shown = traces if everything else traces[:MOST_TREES]
-    room = (SCREEN - beside - 1) // max(len(shown), 1) - 1
+    shown = traces if everything else _those_with_room(traces, SCREEN - beside - 1)
+    trees = [
+        list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
+        for trace in shown
+    ]
+    rooms = _rooms([len(lines) for lines in trees], SCREEN - beside - 1 - len(shown))
     cut = False
-    for trace in shown:
-        lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
+    for trace, lines, room in zip(shown, trees, rooms, strict=True):
         if not everything and len(lines) > room:
             lines, cut = _fitting(trace, console, lines, max(room, LEAST_LINES), columns, only), True
         print_lines([*lines, []], console)
@@ -70,12 +77,62 @@ def print_program(
     return f"left out to fit the screen: {what}; --depth {deepest + 1} shows all, -o FILE.html opens in a browser"
 
 
+def _those_with_room(traces: list[Trace], room: int) -> list[Trace]:
+    """As many traces as there is room for, in their order; those of training before others."""
+    count = max(min(MOST_TREES, room // (LEAST_LINES + 1)), 1)
+    first = sorted(
+        range(len(traces)), key=lambda number: not (traces[number].model.training and traces[number].run.grad)
+    )
+    return [traces[number] for number in sorted(first[:count])]
+
+
+def _rooms(needed: list[int], room: int) -> list[int]:
+    """How many lines each tree may have: all that it needs if that is no more than its share, else an equal share."""
+    rooms = [0] * len(needed)
+    waiting = sorted(range(len(needed)), key=lambda number: needed[number])
+    for place, number in enumerate(waiting):
+        rooms[number] = min(needed[number], room // (len(waiting) - place))
+        room -= rooms[number]
+    return rooms
+
+
 def print_crash(trace: Trace, console: Console) -> None:
     """Print the call that raised the error that ended the program, as deep as there is room for."""
     lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), None, True))
-    again = " run once more to be seen" if trace.run.replay else ""
-    title: Line = [(f"fwdtrace: the call that raised,{again}" if again else "fwdtrace: the call that raised", "")]
+    what = "the call that raised"
+    if trace.backward_errors:
+        what = "a call whose backward raises as the program's did, with new inputs"
+    elif trace.run.replay:
+        what += ", run once more to be seen"
+    title: Line = [(f"fwdtrace: {what}", "")]
     print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
+
+
+def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
+    """What happened in each of these calls, what was found if nobody shows it, and the steps before."""
+    lines = []
+    for trace in events:
+        run = trace.run
+        class_name = cut(trace.model.class_name.rpartition(".")[2], MOST_LETTERS)
+        held = f" ({trace.model.name})" if trace.model.name else ""
+        step = f", step {run.step:,}" if run.step is not None else ""
+        call = f"call {run.call or 1:,} of {class_name}{held}{step}"
+        lines.append(f"{EVENTS[run.event or '']}: {call}; {replay_text(run)}")
+        for finding in trace.findings if with_findings else ():
+            if finding.code == "FT005":
+                place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
+                lines.append(f"{finding.code}{place}: {finding.message}")
+        lines += steps_lines(run) if with_findings else []
+    return [printable(line) for line in lines]
+
+
+def print_event(
+    trace: Trace, console: Console, *, depth: int | None, fold: bool, columns: Sequence[str], only: Sequence[str]
+) -> None:
+    """Print the call in which something happened, on one screen unless a depth is given or `fold` is false."""
+    lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
+    everything = depth is not None or not fold
+    print_lines(lines if everything or len(lines) <= SCREEN else _middle_cut(lines, SCREEN), console)
 
 
 def _fitting(
@@ -103,15 +160,23 @@ def _middle_cut(lines: list[Line], room: int) -> list[Line]:
     return [*lines[:first], note, *lines[len(lines) - last :]]
 
 
-def _model_line(group: list[Model]) -> str:
+def _model_line(group: list[Model], twice: set[str]) -> str:
+    """The line for models that ran alike; of classes that are there `twice` it says how each came to be."""
     called, traces = group[0]
     class_name = cut(called.class_name.rpartition(".")[2], MOST_LETTERS)
     name = f"{class_name} of {called.wraps}" if called.wraps else class_name
-    names = list(dict.fromkeys(path for each, _ in group if (path := each.path or each.name)))
+    bare = called.class_name.rpartition(".")[2]
+    whys = [each.origin if (each.wraps or bare) in twice else None for each, _ in group]
+    known = [(each.path or each.name, why) for (each, _), why in zip(group, whys, strict=True)]
+    names = list(dict.fromkeys(", ".join(filter(None, each)) for each in known if any(each)))
     held = f" ({listed(names)})" if names else ""
     times = f" {multiplied(len(group))}" if len(group) > 1 else ""
-    calls = " and ".join(_calls_text(called, alike) for alike in _alike(traces, _look))
+    calls = _all_calls_text(called, traces)
     return printable(f"{name}{held}{times}: {'each ' if times else ''}{calls}")
+
+
+def _all_calls_text(called: Called, traces: list[Trace]) -> str:
+    return " and ".join(_calls_text(called, alike) for alike in _alike(traces, _look))
 
 
 def _calls_text(called: Called, traces: list[Trace]) -> str:
@@ -125,13 +190,15 @@ def _calls_text(called: Called, traces: list[Trace]) -> str:
     mode = _mode(first)
     if total == 1 and called.counted:
         return f"called once, in {mode}"
-    text = f"call{'s' if len(numbers) > 1 else ''} {_span(numbers)} of {total:,}{more}"
+    text = f"call{'s' if len(numbers) > 1 else ''} {span(numbers)} of {total:,}{more}"
     if len(numbers) > 1:
         text += ", alike"
     in_mode = modes.get(mode, 0)
     if in_mode == total:
         return f"{text}, all in {mode}"
-    return f"{text}, the first of {in_mode:,} in {mode}" if in_mode else text
+    if not in_mode:
+        return text
+    return f"{text}, the first of {in_mode:,} in {mode}" if called.counted else f"{text}, in {mode}"
 
 
 def _mode(trace: Trace) -> Mode:
@@ -140,15 +207,9 @@ def _mode(trace: Trace) -> Mode:
     return "training with gradients" if trace.run.grad else "training without gradients"
 
 
-def _span(numbers: list[int]) -> str:
-    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-        return f"{numbers[0]:,} to {numbers[-1]:,}"
-    return listed([f"{number:,}" for number in numbers])
-
-
 def _looks(model: Model) -> Any:
     called, traces = model
-    return called.class_name, called.wraps, [_look(trace) for trace in traces]
+    return called.class_name, called.wraps, _all_calls_text(called, traces), [_look(trace) for trace in traces]
 
 
 def _look(trace: Trace) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 
 from fwdtrace.render.cells import Listing, joined
 from fwdtrace.render.sheet import Sheet
@@ -39,6 +38,8 @@ def short_dtype(dtype: str) -> str:
 
 def root_of(name: str) -> str:
     """The argument, or the part of the result, that a leaf is in: `cache` for `cache.layers[0].keys`."""
+    if name.isidentifier():
+        return name
     root = _ROOT.match(name)
     return root[0] if root else name
 
@@ -53,7 +54,12 @@ def _listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
     listing = sheet.listings.get(key)
     if listing is None:
         shown = _operands(leaves) if side == "operands" else leaves
-        listing = sheet.listings[key] = _new_listing(shown, sheet, is_output=side == "outputs")
+        plain = tuple([leaf for leaf in shown if isinstance(leaf, TensorMeta) and _is_plain(leaf)])
+        if plain and len(plain) == len(shown):
+            listing = _listing_of_tensors(plain, sheet, side)
+        else:
+            listing = _new_listing(shown, sheet, side)
+        sheet.listings[key] = listing
     return listing
 
 
@@ -62,12 +68,33 @@ def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
     tensors = tensors_in(leaves)
     number = [leaf for leaf in leaves if leaf.name == "1" and not isinstance(leaf, TensorMeta)]
     operands: list[Leaf] = [*tensors, *(number if len(tensors) == 1 == len(leaves) - 1 else [])]
-    return tuple(replace(leaf, name="") if leaf.name[:1].isdigit() else leaf for leaf in operands or leaves)
+    return tuple(operands) or leaves
 
 
-def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> Listing:
+def _is_plain(tensor: TensorMeta) -> bool:
+    """Whether it is no part of a container."""
+    return "." not in tensor.name and "[" not in tensor.name
+
+
+def _listing_of_tensors(leaves: tuple[TensorMeta, ...], sheet: Sheet, side: str) -> Listing:
+    """The same as `_new_listing` makes, of tensors that are in no container: most are."""
+    if len(leaves) == 1 and not (side == "outputs" and leaves[0].name):
+        return Listing.of(_text("", leaves[0], sheet))
+    shapes = tuple([_text("", leaf, sheet) for leaf in leaves])
+    labels = [_label(leaf.name, side) for leaf in leaves]
+    if side != "outputs":
+        labels[0] = ""
+    texts = [f"{sheet.text(label)} {shape}" if label else shape for label, shape in zip(labels, shapes, strict=True)]
+    bundle = side == "outputs" and len(leaves) > 1
+    fields = tuple((text, 1) for text in texts) if side == "outputs" and any(labels) else ()
+    whole, least = joined(texts, 0, bundle), joined(shapes[:1], len(leaves) - 1, bundle)
+    return Listing(whole, least, shapes, len(leaves), bundle, fields)
+
+
+def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
     if not leaves:
         return Listing.of("()")
+    is_output = side == "outputs"
     ordered = sorted(leaves, key=lambda leaf: 2 if is_none(leaf) else not isinstance(leaf, TensorMeta))
     sizes = Counter(root_of(leaf.name) for leaf in leaves)
     nothing = sum(map(is_none, leaves))
@@ -79,11 +106,11 @@ def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> 
         first = not number and isinstance(leaf, TensorMeta) and not is_output
         if sizes[root] > MOST_OF_CONTAINER and root != leaf.name:
             if root not in counted:
-                texts.append(f"{_label(root, is_output)} {sizes[root]} leaves".lstrip())
+                texts.append(f"{_label(root, side)} {sizes[root]} leaves".lstrip())
                 numbers.append(sizes[root])
             counted.add(root)
         elif not is_none(leaf) or nothing == 1:
-            texts.append(_text("" if first else _label(leaf.name, is_output), leaf, sheet))
+            texts.append(_text("" if first else _label(leaf.name, side), leaf, sheet))
             numbers.append(1)
     if nothing > 1:
         texts.append(f"{nothing} None")
@@ -92,17 +119,23 @@ def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> 
     shapes = shapes or (_text("", ordered[0], sheet),)
     bundle = is_output and (len(leaves) > 1 or leaves[0].name.startswith("["))
     whole, least = joined(texts, 0, bundle), joined(shapes[:1], len(leaves) - 1, bundle)
-    has_names = is_output and any(_label(leaf.name, is_output) for leaf in leaves)
+    has_names = is_output and any(_label(leaf.name, side) for leaf in leaves)
     fields = tuple(zip(texts, numbers, strict=True)) if has_names else ()
     return Listing(whole, least, shapes, len(leaves), bundle, fields)
 
 
-def _label(name: str, is_output: bool) -> str:
-    return _INDEX.sub("", name).removeprefix(".") if is_output else name
+def _label(name: str, side: str) -> str:
+    """The name of a leaf as it is shown: positions have none, neither in an output nor among the operands of an op."""
+    if side == "outputs":
+        return _INDEX.sub("", name).removeprefix(".")
+    return "" if side == "operands" and name[:1].isdigit() else name
 
 
 def _text(label: str, leaf: Leaf, sheet: Sheet) -> str:
-    label = sheet.text(label)
+    label = sheet.text(label) if label else ""
+    if isinstance(leaf, TensorMeta) and _is_usual(leaf, sheet):
+        shape = shape_text(leaf.shape)
+        return f"{label} {shape}" if label else shape
     if not isinstance(leaf, TensorMeta):
         value = sheet.text(leaf.value)
         return f"{label}={value}" if label else value
@@ -118,6 +151,12 @@ def _text(label: str, leaf: Leaf, sheet: Sheet) -> str:
         placed = ",".join(_PLACEMENT.sub(_short_placement, sheet.text(placement)) for placement in leaf.placements)
         words.append(f"{placed} here {shape_text(leaf.local_shape)}")
     return " ".join(words)
+
+
+def _is_usual(tensor: TensorMeta, sheet: Sheet) -> bool:
+    """Whether there is nothing to write of it but its shape."""
+    same = tensor.dtype == sheet.dtype and tensor.device == sheet.device
+    return same and tensor.layout == "strided" and tensor.local_shape is None
 
 
 def _short_placement(match: re.Match[str]) -> str:

@@ -46,6 +46,12 @@ def totals(trace: Trace) -> list[tuple[str, str]]:
     if raised:
         texts.append((f"{raised:,} raised", "red"))
     host = words.duration(trace.run.duration_us)
+    if trace.run.repeat:
+        warm = sum(call.duration_us or 0.0 for call in trace.calls if call.parent is None)
+        runs = "1 warm run" if trace.run.repeat == 1 else f"median of {trace.run.repeat:,} warm runs"
+        cold = sum(call.cold_us or 0.0 for call in trace.calls if call.parent is None)
+        texts += [(f"{words.duration(warm)}, {runs}", ""), (f"{words.duration(cold)} the first, cold one", "")]
+        return [*texts, (device_time, "")] if (device_time := clock(trace)) else texts
     if by := clock(trace):
         return [*texts, (f"{words.duration(_device_time(trace))} {by}", ""), (f"{host} host time", "")]
     return [*texts, (host, "")]

@@ -104,7 +104,8 @@ def tree_lines(
     if patterns:
         notes.insert(0, calls.left_out_text(patterns, len(rows), left_out, sheet))
     if layout.dropped:
-        notes.append(f"too narrow for the columns {', '.join(layout.dropped)}")
+        what = "column" if len(layout.dropped) == 1 else "columns"
+        notes.append(f"too narrow for the {what} {', '.join(layout.dropped)}")
     yield from ([(part, "dim")] for note in notes for part in wrapped(note, sheet.width))
     if rows or patterns:
         yield []

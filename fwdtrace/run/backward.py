@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,16 @@ def run_backward(model: nn.Module, output: Any, loss: Loss | None = None) -> Non
         start = "the output" if loss is None else "the loss"
         raise FwdtraceError(f"{start} of {name} does not require a gradient{_WHY_NO_GRADIENT}")
     value.backward()  # type: ignore[no-untyped-call]
+
+
+def run_backward_from(output: Any, gradients: Sequence[Tensor | None]) -> None:
+    """Run backward from the tensors of the output to which these gradients had come."""
+    pairs = [
+        (tensor, gradient.to(tensor.device, tensor.dtype))
+        for tensor, gradient in zip(tensors_of(output), gradients, strict=False)
+        if gradient is not None and tensor.grad_fn is not None
+    ]
+    torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
 
 
 def as_module(loss: Loss) -> nn.Module:

@@ -20,11 +20,22 @@ TROUBLE = 2
 """The exit status of a command that was interrupted."""
 
 
+USUAL = gc.get_threshold()
+SELDOM = 100_000
+"""So many objects are made between two searches for garbage while a command imports what it needs to its end."""
+
+
+def collect_seldom() -> None:
+    """Search for garbage seldom, which takes a seventh of a short command; a model runs with the usual collection."""
+    gc.set_threshold(SELDOM, *USUAL[1:])
+
+
 def import_torch() -> None:
     """Import torch without garbage collection, which would search the 250,000 objects that the import makes.
 
     They are all kept for as long as the program runs, so later collections leave them out as well.
     """
+    gc.set_threshold(*USUAL)
     if "torch" in sys.modules or not gc.isenabled():
         return
     gc.disable()

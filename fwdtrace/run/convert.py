@@ -36,7 +36,7 @@ def convert_checkpoint(checkpoint: Path, map_file: Path, output: Path) -> str:
         raise FwdtraceError(
             f"convert {checkpoint}: has other shapes than the map is for: {first_few(wrong, MOST_NAMED)}"
         )
-    _write({name: tensor.contiguous() for name, tensor in made.items()}, output)
+    _write({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in made.items()}, output)
     text = f"{plural(len(made), 'weight')} written to {output}"
     return text + (f"; not in the map: {first_few(list(weights.left), MOST_NAMED)}" if weights.left else "")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from fwdtrace.direct.comparison import DirectComparison
-from fwdtrace.direct.experiment import Setting, run_experiments
-from fwdtrace.direct.inventory import inventory_of
+from fwdtrace.compare.direct.comparison import DirectComparison
+from fwdtrace.compare.direct.experiment import Setting, run_experiments
+from fwdtrace.compare.direct.inventory import inventory_of
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.load import load_model

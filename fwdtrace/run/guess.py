@@ -14,11 +14,11 @@ from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.guess import guessed_inputs
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.spec import Inputs
-from fwdtrace.run.trials.apply import CannotChange
-from fwdtrace.run.trials.copies import Copy
-from fwdtrace.run.trials.search import working_proposals
-from fwdtrace.run.trials.time_left import TimeLeft
 from fwdtrace.trace import Trace
+from fwdtrace.trials.apply import CannotChange
+from fwdtrace.trials.copies import Copy
+from fwdtrace.trials.search import working_proposals
+from fwdtrace.trials.time_left import TimeLeft
 
 SECONDS = 2.0
 MOST_GUESSES = 16

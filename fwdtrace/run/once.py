@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from fwdtrace.errors import FwdtraceError, ModelError
+from fwdtrace.models.capsule import Capsule, read_capsule
 from fwdtrace.models.devices import on_device, usable
 from fwdtrace.models.guess import required_arguments
 from fwdtrace.models.inputs import Inputs, build_inputs
@@ -22,10 +26,11 @@ from fwdtrace.models.weights import load_weights
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
-from fwdtrace.run.backward import Loss, as_module, run_backward
+from fwdtrace.run.backward import Loss, as_module, run_backward, run_backward_from
 from fwdtrace.run.guess import better_guess, nobody_chose
-from fwdtrace.run.trials.search import with_tried_fixes
+from fwdtrace.run.warm import Start, with_warm_times
 from fwdtrace.trace import Trace
+from fwdtrace.trials.search import with_tried_fixes
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Measures:
 
     `loss` is the spec of a function, for `backward`; without one, backward starts at the sum of the output.
     `save_values` is the file for the numbers of every call, of which at most `max_bytes` are kept whole.
+    `repeat` is how many more times it runs, for the times of warm runs.
     """
 
     ops: bool = True
@@ -44,6 +50,7 @@ class Measures:
     loss: str | None = None
     save_values: Path | None = None
     max_bytes: int = 2**30
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class RunPlan:
     `inputs` are texts as `--input` takes them; if there are none, the model gets what it wants. `device` is a name such
     as `cuda:1` or `meta`, None for where the spec puts the model. `weights` is a file to load weights from. With
     `fused`, transformer layers may take their fused path. With `trust`, a `.pt2` file may run code as it is opened.
+    `capsule` is a call that a program saved, which is made again, of the model that `spec` names.
     """
 
     spec: str
@@ -64,6 +72,7 @@ class RunPlan:
     fused: bool = True
     trust: bool = False
     measures: Measures = Measures()
+    capsule: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class ReadyModel:
     on_meta: bool
     loss: Loss | None
     guessed: tuple[str, ...] = ()
+    capsule: Capsule | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,12 @@ def prepare(plan: RunPlan) -> ReadyModel:
     if on_meta and plan.measures.save_values:
         option = f"--save-values {plan.measures.save_values}"
         raise FwdtraceError(f"{option}: a model on meta has no values; leave --device off")
+    if on_meta and plan.measures.repeat:
+        raise FwdtraceError(f"--repeat {plan.measures.repeat}: a model on meta computes nothing; leave --device off")
     if on_meta and plan.weights:
         raise FwdtraceError(f"--weights {plan.weights}: a model on meta has no place for values; leave --device off")
+    if plan.capsule is not None:
+        return _from_capsule(plan, read_capsule(plan.capsule), device)
     try:
         loaded = _loaded(plan, device)
         if plan.weights:
@@ -115,6 +129,22 @@ def prepare(plan: RunPlan) -> ReadyModel:
     loaded.module.train(plan.train)
     loss = load_function(plan.measures.loss) if plan.measures.loss else None
     return ReadyModel(loaded.module, inputs, on_meta, loss, guessed)
+
+
+def _from_capsule(plan: RunPlan, capsule: Capsule, device: torch.device | None) -> ReadyModel:
+    """The model of a saved call, as it was then, and the arguments of the call unless there are others."""
+    if plan.spec == str(plan.capsule) and capsule.spec is None:
+        raise FwdtraceError(
+            f"{capsule.file}: how to build a {capsule.class_name} is not known; name what builds it: "
+            f"fwdtrace run SPEC --capsule {capsule.file}"
+        )
+    plan = replace(plan, spec=capsule.spec or "" if plan.spec == str(plan.capsule) else plan.spec)
+    loaded = _loaded(plan, device)
+    on_meta = device is not None and device.type == "meta"
+    capsule.load_into(loaded.module)
+    inputs = build_inputs(plan.inputs or capsule.inputs, loaded.module, plan.seed, device)
+    loss = load_function(plan.measures.loss) if plan.measures.loss else None
+    return ReadyModel(loaded.module, inputs, on_meta, loss, capsule=capsule)
 
 
 def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
@@ -207,18 +237,35 @@ def _run(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]
     recording = Recording(model.module, options, plan.spec, plan.seed)
     loss = as_module(model.loss) if model.loss is not None else None
     error: BaseException | None = None
+    call = functools.partial(_call, model.capsule.entry if model.capsule is not None else "__call__")
+    start = Start.of(model.module, model.inputs) if measures.repeat else None
     try:
-        with _fused_path(plan.fused), torch.set_grad_enabled(measures.backward), recording:
-            output = model.module(*model.inputs.args, **model.inputs.kwargs)
+        with _fused_path(plan.fused), _as_it_ran(model, measures.backward), recording:
+            output = call(model.module, model.inputs)
             if measures.backward:
                 if loss is not None:
                     recording.include(loss)
-                run_backward(model.module, output, loss)
+                if loss is None and model.capsule is not None and model.capsule.gradients is not None:
+                    run_backward_from(output, model.capsule.gradients)
+                else:
+                    run_backward(model.module, output, loss)
     except BaseException as raised:  # the model is the user's; and Ctrl-C, too, leaves a trace to show
         error = raised
+    trace = recording.trace
+    if start is not None and error is None:
+        try:
+            with _fused_path(plan.fused), _as_it_ran(model, measures.backward):
+                trace = with_warm_times(trace, start, measures.repeat, call)
+        except BaseException as raised:
+            error = raised
     if keeper is None or measures.save_values is None:
-        return recording.trace, error
-    return _with_values(recording.trace, error, keeper, measures.save_values)
+        return trace, error
+    return _with_values(trace, error, keeper, measures.save_values)
+
+
+def _call(entry: str, module: nn.Module, inputs: Inputs) -> Any:
+    run = module if entry == "__call__" else module.forward
+    return run(*inputs.args, **inputs.kwargs)
 
 
 def _with_values(
@@ -232,6 +279,15 @@ def _with_values(
     except FwdtraceError as unwritten:  # the trace is there, and shown; what the model raised matters more
         return trace, error or unwritten
     return replace(trace, run=replace(trace.run, values=file.name, values_digest=digest)), error
+
+
+@contextmanager
+def _as_it_ran(model: ReadyModel, backward: bool) -> Iterator[None]:
+    """The modes and random states of a saved call; of any other, gradients only if backward is to follow."""
+    capsule = model.capsule
+    again = capsule.as_then() if capsule is not None else contextlib.nullcontext()
+    with again, torch.set_grad_enabled(backward or (capsule is not None and capsule.grad)):
+        yield
 
 
 @contextmanager

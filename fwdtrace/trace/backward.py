@@ -8,6 +8,7 @@ from typing import Literal
 from fwdtrace.trace.values import Operand
 
 Fault = Literal["non-finite", "zero", "none"]
+Between = Literal["result", "parameter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,9 @@ class GradientFault:
     `node` is autograd's name for the step, `SqrtBackward0`, and `event` the id of the call or op whose backward it is
     part of; both are None if the gradient was like this when it came to the model. `order` counts the steps.
     `nan` and `inf` count elements of the `elements` in the gradient that the step gave; `parameters` are those whose
-    gradient it spoiled. `operands` are what the step computed with.
+    gradient it spoiled. `operands` are what the step computed with. With `between`, no step made it: it was finite as a
+    step gave it, and not as the next one got it, so that a hook on the `result` of the event changed it; or not in the
+    `.grad` of a `parameter`, so that a hook on that, or what ran after backward, did.
     """
 
     kind: Fault
@@ -29,6 +32,7 @@ class GradientFault:
     inf: int = 0
     parameters: tuple[str, ...] = ()
     operands: tuple[Operand, ...] = ()
+    between: Between | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,31 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StepOutput:
+    """A single number, such as a loss, that a call before a step returned: the number of the call, and its leaf's name.
+
+    The value is None if it was not finite.
+    """
+
+    call: int
+    name: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """A step of an optimizer: its number, from 1, the learning rates, and the norm of the gradients before it wrote.
+
+    The norm is None if the gradients were not finite. `outputs` are the single numbers that the calls before it gave.
+    """
+
+    number: int
+    learning_rates: tuple[float, ...] = ()
+    gradient_norm: float | None = None
+    outputs: tuple[StepOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
@@ -45,7 +70,13 @@ class RunInfo:
     that one. Outside `exec` only calls that were recorded are counted, and a recording without one counts as one.
     `values` is the name of the file beside the trace that holds its numbers, if they were saved, and `values_digest`
     the digest in that file, so that another run's is told apart. `event` is why a call was kept that nobody had chosen,
-    `"error"`, and `replay` how like the first time it ran when it was run again to be seen, `"exact"` or `"inexact"`.
+    `"error"`, `"nonfinite"`, `"signal"` or `"slow"`, and `replay` how like the first time it ran when it was run again
+    to be seen, `"exact"` or `"inexact"`, with `replay_reason` if it was not. Of a call that was slow, `first_us` is the
+    time that it took at first, and `usual_us` the median of the calls before it. `step` is the number of the
+    optimizer's step that the call belongs to, and `last_steps` are the steps before it, the latest last, and the step
+    itself if it had come to it. `repeat` is how many further runs, from the same state, the times of the calls are the
+    medians of.
+
     `around` is what else was set when it began and may change its numbers: versions of libraries, variables of the
     environment, settings of torch, threads, autocast, the seed and a digest of the random state; each by its name.
     Under `exec`, `program` is the same text for all traces of one process and no others, and `stepped` says that an
@@ -62,6 +93,12 @@ class RunInfo:
     call: int | None = None
     event: str | None = None
     replay: str | None = None
+    replay_reason: str | None = None
+    first_us: float | None = None
+    usual_us: float | None = None
+    step: int | None = None
+    last_steps: tuple[StepInfo, ...] = ()
+    repeat: int | None = None
     around: tuple[Value, ...] = ()
     program: str | None = None
     stepped: bool = False

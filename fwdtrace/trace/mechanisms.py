@@ -10,11 +10,16 @@ from fwdtrace.trace.values import Hook
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """Something that acts through a hook: its name, what happens when the hook does not run, and what to do instead."""
+    """Something that acts through a hook: its name, what happens when the hook does not run, and what to do instead.
+
+    `makes_weights`: the module has its weights from it. `loads_weights`: they have no values until it acts.
+    """
 
     name: str
     when_skipped: str
     remedy: str
+    makes_weights: bool = False
+    loads_weights: bool = False
 
 
 _BY_HOOK_NAME = (
@@ -24,6 +29,7 @@ _BY_HOOK_NAME = (
             "weight_norm",
             "weight was not recomputed from weight_g and weight_v, so it may be stale and a second backward may fail",
             "torch.nn.utils.parametrizations.weight_norm does not depend on __call__",
+            makes_weights=True,
         ),
     ),
     (
@@ -32,6 +38,7 @@ _BY_HOOK_NAME = (
             "spectral_norm",
             "weight was not recomputed, so weight_orig may get no gradient and the power iteration stands still",
             "torch.nn.utils.parametrizations.spectral_norm does not depend on __call__",
+            makes_weights=True,
         ),
     ),
     (
@@ -40,6 +47,16 @@ _BY_HOOK_NAME = (
             "prune",
             "the mask was not applied again, so the weight may be stale and a second backward may fail",
             "torch.nn.utils.prune.remove makes the pruning permanent",
+            makes_weights=True,
+        ),
+    ),
+    (
+        r"^accelerate\.hooks\.",
+        Mechanism(
+            "accelerate's hook",
+            "it loads the weights when the module is called, so this was computed from memory that was never filled",
+            "call the module itself",
+            loads_weights=True,
         ),
     ),
     (

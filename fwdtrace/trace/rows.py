@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
-from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
+from fwdtrace.trace.info import ModelInfo, RunInfo, StepInfo, StepOutput, Versions
 from fwdtrace.trace.values import (
     Backward,
     Call,
@@ -32,7 +32,8 @@ from fwdtrace.trace.values import (
 _OPTIONAL = {
     *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
     *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
-    *((Call, name) for name in ("memory_bytes", "in_backward", "without_grad")),
+    *((Call, name) for name in ("memory_bytes", "in_backward", "without_grad", "cold_us")),
+    (Uncalled, "hooks"),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape", "source", "changed_by")),
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
@@ -41,9 +42,13 @@ _OPTIONAL = {
     *((NonFinite, name) for name in ("parameters", "operands")),
     *((Operand, name) for name in ("stats", "everywhere", "true_rows", "false_rows", "infinite_rows")),
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
+    (GradientFault, "between"),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
-    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay", "around", "program")),
-    (RunInfo, "stepped"),
+    *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay", "repeat")),
+    *((RunInfo, name) for name in ("replay_reason", "first_us", "usual_us", "step", "last_steps")),
+    *((RunInfo, name) for name in ("around", "program", "stepped")),
+    *((StepInfo, name) for name in ("learning_rates", "gradient_norm", "outputs")),
+    (StepOutput, "value"),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
     (Fix, "outputs"),
@@ -54,6 +59,12 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (Call, "nth"): 1,
     (Source, "call"): 1,
     (RunInfo, "call"): 1,
+    (RunInfo, "step"): 1,
+    (StepInfo, "number"): 1,
+    (StepOutput, "call"): 1,
+    (StepOutput, "value"): None,
+    (StepInfo, "learning_rates"): None,
+    (RunInfo, "repeat"): 1,
     (TensorMeta, "shape"): -1,
     (Operand, "shape"): -1,
     (TensorMeta, "local_shape"): -1,
@@ -236,6 +247,7 @@ _KINDS: dict[str, Read] = {
     "Entry": _one_of("__call__", "forward"),
     "WithoutGrad | None": _or_null(_one_of("no_grad", "inference_mode", "checkpoint")),
     "Fault": _one_of("non-finite", "zero", "none"),
+    "Between | None": _or_null(_one_of("result", "parameter")),
     "Stats | None": _or_null(reader_of(Stats)),
     "NonFinite | None": _or_null(reader_of(NonFinite)),
     "Backward | None": _or_null(reader_of(Backward)),
@@ -244,6 +256,8 @@ _KINDS: dict[str, Read] = {
     "CallError | None": _or_null(reader_of(CallError)),
     "Value | None": _or_null(_other),
     "tuple[Value, ...]": _tuple_of(_other),
+    "tuple[StepOutput, ...]": _tuple_of(reader_of(StepOutput)),
+    "tuple[StepInfo, ...]": _tuple_of(reader_of(StepInfo)),
     "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Operand, ...]": _tuple_of(reader_of(Operand)),
@@ -258,12 +272,13 @@ _NUMBERS: dict[str, Callable[[int | None], Read]] = {
     "float | None": lambda least: _or_null(_number(least)),
     "tuple[int, ...]": lambda least: _tuple_of(_whole(least)),
     "tuple[int, ...] | None": lambda least: _or_null(_tuple_of(_whole(least))),
+    "tuple[float, ...]": lambda least: _tuple_of(_number(least)),
     "tuple[Shape, ...]": lambda least: _tuple_of(_tuple_of(_whole(least))),
 }
 
 
 def _reader_for(cls: type, name: str, annotation: str) -> Read:
-    if name in ("duration_us", "host_us"):  # times are added, and must not add up to infinity
+    if name in ("duration_us", "host_us", "cold_us", "first_us", "usual_us"):  # added, and must not come to infinity
         return _or_null(_duration) if annotation.endswith("None") else _duration
     numbers = _NUMBERS.get(annotation)
     return numbers(_LEAST.get((cls, name), 0)) if numbers else _KINDS[annotation]
@@ -281,7 +296,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
         for field in fields(cls)
     ]
     for cls in (
-        *(Versions, ModelInfo, RunInfo, Call, Op, Finding, Uncalled, Gradient),
+        *(Versions, ModelInfo, RunInfo, StepInfo, StepOutput, Call, Op, Finding, Uncalled, Gradient),
         *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
         *(GradientFault, BackwardError),
     )

@@ -6,6 +6,7 @@ The texts are for people: a program reads the fields of the trace instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from fwdtrace.trace.values import Call, CallError, Event, Leaf, Op, Shape, TensorMeta, shapes_in
 
@@ -13,6 +14,7 @@ MOST_LISTED = 3
 """A longer list of names in a sentence shows its first few, and counts the others."""
 
 
+@lru_cache(4096)
 def shape_text(shape: Shape) -> str:
     """A shape as people write it: `1×3×32×32`; `scalar` for no dimension, `?` for the size of a ragged one."""
     return "×".join("?" if size < 0 else str(size) for size in shape) or "scalar"

@@ -15,7 +15,7 @@ from functools import cached_property
 from json import JSONEncoder
 from operator import attrgetter
 from os import PathLike
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
 from fwdtrace.trace.files import replacing, write_text
@@ -23,10 +23,9 @@ from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.rows import row_of
 from fwdtrace.trace.values import Call, Event, Finding, Gradient, Op, Uncalled
-from fwdtrace.trace.views import form_for, view
+from fwdtrace.trace.views import Drawn, form_for, view
 
-K = TypeVar("K")
-E = TypeVar("E")
+E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,29 @@ class Trace:
         with replacing(file) as path, path.open("w", encoding="ascii", newline="\n") as stream:
             write_trace(self, stream)
 
+    def tree(
+        self,
+        *,
+        width: int | None = None,
+        depth: int | None = None,
+        fold: bool = True,
+        columns: Sequence[str] = (),
+        only: Sequence[str] = (),
+    ) -> Drawn:
+        """The tree, with the options of `save`, to print or to have as the last line of a cell in a notebook.
+
+        Without `width` it is 80 cells wide where it is printed, and 120 in a notebook.
+        """
+        options = {"depth": depth, "fold": fold, "columns": columns, "only": only}
+        return Drawn(self, options if width is None else {**options, "width": width})
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with a row for every call and op, and the columns of a `.csv` file.
+
+        What was not measured is missing there, and not 0. FwdtraceError if there is no pandas.
+        """
+        return view("frame")(self)
+
     def __str__(self) -> str:
         return view("tree")(self)
 
@@ -141,17 +163,21 @@ class Trace:
 
     @cached_property
     def _calls_by_name(self) -> Mapping[str | None, tuple[Call, ...]]:
-        return _grouped((name, call) for call in self.calls for name in dict.fromkeys((call.path, *call.aliases)))
+        calls: dict[str | None, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            for name in dict.fromkeys((call.path, *call.aliases)) if call.aliases else (call.path,):
+                calls[name].append(call)
+        return {name: tuple(each) for name, each in calls.items()}
 
     @cached_property
     def _calls_by_parent(self) -> Mapping[int | None, tuple[Call, ...]]:
-        return _grouped((call.parent, call) for call in self.calls)
+        return _by_parent(self.calls)
 
     @cached_property
     def _events_by_parent(self) -> Mapping[int | None, tuple[Event, ...]]:
         if not self.ops:
             return self._calls_by_parent
-        return _grouped((event.parent, event) for event in self.events)
+        return _by_parent(self.events)
 
     @cached_property
     def _last_below(self) -> dict[int, int]:
@@ -198,9 +224,9 @@ def write_trace(trace: Trace, stream: TextIO) -> None:
     stream.write("}\n")
 
 
-def _grouped(pairs: Iterable[tuple[K, E]]) -> dict[K, tuple[E, ...]]:
-    """The second parts of the pairs by the first ones, in order."""
-    groups: dict[K, list[E]] = defaultdict(list)
-    for key, event in pairs:
-        groups[key].append(event)
-    return {key: tuple(group) for key, group in groups.items()}
+def _by_parent(events: Iterable[E]) -> dict[int | None, tuple[E, ...]]:
+    """What each call made directly, in order."""
+    made: dict[int | None, list[E]] = defaultdict(list)
+    for event in events:
+        made[event.parent].append(event)
+    return {parent: tuple(each) for parent, each in made.items()}

@@ -193,7 +193,9 @@ class Call:
     else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
     `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
     so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
-    `without_grad` says, where gradients were asked for, why no graph was made of what the call computed.
+    Where the model was run several times, `duration_us` and `host_us` are medians of the warm runs, and `cold_us` is
+    the time of the first. `without_grad` says, where gradients were asked for, why no graph was made of what the call
+    computed.
     """
 
     id: int
@@ -225,6 +227,7 @@ class Call:
     memory_bytes: int | None = None
     in_backward: bool = False
     without_grad: WithoutGrad | None = None
+    cold_us: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +261,15 @@ def shapes_in(leaves: Iterable[Leaf]) -> tuple[Shape, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Uncalled:
-    """A module with parameters of its own that did not run; `parameters` counts their elements."""
+    """A module with parameters of its own that did not run; `parameters` counts their elements.
+
+    `hooks` is what a call would have run; a `forward` that is the module's alone is among them, as `instance_forward`.
+    """
 
     path: str
     class_name: str
     parameters: int
+    hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 VIEWS = {
     "tree": "fwdtrace.render.tree:tree_text",
     "notebook": "fwdtrace.render.notebook:notebook_html",
+    "frame": "fwdtrace.render.frame:frame_of",
     "two-traces": "fwdtrace.render.two_traces:changes_text",
     "direct-forward": "fwdtrace.render.direct_forward:comparison_text",
     ".trace.json": "fwdtrace.render.timeline:timeline_text",
@@ -42,6 +44,24 @@ def form_for(name: str, options: dict[str, Any]) -> Callable[[Any], str] | None:
     if suffix is None:
         return None
     return partial(view(suffix), **{option: options[option] for option in FORMS[suffix]})
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The tree of a trace with the options that were chosen: text where it is printed, in colour in a notebook."""
+
+    trace: Any
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        text: str = view("tree")(self.trace, **self.options)
+        return text
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        text: str = view("notebook")(self.trace, **self.options)
+        return text
 
 
 def view(name: str) -> Callable[..., str]:

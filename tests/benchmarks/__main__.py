@@ -37,6 +37,7 @@ from tests.benchmarks.contenders import (
     two_empty_hooks,
     vit_b_16,
 )
+from tests.benchmarks.events import per_watched_step
 from tests.benchmarks.rounds import NOTHING, milliseconds, passes, ratio
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
 
@@ -194,6 +195,7 @@ PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "byte": (per_byte, 1),
     "size": (per_size, 1),
     "step": (per_step, 15),
+    "events": (per_watched_step, 5),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fwdtrace import load_trace
 from tests.helpers.commands import REPOSITORY
 
 TRAIN = """\
@@ -109,3 +110,59 @@ def test_a_finding_that_is_asked_for_fails_a_program_that_did_not_and_is_shown_w
     assert ran.stderr.endswith("fwdtrace: failing as --fail-on asks: FT001\n") == (how == "thread")
     shown = [text for text in ran.stderr.splitlines() if text.startswith("::error")]
     assert len(shown) == 1 and (line is None or shown[0].startswith(ANNOTATION.format(line)))
+
+
+CRASHES = """\
+import torch, sys
+from torch import nn
+
+net = nn.Sequential(nn.Linear(4, 6), nn.Linear(5, 2))
+for width in range(4):
+    net[0](torch.ones(3, 4))
+net(torch.ones(3, 4))
+"""
+
+
+WRITES = """\
+import torch
+from torch import nn
+
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        gate = torch.sigmoid(self.fc(x))
+        gate += 0.1
+        return x * gate
+
+
+gate = Gate()
+gate(torch.rand(3, 4)).mean().backward()
+"""
+
+
+def test_a_backward_that_raises_is_explained_without_being_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "writes.py").write_text(WRITES, encoding="utf-8")
+    ran = run(["-m", "fwdtrace", "exec", "writes.py"], tmp_path)
+    assert ran.returncode == 1
+    title, _, rest = ran.stderr.rpartition("fwdtrace: ")[2].partition("\n")
+    assert title == "a call whose backward raises as the program's did, with new inputs"
+    assert rest.endswith(
+        "FT011 backward-error  writes.py:12\n"
+        "  += in the model wrote into the output of torch.sigmoid in the model (line 11),\n"
+        "  which the backward of torch.sigmoid needs as it was\n"
+    )
+
+
+@pytest.mark.parametrize("which", [["--first", "9"], ["--call", "9"]], ids=["recorded", "run-again"])
+def test_the_call_that_raised_has_the_fixes_that_were_tried(which: list[str], tmp_path: Path) -> None:
+    (tmp_path / "crashes.py").write_text(CRASHES, encoding="utf-8")
+    ran = run(["-m", "fwdtrace", "exec", *which, "-o", "t.json", "crashes.py"], tmp_path)
+    text = " ".join(ran.stderr.partition("the call that raised")[2].split())
+    assert "set in_features=6 in 1 (tried: the model then gives 3×2), or set out_features=5 in 0" in text
+    saved = [load_trace(file) for file in tmp_path.glob("t*.json")]
+    fixes = [fix.text for trace in saved for finding in trace.findings for fix in finding.fixes]
+    assert fixes == ["set in_features=6 in 1", "set out_features=5 in 0"]

@@ -26,9 +26,9 @@ def test_a_command_gets_a_set_of_options_as_one_value_and_typer_gets_each_option
 
     flat = as_typer_takes_it(command)
     assert list(inspect.signature(flat).parameters) == [
-        *("seed", "columns", "only", "source", "sort", "top", "depth", "no_fold"),
+        *("seed", "columns", "only", "source", "sort", "top", "depth", "no_fold", "color"),
     ]
-    flat(seed=3, columns=None, only=None, source=True, sort=None, top=20, depth=1, no_fold=False)
+    flat(seed=3, columns=None, only=None, source=True, sort=None, top=20, depth=1, no_fold=False, color="auto")
     assert given == [(3, Shown(source=True, depth=1))]
     assert (flat.__name__, flat.__doc__) == ("command", "Show it.")
 
@@ -73,9 +73,10 @@ def test_columns_and_patterns_reach_what_is_printed_and_every_file(command: Comm
 
 
 def test_what_is_measured_has_the_names_and_the_defaults_that_a_run_knows() -> None:
-    assert {**asdict(Measured()), "loss": None} == asdict(Measures())
+    assert {**asdict(Measured()), "loss": None, "repeat": 0} == asdict(Measures())
 
 
 def test_a_plan_knows_what_is_chosen_and_what_is_varied() -> None:
-    assert asdict(Chosen()).items() <= asdict(Program("train.py")).items()
+    # A program knows of its children by the folder in which they leave word.
+    assert {**asdict(Chosen()), "children": None}.items() <= asdict(Program("train.py")).items()
     assert asdict(Variation()).items() <= asdict(TwoRunsPlan("lenet")).items()

@@ -141,3 +141,12 @@ def test_ctrl_c_while_a_result_is_written_leaves_the_old_file(
     assert (ran.status, ran.out, ran.err) == (2, "", "fwdtrace: interrupted\n")
     assert (folder / "t.md").read_text() == "old"
     assert sorted(file.name for file in folder.iterdir()) == ["t.json", "t.md"]
+
+
+def test_color_says_when_there_are_colours(folder: Path) -> None:
+    lenet().save(folder / "t.json")
+    for where in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        coloured = finish(start("show", "t.json", "--color", "always", **where)).out
+        assert "\x1b[" in coloured, where
+    assert "\x1b" not in finish(start("show", "t.json", "--color", "auto")).out
+    assert "\x1b" not in finish(start("show", "t.json", "--color", "never", FORCE_COLOR="1", TERM="xterm")).out

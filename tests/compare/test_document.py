@@ -14,9 +14,9 @@ import pytest
 import fwdtrace
 from fwdtrace.compare.comparison import Growth, Origin, TraceComparison
 from fwdtrace.compare.difference import Difference
+from fwdtrace.compare.direct.comparison import Carried, DirectComparison, Experiment, Fired, Measurement, Round
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import FORMAT
-from fwdtrace.direct.comparison import Carried, DirectComparison, Experiment, Fired, Measurement, Round
 from fwdtrace.trace import Finding, ModelInfo, Site, Versions
 
 SCHEMA = json.loads(

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from fwdtrace import record
 from fwdtrace.compare.runs import Runnable, compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
-from fwdtrace.recorder import record
 from tests.helpers import real_models
 from tests.helpers.commands import Command
+from tests.helpers.families import FAMILIES
 from tests.helpers.real_models import MODELS
 from tests.oracle.agreement import Builder, Workload
 
@@ -92,6 +93,18 @@ def test_two_libraries_have_the_same_mobilenet_under_other_names(command: Comman
 @pytest.mark.parametrize("name", list(MODELS)[::2])
 def test_a_real_model_is_its_own_equal(name: str) -> None:
     assert_is_its_own_equal(MODELS[name])
+
+
+@pytest.mark.sweep
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", list(FAMILIES)[::2])
+def test_nothing_is_ever_found_between_a_model_and_itself(name: str) -> None:
+    model, args, kwargs = FAMILIES[name]()
+    side = Runnable(model.eval(), args, kwargs)
+    with torch.no_grad():
+        model(*args, **kwargs)  # some models keep a table, or rescale their weights, in their first run
+    found = compare_runs(side, side)
+    assert found.equal and not found.differences and found.origin is None, found.verdict
 
 
 @pytest.mark.sweep

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fwdtrace.findings import find
-from fwdtrace.trace import Call, CallError, Finding, Gradient, Uncalled
+from fwdtrace.trace import Call, CallError, Finding, Gradient, Hook, Op, Site, Source, TensorMeta, Uncalled
 from tests.helpers.traces import call, trace
 
 
@@ -15,6 +16,7 @@ def found(*calls: Call, **fields: Any) -> list[str]:
 
 ROOT = call(0, None, "", "Net", parameters=40)
 HEAD = Uncalled("head", "Linear", 20)
+SITE = Site("net.py", 31, "Net.forward", "F.linear(x, self.head.weight)")
 
 
 def test_a_module_that_did_not_run_is_named_with_its_parameters() -> None:
@@ -68,6 +70,52 @@ def test_weights_that_got_a_gradient_were_used() -> None:
         "head (20 parameters) did not run, but the weights got gradients, so something reads them directly;"
         " a hook there never fires"
     ]
+
+
+def reads(path: str, device: str = "cpu", name: str = "F.linear", made_on: str = "cpu") -> Op:
+    """An op of the root that is given the weight of a module."""
+    weight = TensorMeta("1", (4, 5), "float32", device, source=Source(parameter=f"{path}.weight"))
+    result = TensorMeta("", (2, 4), "float32", made_on)
+    return Op(5, 0, name, (TensorMeta("0", (2, 5), "float32"), weight), (result,), site=SITE)
+
+
+def test_weights_that_an_op_reads_are_said_to_be_used_there() -> None:
+    assert found(ROOT, ops=(reads("head"),), uncalled=(HEAD,)) == [
+        "head (20 parameters) did not run, but F.linear in the model (line 31) reads head.weight; a hook there never"
+        " fires"
+    ]
+
+
+def test_weights_that_a_mechanism_makes_in_a_call_and_that_are_read_without_one_are_stale() -> None:
+    pruned = replace(HEAD, hooks=(Hook("forward_pre", "torch.nn.utils.prune.L1Unstructured", fired=False),))
+    (finding,) = find(trace(ROOT, ops=(reads("head"),), uncalled=(pruned,)))
+    assert (finding.code, finding.call, finding.site) == ("FT002", 0, SITE)
+    assert finding.message == (
+        "prune on head did not act, as F.linear in the model (line 31) read head.weight without a call of head: the"
+        " mask was not applied again, so the weight may be stale and a second backward may fail;"
+        " torch.nn.utils.prune.remove makes the pruning permanent"
+    )
+
+
+def test_weights_without_values_were_not_loaded() -> None:
+    hook = Hook("instance_forward", "accelerate.hooks.add_hook_to_module.<locals>.new_forward", fired=False)
+    offloaded = replace(HEAD, hooks=(hook,))
+    (finding,) = find(trace(ROOT, ops=(reads("head", "meta"),), uncalled=(offloaded,)))
+    assert finding.message.startswith("accelerate's hook on head did not act, as F.linear in the model (line 31) read")
+    embedded = call(1, 0, "embed", "Embedding")
+    (finding,) = find(trace(ROOT, embedded, ops=(reads("embed", "meta"),)))
+    assert finding.code == "FT002" and finding.message.startswith("what loads the weights on embed did not act")
+
+
+def test_weights_whose_shape_alone_is_read_need_no_values() -> None:
+    for op in (reads("embed", "meta", made_on="meta"), reads("embed", "meta", "torch.zeros_like")):
+        assert found(ROOT, call(1, 0, "embed", "Embedding"), ops=(op,)) == []
+
+
+def test_weights_that_were_loaded_are_no_finding() -> None:
+    hook = Hook("instance_forward", "accelerate.hooks.add_hook_to_module.<locals>.new_forward", fired=False)
+    (message,) = found(ROOT, ops=(reads("head"),), uncalled=(replace(HEAD, hooks=(hook,)),))
+    assert "did not run, but F.linear" in message
 
 
 def test_after_an_error_nothing_is_said_to_be_never_called() -> None:

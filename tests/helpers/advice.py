@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import copy
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from fwdtrace.findings.forward_error.changes import Given
-from fwdtrace.findings.forward_error.rule import proposals_for
+from fwdtrace.findings.forward_error.rule import failed_call, proposals_for
 from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.run.trials.apply import after_steps, applied, dtype_named
-from fwdtrace.run.trials.search import Working, with_tried_fixes, working_proposals
-from fwdtrace.trace import Finding, Trace
+from fwdtrace.trace import Finding, Trace, tensors_in
+from fwdtrace.trials import search
+from fwdtrace.trials.apply import after_steps, applied, dtype_named
+from fwdtrace.trials.search import Working, with_tried_fixes, working_proposals
 
 
 @dataclass(frozen=True)
@@ -79,22 +86,60 @@ def follow(case: Broken, working: Working, batch: int = 0) -> None:
         torch.testing.assert_close(second[place].flip(batch), first[place], rtol=1e-2, atol=1e-3)
 
 
+def must_work(trace: Trace, model: nn.Module, inputs: Inputs, working: Working) -> None:
+    """Follow one piece of advice on the real model, with its weights: it runs, and the number of examples is kept."""
+    call = failed_call(trace)
+    assert call is not None
+    copied, (args, kwargs) = copy.deepcopy(model), _arguments(Broken(model, inputs, trace), working)
+    before = random_state()
+    with _silence(), torch.set_grad_enabled(trace.run.grad), applied(copied, working.proposal.changes) as changed:
+        given = copy.deepcopy((args, kwargs))
+        outputs = tensors_of(changed.get_submodule(call.path or "")(*given[0], **given[1]))
+    before.restore()
+    assert tuple(tuple(tensor.shape) for tensor in outputs) == working.outputs
+    examples = next(leaf.shape[0] for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.dim())
+    assert any(examples in tensor.shape for tensor in outputs) or all(not tensor.shape for tensor in outputs)
+
+
+def follow_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every fix that is about to be printed followed on the real model first, unless that has no values."""
+    find = search.working_proposals
+
+    def find_and_follow(trace: Trace, model: nn.Module, inputs: Inputs, *args: Any, **options: Any) -> Any:
+        found = find(trace, model, inputs, *args, **options)
+        for working in found if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())) else ():
+            must_work(trace, model, inputs, working)
+        return found
+
+    monkeypatch.setattr(search, "working_proposals", find_and_follow)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _arguments(case: Broken, working: Working) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of the call, those of the advice in their place."""
-    names = [leaf.name for leaf in case.trace.children()[0].inputs]
-    args, kwargs = list(case.inputs.args), dict(case.inputs.kwargs)
+    call = failed_call(case.trace)
+    assert call is not None
+    leaves, form = tree_flatten((case.inputs.args, case.inputs.kwargs))
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    place_of = {leaf.name: place for leaf, place in zip(tensors_in(call.inputs), places, strict=True)}
     for change in working.proposal.changes:
         if not isinstance(change, Given):
             continue
-        held: Any = kwargs if change.argument in kwargs else args
-        key: Any = change.argument if held is kwargs else names.index(change.argument)
-        before = held[key]
+        place = place_of[change.argument]
+        before = leaves[place]
         dtype = dtype_named(change.dtype) if change.dtype else before.dtype
         if change.shape is None:
-            held[key] = after_steps(before.to(dtype), change.steps)
+            leaves[place] = after_steps(before.to(dtype), change.steps)
         elif dtype.is_floating_point:
-            held[key] = torch.randn(change.shape, dtype=dtype)
+            leaves[place] = torch.randn(change.shape, dtype=dtype)
         else:
             high = 2 if before.is_floating_point() else int(before.max()) + 1
-            held[key] = torch.randint(0, max(1, high), change.shape, dtype=dtype)
-    return tuple(args), kwargs
+            leaves[place] = torch.randint(0, max(1, high), change.shape, dtype=dtype)
+    args, kwargs = tree_unflatten(leaves, form)
+    return args, kwargs

@@ -6,44 +6,67 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .convert .exec .fail_on .models .options .rule .run .show .terminal .tracebacks errors typer
-  version
+cli/commands: .compare .convert .exec .fail_on .models .now .options .panels .rule .run .show .terminal .tracebacks
+  errors typer version
 cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
+cli/completion: models
 cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
-cli/options: errors run typer
+cli/notebook: .options .results .terminal errors typer
+cli/now: .terminal errors program typer
+cli/options: .completion .panels errors program run typer
 cli/pager:
+cli/panels: typer
 cli/progress:
-cli/report: .fail_on .terminal
+cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
-cli/rule: .terminal errors typer
+cli/rule: .completion .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
 cli/show: .options .pager .results .terminal typer
 cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
-compare/align: .names trace
+compare/align: .by_content .names trace
 compare/around: trace
 compare/assembled: .saved_backward .saved_numbers .saved_step trace
 compare/buffers: .difference .tensors .weight_map torch
-compare/by_steps: .comparison .contents .parting .reasons .steps .traces trace
-compare/candidates: .contents .name_parts .units .weight_map torch
+compare/by_content: trace
+compare/by_steps: .comparison .contents .parting .reasons .steps .traces recorder trace
+compare/candidates: .contents .known .matrices .units .whole_units torch
 compare/comparison: .around .difference .distance .document .outputs_value .weight_map trace
 compare/contents: torch
 compare/difference: .document
 compare/differences: .agreement .align .difference .leaves .outputs_value .weight_map trace
+compare/direct/__init__:
+compare/direct/comparison: .difference .document trace
+compare/direct/copies: .direct/leaves errors models torch
+compare/direct/differences: .difference .direct/leaves .direct/step .direct/words .tensors torch trace
+compare/direct/enter: torch
+compare/direct/experiment: .difference .direct/comparison .direct/copies .direct/differences .direct/enter
+  .direct/inventory .direct/measurements .direct/seen .direct/step .direct/verdict errors models torch trace
+compare/direct/inventory: .direct/comparison .direct/enter recorder torch trace
+compare/direct/leaves: .tensors recorder torch
+compare/direct/measurements: .direct/comparison .direct/leaves .direct/step .direct/words
+compare/direct/seen: .difference .direct/comparison .direct/enter .direct/step recorder torch trace
+compare/direct/step: .direct/leaves .tensors models recorder torch
+compare/direct/verdict: .difference .direct/comparison trace
+compare/direct/words: .direct/step .tensors torch trace
 compare/distance: .tolerances trace
 compare/document: trace
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
+compare/known: .contents .name_parts .units .weight_map torch
 compare/leaves: trace
 compare/left_over: .name_parts .weight_map .weight_values torch
+compare/light_copy: torch
 compare/lively: torch
+compare/matrices: .contents .known .name_parts .units .weight_map .whole_units torch
 compare/modules: .tensors torch
-compare/moving: .candidates .contents .runs .units .watched .weight_map .weight_values models torch
+compare/moving: .candidates .contents .known .light_copy .runs .units .watched .weight_map .weight_values models
+  torch
 compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
@@ -53,49 +76,36 @@ compare/parting: .contents .steps trace
 compare/program_steps: .agreement .align .around .comparison .difference .distance .leaves .program_verdict
   .saved_backward .saved_numbers .tolerances .traces trace
 compare/program_verdict: .comparison .difference .distance .saved_backward trace
+compare/quantized: .comparison torch trace
 compare/rank_differences: .leaves trace
 compare/ranked: .assembled .comparison .difference .program_steps .saved_backward .traces trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
-compare/rounding: .outputs .outputs_value .watched models recorder torch
-compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .rounding .traces
-  .watched models recorder torch trace
+compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch
+compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .quantized
+  .rounding .traces .watched models recorder torch trace
 compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
-compare/saved_numbers: .agreement .distance .saved_step errors trace
+compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/tolerances:
-compare/traces: .agreement .align .around .comparison .difference .differences .gradients .origin .outputs_value
-  .verdict .weight_map trace
-compare/units: .contents .name_parts .rounding .runs .watched .weight_map models recorder torch trace
+compare/traces: .agreement .align .around .by_content .comparison .difference .differences .gradients .origin
+  .outputs_value .verdict .weight_map trace
+compare/units: .contents .light_copy .name_parts .rounding .runs .watched .weight_map models recorder torch trace
 compare/unwrapped: .saved_step trace
 compare/verdict: .agreement .align .around .comparison .difference .differences .distance .leaves .outputs_value
   .tolerances trace
-compare/watched: .steps models recorder torch trace
+compare/watched: .light_copy .steps models recorder torch trace
 compare/weight_map: .document errors trace
 compare/weight_values: .weight_map torch
-compare/weights: .candidates .left_over .moving .names .outputs .rounding .runs .units .weight_map .weight_values
-  models torch trace
-direct/__init__:
-direct/comparison: compare trace
-direct/copies: .leaves errors models torch
-direct/differences: .leaves .step .words compare torch trace
-direct/enter: torch
-direct/experiment: .comparison .copies .differences .enter .inventory .measurements .seen .step .verdict compare
-  errors models torch trace
-direct/inventory: .comparison .enter recorder torch trace
-direct/leaves: compare recorder torch
-direct/measurements: .comparison .leaves .step .words
-direct/seen: .comparison .enter .step compare recorder torch trace
-direct/step: .leaves compare models recorder torch
-direct/verdict: .comparison compare trace
-direct/words: .step compare torch trace
+compare/weights: .known .left_over .light_copy .moving .names .outputs .rounding .runs .units .weight_map
+  .weight_values models torch trace
+compare/whole_units: .contents .known .units .weight_map torch
 errors:
-findings/__init__: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
-  .wrappers trace
+findings/__init__:
 findings/backward_error: .domains .flow trace
-findings/direct: .places trace
+findings/direct: .places .readers trace
 findings/domains: trace
 findings/explained:
 findings/faults: .domains trace
@@ -109,20 +119,25 @@ findings/forward_error/layers: .forward_error/changes .forward_error/failure tra
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
 findings/forward_error/origins: trace
 findings/forward_error/products: .forward_error/changes .forward_error/failure trace
+findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
-  .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products .forward_error/sequences
-  .forward_error/sizes trace
+  .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products
+  .forward_error/rearranged .forward_error/sequences .forward_error/sizes trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/gradients: .backward_error .faults .flow .places trace
-findings/modules: .places trace
+findings/modules: .places .readers trace
 findings/non_finite: .domains .faults trace
 findings/places: trace
+findings/readers: trace
+findings/rules: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
+  .wrappers
 findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace
 models/__init__:
+models/capsule: .randomness .spec errors torch trace
 models/devices: .meta errors torch
 models/guess: .spec torch trace
 models/imports: .spec errors
@@ -150,26 +165,45 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/crash: .statement .traces models recorder torch trace
-program/endings:
-program/holders: torch
+program/backward_again: .replay .traces models recorder torch trace
+program/block: .crash .signals .wanted .watch recorder trace
+program/children: trace
+program/crash: .moment .replay .statement models recorder torch trace trials
+program/endings: .tracebacks
+program/events: .endings .loss .moment .names .passes .replay .roots .saved_step .steps .together .wanted recorder
+  torch trace
+program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
+program/kept: .roots .wanted recorder trace
+program/loss: .moment .replay .statement recorder torch trace
+program/made: recorder torch
+program/moment: models recorder torch
 program/names: recorder torch
-program/observed: .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/observed: .children .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/optimizers: .roots torch
+program/passes: .moment .roots recorder torch
 program/program:
 program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files compare errors trace
-program/reasons: .wanted trace
-program/roots: .holders .wanted recorder torch trace
+program/reasons: .children .wanted trace
+program/replay: .moment .passes .together .traces models recorder torch trace
+program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
+program/saved_step: .passes models recorder torch
+program/signals:
+program/skipped: torch
+program/slow:
 program/startup/__init__:
-program/startup/begin: .endings .python
+program/startup/begin: .endings .python .signals
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/statement: torch
+program/steps: .roots recorder torch trace
+program/together: recorder torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .hooked .names .reasons .roots .tracebacks .wanted recorder torch trace
+program/watch: .endings .events .holders .hooked .kept .made .names .optimizers .reasons .roots .saved_step .signals
+  .tracebacks .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace
@@ -178,9 +212,10 @@ recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .ses
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
 recorder/earlier: torch trace
-recorder/finish: .around .describe .frames .measures/costs .measures/device_time .measures/finiteness
-  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources
-  .torch_internals .tree findings torch trace version
+recorder/finish: .around .finished_calls .hooks .measures/gradients .notes .session .torch_internals .tree findings
+  torch trace version
+recorder/finished_calls: .describe .frames .measures/costs .measures/device_time .measures/finiteness
+  .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .tree trace
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
@@ -216,17 +251,20 @@ render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
 render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
-render/closing: .calls .findings .lines .sheet .summary .totals .words rich trace
+render/closing: .calls .findings .happened .lines .sheet .summary .totals .words rich trace
 render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
 render/compared_steps: .lines compare trace
 render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
-render/direct_forward: .direct_rounds .lines compare direct rich trace
-render/direct_rounds: .lines direct trace
+render/direct_forward: .direct_rounds .lines compare rich trace
+render/direct_rounds: .lines compare trace
 render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
-render/html: .calls .details .findings .fold .marks .numbers .shapes .sheet .summary .totals .words compare trace
+render/frame: .csv errors trace
+render/happened: .words trace
+render/html: .calls .details .findings .fold .marks .numbers .page_rows .sheet .side_by_side .summary .totals .words
+  compare trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
@@ -235,13 +273,15 @@ render/mermaid: .chart .sheet .summary .totals .words trace
 render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
+render/page_rows: .calls .details .numbers .shapes .sheet .words trace
 render/paths:
-render/program: .lines .sheet .tree .words rich trace
+render/program: .happened .lines .sheet .tree .words rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/ranks: .lines .sheet .tree .words compare rich trace
 render/rows: .fold trace
 render/shapes: .cells .sheet .words trace
 render/sheet: .cells .words trace
+render/side_by_side: .details compare trace
 render/source: .calls .closing .lines .only .shapes .sheet .words rich trace
 render/summary: .shapes .sheet .words trace
 render/svg: .tree rich trace
@@ -255,19 +295,15 @@ run/__init__:
 run/backward: errors recorder torch
 run/cold_start:
 run/convert: compare errors models torch trace
-run/direct: direct errors models torch
-run/guess: .trials/apply .trials/copies .trials/search .trials/time_left errors findings models torch trace
-run/once: .backward .guess .trials/search errors models recorder torch trace
+run/direct: compare errors models torch
+run/guess: errors findings models torch trace trials
+run/once: .backward .guess .warm errors models recorder torch trace trials
 run/programs: .saved compare errors trace
 run/saved: .saved_calls .saved_ranks compare errors trace
 run/saved_calls: compare errors trace
 run/saved_ranks: .saved_calls compare errors trace
-run/trials/__init__:
-run/trials/apply: findings recorder torch trace
-run/trials/copies: .trials/apply findings models recorder torch trace
-run/trials/search: .trials/apply .trials/copies .trials/time_left findings models torch trace
-run/trials/time_left:
 run/two: compare errors models torch
+run/warm: errors models recorder torch trace
 trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
 trace/called:
@@ -284,6 +320,13 @@ trace/text: .values
 trace/trace: .backward .files .flow .info .rows .values .views
 trace/values:
 trace/views:
+trials/__init__:
+trials/apply: findings recorder torch trace
+trials/copies: .apply findings models recorder torch trace
+trials/failed: .search findings models recorder torch trace
+trials/record: .failed recorder torch
+trials/search: .apply .copies .time_left findings models torch trace
+trials/time_left:
 version:
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
@@ -295,9 +338,11 @@ LATE = {
     "no command pays for torch, or for what a program is watched with, before it needs it": {
         "cli/compare": "run/direct run/programs run/saved run/two trace/text",
         "cli/convert": "run/convert",
-        "cli/exec": "cli/report program/program program/python",
+        "cli/exec": "cli/report program/children program/program program/python",
+        "cli/notebook": "cli/report program/tracebacks",
         "cli/report": "cli/results program/observed program/program",
-        "program/observed": "program/crash program/watch recorder/measures/backward_errors recorder/notes",
+        "program/observed": "program/backward_again program/crash program/watch "
+        "recorder/measures/backward_errors recorder/notes trials/failed",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
@@ -307,7 +352,7 @@ LATE = {
         "cli/__init__": "cli/commands",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/report": "render/program",
+        "cli/report": "render/program trace/read",
         "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
         "render/two_traces trace/files trace/trace",
@@ -317,8 +362,10 @@ LATE = {
         "render/html": "render/two_traces",
     },
     "what explains a finding or a failure is loaded where there is something to explain": {
+        "cli/completion": "findings/explained",
         "cli/fail_on": "findings/explained",
         "cli/rule": "findings/explained",
+        "findings/__init__": "findings/rules",
     },
     "the sources of models are looked for by one command": {
         "cli/models": "models/sources/__init__",
@@ -327,6 +374,7 @@ LATE = {
         "compare/assembled": "numpy",
         "compare/ranked": "numpy",
         "compare/saved_numbers": "numpy safetensors",
+        "models/capsule": "safetensors",
         "run/convert": "safetensors",
         "models/inputs": "numpy safetensors",
         "models/weights": "safetensors",

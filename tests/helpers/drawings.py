@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from textwrap import dedent
 from typing import Any
 
@@ -77,5 +79,16 @@ def hostile(text: str) -> Trace:
 
 def page_data(page: str) -> dict[str, Any]:
     """What the page holds, as its script reads it."""
-    found: dict[str, Any] = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    kind, _, rest = page.partition('<script type="')[2].partition('" id="data">')
+    text = rest.partition("</script>")[0]
+    if kind != "application/json":
+        text = zlib.decompress(base64.b64decode(text)).decode()
+    found: dict[str, Any] = json.loads(text)
     return found
+
+
+def page_cells(page: str, column: str) -> list[str]:
+    """The texts in a column of the page, for each row of its first trace."""
+    view = page_data(page)["traces"][0]
+    words = [(view["kinds"][kind].get(column, ""), own.split("\x7f")) for _, kind, _, _, _, own in view["rows"]]
+    return [own[word] if isinstance(word, int) else word for word, own in words]

@@ -98,3 +98,14 @@ def test_other_devices_are_another_state() -> None:
     assert not state.same_as(random_state([KindOfOneDevice()]))
     many.drawn = torch.zeros(2)
     assert not state.same_as(random_state([many]))
+
+
+def test_a_state_of_numpy_is_that_of_now_however_the_last_number_was_drawn() -> None:
+    for draw in (lambda: None, numpy.random.randn, numpy.random.randn, numpy.random.rand, lambda: numpy.random.seed(3)):
+        random_state()
+        draw()
+        state = random_state()
+        drawn = numpy.random.randn(3).tolist()
+        state.restore()
+        assert numpy.random.randn(3).tolist() == drawn
+        state.restore()

@@ -9,8 +9,9 @@ import fwdtrace
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.zoo import BUILT_INS
+from fwdtrace.program.kept import Kept
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import Kept, Watch
+from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from tests.helpers import real_models
 from tests.helpers.small_models import SMALL_MODELS

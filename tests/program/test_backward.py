@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.findings import find
+from fwdtrace.program.kept import Kept
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import Kept, Watch
+from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.session import running
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.kept import Kept
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import Kept, Watch
+from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace import Trace
 from fwdtrace.trace.read import load_trace

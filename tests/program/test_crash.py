@@ -183,3 +183,33 @@ def test_nothing_runs_again_after_an_error_of_memory_or_of_the_device(
     monkeypatch.setattr("sys.last_value", error, raising=False)
     monkeypatch.delattr("sys.last_exc", raising=False)
     assert (crash() is error) is (told or error is None)
+
+
+def test_what_raised_is_explained_with_fixes_that_were_tried() -> None:
+    net = Net()
+    message, _ = findings(trace_of(lambda: net(torch.ones(5, 7))))[0]
+    assert message.endswith(
+        "; give the model x of 5×4 (tried: the model then gives 5×2), or set num_features=7 in norm and in_features=7"
+        " in first (tried: the model then gives 5×2)"
+    )
+    message, _ = findings(trace_of(lambda: nn.CrossEntropyLoss()(torch.ones(2, 5, 4), torch.ones(2, 1, 4).long())))[0]
+    assert message.endswith("; give the model target.squeeze(1) (tried: the model then gives a scalar)")
+
+
+def multiply(x: Tensor, weight: Tensor) -> Tensor:
+    return x @ weight
+
+
+def scale(x: Tensor, factor: Tensor) -> Tensor:
+    return x * factor
+
+
+def test_a_line_is_given_no_advice_that_may_mix_the_examples() -> None:
+    message, _ = findings(trace_of(lambda: multiply(torch.ones(2, 3), torch.ones(4, 3))))[0]
+    line = multiply.__code__.co_firstlineno + 1
+    assert message.endswith(
+        f"; apply .transpose(-2, -1) to the second operand of @ in line {line}, which is 3×4 (tried: the line then"
+        " gives 2×4)"
+    )
+    message, _ = findings(trace_of(lambda: scale(torch.ones(5, 6), torch.ones(6, 5))))[0]
+    assert "tried" not in message

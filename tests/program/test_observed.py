@@ -254,13 +254,23 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("way", ["workers", *(pytest.param(way, marks=pytest.mark.sweep) for way in ("fork", "spawn"))])
-def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("way", "number"),
+    [
+        ("workers", "2 processes"),
+        pytest.param("fork", "1 process", marks=pytest.mark.sweep),
+        pytest.param("spawn", "1 process", marks=pytest.mark.sweep),
+    ],
+)
+def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(
+    way: str, number: str, tmp_path: Path
+) -> None:
     (tmp_path / "workers.py").write_text(WORKERS, encoding="utf-8")
     bare = run(["workers.py", way], tmp_path)
     traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "workers.py", way], tmp_path)
     assert bare.stdout and (bare.returncode, bare.stderr) == (0, "")
     assert (traced.returncode, traced.stdout) == (0, bare.stdout)
-    assert traced.stderr.endswith("fwdtrace: saved t.json\n")
+    not_traced = f"fwdtrace: it started {number}, whose calls are not traced; --children follows "
+    assert f"fwdtrace: saved t.json\n{not_traced}" in traced.stderr
     assert [file.name for file in tmp_path.glob("*.json")] == ["t.json"]
     assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Linear"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fwdtrace.program import rank_files
 from fwdtrace.program.rank_files import RankFiles, Ranks
 from fwdtrace.program.ranks import compare_ranks, rank_differences
-from fwdtrace.trace import Call, CallError, Trace
+from fwdtrace.trace import Call, CallError, Finding, Site, Trace
 from tests.helpers.traces import call, trace
 
 
@@ -72,3 +73,13 @@ def test_saved_files_are_compared_and_what_is_late_or_broken_is_said(
 def test_files_of_another_format_are_not_compared(tmp_path: Path) -> None:
     report = compare_ranks(RankFiles("t", ".html", tmp_path), Ranks(0, 2))
     assert report.lines == ("where the ranks differ is said for .json files alone",)
+
+
+def test_what_is_not_finite_on_another_rank_is_said_once() -> None:
+    def found(message: str, line: int) -> Trace:
+        site = Site("/home/me/train.py", line, "forward", "")
+        return replace(net(), findings=(Finding("FT005", "non-finite", 0, message, site),))
+
+    lines = rank_differences({0: {"": found("from elsewhere", 9)}, 1: {"": found("/ made 1 NaN", 3)},
+                              2: {"": found("from elsewhere", 9)}, 3: {"": found("/ made 1 NaN", 3)}})  # fmt: skip
+    assert lines[1:-1] == ["rank 1: FT005 train.py:3: / made 1 NaN"]

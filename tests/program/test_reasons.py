@@ -48,7 +48,8 @@ def test_the_reason_is_the_one_that_holds(
 def test_processes_of_the_program_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasons, "processes_started", lambda: 2)
     assert why_nothing_was_kept(Wanted(), [], []) == (
-        "the program itself called no model; it started 2 processes, whose calls are not traced"
+        "the program itself called no model; it started 2 processes, whose calls are not traced; "
+        "--children follows them"
     )
 
 

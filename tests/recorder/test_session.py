@@ -195,11 +195,11 @@ def test_a_model_is_let_go_with_its_recording() -> None:
 
 
 def test_the_line_of_a_package_that_calls_models_for_its_user_is_not_shown() -> None:
-    from fwdtrace.direct import step
+    from fwdtrace.compare.direct import step
 
     net = model()
     code = "def call(model, x):\n    return model(x)\n"
-    for package, is_shown in (("fwdtrace.direct", False), ("fwdtrace.findings", True)):
+    for package, is_shown in (("fwdtrace.compare.direct", False), ("fwdtrace.findings", True)):
         module: dict[str, Any] = {"__package__": package}
         exec(compile(code, step.__file__, "exec"), module)
         with fwdtrace.record(net) as recording:

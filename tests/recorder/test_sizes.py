@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import fwdtrace
-from fwdtrace.recorder.tree import sizes_of
+from fwdtrace.recorder.tree import Sizes, sizes_of
 from tests.helpers.commands import Command
 
 
@@ -28,12 +28,13 @@ class Tied(nn.Module):
 
 
 def test_what_is_shared_is_counted_once_and_what_is_frozen_is_not_trainable() -> None:
-    assert sizes_of(Tied()) == (16 + 8, (16 + 4) * 4 + 8 * 2, 8 * 2 + 8)
+    sizes = sizes_of(Tied())
+    assert (sizes.trainable, sizes.parameter_bytes, sizes.buffer_bytes) == (16 + 8, (16 + 4) * 4 + 8 * 2, 8 * 2 + 8)
 
 
 def test_what_is_not_initialised_has_no_size_yet() -> None:
     lazy = nn.LazyBatchNorm1d()
-    assert sizes_of(lazy) == (0, 0, 8), "the counter of batches is there"
+    assert sizes_of(lazy) == Sizes({id(lazy): 0}, 0, 0, 8), "the counter of batches is there"
     with fwdtrace.record(lazy) as recording:
         lazy(torch.ones(2, 3))
     assert (recording.trace.model.trainable, recording.trace.model.parameter_bytes) == (6, 24)

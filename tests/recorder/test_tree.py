@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fwdtrace.recorder.tree import count_parameters, counts_of_parameters, first_parameter, modules_and_names
+from fwdtrace.recorder.tree import count_parameters, first_parameter, modules_and_names, sizes_of
 
 
 def tied() -> nn.Module:
@@ -40,7 +40,7 @@ def by_torch(module: nn.Module) -> int:
 @pytest.mark.parametrize("make", MODELS)
 def test_every_module_has_the_parameters_that_torch_counts_in_it(make: Callable[[], nn.Module]) -> None:
     model = make()
-    counts = counts_of_parameters(model)
+    counts = sizes_of(model).counts
     assert counts == {id(module): by_torch(module) for module in model.modules()}
     assert count_parameters(model) == counts[id(model)]
 
@@ -81,13 +81,13 @@ def test_a_module_under_very_many_names_keeps_some_of_them() -> None:
     for _ in range(30):
         model = nn.ModuleList([model, model])
     assert [len(names) for _, names in modules_and_names(model)] == [1, 2, 4, 8, *[9] * 27]
-    assert counts_of_parameters(model)[id(model)] == 2
+    assert sizes_of(model).counts[id(model)] == 2
 
 
 def test_a_tree_of_a_thousand_levels_is_walked_without_recursion() -> None:
     model: nn.Module = nn.Linear(2, 2)
     for _ in range(1000):
         model = nn.Sequential(model)
-    assert set(counts_of_parameters(model).values()) == {6}
+    assert set(sizes_of(model).counts.values()) == {6}
     assert modules_and_names(model)[-1][1] == (".".join("0" * 1000),)
     assert isinstance(first_parameter(model), torch.Tensor)

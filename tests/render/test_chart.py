@@ -110,7 +110,7 @@ def test_a_large_chart_runs_sideways_and_a_small_one_down() -> None:
 def test_a_chart_that_would_be_too_large_is_less_deep_and_says_so() -> None:
     shown = chart(blocks(12, 40))
     assert shown.screens <= MOST_SCREENS
-    assert shown.boxes[0].lines == ("Net", "1×16 → 1×16", "depth 1 of 2")
+    assert shown.boxes[0].lines == ("Net", "1×16 → 1×16", "depth 1 of 2, --depth 2 draws all")
     assert shown.boxes[1].lines[-1] == "+40 calls and 1 op, --depth 2 shows more"
     assert len(chart(blocks(12, 40), depth=2).boxes) > 200
 

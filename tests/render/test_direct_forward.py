@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fwdtrace.compare.difference import Difference
-from fwdtrace.direct.comparison import Carried, DirectComparison, Experiment, Fired, Measurement, Round
+from fwdtrace.compare.direct.comparison import Carried, DirectComparison, Experiment, Fired, Measurement, Round
 from fwdtrace.render.direct_forward import comparison_text, print_comparison
 from fwdtrace.trace import Finding, ModelInfo, Site, Versions
 

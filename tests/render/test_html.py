@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from time import process_time
+
+import pytest
 
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
-from fwdtrace.trace import Source, TensorMeta, Value
-from tests.helpers.drawings import page_data
+from fwdtrace.trace import Op, Source, Stats, TensorMeta, Trace, Value
+from tests.helpers.drawings import page_cells, page_data
 from tests.helpers.traces import call, lenet, on_a_device, tensor, trace
 
 
@@ -68,5 +71,42 @@ def test_a_page_of_a_comparison_has_both_traces_and_marks_what_differs() -> None
 
 
 def test_a_row_has_the_time_of_the_device_and_that_of_the_host() -> None:
-    rows = page_data(html_text(on_a_device()))["traces"][0]["rows"]
-    assert [row[-1] for row in rows] == ["5.0 ms device, 900 µs host", "4.0 ms device, 300 µs host", "700 µs"]
+    times = page_cells(html_text(on_a_device()), "time")
+    assert times == ["5.0 ms device, 900 µs host", "4.0 ms device, 300 µs host", "700 µs"]
+
+
+def long(number: int) -> Trace:
+    """Calls and ops in blocks, no two of which are alike: their shapes, numbers, lines and settings all differ."""
+    root = call(0, None, "", "Net")
+    calls, ops = [root], []
+    for n in range(1, number):
+        shape, size = (1, n), Stats(n * 0.37, n * 0.11, -n * 0.7, n * 1.3, n % 7, 0, 0)
+        given = replace(tensor(*shape, name="x"), source=Source(n - 1, 0))
+        made = replace(tensor(*shape), source=Source(n, 0), stats=size)
+        if n % 4:
+            where = f"layers.{n}"
+            one = call(n, 0, where, "Linear", inputs=(given,), outputs=(made,), parameters=n * 3, line=n % 500 + 1)
+            calls.append(replace(one, duration_us=n * 0.3, flops=n * 301, settings=f"in_features={n}"))
+        else:
+            operands = replace(given, name="0"), replace(given, name="1", source=Source(n - 2, 0))
+            ops.append(Op(n, 0, "+", operands, (made,), root.site))
+    return trace(*calls, ops=tuple(ops))
+
+
+def test_a_page_of_rows_that_all_differ_is_small_and_says_the_same_as_one_that_is_not_compressed() -> None:
+    page = html_text(long(5000))
+    assert 'type="application/octet-stream"' in page
+    assert len(page) < 5000 * 60 + 50_000
+    few = html_text(long(20))
+    assert 'type="application/json"' in few
+    for column in ("name", "input", "output", "parameters", "flops", "mean", "max", "time"):
+        assert page_cells(page, column)[:20] == page_cells(few, column)
+
+
+@pytest.mark.sweep
+def test_a_page_of_a_hundred_thousand_rows_that_all_differ_is_made_in_seconds_and_below_ten_megabytes() -> None:
+    shown = long(100_000)
+    start = process_time()
+    page = html_text(shown)
+    assert process_time() - start < 10  # 5 on an idle machine
+    assert len(page) < 10_000_000

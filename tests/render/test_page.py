@@ -70,6 +70,7 @@ def press(browser: Any, *keys: str) -> None:
         browser.switch_to.active_element.send_keys(key)
 
 
+WAIT: Any = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
 KEYS: Any = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 
@@ -252,9 +253,20 @@ def many(number: int) -> Trace:
     return trace(*calls)
 
 
+def test_a_page_that_is_compressed_shows_the_same(page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwdtrace.render.html.LARGEST_PLAIN", 0)
+    browser = page(html_text(lenet(direct=True)))
+    WAIT(browser, 20).until(rows)
+    assert rows(browser)[-3:] == ["f5", "f6", "f7"]
+    browser.find_element("css selector", "tr.direct .output").click()
+    shown = browser.find_element("css selector", ".details").text
+    assert all(text in shown for text in ("1×400", "float32", "/home/user/model.py:28", "did not run", "48,120"))
+
+
 @pytest.mark.sweep
 def test_a_page_of_a_hundred_thousand_calls_stays_usable(page: Open) -> None:
     browser = page(html_text(many(100_000)))
+    WAIT(browser, 60).until(rows)
     assert len(rows(browser)) <= 500
     press(browser, "/")
     press(browser, "blocks.9999.8")

@@ -8,7 +8,16 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fwdtrace.render.program import ROOM_FOR_CRASH, SCREEN, Model, model_lines, print_crash, print_program
+from fwdtrace.render.program import (
+    ROOM_FOR_CRASH,
+    SCREEN,
+    Model,
+    _rooms,
+    _those_with_room,
+    model_lines,
+    print_crash,
+    print_program,
+)
 from fwdtrace.trace import CallError, Finding, Trace
 from fwdtrace.trace.called import Called, Mode
 from tests.helpers.traces import call, tensor, trace
@@ -120,3 +129,22 @@ def test_what_raised_is_shown_with_its_finding_last(layers: int) -> None:
     assert lines[0] == "fwdtrace: the call that raised, run once more to be seen"
     assert "  why it raised" in lines[-5:]
     assert len(lines) <= ROOM_FOR_CRASH + 2
+
+
+def test_of_models_of_one_class_the_line_says_how_each_came_to_be() -> None:
+    copy = replace(called({"evaluation": 1}), name="ema", origin="a copy")
+    assert model_lines([(called({TRAIN: 3}), [net()]), (copy, [net(training=False)])])[1] == (
+        "Net (ema, a copy): called once, in evaluation"
+    )
+    assert model_lines([(copy, [net(training=False)])]) == ["Net (ema): called once, in evaluation"]
+
+
+def test_a_large_tree_has_the_room_that_small_ones_leave() -> None:
+    assert _rooms([5, 100, 8], 60) == [5, 47, 8]
+    assert _rooms([100, 100], 60) == [30, 30]
+
+
+def test_where_room_is_short_the_trees_of_training_are_shown() -> None:
+    traces = [net(rows=1, training=False), net(rows=2), net(rows=3)]
+    assert _those_with_room(traces, 20) == traces[1:]
+    assert _those_with_room(traces, 1) == traces[1:2]

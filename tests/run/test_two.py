@@ -20,8 +20,8 @@ SCHEMA = json.loads(
 
 
 SHOWN = """\
-The second run leaves the first at inp (Linear): bias differs by up to 4,
-nets.py:18.
+The second run leaves the first at inp (Linear): its inputs agree, its output
+does not: bias differs by up to 4, nets.py:18.
 
 first   Net · nets.py:Net · 30 parameters
 second  Net · nets.py:Net(bias=4) · 30 parameters

@@ -105,8 +105,8 @@ class Proposal:
     why: str = ""
 
 
-def proposal_text(proposal: Proposal) -> str:
-    """The proposal in words, as advice: `set in_features=8 in q, k and v`."""
+def proposal_text(proposal: Proposal, give: str = "give the model") -> str:
+    """The proposal in words, as advice: `set in_features=8 in q, k and v`; `give` stands before other arguments."""
     texts: list[str] = []
     built: dict[tuple[str, object], list[str]] = {}
     operands: dict[tuple[str, Site, tuple[Step, ...]], list[Operand]] = {}
@@ -120,8 +120,8 @@ def proposal_text(proposal: Proposal) -> str:
         elif isinstance(change, Operand):
             operands.setdefault((change.op, change.site, change.steps), []).append(change)
         else:
-            texts.append(_text(change))
-    texts = [f"give the model {_steps(steps, argument)}" for argument, steps in given.items()] + texts
+            texts.append(_text(change, give))
+    texts = [f"{give} {_steps(steps, argument)}" for argument, steps in given.items()] + texts
     texts += [_operands(changed) for changed in operands.values()]
     settings = [f"{argument}={_value(value)} in {listed(paths, 6)}" for (argument, value), paths in built.items()]
     if settings:
@@ -129,7 +129,7 @@ def proposal_text(proposal: Proposal) -> str:
     return " and ".join(texts) + proposal.why
 
 
-def _text(change: Change) -> str:
+def _text(change: Change, give: str) -> str:
     if isinstance(change, Shaped):
         return f"make the parameter {change.name} {shape_text(change.shape)}"
     if isinstance(change, Converted):
@@ -138,7 +138,7 @@ def _text(change: Change) -> str:
     if isinstance(change, Given):
         assert change.shape is not None
         as_dtype = f" as {change.dtype}" if change.dtype else ""
-        return f"give the model {change.argument} of {shape_text(change.shape)}{as_dtype}"
+        return f"{give} {change.argument} of {shape_text(change.shape)}{as_dtype}"
     if isinstance(change, Called):
         if change.argument == "shape":
             return f"call {change.op} in line {change.site.line} with {_value(change.value)}"

@@ -223,7 +223,10 @@ LAYERS: tuple[tuple[str, Explain], ...] = (
         rf"Expected more than 1 value per channel when training, got input size torch\.Size\({_SIZES}\)",
         one_value,
     ),
-    (rf"Given normalized_shape={_SIZES}, expected input .*got input of size{_SIZES}", normalized_shape),
+    (
+        rf"Given normalized_shape={_SIZES}, expected input .*got input of size(?: torch\.Size\()?{_SIZES}",
+        normalized_shape,
+    ),
     (r"Found parameter numbers = (\d+) and channel size = (\d+)", prelu),
     (r"input\.size\(-3\)=(\d+) is not divisible by (\d+)", pixel_shuffle),
 )

@@ -12,6 +12,7 @@ from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
 from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
+from fwdtrace.findings.forward_error.rearranged import REARRANGED
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
 from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
@@ -22,7 +23,7 @@ LONGEST_ERROR = 300
 MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
-EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES)
+EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES, *REARRANGED)
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
@@ -32,14 +33,21 @@ def forward_error(trace: Trace) -> Iterator[Finding]:
 
 
 def proposals_for(trace: Trace, *, inputs: bool = True) -> tuple[Finding, tuple[Proposal, ...]] | None:
-    """The first finding FT006 of a trace, and what is worth a try against it: what changes the least comes first.
+    """The last finding FT006 of a trace, and what is worth a try against it: what changes the least comes first.
 
     Without `inputs`, other sizes of the model's arguments are left out.
     """
-    for finding, failure, explanation in _explained(trace):
-        proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
-        return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
-    return None
+    explained = list(_explained(trace))
+    if not explained:
+        return None
+    finding, failure, explanation = explained[-1]
+    proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
+    return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
+
+
+def failed_call(trace: Trace) -> Call | None:
+    """The last of the outermost calls that raised."""
+    return next((call for call in reversed(trace.children()) if call.error is not None), None)
 
 
 def _explained(trace: Trace) -> Iterator[tuple[Finding, Failure, Explanation]]:

@@ -7,12 +7,15 @@ from dataclasses import replace
 from math import prod
 
 from fwdtrace.findings.forward_error.arguments import as_dtype
-from fwdtrace.findings.forward_error.changes import Proposal, Step
-from fwdtrace.findings.forward_error.failure import Explain, Explanation, Failure, Misfit, sizes
+from fwdtrace.findings.forward_error.changes import Given, Proposal, Step
+from fwdtrace.findings.forward_error.failure import GIVE, Explain, Explanation, Failure, Misfit, sizes
 from fwdtrace.findings.forward_error.products import features
 from fwdtrace.trace import TensorMeta
 from fwdtrace.trace.text import shape_text
-from fwdtrace.trace.values import Shape
+from fwdtrace.trace.values import Shape, tensors_in
+
+FIRST_POSITIONS = 4
+"""Positions may not begin at 0, as those of RoBERTa: a text is tried with up to so many tokens less than the table."""
 
 
 def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -41,6 +44,18 @@ def _counts_up_to(failure: Failure, index: int) -> int | None:
     """The dimension of the indices that they may count, as positions do: the last one is at its end."""
     ids = failure.tensors[0]
     return next((at for at in reversed(range(len(ids.shape))) if ids.shape[at] == index + 1), None)
+
+
+def beyond(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """An index of `gather` that there is not, as of a position in a table that is too short."""
+    index, dimension, size = (int(number) for number in match.groups())
+    name = failure.name
+    if failure.op is None or len(failure.tensors) < 2 or dimension >= len(failure.tensors[1].shape):
+        return None
+    says = f"was given the index {index}; dimension {dimension} has {size}, indices 0 to {size - 1}"
+    given = failure.tensors[1]
+    shorter = range(size, max(0, size - FIRST_POSITIONS), -1) if "gather" in name and index >= size else ()
+    return Explanation(says, misfits=tuple(Misfit(given, dimension, each) for each in shorter))
 
 
 def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -132,6 +147,9 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     if key[-2] != value[-2]:
         both = (Misfit(values, len(value) - 2, key[-2]), Misfit(keys, len(key) - 2, value[-2]))
         return Explanation(f"expects as many keys as values, got {key[-2]} and {value[-2]}", misfits=both)
+    if len(query) == len(key) > 2 and query[0] != key[0] and 1 not in (query[0], key[0]):
+        says = f"expects as many examples of query as of key, got {query[0]} and {key[0]}"
+        return Explanation(says, _as_many(failure, key[0], query[0]))
     scores = (*query[:-2], query[-2], key[-2])
     mask = failure.tensors[3] if len(failure.tensors) > 3 else None
     if mask is None or _broadcasts_to(mask.shape, scores):
@@ -141,6 +159,28 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     if len(mask.shape) == 2 and mask.shape == (query[0], key[-2]):
         proposals = failure.passed(*(Step("unsqueeze", (1,)),) * (len(query) - 2), tensor=3)
     return Explanation(says, proposals, _of_last_two(failure, mask, scores) if len(mask.shape) > 1 else ())
+
+
+def examples_of_keys(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """Attention with the examples first whose keys are of more or fewer examples than its queries."""
+    if failure.op is not None or failure.call.class_name != "MultiheadAttention" or len(failure.tensors) < 2:
+        return None
+    query, key = (leaf.shape for leaf in failure.tensors[:2])
+    if len(query) != 3 or len(key) != 3 or query[0] == key[0] or sizes(match[1])[0] != key[1]:
+        return None
+    says = f"expects as many examples of query as of key, got {query[0]} and {key[0]}"
+    return Explanation(says, _as_many(failure, key[0], query[0]))
+
+
+def _as_many(failure: Failure, one: int, two: int) -> tuple[Proposal, ...]:
+    """The arguments of the model that have one number of examples, with the other one."""
+    *_, root = (failure.call, *failure.trace.callers(failure.call))
+    return tuple(
+        Proposal((Given(leaf.name, (wanted, *leaf.shape[1:])),), GIVE + cost)
+        for had, wanted, cost in ((one, two, 0.0), (two, one, 0.1))
+        for leaf in tensors_in(root.inputs)
+        if leaf.shape[:1] == (had,)
+    )
 
 
 def _broadcasts_to(shape: Shape, target: Shape) -> bool:
@@ -167,9 +207,10 @@ def fused_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
 _SIZES = r"[\[(]([\d, ]*)[\])]"
 SEQUENCES: tuple[tuple[str, Explain], ...] = (
     (r"index out of range in self()", index_of_embedding),
+    (r"index (-?\d+) is out of bounds for dimension (\d+) with size (\d+)", beyond),
     (r"input takes value (-?\d+) which is not in the valid range", index_of_embedding),
     (
-        r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)Tensor",
+        r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)",
         dtype_of_indices,
     ),
     (r"must be equal to input_size\. Expected (?P<expected>\d+), got (?P<got>\d+)", recurrent),
@@ -183,6 +224,7 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
     ),
     (r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)", padding_mask),
     (r"must match the size of tensor b|batch2 tensor to be", scaled_attention),
+    (rf"shape '{_SIZES}' is invalid for input of size (\d+)", examples_of_keys),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", fused_mask),
 )
 """Patterns of the messages of torch, each with the function that explains it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from math import prod
 
 from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step
@@ -134,6 +135,8 @@ def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
         below, above = size // factor * factor, (size // factor + 1) * factor
         places = [place for place, other in enumerate(source.shape) if other == size and place >= at]
         misfits = [Misfit(source, place, want) for want in (above, below) if want for place in places]
+        for want in (above, below):
+            proposals += failure.maker_built(source, at, want) if want else ()
         return Explanation(says, proposals, tuple(misfits))
     return Explanation(says, proposals, _misfits_of_reshape(source, target))
 
@@ -146,7 +149,8 @@ def _undivided(source: Shape, target: Shape) -> tuple[int, int] | None:
             at += 1
             continue
         for factor in target[at : at + 2]:
-            if factor > 1 and size % factor and size // factor in target[at : at + 2]:
+            heads = at == place == len(source) - 1 > 0 and sorted(target[at:]) == [-1, factor]
+            if factor > 1 and size % factor and (heads or size // factor in target[at : at + 2]):
                 return place, factor
         return None
     return None
@@ -196,11 +200,21 @@ def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
     The arguments of a call may differ and yet be right, so the sizes must be those in torch's message.
     """
+    return _clashing(failure, set(sizes(match[0])))
+
+
+def broadcast_on_meta(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """The same, as torch says it on meta."""
+    at, shape = int(match[2]), sizes(match[3])
+    return _clashing(failure, {int(match[1]), shape[at]}) if -at <= len(shape) else None
+
+
+def _clashing(failure: Failure, said: set[int]) -> Explanation | None:
     tensors = (*failure.tensors, *failure.state)
     for number, left in enumerate(tensors):
         for right in tensors[number + 1 :]:
             places = _clashes(left.shape, right.shape)
-            if places and {left.shape[places[-1]], right.shape[places[-1]]} == set(sizes(match[0])):
+            if places and {left.shape[places[-1]], right.shape[places[-1]]} == said:
                 return _broadcast(failure, left, right, places)
     return None
 
@@ -211,8 +225,8 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
     long, short = (left, right) if len(left.shape) >= len(right.shape) else (right, left)
     proposals: tuple[Proposal, ...] = ()
     missing = len(long.shape) - len(short.shape)
-    if missing and long.shape[: len(short.shape)] == short.shape and short in failure.tensors:
-        steps = (Step("unsqueeze", (-1,)),) * missing
+    for at in _unsqueezed(long.shape, short.shape, failure.name) if missing and short in failure.tensors else ():
+        steps = (Step("unsqueeze", (at,)),) * missing
         proposals += failure.passed(*steps, tensor=failure.tensors.index(short))
     if len(left.shape) == len(right.shape) >= 2 and left.shape == (*right.shape[:-2], *right.shape[-2:][::-1]):
         for number in (1, 0):
@@ -235,6 +249,19 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
     stories = [failure.size(leaf, at) for at in places for leaf in (left, right)]
     told = [text for text in dict.fromkeys(stories) if " = " in text]
     return Explanation(f"{says}: {clash}" + "".join(f"; {text}" for text in told), proposals, tuple(misfits))
+
+
+def _unsqueezed(long: Shape, short: Shape, op: str) -> Iterator[int]:
+    """Where a tensor of fewer dimensions may get ones, so that it fits: behind its own, or behind that of the examples.
+
+    A mask of examples and keys hides keys, which are last.
+    """
+    last = len(short) - 1
+    behind_examples = last > 0 and short == (long[0], *long[len(long) - last :])
+    if short == long[: len(short)] and not (behind_examples and "masked_fill" in op):
+        yield -1
+    if behind_examples:
+        yield 1
 
 
 def _padded(failure: Failure, small: TensorMeta, large: TensorMeta, places: list[int]) -> tuple[Proposal, ...]:
@@ -295,12 +322,12 @@ def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
 _SIZES = r"([\[(][-\d, ]*[\])])"
 SIZES: tuple[tuple[str, Explain], ...] = (
     (r"Sizes of tensors must match except in dimension (\d+)", joined),
-    (r"Tensors must have same number of dimensions", joined_dimensions),
+    (r"Tensors must have same number of dimensions|Number of dimensions of tensors must match", joined_dimensions),
     (rf"stack expects each tensor to be equal size, but got {_SIZES} at entry \d+ and {_SIZES}", stacked),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", reshaped),
     (r"view size is not compatible with input tensor's size and stride", not_viewable),
     (rf"Provided sizes {_SIZES} don't multiply up to the size of dim (\d+) \((\d+)\)", unflattened),
-    (rf"output with shape {_SIZES} doesn't match the broadcast shape {_SIZES}", in_place),
+    (rf"output with shape (?:torch\.Size\()?{_SIZES}\)? doesn't match the broadcast shape {_SIZES}", in_place),
     (
         (
             r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) at non-singleton"
@@ -309,5 +336,6 @@ SIZES: tuple[tuple[str, Explain], ...] = (
         expanded,
     ),
     (r"tensor a \(\d+\) must match the size of tensor b \(\d+\)", broadcast),
+    (r"broadcast a dimension of length (\d+) at (-\d+)!.* broadcastable to (\[[\d, ]*\])", broadcast_on_meta),
 )
 """Patterns of the messages of torch, each with the function that explains it."""

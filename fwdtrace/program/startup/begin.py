@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fwdtrace.program.endings import at_end
-from fwdtrace.program.python import settings_of_this_start, when_imported
+from fwdtrace.program.python import settings_of_this_start, when_imported, without_collecting
+from fwdtrace.program.signals import heed_signal
 
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
@@ -18,6 +19,8 @@ def begin() -> None:
     """Called by Python before it runs the program; nothing of ours is imported here that is not needed yet."""
     settings = settings_of_this_start()
     begun: list[ObservedProgram] = []
+    child = settings.get("child", False)
+    first = os.getpid()
 
     def watch() -> None:
         with warnings.catch_warnings():
@@ -26,13 +29,18 @@ def begin() -> None:
             begun[0].begin()
 
     def end() -> None:
-        observed = begun[0] if begun else _observed(settings)
-        observed.end()
-        found = {finding.code for trace in observed.traces for finding in trace.findings} & set(settings["codes"])
-        if found:  # the process that asked for these codes waits for this one
+        if not begun and (child or os.getpid() != first):
+            return
+        with without_collecting():
+            observed = begun[0] if begun else _observed(settings)
+            observed.end()
+        found = observed.codes & set(settings["codes"])
+        if found and not observed.is_child:  # the process that asked for these codes waits for this one
             os.write(settings["tell"], ", ".join(sorted(found)).encode())
 
-    at_end(end)
+    if "signal" in (settings["program"]["on"] or ()):
+        heed_signal()
+    at_end(end, in_children=settings.get("for_children", False))
     when_imported("torch", watch)
 
 

@@ -19,6 +19,7 @@ from fwdtrace.recorder.torch_internals import (
     Unseen,
     is_users_function,
     node_number,
+    part_here,
     running_node,
     saved_in,
 )
@@ -136,12 +137,48 @@ class BackwardGraph:
         for step in self._steps.values():
             for place, _ in enumerate(step.given):
                 into.setdefault(step.targets[place], []).append((step, place))
+        parameters = list(spoiled)
+        known = {(identity,) for _, identity, _ in parameters}
+        stand_ins = [target for target in into if isinstance(target, tuple) and target not in known]
         causes: dict[int, tuple[Note | None, GradientFault, list[str]]] = {}
-        for name, identity, kind in spoiled:
-            for owner, fault in _causes((identity,), kind, into):
-                causes.setdefault(id(fault), (owner, fault, []))[2].append(name)
+        for name, identity, kind in parameters:
+            # A sharded parameter is in no graph: what it is gathered into for the call is there in its place.
+            leaves = [(identity,)] if (identity,) in into or kind != "non-finite" else stand_ins
+            for owner, fault in (found for leaf in leaves for found in self._causes(leaf, kind, into)):
+                names = causes.setdefault(id(fault), (owner, fault, []))[2]
+                if name not in names:
+                    names.append(name)
         for owner, fault, names in sorted(causes.values(), key=lambda cause: cause[1].order):
             yield owner, replace(fault, parameters=tuple(names))
+
+    def _causes(self, leaf: Target, kind: Fault, into: Into) -> Iterator[Found]:
+        """The faults by which a leaf got a gradient of this kind; one without a node if it came to the model so."""
+        bad = next(state for state, name in _FAULTS.items() if name == kind)
+        pending, met = [leaf], {leaf}
+        while pending:
+            target = pending.pop()
+            edges = into.get(target, ())
+            if bad == _NON_FINITE and len(edges) == 1 and edges[0][0].given[edges[0][1]] in (_ZERO, _FINE):
+                yield self._between(edges[0][0], target)
+            for step, place in edges:
+                if step.given[place] != bad:
+                    continue
+                found = step.faults.get(place)
+                if found is not None and found[1].kind == kind:
+                    yield found
+                elif step.taken == bad and step.number not in into:
+                    if kind != "none" and not _ran_in_backward(step.owner):
+                        yield None, _OUTSIDE[kind]
+                elif step.taken == bad and step.number not in met:
+                    met.add(step.number)
+                    pending.append(step.number)
+
+    def _between(self, before: _Step, target: Target) -> Found:
+        """A gradient that was finite when a step gave it, and was not where it arrived."""
+        after = self._steps.get(target) if isinstance(target, int) else None
+        if after is None:
+            return before.owner, GradientFault("non-finite", before.order, between="parameter")
+        return after.owner, GradientFault("non-finite", after.order, between="result")
 
 
 def _ran_in_backward(note: Note | None) -> bool:
@@ -163,25 +200,6 @@ def _target(node: Any) -> Target:
     return (id(variable),) if variable is not None else node_number(node)
 
 
-def _causes(leaf: Target, kind: Fault, into: Into) -> Iterator[Found]:
-    """The faults by which a leaf got a gradient of this kind; one without a node if it came to the model like this."""
-    bad = next(state for state, name in _FAULTS.items() if name == kind)
-    pending, met = [leaf], {leaf}
-    while pending:
-        for step, place in into.get(pending.pop(), ()):
-            if step.given[place] != bad:
-                continue
-            found = step.faults.get(place)
-            if found is not None and found[1].kind == kind:
-                yield found
-            elif step.taken == bad and step.number not in into:
-                if kind != "none" and not _ran_in_backward(step.owner):
-                    yield None, _OUTSIDE[kind]
-            elif step.taken == bad and step.number not in met:
-                met.add(step.number)
-                pending.append(step.number)
-
-
 _OUTSIDE: dict[Fault, GradientFault] = {kind: GradientFault(kind, 0) for kind in _FAULTS.values()}
 
 
@@ -192,6 +210,7 @@ def _state(gradient: Any) -> int:
     try:
         with Unseen():
             # The numbers of a subclass may be on other ranks, which would have to help in reading them.
+            gradient = part_here(gradient)
             own = type(gradient).__torch_dispatch__ is Tensor.__torch_dispatch__
             if not own or not has_values(gradient) or gradient.numel() == 0:
                 return _FINE
@@ -208,6 +227,7 @@ def _state(gradient: Any) -> int:
 def _fault(state: int, order: int, given: Any, taken: Sequence[Any]) -> GradientFault:
     """What went wrong in the node that runs now, which gave this gradient."""
     node = running_node()
+    given = part_here(given)
     name = node.name().rpartition("::")[2]
     if state == _NONE:
         return GradientFault("none", order, node=name)

@@ -37,9 +37,9 @@ from fwdtrace.recorder.torch_internals import (
     REENTRANT_CODE,
     Unseen,
     graph_task,
-    local_part,
     next_node_number,
     node_number,
+    part_here,
     running_node,
     when_backward_ends,
     without_torch_function,
@@ -236,7 +236,10 @@ def _kind_of_fault(gradient: Gradient) -> Fault | None:
 
 
 def gradients_of(model: nn.Module) -> tuple[Gradient, ...]:
-    """Every parameter with what is in its `.grad` now; those left out whose gradient has no values to look at."""
+    """Every parameter with what is in its `.grad` now; those left out whose gradient has no values to look at.
+
+    Of a distributed gradient it is the part on this rank, as other ranks need not be here to count theirs.
+    """
     with Unseen():
         gradients = (_gradient(name, parameter) for name, parameter in parameters_and_names(model))
         return tuple(gradient for gradient in gradients if gradient is not None)
@@ -263,7 +266,7 @@ def _gradient(name: str, parameter: Tensor) -> Gradient | None:
     try:
         if not has_values(gradient):
             return None
-        gradient = local_part(gradient)  # to look at the whole would have the ranks talk to each other
+        gradient = part_here(gradient)  # to look at the whole would have the ranks talk to each other
         values = gradient.coalesce().values() if gradient.is_sparse else gradient
         values = values.abs() if values.is_complex() else values
         nan, inf = int(values.isnan().sum()), int(values.isinf().sum())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, local_part, mesh_of, placed, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, mesh_of, part_here, placed, without_torch_function
 from fwdtrace.trace import Stats
 
 
@@ -106,7 +106,7 @@ class Keeper:
             with Unseen():
                 if not has_values(tensor):
                     return None
-                place, tensor = placed_as(tensor), local_part(tensor)
+                place, tensor = placed_as(tensor), part_here(tensor)
                 size = tensor.numel() * tensor.element_size()
                 shape, copy = tuple(tensor.shape), tensor.detach().clone() if size <= self.left else None
                 if copy is not None:

@@ -6,7 +6,7 @@ import dis
 import functools
 import threading
 from sys import _getframe
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
+    FSDP_FOLDER,
     pop_function_mode,
     push_function_mode,
     top_function_mode,
@@ -61,29 +62,29 @@ class Ops:
         self.flow = DataFlow(session)
         self._mode = _OpMode(self)
 
-    def inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call is given; where its tensors came from is noted."""
         if torch_function_modes():
             with without_torch_function():  # a mode of the user's must not see us read attributes, nor ours
-                return self.quiet_inputs(call, args, kwargs)
-        return self.quiet_inputs(call, args, kwargs)
+                return self._quiet_inputs(call, args, kwargs)
+        return self._quiet_inputs(call, args, kwargs)
 
-    def quiet_inputs(self, call: OpenCall | OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The same where no mode of torch's listens."""
         tensors: list[Tensor] = []
         leaves = self.session.leaves.read_inputs(args, kwargs, tensors)
         call.taken = self.flow.takes(tensors) if tensors else ()
         return leaves
 
-    def outputs(self, call: OpenCall | OpenOp, output: Any) -> Leaves:
+    def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave; what is new among the tensors was made by it."""
-        hook = last_changed(call, "forward") if type(call) is OpenCall and call.hooks else None
+        hook = last_changed(call, "forward") if call.hooks else None
         if torch_function_modes():
             with without_torch_function():
-                return self.quiet_outputs(call, output, hook)
-        return self.quiet_outputs(call, output, hook)
+                return self._quiet_outputs(call, output, hook)
+        return self._quiet_outputs(call, output, hook)
 
-    def quiet_outputs(self, call: OpenCall | OpenOp, output: Any, hook: HookRun | None = None) -> Leaves:
+    def _quiet_outputs(self, call: OpenCall, output: Any, hook: HookRun | None = None) -> Leaves:
         """The same where no mode of torch's listens."""
         last = self.session.leaves.last
         if last.accepts(output):
@@ -93,6 +94,19 @@ class Ops:
             leaves = self.session.leaves.read_output(output, tensors)
         call.given = self.flow.gives(call, tensors, call.taken, hook)
         return leaves
+
+    def op_begins(self, op: OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """Note what an op is given; the tensors in it, which are to be held until it ends, as its arguments are."""
+        tensors: list[Tensor] = []
+        op.inputs = self.session.leaves.read_inputs(args, kwargs, tensors)
+        op.taken = self.flow.takes(tensors) if tensors else ()
+        return tensors
+
+    def op_ends(self, op: OpenOp, result: Any, given: list[Tensor]) -> None:
+        """Note what an op gave."""
+        tensors: list[Tensor] = []
+        op.outputs = self.session.leaves.output_at(id(op.position), result, tensors)
+        op.given = self.flow.gives(op, tensors, op.taken, given=given)
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call's `forward` is given behind its pre-hooks, which may have replaced it."""
@@ -190,7 +204,8 @@ class _OpMode(TorchFunctionMode):
         here = measure.here.state
         stack = here.stack
         session = measure.session
-        if not here.shows_ops or not stack or here.in_op or measure.is_stopped:
+        caller = _getframe(1)
+        if not here.shows_ops or not stack or here.in_op or measure.is_stopped or _shards(caller):
             return function(*args, **kwargs)
         takes_out = _is_query(function)
         if takes_out and not _leaves_graph(session, function, args):
@@ -198,9 +213,13 @@ class _OpMode(TorchFunctionMode):
         op = OpenOp()
         parent = op.parent = stack[-1]
         op.function = function
-        op.position = position_outside_torch(_getframe(1), parent.position)
+        op.position = position_outside_torch(caller, parent.position)
         quiet = not torch_function_modes()  # torch has taken ours off
-        op.inputs = measure.quiet_inputs(op, args, kwargs) if quiet else measure.inputs(op, args, kwargs)
+        if quiet:
+            given = measure.op_begins(op, args, kwargs)
+        else:
+            with without_torch_function():  # a mode of the user's must not see us read attributes
+                given = measure.op_begins(op, args, kwargs)
         op.outputs = ()
         op.error = None
         others = session.measures
@@ -216,13 +235,25 @@ class _OpMode(TorchFunctionMode):
             raise
         finally:
             here.in_op = False
-        op.outputs = measure.quiet_outputs(op, result) if quiet else measure.outputs(op, result)
+        if quiet:
+            measure.op_ends(op, result, given)
+        else:
+            with without_torch_function():
+                measure.op_ends(op, result, given)
         if others:
             for other in others:
                 other.ends(op, result)
         if op.given or function is Tensor.__setitem__ or takes_out:
             session.log.append(op)
         return result
+
+
+def _shards(frame: FrameType) -> bool:
+    """Whether FSDP runs an op, to bring parameters together in memory that may have held anything before."""
+    if frame.f_code.co_filename.startswith(FSDP_FOLDER):
+        return True
+    caller = frame.f_back  # behind what looks up an op of its own
+    return caller is not None and caller.f_code.co_filename.startswith(FSDP_FOLDER)
 
 
 def name_of_op(op: OpenOp) -> str:

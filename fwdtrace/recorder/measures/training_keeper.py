@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides, digest_of, placed_as
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, local_part
+from fwdtrace.recorder.torch_internals import Unseen, part_here
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 
 SAMPLED = 1024
@@ -143,7 +143,7 @@ def _fingerprint(tensor: Tensor) -> Held | None:
         with Unseen():
             if isinstance(tensor, nn.UninitializedParameter) or not has_values(tensor):
                 return None
-            local = local_part(tensor).detach()
+            local = part_here(tensor).detach()
             kept = Kept(tuple(local.shape), local.dtype, None, digest_of(local), placed=placed_as(tensor))
             flat = local.reshape(-1)
             sample = flat[:: max(1, -(-len(flat) // SAMPLED))].clone()

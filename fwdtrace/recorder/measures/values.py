@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwdtrace.recorder.torch_internals import Unseen, is_functional, local_part, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, is_functional, part_here, without_torch_function
 from fwdtrace.trace import Stats
 
 
@@ -19,7 +19,7 @@ def stats_of(tensor: Tensor) -> Stats | None:
     """
     try:
         with Unseen():
-            tensor = local_part(tensor)
+            tensor = part_here(tensor)
             if not has_values(tensor) or tensor.numel() == 0:
                 return None
             numbers = (tensor.abs() if tensor.is_complex() else tensor).to_dense().double()
@@ -52,7 +52,7 @@ def same_numbers(tensor: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape, type and numbers; False if their numbers cannot be read."""
     try:
         with Unseen():
-            if local_part(tensor) is not tensor:  # to compare the whole would have the ranks talk to each other
+            if part_here(tensor) is not tensor:  # to compare the whole would have the ranks talk to each other
                 return False
             if (tensor.shape, tensor.dtype, tensor.device) != (other.shape, other.dtype, other.device):
                 return False
@@ -76,7 +76,7 @@ def _has_memory(tensor: Tensor) -> bool:
     kind: Any = type(tensor)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:  # its numbers are in other tensors
         names = kind.__tensor_flatten__(tensor)[0] if hasattr(kind, "__tensor_flatten__") else ()
-        parts = (getattr(tensor, name) for name in names)  # a DTensor names its mesh, too
+        parts = [getattr(tensor, name) for name in names]  # among which torch names the mesh of a DTensor, too
         return all(_has_memory(part) for part in parts if isinstance(part, Tensor))
     if tensor.layout is torch.sparse_coo:
         return _has_memory(tensor._indices()) and _has_memory(tensor._values())

@@ -13,7 +13,8 @@ const MEASURED = ["flops", "memory", "mean", "std", "min", "max", "nan", "grad"]
 const COLUMNS = ["called", "input", "output", "parameters", ...MEASURED, "time", "from"];
 const SORTED = ["parameters", ...MEASURED, "time"];
 const TITLES = { parameters: "params", flops: "FLOPs", nan: "NaN" };
-const OWN = { time: 4, grad: 5 };  // where a row has what it does not share with equal ones
+const [PARENT, KIND, SITE, PATH, NTH, OWN] = [0, 1, 2, 3, 4, 5];  // the parts of a row
+const APART = "\x7f";  // between the texts in the last one
 const ATTACHED = { k: 1e3, M: 1e6, B: 1e9, T: 1e12 };
 const UNITS = { ms: 1e3, s: 1e6, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 
@@ -56,9 +57,14 @@ function rowsOf(trace) {
     number: trace.rows.length,
     depths,
     folds: new Map(trace.folds.map(([after, last, ...words]) => [after, { after, last, words }])),
-    parent: (row) => trace.rows[row][0],
-    kind: (row) => trace.kinds[trace.rows[row][1]],
-    cell: (row, column) => (OWN[column] ? trace.rows[row][OWN[column]] : rows.kind(row)[column]) ?? "",
+    parent: (row) => trace.rows[row][PARENT],
+    kind: (row) => trace.kinds[trace.rows[row][KIND]],
+    site: (row) => trace.sites[trace.rows[row][SITE]],
+    // A number among the words of a kind is the place of a text in the row.
+    text: (row, word) => typeof word === "number" ? trace.rows[row][OWN].split(APART)[word] : word ?? "",
+    cell: (row, column) => column === "from" ? rows.site(row)[0] ?? "" : rows.text(row, rows.kind(row)[column]),
+    tables: (row) => [...rows.kind(row).tables, ...rows.site(row).slice(1)].map(([title, head, lines]) =>
+      [title, head, lines.map((line) => line.map((word) => rows.text(row, word)))]),
     children: (row) => below.get(row) ?? [],
     ancestors(row) {
       const found = [];
@@ -66,19 +72,19 @@ function rowsOf(trace) {
       return found;
     },
     path(row) {
-      const parts = [row, ...rows.ancestors(row)].map((each) => trace.rows[each][2]);
+      const parts = [row, ...rows.ancestors(row)].map((each) => trace.rows[each][PATH]);
       const whole = parts.findIndex((part) => !part?.startsWith("."));
       return parts.slice(0, whole + 1).reverse().join("").replace(/^\./, "");
     },
     name(row) {
-      const [, , path, nth] = trace.rows[row];
+      const { [PATH]: path, [NTH]: nth } = trace.rows[row];
       const kind = rows.kind(row);
       const name = kind.op ? kind.name : path === null ? `(${kind.name})` : path.replace(/^\./, "") || kind.name;
       return nth > 1 ? `${name} #${nth}` : name;
     },
-    text(row) {
-      const kind = rows.kind(row);
-      return [rows.path(row), rows.name(row), kind.name, kind.input, kind.output, kind.from].join(" ").toLowerCase();
+    searched(row) {
+      const cells = ["name", "input", "output", "from"].map((column) => rows.cell(row, column));
+      return [rows.path(row), rows.name(row), ...cells].join(" ").toLowerCase();
     },
   };
   return rows;
@@ -112,8 +118,8 @@ function view(trace) {
   const rows = rowsOf(trace);
   const flow = flowOf(trace, rows);
   const differing = new Set(trace.differs);
-  const columns = COLUMNS.filter((column) => OWN[column] ? trace.rows.some((_, row) => rows.cell(row, column))
-    : trace.kinds.some((kind) => kind[column]));
+  const columns = COLUMNS.filter((column) => column === "from" ? trace.sites.length > 1
+    : trace.kinds.some((kind) => kind[column] !== undefined));
   const findings = new Map();
   for (const finding of trace.findings) {
     for (const row of finding.rows) findings.set(row, [...findings.get(row) ?? [], finding]);
@@ -217,7 +223,7 @@ function view(trace) {
     const short = label.length + kind.name.length <= NAME_ON_ONE_LINE;
     const name = element("td", { class: short ? "name short" : "name" }, element("i", { class: "twisty" }),
       element("bdi", { class: "path" }, label));
-    if (trace.rows[row][2]) name.append(" ", element("bdi", { class: "class" }, kind.name));
+    if (trace.rows[row][PATH]) name.append(" ", element("bdi", { class: "class" }, kind.name));
     if (kind.raised) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
     const cells = columns.map((column) => element("td", {
       class: MEASURED.includes(column) ? `${column} measured` : column, "data-title": TITLES[column] ?? column,
@@ -244,7 +250,7 @@ function view(trace) {
   // The full name of a row, which shows it.
   function linkTo(row) {
     const { op } = rows.kind(row);
-    const [, , , nth] = trace.rows[row];
+    const nth = trace.rows[row][NTH];
     const path = op ? `${rows.name(row)}, ${rows.path(rows.parent(row)) || rows.name(rows.parent(row))}`
       : rows.path(row) ? rows.path(row) + (nth > 1 ? ` #${nth}` : "") : rows.name(row);
     return element("button", { class: "plain link", click: () => reveal(row) }, path);
@@ -273,7 +279,7 @@ function view(trace) {
   function detailLine(row) {
     const about = (findings.get(row) ?? []).map((each) => tableOf([each.title, [], [[each.message]]]));
     return element("tr", { class: "details" }, element("td", { colspan: columns.length + 2 },
-      element("div", { class: "tables" }, ...about, ...rows.kind(row).tables.map((table) => detailTable(row, table)))));
+      element("div", { class: "tables" }, ...about, ...rows.tables(row).map((table) => detailTable(row, table)))));
   }
 
   function draw() {
@@ -325,7 +331,7 @@ function view(trace) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     matches = null;
     if (words.length || filters.size) {
-      texts ??= trace.rows.map((_, row) => rows.text(row));
+      texts ??= trace.rows.map((_, row) => rows.searched(row));
       matches = new Set();
       trace.rows.forEach((_, row) => {
         const isKind = [...filters].every((filter) => FILTERS[filter](rows.kind(row), differing.has(row)));
@@ -472,15 +478,26 @@ function view(trace) {
   return { place, search };
 }
 
-const { comparison, traces } = JSON.parse(document.getElementById("data").textContent);
-const views = traces.map(view);
-if (comparison) {
-  document.body.append(element("header", null,
-    element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), element("pre", null, comparison.text)));
+// What the page holds; a large one is compressed.
+async function held() {
+  const { type, textContent } = document.getElementById("data");
+  if (type === "application/json") return JSON.parse(textContent);
+  const bytes = Uint8Array.from(atob(textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
 }
-document.body.append(element("div", { class: "views" }, ...views.map(({ place }) => place)));
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.target.tagName === "INPUT") return;
-  event.preventDefault();
-  views[0].search.focus();
-});
+
+function show({ comparison, traces }) {
+  const views = traces.map(view);
+  if (comparison) {
+    document.body.append(element("header", null,
+      element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), element("pre", null, comparison.text)));
+  }
+  document.body.append(element("div", { class: "views" }, ...views.map(({ place }) => place)));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.target.tagName === "INPUT") return;
+    event.preventDefault();
+    views[0].search.focus();
+  });
+}
+
+held().then(show);

@@ -85,6 +85,26 @@ from tests.helpers.crashes import (
             "last dimension",
         ),
         (
+            "*", "Attempting to broadcast a dimension of length 3 at -1! Mismatching argument at index 1 had"
+            " torch.Size([2, 3]); but expected shape should be broadcastable to [2, 3, 8, 8]",
+            ((2, 3, 8, 8), (2, 3)),
+            "* in the model (Net) cannot broadcast 2×3×8×8 with 2×3: 8 and 2 in the last but one and 8 and 3 in the "
+            "last dimension",
+        ),
+        (
+            "torch.cat", "Number of dimensions of tensors must match.  Expected 2-D tensors, but got 3-D for tensor"
+            " number 1 in the list",
+            ((2, 3), (3, 4, 3)),
+            "torch.cat in the model (Net) needs tensors with the same number of dimensions, got 2 and 3;"
+            " given 2×3, 3×4×3",
+        ),
+        (
+            "+=", "output with shape torch.Size([1, 84]) doesn't match the broadcast shape (2, 84)",
+            ((1, 84), (2, 84)),
+            "+= in the model (Net) writes a result of 2×84 into a tensor of 1×84; use the form that is not in place "
+            "(not tried)",
+        ),
+        (
             "+=", "output with shape [1, 84] doesn't match the broadcast shape [2, 84]", ((1, 84), (2, 84)),
             "+= in the model (Net) writes a result of 2×84 into a tensor of 1×84; use the form that is not in place "
             "(not tried)",

@@ -211,3 +211,49 @@ def test_many_layers_under_no_grad_are_one_finding(depth: int) -> None:
 
     messages = [message for message, _ in messages_and_lines(Deep())]
     assert len(messages) == 1 and messages[0].startswith(f"layers ({20 * depth:,} parameters) got no gradient:")
+
+
+class Hooked(Chain):
+    """A hook on what the first layer gives puts NaN in the place of its gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        hidden.register_hook(lambda gradient: gradient * float("nan"))
+        return self.second(hidden)
+
+
+def spoiled(model: nn.Module) -> list[tuple[str, str]]:
+    """What FT005 and FT008 say after a backward."""
+    with fwdtrace.record(model, ops=True, gradients=True) as recording:
+        model(X).sum().backward()
+    return [(finding.code, finding.message) for finding in recording.trace.findings if finding.code != "FT009"]
+
+
+def test_a_hook_on_a_tensor_that_makes_nan_of_its_gradient_is_named() -> None:
+    assert spoiled(Hooked()) == [
+        ("FT005", "a hook on what first (Linear) gave made NaN or infinite values of its gradient, which was finite"),
+        ("FT008", "first (20 parameters) got NaN or infinite gradients, made by a hook on the result of first"),
+    ]
+
+
+def test_a_gradient_that_is_spoiled_after_its_backward_is_not_blamed_on_a_step() -> None:
+    model = Chain()
+    model.first.weight.register_hook(lambda gradient: gradient / 0)
+    (five, first), (eight, second) = spoiled(model)
+    assert (five, eight) == ("FT005", "FT008")
+    assert first == (
+        "the gradient of first.weight was finite when the backward of first (Linear) gave it, and is not now: a hook on"
+        " the parameter, or what ran after backward, made it so"
+    )
+    assert second == (
+        "first.weight (16 parameters) got NaN or infinite gradients, though they were finite at the end of the backward"
+        " of first"
+    )
+
+
+def test_a_backward_hook_of_a_module_that_makes_infinities_is_named() -> None:
+    model = Chain()
+    model.second.register_full_backward_hook(lambda module, given, taken: (given[0] / 0,))
+    (_, message), *_ = spoiled(model)
+    assert message.startswith("the backward of second (Linear) made ")
+    assert message.endswith(" out of a finite gradient: a backward hook made it, <lambda>")

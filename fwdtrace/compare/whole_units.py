@@ -1,0 +1,75 @@
+"""All weights of a module of the first model for one of the second: by the last parts of their names, and by shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from fwdtrace.compare.contents import Content
+from fwdtrace.compare.known import Candidate, Known, same_first
+from fwdtrace.compare.units import Part, State, Unit
+from fwdtrace.compare.weight_map import Move, Piece
+
+_SPELLINGS = {"gamma": "weight", "g": "weight", "scale": "weight", "beta": "bias", "b": "bias"}
+
+
+def whole_units(
+    unit: Unit, parts: list[Part], state: State, given: Sequence[Content], known: Known, others: Sequence[Unit]
+) -> Iterator[Candidate]:
+    """All of another unit."""
+    for other in others:
+        theirs = known.parts[other.path]
+        if len(parts) == len(theirs) == 1:
+            moves, complete = _moves_of_part(parts[0], theirs[0]), len(unit.names) == len(other.names)
+        else:
+            moves, complete = _moves_by_name(unit, other, state, known)
+        if moves and all(known.is_free(piece) for move in moves for piece in move.pieces):
+            same = same_first(given, other.given_contents)
+            yield known.candidate(unit, other, moves, complete=complete, same=same)
+
+
+def _moves_of_part(part: Part, other: Part) -> tuple[Move, ...]:
+    if part.rows != other.rows or math.prod(part.columns) != math.prod(other.columns):
+        return ()
+    return moves_of(part, [(other.weight, other.bias)])
+
+
+def moves_of(part: Part, pieces: Sequence[tuple[Piece, Piece | None]]) -> tuple[Move, ...]:
+    """The moves that make a matrix with its bias of pieces."""
+    moves = [Move(part.weight.name, tuple(weight for weight, _ in pieces), part.weight.transposed)]
+    biases = tuple(bias for _, bias in pieces if bias is not None)
+    if part.bias is not None and len(biases) == len(pieces):
+        moves.append(Move(part.bias.name, biases))
+    return tuple(moves)
+
+
+def _moves_by_name(unit: Unit, other: Unit, state: State, known: Known) -> tuple[tuple[Move, ...], bool]:
+    """The weights of one unit for those of another, by their last names, or else by a shape that only one has."""
+    left = {_spelling(name): full for name, full in other.names.items()}
+    moves: list[Move] = []
+    missing = []
+    for name, target in unit.names.items():
+        source = left.get(_spelling(name))
+        if source is not None and _fits(known.state[source], state[target]):
+            moves.append(Move(target, (Piece(source),)))
+            del left[_spelling(name)]
+        else:
+            missing.append(target)
+    for target in list(missing):
+        fitting = [name for name, source in left.items() if _fits(known.state[source], state[target])]
+        if len(fitting) == 1 and sum(_fits(state[target], state[each]) for each in missing) == 1:
+            moves.append(Move(target, (Piece(left.pop(fitting[0])),)))
+            missing.remove(target)
+    return tuple(moves), not missing and not left
+
+
+def _spelling(name: str) -> str:
+    head, dot, last = name.rpartition(".")
+    last = last.removesuffix("_l0")
+    return head + dot + _SPELLINGS.get(last, last)
+
+
+def _fits(source: Tensor, target: Tensor) -> bool:
+    return [size for size in source.shape if size != 1] == [size for size in target.shape if size != 1]

@@ -1,0 +1,34 @@
+"""Learn of every module that a program constructs, copies or unpickles."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+from torch.compiler import is_dynamo_compiling
+from torch.nn.modules.module import Module
+
+from fwdtrace.recorder.frames import frame_role
+
+
+def notice_modules(
+    constructed: Callable[[nn.Module], None], copied: Callable[[nn.Module], None]
+) -> Iterator[Callable[[], None]]:
+    """Have these called with each module that is constructed or copied from now on; what it gives ends that."""
+    for name, then in (("__init__", constructed), ("__setstate__", copied)):
+        original = getattr(Module, name)
+        setattr(Module, name, _and_then(original, then))
+        yield functools.partial(setattr, Module, name, original)
+
+
+def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    @frame_role("boundary")
+    def constructed(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
+        original(module, *args, **kwargs)
+        if not is_dynamo_compiling():
+            then(module)
+
+    return constructed

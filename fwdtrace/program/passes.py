@@ -1,0 +1,145 @@
+"""Calls whose backward may follow: each with its moment, and the gradients that come to what it returned."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwdtrace.program.moment import Moment
+from fwdtrace.program.roots import Root
+from fwdtrace.recorder.frames import frame_role
+
+
+class Pass:
+    """A call of a root that has ended, its number, and what has come of it since.
+
+    `outputs` are the tensors that it returned as long as the program holds them, and `sums` the sum of each of those
+    that have one. `gradients` are those that came to them when the backward through the call began.
+    `called_from` says which code of the program was running then, and `backward_from` which when backward began, if
+    the gradients that came were not finite. `is_spoiled` says that what it returned is not finite, where that is told
+    only before the optimizer steps.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "backward_from",
+        "called_from",
+        "gradients",
+        "is_spoiled",
+        "moment",
+        "number",
+        "outputs",
+        "root",
+        "sums",
+    )
+
+    def __init__(self, root: Root, number: int, moment: Moment, outputs: Sequence[Tensor], sums: Sequence[Any]) -> None:
+        self.root = root
+        self.number = number
+        self.moment = moment
+        self.outputs = [(weakref.ref(tensor), tensor._version) for tensor in outputs]
+        self.sums = sums
+        self.called_from: tuple[tuple[CodeType, int], ...] = ()
+        self.backward_from: tuple[tuple[FrameType, int], ...] = ()
+        self.is_spoiled = False
+        self.gradients: list[Tensor | None] = [None] * len(outputs)
+
+    def output(self) -> list[Tensor | float | None]:
+        """What is left of what it returned, for a replay to be compared with."""
+        alive = [(reference(), version) for reference, version in self.outputs]
+        return [
+            tensor if tensor is not None and tensor._version == version else None if number is None else float(number)
+            for (tensor, version), number in zip(alive, self.sums, strict=True)
+        ]
+
+
+class _Held:
+    """What the graph holds of a pass: all of it until backward comes there, then nothing."""
+
+    __slots__ = ("awaited", "begun")
+
+    def __init__(self, awaited: Pass) -> None:
+        self.awaited: Pass | None = awaited
+        self.begun: Callable[[], Pass | None] = lambda: None
+
+
+Came = Callable[[Pass, Sequence[Tensor | None], bool], None]
+"""Takes a pass and the gradients that have come to some of its outputs, and whether these are the first."""
+
+
+def await_backward(awaited: Pass, outputs: Sequence[Tensor], came: Came) -> None:
+    """Have this called as backward comes to what a call has returned; the graph keeps the pass alive until then.
+
+    No tensor and no module gets a hook: the nodes of the graph do, which are gone with it.
+    """
+    by_node: dict[Any, list[tuple[int, int]]] = {}
+    for place, tensor in enumerate(outputs):
+        if tensor.grad_fn is not None:
+            by_node.setdefault(tensor.grad_fn, []).append((place, tensor.output_nr))
+    held = _Held(awaited)
+    for node, places in by_node.items():
+        node.register_prehook(_notes(held, places, came))
+
+
+def _notes(held: _Held, places: list[tuple[int, int]], came: Came) -> Callable[[Any], None]:
+    waiting = [True]
+
+    @frame_role("stand-in")
+    def note(given: tuple[Tensor | None, ...]) -> None:
+        noted = held.awaited or held.begun()
+        if noted is None or not waiting:  # of a graph that is used twice, the first backward counts
+            return
+        waiting.clear()
+        for place, number in places:
+            noted.gradients[place] = given[number]
+        is_first = held.awaited is not None
+        held.awaited, held.begun = None, weakref.ref(noted)
+        came(noted, [given[number] for _, number in places], is_first)
+
+    return note
+
+
+def reach(start: Any, ends: set[Any]) -> set[Any]:
+    """Which of these nodes of the graph backward comes to from another one, itself left out."""
+    pending, met, reached = [start], {start}, set()
+    while pending:
+        for node, _ in pending.pop().next_functions:
+            if node is None or node in met:
+                continue
+            met.add(node)
+            pending.append(node)
+            if node in ends:
+                reached.add(node)
+    return reached
+
+
+def run_backward(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Run backward from tensors to which these gradients came at first.
+
+    A gradient is all that came to a tensor, also from others of them that were computed from it. So backward begins at
+    those alone that no other was computed from, and gets to the rest what had come there.
+    """
+    by_node: dict[Any, dict[int, Tensor | None]] = {}
+    for tensor, gradient in zip(outputs, gradients, strict=False):
+        if tensor.grad_fn is not None:
+            by_node.setdefault(tensor.grad_fn, {})[tensor.output_nr] = gradient
+    nodes = {node for node, came in by_node.items() if any(each is not None for each in came.values())}
+    inner = set().union(*(reach(node, nodes) for node in nodes)) if nodes else set()
+    for node in inner:
+        node.register_prehook(_replacing(by_node[node]))
+    pairs = [
+        (tensor, gradient)
+        for tensor, gradient in zip(outputs, gradients, strict=False)
+        if gradient is not None and tensor.grad_fn in nodes - inner
+    ]
+    if pairs:
+        torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+
+
+def _replacing(came: dict[int, Tensor | None]) -> Callable[[Any], Any]:
+    return lambda given: tuple(came.get(number, gradient) for number, gradient in enumerate(given))

@@ -1,0 +1,241 @@
+"""Run a call of a program's model once more under observation, as it ran at first, and leave no trace of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from fwdtrace.models.randomness import random_state
+from fwdtrace.program.moment import Moment
+from fwdtrace.program.passes import run_backward
+from fwdtrace.program.together import synchronise_nothing
+from fwdtrace.program.traces import with_findings
+from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.frames import NOWHERE, Position, site_at
+from fwdtrace.recorder.measures.values import same_numbers
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
+from fwdtrace.recorder.torch_internals import Unseen, versions_kept, without_hooks_on_gradients
+from fwdtrace.trace import Trace
+
+EXACT, INEXACT = "exact", "inexact"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A call that was run again: its trace, what it returned or raised, and why it was not as at first; "" if it was.
+
+    `raised` is also what ended the backward that was run behind it.
+    """
+
+    trace: Trace
+    output: Any
+    raised: BaseException | None
+    inexact: str = ""
+
+    @property
+    def traced(self) -> Trace:
+        """The trace that says how like the first time it ran."""
+        run = replace(self.trace.run, replay=INEXACT if self.inexact else EXACT, replay_reason=self.inexact or None)
+        return replace(self.trace, run=run)
+
+
+Output = Sequence[Tensor | float | None]
+"""What is left of the tensors that a call had returned: each itself, else the sum of its elements, else nothing."""
+
+
+def replayed(
+    moment: Moment,
+    model: nn.Module,
+    options: Options,
+    number: int | None,
+    output: Output | None = None,
+    gradients: Sequence[Tensor | None] | None = None,
+) -> Replay:
+    """Run a call again from its moment, and compare what it returns with `output`, bit for bit.
+
+    `model` is at the top of what holds the module that is called, `number` that of the call. With `gradients`, the
+    backward is run behind it, from these gradients of the tensors that it had returned.
+    """
+    args, kwargs = tree_map_only(Tensor, _cut_off, (moment.args, moment.kwargs))
+    options = replace(options, gradients=gradients is not None, alone=True)
+    recording = Recording(model, options, call=number)
+    result: list[Any] = []
+
+    def run() -> None:
+        result.append(moment.run(args, kwargs))
+        if gradients is not None:
+            run_backward(tensors_of(result[0]), gradients)
+
+    before = random_state()
+    with contextlib.ExitStack() as stack:
+        arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
+        stack.enter_context(state_kept(model, arguments))
+        stack.enter_context(silence())
+        stack.callback(before.restore)
+        _put_back(moment)
+        synchronise_nothing(model)
+        stack.enter_context(moment.modes.again())
+        raised = recorded(recording, run)
+    inexact = ""
+    if raised is not None and output is not None:
+        inexact = f"the replay raised {type(raised).__name__}"
+    elif output is not None and not _same(tensors_of(result[0]), output):
+        inexact = _why_inexact(moment)
+    return Replay(recording.trace, result[0] if result else None, raised, inexact)
+
+
+def recorded(recording: Recording, run: Callable[[], Any]) -> BaseException | None:
+    """Run something in a recording; what it raised, Ctrl-C too, so that what was recorded is not lost."""
+    try:
+        with recording:
+            run()
+    except BaseException as error:
+        return error
+    return None
+
+
+def called_at(trace: Trace, position: Position | None) -> Trace:
+    """The trace as of a call that was made there, and not by us."""
+    site = site_at(position) if position is not None and position is not NOWHERE else None
+    calls = tuple(replace(call, site=site) if call.parent is None else call for call in trace.calls)
+    return with_findings(replace(trace, calls=calls))
+
+
+def _cut_off(tensor: Tensor) -> Tensor:
+    """The same numbers, of which the graph behind them is none of the replay's business."""
+    if not tensor.requires_grad or isinstance(tensor, nn.Parameter):
+        return tensor
+    with torch.no_grad():
+        return tensor.detach().requires_grad_()
+
+
+def _put_back(moment: Moment) -> None:
+    moment.random.restore()
+    with torch.no_grad():
+        for reference, value in moment.buffers:
+            buffer = reference()
+            if buffer is not None and buffer.shape == value.shape:
+                buffer.copy_(value)
+    for held, values in moment.attributes:
+        module = held()
+        if module is not None:
+            module.__dict__.update(values)
+
+
+def _same(tensors: list[Tensor], output: Output) -> bool:
+    return len(tensors) == len(output) and all(map(_same_tensor, tensors, output))
+
+
+def _same_tensor(tensor: Tensor, before: Tensor | float | None) -> bool:
+    if before is None:
+        return True
+    with Unseen():
+        if isinstance(before, float):
+            return _bits(torch.tensor(float(tensor.sum()))) == _bits(torch.tensor(before))
+        if same_numbers(tensor, before):
+            return True
+        if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
+            return False
+        with contextlib.suppress(RuntimeError, NotImplementedError):  # NaN is unlike itself, its bits are not
+            return torch.equal(tensor.isnan(), before.isnan()) and torch.equal(
+                tensor.nan_to_num(nan=0.0), before.nan_to_num(nan=0.0)
+            )
+        return False
+
+
+def _bits(number: Tensor) -> int:
+    return int(number.nan_to_num(nan=0.0).view(torch.int32)) if not number.isnan() else -1
+
+
+def _why_inexact(moment: Moment) -> str:
+    if moment.was_written_into():
+        return "an argument was written into after the call had begun"
+    return "it computes from something that changes with each call: other random numbers, or what it keeps in Python"
+
+
+@contextlib.contextmanager
+def state_kept(model: nn.Module, more: Sequence[Tensor] = ()) -> Iterator[None]:
+    """Put back afterwards what a call may change: buffers, gradients, attributes of modules, and `more` tensors."""
+    attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        with numbers_kept([*model.buffers(), *more]), without_hooks_on_gradients(model.parameters()):
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, before, contents in attributes:
+            for name in [name for name in module.__dict__ if name not in before]:
+                del module.__dict__[name]
+            module.__dict__.update(before)
+            for container, items in contents:
+                _refill(container, items)
+
+
+def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """The plain containers among the attributes of a module, and what is in them."""
+    return [(value, value.copy()) for value in attributes.values() if type(value) in (list, dict, set)]
+
+
+def _refill(container: Any, items: Any) -> None:
+    """Have the same objects in a container as before, if there are others now."""
+    if [*map(id, container)] == [*map(id, items)] and (
+        type(container) is not dict or [*map(id, container.values())] == [*map(id, items.values())]
+    ):
+        return
+    container.clear()
+    if isinstance(container, list):
+        container.extend(items)
+    else:
+        container.update(items)
+
+
+@contextlib.contextmanager
+def numbers_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Put the numbers in these tensors back afterwards.
+
+    Autograd is not to know that they were written: the program's own backward may still need them.
+    """
+    with torch.no_grad():
+        before = [(tensor, tensor.clone()) for tensor in tensors]
+    with versions_kept(tensors):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in before:
+                    if tensor.shape == value.shape:
+                        tensor.copy_(value)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Let nothing be printed: the program has printed it already."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    try:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            yield
+    finally:
+        for descriptor, copy in saved:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)

@@ -1,0 +1,56 @@
+"""The first call in which something happened, written so that it can be made again when the program has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fwdtrace.models.capsule import save_capsule
+from fwdtrace.program.passes import Pass
+from fwdtrace.recorder.torch_internals import Unseen
+
+
+class SavedStep:
+    """Where a call is to be saved, if anywhere, and what there is to say of it."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = Path(folder) if folder is not None else None
+        self.said: str | None = None
+
+    def save(self, noted: Pass, optimizer: Any) -> None:
+        """Save a call, unless one was saved already. The program must not end because of us, whatever is wrong."""
+        if self._folder is None or self.said is not None:
+            return
+        moment = noted.moment
+        modes = {"grad": moment.modes.grad, "autocast": moment.modes.autocast}
+        call = {"entry": moment.entry, "args": moment.args, "kwargs": moment.kwargs, **modes}
+        buffers = [(buffer, value) for reference, value in moment.buffers if (buffer := reference()) is not None]
+        gradients = noted.gradients if any(each is not None for each in noted.gradients) else None
+        try:
+            with Unseen():
+                left_out = save_capsule(
+                    self._folder, _unwrapped(moment.module), call, moment.random, buffers, gradients, optimizer
+                )
+        except Exception as error:  # a full disk, or an object of the program that cannot be read
+            self.said = f"the step could not be saved in {self._folder}: {type(error).__name__}: {error}"
+            return
+        self.said = f"saved the step, for fwdtrace run {self._folder / 'capsule.json'}"
+        if left_out:
+            more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+            self.said += f"; it could not hold {left_out[0]}{more}"
+        elif moment.was_written_into():
+            self.said += "; an argument was written into after the call had begun, and is saved as it is now"
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The model itself, where one around it does nothing that another machine could do."""
+    while True:
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif isinstance(module, torch._dynamo.OptimizedModule):
+            module = module._orig_mod
+        else:
+            return module

@@ -1,0 +1,117 @@
+"""The steps of a program's optimizers: their numbers, the learning rates, the norms of the gradients before each."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwdtrace.program.roots import Root
+from fwdtrace.recorder.measures.values import has_values
+from fwdtrace.recorder.torch_internals import Unseen, norms_of
+from fwdtrace.trace.info import StepInfo, StepOutput
+
+
+@dataclass(eq=False)
+class Optimizer:
+    """What is known of one optimizer: how often it was asked to step, its last steps, and whose parameters it has.
+
+    `is_spoiled` says whether the gradients of the latest step were not finite.
+    """
+
+    name: str
+    last: deque[StepInfo]
+    steps: int = 0
+    is_spoiled: bool = False
+    _owns: weakref.WeakKeyDictionary[Root, bool] = field(default_factory=weakref.WeakKeyDictionary)
+
+    def owns(self, root: Root, optimizer: Any) -> bool:
+        """Whether the optimizer, which this is of, steps on a parameter of a root."""
+        known = self._owns.get(root)
+        if known is None:
+            model = root.module()
+            own = {id(parameter) for parameter in model.parameters()} if model is not None else set()
+            known = any(id(each) in own for group in optimizer.param_groups for each in group["params"])
+            self._owns[root] = known
+        return known
+
+    def has_stepped_on(self, root: Root) -> bool:
+        """Whether it is known to step on a parameter of a root."""
+        return self._owns.get(root, False)
+
+
+class Steps:
+    """All optimizers of a program, of which the last steps are kept."""
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._known: weakref.WeakKeyDictionary[Any, Optimizer] = weakref.WeakKeyDictionary()
+
+    def of(self, optimizer: Any) -> Optimizer:
+        """What is known of this optimizer."""
+        known = self._known.get(optimizer)
+        if known is None:
+            known = self._known[optimizer] = Optimizer(type(optimizer).__name__, deque(maxlen=self._last))
+        return known
+
+    def add(self, optimizer: Any, norm: float, roots: Iterable[Root]) -> Optimizer:
+        """Count a step, before which the gradients had this norm and these roots were called."""
+        known = self.of(optimizer)
+        known.steps += 1
+        rates = tuple(dict.fromkeys(float(group["lr"]) for group in optimizer.param_groups if "lr" in group))
+        outputs: list[StepOutput] = []
+        for root in roots:
+            if root.numbers and known.owns(root, optimizer):
+                outputs += root.numbers
+                root.numbers.clear()
+        known.last.append(StepInfo(known.steps, rates, norm if math.isfinite(norm) else None, tuple(outputs)))
+        return known
+
+    def optimizer_of(self, known: Optimizer | None) -> Any:
+        """The optimizer that this is known of, if it is still there."""
+        return next((optimizer for optimizer, each in self._known.items() if each is known), None)
+
+    def of_root(self, root: Root) -> Optimizer | None:
+        """The optimizer that steps on parameters of a root; None if none has yet."""
+        return next((each for each in self._known.values() if each.has_stepped_on(root)), None)
+
+
+def gradients_for(optimizer: Any) -> list[Tensor]:
+    """The gradients that an optimizer is about to use."""
+    return [
+        gradient
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if (gradient := parameter.grad) is not None
+    ]
+
+
+def norm_of(gradients: Sequence[Tensor]) -> float:
+    """The Euclidean norm of all gradients on this rank; NaN or infinite if and only if one of their elements is."""
+    with Unseen():
+        numbers = [part for gradient in gradients if (part := _numbers(gradient)) is not None]
+        if not numbers:
+            return 0.0
+        norms = norms_of(numbers, 2, torch.float32)
+        if len({norm.device for norm in norms}) > 1:
+            norms = tuple(norm.to(norms[0].device) for norm in norms)
+        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+        if math.isfinite(norm) or not all(bool(torch.isfinite(part).all()) for part in numbers):
+            return norm
+        return float(torch.linalg.vector_norm(torch.stack([part.double().norm() for part in numbers])))
+
+
+def _numbers(gradient: Any) -> Tensor | None:
+    """The elements that are on this rank, and not what a sparse gradient leaves out."""
+    if type(gradient) is Tensor and gradient.layout is torch.strided and not gradient.is_meta:
+        return gradient
+    local = getattr(gradient, "_local_tensor", gradient)
+    if not isinstance(local, Tensor) or not has_values(local) or local.numel() == 0:
+        return None
+    return local._values() if local.is_sparse else local

@@ -1,0 +1,308 @@
+"""From the notes of what ran to its Calls and Ops; what many of them have in common is worked out once and shared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fwdtrace.recorder.describe import named_by_parameters, positional_names
+from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
+from fwdtrace.recorder.measures.costs import Costs
+from fwdtrace.recorder.measures.device_time import DeviceTime
+from fwdtrace.recorder.measures.finiteness import Finiteness
+from fwdtrace.recorder.measures.gradients import Gradients
+from fwdtrace.recorder.measures.ops import Ops, name_of_op, takes_numbers_out
+from fwdtrace.recorder.measures.peak_memory import PeakMemory
+from fwdtrace.recorder.measures.statistics import Statistics
+from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.session import Session
+from fwdtrace.recorder.sources import Sources
+from fwdtrace.recorder.tree import count_parameters
+from fwdtrace.trace import Backward, Call, Hook, NonFinite, Op, Site
+
+
+class _Draft:
+    """A Call that is being filled in. To set the fields of a frozen one in its constructor takes ten times as long."""
+
+    __slots__ = Call.__slots__
+
+
+class _OpDraft:
+    """An Op that is being filled in, for the same reason."""
+
+    __slots__ = Op.__slots__
+
+
+class _Alike:
+    """What the calls of all modules of one class have in common, by the identity of what was noted of them."""
+
+    __slots__ = ("chains", "inputs", "signature")
+
+    def __init__(self, of: SeenClass) -> None:
+        self.signature = positional_names(of.forward)
+        self.inputs: dict[int, Leaves] = {}
+        self.chains: dict[int | tuple[int, int], tuple[str, ...]] = {}
+
+
+_Shared = tuple[str | None, tuple[str, ...], str, int, _Alike]
+"""What all calls of a module share: its path and aliases, its class, how many parameters it has, and its kind."""
+
+
+class Finisher:
+    """One pass over the log, with tables of its own; what many calls have in common is worked out once and shared."""
+
+    def __init__(self, session: Session, recorded: Recorded, counts: dict[int, int]) -> None:
+        self.recorded = recorded
+        self.kinds = session.kinds
+        self.counts = counts
+        statistics, finiteness = session.kinds.get(Statistics), session.kinds.get(Finiteness)
+        self.with_stats: dict[OpenCall | OpenOp, Leaves] = {}
+        if recorded.options.stats and isinstance(statistics, Statistics):
+            self.with_stats = statistics.outputs
+        self.nonfinite: dict[OpenCall | OpenOp, NonFinite] = {}
+        if recorded.options.check_finite and isinstance(finiteness, Finiteness):
+            self.nonfinite = finiteness.found
+        gradients = session.kinds.get(Gradients)
+        wanted = gradients if recorded.options.gradients else None
+        self.without_grad = wanted.without_grad if isinstance(wanted, Gradients) else {}
+        device_time = session.kinds.get(DeviceTime)
+        self.device_times = device_time.times() if isinstance(device_time, DeviceTime) else {}
+        self.memory: dict[OpenCall, int] = {}
+        self.flops: dict[OpenCall, int] = {}
+        self.backwards: dict[OpenCall, Backward] = {}
+        self.ids: dict[OpenCall | OpenOp, int] = {}
+        self.parents: list[int | None] = []
+        self.depths: list[int] = []
+        self.callers: set[int] = set()
+        self.notes = self._own_notes(session.log[recorded.start :])
+        ops = session.kinds.get(Ops) if recorded.options.ops else None
+        self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
+        self.modules: dict[SeenModule, _Shared] = {}
+        self.classes: dict[SeenClass, _Alike] = {}
+        self.sites: dict[int, Site] = {}
+        self.durations: dict[int, float] = {}
+        self.op_names: dict[tuple[int, int], str] = {}
+        self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
+
+    def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
+        """The calls and the ops of this recording, both in order of beginning."""
+        self._sum_up_measures()
+        tables = (self.device_times, self.nonfinite, self.memory, self.flops, self.backwards, self.without_grad)
+        self.measured = any(tables)
+        nths: dict[SeenModule, int] = {}
+        calls, ops = [], []
+        for number, note in enumerate(self.notes):
+            if type(note) is OpenOp:
+                ops.append(self._op(number, note))
+            elif type(note) is OpenCall:
+                seen = note.seen
+                nths[seen] = nth = nths.get(seen, 0) + 1
+                calls.append(self._call(number, note, nth))
+        return calls, ops
+
+    def _sum_up_measures(self) -> None:
+        """Take from the measures what they can say of a call only when all calls are known."""
+        options = self.recorded.options
+        costs, gradients, memory = (self.kinds.get(kind) for kind in (Costs, Gradients, PeakMemory))
+        if not (options.costs or options.gradients or options.peak_memory):
+            return
+        opened = [note for note in self.notes if type(note) is OpenCall]
+        if options.costs and isinstance(costs, Costs):
+            self.flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
+        if options.gradients and isinstance(gradients, Gradients):
+            self.backwards = gradients.backwards(opened)
+        if options.peak_memory and isinstance(memory, PeakMemory):
+            self.memory = memory.totals(opened)
+
+    def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
+        """Number everything that belongs to this recording: the calls of its tree and all that these made."""
+        names, options = self.recorded.names, self.recorded.options
+        ids, parents, depths, callers = self.ids, self.parents, self.depths, self.callers
+        own: list[OpenCall | OpenOp] = []
+        for note in log:
+            above = ids.get(note.parent) if note.parent is not None else None
+            if above is not None:
+                if type(note) is OpenCall:
+                    callers.add(above)
+                elif not options.ops or (not options.gradients and takes_numbers_out(note)):
+                    continue
+                depths.append(depths[above] + 1)
+            elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
+                depths.append(0)
+            else:
+                continue
+            parents.append(above)
+            ids[note] = len(own)
+            own.append(note)
+        return own
+
+    def _op(self, number: int, op: OpenOp) -> Op:
+        draft: Any = _OpDraft()
+        draft.id, draft.parent = number, self.parents[number]
+        position = op.position
+        key = id(op.function), id(position)
+        draft.name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
+        draft.inputs, draft.outputs = op.inputs, op.outputs
+        if self.with_stats:
+            draft.outputs = self.with_stats.get(op, op.outputs)
+        if self.sources is not None:
+            draft.inputs, draft.outputs = self.sources.of_op(op, draft.outputs)
+        draft.site = self.sites.get(id(position)) or self._site(position)
+        draft.error, draft.nonfinite, draft.without_grad = op.error, self.nonfinite.get(op), self.without_grad.get(op)
+        draft.__class__ = Op
+        return draft  # type: ignore[no-any-return]
+
+    def _call(self, number: int, call: OpenCall, nth: int) -> Call:
+        seen, rare = call.seen, call.rare
+        draft: Any = _Draft()
+        draft.id = number
+        draft.nth = nth
+        draft.parent = self.parents[number]
+        draft.depth = self.depths[number]
+        draft.path, draft.aliases, draft.class_name, draft.parameters, alike = self.modules.get(seen) or self._module(
+            seen
+        )
+        inputs, outputs, chain = alike.inputs.get(id(call.inputs)), call.outputs, alike.chains.get(id(call.chain))
+        if rare is None:
+            draft.entry = "__call__"
+            draft.error = draft.opaque = None
+            draft.in_backward = False
+        else:
+            draft.entry, draft.error, draft.opaque, draft.in_backward = (
+                *(rare.entry, rare.error, rare.opaque, rare.in_backward),
+            )
+            if rare.outer:
+                chain = None
+            if rare.base_forward is not None:
+                inputs = None
+        if draft.opaque is not None or seen.of.may_be_opaque:
+            draft.opaque = self._opaque(number, call)
+        if inputs is None:
+            inputs = self._inputs(call, alike)
+        if self.with_stats:
+            outputs = self.with_stats.get(call, outputs)
+        if self.sources is not None:
+            inputs, outputs = self.sources.of_call(call, inputs, outputs)
+        draft.inputs = inputs
+        draft.outputs = outputs
+        draft.chain = self._chain(call, alike) if chain is None else chain
+        draft.site = self.sites.get(id(call.position)) or self._site(call.position)
+        draft.hooks = self._hooks(call) if call.hooks else ()
+        draft.duration_us = self._duration(call.end - call.begin) if call.begin and call.end else None
+        draft.thread = call.thread
+        draft.state = ()
+        draft.forward_inputs = draft.forward_outputs = draft.settings = draft.host_us = draft.cold_us = None
+        draft.nonfinite = draft.memory_bytes = draft.flops = draft.backward = draft.without_grad = None
+        if self.measured:
+            self._add_measured(draft, call, alike)
+        if rare is not None and rare.extra:
+            for name, value in self._extra(call, rare, alike).items():
+                setattr(draft, name, value)
+        draft.__class__ = Call
+        return draft  # type: ignore[no-any-return]
+
+    def _add_measured(self, draft: Any, call: OpenCall, alike: _Alike) -> None:
+        """What was measured beside the call, if anything was."""
+        if call in self.device_times:
+            draft.host_us, draft.duration_us = draft.duration_us, self.device_times[call]
+        wrong = self.nonfinite.get(call)
+        if wrong is not None and wrong.operands:
+            wrong = replace(wrong, operands=named_by_parameters(wrong.operands, *_signature(call, alike)))
+        draft.nonfinite, draft.memory_bytes = wrong, self.memory.get(call)
+        draft.flops, draft.backward = self.flops.get(call), self.backwards.get(call)
+        draft.without_grad = self.without_grad.get(call)
+
+    def _extra(self, call: OpenCall, rare: RareNotes, alike: _Alike) -> dict[str, Any]:
+        extra = dict(rare.extra)
+        changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
+        if "forward_inputs" in extra:
+            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *_signature(call, alike))
+            if self.sources is not None:
+                between = extra["forward_inputs"], extra.get("forward_outputs", ())
+                extra["forward_inputs"], extra["forward_outputs"] = self.sources.of_forward(call, *between)
+        if not any("forward_pre" in kind for kind in changed):
+            extra.pop("forward_inputs", None)
+        if all("forward_pre" in kind for kind in changed):
+            extra.pop("forward_outputs", None)
+        return extra
+
+    def _module(self, seen: SeenModule) -> _Shared:
+        """What all calls of a module share."""
+        of, names = seen.of, self.recorded.names.get(seen, ())
+        alike = self.classes.get(of) or self.classes.setdefault(of, _Alike(of))
+        parameters = self.counts.get(seen.key)
+        if parameters is None:
+            parameters = self._parameters(seen)
+        known = names[0] if names else None, names[1:], of.module_class.__name__, parameters, alike
+        self.modules[seen] = known
+        return known
+
+    def _inputs(self, call: OpenCall, alike: _Alike) -> Leaves:
+        inputs = named_by_parameters(call.inputs, *_signature(call, alike))
+        if call.rare is None or call.rare.base_forward is None:
+            alike.inputs[id(call.inputs)] = inputs
+        return inputs
+
+    def _site(self, position: Position) -> Site | None:
+        if position is NOWHERE:
+            return None
+        site = self.sites[id(position)] = site_at(position)
+        return site
+
+    def _chain(self, call: OpenCall, alike: _Alike) -> tuple[str, ...]:
+        if call.chain is None:
+            return ()
+        outer = call.rare.outer if call.rare is not None else ()
+        key = id(outer), id(call.chain)
+        chain = alike.chains.get(key)
+        if chain is None:
+            names = map(name_of_code, (*outer, *call.chain))
+            chain = alike.chains[key] = (*names, _forward_name(call.seen.of.module_class))
+            if not outer:
+                alike.chains[id(call.chain)] = chain
+        return chain
+
+    def _duration(self, nanoseconds: int) -> float:
+        """In microseconds; equal ones are one object."""
+        known = self.durations.get(nanoseconds)
+        if known is None:
+            known = self.durations[nanoseconds] = nanoseconds / 1000
+        return known
+
+    def _hooks(self, call: OpenCall) -> tuple[Hook, ...]:
+        hooks = hooks_of(call.hooks or {})
+        return self.hooks.setdefault(hooks, hooks)
+
+    def _parameters(self, seen: SeenModule) -> int:
+        """The elements of the parameters of a module that has been taken out of the tree, or never was in it."""
+        if seen.parameters is not None:
+            return seen.parameters
+        module = seen.module()
+        return count_parameters(module) if module is not None else 0
+
+    def _opaque(self, number: int, call: OpenCall) -> str | None:
+        if number in self.callers:
+            return None
+        if call.seen.of.is_script:
+            return "script"
+        return "compiled" if _is_compiled(call) else None
+
+
+def hooks_of(runs: dict[Any, HookRun]) -> tuple[Hook, ...]:
+    """What a trace says of hooks that were registered."""
+    return tuple(Hook(run.kind, run.name, run.fired, run.changed, run.file, run.line) for run in runs.values())
+
+
+def _signature(call: OpenCall, alike: _Alike) -> tuple[tuple[str, ...], str]:
+    """The names of the parameters of the forward that ran, which may be that of a base class."""
+    base = call.rare.base_forward if call.rare is not None else None
+    return alike.signature if base is None else positional_names(base)
+
+
+def _is_compiled(call: OpenCall) -> bool:
+    return call.seen.of.wraps_compiled or (call.rare is not None and call.rare.opaque == "compiled")
+
+
+def _forward_name(cls: type) -> str:
+    forward = getattr(cls, "forward", None)
+    return getattr(forward, "__qualname__", f"{cls.__name__}.forward")

@@ -1,0 +1,135 @@
+"""The rows of a page: the words that rows of one kind share, and the texts that each row has of its own.
+
+In a long trace few rows are equal, and yet most have the same parts: they differ in shapes and in numbers. The words of
+a kind have the place of a text in the row where a row has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from fwdtrace.render import calls, shapes, words
+from fwdtrace.render.details import STATISTICS as TITLES
+from fwdtrace.render.details import Table, facts, statistics, tables
+from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Numbers
+from fwdtrace.render.sheet import Sheet
+from fwdtrace.render.words import printable
+from fwdtrace.trace import Call, Event, Leaf, TensorMeta, shapes_in
+from fwdtrace.trace.text import error_text, shape_text
+
+WIDEST = 40
+"""The cells that shapes have in a row; all of them are among the details."""
+
+APART = "\x7f"
+"""Between the texts of a row: `printable` leaves none in a text, and JSON writes it as it is."""
+
+Own = dict[Any, str]
+"""The texts of a row, by what they are: a column, a fact, or a side with the place of a leaf and what is told of it."""
+
+
+def own_texts(event: Event, sheet: Sheet, numbers: Numbers) -> Own:
+    """What a row may not share with others of its kind; what is not known is not there."""
+    own: Own = {
+        "input": shapes.inputs(event, sheet).within(WIDEST),
+        "output": shapes.outputs(event, sheet).within(WIDEST),
+    }
+    for side, leaves in (("input", event.inputs), ("output", event.outputs)):
+        for place, leaf in enumerate(leaves):
+            if isinstance(leaf, TensorMeta):
+                own[side, place, "value"] = shape_text(leaf.shape)
+                if leaf.stats is not None:
+                    for title, text in zip(TITLES, statistics(leaf.stats), strict=True):
+                        if text:
+                            own[side, place, title] = text
+            elif leaf.value:
+                own[side, place, "value"] = _lines(leaf.value)
+    not_finite = numbers.of(event, "nan")
+    if not_finite is not None:
+        own["nan"] = f"{not_finite:,.0f}"
+    if isinstance(event, Call):
+        _add_those_of_a_call(own, event, numbers)
+    return own
+
+
+def _add_those_of_a_call(own: Own, call: Call, numbers: Numbers) -> None:
+    for name, text in facts(call):
+        own[name] = _lines(text)
+    if call.duration_us is not None:
+        own["time"] = words.duration(call.duration_us)
+        if call.host_us is not None:
+            own["time"] += f" device, {words.duration(call.host_us)} host"
+    if call.flops:
+        own["flops"] = words.count(call.flops, short=True)
+    norm = numbers.of(call, "grad")
+    if norm is not None:
+        own["grad"] = "none" if norm == NO_GRADIENT else words.number(norm)
+
+
+def kind_of(event: Event, own: Own) -> Hashable:
+    """What rows have in common that differ in their own texts alone."""
+    sides = _traits(event.inputs), _traits(event.outputs), _changes_shape(event)
+    shared = sides, event.error, event.nonfinite, tuple(own)
+    if not isinstance(event, Call):
+        return event.name, shared
+    ran = event.class_name, event.entry, event.opaque, event.chain, event.hooks, event.thread
+    return ran, bool(event.path), event.forward_inputs, event.forward_outputs, event.state, shared
+
+
+def words_of(event: Event, own: Own) -> dict[str, Any]:
+    """The words of a kind, from one of its rows; what is empty is left out."""
+    at = {key: place for place, key in enumerate(own)}
+    call = event if isinstance(event, Call) else None
+    measured = [place for place in range(len(event.outputs)) if ("output", place, "mean") in at]
+    shared: dict[str, Any] = {
+        "name": printable(event.class_name if isinstance(event, Call) else event.name),
+        "op": not call,
+        "direct": call is not None and call.entry == "forward",
+        "error": bool(event.error),
+        "changed": _changes_shape(event),
+        "called": calls.entry(call) if call else "",
+        "notes": calls.marks(call) if call else [],
+        "raised": _lines(error_text(event.error)) if event.error and not event.error.raised_below else "",
+        "tables": [_with_places(table, at) for table in tables(event) if table.title != "from"],
+        "memory": at.get("peak memory"),
+        **{key: at.get(key) for key in ("input", "output", "parameters", "flops", "nan", "grad", "time")},
+        **{key: at["output", measured[0], key] for key in STATISTICS if measured},
+    }
+    return {key: value for key, value in shared.items() if value or type(value) is int}
+
+
+def lines_of(table: Table) -> list[Any]:
+    """A table as the page reads it: its title, those of its columns, and its rows."""
+    return [table.title, list(table.head), [[_lines(cell) for cell in row] for row in table.rows]]
+
+
+def _with_places(table: Table, at: dict[Any, int]) -> list[Any]:
+    """The table with a place in each cell that has a text of the row's own."""
+    title, head, rows = lines_of(table)
+    for number, row in enumerate(rows):
+        if title == "facts":
+            row[1] = at.get(row[0], row[1])
+        for column, of in enumerate(head or ["value"] * len(row)):
+            row[column] = at.get((title, number, "value" if of == "shape" else of), row[column])
+    return [title, head, rows]
+
+
+def _traits(leaves: tuple[Leaf, ...]) -> tuple[Hashable, ...]:
+    """What the tables tell of the leaves beside their shapes, values and statistics."""
+    return tuple(
+        [
+            (leaf.name, leaf.dtype, leaf.device, leaf.requires_grad, leaf.layout, leaf.placements, leaf.local_shape)
+            if isinstance(leaf, TensorMeta)
+            else leaf.name
+            for leaf in leaves
+        ]
+    )
+
+
+def _changes_shape(event: Event) -> bool:
+    return shapes_in(event.inputs)[:1] != shapes_in(event.outputs)[:1] and not event.error
+
+
+def _lines(text: str) -> str:
+    """The text line by line, with everything escaped that would not be seen as itself."""
+    return "\n".join(map(printable, text.splitlines()))

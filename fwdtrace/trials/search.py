@@ -1,0 +1,310 @@
+"""Which of the proposed changes work: tried one after the other, what changes the least first, in bounded time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.findings.forward_error.changes import (
+    Built,
+    Called,
+    Change,
+    Converted,
+    Given,
+    Operand,
+    PassedTo,
+    Proposal,
+    Step,
+    proposal_text,
+)
+from fwdtrace.findings.forward_error.rule import failed_call, proposals_for
+from fwdtrace.models.spec import Inputs
+from fwdtrace.trace import Finding, Fix, Shape, Trace
+from fwdtrace.trace.text import listed, shape_text
+from fwdtrace.trials.apply import CannotChange
+from fwdtrace.trials.copies import Copy, Outcome
+from fwdtrace.trials.time_left import TimeLeft
+
+SECONDS = 1.0
+SECONDS_WITHOUT_MEMORY = 2.0
+MOST_RUNS = 80
+MOST_CHANGES = 8
+"""So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
+MOST_FIXES = 2
+LARGEST_COPY = 2**28
+SLOWEST_RUN = 300_000.0
+"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
+
+
+SLOW = 0.2
+"""A run of so many seconds of work is not repeated without need."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """A proposal with which a copy of the model ran to its end, and the shapes of what it gave."""
+
+    proposal: Proposal
+    outputs: tuple[Shape, ...]
+
+
+def with_tried_fixes(
+    trace: Trace,
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    guessed: bool = False,
+    on_meta: bool = False,
+    is_statement: bool = False,
+) -> Trace:
+    """The trace of a call of the model that raised, with the fixes that work in its finding FT006.
+
+    `inputs` are the arguments of that call; `guessed` says that nobody chose them, so that others are tried first.
+    `on_meta`: the model has no values. `is_statement`: it stands for a line of a program.
+    The model, its arguments and the random generators stay as they are.
+    """
+    call = failed_call(trace)
+    if call is None or any(each.opaque == "compiled" for each in trace.calls):
+        return trace
+    seen = trace if trace.ops is not None else _seen_with_ops(trace, model, inputs) or trace
+    found = proposals_for(seen)
+    if found is None:
+        return trace
+    finding, proposals = found
+    if is_statement:  # of which the first dimension need not be that of the examples, but may be
+        proposals = tuple(each for each in proposals if not _gives(each) or _leaves_rows(each.changes))
+    if guessed:
+        proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
+    working = working_proposals(seen, model, inputs, proposals, on_meta=on_meta) if proposals else ()
+    if working:
+        finding = _with_fixes(finding, working, "" if is_statement else call.path or "the model")
+    said = _said(trace)
+    if said is None:
+        return trace
+    better = replace(said, message=finding.message, site=finding.site or said.site, fixes=finding.fixes)
+    return replace(trace, findings=tuple(better if each is said else each for each in trace.findings))
+
+
+def _seen_with_ops(trace: Trace, model: nn.Module, inputs: Inputs) -> Trace | None:
+    """The same crash of a copy, seen with the ops; None if the copy fails otherwise, or would be large."""
+    if _is_large(model):
+        return None
+    try:
+        seen = Copy(trace, model, inputs, on_meta=False).run((), record=True).trace
+    except CannotChange:
+        return None
+    one, two = failed_call(trace), failed_call(seen) if seen is not None else None
+    return seen if one is not None and two is not None and one.error == two.error else None
+
+
+def working_proposals(
+    trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal], *, on_meta: bool = False
+) -> tuple[Working, ...]:
+    """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
+    copy = _copy(trace, model, inputs, on_meta)
+    if copy is None:
+        return ()
+    time = TimeLeft(SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
+    waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
+    heapq.heapify(waiting)
+    working: list[Working] = []
+    kinds: set[object] = set()
+    seen = {each.changes for each in proposals}
+    for _ in range(MOST_RUNS):
+        if not waiting or time.is_up or len(working) == MOST_FIXES:
+            break
+        _cost, number, proposal = heapq.heappop(waiting)
+        if _kind(proposal) in kinds:
+            continue
+        try:
+            outcome = copy.run(proposal.changes, record=not _resizes(proposal))
+            if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
+                working.append(Working(proposal, _shapes(outcome.outputs)))
+                kinds.add(_kind(proposal))
+        except CannotChange:
+            continue
+        for further in _together(proposal, outcome):
+            if further.changes not in seen and len(further.changes) <= MOST_CHANGES:
+                seen.add(further.changes)
+                heapq.heappush(waiting, (further.cost, number + len(seen), further))
+    return tuple(working)
+
+
+def _copy(trace: Trace, model: nn.Module, inputs: Inputs, has_no_values: bool) -> Copy | None:
+    """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
+
+    It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
+    model that only took long is copied with its weights if that copy does not fail.
+    """
+    only_meta = has_no_values or _is_large(model)
+    slow = trace.run.duration_us > SLOWEST_RUN
+    for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
+        try:
+            copy = Copy(trace, model, inputs, on_meta=on_meta)
+            if has_no_values:  # so that it was run like this already
+                return copy
+            unchanged = copy.run((), record=True).trace
+        except CannotChange:
+            continue
+        if unchanged is not None and (place := _place(trace)) is not None and _place(unchanged) == place:
+            return copy
+    return None
+
+
+def _is_large(model: nn.Module) -> bool:
+    """Whether there is no room for a copy of its weights, or it has none."""
+    tensors = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return size > LARGEST_COPY or any(tensor.is_meta for tensor in tensors)
+
+
+def _said(trace: Trace) -> Finding | None:
+    """What the trace says about its last crash."""
+    return next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
+
+
+def _place(trace: Trace) -> tuple[str | None, str] | None:
+    """The module of the crash, and what is said of it but for where its operands came from."""
+    finding = _said(trace)
+    if finding is None or finding.call is None:
+        return None
+    return trace.call(finding.call).path, finding.message.partition(";")[0]
+
+
+def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
+    """The proposal with one more layer built otherwise, if the copy failed there over the same size."""
+    if outcome.trace is None:
+        return []
+    found = proposals_for(outcome.trace, inputs=False)
+    if found is None:
+        return []
+    return [
+        Proposal((*proposal.changes, further.changes[0]), proposal.cost + cost, proposal.why + further.why)
+        for further in found[1]
+        if further.changes[0] not in proposal.changes and (cost := _cost_together(proposal.changes, further.changes[0]))
+    ]
+
+
+def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
+    """What it costs to make one more change, 0 if it has nothing to do with those before."""
+    sizes = {change.value for change in changes if isinstance(change, Built)}
+    if isinstance(further, Built) and further.value in sizes:
+        return 0.3
+    if isinstance(further, Operand) and all(
+        isinstance(each, Operand) and each.steps == further.steps for each in changes
+    ):
+        return 0.3
+    first = changes[0]
+    if len(changes) == 1 and (
+        (_dtypes_of(changes) and not _converts((further,)))
+        or (isinstance(first, Called) and isinstance(further, Built))
+    ):
+        return 1.0
+    return 0.0
+
+
+def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -> bool:
+    """Whether each example has its own row in what the model gives, which depends on no other example.
+
+    With one more example there has to be one more row, and the others stay as they were. Another dtype moves nothing.
+    What is only given something else may be made for so many examples and no others; it is not run twice if it is slow.
+    """
+    outputs, number = outcome.outputs or [], copy.examples(changes)
+    row = next((at for at, tensor in enumerate(outputs) if number in tensor.shape), None)
+    if row is None:  # as of a loss, one number for all examples
+        return all(tensor.dim() == 0 for tensor in outputs) and _leaves_rows(changes)
+    only_given = all(isinstance(change, Given) for change in changes)
+    if _converts(changes) or (only_given and outcome.seconds > SLOW):
+        return True
+    more = copy.run(changes, examples=number + 1)
+    if more.outputs is None or len(more.outputs) <= row:
+        return more.outputs is None and only_given
+    before, after = outputs[row], more.outputs[row]
+    places = [at for at, size in enumerate(before.shape) if size == number]
+    grown = (at for at in places if after.shape == (*before.shape[:at], number + 1, *before.shape[at + 1 :]))
+    place = next(grown, None)
+    if place is None:
+        return False
+    if copy.on_meta or more.drew or copy.is_training or not before.is_floating_point():
+        return True
+    try:
+        return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
+    except (RuntimeError, TypeError):  # a tensor of the user's own kind, or without values
+        return False
+
+
+def _leaves_rows(changes: tuple[Change, ...]) -> bool:
+    """Whether the changes are steps of tensors that leave their first dimension as it is."""
+    steps = [step for each in changes for step in getattr(each, "steps", ())]
+    if not steps or any(isinstance(each, Given) and each.shape is not None for each in changes):
+        return False
+    return all(step.method == "to" or (step.args and min(_numbers(step)) > 0) for step in steps)
+
+
+def _numbers(step: Step) -> tuple[int, ...]:
+    return tuple(each for each in step.args if isinstance(each, int)) or (0,)
+
+
+def _converts(changes: tuple[Change, ...]) -> bool:
+    """Whether the changes are of dtypes alone."""
+    return all(isinstance(change, Converted) or _dtypes_of((change,)) for change in changes)
+
+
+def _shapes(outputs: list[Tensor]) -> tuple[Shape, ...]:
+    return tuple(tuple(tensor.shape) for tensor in outputs)
+
+
+def _resizes(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) and change.shape is not None for change in proposal.changes)
+
+
+def _gives(proposal: Proposal) -> bool:
+    return all(isinstance(change, Given) for change in proposal.changes)
+
+
+def _kind(proposal: Proposal) -> object:
+    """What makes two proposals the same advice: one argument with other sizes, one dtype, the same steps elsewhere."""
+    return tuple(dict.fromkeys(map(_kind_of_change, proposal.changes)))
+
+
+def _kind_of_change(change: Change) -> object:
+    if dtypes := _dtypes_of((change,)):
+        return frozenset(dtypes)
+    if isinstance(change, Given) and change.shape is not None:
+        return "given", change.argument
+    if isinstance(change, (Given, PassedTo)):
+        return "steps", change.steps, change.back if isinstance(change, PassedTo) else ()
+    return change
+
+
+def _dtypes_of(changes: tuple[Change, ...]) -> set[str]:
+    """The dtypes that tensors are converted to, if the changes do nothing else."""
+    dtypes: set[str] = set()
+    for change in changes:
+        steps = change.steps if isinstance(change, (Operand, PassedTo)) else ()
+        if isinstance(change, Given) and change.dtype and change.shape is None:
+            dtypes.add(change.dtype)
+        elif steps and all(step.method == "to" for step in steps):
+            dtypes |= {str(step.args[0]).removeprefix("torch.") for step in steps}
+        else:
+            return set()
+    return dtypes
+
+
+def _result(shape: Shape) -> str:
+    return shape_text(shape) if shape else "a scalar"
+
+
+def _with_fixes(finding: Finding, working: Sequence[Working], called: str) -> Finding:
+    """The finding with fixes of what was called, a line of the program if it has no name."""
+    give = {"the model": "give the model", "": "use"}.get(called, f"call {called} with")
+    fixes = tuple(Fix(proposal_text(each.proposal, give), True, each.outputs) for each in working)
+    texts = [
+        f"{fix.text} (tried: {called or 'the line'} then gives {listed(list(map(_result, fix.outputs)), 2)})"
+        for fix in fixes
+    ]
+    return replace(finding, message="; ".join((finding.message, ", or ".join(texts))), fixes=(*finding.fixes, *fixes))

@@ -1,0 +1,33 @@
+"""The help of a command has its options in panels, names the keys, and shows an example that is a command."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from fwdtrace.cli.options import COLUMN_KEYS, Key
+from tests.helpers.commands import Command
+
+PANELS = {
+    "run": ["Model and input", "Measure", "Show", "Save", "Help"],
+    "exec": ["Program", "Choose the calls", "Measure", "Show", "Save", "Help"],
+    "show": ["Trace", "Show", "Save", "Help"],
+    "compare": [
+        *("Model and input", "Run directly", "Pair two models", "Run the second otherwise", "Show", "Save", "Help"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_options_stand_in_panels_and_there_is_an_example(command: Command, name: str) -> None:
+    text = command(name, "--help").out
+    assert re.findall(r"^(\S.*):$", text, re.MULTILINE) == PANELS[name]
+    assert f"Example: fwdtrace {name} " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_keys_of_columns_and_of_sort_are_named_whole(command: Command) -> None:
+    words = set(re.findall(r"[\w-]+", command("run", "--help").out))
+    assert words >= {*COLUMN_KEYS} and words >= {*get_args(Key)} - {"self-time", "parameters"}

@@ -1,0 +1,92 @@
+"""`exec --save-step` and `run DIR/capsule.json`: the call of a program is made again after the program has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fwdtrace import load_trace
+from tests.helpers.commands import Command, finish, start
+
+PROGRAM = """\
+import sys
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self{parameter}):
+        super().__init__()
+        self.layer, self.drop = nn.Linear(4, 3), nn.Dropout(0.5)
+
+    def forward(self, x, scale=1.0):
+        h = self.drop(self.layer(x)) / float(scale)
+        return h + (h * (x[:, :1] != 7)).square().sum(1, keepdim=True).sqrt()
+
+
+def main():
+    torch.manual_seed(3)
+    net = Net({argument})
+    optimizer = torch.optim.Adam(net.parameters())
+    for step in range(4):
+        x = torch.randn(2, 4)
+        if step == 2:
+            x[1, 0] = {seven}
+        net(x, scale={scale}).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def saved(folder: Path, **parts: str) -> str:
+    """What is said of a program that saves its step into `step`."""
+    parts = {"parameter": "", "argument": "", "seven": "7", "scale": "1.0", **parts}
+    (folder / "train.py").write_text(PROGRAM.format(**parts), encoding="utf-8")
+    ran = finish(start("exec", "--on", "nonfinite", "-o", "t.json", "--save-step", "step", "train.py"))
+    assert ran.status == 0, ran.err
+    return next(line for line in ran.err.splitlines() if "step" in line and "save" in line)
+
+
+def messages(file: Path | str) -> list[str]:
+    return [finding.message for finding in load_trace(file).findings if finding.code == "FT005"]
+
+
+def test_backward_runs_again_from_the_gradients_that_had_come(folder: Path, command: Command) -> None:
+    assert saved(folder).endswith("capsule.json")
+    ran = command("run", "step/capsule.json", "--backward", "-o", "again.json")
+    assert ran.status == 0, ran.err
+    assert messages("again.json") == messages("t.json")
+    assert "the backward of Tensor.sqrt in the model made" in messages("t.json")[0]
+
+
+def test_forward_runs_again_with_the_same_numbers(folder: Path, command: Command) -> None:
+    saved(folder, scale="float(step != 2)")
+    command("run", "step/capsule.json", "--check-finite", "--stats", "-o", "again.json")
+    assert messages("again.json") == messages("t.json") != []
+    first, again = load_trace("t.json"), load_trace("again.json")
+    assert [call.outputs[0].stats for call in again.calls] == [call.outputs[0].stats for call in first.calls]  # type: ignore[union-attr]
+    assert command("run", "step/capsule.json", "--device", "meta").status == 0
+
+
+def test_a_class_that_takes_arguments_is_to_be_named(folder: Path, command: Command) -> None:
+    saved(folder, parameter=", width", argument="4")
+    refused = command("run", "step/capsule.json")
+    assert refused.status == 2
+    assert "how to build a __main__.Net is not known; name what builds it: fwdtrace run SPEC --capsule" in refused.err
+    assert command("run", "train.py:Net(4)", "--capsule", "step/capsule.json").status == 0
+
+
+def test_an_argument_that_cannot_be_written_is_said(folder: Path, command: Command) -> None:
+    said = saved(folder, scale='__import__("fractions").Fraction(1)')
+    assert "it could not hold kwargs.scale: a fractions.Fraction" in said
+    refused = command("run", "step/capsule.json")
+    assert (refused.status, "this was not written: kwargs.scale" in refused.err) == (2, True)
+
+
+def test_a_step_is_saved_of_an_event_alone(folder: Path, command: Command) -> None:
+    (folder / "train.py").touch()
+    refused = command("exec", "--save-step", "step", "train.py")
+    assert (refused.status, "say what by --on nonfinite" in refused.err) == (2, True)

@@ -1,0 +1,263 @@
+"""Models broken in one place, the inputs that they raise with, and the advice that is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FlattensTheBatch(nn.Module):
+    """`torch.flatten` without a first dimension: with a wider layer it would run, and mix the examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(256, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(torch.flatten(self.conv(x)))
+
+
+class ViewsTooFew(nn.Module):
+    """A view with the number of features written out; the layer behind it has the same number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(100, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.conv(x).view(-1, 100))
+
+
+class NormOfSequence(nn.Module):
+    """A batch norm behind a linear layer over a sequence, whose features are last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.bn = nn.Linear(4, 6), nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.bn(self.fc(x))
+
+
+class MixesTokens(nn.Module):
+    """Token mixing made for another number of patches, with a residual connection around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.fc1, self.fc2 = nn.Conv2d(3, 8, 8, 8), nn.Linear(16, 12), nn.Linear(12, 16)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.patch(x).flatten(2)
+        return (x + self.fc2(torch.relu(self.fc1(x)))).mean(-1)
+
+
+class ThreeProjections(nn.Module):
+    """Query, key and value of a width that the input does not have: all three have to change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(5, 24)
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.embed(x)
+        return F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))
+
+
+class AddsPositions(nn.Module):
+    """A table of positions for another size of image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.positions = nn.Conv2d(3, 8, 8, 8), nn.Parameter(torch.zeros(1, 16, 8))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.patch(x).flatten(2).transpose(1, 2) + self.positions
+
+
+class AddsMask(nn.Module):
+    """Scores of the past and the new key, and a mask of the past alone."""
+
+    def forward(self, query: Tensor, keys: Tensor, mask: Tensor) -> Any:
+        keys = torch.cat([keys, query], 1)
+        return (query @ keys.transpose(1, 2) + mask).softmax(-1)
+
+
+class RotatesInFloat(nn.Module):
+    """A bfloat16 model whose query and key are multiplied with a float32 table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out, self.cos = nn.Linear(8, 24), nn.Linear(8, 8), torch.ones(8)
+        self.bfloat16()
+
+    def forward(self, x: Tensor) -> Any:
+        query, key, value = self.qkv(x).chunk(3, -1)
+        return self.out(F.scaled_dot_product_attention(query * self.cos, key * self.cos, value))
+
+
+class HalvesTwice(nn.Module):
+    """A U-Net of two levels: what is halved and doubled again is smaller than what was kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up, self.out = nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 4, 2, 2), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        kept = self.down(x)
+        return self.out(torch.cat([self.up(F.max_pool2d(kept, 2)), kept], 1))
+
+
+class CountsPositions(nn.Module):
+    """An embedding of positions with fewer rows than there are tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(50, 6), nn.Embedding(10, 6)
+
+    def forward(self, ids: Tensor) -> Any:
+        return self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+
+
+class SequenceFirst(nn.Module):
+    """A recurrent layer without `batch_first`, and a state that has the batch first in mind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.gru(x, torch.zeros(1, x.shape[0], 6))[0]
+
+
+class BothAreFloat64(nn.Module):
+    """Two layers of float32 for an input of float64: to convert one of them moves the crash to the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.bn(self.conv(x))
+
+
+class BeforeTheSkipIsTakenApart(nn.Module):
+    """A norm of half the channels stands right behind a `cat`: to widen it moves the crash."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.proj, self.conv = nn.GroupNorm(2, 8), nn.Linear(8, 8), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        x = torch.cat([x, x], 1)
+        h = self.proj(self.norm(x).flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+        return self.conv(x + h)
+
+
+class MasksKeys(nn.Module):
+    """A mask of examples and keys, which lacks the dimension of the queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        query = self.query(x)
+        scores = (query @ query.transpose(-2, -1)).masked_fill(mask.bool(), -1e9)
+        return scores.softmax(-1) @ query
+
+
+class AttendsToOthers(nn.Module):
+    """A decoder layer, whose memory is of another number of examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(16, 4, 32, batch_first=True)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Any:
+        return self.layer(x, memory)
+
+
+class SplitsHeads(nn.Module):
+    """Heads of a size that does not divide what the projection gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.out = nn.Linear(8, 30), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.query(x).view(x.shape[0], x.shape[1], -1, 16).flatten(2))
+
+
+class LooksUpPositions(nn.Module):
+    """Positions that begin at 2, in a buffer of 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 4)
+        self.register_buffer("kinds", torch.zeros(1, 12, dtype=torch.long))
+
+    def forward(self, ids: Tensor) -> Any:
+        positions = torch.arange(2, 2 + ids.shape[1]).expand(ids.shape)
+        return self.table(ids) + self.table(torch.gather(self.kinds.expand(ids.shape[0], -1), 1, positions))
+
+
+MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = {
+    "flattens the batch": (
+        FlattensTheBatch, ("2x3x8x8",), ["call torch.flatten in line N with start_dim=1"],
+    ),
+    "views too few": (
+        ViewsTooFew, ("2x3x9x9",),
+        [
+            "call Tensor.view in line N with (x.shape[0], -1) and set in_features=196 in fc",
+            "give the model x of 2×3×7×7",
+        ],
+    ),
+    "norm of a sequence": (
+        NormOfSequence, ("2x5x4",), ["pass input.transpose(1, 2) to bn, and take .transpose(1, 2) of its result"],
+    ),
+    "mixes tokens": (
+        MixesTokens, ("2x3x48x48",),
+        ["give the model x of 2×3×32×32", "set in_features=36 in fc1 and out_features=36 in fc2"],
+    ),
+    "three projections": (
+        ThreeProjections, ("2x7x5",), ["set out_features=16 in embed", "set in_features=24 in q, k and v"],
+    ),
+    "adds positions": (
+        AddsPositions, ("2x3x48x48",), ["give the model x of 2×3×32×32", "make the parameter positions 1×36×8"],
+    ),
+    "adds a mask": (
+        AddsMask, ("2x1x8", "2x4x8", "2x1x4"),
+        ["give the model mask of 2×1×5", "give the model keys of 2×3×8"],
+    ),
+    "rotates in float32": (
+        RotatesInFloat, ("2x3x8",),
+        ["apply .to(torch.bfloat16) to operands 1 and 2 of F.scaled_dot_product_attention in line N"],
+    ),
+    "halves twice": (
+        HalvesTwice, ("2x3x15x14",), ["give the model x of 2×3×14×14", "set output_padding=(1, 0) in up"],
+    ),
+    "counts positions": (
+        CountsPositions, ("2x14:int64:0..50",),
+        ["give the model ids of 2×10", "set num_embeddings=14 in positions or more"],
+    ),
+    "sequence first": (SequenceFirst, ("2x5x4",), ["set batch_first=True in gru"]),
+    "both are float64": (BothAreFloat64, ("2x3x5:float64",), ["give the model x.to(torch.float32)"]),
+    "masks keys": (
+        MasksKeys, ("2x6x8", "2x6:int64:0..2"),
+        ["apply .unsqueeze(1) to the second operand of Tensor.masked_fill in line N"],
+    ),
+    "attends to others": (
+        AttendsToOthers, ("2x5x16", "3x7x16"), ["give the model memory of 2×7×16", "give the model x of 3×5×16"],
+    ),
+    "splits heads": (
+        SplitsHeads, ("2x5x8",),
+        ["set out_features=32 in query", "set out_features=16 in query and in_features=16 in out"],
+    ),
+    "looks up positions": (LooksUpPositions, ("2x14:int64:0..20",), ["give the model ids of 2×10"]),
+    "before the skip is taken apart": (BeforeTheSkipIsTakenApart, ("2x8x4x4",), []),
+}  # fmt: skip

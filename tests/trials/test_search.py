@@ -1,0 +1,189 @@
+"""Trying: what counts as working, in which order, within which bounds, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from time import perf_counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
+from fwdtrace.models.randomness import random_state
+from fwdtrace.run.once import ReadyModel, RunPlan, run_once
+from fwdtrace.trace import Fix
+from fwdtrace.trials import search
+from fwdtrace.trials.search import working_proposals
+from tests.helpers.advice import Broken, broken
+from tests.trials.table import BeforeTheSkipIsTakenApart, FlattensTheBatch
+
+
+class Talks(nn.Module):
+    """A broken model that prints, warns, draws numbers, counts, and writes into its argument and its buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(5, 2)
+        self.register_buffer("seen", torch.zeros(()))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Any:
+        print("hello")
+        print("hello", file=sys.stderr)
+        warnings.warn("careful", stacklevel=1)
+        self.calls += 1
+        self.seen += 1
+        x += torch.rand(())
+        return self.second(self.first(x))
+
+
+class CallsBack(nn.Module):
+    """A broken model that tells somebody of each of its calls, through a hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.second(self.first(x))
+
+
+def test_nothing_is_left_of_trying(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        case = broken(Talks(), "3x4")
+    model: Any = case.model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    argument = case.inputs.args[0].clone()
+    capsys.readouterr()
+    state, modules = random_state(), list(model.modules())
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert case.finding.fixes
+    assert random_state().same_as(state)
+    assert capsys.readouterr() == ("", "") and warned == []
+    assert model.calls == 1 and list(model.modules()) == modules
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(case.inputs.args[0], argument)
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in modules)
+
+
+def test_a_change_that_runs_but_mixes_the_examples_does_not_work() -> None:
+    case = broken(FlattensTheBatch(), "2x3x8x8")
+    wider = Proposal((Built("fc", "in_features", 512),), 1.0)
+    assert working_proposals(case.trace, case.model, case.inputs, [wider]) == ()
+
+
+def test_a_change_that_only_moves_the_crash_does_not_work() -> None:
+    case = broken(BeforeTheSkipIsTakenApart(), "2x8x4x4")
+    wider = Proposal((Built("norm", "num_channels", 16),), 1.0)
+    assert working_proposals(case.trace, case.model, case.inputs, [wider]) == ()
+
+
+def test_a_change_that_cannot_be_made_does_not_work() -> None:
+    case = broken(CallsBack(), "3x4")
+    changes = Built("nowhere", "in_features", 4), Built("first", "no_such_argument", 4), Given("no_such_argument", (1,))
+    proposals = [Proposal((change,), 1.0) for change in changes]
+    assert working_proposals(case.trace, case.model, case.inputs, proposals) == ()
+
+
+def test_fixes_are_in_the_finding_and_in_its_message() -> None:
+    finding = broken(CallsBack(), "3x4").finding
+    assert finding.fixes == (
+        Fix("set in_features=6 in second", True, ((3, 2),)),
+        Fix("set out_features=5 in first", True, ((3, 2),)),
+    )
+    assert finding.message.endswith(
+        "; set in_features=6 in second (tried: the model then gives 3×2), or set out_features=5 in first (tried: the"
+        " model then gives 3×2)"
+    )
+
+
+def test_a_large_model_is_tried_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LARGEST_COPY", 0)
+    assert [fix.outputs for fix in broken(FlattensTheBatch(), "2x3x8x8").finding.fixes] == [((2, 5),)]
+
+
+def test_a_model_without_memory_is_tried_without_memory() -> None:
+    with torch.device("meta"):
+        model = FlattensTheBatch()
+        case = broken(model, "2x3x8x8")
+    meta = Broken(case.model, case.inputs, case.trace)
+    assert meta.finding.fixes[0].text.endswith("with start_dim=1")
+
+
+def test_a_model_that_cannot_be_copied_gets_no_advice() -> None:
+    model: Any = CallsBack()
+    model.stream = io.StringIO()
+    model.generator = (each for each in "ab")
+    assert broken(model, "3x4").finding.fixes == ()
+
+
+def test_a_crash_that_does_not_come_again_gets_no_advice() -> None:
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.before = nn.Linear(4, 2), False
+
+        def forward(self, x: Tensor) -> Any:
+            was, self.before = self.before, True
+            return self.fc(x if was else x[:, :3])
+
+    assert broken(Once(), "3x4").finding.fixes == ()
+
+
+def test_trying_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(11, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            until = perf_counter() + 0.05
+            while perf_counter() < until:
+                pass
+            return self.fc(self.conv(x).flatten(1))[:, :, None]  # an output with a row for each, and never reached
+
+    monkeypatch.setattr(search, "SECONDS", 0.2)
+    case = broken(Slow(), "2x3x9x9")
+    began = perf_counter()
+    assert case.finding.code == "FT006"
+    assert perf_counter() - began < 3
+
+
+def test_ctrl_c_ends_the_trials() -> None:
+    class Interrupted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.calls = nn.Linear(5, 2), 0
+
+        def forward(self, x: Tensor) -> Any:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return self.fc(x)
+
+    case = broken(Interrupted(), "3x4")
+    with pytest.raises(KeyboardInterrupt):
+        assert case.finding
+    model: Any = Interrupted()
+    ready = ReadyModel(model, case.inputs, on_meta=False, loss=None)
+    result = run_once(RunPlan("m.py:M"), ready)
+    assert [finding.fixes for finding in result.trace.findings] == [()]
+
+
+def test_an_index_beyond_all_reason_builds_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(10, 4)
+
+        def forward(self, ids: Tensor) -> Any:
+            return self.table(ids * 10**12)
+
+    finding = broken(Looks(), "2x3:int64:1..2").finding
+    assert "got 1000000000000, at input[0, 0]" in finding.message and finding.fixes == ()
