@@ -40,7 +40,8 @@ def test_a_run_that_is_repeated_is_bit_identical_in_weights_forward_and_backward
 def test_another_attention_is_named_and_all_that_follows_is_rounding(folder: Path) -> None:
     found = compared(folder, Way(attention="sdpa"))
     assert origin(found) == ("h.0.attn", "forward", 1)
-    assert "became F.scaled_dot_product_attention. All of it is rounding, up to " in found.verdict
+    assert "became F.scaled_dot_product_attention, small_gpt.py:" in found.verdict
+    assert ". All of it is rounding, up to " in found.verdict
     assert ", and so is backward, up to " in found.verdict
     assert not {each.severity for each in found.differences} - {"rounding", "structure"}
 

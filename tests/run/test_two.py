@@ -119,7 +119,7 @@ def test_the_json_follows_its_schema(command: Command, nets: Path) -> None:
     sites = [document["origin"].pop(name) for name in ("site", "first_site")]
     assert [site["line"] for site in sites] == [18, 18]
     assert document["origin"] == {
-        **{"path": "inp", "nth": 1, "class": "Linear", "why": ["bias differs by up to 4"]},
+        **{"path": "inp", "nth": 1, "class": "Linear", "why": ["bias differs by up to 4"], "pass": "forward"},
         "apart": {"absolute": 4.0, "relative": 4.0, "ulp": 33554432, "same": False, "close": False},
     }
     assert [row["path"] for row in document["growth"]] == ["inp", "drop", "out", ""]
