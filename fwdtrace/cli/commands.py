@@ -16,10 +16,10 @@ from fwdtrace.cli.exec import exec
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.models import models
 from fwdtrace.cli.now import now
-from fwdtrace.cli.options import as_typer_takes_it
 from fwdtrace.cli.panels import MODEL, PROGRAM, TRACE, PanelledCommand
 from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
+from fwdtrace.cli.sets import as_typer_takes_it
 from fwdtrace.cli.show import show
 from fwdtrace.cli.terminal import mend_streams, to_stderr
 from fwdtrace.cli.tracebacks import their_traceback

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from fwdtrace.cli.options import Chosen, Measured, Shown, as_typer_takes_it, with_what_is_shown
+from fwdtrace.cli.options import Chosen, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.results import check_files, check_values_file
+from fwdtrace.cli.sets import as_typer_takes_it
 from fwdtrace.cli.terminal import to_stderr
 from fwdtrace.errors import FwdtraceError
 

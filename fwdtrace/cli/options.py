@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import wraps
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from fwdtrace.cli import completion
-from fwdtrace.cli.panels import MEASURE, SAVE, SHOW, in_panel
+from fwdtrace.cli.panels import MEASURE, SAVE, SHOW
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.wanted import what_is_wrong
-from fwdtrace.run.cold_start import interruptible
 
 Spec = Annotated[
     str,
@@ -316,52 +312,14 @@ class Variation:
 
 PANELS: dict[type, str] = {
     **{Measured: MEASURE, Shown: SHOW, Result: SAVE, Chosen: "Choose the calls"},
-    **{Directly: "Run directly", Pairing: "Pair two models", Variation: "Run the second otherwise"},
+    **{
+        Programs: "Compare two programs",
+        Directly: "Run directly",
+        Pairing: "Pair two models",
+        Variation: "Run the second otherwise",
+    },
 }
 """The part of the help that a set of options stands in."""
-
-
-def as_typer_takes_it(command: Callable[..., None], panel: str | None = None) -> Callable[..., None]:
-    """The command as typer takes it: in place of a parameter that is a set of options, the options of that set.
-
-    A set is a dataclass, each field of which is an option with a default. What is no set comes first in the help, in
-    this panel.
-    Ctrl-C that the command leaves to us is trouble, told in one line.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    sets = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
-    own = [
-        parameter.replace(annotation=in_panel(hints[name], panel), kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name not in sets
-    ]
-
-    @wraps(command)
-    def flat(**values: Any) -> None:
-        for name, kind in sets.items():
-            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-        try:
-            with interruptible():
-                command(**values)
-        except KeyboardInterrupt:
-            raise FwdtraceError("interrupted") from None
-
-    options = [option for kind in sets.values() for option in _options_of(kind)]
-    flat.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    return flat
-
-
-def _options_of(kind: type) -> list[inspect.Parameter]:
-    hints = get_type_hints(kind, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=in_panel(hint, PANELS.get(kind)),
-        )
-        for field, hint in ((field, hints[field.name]) for field in fields(kind))
-    ]
 
 
 def with_what_is_shown(measured: Measured, shown: Shown) -> Measured:

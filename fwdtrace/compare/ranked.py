@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fwdtrace.compare.assembled import Apart, Assembly, Piece, assemble, ranks_of_elements
+from fwdtrace.compare.assembled import Apart, Assembly, assemble
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
+from fwdtrace.compare.pieces import Piece, ranks_of_elements
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.saved_backward import Side
 from fwdtrace.compare.traces import How

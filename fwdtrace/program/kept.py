@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 from fwdtrace.program.roots import Root
 from fwdtrace.program.wanted import Round
 from fwdtrace.recorder.measures.training_keeper import KeptValues, TrainingKeeper
+from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 
@@ -36,3 +39,42 @@ class Open:
     keeper: TrainingKeeper | None
     awaits_backward: bool
     event: str | None = None
+
+    def end_backward(self, error: BaseException | None) -> None:
+        """End a recording that has awaited a backward, which may have raised this."""
+        top = self.root.module()
+        if self.keeper is not None and top is not None:
+            self.keeper.keep_gradients(top)
+        if error is not None:
+            self.recording.__exit__(type(error), error, error.__traceback__)
+        else:
+            self.recording.__exit__(None, None, None)
+
+    def trace(self, has_trained: bool) -> Trace:
+        """What was recorded; gradients only if a backward ran, as it has if an optimizer is about to step."""
+        trace = self.root.named(self.recording.trace)
+        if self.event is not None:
+            return replace(trace, run=replace(trace.run, event=self.event))
+        ran = has_trained or any(call.backward is not None for call in trace.calls)
+        run = replace(trace.run, stepped=has_trained)
+        return replace(trace, gradients=trace.gradients if ran else None, run=run)
+
+
+def open_for(
+    root: Root,
+    top: nn.Module,
+    round: Round,
+    way: tuple[str, str],
+    count: int,
+    options: Options,
+    max_bytes: int | None,
+    event: str | None,
+) -> Open:
+    """A recording for a call of a root, which is the one with this number by this way in."""
+    keeper = TrainingKeeper(max_bytes) if max_bytes is not None else None
+    if keeper is not None:
+        keeper.keep_state(top)
+    number, first_id = root.rounds.get(round, (count, 0))  # one trace has the calls by all ways in
+    recording = Recording(top, replace(options, alone=True, keeper=keeper), call=number, first_id=first_id)
+    recording.look_around()
+    return Open(root, round, way, number, recording, keeper, options.gradients, event)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -101,7 +100,7 @@ class ObservedProgram:
     @property
     def saved_step(self) -> str | None:
         """What there is to say of the step that was to be saved; None if there is nothing."""
-        return self._watch.saved_step() if self._watch is not None else None
+        return self._watch.saves.said if self._watch is not None else None
 
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
@@ -218,7 +217,9 @@ class ObservedProgram:
         """
         if self._watch is not None:
             _observed.remove(self)
-            error = _raised_by_backward() if raised else None
+            from fwdtrace.program.explanation import raised_by_backward_of_program
+
+            error = raised_by_backward_of_program() if raised else None
             self.backward_raised = error is not None
             self._watch.end(error)
         self._traces.end()
@@ -238,43 +239,13 @@ class ObservedProgram:
         """The call that raised the error that ended the program; it is saved, unless it was kept already."""
         if self._watch is None:
             return None
-        from fwdtrace.program.crash import crash, explained, tells
+        from fwdtrace.program.explanation import explanation_of_end
 
-        error = crash()
-        if error is None:
-            return None
-        for trace in self.traces:
-            if tells(trace, error):
-                return self._with_fixes(self._watch, trace, error)
-        explanation = None
-        with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
-            raised_at = self._watch.events.raised_at if self._watch.events is not None else None
-            explanation = explained(error, self._watch.top, raised_at)
-            if explanation is None and self.backward_raised:
-                explanation = self._explained_backward(self._watch, error)
-        if explanation is not None:
+        end = explanation_of_end(self._watch, self._traces, self.ranks is None and self.backward_raised)
+        if end is not None and not self._traces.has(end):
             self._take_number()
-            self._traces.add_event(explanation)
-        return explanation
-
-    def _explained_backward(self, watch: Watch, error: Exception) -> Trace | None:
-        from fwdtrace.program.backward_again import explained_backward
-
-        if self.ranks is not None or any(trace.backward_errors for trace in self.traces):
-            return None  # the other ranks would have to take part, or the error is told
-        kept = [(trace, watch.model(root)) for (root, _), trace in self._traces.by_key.items() if root >= 0]
-        return explained_backward(error, [(trace, model) for trace, model in kept if model is not None])
-
-    def _with_fixes(self, watch: Watch, trace: Trace, error: Exception) -> Trace:
-        """The trace of a call that was kept and raised, with the fixes that work; it is saved once more with them."""
-        from fwdtrace.trials.failed import with_fixes_for
-
-        key = self._traces.key_of(trace)
-        model = watch.model(key[0]) if key[0] >= 0 else None
-        with_fixes = with_fixes_for(trace, model, error) if model is not None else trace
-        if with_fixes is not trace:
-            self._traces.put(key, with_fixes)
-        return with_fixes
+            self._traces.add_event(end)
+        return end
 
     def _save_values(self, values: Values, file: Path) -> str | None:
         from fwdtrace.compare.saved_numbers import save_values
@@ -361,12 +332,3 @@ def _begun(files: RankFiles, rank: int) -> Path:
         return files.begin(rank)
     except OSError as error:
         raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None
-
-
-def _raised_by_backward() -> BaseException | None:
-    """The error that ended the program, if it came out of a backward pass."""
-    from fwdtrace.program.crash import crash
-    from fwdtrace.recorder.measures.backward_errors import raised_by_backward
-
-    error = crash()
-    return error if error is not None and raised_by_backward(error) else None

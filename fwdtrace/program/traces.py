@@ -74,6 +74,10 @@ class ProgramTraces:
         """The files that hold this trace."""
         return next((self.saved[key] for key, each in self.by_key.items() if each is trace), [])
 
+    def has(self, trace: Trace) -> bool:
+        """Whether this trace was added."""
+        return any(added is trace for added in self.by_key.values())
+
     def key_of(self, trace: Trace) -> Key:
         """The key of a trace that was added."""
         return next(key for key, added in self.by_key.items() if added is trace)

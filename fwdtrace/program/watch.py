@@ -23,7 +23,7 @@ from fwdtrace.program.endings import stop
 from fwdtrace.program.events import Events
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
-from fwdtrace.program.kept import Kept, Open
+from fwdtrace.program.kept import Kept, Open, open_for
 from fwdtrace.program.made import notice_modules
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.optimizers import Steps, changes
@@ -34,9 +34,8 @@ from fwdtrace.program.signals import is_wished
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Looks, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
-from fwdtrace.recorder.measures.training_keeper import TrainingKeeper
 from fwdtrace.recorder.notes import Options
-from fwdtrace.recorder.recording import Recording, forget_our_frames
+from fwdtrace.recorder.recording import forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import is_no_plain_run
 from fwdtrace.trace import Trace
@@ -79,9 +78,9 @@ class Watch:
         self._replays = False
         self._keep_event = keep_event
         self._looks = looks
-        self._saves = SavedStep(looks.save_step)
+        self.saves = SavedStep(looks.save_step)
         looks_for = looks.nonfinite or looks.slow is not None
-        self.events = Events(looks, self._unhooked, self._hand_over_event, self._saves) if looks_for else None
+        self.events = Events(looks, self._unhooked, self._hand_over_event, self.saves) if looks_for else None
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
@@ -232,19 +231,13 @@ class Watch:
             return None, count
         self._classes.unhook()
         top = root.module()  # which may be false: a model may have a length
+        top = module if top is None else top
         if root.kept_as is None:
-            root.name = name_of_called(module if top is None else top, module, _getframe(3))
+            root.name = name_of_called(top, module, _getframe(3))
         if event is None:
             self._roots.number_of_kept(root)
-        backward = self._options.gradients and mode_of(module) == TRAINING
-        keeper = TrainingKeeper(self._max_bytes) if self._max_bytes is not None else None
-        if keeper is not None:
-            keeper.keep_state(module if top is None else top)
-        options = replace(self._options, alone=True, gradients=backward, keeper=keeper)
-        number, first_id = root.rounds.get(round, (count, 0))  # one trace has the calls by all ways in
-        recording = Recording(module if top is None else top, options, call=number, first_id=first_id)
-        recording.look_around()
-        self._open = Open(root, round, (path, entry), number, recording, keeper, backward, event)
+        options = replace(self._options, gradients=self._options.gradients and mode_of(module) == TRAINING)
+        self._open = open_for(root, top, round, (path, entry), count, options, self._max_bytes, event)
         return self._open, count
 
     @frame_role("boundary")
@@ -283,34 +276,18 @@ class Watch:
     def _end_pending(self, opened: Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
         """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
         del self._pending[opened.root]
-        top = opened.root.module()
-        if opened.keeper is not None and top is not None:
-            opened.keeper.keep_gradients(top)
-        if error is not None:
-            opened.recording.__exit__(type(error), error, error.__traceback__)
-        else:
-            opened.recording.__exit__(None, None, None)
+        opened.end_backward(error)
         return self._hand_over(opened, has_trained=before_step)
 
     def _hand_over(self, opened: Open, *, has_trained: bool = False) -> bool:
-        """Give the trace of a call to whoever keeps it; whether the program is to be ended.
-
-        If the optimizer is not about to step, gradients are told only if a backward ran.
-        """
-        root, trace = opened.root, opened.recording.trace
+        """Give the trace of a call to whoever keeps it; whether the program is to be ended."""
+        root, trace = opened.root, opened.trace(has_trained)
         if opened.event is not None:
-            run = replace(trace.run, event=opened.event)
-            return self._hand_over_event(root, replace(trace, run=run))
+            return self._keep_event(trace)
         if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
             return False
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))
         root.rounds[opened.round] = opened.number, first_id + len(trace.events)
-        ran = has_trained or any(call.backward is not None for call in trace.calls)
-        trace = replace(
-            root.named(trace),
-            gradients=trace.gradients if ran else None,
-            run=replace(trace.run, stepped=has_trained),
-        )
         values = opened.keeper.values if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 
@@ -332,10 +309,6 @@ class Watch:
     def _hand_over_event(self, root: Root, trace: Trace) -> bool:
         """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
         return self._keep_event(root.named(trace))
-
-    def saved_step(self) -> str | None:
-        """What there is to say of the step that was to be saved; None if there is nothing."""
-        return self._saves.said
 
     def look_no_more(self) -> None:
         """Let calls and steps that nobody wants to keep run as they would, from now on."""

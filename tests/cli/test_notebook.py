@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import fwdtrace
-from fwdtrace.recorder import record
+from fwdtrace import record
 from fwdtrace.trace import Site
 
 

@@ -15,7 +15,8 @@ PANELS = {
     "exec": ["Program", "Choose the calls", "Measure", "Show", "Save", "Help"],
     "show": ["Trace", "Show", "Save", "Help"],
     "compare": [
-        *("Model and input", "Run directly", "Pair two models", "Run the second otherwise", "Show", "Save", "Help"),
+        *("Model and input", "Run directly", "Pair two models", "Run the second otherwise", "Compare two programs"),
+        *("Show", "Save", "Help"),
     ],
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy
 import pytest
 
-from fwdtrace.compare.assembled import AssembledValues, Piece, _assembled, _of_mesh, ranks_of_elements
+from fwdtrace.compare.assembled import AssembledValues, _assembled
+from fwdtrace.compare.pieces import Piece, of_mesh, ranks_of_elements
 
 WHOLE = numpy.arange(30.0, dtype="f4").reshape(10, 3)
 
@@ -27,7 +28,7 @@ def pieces(arrays: list[Any], placements: tuple[str, ...] = (), mesh: tuple[int,
 
 
 def placed(arrays: list[Any], placements: tuple[str, ...], mesh: tuple[int, ...]) -> Any:
-    return _of_mesh(pieces(arrays, placements, mesh))
+    return of_mesh(pieces(arrays, placements, mesh))
 
 
 def test_uneven_shards_and_an_empty_one() -> None:

@@ -6,7 +6,7 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .convert .exec .fail_on .models .now .options .panels .rule .run .show .terminal .tracebacks
+cli/commands: .compare .convert .exec .fail_on .models .now .panels .rule .run .sets .show .terminal .tracebacks
   errors typer version
 cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
 cli/completion: models
@@ -14,9 +14,9 @@ cli/convert: .terminal run typer
 cli/exec: .fail_on .options .results errors program typer
 cli/fail_on: .terminal errors
 cli/models: errors models typer
-cli/notebook: .options .results .terminal errors typer
+cli/notebook: .options .results .sets .terminal errors typer
 cli/now: .terminal errors program typer
-cli/options: .completion .panels errors program run typer
+cli/options: .completion .panels errors program typer
 cli/pager:
 cli/panels: typer
 cli/progress:
@@ -24,6 +24,7 @@ cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .terminal errors typer
 cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
+cli/sets: .options .panels errors run
 cli/show: .options .pager .results .terminal typer
 cli/terminal:
 cli/tracebacks: errors models
@@ -31,7 +32,7 @@ compare/__init__: .traces
 compare/agreement: .align .distance .leaves trace
 compare/align: .by_content .names trace
 compare/around: trace
-compare/assembled: .saved_backward .saved_numbers .saved_step trace
+compare/assembled: .pieces .saved_backward .saved_step trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_content: trace
 compare/by_steps: .comparison .contents .parting .reasons .steps .traces recorder trace
@@ -73,12 +74,13 @@ compare/origin: .agreement .align .comparison .leaves trace
 compare/outputs: .distance .outputs_value .tensors torch
 compare/outputs_value: .distance .document
 compare/parting: .contents .steps trace
+compare/pieces: .saved_backward .saved_numbers
 compare/program_steps: .agreement .align .around .comparison .difference .distance .leaves .program_verdict
   .saved_backward .saved_numbers .tolerances .traces trace
 compare/program_verdict: .comparison .difference .distance .saved_backward trace
 compare/quantized: .comparison torch trace
 compare/rank_differences: .leaves trace
-compare/ranked: .assembled .comparison .difference .program_steps .saved_backward .traces trace
+compare/ranked: .assembled .comparison .difference .pieces .program_steps .saved_backward .traces trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
 compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch
@@ -172,9 +174,10 @@ program/crash: .moment .replay .statement models recorder torch trace trials
 program/endings: .tracebacks
 program/events: .endings .loss .moment .names .passes .replay .roots .saved_step .steps .together .wanted recorder
   torch trace
+program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
-program/kept: .roots .wanted recorder trace
+program/kept: .roots .wanted recorder torch trace
 program/loss: .moment .replay .statement recorder torch trace
 program/made: recorder torch
 program/moment: models recorder torch
@@ -341,8 +344,7 @@ LATE = {
         "cli/exec": "cli/report program/children program/program program/python",
         "cli/notebook": "cli/report program/tracebacks",
         "cli/report": "cli/results program/observed program/program",
-        "program/observed": "program/backward_again program/crash program/watch "
-        "recorder/measures/backward_errors recorder/notes trials/failed",
+        "program/observed": "program/explanation program/watch recorder/notes",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
@@ -372,6 +374,7 @@ LATE = {
     },
     "a library that may be missing": {
         "compare/assembled": "numpy",
+        "compare/pieces": "numpy",
         "compare/ranked": "numpy",
         "compare/saved_numbers": "numpy safetensors",
         "models/capsule": "safetensors",

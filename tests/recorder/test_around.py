@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fwdtrace.recorder import record
+from fwdtrace import record
 from fwdtrace.recorder.around import around_run
 from fwdtrace.trace import Trace
 
