@@ -9,7 +9,7 @@ from textwrap import fill
 
 import pytest
 
-from tests.helpers.allowed_imports import late_imports_with_a_reason, read_table
+from tests.helpers.allowed_imports import read_table
 from tests.helpers.imports import (
     LATE_TABLES,
     WITHOUT_TORCH,
@@ -23,6 +23,7 @@ from tests.helpers.imports import (
     sources,
     table_of,
 )
+from tests.helpers.late_imports import late_imports_with_a_reason
 
 FILES = sources()
 

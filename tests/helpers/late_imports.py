@@ -1,0 +1,60 @@
+"""Which imports may wait inside a function, with the reason why."""
+
+from __future__ import annotations
+
+LATE = {
+    "no command pays for torch, or for what a program is watched with, before it needs it": {
+        "cli/compare": "run/direct run/programs run/saved run/two trace/text",
+        "cli/convert": "run/convert",
+        "cli/exec": "cli/report program/children program/program program/python",
+        "cli/notebook": "cli/report program/tracebacks",
+        "cli/report": "cli/results program/observed program/program",
+        "program/observed": "program/explanation program/watch recorder/notes",
+        "cli/run": "run/once",
+        "models/sources/__init__": "torch",
+        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
+        "run/cold_start": "torch",
+    },
+    "Ctrl-C is handled before anything that takes long is imported": {
+        "cli/__init__": "cli/commands",
+    },
+    "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
+        "cli/report": "render/program trace/read",
+        "program/observed": "compare/saved_numbers",
+        "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
+        "render/two_traces trace/files trace/trace",
+        "cli/show": "compare/ranks render/ranks trace/files trace/read",
+        "cli/terminal": "rich",
+        "run/once": "compare/saved_numbers",
+        "render/html": "render/two_traces",
+    },
+    "what explains a finding or a failure is loaded where there is something to explain": {
+        "cli/completion": "findings/explained",
+        "cli/fail_on": "findings/explained",
+        "cli/rule": "findings/explained",
+        "findings/__init__": "findings/rules",
+    },
+    "the sources of models are looked for by one command": {
+        "cli/models": "models/sources/__init__",
+    },
+    "a library that may be missing": {
+        "compare/assembled": "numpy",
+        "compare/pieces": "numpy",
+        "compare/ranked": "numpy",
+        "compare/saved_numbers": "numpy safetensors",
+        "models/capsule": "safetensors",
+        "run/convert": "safetensors",
+        "models/inputs": "numpy safetensors",
+        "models/weights": "safetensors",
+    },
+}
+"""What files import inside functions, and why it has to wait."""
+
+
+def late_imports_with_a_reason() -> dict[str, str]:
+    """All of `LATE`, by file."""
+    targets: dict[str, set[str]] = {}
+    for files in LATE.values():
+        for file, names in files.items():
+            targets.setdefault(file, set()).update(names.split())
+    return {file: " ".join(sorted(names)) for file, names in targets.items()}

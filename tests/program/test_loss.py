@@ -1,0 +1,75 @@
+"""What goes wrong between a model's output and backward is blamed on the line that made it, not on the call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.program.test_events import Pair, batches, told, watched
+
+
+def divergence(mean: Tensor, spread: Tensor, factor: float) -> Tensor:
+    return -0.5 * (1 + spread - mean.square() - torch.exp(spread * factor)).mean()
+
+
+def test_what_goes_wrong_in_the_loss_is_named_with_its_line() -> None:
+    def fit(net: nn.Module, optimizer: Any, x: Tensor, factor: float) -> None:
+        result, mean, spread = net(x)
+        loss = nn.functional.mse_loss(result, x)
+        loss = loss + divergence(mean, spread.abs() + 1, factor)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    with watched() as events:
+        net = Pair()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for step, x in enumerate(batches(6), 1):
+            fit(net, optimizer, x, 1e4 if step == 4 else 0.5)
+    line = "return -0.5 * (1 + spread - mean.square() - torch.exp(spread * factor)).mean()"
+    assert [told(event) for event in events] == [(4, 4, "exact", [line])]
+    message = next(finding.message for finding in events[0].findings if finding.code == "FT005")
+    assert message.startswith("torch.exp in the loss made")
+
+
+def test_what_goes_wrong_in_the_backward_of_the_loss_is_named_with_its_line() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, 0.0):
+            optimizer.zero_grad()
+            squares = net(torch.ones(2, 4)).square() * factor
+            torch.sqrt(squares).sum().backward()
+            optimizer.step()
+    assert [told(event) for event in events] == [(2, 2, "inexact", ["torch.sqrt(squares).sum().backward()"])]
+
+
+def test_of_a_loss_that_is_not_found_it_is_said_that_it_made_the_gradient_wrong() -> None:
+    def loss_of(net: nn.Module) -> Tensor:
+        return torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()
+
+    def step(losses: list[Tensor]) -> None:
+        losses.pop().backward()  # type: ignore[no-untyped-call]
+
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        losses = [loss_of(net)]
+        step(losses)
+        optimizer.step()
+    ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
+    assert finding.message.startswith("the gradient that came to the model (Linear) was not finite already")
+
+
+def test_what_is_wrong_with_a_penalty_is_not_blamed_on_the_call() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, 0.0):
+            optimizer.zero_grad()
+            (net(torch.ones(2, 4)).sum() + torch.sqrt(net.bias * factor).sum()).backward()
+            optimizer.step()
+    ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
+    assert "something beside it made them so" in finding.message
