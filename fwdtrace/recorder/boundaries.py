@@ -24,6 +24,7 @@ from fwdtrace.recorder.frames import (
     original_of,
     position_of_caller,
     position_outside_torch,
+    runs_in_a_call,
     through_override,
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
@@ -287,6 +288,9 @@ def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], fr
         call.parent = call.thread = None
         return
     call.thread = current_thread().name
+    if runs_in_a_call(frame):  # one that began before any recording did, as what is observed is on the stack
+        call.parent = None
+        return
     homes = [recorded.home[:] for recorded in session.recordings if call.seen in recorded.names]
     # A module that is being called there did not start this thread to be called again: that is somebody else's call.
     works_for = (home[-1] for home in homes if home and all(above.seen is not call.seen for above in home))

@@ -14,7 +14,7 @@ from fwdtrace.cli.commands import app
 from fwdtrace.version import __version__
 from tests.helpers.commands import REPOSITORY, Command
 
-COMMANDS = ["run", "compare", "convert", "exec", "show", "models", "rule"]
+COMMANDS = ["run", "compare", "convert", "exec", "now", "show", "models", "rule"]
 
 
 def test_without_arguments_it_shows_its_help(command: Command) -> None:
