@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from time import perf_counter_ns
 from types import TracebackType
 
@@ -28,6 +26,7 @@ from fwdtrace.recorder.notes import Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
+from fwdtrace.trace.garbage import nothing_collected
 
 Explain = Callable[[Trace, nn.Module, Exception], Trace]
 
@@ -115,25 +114,12 @@ class Recording:
     def _finish(self, session: Session, recorded: Recorded, duration: int, error: BaseException | None = None) -> Trace:
         assert self._surroundings is not None
         # Another thread may be about to scan the tree again.
-        with changing, without_torch_function(), _nothing_collected():
+        with changing, without_torch_function(), nothing_collected():
             return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Have Python look for no garbage where all that is made is kept; in a long trace it would look again and again."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) -> tuple[Session, Recorded]:
-    with changing, _nothing_collected():
+    with changing, nothing_collected():
         session = running.session or Session()
         start, home, earlier = len(session.log), session.threads.stack, earlier_calls_of(model)
         recorded = Recorded(model, options, start, home, earlier, call, first_id)

@@ -8,13 +8,11 @@ trace of many calls stays small and quick.
 from __future__ import annotations
 
 import base64
-import gc
 import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -33,6 +31,7 @@ from fwdtrace.render.side_by_side import marks_of_side, moved_weights
 from fwdtrace.render.totals import sizes
 from fwdtrace.render.words import printable
 from fwdtrace.trace import Call, Event, Leaf, Op, Site, TensorMeta, Trace
+from fwdtrace.trace.garbage import nothing_collected
 from fwdtrace.trace.text import multiplied, source_text
 
 QUICKLY = 3
@@ -46,7 +45,7 @@ _PAGE = Path(__file__).with_name("page")
 
 def html_text(trace: Trace) -> str:
     """The trace as a page; it allows itself no script, style or connection but its own."""
-    with _garbage_left():
+    with nothing_collected():
         return _page(summary.title(trace), {"traces": [_trace(trace)]})
 
 
@@ -100,19 +99,6 @@ def _page(title: str, shown: dict[str, Any]) -> str:
     }
     pieces = page.split("@@")  # every other piece is the name of a part
     return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Collect no garbage while a million small values are made, all of which are needed to the end."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _hash(text: str) -> str:

@@ -312,6 +312,7 @@ trace/backward: .values
 trace/called:
 trace/files:
 trace/flow: .values
+trace/garbage:
 trace/head: .info .json_stream .rows .trace
 trace/info: .values
 trace/json_stream:
