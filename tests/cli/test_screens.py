@@ -11,7 +11,6 @@ from tests.helpers.screens import FOLDER, MODELS
 pytest.importorskip("transformers", reason="the real models come from three libraries")
 
 ASKED = ("FLOPs", "mean", "min", "grad")
-_NUMBERS = re.compile(r"-?\d[\d.,e-]*")
 
 
 def parts_of(text: str) -> list[tuple[str, int, list[str]]]:
@@ -56,6 +55,7 @@ def test_no_two_rows_of_a_block_that_have_other_names_look_alike(name: str) -> N
 def test_the_screens_of_a_real_model_are_as_they_were_read(name: str) -> None:
     from tests.helpers.screens import screens_of, traces_of
 
-    found, held = screens_of(traces_of(name)), FOLDER.joinpath(f"{name}.txt").read_text(encoding="utf-8")
-    # the last digit of a statistic may be another one on another processor
-    assert _NUMBERS.sub("0", found).split() == _NUMBERS.sub("0", held).split()
+    found, held = screens_of(traces_of(name, "plain")), FOLDER.joinpath(f"{name}.txt").read_text(encoding="utf-8")
+    # the numbers, and so the room that they leave for names, may be others on another processor
+    plain = [[lines for way, _, lines in parts_of(text) if way == "plain"] for text in (found, held)]
+    assert plain[0] == plain[1]

@@ -37,13 +37,15 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
 _DURATION = re.compile(r"\b[\d.]+ (µs|ms|s)\b")
 
 
-def traces_of(name: str) -> dict[str, Trace]:
-    """The model run plainly, and with `--stats --costs --backward`."""
+WAYS = {"plain": Measures(), "with --stats --costs --backward": Measures(stats=True, costs=True, backward=True)}
+
+
+def traces_of(name: str, *ways: str) -> dict[str, Trace]:
+    """The model run in each of these ways."""
     spec, inputs = MODELS[name]
-    ways = {"plain": Measures(), "with --stats --costs --backward": Measures(stats=True, costs=True, backward=True)}
     traces = {}
-    for way, measures in ways.items():
-        plan = RunPlan(spec, inputs, measures=measures)
+    for way in ways:
+        plan = RunPlan(spec, inputs, measures=WAYS[way])
         ran = run_once(plan, prepare(plan))
         assert ran.error is None, ran.error
         traces[way] = ran.trace
@@ -63,5 +65,5 @@ def screens_of(traces: dict[str, Trace]) -> str:
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for each in sys.argv[1:] or MODELS:
-        FOLDER.joinpath(f"{each}.txt").write_text(screens_of(traces_of(each)), encoding="utf-8")
+        FOLDER.joinpath(f"{each}.txt").write_text(screens_of(traces_of(each, *WAYS)), encoding="utf-8")
         print(each, flush=True)
