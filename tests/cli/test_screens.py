@@ -17,7 +17,10 @@ def parts_of(text: str) -> list[tuple[str, int, list[str]]]:
     """For each screen of a file: how it was run, its width and its lines."""
     parts = re.split(r"^=== (.*), (\d+) columns ===\n\n", text, flags=re.MULTILINE)[1:]
     ways, widths, screens = parts[::3], parts[1::3], parts[2::3]
-    return [(way, int(width), screen.splitlines()) for way, width, screen in zip(ways, widths, screens, strict=True)]
+    return [
+        (way, int(width), screen.strip("\n").splitlines())
+        for way, width, screen in zip(ways, widths, screens, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", MODELS)
