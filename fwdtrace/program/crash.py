@@ -17,7 +17,7 @@ from torch import nn
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.program.moment import Moment
-from fwdtrace.program.replay import EXACT, INEXACT, called_at, numbers_kept, recorded, silence
+from fwdtrace.program.replay import EXACT, INEXACT, called_at, is_interrupt, numbers_kept, recorded, silence
 from fwdtrace.program.statement import function_of
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
@@ -108,7 +108,7 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: 
         if moment is not None:
             moment.random.restore()
         raised = recorded(recording, run)
-    if raised is not None and not isinstance(raised, Exception):
+    if raised is not None and is_interrupt(raised):
         raise raised
     exact = moment is not None or before.same_as(random_state())
     before.restore()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.moment import Moment
-from fwdtrace.program.passes import run_backward
+from fwdtrace.program.passes import run_backward, sum_of
 from fwdtrace.program.together import synchronise_nothing
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
@@ -43,6 +46,11 @@ class Replay:
     inexact: str = ""
 
     @property
+    def interrupt(self) -> BaseException | None:
+        """What the user or a signal raised while it ran, and the program has to get."""
+        return self.raised if self.raised is not None and is_interrupt(self.raised) else None
+
+    @property
     def traced(self) -> Trace:
         """The trace that says how like the first time it ran."""
         run = replace(self.trace.run, replay=INEXACT if self.inexact else EXACT, replay_reason=self.inexact or None)
@@ -53,6 +61,10 @@ Output = Sequence[Tensor | float | None]
 """What is left of the tensors that a call had returned: each itself, else the sum of its elements, else nothing."""
 
 
+Begun = Callable[[Recording], None]
+"""Takes the recording of a replay that is about to run."""
+
+
 def replayed(
     moment: Moment,
     model: nn.Module,
@@ -60,6 +72,7 @@ def replayed(
     number: int | None,
     output: Output | None = None,
     gradients: Sequence[Tensor | None] | None = None,
+    begun: Begun = lambda recording: None,
 ) -> Replay:
     """Run a call again from its moment, and compare what it returns with `output`, bit for bit.
 
@@ -72,6 +85,7 @@ def replayed(
     result: list[Any] = []
 
     def run() -> None:
+        begun(recording)
         result.append(moment.run(args, kwargs))
         if gradients is not None:
             run_backward(tensors_of(result[0]), gradients)
@@ -102,6 +116,23 @@ def recorded(recording: Recording, run: Callable[[], Any]) -> BaseException | No
     except BaseException as error:
         return error
     return None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or was raised by the program's own handler of a signal: it is none of a replay's doing."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {_code_of(handler) for handler in handlers if callable(handler)} - {None}
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_code not in codes:
+        step = step.tb_next
+    return step is not None
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    function = handler.func if isinstance(handler, functools.partial) else handler
+    return getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
 
 
 def called_at(trace: Trace, position: Position | None) -> Trace:
@@ -141,7 +172,8 @@ def _same_tensor(tensor: Tensor, before: Tensor | float | None) -> bool:
         return True
     with Unseen():
         if isinstance(before, float):
-            return _bits(torch.tensor(float(tensor.sum()))) == _bits(torch.tensor(before))
+            total = sum_of(tensor)
+            return total is not None and _bits(torch.tensor(total)) == _bits(torch.tensor(before))
         if same_numbers(tensor, before):
             return True
         if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
@@ -220,6 +252,17 @@ def numbers_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
                         tensor.copy_(value)
 
 
+_silenced: list[tuple[int, int]] = []
+"""The descriptors that lead nowhere, and copies of what they led to."""
+
+
+def sound_again() -> None:
+    """Let stderr be read again, though a replay is running: the program is about to be killed."""
+    for descriptor, copy in _silenced:
+        if descriptor == 2:
+            os.dup2(copy, descriptor)
+
+
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Let nothing be printed: the program has printed it already."""
@@ -230,11 +273,13 @@ def silence() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    _silenced.extend(saved)
     try:
         text = io.StringIO()
         with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
             yield
     finally:
+        del _silenced[-len(saved) :]
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)
             os.close(copy)
