@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.replay import INEXACT, is_interrupt, recorded, silence, state_kept
+from fwdtrace.program.replay import INEXACT, is_interrupt, recorded, silence
+from fwdtrace.program.state import state_kept
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.notes import Options

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map_only
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.passes import run_backward, sum_of
+from fwdtrace.program.state import state_kept
 from fwdtrace.program.together import synchronise_nothing
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
@@ -27,7 +28,7 @@ from fwdtrace.recorder.frames import NOWHERE, Position, site_at
 from fwdtrace.recorder.measures.values import same_numbers
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
-from fwdtrace.recorder.torch_internals import Unseen, versions_kept, without_hooks_on_gradients
+from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace import Trace
 
 EXACT, INEXACT = "exact", "inexact"
@@ -85,26 +86,33 @@ def replayed(
     result: list[Any] = []
 
     def run() -> None:
+        if unable is not None:
+            raise unable
         begun(recording)
         result.append(moment.run(args, kwargs))
         if gradients is not None:
             run_backward(tensors_of(result[0]), gradients)
 
     before = random_state()
+    written: list[Tensor] = []
+    unable: Exception | None = None
     with contextlib.ExitStack() as stack:
-        arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
-        stack.enter_context(state_kept(model, arguments))
-        stack.enter_context(silence())
-        stack.callback(before.restore)
-        _put_back(moment)
-        synchronise_nothing(model)
-        stack.enter_context(moment.modes.again())
+        try:
+            arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
+            written = stack.enter_context(state_kept(model, arguments))
+            stack.enter_context(silence())
+            stack.callback(before.restore)
+            _put_back(moment)
+            synchronise_nothing(model)
+            stack.enter_context(moment.modes.again())
+        except Exception as error:  # such as no memory for copies: the program must not end because of us
+            unable = error
         raised = recorded(recording, run)
     inexact = ""
     if raised is not None and output is not None:
         inexact = f"the replay raised {type(raised).__name__}"
     elif output is not None and not _same(tensors_of(result[0]), output):
-        inexact = _why_inexact(moment)
+        inexact = _why_inexact(moment, written)
     return Replay(recording.trace, result[0] if result else None, raised, inexact)
 
 
@@ -189,67 +197,12 @@ def _bits(number: Tensor) -> int:
     return int(number.nan_to_num(nan=0.0).view(torch.int32)) if not number.isnan() else -1
 
 
-def _why_inexact(moment: Moment) -> str:
+def _why_inexact(moment: Moment, written: Sequence[Tensor]) -> str:
     if moment.was_written_into():
         return "an argument was written into after the call had begun"
+    if any(isinstance(tensor, nn.Parameter) for tensor in written):
+        return "it writes into its own parameters"
     return "it computes from something that changes with each call: other random numbers, or what it keeps in Python"
-
-
-@contextlib.contextmanager
-def state_kept(model: nn.Module, more: Sequence[Tensor] = ()) -> Iterator[None]:
-    """Put back afterwards what a call may change: buffers, gradients, attributes of modules, and `more` tensors."""
-    attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    try:
-        with numbers_kept([*model.buffers(), *more]), without_hooks_on_gradients(model.parameters()):
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        for module, before, contents in attributes:
-            for name in [name for name in module.__dict__ if name not in before]:
-                del module.__dict__[name]
-            module.__dict__.update(before)
-            for container, items in contents:
-                _refill(container, items)
-
-
-def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """The plain containers among the attributes of a module, and what is in them."""
-    return [(value, value.copy()) for value in attributes.values() if type(value) in (list, dict, set)]
-
-
-def _refill(container: Any, items: Any) -> None:
-    """Have the same objects in a container as before, if there are others now."""
-    if [*map(id, container)] == [*map(id, items)] and (
-        type(container) is not dict or [*map(id, container.values())] == [*map(id, items.values())]
-    ):
-        return
-    container.clear()
-    if isinstance(container, list):
-        container.extend(items)
-    else:
-        container.update(items)
-
-
-@contextlib.contextmanager
-def numbers_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put the numbers in these tensors back afterwards.
-
-    Autograd is not to know that they were written: the program's own backward may still need them.
-    """
-    with torch.no_grad():
-        before = [(tensor, tensor.clone()) for tensor in tensors]
-    with versions_kept(tensors):
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for tensor, value in before:
-                    if tensor.shape == value.shape:
-                        tensor.copy_(value)
 
 
 _silenced: list[tuple[int, int]] = []

@@ -60,11 +60,9 @@ class Watch:
         keep_event: Callable[[Trace], bool] = lambda trace: False,
         looks: Looks = Looks(),  # noqa: B008
     ) -> None:
-        self._wanted = wanted
-        self._max_bytes = max_bytes
+        self._wanted, self._max_bytes = wanted, max_bytes
         self._steps = Steps(self._before_step)
-        self._options = options
-        self._keep = keep
+        self._options, self._keep = options, keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self._classes = HookedClasses(self._thread, self._roots.known, self._called)
@@ -72,11 +70,10 @@ class Watch:
         self._pending: dict[Root, Open] = {}
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._one_replay = threading.RLock()
-        self._watches = False
+        self._watches = self._replays = False
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
         self._recordings = 0
-        self._replays = False
         self._keep_event = keep_event
         self._looks = looks
         self.saves = SavedStep(looks.save_step)
