@@ -214,7 +214,8 @@ class Events:
             return False
         happened = Happened("nonfinite", known)
         first: tuple[Pass, Replay] | None = None
-        for each in candidates:
+        # What has no gradients, as a loss has none, is run again with the model that it was given the output of.
+        for each in [each for each in candidates if each.root.has_gradients()] or candidates:
             replay = self._replays.replay(each, happened, each.output(), each.gradients)
             if _made_in(replay) or replay.interrupt is not None:
                 first = each, replay

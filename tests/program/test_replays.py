@@ -153,6 +153,32 @@ def test_what_went_through_another_model_is_one_event() -> None:
     assert [told(event)[1] for event in events] == [2]
 
 
+class Distance(nn.Module):
+    """A loss with weights of its own that are not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Linear(4, 4).requires_grad_(False)
+
+    def forward(self, x: Tensor, y: Tensor, factor: float) -> Tensor:
+        distance = (self.features(x) - self.features(y)).abs()
+        return torch.sqrt(distance * factor).mean()
+
+
+def test_of_several_losses_the_one_whose_backward_went_wrong_is_named() -> None:
+    with watched() as events:
+        net, distance, error = nn.Sequential(nn.Linear(4, 4)), Distance(), nn.MSELoss()
+        optimizer = torch.optim.Adam(net.parameters())
+        for step in range(1, 6):
+            x = torch.rand(2, 4)
+            y = net(x)
+            loss = distance(y, x, float(step != 3)) + error(y, x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert [told(event) for event in events] == [(3, 3, "exact", ["return torch.sqrt(distance * factor).mean()"])]
+
+
 def test_a_loss_holds_nothing_beyond_the_step() -> None:
     alive: list[Any] = []
     with watched():
