@@ -18,6 +18,16 @@ _GROW = (
     *("sum", "to"),
 )
 """Functions that make large numbers of smaller ones, or put them into a smaller type."""
+_SUMS_OF_PRODUCTS = (
+    *("addbmm", "addmm", "addmv", "baddbmm", "bilinear", "bmm", "conv1d", "conv2d", "conv3d", "conv_transpose1d"),
+    *("conv_transpose2d", "conv_transpose3d", "dot", "einsum", "inner", "linear", "matmul", "mm", "mv", "tensordot"),
+)
+"""Functions that make NaN of finite numbers in one way alone: they get too large in between, in both directions."""
+_LAYERS = (
+    *("Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Linear"),
+    "NonDynamicallyQuantizableLinear",
+)
+"""Modules of torch that do just that."""
 _NON_FINITE_VALUES = ("-inf", "inf", "nan")
 
 
@@ -129,8 +139,9 @@ def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None
         return nan.event, f"{_subject(trace, nan.event)} made {_counts_of(nan)} out of infinite values{_because(nan)}"
     if spoiled and not producers:
         first = min((case.event for case in spoiled), key=lambda event: event.id)
-        message = f"{_subject(trace, first)} was given NaN or infinite values: check the inputs of the model"
-        return first, message
+        names = first.nonfinite.spoiled_inputs if first.nonfinite is not None else ()
+        where = f" in {listed(names)}" if names else ""
+        return first, f"{_subject(trace, first)} was given NaN or infinite values{where}: check the inputs of the model"
     return None
 
 
@@ -177,7 +188,8 @@ def _reason(event: Event, numbers: NonFinite) -> str:
     dtype = next((leaf.dtype for leaf in tensors_in(event.outputs)), "")
     spoiled = any(each.stats is not None and (each.stats.nan or each.stats.inf) for each in operands)
     grows = isinstance(event, Call) or function in _GROW
-    if reason or not (numbers.inf and grows) or spoiled or dtype not in LIMITS:
+    cancels = event.class_name in _LAYERS if isinstance(event, Call) else function in _SUMS_OF_PRODUCTS
+    if reason or not ((numbers.inf and grows) or cancels) or spoiled or dtype not in LIMITS:
         return reason
     floats = [each.stats for each in operands if each.stats is not None and "float" in each.dtype]
     bounds = [bound for stats in floats for bound in (stats.min, stats.max) if bound is not None]

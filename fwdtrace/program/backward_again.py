@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.replay import INEXACT, recorded, silence, state_kept
+from fwdtrace.program.replay import INEXACT, is_interrupt, recorded, silence
+from fwdtrace.program.state import state_kept
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.notes import Options
@@ -59,7 +60,7 @@ def _backward_again(error: Exception, kept: Trace, model: nn.Module, call: Call,
             raised = recorded(recording, run)
     finally:
         before.restore()
-    if raised is not None and not isinstance(raised, Exception):
+    if raised is not None and is_interrupt(raised):
         raise raised
     if raised is None or _kind(raised) != _kind(error) or not recording.trace.backward_errors:
         return None

@@ -17,7 +17,8 @@ from torch import nn
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.program.moment import Moment
-from fwdtrace.program.replay import EXACT, INEXACT, called_at, numbers_kept, recorded, silence
+from fwdtrace.program.replay import EXACT, INEXACT, called_at, is_interrupt, recorded, silence
+from fwdtrace.program.state import numbers_kept
 from fwdtrace.program.statement import function_of
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
@@ -104,11 +105,11 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: 
     """The trace of running it again; None if it does not raise the same error."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
-    with silence(), numbers_kept([*model.buffers()]):
+    with silence(), numbers_kept([*model.parameters(), *model.buffers()]):
         if moment is not None:
             moment.random.restore()
         raised = recorded(recording, run)
-    if raised is not None and not isinstance(raised, Exception):
+    if raised is not None and is_interrupt(raised):
         raise raised
     exact = moment is not None or before.same_as(random_state())
     before.restore()

@@ -6,7 +6,6 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from sys import _getframe
 from time import perf_counter
 from typing import Any
@@ -15,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.endings import stop
-from fwdtrace.program.loss import loss_again, places_above, with_loss_named
+from fwdtrace.program.loss import places_above
 from fwdtrace.program.moment import Moment, moment_before, tensors_in_arguments
-from fwdtrace.program.names import name_of_called
-from fwdtrace.program.passes import Pass, await_backward
-from fwdtrace.program.replay import Replay, called_at, replayed
+from fwdtrace.program.passes import Pass, await_backward, leaves_behind, sum_of
+from fwdtrace.program.replay import Replay
+from fwdtrace.program.replays import TIMED, Happened, Keep, Replays
 from fwdtrace.program.roots import Root
 from fwdtrace.program.saved_step import SavedStep
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of
@@ -27,19 +26,8 @@ from fwdtrace.program.together import NEVER, collectives, groups_used, least
 from fwdtrace.program.wanted import Looks
 from fwdtrace.recorder.describe import tensors_of, walk
 from fwdtrace.recorder.frames import frame_role, position_of_caller
-from fwdtrace.recorder.measures.values import has_values
-from fwdtrace.recorder.notes import Options
-from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, torch_function_modes
-from fwdtrace.trace import Trace
+from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace.info import StepOutput
-
-OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
-"""What a replay measures."""
-TIMED = Options(ops=True, alone=True)
-"""What the replay of a slow call measures."""
-
-Keep = Callable[[Root, Trace], bool]
-"""Takes the trace of an event; whether the program is to be ended."""
 
 
 class Events:
@@ -54,10 +42,8 @@ class Events:
         self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
     ) -> None:
         self._looks = looks
-        self._unhooked = unhooked
-        self._keep = keep
-        self._saves = saves
         self._steps = Steps(looks.last)
+        self._replays = Replays(unhooked, keep, saves, self._steps.optimizer_of)
         self.raised_at: Moment | None = None
         """The moment of the latest call, if it raised."""
         self._called: weakref.WeakSet[Root] = weakref.WeakSet()
@@ -65,6 +51,8 @@ class Events:
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
         self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots that gave what is not finite since their optimizer has stepped."""
+        self._behind_spoiled: list[weakref.ref[Tensor]] = []
+        """The parameters that backward gets to from what was not finite, since an optimizer has stepped on them."""
         self._together: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots whose calls need other ranks."""
         self._begun: list[Pass] = []
@@ -94,7 +82,7 @@ class Events:
         if root.groups:
             self._together.add(root)
         outputs = tensors_of(output)
-        sums = [_sum(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
+        sums = [sum_of(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
         noted = Pass(root, number, moment, outputs, sums)
         if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
             root.numbers += _single_numbers(number, output, sums)
@@ -104,6 +92,7 @@ class Events:
         noted.is_spoiled = self._is_spoiled(noted, outputs)
         if noted.is_spoiled and not root.groups:
             self._spoiled_since.add(root)
+            self._behind_spoiled += map(weakref.ref, leaves_behind(outputs))
             end_now |= root not in self._spoiled and self._explain_output(noted, outputs)
         else:
             self._spoiled.discard(root)
@@ -118,7 +107,7 @@ class Events:
     def _backward_comes(self, noted: Pass, gradients: Sequence[Tensor | None], is_first: bool) -> None:
         if is_first:
             self._begun.append(noted)
-        came = (_sum(gradient) for gradient in gradients if gradient is not None)
+        came = (sum_of(gradient) for gradient in gradients if gradient is not None)
         if not noted.backward_from and any(number is not None and not math.isfinite(number) for number in came):
             noted.backward_from = tuple(places_above(_getframe(1)))
 
@@ -142,6 +131,10 @@ class Events:
             return args, {**kwargs, "closure": closure_then_look}
         return (args[0], closure_then_look, *args[2:]), kwargs
 
+    def keep_open(self) -> None:
+        """Keep the replay that is running as far as it has come, for a program that is about to be killed."""
+        self._replays.keep_open()
+
     def _look_at_gradients(self, optimizer: Any) -> None:
         norm = norm_of(gradients_for(optimizer))
         known = self._steps.add(optimizer, norm, self._called)
@@ -155,11 +148,14 @@ class Events:
             known.is_spoiled = spoiled
         if end_now:
             raise stop()
-        for each in self._begun:
-            if known.owns(each.root, optimizer):
-                each.root.skipped.stepped()
+        over = [each for each in self._begun if known.owns(each.root, optimizer) or not each.root.has_gradients()]
+        for each in over:
+            each.root.skipped.stepped()
+        self._begun = [each for each in self._begun if each not in over]
         self._spoiled_since -= {root for root in self._spoiled_since if known.owns(root, optimizer)}
-        self._begun = [each for each in self._begun if not known.owns(each.root, optimizer)]
+        if self._behind_spoiled:
+            stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
+            self._behind_spoiled = [each for each in self._behind_spoiled if id(each()) not in stepped]
         self._suspected = [each for each in self._suspected if not known.owns(each.root, optimizer)]
 
     def _before_call(self, root: Root) -> None:
@@ -169,8 +165,10 @@ class Events:
             return
         self._begun = [each for each in self._begun if each.root is not root]
         if root.skipped.is_endless():
-            replay = self._replay(earlier[-1], earlier[-1].output(), earlier[-1].gradients)
-            if self._hand_over(earlier[-1], replay, self._steps.of_root(root), 1, event="nonfinite"):
+            noted, happened = earlier[-1], Happened("nonfinite", self._steps.of_root(root), 1)
+            if self._replays.hand_over(
+                noted, self._replays.replay(noted, happened, noted.output(), noted.gradients), happened
+            ):
                 raise stop()
         top = root.module()
         gradients = [each.grad for each in top.parameters() if each.grad is not None] if top is not None else []
@@ -189,38 +187,51 @@ class Events:
             )
 
     def _explain_time(self, noted: Pass, seconds: float) -> bool:
-        replay = self._replay(noted, noted.output(), None, TIMED)
-        times = {"first_us": seconds * 1e6, "usual_us": noted.root.usual.median * 1e6}
-        return self._hand_over(noted, replay, self._steps.of_root(noted.root), 1, event="slow", **times)
+        times = seconds * 1e6, noted.root.usual.median * 1e6
+        happened = Happened("slow", self._steps.of_root(noted.root), 1, *times)
+        replay = self._replays.replay(noted, happened, noted.output(), None, TIMED)
+        return self._replays.hand_over(noted, replay, happened)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        given = map(_sum, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
+        given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
         if self._spoiled and any(number is not None and not math.isfinite(number) for number in given):
             self._spoiled.add(noted.root)  # with what another model gave, which has been told
             return False
-        replay = self._replay(noted, outputs, None)
+        happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
+        replay = self._replays.replay(noted, happened, outputs, None)
         found = any(finding.code == "FT005" for finding in replay.trace.findings)
         has_nan = any(number is not None and math.isnan(number) for number in noted.sums)
         if not found and not has_nan and not replay.inexact:  # infinities that are meant, as where a mask hides actions
             noted.root.gives_infinity = True
             return False
         self._spoiled.add(noted.root)
-        return self._hand_over(noted, replay, self._steps.of_root(noted.root), 1, event="nonfinite")
+        return self._replays.hand_over(noted, replay, happened)
 
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
-        if any(known.owns(root, optimizer) for root in self._spoiled_since):
+        self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
+        if self._follows_from_what_was_told(known, optimizer):
             return False
+        happened = Happened("nonfinite", known)
         first: tuple[Pass, Replay] | None = None
-        for each in candidates:
-            replay = self._replay(each, each.output(), each.gradients)
-            if _made_in(replay):
+        # What has no gradients, as a loss has none, is run again with the model that it was given the output of.
+        for each in [each for each in candidates if each.root.has_gradients()] or candidates:
+            replay = self._replays.replay(each, happened, each.output(), each.gradients)
+            if _made_in(replay) or replay.interrupt is not None:
                 first = each, replay
                 break
-            loss = self._replay_loss(each) if each.backward_from and first is None else None
+            loss = self._replays.replay_loss(each, happened) if each.backward_from and first is None else None
             first = first or (each, loss or replay)
-        self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
-        return first is not None and self._hand_over(*first, known, 0, event="nonfinite")
+            if loss is not None and loss.interrupt is not None:
+                break
+        return first is not None and self._replays.hand_over(*first, happened)
+
+    def _follows_from_what_was_told(self, known: Optimizer, optimizer: Any) -> bool:
+        """Whether the gradients came through what a call had returned that was not finite, as that of a loss."""
+        if any(known.owns(root, optimizer) for root in self._spoiled_since):
+            return True
+        behind = {id(leaf) for reference in self._behind_spoiled if (leaf := reference()) is not None}
+        return any(id(each) in behind for group in optimizer.param_groups for each in group["params"])
 
     def _explain_together(self, roots: Sequence[Root], known: Optimizer, spoiled: bool) -> bool:
         """Have all ranks explain what went wrong on one of them, by the same call; whether the program is to be ended.
@@ -235,58 +246,18 @@ class Events:
         was_spoiled, known.is_spoiled = known.is_spoiled, first != NEVER or not fine
         if was_spoiled or not known.is_spoiled or count != -less:
             return False
+        happened = Happened("nonfinite", known)
         if first != NEVER:
             each = passes[first]
-            return self._hand_over(each, self._replay(each, each.output(), None), known, 0, event="nonfinite")
+            return self._replays.hand_over(each, self._replays.replay(each, happened, each.output(), None), happened)
         for each in passes:
-            replay = self._replay(each, each.output(), each.gradients)
+            replay = self._replays.replay(each, happened, each.output(), each.gradients)
+            if replay.interrupt is not None:
+                return self._replays.hand_over(each, replay, happened)
             (found_nowhere,) = least(groups, model, not _made_in(replay))
             if not found_nowhere or each is passes[-1]:
-                return self._hand_over(each, replay, known, 0, event="nonfinite")
+                return self._replays.hand_over(each, replay, happened)
         return False
-
-    def _replay(
-        self,
-        noted: Pass,
-        output: Sequence[Any],
-        gradients: Sequence[Tensor | None] | None,
-        options: Options = OBSERVED,
-    ) -> Replay:
-        top = noted.root.module()
-        model = noted.moment.module if top is None else top
-        with self._unhooked():
-            return replayed(noted.moment, model, options, noted.number, output, gradients)
-
-    def _replay_loss(self, noted: Pass) -> Replay | None:
-        """What was computed from the output, if that is where the numbers went wrong."""
-        top = noted.root.module()
-        model = noted.moment.module if top is None else top
-        with self._unhooked():
-            replay = loss_again(noted.moment, noted.called_from, noted.backward_from, model, OBSERVED, noted.number)
-        blames = replay is not None and any(finding.code == "FT005" for finding in replay.trace.findings)
-        return replay if blames else None
-
-    def _hand_over(self, noted: Pass, replay: Replay, optimizer: Optimizer | None, ahead: int, **what: Any) -> bool:
-        """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended.
-
-        It belongs to the step that the optimizer is at, or to one ahead.
-        """
-        trace = replay.traced
-        run = replace(
-            trace.run,
-            **what,
-            step=optimizer.steps + ahead if optimizer is not None else None,
-            last_steps=tuple(optimizer.last) if optimizer is not None else (),
-        )
-        model = noted.root.module()
-        if noted.root.name is None and model is not None:
-            noted.root.name = name_of_called(model, model, None)
-        trace = with_loss_named(called_at(replace(trace, run=run), noted.moment.position))
-        self._saves.save(noted, self._steps.optimizer_of(optimizer))
-        end_now = self._keep(noted.root, trace)
-        if replay.raised is not None and not isinstance(replay.raised, Exception):
-            raise replay.raised
-        return end_now
 
 
 def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Iterator[StepOutput]:
@@ -300,16 +271,3 @@ def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Ite
 def _made_in(replay: Replay) -> bool:
     """Whether the backward of the call itself made what is not finite."""
     return any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults)
-
-
-def _sum(tensor: Tensor) -> float | None:
-    """The sum of the elements, which is not finite if one of them is not; None of what are no such numbers."""
-    if type(tensor) is Tensor and tensor.layout is torch.strided and not (torch_function_modes() or dispatch_modes()):
-        return float(tensor.detach().sum()) if tensor.is_floating_point() and not tensor.is_meta else None
-    try:
-        with Unseen():
-            if not (tensor.is_floating_point() or tensor.is_complex()) or not has_values(tensor):
-                return None
-            return float((torch.view_as_real(tensor) if tensor.is_complex() else tensor).sum())
-    except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed: nothing is known
-        return None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.moment import Moment
-from fwdtrace.program.replay import Replay, replayed
+from fwdtrace.program.replay import Begun, Replay, replayed
 from fwdtrace.program.statement import callable_alone, expressions_as_function
 from fwdtrace.recorder.frames import from_torch, is_ours
 from fwdtrace.recorder.notes import Options
@@ -44,6 +44,7 @@ def loss_again(
     model: nn.Module,
     options: Options,
     number: int,
+    begun: Begun = lambda recording: None,
 ) -> Replay | None:
     """Run again what led from a call to the backward, the call included; None if that is not to be found in one place.
 
@@ -54,7 +55,7 @@ def loss_again(
         called_at = next((at for code, at in called_from if code is frame.f_code), None)
         part = _part(frame.f_code, called_at, line) if called_at is not None else None
         if part is not None:
-            return _run_again(part, frame, moment, model, options, number)
+            return _run_again(part, frame, moment, model, options, number, begun)
     return None
 
 
@@ -67,7 +68,7 @@ class _Part:
 
 
 def _run_again(
-    part: _Part, frame: FrameType, moment: Moment, model: nn.Module, options: Options, number: int
+    part: _Part, frame: FrameType, moment: Moment, model: nn.Module, options: Options, number: int, begun: Begun
 ) -> Replay | None:
     found, local = _values_in(frame)
     used = {
@@ -86,7 +87,7 @@ def _run_again(
     again = replace(moment, module=step, entry="__call__", args=tuple(values[name] for name in names), kwargs={})
     result = found.get(part.result.id) if isinstance(part.result, ast.Name) else None
     output = [result.detach()] if isinstance(result, Tensor) else None
-    replay = replayed(again, step, options, number, output, [torch.ones(())])
+    replay = replayed(again, step, options, number, output, [torch.ones(())], begun)
     if output is None:
         replay = replace(replay, inexact="there is nothing to compare its result with")
     return replay

@@ -13,6 +13,8 @@ from torch import Tensor
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.roots import Root
 from fwdtrace.recorder.frames import frame_role
+from fwdtrace.recorder.measures.values import has_values
+from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, torch_function_modes
 
 
 class Pass:
@@ -116,6 +118,34 @@ def reach(start: Any, ends: set[Any]) -> set[Any]:
             if node in ends:
                 reached.add(node)
     return reached
+
+
+def leaves_behind(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors in which backward from these would leave gradients."""
+    pending = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
+    met: set[Any] = set(pending)
+    while pending:
+        nodes = {node for node, _ in pending.pop().next_functions if node is not None} - met
+        met |= nodes
+        pending += nodes
+    return [node.variable for node in met if node.name() == "torch::autograd::AccumulateGrad"]
+
+
+def sum_of(tensor: Tensor) -> float | None:
+    """The sum of the elements, which is not finite if one of them is not; None of what are no such numbers."""
+    if type(tensor) is Tensor and tensor.layout is torch.strided and not (torch_function_modes() or dispatch_modes()):
+        if tensor.is_floating_point():
+            return float(tensor.detach().sum()) if not tensor.is_meta else None
+        if not tensor.is_complex():
+            return None
+    try:
+        with Unseen():
+            if not (tensor.is_floating_point() or tensor.is_complex()) or not has_values(tensor):
+                return None
+            total = tensor.detach().sum()
+            return float(total.real + total.imag if total.is_complex() else total)
+    except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed: nothing is known
+        return None
 
 
 def run_backward(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any
 
 import torch
@@ -16,7 +19,8 @@ from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.moment import Moment
-from fwdtrace.program.passes import run_backward
+from fwdtrace.program.passes import run_backward, sum_of
+from fwdtrace.program.state import state_kept
 from fwdtrace.program.together import synchronise_nothing
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
@@ -24,7 +28,7 @@ from fwdtrace.recorder.frames import NOWHERE, Position, site_at
 from fwdtrace.recorder.measures.values import same_numbers
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
-from fwdtrace.recorder.torch_internals import Unseen, versions_kept, without_hooks_on_gradients
+from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace import Trace
 
 EXACT, INEXACT = "exact", "inexact"
@@ -43,6 +47,11 @@ class Replay:
     inexact: str = ""
 
     @property
+    def interrupt(self) -> BaseException | None:
+        """What the user or a signal raised while it ran, and the program has to get."""
+        return self.raised if self.raised is not None and is_interrupt(self.raised) else None
+
+    @property
     def traced(self) -> Trace:
         """The trace that says how like the first time it ran."""
         run = replace(self.trace.run, replay=INEXACT if self.inexact else EXACT, replay_reason=self.inexact or None)
@@ -53,6 +62,10 @@ Output = Sequence[Tensor | float | None]
 """What is left of the tensors that a call had returned: each itself, else the sum of its elements, else nothing."""
 
 
+Begun = Callable[[Recording], None]
+"""Takes the recording of a replay that is about to run."""
+
+
 def replayed(
     moment: Moment,
     model: nn.Module,
@@ -60,6 +73,7 @@ def replayed(
     number: int | None,
     output: Output | None = None,
     gradients: Sequence[Tensor | None] | None = None,
+    begun: Begun = lambda recording: None,
 ) -> Replay:
     """Run a call again from its moment, and compare what it returns with `output`, bit for bit.
 
@@ -72,25 +86,33 @@ def replayed(
     result: list[Any] = []
 
     def run() -> None:
+        if unable is not None:
+            raise unable
+        begun(recording)
         result.append(moment.run(args, kwargs))
         if gradients is not None:
             run_backward(tensors_of(result[0]), gradients)
 
     before = random_state()
+    written: list[Tensor] = []
+    unable: Exception | None = None
     with contextlib.ExitStack() as stack:
-        arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
-        stack.enter_context(state_kept(model, arguments))
-        stack.enter_context(silence())
-        stack.callback(before.restore)
-        _put_back(moment)
-        synchronise_nothing(model)
-        stack.enter_context(moment.modes.again())
+        try:
+            arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
+            written = stack.enter_context(state_kept(model, arguments))
+            stack.enter_context(silence())
+            stack.callback(before.restore)
+            _put_back(moment)
+            synchronise_nothing(model)
+            stack.enter_context(moment.modes.again())
+        except Exception as error:  # such as no memory for copies: the program must not end because of us
+            unable = error
         raised = recorded(recording, run)
     inexact = ""
     if raised is not None and output is not None:
         inexact = f"the replay raised {type(raised).__name__}"
     elif output is not None and not _same(tensors_of(result[0]), output):
-        inexact = _why_inexact(moment)
+        inexact = _why_inexact(moment, written)
     return Replay(recording.trace, result[0] if result else None, raised, inexact)
 
 
@@ -102,6 +124,23 @@ def recorded(recording: Recording, run: Callable[[], Any]) -> BaseException | No
     except BaseException as error:
         return error
     return None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or was raised by the program's own handler of a signal: it is none of a replay's doing."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {_code_of(handler) for handler in handlers if callable(handler)} - {None}
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_code not in codes:
+        step = step.tb_next
+    return step is not None
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    function = handler.func if isinstance(handler, functools.partial) else handler
+    return getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
 
 
 def called_at(trace: Trace, position: Position | None) -> Trace:
@@ -141,7 +180,8 @@ def _same_tensor(tensor: Tensor, before: Tensor | float | None) -> bool:
         return True
     with Unseen():
         if isinstance(before, float):
-            return _bits(torch.tensor(float(tensor.sum()))) == _bits(torch.tensor(before))
+            total = sum_of(tensor)
+            return total is not None and _bits(torch.tensor(total)) == _bits(torch.tensor(before))
         if same_numbers(tensor, before):
             return True
         if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
@@ -157,67 +197,23 @@ def _bits(number: Tensor) -> int:
     return int(number.nan_to_num(nan=0.0).view(torch.int32)) if not number.isnan() else -1
 
 
-def _why_inexact(moment: Moment) -> str:
+def _why_inexact(moment: Moment, written: Sequence[Tensor]) -> str:
     if moment.was_written_into():
         return "an argument was written into after the call had begun"
+    if any(isinstance(tensor, nn.Parameter) for tensor in written):
+        return "it writes into its own parameters"
     return "it computes from something that changes with each call: other random numbers, or what it keeps in Python"
 
 
-@contextlib.contextmanager
-def state_kept(model: nn.Module, more: Sequence[Tensor] = ()) -> Iterator[None]:
-    """Put back afterwards what a call may change: buffers, gradients, attributes of modules, and `more` tensors."""
-    attributes = [(module, dict(module.__dict__), _contents(module.__dict__)) for module in model.modules()]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    try:
-        with numbers_kept([*model.buffers(), *more]), without_hooks_on_gradients(model.parameters()):
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        for module, before, contents in attributes:
-            for name in [name for name in module.__dict__ if name not in before]:
-                del module.__dict__[name]
-            module.__dict__.update(before)
-            for container, items in contents:
-                _refill(container, items)
+_silenced: list[tuple[int, int]] = []
+"""The descriptors that lead nowhere, and copies of what they led to."""
 
 
-def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """The plain containers among the attributes of a module, and what is in them."""
-    return [(value, value.copy()) for value in attributes.values() if type(value) in (list, dict, set)]
-
-
-def _refill(container: Any, items: Any) -> None:
-    """Have the same objects in a container as before, if there are others now."""
-    if [*map(id, container)] == [*map(id, items)] and (
-        type(container) is not dict or [*map(id, container.values())] == [*map(id, items.values())]
-    ):
-        return
-    container.clear()
-    if isinstance(container, list):
-        container.extend(items)
-    else:
-        container.update(items)
-
-
-@contextlib.contextmanager
-def numbers_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put the numbers in these tensors back afterwards.
-
-    Autograd is not to know that they were written: the program's own backward may still need them.
-    """
-    with torch.no_grad():
-        before = [(tensor, tensor.clone()) for tensor in tensors]
-    with versions_kept(tensors):
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for tensor, value in before:
-                    if tensor.shape == value.shape:
-                        tensor.copy_(value)
+def sound_again() -> None:
+    """Let stderr be read again, though a replay is running: the program is about to be killed."""
+    for descriptor, copy in _silenced:
+        if descriptor == 2:
+            os.dup2(copy, descriptor)
 
 
 @contextlib.contextmanager
@@ -230,11 +226,13 @@ def silence() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    _silenced.extend(saved)
     try:
         text = io.StringIO()
         with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
             yield
     finally:
+        del _silenced[-len(saved) :]
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)
             os.close(copy)

@@ -90,6 +90,11 @@ class Root:
         """The trace of a call, with the variable and the path by which the root is known."""
         return replace(trace, model=replace(trace.model, name=self.name, path=self.path or None))
 
+    def has_gradients(self) -> bool:
+        """Whether some parameter has a gradient, which the step of an optimizer may be about to use."""
+        model = self.module()
+        return model is not None and any(parameter.grad is not None for parameter in model.parameters())
+
     def called(self) -> Called:
         """How often it was called so far."""
         ways = {key: dict(zip(MODES, way.calls, strict=True)) for key, way in self.ways.items()}

@@ -60,22 +60,20 @@ class Watch:
         keep_event: Callable[[Trace], bool] = lambda trace: False,
         looks: Looks = Looks(),  # noqa: B008
     ) -> None:
-        self._wanted = wanted
-        self._max_bytes = max_bytes
+        self._wanted, self._max_bytes = wanted, max_bytes
         self._steps = Steps(self._before_step)
-        self._options = options
-        self._keep = keep
+        self._options, self._keep = options, keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self._classes = HookedClasses(self._thread, self._roots.known, self._called)
         self._open: Open | None = None
         self._pending: dict[Root, Open] = {}
         self._lock = threading.RLock()  # for all of this but what the program itself runs
-        self._watches = False
+        self._one_replay = threading.RLock()
+        self._watches = self._replays = False
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
         self._recordings = 0
-        self._replays = False
         self._keep_event = keep_event
         self._looks = looks
         self.saves = SavedStep(looks.save_step)
@@ -156,6 +154,8 @@ class Watch:
         with self._lock:
             for opened in filter(None, [*self._pending.values(), self._open]):
                 self._hand_over(opened)
+        if self.events is not None:
+            self.events.keep_open()
 
     def called(self) -> list[Called]:
         """The roots of which a call was kept, in order of the first kept call."""
@@ -295,16 +295,18 @@ class Watch:
     def _unhooked(self) -> Iterator[None]:
         """A block in which models run without our hooks, to be recorded once more."""
         inside, self._thread.inside = self._thread.inside, True
-        with self._lock:
-            self._replays = True
-            self._classes.unhook()
+        with self._one_replay:
+            with self._lock:  # but not as long as the replay takes: who is to be killed meanwhile needs it
+                self._replays = True
+                self._classes.unhook()
             try:
                 yield
             finally:
-                self._replays = False
-                self._recordings += 1
-                self._thread.inside, self._thread.recordings = inside, self._recordings
-                self._hook_what_is_wanted()
+                with self._lock:
+                    self._replays = False
+                    self._recordings += 1
+                    self._thread.inside, self._thread.recordings = inside, self._recordings
+                    self._hook_what_is_wanted()
 
     def _hand_over_event(self, root: Root, trace: Trace) -> bool:
         """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
@@ -324,7 +326,7 @@ class Watch:
                 if changes(optimizer, opened.root.module()):
                     end_now |= self._end_pending(opened, before_step=True)
             self._steps.look_for_training(optimizer, self._roots)
-            if self._open is None and self._watches and not self._pending:
+            if self._open is None and not self._replays and self._watches and not self._pending:
                 self._hook_classes()  # those with a way in of their own were left alone while a backward was awaited
         if end_now:
             raise stop()

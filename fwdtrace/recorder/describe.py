@@ -46,7 +46,7 @@ def named_by_parameters(leaves: tuple[N, ...], parameters: tuple[str, ...], vari
     if not any(leaf.name[:1].isdigit() for leaf in leaves):
         return leaves
     return tuple(
-        dataclasses.replace(leaf, name=_with_parameter(leaf.name, parameters, variadic))
+        dataclasses.replace(leaf, name=name_by_parameters(leaf.name, parameters, variadic))
         if leaf.name[:1].isdigit()
         else leaf
         for leaf in leaves
@@ -65,7 +65,10 @@ def positional_names(forward: Any) -> tuple[tuple[str, ...], str]:
     return names, rest[0] if rest else "args"
 
 
-def _with_parameter(name: str, parameters: tuple[str, ...], variadic: str) -> str:
+def name_by_parameters(name: str, parameters: tuple[str, ...], variadic: str) -> str:
+    """The name of a leaf with its position replaced by a parameter's name; what overflows goes to `variadic`."""
+    if not name[:1].isdigit():
+        return name
     digits = len(name) - len(name.lstrip("0123456789"))
     position, rest = int(name[:digits]), name[digits:]
     if position < len(parameters):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fwdtrace.recorder.describe import named_by_parameters, positional_names
+from fwdtrace.recorder.describe import name_by_parameters, named_by_parameters, positional_names
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
@@ -206,8 +206,11 @@ class Finisher:
         if call in self.device_times:
             draft.host_us, draft.duration_us = draft.duration_us, self.device_times[call]
         wrong = self.nonfinite.get(call)
-        if wrong is not None and wrong.operands:
-            wrong = replace(wrong, operands=named_by_parameters(wrong.operands, *_signature(call, alike)))
+        if wrong is not None and (wrong.operands or wrong.spoiled_inputs):
+            signature = _signature(call, alike)
+            inputs = tuple(name_by_parameters(name, *signature) for name in wrong.spoiled_inputs)
+            operands = named_by_parameters(wrong.operands, *signature)
+            wrong = replace(wrong, operands=operands, spoiled_inputs=inputs)
         draft.nonfinite, draft.memory_bytes = wrong, self.memory.get(call)
         draft.flops, draft.backward = self.flops.get(call), self.backwards.get(call)
         draft.without_grad = self.without_grad.get(call)

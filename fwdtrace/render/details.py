@@ -145,9 +145,16 @@ def _hook(hook: Hook) -> Cells:
     return kind_in_words(hook.kind), f"{hook.name} ({name})" if name else hook.name, did, where
 
 
+def _of_inputs(counts: NonFinite) -> str:
+    if counts.inputs_finite:
+        return "all finite: it began here"
+    names = ", ".join(map(printable, counts.spoiled_inputs))
+    return f"not all finite either: {names}" if names else "not all finite either"
+
+
 def _nonfinite(counts: NonFinite) -> Iterator[Cells]:
     yield "NaN", f"{counts.nan:,}"
     yield "infinite", f"{counts.inf:,}"
-    yield "inputs", "all finite: it began here" if counts.inputs_finite else "not all finite either"
+    yield "inputs", _of_inputs(counts)
     if counts.parameters:
         yield "in parameters", ", ".join(map(printable, counts.parameters))

@@ -39,7 +39,7 @@ _OPTIONAL = {
     *((Source, name) for name in ("id", "output", "argument", "parameter", "buffer", "attribute", "call", "hook")),
     *((Gradient, name) for name in ("nan", "inf")),
     *((ModelInfo, name) for name in ("trainable", "parameter_bytes", "buffer_bytes", "name", "path")),
-    *((NonFinite, name) for name in ("parameters", "operands")),
+    *((NonFinite, name) for name in ("parameters", "operands", "spoiled_inputs")),
     *((Operand, name) for name in ("stats", "everywhere", "true_rows", "false_rows", "infinite_rows")),
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
     (GradientFault, "between"),

@@ -156,6 +156,7 @@ class NonFinite:
 
     `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
     `operands` are the inputs of an innermost call or op that made NaN or infinities out of numbers that were none.
+    `spoiled_inputs` names the inputs of a call of the model itself that had such an element.
     """
 
     nan: int
@@ -163,6 +164,7 @@ class NonFinite:
     inputs_finite: bool
     parameters: tuple[str, ...] = ()
     operands: tuple[Operand, ...] = ()
+    spoiled_inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,14 @@ def test_nan_that_came_with_the_inputs_is_about_the_inputs() -> None:
     )
 
 
+def test_the_input_that_nan_came_with_is_named() -> None:
+    given = replace(PASSED_ON, spoiled_inputs=("x", "batch.mask"))
+    (finding,) = found(replace(ROOT, nonfinite=given), call(1, 0, "layer", "Linear", nonfinite=PASSED_ON))
+    assert finding.message == (
+        "the model (Net) was given NaN or infinite values in x and batch.mask: check the inputs of the model"
+    )
+
+
 def at(low: float, high: float, *, name: str = "0", nan: int = 0, inf: int = 0, **fields: Any) -> Operand:
     """The numbers of a tensor where a result went wrong."""
     zeros = int(low <= 0 <= high)
@@ -130,6 +138,21 @@ def test_a_number_that_is_too_large_for_its_type_is_told_with_the_end_of_the_typ
     half = replace(op(1, "*", overflow), outputs=(tensor(1, 16, dtype="float16"),))
     (finding,) = found(replace(ROOT, nonfinite=overflow), ops=(half,))
     assert finding.message.endswith(": float16 ends at 65,504; its inputs go up to 400")
+
+
+def test_a_sum_of_products_that_is_nan_has_got_too_large_in_between() -> None:
+    numbers = NonFinite(16, 0, True, (), (at(-3e6, 2e6),))
+    half = tensor(1, 16, dtype="float16")
+    why = "16 NaN of 16 elements out of finite inputs: float16 ends at 65,504; its inputs go up to 3e+06"
+    layer = replace(call(1, 0, "up", "Linear", nonfinite=numbers), outputs=(half,))
+    (finding,) = found(replace(ROOT, nonfinite=NonFinite(16, 0, True)), layer)
+    assert finding.message == f"up (Linear) made {why}"
+    product = replace(op(1, "@", numbers), outputs=(half,))
+    (finding,) = found(replace(ROOT, nonfinite=NonFinite(16, 0, True)), ops=(product,))
+    assert finding.message == f"@ in the model made {why}"
+    other = replace(op(1, "torch.lgamma", numbers), outputs=(half,))
+    (finding,) = found(replace(ROOT, nonfinite=NonFinite(16, 0, True)), ops=(other,))
+    assert finding.message.endswith("out of finite inputs")
 
 
 def test_numbers_that_explain_nothing_are_not_made_a_reason_of() -> None:

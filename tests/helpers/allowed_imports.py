@@ -167,12 +167,12 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/backward_again: .replay .traces models recorder torch trace
+program/backward_again: .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
 program/children: trace
-program/crash: .moment .replay .statement models recorder torch trace trials
+program/crash: .moment .replay .state .statement models recorder torch trace trials
 program/endings: .tracebacks
-program/events: .endings .loss .moment .names .passes .replay .roots .saved_step .steps .together .wanted recorder
+program/events: .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together .wanted recorder
   torch trace
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/holders: torch trace
@@ -190,7 +190,8 @@ program/python: .tracebacks errors
 program/rank_files:
 program/ranks: .rank_files compare errors trace
 program/reasons: .children .wanted trace
-program/replay: .moment .passes .together .traces models recorder torch trace
+program/replay: .moment .passes .state .together .traces models recorder torch trace
+program/replays: .loss .names .passes .replay .roots .saved_step .steps recorder torch trace
 program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
 program/saved_step: .passes models recorder torch
 program/signals:
@@ -199,6 +200,7 @@ program/slow:
 program/startup/__init__:
 program/startup/begin: .endings .python .signals
 program/startup/sitecustomize: .startup/begin sitecustomize
+program/state: recorder torch
 program/statement: torch
 program/steps: .roots recorder torch trace
 program/together: recorder torch

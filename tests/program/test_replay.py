@@ -211,3 +211,55 @@ def test_buffers_that_modules_share_are_shared_in_the_replay() -> None:
     net = Sharing()
     assert not twice(net, X).inexact
     assert net.one is net.layer.other and net.one.item() == 1
+
+
+class Momentum(nn.Module):
+    """Has a key encoder that follows the other one, as forward writes it."""
+
+    def __init__(self, write: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.layer, self.key = nn.Linear(6, 3), nn.Linear(6, 3).requires_grad_(False)
+        self.write = write
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            for key, own in zip(self.key.parameters(), self.layer.parameters(), strict=True):
+                self.write(key, own)
+        return (self.layer(x) * self.key(x)).sum()
+
+
+def assigned(key: Tensor, own: Tensor) -> None:
+    key.data = key.data * 0.9 + own.data * 0.1
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda key, own: key.mul_(0.9).add_(own, alpha=0.1),
+        lambda key, own: key.data.mul_(0.9).add_(own.data, alpha=0.1),
+        assigned,
+    ],
+)
+def test_parameters_that_a_forward_writes_are_put_back(write: Callable[[Tensor, Tensor], Any]) -> None:
+    net = Momentum(write)
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.append([(each.tolist(), each._version, each.data_ptr()) for each in net.parameters()])
+
+    replay = twice(net, X, between=look, backward=True)
+    look()
+    assert seen[0] == seen[1]
+    assert replay.inexact == "it writes into its own parameters"
+
+
+def test_without_memory_for_copies_nothing_runs_again_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(tensor: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    net = Noisy()
+    monkeypatch.setattr("fwdtrace.program.state._copy", no_room)
+    replay = twice(net, X, backward=True)
+    assert (replay.trace.calls, replay.inexact) == ((), "the replay raised OutOfMemoryError")
+    assert net.calls == 1
+    assert net.layer.weight.grad is not None

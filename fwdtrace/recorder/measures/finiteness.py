@@ -22,7 +22,7 @@ class Finiteness:
 
     def __init__(self, session: Session) -> None:
         self.found: dict[Note, NonFinite] = {}
-        self._spoiled_inputs: set[Note] = set()
+        self._spoiled_inputs: dict[Note, list[int]] = {}  # and the places of these among the tensors
         # Of the calls and ops that run: what they were given, and how many had been found.
         self._given: dict[Note, tuple[list[weakref.ref[Tensor]], int]] = {}
         # Tensors found finite, by id, with the version they had: the output of one call is the input of the next.
@@ -33,8 +33,9 @@ class Finiteness:
         if note.parent is None:
             self._given.clear()  # of what has raised
         tensors = tensors_of((args, kwargs))
-        if not all(self._is_finite(tensor) for tensor in tensors):
-            self._spoiled_inputs.add(note)
+        spoiled = [place for place, tensor in enumerate(tensors) if not self._is_finite(tensor)]
+        if spoiled:
+            self._spoiled_inputs[note] = spoiled
         self._given[note] = list(map(weakref.ref, tensors)), len(self.found)
 
     def ends(self, note: Note, output: Any) -> None:
@@ -51,7 +52,9 @@ class Finiteness:
         operands: tuple[Operand, ...] = ()
         if found_before == len(self.found) and not parameters:  # nothing inside it was found: it is the innermost
             operands = self._operands(note, given, next(each for each in tensors if not self._is_finite(each)), spoiled)
-        self.found[note] = NonFinite(nan, inf, not spoiled, parameters, operands)
+        names = [leaf.name for leaf in note.inputs if type(leaf) is TensorMeta] if note.parent is None else []
+        inputs = tuple(names[place] for place in self._spoiled_inputs.get(note, ()) if place < len(names))
+        self.found[note] = NonFinite(nan, inf, not spoiled, parameters, operands, inputs)
 
     def _operands(
         self, note: Note, given: list[weakref.ref[Tensor]], result: Tensor, spoiled: bool

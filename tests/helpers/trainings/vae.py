@@ -16,10 +16,10 @@ class VAE(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8))
         self.decoder = nn.Linear(4, 12)
 
-    def forward(self, x: Tensor, sharpness: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, sharpness: Tensor, spread: Tensor) -> dict[str, Tensor]:
         """The picture anew, and how far the distribution of the points is from a normal one."""
         mean, log_variance = self.encoder(x).chunk(2, -1)
-        deviation = torch.exp(0.5 * log_variance)  # forward
+        deviation = torch.exp(0.5 * log_variance + spread)  # forward
         point = mean + deviation * torch.randn_like(mean)
         angle = torch.acos(torch.tanh(point * sharpness))  # backward
         kl = -0.5 * (1 + log_variance - mean.square() - deviation.square()).sum(-1)
@@ -32,13 +32,12 @@ def main() -> None:
     model = VAE()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for step, wrong in steps(options):
-        x, sharpness = torch.rand(8, 12), torch.ones(())
+        x, sharpness, spread = torch.rand(8, 12), torch.ones(()), torch.zeros(())
         if wrong == "forward":
-            x[5] = torch.tensor([1e5, -1e5]).repeat(6)
-            x[6] = -x[5]
+            spread += 200
         if wrong == "backward":
             sharpness *= 1e4
-        output = model(x, sharpness=sharpness)
+        output = model(x, sharpness=sharpness, spread=spread)
         loss = nn.functional.mse_loss(output["picture"], x) + 0.01 * output["kl"].mean()
         optimizer.zero_grad(set_to_none=False)
         loss.backward()

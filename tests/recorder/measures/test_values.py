@@ -53,6 +53,20 @@ def test_parameters_that_are_not_finite_are_named() -> None:
     assert call.nonfinite == NonFinite(1, 0, inputs_finite=True, parameters=("weight",))
 
 
+def test_inputs_of_the_model_that_are_not_finite_are_named() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor, *more: Tensor, mask: dict[str, Tensor]) -> Tensor:
+            return x + sum(more) + mask["inner"]
+
+    fine, spoiled = torch.ones(2), torch.tensor([1.0, torch.nan])
+    net = Net()
+    with fwdtrace.record(net, check_finite=True) as recording:
+        net(fine, fine, spoiled, mask={"outer": fine, "inner": spoiled})
+    assert [call.nonfinite for call in recording.trace.calls] == [
+        NonFinite(1, 0, inputs_finite=False, spoiled_inputs=("more[1]", "mask.inner"))
+    ]
+
+
 def test_a_tensor_that_became_nan_in_place_is_looked_at_again() -> None:
     class Spoils(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""The replays of what happened in a program: run one at a time, and handed over with what is to be told beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from fwdtrace.program.loss import loss_again, with_loss_named
+from fwdtrace.program.names import name_of_called
+from fwdtrace.program.passes import Pass
+from fwdtrace.program.replay import Replay, called_at, replayed, sound_again
+from fwdtrace.program.roots import Root
+from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.steps import Optimizer
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
+from fwdtrace.trace import Trace
+
+OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
+"""What a replay measures."""
+TIMED = Options(ops=True, alone=True)
+"""What the replay of a slow call measures."""
+
+Keep = Callable[[Root, Trace], bool]
+"""Takes the trace of an event; whether the program is to be ended."""
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What happened to a call, and at which step: the one that the optimizer is at, or one ahead."""
+
+    event: str
+    optimizer: Optimizer | None
+    ahead: int = 0
+    first_us: float | None = None
+    usual_us: float | None = None
+
+
+class Replays:
+    """The replays of one program.
+
+    `unhooked` gives a block in which the program's models run without our hooks. `optimizer_of` gives the optimizer
+    that something is known of, if it is still there.
+    """
+
+    def __init__(
+        self,
+        unhooked: Callable[[], AbstractContextManager[None]],
+        keep: Keep,
+        saves: SavedStep,
+        optimizer_of: Callable[[Optimizer | None], Any],
+    ) -> None:
+        self._unhooked = unhooked
+        self._keep = keep
+        self._saves = saves
+        self._optimizer_of = optimizer_of
+        self._open: tuple[Pass, Happened, Recording] | None = None
+
+    def replay(
+        self,
+        noted: Pass,
+        happened: Happened,
+        output: Sequence[Any],
+        gradients: Sequence[Tensor | None] | None,
+        options: Options = OBSERVED,
+    ) -> Replay:
+        """Run a call again, with its backward if there are gradients, and compare what it returns with this."""
+        model = _model(noted)
+
+        def begun(recording: Recording) -> None:
+            self._open = noted, happened, recording
+
+        try:
+            with self._unhooked():
+                return replayed(noted.moment, model, options, noted.number, output, gradients, begun)
+        finally:
+            self._open = None
+
+    def replay_loss(self, noted: Pass, happened: Happened) -> Replay | None:
+        """What was computed from the output, if that is where the numbers went wrong."""
+        model = _model(noted)
+
+        def begun(recording: Recording) -> None:
+            self._open = noted, happened, recording
+
+        places = noted.called_from, noted.backward_from
+        try:
+            with self._unhooked():
+                replay = loss_again(noted.moment, *places, model, OBSERVED, noted.number, begun)
+        finally:
+            self._open = None
+        if replay is None or replay.interrupt is not None:
+            return replay
+        return replay if any(finding.code == "FT005" for finding in replay.trace.findings) else None
+
+    def hand_over(self, noted: Pass, replay: Replay, happened: Happened) -> bool:
+        """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended."""
+        trace = self._with_what_happened(noted, replay, happened)
+        self._saves.save(noted, self._optimizer_of(happened.optimizer))
+        end_now = self._keep(noted.root, trace)
+        if replay.interrupt is not None:
+            raise replay.interrupt
+        return end_now
+
+    def keep_open(self) -> None:
+        """Keep the replay that is running as far as it has come, for a program that is about to be killed."""
+        if self._open is None:
+            return
+        sound_again()
+        noted, happened, recording = self._open
+        self._open = None
+        replay = Replay(recording.trace, None, None, "the program was killed before it had ended")
+        self._keep(noted.root, self._with_what_happened(noted, replay, happened))
+
+    def _with_what_happened(self, noted: Pass, replay: Replay, happened: Happened) -> Trace:
+        optimizer = happened.optimizer
+        trace = replay.traced
+        run = replace(
+            trace.run,
+            event=happened.event,
+            first_us=happened.first_us,
+            usual_us=happened.usual_us,
+            step=optimizer.steps + happened.ahead if optimizer is not None else None,
+            last_steps=tuple(optimizer.last) if optimizer is not None else (),
+        )
+        model = noted.root.module()
+        if noted.root.name is None and model is not None:
+            noted.root.name = name_of_called(model, model, None)
+        return with_loss_named(called_at(replace(trace, run=run), noted.moment.position))
+
+
+def _model(noted: Pass) -> nn.Module:
+    top = noted.root.module()
+    return noted.moment.module if top is None else top

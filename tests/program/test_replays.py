@@ -1,0 +1,207 @@
+"""Whatever happens in a replay, the program ends as it would without one, and what was recorded is on disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fwdtrace import load_trace
+from tests.program.test_events import told, watched
+
+PACKAGE = str(Path(__file__).parents[2])
+
+PROGRAM = """\
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import torch
+
+runs = []
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        runs.append(1)
+        x = torch.sqrt(self.layer(x) - 100)
+        if len(runs) == 2:
+            exec(sys.argv[1])
+        return x
+
+
+exec(sys.argv[2])
+try:
+    Net()(torch.ones(2, 4))
+finally:
+    print("the program ends, after", len(runs), "runs")
+"""
+
+WAIT = "pathlib.Path('again').touch(); time.sleep(60)"
+LINE = "x = torch.sqrt(self.layer(x) - 100)"
+
+
+def started(folder: Path, in_replay: str, before: str = "") -> subprocess.Popen[str]:
+    (folder / "train.py").write_text(PROGRAM, encoding="utf-8")
+    command = [sys.executable, "-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json", "train.py"]
+    return subprocess.Popen(
+        [*command, in_replay, before], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def interrupted(program: subprocess.Popen[str], number: signal.Signals, folder: Path) -> tuple[str, str]:
+    """What is printed by a program that gets a signal in the middle of a replay."""
+    end = time.monotonic() + 60
+    while not (folder / "again").exists():
+        assert program.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    program.send_signal(number)
+    return program.communicate(timeout=60)
+
+
+def test_what_a_model_raises_to_end_the_program_ends_only_the_replay(tmp_path: Path) -> None:
+    program = started(tmp_path, "sys.exit(3)")
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (0, "the program ends, after 2 runs\n"), err
+    run = load_trace(tmp_path / "t.json").run
+    assert (run.replay, run.replay_reason) == ("inexact", "the replay raised SystemExit")
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "status"),
+    [
+        ("", signal.SIGINT, -signal.SIGINT),
+        ("signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(5))", signal.SIGTERM, 5),
+    ],
+)
+def test_what_a_signal_raises_in_a_replay_ends_the_program_as_it_would(
+    before: str, number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    program = started(tmp_path, WAIT, before)
+    out, err = interrupted(program, number, tmp_path)
+    assert (program.returncode, out) == (status, "the program ends, after 2 runs\n"), err
+    trace = load_trace(tmp_path / "t.json")
+    assert told(trace)[2:] == ("inexact", [LINE])
+
+
+def test_a_replay_is_saved_as_far_as_it_has_come_when_the_program_is_killed(tmp_path: Path) -> None:
+    program = started(tmp_path, WAIT)
+    begin = time.monotonic()
+    out, err = interrupted(program, signal.SIGTERM, tmp_path)
+    assert (program.returncode, out) == (-signal.SIGTERM, "")
+    assert time.monotonic() - begin < 40
+    trace = load_trace(tmp_path / "t.json")
+    assert told(trace) == (None, 1, "inexact", [LINE])
+    assert trace.run.replay_reason == "the program was killed before it had ended"
+    assert err.endswith("fwdtrace: saved t.json\n")
+
+
+class Loss(nn.Module):
+    def forward(self, x: Tensor, factor: float) -> Tensor:
+        return torch.log(x.sigmoid() * factor).mean()
+
+
+def losses(net: nn.Module, wrong: int) -> None:
+    """Train a net with a loss that is a module, and goes wrong at one step."""
+    criterion, optimizer = Loss(), torch.optim.SGD(net.parameters(), lr=0.1)
+    for step in range(1, 7):
+        optimizer.zero_grad()
+        criterion(net(torch.ones(2, 4)), float(step != wrong)).backward()
+        optimizer.step()
+
+
+def test_a_loss_that_is_a_module_is_one_event_to_the_end() -> None:
+    with watched() as events:
+        losses(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), 3)
+    assert [told(event)[1:] for event in events] == [(3, "exact", ["return torch.log(x.sigmoid() * factor).mean()"])]
+    assert events[0].model.class_name.endswith("Loss")
+
+
+class Logarithm(nn.Module):
+    factor = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(x.sigmoid() * self.factor)
+
+
+def test_what_went_through_another_model_is_one_event() -> None:
+    with watched() as events:
+        maker, judge = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), Logarithm())
+        optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (maker, judge)]
+        for step in range(1, 4):
+            judge[1].factor = float(step != 2)  # type: ignore[assignment]
+            judge(maker(torch.ones(2, 4))).mean().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+    assert [told(event)[1] for event in events] == [2]
+
+
+class Distance(nn.Module):
+    """A loss with weights of its own that are not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Linear(4, 4).requires_grad_(False)
+
+    def forward(self, x: Tensor, y: Tensor, factor: float) -> Tensor:
+        distance = (self.features(x) - self.features(y)).abs()
+        return torch.sqrt(distance * factor).mean()
+
+
+def test_of_several_losses_the_one_whose_backward_went_wrong_is_named() -> None:
+    with watched() as events:
+        net, distance, error = nn.Sequential(nn.Linear(4, 4)), Distance(), nn.MSELoss()
+        optimizer = torch.optim.Adam(net.parameters())
+        for step in range(1, 6):
+            x = torch.rand(2, 4)
+            y = net(x)
+            loss = distance(y, x, float(step != 3)) + error(y, x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert [told(event) for event in events] == [(3, 3, "exact", ["return torch.sqrt(distance * factor).mean()"])]
+
+
+def test_a_loss_holds_nothing_beyond_the_step() -> None:
+    alive: list[Any] = []
+    with watched():
+        net, criterion = nn.Linear(4, 4), Loss()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        output = net(torch.ones(2, 4))
+        held = weakref.ref(output)
+        criterion(output, 1.0).backward()
+        optimizer.step()
+        del output
+        alive.append(held())
+    assert alive == [None]
+
+
+def test_complex_numbers_are_looked_at() -> None:
+    class Spectrum(nn.Linear):
+        def forward(self, x: Tensor, factor: float = 1.0) -> Tensor:
+            return torch.fft.fft(super().forward(x)) / factor
+
+    with watched() as events:
+        net = Spectrum(4, 4)
+        for factor in (1.0, 0.0, 1.0):
+            net(torch.ones(2, 4), factor)
+    assert [told(event) for event in events] == [
+        (None, 2, "exact", ["return torch.fft.fft(super().forward(x)) / factor"])
+    ]
