@@ -26,7 +26,7 @@ from fwdtrace.models.spec import Inputs
 from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
 from fwdtrace.trials.apply import CannotChange
-from fwdtrace.trials.copies import Copy, Outcome
+from fwdtrace.trials.copies import Copy, Outcome, Tensors
 from fwdtrace.trials.time_left import TimeLeft
 
 SECONDS = 1.0
@@ -70,7 +70,7 @@ def with_tried_fixes(
     call = failed_call(trace)
     if call is None or any(each.opaque == "compiled" for each in trace.calls):
         return trace
-    seen = trace if trace.ops is not None else _seen_with_ops(trace, model, inputs) or trace
+    seen = trace if trace.ops is not None else (None if on_meta else _seen_with_ops(trace, model, inputs)) or trace
     found = proposals_for(seen)
     if found is None:
         return trace
@@ -94,7 +94,7 @@ def _seen_with_ops(trace: Trace, model: nn.Module, inputs: Inputs) -> Trace | No
     if _is_large(model):
         return None
     try:
-        seen = Copy(trace, model, inputs, on_meta=False).run((), record=True).trace
+        seen = Copy(trace, model, inputs).run((), record=True).trace
     except CannotChange:
         return None
     one, two = failed_call(trace), failed_call(seen) if seen is not None else None
@@ -108,7 +108,7 @@ def working_proposals(
     copy = _copy(trace, model, inputs, on_meta)
     if copy is None:
         return ()
-    time = TimeLeft(SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
+    time = TimeLeft(SECONDS if copy.has_values else SECONDS_WITHOUT_MEMORY)
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
     working: list[Working] = []
@@ -140,13 +140,14 @@ def _copy(trace: Trace, model: nn.Module, inputs: Inputs, has_no_values: bool) -
     It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
     model that only took long is copied with its weights if that copy does not fail.
     """
-    only_meta = has_no_values or _is_large(model)
-    slow = trace.run.duration_us > SLOWEST_RUN
-    for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
+    made_of: tuple[Tensors, ...] = ("real",)
+    if has_no_values or _is_large(model):
+        made_of = "meta", "fake"
+    elif trace.run.duration_us > SLOWEST_RUN:
+        made_of = "meta", "fake", "real"
+    for tensors in made_of:
         try:
-            copy = Copy(trace, model, inputs, on_meta=on_meta)
-            if has_no_values:  # so that it was run like this already
-                return copy
+            copy = Copy(trace, model, inputs, tensors)
             unchanged = copy.run((), record=True).trace
         except CannotChange:
             continue
@@ -229,7 +230,7 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
     place = next(grown, None)
     if place is None:
         return False
-    if copy.on_meta or more.drew or copy.is_training or not before.is_floating_point():
+    if not copy.has_values or more.drew or copy.is_training or not before.is_floating_point():
         return True
     try:
         return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)

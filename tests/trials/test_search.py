@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
+from fwdtrace.errors import ModelError
 from fwdtrace.models.randomness import random_state
+from fwdtrace.models.spec import Inputs
 from fwdtrace.run.once import ReadyModel, RunPlan, run_once
 from fwdtrace.trace import Fix
 from fwdtrace.trials import search
@@ -50,6 +52,18 @@ class CallsBack(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.second(self.first(x))
+
+
+class ReadsAValue(nn.Module):
+    """A broken model that reads a number from a tensor on its way, and has a tensor that is registered nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.scale = nn.Linear(4, 6), nn.Linear(5, 2), torch.ones(6)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.first(x) * self.scale
+        return self.last(x * x.abs().sum().item())
 
 
 def test_nothing_is_left_of_trying(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +128,34 @@ def test_a_model_without_memory_is_tried_without_memory() -> None:
         case = broken(model, "2x3x8x8")
     meta = Broken(case.model, case.inputs, case.trace)
     assert meta.finding.fixes[0].text.endswith("with start_dim=1")
+
+
+def test_a_large_model_that_the_meta_device_cannot_run_is_tried_with_fake_tensors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "LARGEST_COPY", 0)
+    assert broken(ReadsAValue(), "3x4").finding.fixes == (Fix("set in_features=6 in last", True, ((3, 2),)),)
+
+
+def test_a_model_without_memory_is_tried_with_fake_tensors_if_it_ran_on_them() -> None:
+    with torch.device("meta"):
+        ready = ReadyModel(ReadsAValue(), Inputs((torch.ones(3, 4),), {}), on_meta=True, loss=None)
+    result = run_once(RunPlan("m.py:M"), ready)
+    assert type(result.error) is ModelError
+    (finding,) = result.trace.findings
+    assert finding.message.startswith("last (Linear) expects 5 features, got 6")
+    assert finding.fixes == (Fix("set in_features=6 in last", True, ((3, 2),)),)
+
+
+def test_what_gives_sizes_that_depend_on_values_does_not_work_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Picks(ReadsAValue):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x)[x[:, 0] > 0]
+
+    monkeypatch.setattr(search, "LARGEST_COPY", 0)
+    assert broken(Picks(), "3x4").finding.fixes == ()
 
 
 def test_a_model_that_cannot_be_copied_gets_no_advice() -> None:
