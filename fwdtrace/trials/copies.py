@@ -28,7 +28,6 @@ from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.trace import Shape, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange, after_steps, applied, dtype_named
 
-
 Tensors = Literal["real", "meta", "fake"]
 """What a copy is made of: tensors with values, or without memory on torch's meta device or as its fake tensors."""
 

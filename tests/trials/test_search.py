@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
 from fwdtrace.errors import ModelError
+from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.run.once import ReadyModel, RunPlan, run_once
