@@ -75,7 +75,9 @@ class Copy:
         """A copy to be run as it is, on these arguments."""
         return cls(None, model, inputs)
 
-    def run(self, changes: tuple[Change, ...], *, examples: int | None = None, record: bool = False) -> Outcome:
+    def run(
+        self, changes: tuple[Change, ...], *, examples: int | None = None, record: bool = False, ops: bool = True
+    ) -> Outcome:
         """Run the copy with these changes, with as many examples, of which the first are those that it was given.
 
         CannotChange if a change cannot be made. Only what is recorded has a trace if it raises.
@@ -87,7 +89,7 @@ class Copy:
                 raise CannotChange("the arguments cannot be changed so") from None
             with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
                 began = thread_time()
-                recording = Recording(model, Options(ops=True)) if record else None
+                recording = Recording(model, Options(ops=ops)) if record else None
                 try:
                     with recording or nullcontext():
                         output = model.get_submodule(self._path)(*args, **kwargs)
@@ -102,8 +104,9 @@ class Copy:
 
     def _place(self) -> AbstractContextManager[object]:
         """Where tensors are made while the copy runs."""
-        places = {"real": nullcontext, "meta": lambda: META, "fake": lambda: fake(self._modules)}
-        return places[self._tensors]()
+        if self._tensors == "fake":
+            return fake(self._modules)
+        return META if self._tensors == "meta" else nullcontext()
 
     def examples(self, changes: tuple[Change, ...]) -> int:
         """How many examples the first argument has: its first size."""
