@@ -218,6 +218,8 @@ def _kind_of_change(change: Change) -> object:
         return frozenset(dtypes)
     if isinstance(change, Given) and change.shape is not None:
         return "given", change.argument
+    if isinstance(change, Converted):
+        return "converted", change.dtype
     if isinstance(change, (Given, PassedTo)):
         return "steps", change.steps, change.back if isinstance(change, PassedTo) else ()
     return change
