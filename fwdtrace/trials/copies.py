@@ -96,7 +96,8 @@ class Copy:
                 except KeyboardInterrupt:
                     raise
                 except BaseException:  # the model is the user's, and may do anything when it is given something else
-                    return Outcome(None, recording.trace if recording is not None else None)
+                    trace = recording.trace if recording is not None else None
+                    return Outcome(None, trace, seconds=thread_time() - began)
                 outputs = tensors_of(output)
                 if not all(isinstance(size, int) for tensor in outputs for size in tensor.shape):
                     raise CannotChange("the sizes of what it gives depend on values")

@@ -90,21 +90,21 @@ def with_tried_fixes(
 
 def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
-    copy, longest = failing.copy, 0.0
+    copy, longest = failing.copy, 0.0  # what runs to its end is run once more
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
     working: list[Working] = []
     kinds: set[object] = set()
     seen = {each.changes for each in proposals}
     for _ in range(MOST_RUNS):
-        if not waiting or not time.has(2 * longest) or len(working) == MOST_FIXES:
+        if not waiting or not time.has(longest) or len(working) == MOST_FIXES:
             break
         _cost, number, proposal = heapq.heappop(waiting)
         if _kind(proposal) in kinds:
             continue
         try:
             outcome = copy.run(proposal.changes, record=not _resizes(proposal))
-            longest = max(longest, outcome.seconds)
+            longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
             if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))
