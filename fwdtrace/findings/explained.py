@@ -114,7 +114,9 @@ class Net(nn.Module):
         "divisor of 0, a deviation of a single value, a mask that hides every key, a number beyond the end of "
         "float16. All that comes after it only passes them on, so this is the line to look at, and not the loss. In "
         "backward the forward may be finite everywhere: the slope of a square root at 0 is infinite, and where "
-        "torch.where has not taken an element, backward multiplies that slope by 0, which is NaN.",
+        "torch.where has not taken an element, backward multiplies that slope by 0, which is NaN. A hook may spoil a "
+        "gradient, too: one on a tensor, a parameter or a module that was given finite numbers and returned others is "
+        "named with its line.",
         """\
 import torch
 from torch import nn
@@ -247,7 +249,9 @@ class Net(nn.Module):
         "written into that tensor since, or into a view of its memory: the finding names the line that wrote, and the "
         "operation whose backward needs the tensor. Or backward came a second time to a part of the graph that an "
         "earlier backward had freed: the finding names where, and the argument through which a later call of the model "
-        "got what an earlier one had given with its graph, such as a hidden state.",
+        "got what an earlier one had given with its graph, such as a hidden state. If backward ends a program under "
+        "fwdtrace exec without --backward, a call like the one that was kept is made once more, with its backward: its "
+        "arguments are others of the same shapes, and it is shown only if it raises the same error.",
         """\
 import torch
 from torch import nn

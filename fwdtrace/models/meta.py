@@ -88,6 +88,8 @@ def fake(module: nn.Module) -> Iterator[Callable[[Any], Any]]:
                 part._parameters[name] = _faked(parameter, fakes)
             for name, buffer in part._buffers.items():
                 part._buffers[name] = _faked(buffer, fakes)
+            for name, value in vars(part).items():
+                part.__dict__[name] = _faked(value, fakes)
         yield lambda values: tree_map_only(Tensor, lambda tensor: _faked(tensor, fakes), values)
 
 
@@ -109,11 +111,16 @@ def _faked(tensor: Any, fakes: dict[int, Any]) -> Any:
     if not isinstance(tensor, Tensor) or isinstance(tensor, nn.UninitializedParameter):
         return tensor
     if id(tensor) not in fakes:
-        fake_tensor = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu")
+        fake_tensor = without_values(tensor, torch.device("cpu"))
         if isinstance(tensor, nn.Parameter):
             fake_tensor = nn.Parameter(fake_tensor, tensor.requires_grad)
         fakes[id(tensor)] = fake_tensor, tensor  # keeps the tensor alive, so that no other one gets its id
     return fakes[id(tensor)][0]
+
+
+def without_values(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the same form; a new one even of one that is fake, of which torch makes nothing but fake ones."""
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
 
 
 def _without_data(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:

@@ -17,6 +17,7 @@ from fwdtrace.models.spec import Inputs
 from fwdtrace.trace import Trace
 from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.copies import Copy
+from fwdtrace.trials.same_crash import failing_copy
 from fwdtrace.trials.search import working_proposals
 from fwdtrace.trials.time_left import TimeLeft
 
@@ -43,7 +44,7 @@ def better_guess(module: nn.Module, trace: Trace | None, seed: int) -> tuple[str
             continue
         if failed is None:
             return texts
-        for other in _resized(texts, failed, module, inputs):
+        for other in _resized(texts, failed, module, inputs, time):
             return other
         if not further and _place(failed) > failed_at:
             further = texts
@@ -55,14 +56,17 @@ def _place(trace: Trace | None) -> int:
     return 0 if trace is None else sum(call.error is None for call in trace.calls)
 
 
-def _resized(texts: tuple[str, ...], failed: Trace, module: nn.Module, inputs: Inputs) -> Iterator[tuple[str, ...]]:
+def _resized(
+    texts: tuple[str, ...], failed: Trace, module: nn.Module, inputs: Inputs, time: TimeLeft
+) -> Iterator[tuple[str, ...]]:
     """The same inputs with other sizes, where those are all that is wrong."""
     found = proposals_for(failed)
     if found is None:
         return
     proposals = [each for each in found[1] if _sizes_alone(each)]
     names = [leaf.name for leaf in failed.children()[0].inputs]
-    for working in working_proposals(failed, module, inputs, proposals):
+    failing = failing_copy(failed, module, inputs, has_no_values=False) if proposals else None
+    for working in working_proposals(failing, proposals, time) if failing is not None else ():
         sizes = {change.argument: change.shape for change in working.proposal.changes if isinstance(change, Given)}
         yield tuple(_with_sizes(text, sizes.get(name)) for text, name in zip(texts, names, strict=False))
 

@@ -213,7 +213,7 @@ def _run_without_values(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseEx
     with fake(model.module) as faked:
         inputs = Inputs(faked(model.inputs.args), faked(model.inputs.kwargs))
         second_trace, second_error = _run(plan, replace(model, inputs=inputs))
-    if second_error is None or needs_values(second_error):
+    if second_error is None or needs_values(error) or needs_values(second_error):
         trace, error = replace(second_trace, run=replace(second_trace.run, device="meta")), second_error
     if error is None or not needs_values(error):
         return trace, error

@@ -7,12 +7,12 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from time import thread_time
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,16 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from fwdtrace.findings.forward_error.changes import Change, Given
 from fwdtrace.findings.forward_error.rule import failed_call
-from fwdtrace.models.meta import META
+from fwdtrace.models.meta import META, fake, without_values
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.trace import Shape, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange, after_steps, applied, dtype_named
+
+Tensors = Literal["real", "meta", "fake"]
+"""What a copy is made of: tensors with values, or without memory on torch's meta device or as its fake tensors."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,21 @@ class Outcome:
 class Copy:
     """A copy of a model and of the arguments of its call that failed; `trace` is the trace of that call.
 
-    `on_meta`: without memory, so that a run takes no values and tells of shapes alone.
+    Made of tensors without memory, a run of it takes no values and tells of shapes alone.
     """
 
-    def __init__(self, trace: Trace | None, model: nn.Module, inputs: Inputs, *, on_meta: bool) -> None:
-        self.on_meta = on_meta
+    def __init__(self, trace: Trace | None, model: nn.Module, inputs: Inputs, tensors: Tensors = "real") -> None:
+        self.has_values = tensors == "real"
+        self._tensors = tensors
         self._grad = trace is not None and trace.run.grad
         call = failed_call(trace) if trace is not None else None
         self._path = call.path or "" if call is not None else ""
-        self._model = _copied(model, on_meta)
+        self._model = _copied(model, self.has_values)
         self.is_training = model.training
         leaves, self._form = tree_flatten((inputs.args, inputs.kwargs))
-        leaves = [_copied(leaf, on_meta) if isinstance(leaf, nn.Module) else leaf for leaf in leaves]
+        leaves = [_copied(leaf, self.has_values) if isinstance(leaf, nn.Module) else leaf for leaf in leaves]
         self._leaves = leaves
+        self._modules = nn.ModuleList([self._model, *(leaf for leaf in leaves if isinstance(leaf, nn.Module))])
         self._places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         named = tensors_in(call.inputs) if call is not None else ()
         self.arguments = {leaf.name: place for leaf, place in zip(named, self._places, strict=False)}
@@ -68,29 +73,41 @@ class Copy:
     @classmethod
     def of(cls, model: nn.Module, inputs: Inputs) -> Copy:
         """A copy to be run as it is, on these arguments."""
-        return cls(None, model, inputs, on_meta=False)
+        return cls(None, model, inputs)
 
-    def run(self, changes: tuple[Change, ...], *, examples: int | None = None, record: bool = False) -> Outcome:
+    def run(
+        self, changes: tuple[Change, ...], *, examples: int | None = None, record: bool = False, ops: bool = True
+    ) -> Outcome:
         """Run the copy with these changes, with as many examples, of which the first are those that it was given.
 
         CannotChange if a change cannot be made. Only what is recorded has a trace if it raises.
         """
-        with _leaving_nothing() as drew, META if self.on_meta else nullcontext():
+        with _leaving_nothing() as drew, self._place():
             try:
                 args, kwargs = self._arguments(changes, examples)
             except RuntimeError:  # a dtype without random numbers, steps that the tensor does not take
                 raise CannotChange("the arguments cannot be changed so") from None
             with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
                 began = thread_time()
-                recording = Recording(model, Options(ops=True)) if record else None
+                recording = Recording(model, Options(ops=ops)) if record else None
                 try:
                     with recording or nullcontext():
                         output = model.get_submodule(self._path)(*args, **kwargs)
                 except KeyboardInterrupt:
                     raise
                 except BaseException:  # the model is the user's, and may do anything when it is given something else
-                    return Outcome(None, recording.trace if recording is not None else None)
-                return Outcome(tensors_of(output), None, drew(), thread_time() - began)
+                    trace = recording.trace if recording is not None else None
+                    return Outcome(None, trace, seconds=thread_time() - began)
+                outputs = tensors_of(output)
+                if not all(isinstance(size, int) for tensor in outputs for size in tensor.shape):
+                    raise CannotChange("the sizes of what it gives depend on values")
+                return Outcome(outputs, None, self.has_values and drew(), thread_time() - began)
+
+    def _place(self) -> AbstractContextManager[object]:
+        """Where tensors are made while the copy runs."""
+        if self._tensors == "fake":
+            return fake(self._modules)
+        return META if self._tensors == "meta" else nullcontext()
 
     def examples(self, changes: tuple[Change, ...]) -> int:
         """How many examples the first argument has: its first size."""
@@ -122,7 +139,9 @@ class Copy:
 
     def _leaf(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            return torch.empty_like(leaf, device=META) if self.on_meta else leaf.detach().clone()
+            if self.has_values:
+                return leaf.detach().clone()
+            return without_values(leaf, META if self._tensors == "meta" else torch.device("cpu"))
         return leaf if isinstance(leaf, nn.Module) else _copied_object(leaf)
 
     def _changed(self, tensor: Tensor, change: Given) -> Tensor:
@@ -154,15 +173,15 @@ def _of_examples(tensor: Tensor, had: int, wanted: int) -> Tensor:
     return torch.cat((tensor, more))
 
 
-def _copied(model: nn.Module, on_meta: bool) -> nn.Module:
+def _copied(model: nn.Module, has_values: bool) -> nn.Module:
     """A copy that shares nothing with the model; CannotChange if it has something in it that cannot be copied.
 
     The user's own hooks are left out, which may tell somebody of each call.
     """
     memo: dict[int, Any] = {}
-    if on_meta:
+    if not has_values:
         for tensor in _tensors_in(model):
-            empty = torch.empty_like(tensor, device=META)
+            empty = without_values(tensor, META)
             memo[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
     copied: nn.Module = _copied_object(model, memo)
     for module in copied.modules():

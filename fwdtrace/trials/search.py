@@ -27,6 +27,7 @@ from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
 from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.copies import Copy, Outcome
+from fwdtrace.trials.same_crash import Failing, failing_copy, is_large, last_crash
 from fwdtrace.trials.time_left import TimeLeft
 
 SECONDS = 1.0
@@ -35,11 +36,6 @@ MOST_RUNS = 80
 MOST_CHANGES = 8
 """So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
 MOST_FIXES = 2
-LARGEST_COPY = 2**28
-SLOWEST_RUN = 300_000.0
-"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
-
-
 SLOW = 0.2
 """A run of so many seconds of work is not repeated without need."""
 
@@ -70,8 +66,11 @@ def with_tried_fixes(
     call = failed_call(trace)
     if call is None or any(each.opaque == "compiled" for each in trace.calls):
         return trace
-    seen = trace if trace.ops is not None else _seen_with_ops(trace, model, inputs) or trace
-    found = proposals_for(seen)
+    time = TimeLeft(SECONDS_WITHOUT_MEMORY if on_meta or is_large(model) else SECONDS)
+    found, failing = proposals_for(trace), None
+    if trace.ops is None or (found is not None and found[1]):
+        failing = failing_copy(trace, model, inputs, has_no_values=on_meta)
+        found = proposals_for(failing.trace) if failing is not None else found
     if found is None:
         return trace
     finding, proposals = found
@@ -79,49 +78,33 @@ def with_tried_fixes(
         proposals = tuple(each for each in proposals if not _gives(each) or _leaves_rows(each.changes))
     if guessed:
         proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
-    working = working_proposals(seen, model, inputs, proposals, on_meta=on_meta) if proposals else ()
+    working = working_proposals(failing, proposals, time) if failing is not None else ()
     if working:
         finding = _with_fixes(finding, working, "" if is_statement else call.path or "the model")
-    said = _said(trace)
+    said = last_crash(trace)
     if said is None:
         return trace
     better = replace(said, message=finding.message, site=finding.site or said.site, fixes=finding.fixes)
     return replace(trace, findings=tuple(better if each is said else each for each in trace.findings))
 
 
-def _seen_with_ops(trace: Trace, model: nn.Module, inputs: Inputs) -> Trace | None:
-    """The same crash of a copy, seen with the ops; None if the copy fails otherwise, or would be large."""
-    if _is_large(model):
-        return None
-    try:
-        seen = Copy(trace, model, inputs, on_meta=False).run((), record=True).trace
-    except CannotChange:
-        return None
-    one, two = failed_call(trace), failed_call(seen) if seen is not None else None
-    return seen if one is not None and two is not None and one.error == two.error else None
-
-
-def working_proposals(
-    trace: Trace, model: nn.Module, inputs: Inputs, proposals: Sequence[Proposal], *, on_meta: bool = False
-) -> tuple[Working, ...]:
+def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
-    copy = _copy(trace, model, inputs, on_meta)
-    if copy is None:
-        return ()
-    time = TimeLeft(SECONDS_WITHOUT_MEMORY if copy.on_meta else SECONDS)
+    copy, longest = failing.copy, 0.0  # what runs to its end is run once more
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
     working: list[Working] = []
     kinds: set[object] = set()
     seen = {each.changes for each in proposals}
     for _ in range(MOST_RUNS):
-        if not waiting or time.is_up or len(working) == MOST_FIXES:
+        if not waiting or not time.has(longest) or len(working) == MOST_FIXES:
             break
         _cost, number, proposal = heapq.heappop(waiting)
         if _kind(proposal) in kinds:
             continue
         try:
             outcome = copy.run(proposal.changes, record=not _resizes(proposal))
+            longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
             if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))
@@ -132,47 +115,6 @@ def working_proposals(
                 seen.add(further.changes)
                 heapq.heappush(waiting, (further.cost, number + len(seen), further))
     return tuple(working)
-
-
-def _copy(trace: Trace, model: nn.Module, inputs: Inputs, has_no_values: bool) -> Copy | None:
-    """A copy that fails where the model did, as else what runs says nothing about the changes; None if there is none.
-
-    It has no memory if the model is large or slow; but then torch looks at shapes more closely than at all else, so a
-    model that only took long is copied with its weights if that copy does not fail.
-    """
-    only_meta = has_no_values or _is_large(model)
-    slow = trace.run.duration_us > SLOWEST_RUN
-    for on_meta in (True,) if only_meta else (True, False) if slow else (False,):
-        try:
-            copy = Copy(trace, model, inputs, on_meta=on_meta)
-            if has_no_values:  # so that it was run like this already
-                return copy
-            unchanged = copy.run((), record=True).trace
-        except CannotChange:
-            continue
-        if unchanged is not None and (place := _place(trace)) is not None and _place(unchanged) == place:
-            return copy
-    return None
-
-
-def _is_large(model: nn.Module) -> bool:
-    """Whether there is no room for a copy of its weights, or it has none."""
-    tensors = [*model.parameters(), *model.buffers()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return size > LARGEST_COPY or any(tensor.is_meta for tensor in tensors)
-
-
-def _said(trace: Trace) -> Finding | None:
-    """What the trace says about its last crash."""
-    return next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
-
-
-def _place(trace: Trace) -> tuple[str | None, str] | None:
-    """The module of the crash, and what is said of it but for where its operands came from."""
-    finding = _said(trace)
-    if finding is None or finding.call is None:
-        return None
-    return trace.call(finding.call).path, finding.message.partition(";")[0]
 
 
 def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
@@ -229,7 +171,7 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
     place = next(grown, None)
     if place is None:
         return False
-    if copy.on_meta or more.drew or copy.is_training or not before.is_floating_point():
+    if not copy.has_values or more.drew or copy.is_training or not before.is_floating_point():
         return True
     try:
         return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
@@ -276,6 +218,8 @@ def _kind_of_change(change: Change) -> object:
         return frozenset(dtypes)
     if isinstance(change, Given) and change.shape is not None:
         return "given", change.argument
+    if isinstance(change, Converted):
+        return "converted", change.dtype
     if isinstance(change, (Given, PassedTo)):
         return "steps", change.steps, change.back if isinstance(change, PassedTo) else ()
     return change

@@ -18,4 +18,8 @@ class TimeLeft:
     @property
     def is_up(self) -> bool:
         """Whether the time is over."""
-        return thread_time() > self._until or perf_counter() > self._clock_until
+        return not self.has(0.0)
+
+    def has(self, seconds: float) -> bool:
+        """Whether so much work can still be done."""
+        return thread_time() + seconds <= self._until and perf_counter() <= self._clock_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from fwdtrace.findings.forward_error.changes import Given
+from fwdtrace.findings.forward_error.changes import Given, Proposal
 from fwdtrace.findings.forward_error.rule import failed_call, proposals_for
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.randomness import random_state
@@ -25,7 +25,9 @@ from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials import search
 from fwdtrace.trials.apply import after_steps, applied, dtype_named
+from fwdtrace.trials.same_crash import Failing, failing_copy
 from fwdtrace.trials.search import Working, with_tried_fixes, working_proposals
+from fwdtrace.trials.time_left import TimeLeft
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,13 @@ class Broken:
     def working(self) -> tuple[Working, ...]:
         """The proposals that are printed."""
         found = proposals_for(self.trace)
-        return () if found is None else working_proposals(self.trace, self.model, self.inputs, found[1])
+        return () if found is None else working(self, found[1])
+
+
+def working(case: Broken, proposals: Sequence[Proposal]) -> tuple[Working, ...]:
+    """Those of the proposals that work."""
+    failing = failing_copy(case.trace, case.model, case.inputs, has_no_values=False)
+    return () if failing is None else working_proposals(failing, proposals, TimeLeft(search.SECONDS))
 
 
 def broken(model: nn.Module, *texts: str, train: bool = False) -> Broken:
@@ -103,14 +111,21 @@ def must_work(trace: Trace, model: nn.Module, inputs: Inputs, working: Working) 
 
 def follow_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every fix that is about to be printed followed on the real model first, unless that has no values."""
-    find = search.working_proposals
+    crashes: list[tuple[Trace, nn.Module, Inputs, bool]] = []
 
-    def find_and_follow(trace: Trace, model: nn.Module, inputs: Inputs, *args: Any, **options: Any) -> Any:
-        found = find(trace, model, inputs, *args, **options)
-        for working in found if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())) else ():
+    def remember(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_values: bool) -> Failing | None:
+        crashes.append((trace, model, inputs, has_no_values))
+        return failing_copy(trace, model, inputs, has_no_values=has_no_values)
+
+    def find_and_follow(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
+        found = working_proposals(failing, proposals, time)
+        trace, model, inputs, has_no_values = crashes[-1]
+        has_values = not has_no_values and not any(each.is_meta for each in model.parameters())
+        for working in found if has_values else ():
             must_work(trace, model, inputs, working)
         return found
 
+    monkeypatch.setattr(search, "failing_copy", remember)
     monkeypatch.setattr(search, "working_proposals", find_and_follow)
 
 

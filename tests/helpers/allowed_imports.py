@@ -116,6 +116,7 @@ findings/forward_error/__init__:
 findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/changes: trace
 findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
+findings/forward_error/feature_maps: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
@@ -127,7 +128,8 @@ findings/forward_error/rule: .forward_error/arguments .forward_error/changes .fo
   .forward_error/rearranged .forward_error/sequences .forward_error/sizes trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
-findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/origins trace
+findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/feature_maps
+  .forward_error/origins trace
 findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places .readers trace
 findings/non_finite: .domains .faults trace
@@ -331,7 +333,8 @@ trials/apply: findings recorder torch trace
 trials/copies: .apply findings models recorder torch trace
 trials/failed: .search findings models recorder torch trace
 trials/record: .failed recorder torch
-trials/search: .apply .copies .time_left findings models torch trace
+trials/same_crash: .apply .copies findings models torch trace
+trials/search: .apply .copies .same_crash .time_left findings models torch trace
 trials/time_left:
 version:
 """

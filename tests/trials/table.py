@@ -145,6 +145,30 @@ class BothAreFloat64(nn.Module):
         return self.bn(self.conv(x))
 
 
+class HalvesOneBranch(nn.Module):
+    """A residual block that halves the image, and a skip connection that does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4)
+        self.skip = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.norm(self.conv(x)) + self.skip(x)
+
+
+class OnePartIsFloat64(nn.Module):
+    """A part of several layers was converted to float64, and what is behind it was not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6)).double()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.body(x))
+
+
 class BeforeTheSkipIsTakenApart(nn.Module):
     """A norm of half the channels stands right behind a `cat`: to widen it moves the crash."""
 
@@ -244,6 +268,10 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
     "counts positions": (
         CountsPositions, ("2x14:int64:0..50",),
         ["give the model ids of 2×10", "set num_embeddings=14 in positions or more"],
+    ),
+    "halves one branch": (HalvesOneBranch, ("2x3x9x8",), ["set stride=1 in conv", "set stride=2 in skip.0"]),
+    "one part is float64": (
+        OnePartIsFloat64, ("2x4:float32",), ["convert all of the module, body.to(torch.float32)"],
     ),
     "sequence first": (SequenceFirst, ("2x5x4",), ["set batch_first=True in gru"]),
     "both are float64": (BothAreFloat64, ("2x3x5:float64",), ["give the model x.to(torch.float32)"]),

@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.errors import ModelError
 from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
 from fwdtrace.models.randomness import random_state
+from fwdtrace.models.spec import Inputs
 from fwdtrace.run.once import ReadyModel, RunPlan, run_once
 from fwdtrace.trace import Fix
-from fwdtrace.trials import search
-from fwdtrace.trials.search import working_proposals
-from tests.helpers.advice import Broken, broken
+from fwdtrace.trials import same_crash, search
+from tests.helpers.advice import Broken, broken, working
 from tests.trials.table import BeforeTheSkipIsTakenApart, FlattensTheBatch
 
 
@@ -52,6 +53,18 @@ class CallsBack(nn.Module):
         return self.second(self.first(x))
 
 
+class ReadsAValue(nn.Module):
+    """A broken model that reads a number from a tensor on its way, and has a tensor that is registered nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.scale = nn.Linear(4, 6), nn.Linear(5, 2), torch.ones(6)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.first(x) * self.scale
+        return self.last(x * x.abs().sum().item())
+
+
 def test_nothing_is_left_of_trying(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,20 +88,20 @@ def test_nothing_is_left_of_trying(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_change_that_runs_but_mixes_the_examples_does_not_work() -> None:
     case = broken(FlattensTheBatch(), "2x3x8x8")
     wider = Proposal((Built("fc", "in_features", 512),), 1.0)
-    assert working_proposals(case.trace, case.model, case.inputs, [wider]) == ()
+    assert working(case, [wider]) == ()
 
 
 def test_a_change_that_only_moves_the_crash_does_not_work() -> None:
     case = broken(BeforeTheSkipIsTakenApart(), "2x8x4x4")
     wider = Proposal((Built("norm", "num_channels", 16),), 1.0)
-    assert working_proposals(case.trace, case.model, case.inputs, [wider]) == ()
+    assert working(case, [wider]) == ()
 
 
 def test_a_change_that_cannot_be_made_does_not_work() -> None:
     case = broken(CallsBack(), "3x4")
     changes = Built("nowhere", "in_features", 4), Built("first", "no_such_argument", 4), Given("no_such_argument", (1,))
     proposals = [Proposal((change,), 1.0) for change in changes]
-    assert working_proposals(case.trace, case.model, case.inputs, proposals) == ()
+    assert working(case, proposals) == ()
 
 
 def test_fixes_are_in_the_finding_and_in_its_message() -> None:
@@ -104,7 +117,7 @@ def test_fixes_are_in_the_finding_and_in_its_message() -> None:
 
 
 def test_a_large_model_is_tried_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "LARGEST_COPY", 0)
+    monkeypatch.setattr(same_crash, "LARGEST_COPY", 0)
     assert [fix.outputs for fix in broken(FlattensTheBatch(), "2x3x8x8").finding.fixes] == [((2, 5),)]
 
 
@@ -114,6 +127,34 @@ def test_a_model_without_memory_is_tried_without_memory() -> None:
         case = broken(model, "2x3x8x8")
     meta = Broken(case.model, case.inputs, case.trace)
     assert meta.finding.fixes[0].text.endswith("with start_dim=1")
+
+
+def test_a_large_model_that_the_meta_device_cannot_run_is_tried_with_fake_tensors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(same_crash, "LARGEST_COPY", 0)
+    assert broken(ReadsAValue(), "3x4").finding.fixes == (Fix("set in_features=6 in last", True, ((3, 2),)),)
+
+
+def test_a_model_without_memory_is_tried_with_fake_tensors_if_it_ran_on_them() -> None:
+    with torch.device("meta"):
+        ready = ReadyModel(ReadsAValue(), Inputs((torch.ones(3, 4),), {}), on_meta=True, loss=None)
+    result = run_once(RunPlan("m.py:M"), ready)
+    assert type(result.error) is ModelError
+    (finding,) = result.trace.findings
+    assert finding.message.startswith("last (Linear) expects 5 features, got 6")
+    assert finding.fixes == (Fix("set in_features=6 in last", True, ((3, 2),)),)
+
+
+def test_what_gives_sizes_that_depend_on_values_does_not_work_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Picks(ReadsAValue):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x)[x[:, 0] > 0]
+
+    monkeypatch.setattr(same_crash, "LARGEST_COPY", 0)
+    assert broken(Picks(), "3x4").finding.fixes == ()
 
 
 def test_a_model_that_cannot_be_copied_gets_no_advice() -> None:

@@ -140,13 +140,22 @@ def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
         says = f"expects {own[0]}, as its parameters are, got {given[0]}"
         proposals = as_dtype(failure, own[0])
         if "float" in given[0] and failure.call.path is not None:
-            proposals += (Proposal((Converted(failure.call.path, given[0]),), SHAPE),)
+            proposals += _converted(failure, given[0])
         return Explanation(says, proposals)
     mixed = list(dict.fromkeys([*given, *own]))
     if len(mixed) < 2:
         return None
     says = f"needs one dtype, got {' and '.join(mixed)}"
     return Explanation(says, tuple(each for one in reversed(mixed) for each in as_dtype(failure, one)))
+
+
+def _converted(failure: Failure, dtype: str) -> tuple[Proposal, ...]:
+    """What raised, or a module around it below the model, in another dtype: which of them all has the wrong one?"""
+    calls = [failure.call]
+    while calls[-1].parent is not None:
+        calls.append(failure.trace.call(calls[-1].parent))
+    paths = [each.path for each in calls if each.path is not None and (each.path or each is failure.call)]
+    return tuple(Proposal((Converted(path, dtype),), SHAPE + level / 10) for level, path in enumerate(paths))
 
 
 def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Proposal, ...]:

@@ -18,6 +18,7 @@ from fwdtrace.findings.forward_error.failure import (
     counted,
     sizes,
 )
+from fwdtrace.findings.forward_error.feature_maps import padded, strided
 from fwdtrace.findings.forward_error.origins import origin_of_size
 from fwdtrace.trace import Call, Op, TensorMeta
 from fwdtrace.trace.text import listed, shape_text
@@ -245,7 +246,8 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
             proposals += (Proposal((Shaped(parameter, tuple(wanted)),), SHAPE),)
     if any(isinstance(change, Operand) for proposal in proposals for change in proposal.changes):
         misfits = []
-    proposals += _padded(failure, left, right, places) + _padded(failure, right, left, places)
+    for leaf, other in ((left, right), (right, left)):
+        proposals += padded(failure, leaf, other, places) + strided(failure, leaf, other, places)
     stories = [failure.size(leaf, at) for at in places for leaf in (left, right)]
     told = [text for text in dict.fromkeys(stories) if " = " in text]
     return Explanation(f"{says}: {clash}" + "".join(f"; {text}" for text in told), proposals, tuple(misfits))
@@ -262,18 +264,6 @@ def _unsqueezed(long: Shape, short: Shape, op: str) -> Iterator[int]:
         yield -1
     if behind_examples:
         yield 1
-
-
-def _padded(failure: Failure, small: TensorMeta, large: TensorMeta, places: list[int]) -> tuple[Proposal, ...]:
-    """The convolution that made one of two feature maps smaller by its border, built with padding."""
-    missing = {large.shape[at] - small.shape[at] for at in places}
-    maker = origin_of_size(failure.trace, small, places[-1]).event
-    if len(missing) != 1 or not isinstance(maker, Call) or "Conv" not in maker.class_name or not maker.path:
-        return ()
-    cut = missing.pop()
-    if cut <= 0 or cut % 2 or len(small.shape) + places[0] < 2:
-        return ()
-    return tuple(Proposal((Built(maker.path, "padding", cut // 2 + more),), BUILD + more / 10) for more in (0, 1))
 
 
 def _named(leaf: TensorMeta) -> str:

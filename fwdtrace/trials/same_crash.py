@@ -1,0 +1,88 @@
+"""A copy of a model that raises where the model did: only if it does, what it runs with says something of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from fwdtrace.findings.forward_error.rule import failed_call
+from fwdtrace.models.spec import Inputs
+from fwdtrace.trace import Finding, Trace
+from fwdtrace.trials.apply import CannotChange
+from fwdtrace.trials.copies import Copy, Tensors
+
+LARGEST_COPY = 2**28
+SLOWEST_RUN = 300_000.0
+"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A copy, and its crash or that of the model, whichever has the ops."""
+
+    copy: Copy
+    trace: Trace
+
+
+def failing_copy(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_values: bool) -> Failing | None:
+    """A copy that raises where the model did; None if there is none.
+
+    It has no memory if the model is large, and is of fake tensors if the meta device cannot run it. A model that only
+    took long is tried on the meta device as well; but there torch looks at shapes more closely than at all else, so it
+    is copied with its weights if the other copy does not raise.
+    """
+    if has_no_values or is_large(model):
+        return _first_that_fails(trace, trace.ops is not None, model, inputs, ("meta", "fake"))
+    slow = trace.run.duration_us > SLOWEST_RUN
+    if trace.ops is not None:
+        return _first_that_fails(trace, True, model, inputs, ("meta", "real") if slow else ("real",))
+    real = _first_that_fails(trace, False, model, inputs, ("real",))
+    if real is None or not slow:
+        return real
+    return _first_that_fails(real.trace, True, model, inputs, ("meta",)) or real
+
+
+def is_large(model: nn.Module) -> bool:
+    """Whether there is no room for a copy of its weights, or it has none."""
+    tensors = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return size > LARGEST_COPY or any(tensor.is_meta for tensor in tensors)
+
+
+def last_crash(trace: Trace) -> Finding | None:
+    """What the trace says about its last crash."""
+    return next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
+
+
+def _first_that_fails(
+    trace: Trace, has_ops: bool, model: nn.Module, inputs: Inputs, kinds: tuple[Tensors, ...]
+) -> Failing | None:
+    for tensors in kinds:
+        try:
+            copy = Copy(trace, model, inputs, tensors)
+            crash = copy.run((), record=True).trace
+            if crash is None:
+                continue
+            like = crash if has_ops or _raises_the_same(trace, crash) else copy.run((), record=True, ops=False).trace
+        except CannotChange:
+            continue
+        if like is not None and (_raises_the_same(trace, like) or _place(trace) == _place(like) is not None):
+            return Failing(copy, trace if has_ops else crash)
+    return None
+
+
+def _raises_the_same(one: Trace, two: Trace) -> bool:
+    """Whether the same module raised the same error."""
+    first, second = failed_call(one), failed_call(two)
+    if first is None or second is None:
+        return False
+    return first.path == second.path and first.error == second.error
+
+
+def _place(trace: Trace) -> tuple[str | None, str] | None:
+    """The module of the crash, and what is said of it but for where its operands came from."""
+    finding = last_crash(trace)
+    if finding is None or finding.call is None:
+        return None
+    return trace.call(finding.call).path, finding.message.partition(";")[0]
