@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import typer
 import typer.main
 
 from fwdtrace.cli.commands import app
@@ -73,16 +72,20 @@ rule FT001 FT002
 """
 
 
+GROUP: Any = typer.main.get_command(app)
+
+
 def lines(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
 def values_by_typer(words: list[str]) -> dict[str, Any]:
-    """The values that typer makes of a command line, by the names of the parameters."""
-    group: Any = typer.main.get_command(app)
-    name, *rest = words
-    context = group.commands[name].make_context(name, rest)
-    values: dict[str, Any] = context.params
+    """The values that a command is called with when typer has read the command line."""
+    given: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fwdtrace.cli.sets.call", lambda command, values: given.append(values))
+        GROUP(words, standalone_mode=False)
+    (values,) = given
     return values
 
 
