@@ -22,6 +22,12 @@ TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
 FSDP_FOLDER = os.path.join(TORCH_FOLDER, "distributed", "fsdp", "")
 
+
+def is_torchs_own_file(file: str) -> bool:
+    """Whether a file lies right in torch's folder, such as `functional.py`, and in none below it."""
+    return file.startswith(TORCH_FOLDER) and os.sep not in file[len(TORCH_FOLDER) :]
+
+
 TORCHS_CALL = Module._wrapped_call_impl
 """`Module.__call__` as torch defines it, whatever may be there now."""
 
