@@ -22,7 +22,7 @@ from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
     FSDP_FOLDER,
-    is_torchs_own_file,
+    leads_to_ops,
     pop_function_mode,
     push_function_mode,
     top_function_mode,
@@ -251,7 +251,7 @@ class _OpMode(TorchFunctionMode):
 
 def _shards(frame: FrameType | None) -> bool:
     """Whether FSDP runs an op, to bring parameters together in memory that may have held anything before."""
-    while frame is not None and is_torchs_own_file(frame.f_code.co_filename):  # what looks up an op, or is one
+    while frame is not None and leads_to_ops(frame.f_code.co_filename):
         frame = frame.f_back
     return frame is not None and frame.f_code.co_filename.startswith(FSDP_FOLDER)
 
