@@ -172,10 +172,7 @@ def test_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) 
 
 def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(tmp_path: Path) -> None:
     launch("fsdp-parts", tmp_path)
-    files = sorted(tmp_path.glob("train.rank0*.json"))
-    assert len(files) == 2
-    for file in files:
-        assert [op.name for op in load_trace(file).ops] == ["torch.relu"]
+    assert [op.name for op in load_trace(tmp_path / "train.rank0.json").ops or ()] == ["torch.relu"]
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.sweep)])
