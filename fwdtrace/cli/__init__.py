@@ -16,6 +16,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line, or these arguments in its place, and end the program."""
     collect_seldom()
     with ended_by_ctrl_c():
-        from fwdtrace.cli.commands import run_command
+        from fwdtrace.cli.ending import run_command
 
         run_command(arguments)

@@ -6,8 +6,7 @@ import os
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from fwdtrace.cli.declared import argument
 from fwdtrace.cli.fail_on import AskedToFail
 from fwdtrace.cli.options import (
     Color,
@@ -44,7 +43,7 @@ def compare(
     result: Result,
     spec: Spec = "lenet",
     other: Annotated[
-        str | None, typer.Argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, or programs.")
+        str | None, argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, or programs.")
     ] = None,
     input: Inputs = None,
     seed: Seed = 0,

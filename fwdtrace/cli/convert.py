@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from fwdtrace.cli.declared import argument, option
 from fwdtrace.cli.terminal import to_stderr
 from fwdtrace.run.cold_start import import_torch
 
 
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Weights of the first model.")],
-    map: Annotated[Path, typer.Option(metavar="FILE", help="The map that compare --save-map wrote.")],
+    checkpoint: Annotated[Path, argument(metavar="CHECKPOINT", help="Weights of the first model.")],
+    map: Annotated[Path, option(metavar="FILE", help="The map that compare --save-map wrote.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The weights of the second, .safetensors or .pt.")
+        Path, option("-o", "--output", metavar="FILE", help="The weights of the second, .safetensors or .pt.")
     ],
 ) -> None:
     """Write the weights of one model as those of another, by a map that compare has proved.

@@ -9,8 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from fwdtrace.cli.declared import SAVE, argument, option, parameters_of
 from fwdtrace.cli.fail_on import AskedToFail, codes_of
 from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.results import check_files, check_values_file
@@ -22,21 +21,21 @@ OBSERVED_BY = "fwdtrace.cli.report:observed_program"
 
 
 def exec(
-    context: typer.Context,
     measured: Measured,
     shown: Shown,
     chosen: Chosen,
     program: Annotated[
-        list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="A Python file, and all that it is given.")
+        list[str],
+        argument(metavar="SCRIPT [ARGS]...", takes_the_rest=True, help="A Python file, and all that it is given."),
     ],
-    module: Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
+    module: Annotated[bool, option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
     output: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
             "-o",
             "--output",
             metavar="FILE",
-            rich_help_panel="Save",
+            panel=SAVE,
             help="Save there instead of showing on stderr; repeatable.",
         ),
     ] = None,
@@ -76,7 +75,7 @@ def exec(
         "program": asdict(Program(script, module, files=paths, **wanted)),
         "shown": {name: getattr(shown, name) for name in dir(shown) if not name.startswith("_")},
         "codes": sorted(codes),
-        "behind": [] if module else _behind(program, context),
+        "behind": [] if module else _behind(program),
         "observed_by": OBSERVED_BY,
         "for_children": chosen.children,
     }
@@ -103,10 +102,11 @@ def _folder_for_step(chosen: Chosen) -> str | None:
     return str(chosen.save_step.absolute())
 
 
-def _behind(program: list[str], context: typer.Context) -> list[str]:
+def _behind(program: list[str]) -> list[str]:
     """The options of ours that stand behind the script, if the text of the script has no such option itself."""
-    ours = {name for parameter in context.command.params for name in parameter.opts if name.startswith("--")}
-    given = {argument.partition("=")[0] for argument in program[1:]} & ours
+    names = {name for each in parameters_of(exec) for both in each.names for name in both.split("/")}
+    ours = {name for name in names if name.startswith("--")}
+    given = {word.partition("=")[0] for word in program[1:]} & ours
     if not given:
         return []
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Annotated
 
-import typer
-
+from fwdtrace.cli.declared import argument, option
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.spec import nearest
 from fwdtrace.models.zoo import BUILT_INS
@@ -14,10 +13,10 @@ from fwdtrace.models.zoo import BUILT_INS
 
 def models(
     pattern: Annotated[
-        str, typer.Argument(metavar="PATTERN", help="Only names like this, 'vit*'; all if there is none.")
+        str, argument(metavar="PATTERN", help="Only names like this, 'vit*'; all if there is none.")
     ] = "*",
     source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="List the models of torchvision, timm or transformers.")
+        str | None, option(metavar="NAME", help="List the models of torchvision, timm or transformers.")
     ] = None,
 ) -> None:
     """List the built-in models, or those of a library.
@@ -34,4 +33,4 @@ def models(
         raise FwdtraceError(f"no {source or 'built-in'} model is named like {pattern!r}{nearest(pattern, summaries)}")
     width = max(map(len, names))
     for name in names:
-        typer.echo(f"{name:<{width}}  {summaries[name]}".rstrip())
+        print(f"{name:<{width}}  {summaries[name]}".rstrip())

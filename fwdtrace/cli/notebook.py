@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
+from fwdtrace.cli.declared import option
 from fwdtrace.cli.options import Chosen, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.cli.sets import as_typer_takes_it
@@ -73,7 +74,7 @@ def _settings_of(arguments: list[str]) -> dict[str, Any] | None:
         chosen: Chosen,
         output: Annotated[
             list[Path] | None,
-            typer.Option("-o", "--output", metavar="FILE", help="Save there instead of showing it; repeatable."),
+            option("-o", "--output", metavar="FILE", help="Save there instead of showing it; repeatable."),
         ] = None,
     ) -> None:
         """Run a cell, and show the first call of each model that it calls."""

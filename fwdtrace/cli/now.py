@@ -7,15 +7,14 @@ import signal
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from fwdtrace.cli.declared import argument
 from fwdtrace.cli.terminal import to_stderr
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.python import VARIABLE
 
 
 def now(
-    process: Annotated[int, typer.Argument(metavar="PID", min=1, help="The number of the process of the program.")],
+    process: Annotated[int, argument(metavar="PID", min=1, help="The number of the process of the program.")],
 ) -> None:
     """Ask a program under exec --on signal to record its next call.
 

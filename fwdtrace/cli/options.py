@@ -6,72 +6,68 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import typer
-
 from fwdtrace.cli import completion
-from fwdtrace.cli.panels import MEASURE, SAVE, SHOW
+from fwdtrace.cli.declared import MEASURE, SAVE, SHOW, argument, option
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.wanted import what_is_wrong
 
 Spec = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="SPEC",
-        autocompletion=completion.specs,
+        completion=completion.specs,
         help="A built-in name, file.py:Name or package.module:Name.",
     ),
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "-i",
         "--input",
         metavar="INPUT",
         help="1x3x32x32, NAME=SHAPE, SHAPE:int64:0..100, or a .pt, .npy or .safetensors file; repeatable.",
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Seed = Annotated[int, option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")]
+Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
 MaxBytes = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
+    int, option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
+Trust = Annotated[bool, option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
 FailOn = Annotated[
     str,
-    typer.Option(
+    option(
         metavar="CODES",
-        autocompletion=completion.codes_in_a_list,
-        rich_help_panel=SHOW,
+        completion=completion.codes_in_a_list,
+        panel=SHOW,
         help="Exit with 1 on these findings: FT001,FT010 or any.",
     ),
 ]
 ColorChoice = Literal["auto", "always", "never"]
 Color = Annotated[
     ColorChoice,
-    typer.Option(metavar="WHEN", rich_help_panel=SHOW, help="Colours: auto, on a terminal alone; always; or never."),
+    option(metavar="WHEN", panel=SHOW, help="Colours: auto, on a terminal alone; always; or never."),
 ]
 
 Repeat = Annotated[
     int,
-    typer.Option(metavar="N", min=0, help="Run N times more from the same state, for times that are not the first's."),
+    option(metavar="N", min=0, help="Run N times more from the same state, for times that are not the first's."),
 ]
 FullTraceback = Annotated[
     bool,
-    typer.Option(
+    option(
         "--full-traceback",
-        rich_help_panel=SHOW,
+        panel=SHOW,
         help="Show torch's frames too in the traceback of a model that raised.",
     ),
 ]
 
-Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the functional ops between the calls.")]
-CheckFinite = Annotated[
-    bool, typer.Option("--check-finite", help="Find where NaN and infinities first come up (FT005).")
-]
-Stats = Annotated[bool, typer.Option("--stats", help="Keep mean, std, min, max and zeros of every output.")]
+Ops = Annotated[bool, option("--ops/--no-ops", help="Show the functional ops between the calls.")]
+CheckFinite = Annotated[bool, option("--check-finite", help="Find where NaN and infinities first come up (FT005).")]
+Stats = Annotated[bool, option("--stats", help="Keep mean, std, min, max and zeros of every output.")]
 
-Depth = Annotated[int | None, typer.Option(metavar="N", min=0, help="Show calls down to depth N only.")]
-NoFold = Annotated[bool, typer.Option("--no-fold", help="Show each of several equal blocks, not one for all.")]
+Depth = Annotated[int | None, option(metavar="N", min=0, help="Show calls down to depth N only.")]
+NoFold = Annotated[bool, option("--no-fold", help="Show each of several equal blocks, not one for all.")]
 Key = Literal[
     "time", "self", "self-time", "flops", "params", "parameters", "memory", "mean", "std", "min", "max", "nan", "grad"
 ]
@@ -93,18 +89,16 @@ def _known_columns(text: str | None) -> str | None:
 
 Columns = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="LIST",
         callback=_known_columns,
-        autocompletion=completion.keys_in_a_list(COLUMN_KEYS),
+        completion=completion.keys_in_a_list(COLUMN_KEYS),
         help=f"Show these columns: {', '.join(COLUMN_KEYS)}; from-row: where inputs came from.",
     ),
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="PATTERN", help="Show what this glob matches, the end of a path, a class or an op; repeatable."
-    ),
+    option(metavar="PATTERN", help="Show what this glob matches, the end of a path, a class or an op; repeatable."),
 ]
 
 
@@ -116,13 +110,13 @@ class Measured:
     check_finite: CheckFinite = False
     stats: Stats = False
     costs: Annotated[
-        bool, typer.Option("--costs", help="Count the floating-point operations of every call; on a GPU, memory too.")
+        bool, option("--costs", help="Count the floating-point operations of every call; on a GPU, memory too.")
     ] = False
     backward: Annotated[
-        bool, typer.Option("--backward", help="Measure backward too, and name the parameters without gradient (FT008).")
+        bool, option("--backward", help="Measure backward too, and name the parameters without gradient (FT008).")
     ] = False
     save_values: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the numbers of every call, .safetensors, for compare.")
+        Path | None, option(metavar="FILE", help="Save the numbers of every call, .safetensors, for compare.")
     ] = None
     max_bytes: MaxBytes = 2**30
 
@@ -133,16 +127,16 @@ class Shown:
 
     columns: Columns = None
     only: Only = None
-    source: Annotated[bool, typer.Option("--source", help="Show the code, with the shapes beside each line.")] = False
+    source: Annotated[bool, option("--source", help="Show the code, with the shapes beside each line.")] = False
     sort: Annotated[
         Key | None,
-        typer.Option(
+        option(
             metavar="KEY",
-            autocompletion=completion.keys(get_args(Key)),
+            completion=completion.keys(get_args(Key)),
             help="Rank the modules in a table by time, self, flops, params, memory, mean, std, min, max, nan or grad.",
         ),
     ] = None
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="With --sort: how many modules to show.")] = 20
+    top: Annotated[int, option(metavar="N", min=1, help="With --sort: how many modules to show.")] = 20
     depth: Depth = None
     no_fold: NoFold = False
     color: Color = "auto"
@@ -177,23 +171,23 @@ class Chosen:
     """Which calls of a program's models are recorded, in which processes, and how many before the program is ended."""
 
     first: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
+        int | None, option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
     ] = None
-    call: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
-    every: Annotated[int | None, typer.Option(metavar="K", min=1, help="Keep the first call and every Kth.")] = None
+    call: Annotated[int | None, option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
+    every: Annotated[int | None, option(metavar="K", min=1, help="Keep the first call and every Kth.")] = None
     train: Annotated[
-        bool, typer.Option("--train", help="Keep the first call of each model in training with gradients alone.")
+        bool, option("--train", help="Keep the first call of each model in training with gradients alone.")
     ] = False
     model: Annotated[
         str | None,
-        typer.Option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost; * is any text."),
+        option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost; * is any text."),
     ] = None
     stop_after: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
+        int | None, option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
     ] = None
     on: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--on",
             metavar="EVENT",
             callback=_known_events,
@@ -201,14 +195,14 @@ class Chosen:
             "slow, or slow=K, K times the usual; error, which is always kept. Repeatable.",
         ),
     ] = None
-    keep: Annotated[int, typer.Option(metavar="N", min=1, help="Keep at most N events.")] = 10
+    keep: Annotated[int, option(metavar="N", min=1, help="Keep at most N events.")] = 10
     save_step: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Save the first such call there, to run it again: run DIR/capsule.json."),
+        option(metavar="DIR", help="Save the first such call there, to run it again: run DIR/capsule.json."),
     ] = None
-    last: Annotated[int, typer.Option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
+    last: Annotated[int, option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
     children: Annotated[
-        bool, typer.Option("--children", help="Follow the processes that the program starts; each saves its own file.")
+        bool, option("--children", help="Follow the processes that the program starts; each saves its own file.")
     ] = False
 
 
@@ -217,17 +211,15 @@ class Programs:
     """That two programs are compared, and by which calls of their models."""
 
     programs: Annotated[
-        bool, typer.Option("--programs", help="Both are programs, 'train.py --lr 1e-3': run each, compare a call.")
+        bool, option("--programs", help="Both are programs, 'train.py --lr 1e-3': run each, compare a call.")
     ] = False
-    call: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="With --programs: the Nth call, else the 1st.")
-    ] = None
-    first: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="With --programs: the first N calls, one by one.")
-    ] = None
-    model: Annotated[
-        str | None, typer.Option(metavar="CLASS_OR_PATH", help="With --programs: the calls of this module.")
-    ] = None
+    call: Annotated[int | None, option(metavar="N", min=1, help="With --programs: the Nth call, else the 1st.")] = None
+    first: Annotated[int | None, option(metavar="N", min=1, help="With --programs: the first N calls, one by one.")] = (
+        None
+    )
+    model: Annotated[str | None, option(metavar="CLASS_OR_PATH", help="With --programs: the calls of this module.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -235,12 +227,10 @@ class Result:
     """Where the result goes beside the screen, or in its place."""
 
     json: Json = False
-    no_pager: Annotated[
-        bool, typer.Option("--no-pager", help="Print at once, also what is longer than the screen.")
-    ] = False
+    no_pager: Annotated[bool, option("--no-pager", help="Print at once, also what is longer than the screen.")] = False
     output: Annotated[
         list[Path] | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
+        option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
     ] = None
 
     @property
@@ -253,14 +243,12 @@ class Result:
 class Directly:
     """Which modules to run by their `forward` alone."""
 
-    direct_forward: Annotated[
-        bool, typer.Option("--direct-forward", help="Compare model(x) with model.forward(x).")
-    ] = False
+    direct_forward: Annotated[bool, option("--direct-forward", help="Compare model(x) with model.forward(x).")] = False
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
+        option("--at", metavar="PATH", help="Run this submodule directly, not the model; repeatable."),
     ] = None
-    each: Annotated[bool, typer.Option("--each", help="Run every submodule directly, one at a time.")] = False
+    each: Annotated[bool, option("--each", help="Run every submodule directly, one at a time.")] = False
 
 
 @dataclass(frozen=True)
@@ -269,23 +257,23 @@ class Pairing:
 
     map: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--map",
             metavar="OLD=NEW",
             help="Names, 'encoder.{i}.attn=blocks.{i}.attention', or a file of --save-map; repeatable.",
         ),
     ] = None
     same_init: Annotated[
-        bool, typer.Option("--same-init", help="Draw lively weights for the first, and copy them into the second.")
+        bool, option("--same-init", help="Draw lively weights for the first, and copy them into the second.")
     ] = False
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights for the first, copied into the second as well.")
+        Path | None, option(metavar="FILE", help="Weights for the first, copied into the second as well.")
     ] = None
     weights_of_second: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --weights: those of the second, such as converted ones.")
+        Path | None, option(metavar="FILE", help="With --weights: those of the second, such as converted ones.")
     ] = None
     save_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save which weight of the second is which of the first, .json.")
+        Path | None, option(metavar="FILE", help="Save which weight of the second is which of the first, .json.")
     ] = None
 
 
@@ -294,19 +282,17 @@ class Variation:
     """How the second run of a comparison is to differ from the first."""
 
     train: Annotated[
-        bool, typer.Option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
+        bool, option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
     ] = False
-    dtype: Annotated[
-        str | None, typer.Option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")
-    ] = None
-    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None
+    dtype: Annotated[str | None, option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")] = None
+    device: Annotated[str | None, option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None
     fused: Annotated[
         bool,
-        typer.Option("--fused/--no-fused", help="Let torch run its encoder layers as one; off if one side has them."),
+        option("--fused/--no-fused", help="Let torch run its encoder layers as one; off if one side has them."),
     ] = True
-    compile: Annotated[bool, typer.Option("--compile", help="Run the second compiled.")] = False
+    compile: Annotated[bool, option("--compile", help="Run the second compiled.")] = False
     batch: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Give the second N times the examples, the same ones first.")
+        int, option(metavar="N", min=1, help="Give the second N times the examples, the same ones first.")
     ] = 1
 
 

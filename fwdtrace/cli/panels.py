@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Annotated, Any, get_args
+from typing import Any
 
 from typer.core import TyperCommand
 
-MODEL, PROGRAM, TRACE, MEASURE, SHOW, SAVE, HELP = (
-    *("Model and input", "Program", "Trace", "Measure", "Show", "Save", "Help"),
-)
+from fwdtrace.cli.declared import HELP, MEASURE, SAVE, SHOW
+
 LAST = (MEASURE, SHOW, SAVE, HELP)
 """The panels that come last, in this order; others stand in the order of their first option."""
 
@@ -27,13 +25,3 @@ class PanelledCommand(TyperCommand):
         for title in sorted(panels, key=lambda title: LAST.index(title) if title in LAST else -1):
             with formatter.section(title):
                 formatter.write_dl(panels[title])
-
-
-def in_panel(hint: Any, panel: str | None) -> Any:
-    """The annotation of an option with the panel that it belongs to, unless it names one itself."""
-    notes = get_args(hint)
-    if panel is None or len(notes) < 2:
-        return hint
-    option = copy.copy(notes[-1])
-    option.rich_help_panel = option.rich_help_panel or panel
-    return Annotated[notes[0], option]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from textwrap import fill, indent
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from fwdtrace.cli.completion import codes
+from fwdtrace.cli.declared import argument
 from fwdtrace.cli.terminal import result_console
 from fwdtrace.errors import FwdtraceError
 
@@ -21,7 +20,7 @@ WIDEST = 100
 def rule(
     code: Annotated[
         str,
-        typer.Argument(metavar="CODE", autocompletion=codes, help="The code of a finding, FT001; none lists them all."),
+        argument(metavar="CODE", completion=codes, help="The code of a finding, FT001; none lists them all."),
     ] = "",
 ) -> None:
     """Explain a finding: what it means, a minimal example, the fix.
@@ -32,7 +31,7 @@ def rule(
 
     width = min(result_console().width, WIDEST)
     if not code:
-        typer.echo("\n".join(f"{rule.code}  {rule.name}" for rule in RULES))
+        print("\n".join(f"{rule.code}  {rule.name}" for rule in RULES))
         return
     explained = next((rule for rule in RULES if code.upper() in (rule.code, rule.name.upper())), None)
     if explained is None:

@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from fwdtrace.cli.declared import option
 from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
 from fwdtrace.cli.options import (
     FailOn,
@@ -37,23 +36,23 @@ def run(
     input: Inputs = None,
     seed: Seed = 0,
     device: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, or meta, where weights need no memory.")
+        str | None, option(metavar="DEVICE", help="cpu, cuda, cuda:1, or meta, where weights need no memory.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights for the model: .safetensors, .pt, .pth or .bin.")
+        Path | None, option(metavar="FILE", help="Weights for the model: .safetensors, .pt, .pth or .bin.")
     ] = None,
-    train: Annotated[bool, typer.Option("--train", help="Run in training mode instead of eval mode.")] = False,
+    train: Annotated[bool, option("--train", help="Run in training mode instead of eval mode.")] = False,
     loss: Annotated[
-        str | None, typer.Option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
+        str | None, option(metavar="FILE.py:NAME", help="With --backward: the loss of the output; else its sum.")
     ] = None,
     repeat: Repeat = 0,
     no_fused: Annotated[
-        bool, typer.Option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
+        bool, option("--no-fused", help="Run transformer layers step by step, not by their fused path.")
     ] = False,
     trust: Trust = False,
     capsule: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Make the call again that exec --save-step saved, of the model SPEC."),
+        option(metavar="FILE", help="Make the call again that exec --save-step saved, of the model SPEC."),
     ] = None,
     fail_on: FailOn = "",
     full_traceback: FullTraceback = False,

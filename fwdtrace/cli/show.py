@@ -6,8 +6,7 @@ import glob
 import sys
 from typing import Annotated
 
-import typer
-
+from fwdtrace.cli.declared import argument
 from fwdtrace.cli.options import Result, Shown
 from fwdtrace.cli.pager import paged
 from fwdtrace.cli.results import check_files, give_trace
@@ -17,7 +16,7 @@ from fwdtrace.cli.terminal import result_console, result_is_given
 def show(
     files: Annotated[
         list[str],
-        typer.Argument(
+        argument(
             metavar="FILE...",
             help="A trace that was saved with -o FILE.json, or all ranks of a program.",
             show_default=False,

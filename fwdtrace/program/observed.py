@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from fwdtrace.program.children import Child, Children, name_of_this_process
 from fwdtrace.program.endings import at_kill
 from fwdtrace.program.program import Program
 from fwdtrace.program.rank_files import RankFiles, ranks_of
-from fwdtrace.program.ranks import RankReport, compare_ranks
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
 from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted, slow_factor
@@ -22,6 +22,7 @@ from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
     from fwdtrace.program.kept import Kept
+    from fwdtrace.program.ranks import RankReport
     from fwdtrace.program.watch import Watch
     from fwdtrace.trace.called import Called
 
@@ -217,9 +218,7 @@ class ObservedProgram:
         """
         if self._watch is not None:
             _observed.remove(self)
-            from fwdtrace.program.explanation import raised_by_backward_of_program
-
-            error = raised_by_backward_of_program() if raised else None
+            error = self._error_of_backward() if raised else None
             self.backward_raised = error is not None
             self._watch.end(error)
         self._traces.end()
@@ -233,11 +232,21 @@ class ObservedProgram:
         """Wait for the other ranks of this machine and compare all of them; None if there is one process alone."""
         if self.ranks is None or self._rank_files is None or self.is_child:
             return None
+        from fwdtrace.program.ranks import compare_ranks
+
         return compare_ranks(self._rank_files, self.ranks)
+
+    def _error_of_backward(self) -> Exception | None:
+        """The error that ended the program, if it came out of a backward pass."""
+        if not _an_error_ended_it():
+            return None
+        from fwdtrace.program.explanation import raised_by_backward_of_program
+
+        return raised_by_backward_of_program()
 
     def _explained_crash(self) -> Trace | None:
         """The call that raised the error that ended the program; it is saved, unless it was kept already."""
-        if self._watch is None:
+        if self._watch is None or not _an_error_ended_it():
             return None
         from fwdtrace.program.explanation import explanation_of_end
 
@@ -316,6 +325,11 @@ def _follow_forks() -> None:
         after_in_parent=lambda: each_does(lambda each: each._now().after_fork()),
         after_in_child=lambda: each_does(ObservedProgram._forked),
     )
+
+
+def _an_error_ended_it() -> bool:
+    """Whether an error ended the main thread; only then is what explains one imported."""
+    return isinstance(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None), Exception)
 
 
 def _place(key: Key) -> tuple[int, int, Round]:

@@ -22,6 +22,13 @@ TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 
 FSDP_FOLDER = os.path.join(TORCH_FOLDER, "distributed", "fsdp", "")
 
+
+def leads_to_ops(file: str) -> bool:
+    """Whether a file of torch only leads to ops: right in its folder, or the one that applies autograd functions."""
+    directly = file.startswith(TORCH_FOLDER) and os.sep not in file[len(TORCH_FOLDER) :]
+    return directly or file == torch.autograd.function.__file__
+
+
 TORCHS_CALL = Module._wrapped_call_impl
 """`Module.__call__` as torch defines it, whatever may be there now."""
 

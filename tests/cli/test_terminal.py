@@ -117,14 +117,16 @@ def test_what_an_encoding_does_not_take_is_escaped(folder: Path) -> None:
         assert ran.out.isascii() and ran.out.strip()
 
 
-@pytest.mark.parametrize("module", ["typer", "rich.console"])
-def test_ctrl_c_while_something_is_imported_is_told_in_one_line(folder: Path, module: str) -> None:
+@pytest.mark.parametrize(("module", "arguments"), [("typer", ["show", "--help"]), ("rich.console", ["show", "t.json"])])
+def test_ctrl_c_while_something_is_imported_is_told_in_one_line(
+    folder: Path, module: str, arguments: list[str]
+) -> None:
     package, _, file = module.partition(".")
     (folder / package).mkdir()
     (folder / package / "__init__.py").write_text("" if file else INTERRUPTED)
     (folder / package / f"{file or 'none'}.py").write_text(INTERRUPTED)
     lenet().save("t.json")
-    ran = finish(start("show", "t.json", PYTHONPATH=f"{folder}:{REPOSITORY}"))
+    ran = finish(start(*arguments, PYTHONPATH=f"{folder}:{REPOSITORY}"))
     assert (ran.status, ran.out, ran.err) == (2, "", "fwdtrace: interrupted\n")
 
 

@@ -6,26 +6,28 @@ TABLE = """
 __init__: version
 __main__: cli
 cli/__init__: run
-cli/commands: .compare .convert .exec .fail_on .models .now .panels .rule .run .sets .show .terminal .tracebacks
-  errors typer version
-cli/compare: .fail_on .options .progress .results .terminal .tracebacks errors run typer
+cli/commands: .compare .convert .declared .exec .models .now .panels .rule .run .sets .show typer version
+cli/compare: .declared .fail_on .options .progress .results .terminal .tracebacks errors run
 cli/completion: models
-cli/convert: .terminal run typer
-cli/exec: .fail_on .options .results errors program typer
+cli/convert: .declared .terminal run
+cli/declared: errors run
+cli/ending: .declared .fail_on .plain .terminal errors
+cli/exec: .declared .fail_on .options .results errors program
 cli/fail_on: .terminal errors
-cli/models: errors models typer
-cli/notebook: .options .results .sets .terminal errors typer
-cli/now: .terminal errors program typer
-cli/options: .completion .panels errors program typer
+cli/models: .declared errors models
+cli/notebook: .declared .options .results .sets .terminal errors typer
+cli/now: .declared .terminal errors program
+cli/options: .completion .declared errors program
 cli/pager:
-cli/panels: typer
+cli/panels: .declared typer
+cli/plain: .declared errors
 cli/progress:
 cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
-cli/rule: .completion .terminal errors typer
-cli/run: .fail_on .options .progress .results .terminal .tracebacks run typer
-cli/sets: .options .panels errors run
-cli/show: .options .pager .results .terminal typer
+cli/rule: .completion .declared .terminal errors
+cli/run: .declared .fail_on .options .progress .results .terminal .tracebacks run
+cli/sets: .declared .options typer
+cli/show: .declared .options .pager .results .terminal
 cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
@@ -184,7 +186,7 @@ program/loss: .moment .replay .statement recorder torch trace
 program/made: recorder torch
 program/moment: models recorder torch
 program/names: recorder torch
-program/observed: .children .endings .program .rank_files .ranks .reasons .traces .wanted errors trace
+program/observed: .children .endings .program .rank_files .reasons .traces .wanted errors trace
 program/optimizers: .roots torch
 program/passes: .moment .roots recorder torch
 program/program:

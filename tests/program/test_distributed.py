@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 torch.set_num_threads(1)
@@ -48,7 +48,10 @@ class Net(nn.Module):
 
 x = torch.randn(5 + (dist.get_rank() if mode == "ragged" else 0), 4)
 if mode.startswith("fsdp"):
-    net = fully_shard(Net(), mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    net, mesh = Net(), init_device_mesh("cpu", (dist.get_world_size(),))
+    if mode == "fsdp-parts":
+        fully_shard(net.b, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.bfloat16))
+    net = fully_shard(net, mesh=mesh)
     if mode == "fsdp-registered":
         register_fsdp_forward_method(net, "encode")
 elif mode.startswith("tensor"):
@@ -76,6 +79,10 @@ elif mode == "two":
         critic(net(x)[dist.get_rank():]).sum().backward()
     if dist.get_rank() == 1:
         nn.Bilinear(2, 2, 1)(torch.ones(1, 2), torch.ones(1, 2))
+elif mode == "fsdp-parts":
+    with torch.no_grad():
+        net(x)
+    net(x).float().square().mean().backward()
 elif mode in ("fsdp-bypass", "fsdp-registered"):
     try:
         net.encode(x).sum().backward()
@@ -161,6 +168,11 @@ def test_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) 
     traces = [load_trace(tmp_path / f"train.rank{rank}.json") for rank in (0, 1)]
     assert [trace.run.rank for trace in traces] == [0, 1]
     assert all("FT002" not in {finding.code for finding in trace.findings} for trace in traces)
+
+
+def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(tmp_path: Path) -> None:
+    launch("fsdp-parts", tmp_path)
+    assert [op.name for op in load_trace(tmp_path / "train.rank0.json").ops or ()] == ["torch.relu"]
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.sweep)])

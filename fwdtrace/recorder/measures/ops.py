@@ -22,6 +22,7 @@ from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
     FSDP_FOLDER,
+    leads_to_ops,
     pop_function_mode,
     push_function_mode,
     top_function_mode,
@@ -248,12 +249,11 @@ class _OpMode(TorchFunctionMode):
         return result
 
 
-def _shards(frame: FrameType) -> bool:
+def _shards(frame: FrameType | None) -> bool:
     """Whether FSDP runs an op, to bring parameters together in memory that may have held anything before."""
-    if frame.f_code.co_filename.startswith(FSDP_FOLDER):
-        return True
-    caller = frame.f_back  # behind what looks up an op of its own
-    return caller is not None and caller.f_code.co_filename.startswith(FSDP_FOLDER)
+    while frame is not None and leads_to_ops(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(FSDP_FOLDER)
 
 
 def name_of_op(op: OpenOp) -> str:
