@@ -57,6 +57,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         report(step, loss, model)
+    dist.barrier()  # a group that goes away while a collective is being put away waits for it forever
     dist.destroy_process_group()
 
 
