@@ -344,9 +344,3 @@ version:
 
 The standard library is free, and so are imports for type checkers alone.
 """
-
-
-def read_table() -> dict[str, str]:
-    """The table by file; a line that begins with spaces goes on with the one before."""
-    lines = TABLE.strip().replace("\n  ", " ").splitlines()
-    return {file: names.strip() for file, _, names in (line.partition(":") for line in lines)}
