@@ -135,7 +135,7 @@ def sum_of(tensor: Tensor) -> float | None:
     """The sum of the elements, which is not finite if one of them is not; None of what are no such numbers."""
     if type(tensor) is Tensor and tensor.layout is torch.strided and not (torch_function_modes() or dispatch_modes()):
         if tensor.is_floating_point():
-            return float(tensor.detach().sum()) if not tensor.is_meta else None
+            return float(tensor.detach().sum()) if has_values(tensor) else None
         if not tensor.is_complex():
             return None
     try:
