@@ -114,15 +114,14 @@ def _report_children(observed: ObservedProgram) -> Trace | None:
 
 
 def _lines_of_models(observed: ObservedProgram) -> list[str]:
-    from fwdtrace.render.program import model_lines
+    from fwdtrace.render.kept_calls import model_lines
 
     return model_lines(observed.by_model)
 
 
 def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | None) -> None:
     """A line for each model, and unless they are saved, the trees of all that was kept but of what raised."""
-    from fwdtrace.cli.results import print_trace
-    from fwdtrace.render.program import ROOM_FOR_CRASH, event_lines, model_lines, print_event, print_program
+    from fwdtrace.render.kept_calls import event_lines, model_lines
 
     lines = [*model_lines(observed.by_model), *event_lines(observed.events, bool(observed.program.files))]
     for line in lines:
@@ -130,6 +129,9 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     traces = [trace for trace in observed.traces if trace is not crashed]
     if observed.program.files or not traces:
         return
+    from fwdtrace.cli.results import print_trace
+    from fwdtrace.render.program import ROOM_FOR_CRASH, print_event, print_program
+
     shown = _shown(settings)
     console = stderr_console(shown.color)
     if not console.is_jupyter:  # which shows what is printed apart from what is said

@@ -14,6 +14,7 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.children import Child, Children, name_of_this_process
 from fwdtrace.program.endings import at_kill
 from fwdtrace.program.program import Program
+from fwdtrace.program.python import without_collecting
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
@@ -289,14 +290,15 @@ class ObservedProgram:
         return stop_after is not None and self._kept_calls >= stop_after
 
     def _killed(self) -> None:
-        if self._watch is not None:
-            self._watch.keep_what_is_open()
-        self._traces.end()
-        self.crash = self._explained_crash()
-        self._end_rank()
-        self._end_children()
-        if self.is_child or self.ranks is None:  # the other ranks are being killed too, and nobody waits for a report
-            self._report(self)
+        with without_collecting():  # a search through all that torch has made would hold up the end
+            if self._watch is not None:
+                self._watch.keep_what_is_open()
+            self._traces.end()
+            self.crash = self._explained_crash()
+            self._end_rank()
+            self._end_children()
+            if self.is_child or self.ranks is None:  # other ranks are being killed too, and nobody waits for a report
+                self._report(self)
 
     def _end_children(self) -> None:
         if self._children is not None and not self.is_child:

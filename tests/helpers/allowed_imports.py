@@ -186,7 +186,7 @@ program/loss: .moment .replay .statement recorder torch trace
 program/made: recorder torch
 program/moment: models recorder torch
 program/names: recorder torch
-program/observed: .children .endings .program .rank_files .reasons .traces .wanted errors trace
+program/observed: .children .endings .program .python .rank_files .reasons .traces .wanted errors trace
 program/optimizers: .roots torch
 program/passes: .moment .roots recorder torch
 program/program:
@@ -274,6 +274,7 @@ render/frame: .csv errors trace
 render/happened: .words trace
 render/html: .calls .details .findings .fold .marks .numbers .page_rows .sheet .side_by_side .summary .totals .words
   compare trace
+render/kept_calls: .happened .words trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
@@ -284,7 +285,7 @@ render/numbers: .totals trace
 render/only: .fold .marks trace
 render/page_rows: .calls .details .numbers .shapes .sheet .words trace
 render/paths:
-render/program: .happened .lines .sheet .tree .words rich trace
+render/program: .kept_calls .lines .sheet .tree rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/ranks: .lines .sheet .tree .words compare rich trace
 render/rows: .fold trace

@@ -19,7 +19,7 @@ LATE = {
         "cli/__init__": "cli/ending",
     },
     "a command loads the one form that is asked for: to load all of them takes as long as a short command": {
-        "cli/report": "render/program trace/read",
+        "cli/report": "render/kept_calls render/program trace/read",
         "program/observed": "compare/saved_numbers",
         "cli/results": "compare/comparison render/direct_forward render/html render/ranking render/source render/tree "
         "render/two_traces trace/files trace/trace",

@@ -8,13 +8,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from fwdtrace.render.kept_calls import Model, model_lines
 from fwdtrace.render.program import (
     ROOM_FOR_CRASH,
     SCREEN,
-    Model,
     _rooms,
     _those_with_room,
-    model_lines,
     print_crash,
     print_program,
 )
