@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fwdtrace.recorder.torch_internals import collectives_in, process_groups
+from fwdtrace.recorder.torch_internals import collectives_in, process_groups, reduce_to_least
 
 NEVER = 2**62
 """The place, in a list, of what is not in it."""
@@ -34,7 +34,7 @@ def least(groups: Collection[str], model: nn.Module, *numbers: int) -> list[int]
     found = torch.tensor(numbers, device=parameter.device if parameter is not None else None)
     for group in process_groups():
         if group.group_name in groups:
-            torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MIN, group)
+            reduce_to_least(found, group)
     return [int(number) for number in found]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any
@@ -150,6 +151,20 @@ def collectives_in(group: Any) -> Any:
         return group._get_sequence_number_for_group()
     except RuntimeError:
         return object()
+
+
+def reduce_to_least(numbers: torch.Tensor, group: Any) -> None:
+    """Replace these numbers by the least of each over all ranks of a group, of which no thread holds them afterwards.
+
+    A thread of gloo lets go of a tensor of Python's only after Python has gone on, and needs Python's lock for it. If
+    the group goes away before, with DDP's reducer, torch waits for that thread with the lock held, forever.
+    """
+    holders_of: Callable[[torch.Tensor], int] = torch.Tensor._use_count  # type: ignore[attr-defined]
+    before = holders_of(numbers)
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MIN, group)
+    until = time.perf_counter() + 0.1  # of a backend that goes on holding them
+    while numbers.device.type == "cpu" and holders_of(numbers) > before and time.perf_counter() < until:
+        time.sleep(0)
 
 
 @contextlib.contextmanager

@@ -231,3 +231,19 @@ def test_tensors_that_a_shape_does_not_describe_have_no_likeness() -> None:
         warnings.simplefilter("ignore")
         nested = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
     assert [torch_internals.likeness(tensor) for tensor in (torch.ones(2, 3).to_sparse(), nested)] == [None, None]
+
+
+def test_what_was_reduced_is_held_by_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that lets go of it later needs Python's lock, which whoever frees the group may hold as it waits."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # init_process_group sets one of its own
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        (group,) = torch_internals.process_groups()
+        numbers = torch.tensor([3, -1])
+        held = set()
+        for _ in range(200):
+            torch_internals.reduce_to_least(numbers, group)
+            held.add(numbers._use_count())
+        assert (held, numbers.tolist()) == ({torch.tensor(0)._use_count()}, [3, -1])
+    finally:
+        torch.distributed.destroy_process_group()

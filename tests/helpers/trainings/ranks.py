@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -39,10 +41,8 @@ def parallel(name: str) -> nn.Module:
     return parallelize_module(Net(), mesh, plan)  # type: ignore[arg-type]
 
 
-def main() -> None:
+def train(options: argparse.Namespace) -> None:
     """Train it; with tensor parallelism all ranks have the same batch."""
-    options = arguments(parallel="ddp", rank="1")
-    dist.init_process_group("gloo")
     model = parallel(options.parallel)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     same = options.parallel == "tensor"
@@ -57,9 +57,10 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         report(step, loss, model)
-    dist.barrier()  # a group that goes away while a collective is being put away waits for it forever
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    own = arguments(parallel="ddp", rank="1")
+    dist.init_process_group("gloo")
+    train(own)  # DDP must be gone before the group: else it may wait forever for a thread of gloo, without fwdtrace too
+    dist.destroy_process_group()
