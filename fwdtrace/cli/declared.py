@@ -107,6 +107,7 @@ def _parameters_in(kind: type) -> Iterator[Parameter]:
 
 
 def _parameter(name: str, hint: Any, default: Any, set: type | None = None) -> Parameter:
-    assert get_origin(hint) is Annotated, f"{name} is declared by Annotated"
+    if get_origin(hint) is not Annotated:  # Python 3.10 puts Optional around the type of what is None by default
+        hint, _ = get_args(hint)
     kind, declared = get_args(hint)
     return Parameter(name, kind, declared, default, set)
