@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.children import Child, Children, name_of_this_process
-from fwdtrace.program.endings import at_kill
 from fwdtrace.program.program import Program
 from fwdtrace.program.python import without_collecting
 from fwdtrace.program.rank_files import RankFiles, ranks_of
@@ -22,6 +21,8 @@ from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted, slow_facto
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from fwdtrace.program.kept import Kept
     from fwdtrace.program.ranks import RankReport
     from fwdtrace.program.watch import Watch
@@ -120,17 +121,17 @@ class ObservedProgram:
         """Whether so many models were kept that further ones were left alone."""
         return self.model_count == MOST_ROOTS
 
-    def begin(self) -> None:
-        """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
-        self._begin_watch()
-        at_kill(self._killed)
-
     def begin_in_session(self) -> None:
         """Watch what a part of an interactive session runs, with the models that the session has already."""
-        self._begin_watch()
+        self.begin()
         self._now().learn_of_all()
 
-    def _begin_watch(self) -> None:
+    def learn_of(self, module: nn.Module) -> None:
+        """Watch a module too that was made just before this began."""
+        self._now().learn_of(module)
+
+    def begin(self) -> None:
+        """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
         from fwdtrace.program.watch import Watch
         from fwdtrace.recorder.notes import Options
 
@@ -217,6 +218,8 @@ class ObservedProgram:
 
         Without `raised`, it was by no error, and one that Python remembers is of something else.
         """
+        if self._watch is None and raised and "torch" in sys.modules and _an_error_ended_it():
+            self.begin()  # only a watch explains an error, also where no module was made
         if self._watch is not None:
             _observed.remove(self)
             error = self._error_of_backward() if raised else None
@@ -289,7 +292,8 @@ class ObservedProgram:
         stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
-    def _killed(self) -> None:
+    def killed(self) -> None:
+        """Keep what there is, and report: the program is about to be killed."""
         with without_collecting():  # a search through all that torch has made would hold up the end
             if self._watch is not None:
                 self._watch.keep_what_is_open()

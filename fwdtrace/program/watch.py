@@ -83,7 +83,7 @@ class Watch:
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        self._removals += notice_modules(self._constructed, self._copied)
+        self._removals += notice_modules(self.learn_of, self._copied)
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
             register_module_module_registration_hook(self._tree_changed).remove,
@@ -96,7 +96,7 @@ class Watch:
         """Learn of the modules that are there already."""
         for each in gc.get_objects():
             if issubclass(type(each), nn.Module):
-                self._constructed(each)
+                self.learn_of(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -178,9 +178,10 @@ class Watch:
             return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
     def _copied(self, module: nn.Module) -> None:
-        self._constructed(module, origin_of_now(_getframe(2)))
+        self.learn_of(module, origin_of_now(_getframe(2)))
 
-    def _constructed(self, module: nn.Module, origin: Origin | None = None) -> None:
+    def learn_of(self, module: nn.Module, origin: Origin | None = None) -> None:
+        """Learn of a module that was made just now."""
         with self._lock:
             self._roots.holders.made(module, origin)
             if self._open is None and not self._replays and not self._roots.is_full:
