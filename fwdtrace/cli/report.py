@@ -69,6 +69,11 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     elif not observed.children:
         nothing = "no event" if observed.program.events_alone else "no call was kept"
         _say(f"{nothing}: {observed.why_nothing_was_kept()}")
+    if observed.caught:
+        from fwdtrace.render.kept_calls import caught_lines
+
+        for line in caught_lines(observed.caught):
+            _say(line)
     if observed.files and (observed.program.files or observed.ranks is not None):
         _say(f"saved {', '.join(_of_all_ranks(file, observed.ranks) for file in observed.files)}")
     if observed.is_full:

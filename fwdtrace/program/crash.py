@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import takewhile
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ from fwdtrace.models.spec import Inputs
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.replay import EXACT, INEXACT, called_at, is_interrupt, recorded, silence
 from fwdtrace.program.state import numbers_kept
-from fwdtrace.program.statement import function_of
+from fwdtrace.program.statement import Again, function_of
+from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
@@ -41,9 +42,14 @@ _NOT_AGAIN = ("CUDA error", "device-side assert", "HIP error")
 def crash() -> Exception | None:
     """The error that ended the main thread, if it is one that can be explained."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    if not isinstance(error, Exception) or isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return None
-    return None if any(text in _message(error) for text in _NOT_AGAIN) else error
+    return error if isinstance(error, Exception) and _may_run_again(error) else None
+
+
+def _may_run_again(error: Exception) -> bool:
+    """Whether what raised it may be run once more: there is memory, and the device works."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return False
+    return not any(text in _message(error) for text in _NOT_AGAIN)
 
 
 def tells(trace: Trace, error: Exception) -> bool:
@@ -75,7 +81,8 @@ def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment 
     module, args, kwargs = local["self"], local["args"], local["kwargs"]
     root, name, number = top(module)
     own = moment is not None and moment.module is module and all(map(operator.is_, moment.args, args))
-    trace = _replay(error, root, lambda: module(*args, **kwargs), moment if own else None)
+    with silence():
+        trace = _replay(error, root, lambda: module(*args, **kwargs), moment if own else None)
     if trace is not None:
         trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
@@ -85,34 +92,66 @@ def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment 
     return with_tried_fixes(called_at(trace, caller), root, Inputs(args, kwargs))
 
 
+def statement_explained(error: Exception, frame: FrameType, instruction: int, line: int) -> Trace | None:
+    """A trace of the expression that raised an error of which the program may go on; no fixes are tried.
+
+    Only what computes with what is there is run again: a function of torch's, or a layer of torch's.
+    """
+    function = function_of(frame, instruction, line, alone=True) if _may_run_again(error) else None
+    if function is None:
+        return None
+    trace = _trace_of_statement(error, function, _statement(frame, function))
+    return _without_the_model(trace, _name_of(frame.f_code)) if trace is not None else None
+
+
 def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
-    place = next((each for each in reversed(frames) if _is_the_programs(each[0])), None)
+    place = next((each for each in reversed(frames) if is_the_programs(each[0].f_code)), None)
     function = function_of(place[0], place[1].tb_lasti, place[1].tb_lineno, alone) if place is not None else None
     if place is None or function is None:
         return None
-    code = place[0].f_code
-    name = os.path.basename(code.co_filename) if code.co_name == "<module>" else name_of_code(code)
-    namespace = {"forward": function.forward, "__module__": place[0].f_globals.get("__name__", "")}
-    statement = type(name, (nn.Module,), namespace)()
+    frame = place[0]
+    statement = _statement(frame, function)
+    with silence():
+        trace = _trace_of_statement(error, function, statement)
+    if trace is None:
+        return None
+    trace = with_tried_fixes(trace, statement, Inputs(function.arguments, {}), is_statement=True)
+    return _without_the_model(trace, _name_of(frame.f_code))
+
+
+def _name_of(code: CodeType) -> str:
+    return os.path.basename(code.co_filename) if code.co_name == "<module>" else name_of_code(code)
+
+
+def _statement(frame: FrameType, function: Again) -> nn.Module:
+    """A module whose call runs the expression."""
+    namespace = {"forward": function.forward, "__module__": frame.f_globals.get("__name__", "")}
+    statement: nn.Module = type(_name_of(frame.f_code), (nn.Module,), namespace)()
+    return statement
+
+
+def _trace_of_statement(error: Exception, function: Again, statement: nn.Module) -> Trace | None:
     trace = _replay(error, statement, lambda: statement(*function.arguments))
     if trace is None or not any(tensors_in(event.inputs) for event in trace.events):
         return None
-    trace = with_tried_fixes(called_at(trace, None), statement, Inputs(function.arguments, {}), is_statement=True)
-    return _without_the_model(trace, name)
+    return called_at(trace, None)
 
 
 def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: Moment | None = None) -> Trace | None:
     """The trace of running it again; None if it does not raise the same error."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
-    with silence(), numbers_kept([*model.parameters(), *model.buffers()]):
+    with numbers_kept([*model.parameters(), *model.buffers()]):
         if moment is not None:
             moment.random.restore()
         raised = recorded(recording, run)
     if raised is not None and is_interrupt(raised):
         raise raised
+    if raised is not None:
+        raised.__traceback__ = None  # which leads back here, and would keep alive what was run
     exact = moment is not None or before.same_as(random_state())
-    before.restore()
+    if not before.same_as(random_state()):
+        before.restore()
     if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
         return None
     trace = recording.trace
@@ -123,14 +162,6 @@ def _frames(step: TracebackType | None) -> Iterator[Frame]:
     while step is not None:
         yield step.tb_frame, step
         step = step.tb_next
-
-
-def _is_the_programs(frame: FrameType) -> bool:
-    """Whether the code is of the program, and not of a library that it uses."""
-    file = frame.f_code.co_filename
-    return os.path.exists(file) and not any(
-        part in file for part in ("site-packages", "dist-packages", os.__file__[:-5])
-    )
 
 
 def _without_the_model(trace: Trace, name: str) -> Trace:

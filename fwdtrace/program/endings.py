@@ -79,6 +79,11 @@ def at_end(do: Callable[[], None], *, in_children: bool = False) -> None:
             _end_with_multiprocessing(end)
 
 
+def an_error_ended_it() -> bool:
+    """Whether an error ended the main thread; only then is what explains one imported."""
+    return isinstance(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None), Exception)
+
+
 def _end_with_multiprocessing(end: Callable[[], None]) -> None:
     """Do this at the end of a process of multiprocessing, which runs no exit handlers where it was forked.
 

@@ -31,14 +31,17 @@ Called = Callable[[Any, Callable[..., Any], str, Any, Any], Any]
 """What happens at a call of a hooked class that is not inside another: it is given the module, what runs the call as it
 would run, the entry, and the arguments."""
 
+Raised = Callable[[Any, BaseException], None]
+"""What happens when a call by a known way, that nobody wants, has raised."""
+
 
 class HookedClasses:
     """The hooked classes. One thread hooks and unhooks at a time, while any thread may call.
 
-    Calls by one of the `known` ways that nobody wants are counted right there.
+    Calls by one of the `known` ways that nobody wants are counted right there; `raised` is told what they raise.
     """
 
-    def __init__(self, thread: Thread, known: dict[int, Way], called: Called) -> None:
+    def __init__(self, thread: Thread, known: dict[int, Way], called: Called, raised: Raised) -> None:
         # By class: what is in place of its `__call__` and what was there; and the functions that are observed, by their
         # ids, with what ends that.
         self._hooked: dict[type, tuple[Any, Any] | None] = {}
@@ -46,6 +49,7 @@ class HookedClasses:
         self._thread = thread
         self._known = known
         self._called = called
+        self._raised = raised
         self._observers = {
             "__call__": Observer(self._lets_run, self._call_observed),
             "forward": Observer(self._lets_run, self._forward_observed),
@@ -83,7 +87,7 @@ class HookedClasses:
 
     def _hook_inherited_call(self, cls: type) -> None:
         own = cls.__dict__.get("__call__")
-        wrapper = _watched(self._thread, self._known, self._called)
+        wrapper = _watched(self._thread, self._known, self._called, self._raised)
         try:
             cls.__call__ = wrapper  # type: ignore[method-assign]
         except Exception:  # a metaclass that refuses it: calls are seen where they reach forward
@@ -106,7 +110,7 @@ class HookedClasses:
         take_back_names()
 
 
-def _watched(thread: Thread, known: dict[int, Way], called: Called) -> FunctionType:
+def _watched(thread: Thread, known: dict[int, Way], called: Called, raised: Raised) -> FunctionType:
     """In place of an inherited `Module.__call__`: say that it was called, unless a call that was looked at is running.
 
     Calls by a known way that nobody wants are counted right here. What to run is looked up when it is needed: torch.fx
@@ -132,8 +136,9 @@ def _watched(thread: Thread, known: dict[int, Way], called: Called) -> FunctionT
         thread.inside = True
         try:
             return base.__call__(module, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             hide_our_frames()
+            raised(module, error)
             raise
         finally:
             thread.inside = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.children import Child, Children, name_of_this_process
-from fwdtrace.program.endings import at_kill
+from fwdtrace.program.endings import an_error_ended_it
 from fwdtrace.program.program import Program
 from fwdtrace.program.python import without_collecting
 from fwdtrace.program.rank_files import RankFiles, ranks_of
@@ -22,6 +22,9 @@ from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted, slow_facto
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from fwdtrace.program.caught import Caught
     from fwdtrace.program.kept import Kept
     from fwdtrace.program.ranks import RankReport
     from fwdtrace.program.watch import Watch
@@ -32,6 +35,7 @@ class ObservedProgram:
     """One run of a program under watch.
 
     At its end, `crash` is the call that raised the error that ended it; None if there was none, or it cannot be told.
+    `caught` has the errors that calls raised and the program caught.
 
     `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the
     program has ended or is about to be killed; with several ranks, only in the process of rank 0, and only at the end.
@@ -71,6 +75,7 @@ class ObservedProgram:
         self._id = os.urandom(8).hex()
         self._watch: Watch | None = None
         self.crash: Trace | None = None
+        self.caught: list[Caught] = []
         self.backward_raised = False
 
     @property
@@ -85,9 +90,10 @@ class ObservedProgram:
 
     @property
     def events(self) -> tuple[Trace, ...]:
-        """The calls that were kept for what happened in them, in order, without the one that raised."""
+        """The calls that were kept for what happened in them, in order, without those that raised."""
         traces = self._traces.by_key.items()
-        return tuple(trace for (root, _), trace in traces if root == EVENTS and trace is not self.crash)
+        others = {id(self.crash), *(id(each.trace) for each in self.caught)}
+        return tuple(trace for (root, _), trace in traces if root == EVENTS and id(trace) not in others)
 
     @property
     def by_model(self) -> list[tuple[Called, list[Trace]]]:
@@ -102,7 +108,7 @@ class ObservedProgram:
     @property
     def saved_step(self) -> str | None:
         """What there is to say of the step that was to be saved; None if there is nothing."""
-        return self._watch.saves.said if self._watch is not None else None
+        return self._watch.saves.said if self._watch is not None and self._watch.saves is not None else None
 
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
@@ -120,17 +126,17 @@ class ObservedProgram:
         """Whether so many models were kept that further ones were left alone."""
         return self.model_count == MOST_ROOTS
 
-    def begin(self) -> None:
-        """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
-        self._begin_watch()
-        at_kill(self._killed)
-
     def begin_in_session(self) -> None:
         """Watch what a part of an interactive session runs, with the models that the session has already."""
-        self._begin_watch()
+        self.begin()
         self._now().learn_of_all()
 
-    def _begin_watch(self) -> None:
+    def learn_of(self, module: nn.Module) -> None:
+        """Watch a module too that was made just before this began."""
+        self._now().learn_of(module)
+
+    def begin(self) -> None:
+        """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
         from fwdtrace.program.watch import Watch
         from fwdtrace.recorder.notes import Options
 
@@ -170,8 +176,8 @@ class ObservedProgram:
         if self.is_child:
             first = with_parts(first, f"rank{rank}")
         else:
-            self._rank_files = _rank_files(first)
-            first = _begun(self._rank_files, rank)
+            self._rank_files = RankFiles(*split_suffix(first), first.parent)
+            first = self._rank_files.begin(rank)
         self._files = [first, *(with_parts(file, f"rank{rank}") for file in others)]
         if self._values_file is not None:
             self._values_file = with_parts(self._values_file, f"rank{rank}")
@@ -217,6 +223,8 @@ class ObservedProgram:
 
         Without `raised`, it was by no error, and one that Python remembers is of something else.
         """
+        if self._watch is None and raised and "torch" in sys.modules and an_error_ended_it():
+            self.begin()  # only a watch explains an error, also where no module was made
         if self._watch is not None:
             _observed.remove(self)
             error = self._error_of_backward() if raised else None
@@ -224,6 +232,7 @@ class ObservedProgram:
             self._watch.end(error)
         self._traces.end()
         self.crash = self._explained_crash() if raised else None
+        self._add_caught()
         self._end_rank()
         self._end_children()
         if self.is_child or self.ranks is None or self.ranks.own == 0:
@@ -239,7 +248,7 @@ class ObservedProgram:
 
     def _error_of_backward(self) -> Exception | None:
         """The error that ended the program, if it came out of a backward pass."""
-        if not _an_error_ended_it():
+        if not an_error_ended_it():
             return None
         from fwdtrace.program.explanation import raised_by_backward_of_program
 
@@ -247,7 +256,7 @@ class ObservedProgram:
 
     def _explained_crash(self) -> Trace | None:
         """The call that raised the error that ended the program; it is saved, unless it was kept already."""
-        if self._watch is None or not _an_error_ended_it():
+        if self._watch is None or not an_error_ended_it():
             return None
         from fwdtrace.program.explanation import explanation_of_end
 
@@ -256,6 +265,14 @@ class ObservedProgram:
             self._take_number()
             self._traces.add_event(end)
         return end
+
+    def _add_caught(self) -> None:
+        """Save what explains errors that the program caught."""
+        self.caught = self._watch.caught.caught() if self._watch is not None else []
+        for each in self.caught:
+            if each.trace is not None:
+                self._take_number()
+                self._traces.add_event(each.trace)
 
     def _save_values(self, values: Values, file: Path) -> str | None:
         from fwdtrace.compare.saved_numbers import save_values
@@ -267,34 +284,34 @@ class ObservedProgram:
             return None
 
     def _keep(self, kept: Kept) -> bool:
-        self._kept_calls += 1
         self._take_number()
         trace = replace(kept.trace, run=replace(kept.trace.run, program=self._id))
         self._traces.add(kept.root, kept.round, trace, kept.values)
-        if self.is_child:
-            self._report(self)
         return self._are_enough()
 
     def _keep_event(self, trace: Trace) -> bool:
-        self._kept_calls += 1
         self._take_number()
         self._traces.add_event(trace)
         if len(self.events) >= self.program.keep and self._watch is not None:
             self._watch.look_no_more()
-        if self.is_child:
-            self._report(self)
         return self._are_enough()
 
     def _are_enough(self) -> bool:
+        """Count one more kept call, of which a child reports at once; whether there are as many as were asked for."""
+        self._kept_calls += 1
+        if self.is_child:
+            self._report(self)
         stop_after = self.program.stop_after
         return stop_after is not None and self._kept_calls >= stop_after
 
-    def _killed(self) -> None:
+    def killed(self) -> None:
+        """Keep what there is, and report: the program is about to be killed."""
         with without_collecting():  # a search through all that torch has made would hold up the end
             if self._watch is not None:
                 self._watch.keep_what_is_open()
             self._traces.end()
             self.crash = self._explained_crash()
+            self._add_caught()
             self._end_rank()
             self._end_children()
             if self.is_child or self.ranks is None:  # other ranks are being killed too, and nobody waits for a report
@@ -329,22 +346,5 @@ def _follow_forks() -> None:
     )
 
 
-def _an_error_ended_it() -> bool:
-    """Whether an error ended the main thread; only then is what explains one imported."""
-    return isinstance(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None), Exception)
-
-
 def _place(key: Key) -> tuple[int, int, Round]:
     return key[0], key[1][1], key[1]  # "other" stands before "training"
-
-
-def _rank_files(file: Path) -> RankFiles:
-    name, suffix = split_suffix(file)
-    return RankFiles(name, suffix, file.parent)
-
-
-def _begun(files: RankFiles, rank: int) -> Path:
-    try:
-        return files.begin(rank)
-    except OSError as error:
-        raise FwdtraceError(f"-o: no trace can be written to {files.folder}: {error.strerror}") from None

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fwdtrace.errors import FwdtraceError
+
 WAIT_FOR_RANKS = 10.0
 """Seconds that rank 0 waits at its end for the others to end."""
 
@@ -42,11 +44,14 @@ class RankFiles:
     def begin(self, rank: int) -> Path:
         """Delete what an earlier run has left of a rank, mark the rank as running, and give its first file.
 
-        OSError if no file can be written there.
+        FwdtraceError if no file can be written there.
         """
-        for old in self.of(rank).values():
-            old.unlink()
-        self._mark(rank).touch()
+        try:
+            for old in self.of(rank).values():
+                old.unlink()
+            self._mark(rank).touch()
+        except OSError as error:
+            raise FwdtraceError(f"-o: no trace can be written to {self.folder}: {error.strerror}") from None
         return self.folder / f"{self.name}.rank{rank}{self.suffix}"
 
     def end(self, rank: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 
 from fwdtrace.errors import SKIPPED_BY_WARNINGS
 
@@ -51,5 +51,15 @@ def forget_our_frames(error: BaseException) -> None:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
+    return _is_our_file(frame.f_code.co_filename)
+
+
+def _is_our_file(file: str) -> bool:
     return file == SKIPPED_BY_WARNINGS or (file.startswith(_OURS) and not file.startswith(_ZOO))
+
+
+def is_the_programs(code: CodeType) -> bool:
+    """Whether the code is of the program, and not of a library that it uses or of ours."""
+    file = code.co_filename
+    libraries = ("site-packages", "dist-packages", os.__file__[:-5])
+    return not any(part in file for part in libraries) and not _is_our_file(file) and os.path.exists(file)

@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from sys import _getframe
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.endings import stop
-from fwdtrace.program.events import Events
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.kept import Kept, Open, open_for
@@ -29,7 +29,6 @@ from fwdtrace.program.names import name_of_called
 from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
-from fwdtrace.program.saved_step import SavedStep
 from fwdtrace.program.signals import is_wished
 from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Looks, Wanted
@@ -40,6 +39,10 @@ from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import is_no_plain_run
 from fwdtrace.trace import Trace
 from fwdtrace.trace.called import Called, Origin
+
+if TYPE_CHECKING:
+    from fwdtrace.program.events import Events
+    from fwdtrace.program.saved_step import SavedStep
 
 
 class Watch:
@@ -60,30 +63,33 @@ class Watch:
         keep_event: Callable[[Trace], bool] = lambda trace: False,
         looks: Looks = Looks(),  # noqa: B008
     ) -> None:
-        self._wanted, self._max_bytes = wanted, max_bytes
+        self._wanted, self._options, self._keep, self._max_bytes = wanted, options, keep, max_bytes
         self._steps = Steps(self._before_step)
-        self._options, self._keep = options, keep
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
-        self._classes = HookedClasses(self._thread, self._roots.known, self._called)
+        self.caught = CaughtErrors(self.top, self._unhooked_if_idle)
+        self._classes = HookedClasses(self._thread, self._roots.known, self._called, self.caught.raised)
         self._open: Open | None = None
         self._pending: dict[Root, Open] = {}
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._one_replay = threading.RLock()
-        self._watches = self._replays = False
+        self._watches, self._replays, self._recordings = False, False, 0
         self._removals: list[Callable[[], None]] = []
         self._last_removals: list[Callable[[], None]] = []
-        self._recordings = 0
-        self._keep_event = keep_event
-        self._looks = looks
-        self.saves = SavedStep(looks.save_step)
-        looks_for = looks.nonfinite or looks.slow is not None
-        self.events = Events(looks, self._unhooked, self._hand_over_event, self.saves) if looks_for else None
+        self._keep_event, self._looks = keep_event, looks
+        self.saves: SavedStep | None = None
+        self.events: Events | None = None
+        if looks.nonfinite or looks.slow is not None:
+            from fwdtrace.program.events import Events
+            from fwdtrace.program.saved_step import SavedStep
+
+            self.saves = SavedStep(looks.save_step)
+            self.events = Events(looks, self._unhooked, lambda root, trace: keep_event(root.named(trace)), self.saves)
 
     def begin(self) -> None:
         """Learn of every module that is constructed, copied or unpickled from now on."""
         self._watches = True
-        self._removals += notice_modules(self._constructed, self._copied)
+        self._removals += notice_modules(self.learn_of, lambda each: self.learn_of(each, origin_of_now(_getframe(2))))
         # No recording may add or remove a hook of its own: a thread that builds a model may be going through them.
         self._last_removals = [
             register_module_module_registration_hook(self._tree_changed).remove,
@@ -96,27 +102,22 @@ class Watch:
         """Learn of the modules that are there already."""
         for each in gc.get_objects():
             if issubclass(type(each), nn.Module):
-                self._constructed(each)
+                self.learn_of(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
 
         `error` is what ended the program: backward may have raised it, and a recording await its backward.
         """
-        self._rest()
         with self._lock:
+            self._watches = False
+            self._classes.unhook()
+            self._learn_no_more()
             self._steps.notice(False)
             for opened in list(self._pending.values()):
                 self._end_pending(opened, error)
         while self._last_removals:
             self._last_removals.pop()()
-
-    def _rest(self) -> None:
-        """Watch nothing any more, while threads of the program may be at work."""
-        with self._lock:
-            self._watches = False
-            self._classes.unhook()
-            self._learn_no_more()
 
     def _learn_no_more(self) -> None:
         while self._removals:
@@ -177,10 +178,8 @@ class Watch:
         with self._lock:
             return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
 
-    def _copied(self, module: nn.Module) -> None:
-        self._constructed(module, origin_of_now(_getframe(2)))
-
-    def _constructed(self, module: nn.Module, origin: Origin | None = None) -> None:
+    def learn_of(self, module: nn.Module, origin: Origin | None = None) -> None:
+        """Learn of a module that was made just now."""
         with self._lock:
             self._roots.holders.made(module, origin)
             if self._open is None and not self._replays and not self._roots.is_full:
@@ -207,16 +206,16 @@ class Watch:
             raise stop()
         if root_and_path is None and not is_torchs_own(module):
             return original(module, *args, **kwargs)
-        call = functools.partial(original, module)
-        if opened is not None:
-            call = functools.partial(self._recorded, opened, module, entry)
+        recorded = functools.partial(self._recorded, opened, module, entry) if opened is not None else None
+        call = recorded or functools.partial(original, module)
         self._thread.inside = True
         try:
             if self.events is not None and root_and_path is not None and number:
                 return self.events.run(root_and_path[0], number, module, entry, args, kwargs, call)
             return call(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             hide_our_frames()
+            self.caught.raised(module, error)
             raise
         finally:
             self._thread.inside = False
@@ -308,9 +307,10 @@ class Watch:
                     self._thread.inside, self._thread.recordings = inside, self._recordings
                     self._hook_what_is_wanted()
 
-    def _hand_over_event(self, root: Root, trace: Trace) -> bool:
-        """Give the trace of an event to whoever keeps it; whether the program is to be ended."""
-        return self._keep_event(root.named(trace))
+    def _unhooked_if_idle(self) -> contextlib.AbstractContextManager[None] | None:
+        """That block; None while a recording is open, which would take in what runs there."""
+        with self._lock:
+            return None if self._open is not None or self._pending or self._replays else self._unhooked()
 
     def look_no_more(self) -> None:
         """Let calls and steps that nobody wants to keep run as they would, from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from fwdtrace.render.happened import EVENTS, replay_text, span, steps_lines
 from fwdtrace.render.words import cut, printable
@@ -14,6 +14,23 @@ from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 
 MOST_LISTED = 12
 MOST_LETTERS = 50
+MOST_CAUGHT = 3
+MOST_OF_MESSAGE = 200
+
+
+class Caught(Protocol):
+    """An error that the program caught, as `CaughtErrors` counts them."""
+
+    class_name: str
+    name: str | None
+    call: int | None
+    error: str
+    text: str
+    file: str
+    line: int
+    count: int
+    trace: Trace | None
+
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""
@@ -45,6 +62,23 @@ def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
                 place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
                 lines.append(f"{finding.code}{place}: {finding.message}")
         lines += steps_lines(run) if with_findings else []
+    return [printable(line) for line in lines]
+
+
+def caught_lines(errors: Sequence[Caught]) -> list[str]:
+    """For each error that the program caught, the call that raised it, and what was wrong if that is known."""
+    lines = []
+    for each in errors[:MOST_CAUGHT]:
+        call = f"call {each.call:,} of " if each.call is not None else "a call of "
+        model = f"{cut(each.class_name, MOST_LETTERS)}{f' ({each.name})' if each.name else ''}"
+        place = f"{each.file.rpartition('/')[2]}:{each.line}"
+        again = f", {each.count:,} times in all" if each.count > 1 else ""
+        text = f": {cut(each.text, MOST_OF_MESSAGE)}" if each.text else ""
+        lines.append(f"{call}{model} raised {each.error} at {place}, and the program caught it{again}{text}")
+        found = each.trace.findings if each.trace is not None else ()
+        lines += [f"{finding.code} {place}: {finding.message}" for finding in found]
+    if len(errors) > MOST_CAUGHT:
+        lines.append(f"{plural(len(errors) - MOST_CAUGHT, 'more error')} of calls that the program caught")
     return [printable(line) for line in lines]
 
 

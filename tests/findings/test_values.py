@@ -52,3 +52,15 @@ def test_one_hook_on_many_modules_is_one_finding() -> None:
 
 def test_a_hook_that_only_looked_is_no_finding() -> None:
     assert found(ROOT, call(1, 0, "layer", "Linear", hooks=(replace(HOOK, changed=False),))) == ()
+
+
+def test_a_cast_that_fsdp_was_asked_for_is_no_finding_and_anything_else_of_its_hooks_is() -> None:
+    file = "/home/user/lib/torch/distributed/fsdp/_fully_shard/_fsdp_state.py"
+    hook = replace(HOOK, kind="forward_pre", name="_pre_forward", file=file)
+
+    def found_for(dtype: str, features: int) -> int:
+        given = (tensor(1, features, dtype=dtype),)
+        return len(found(ROOT, call(1, 0, "layer", "Linear", hooks=(hook,), forward_inputs=given)))
+
+    assert found_for("bfloat16", 16) == 0
+    assert (found_for("bfloat16", 8), found_for("float32", 16)) == (1, 1)

@@ -173,12 +173,14 @@ models/zoo/structure: torch
 program/__init__:
 program/backward_again: .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
+program/caught: .tracebacks torch trace
 program/children: trace
-program/crash: .moment .replay .state .statement models recorder torch trace trials
+program/crash: .moment .replay .state .statement .tracebacks models recorder torch trace trials
 program/endings: .tracebacks
 program/events: .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together .wanted recorder
   torch trace
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
+program/first_module: torch
 program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/kept: .roots .wanted recorder torch trace
@@ -191,7 +193,7 @@ program/optimizers: .roots torch
 program/passes: .moment .roots recorder torch
 program/program:
 program/python: .tracebacks errors
-program/rank_files:
+program/rank_files: errors
 program/ranks: .rank_files compare errors trace
 program/reasons: .children .wanted trace
 program/replay: .moment .passes .state .together .traces models recorder torch trace
@@ -211,8 +213,8 @@ program/together: recorder torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
 program/wanted:
-program/watch: .endings .events .holders .hooked .kept .made .names .optimizers .reasons .roots .saved_step .signals
-  .tracebacks .wanted recorder torch trace
+program/watch: .caught .endings .holders .hooked .kept .made .names .optimizers .reasons .roots .signals .tracebacks
+  .wanted recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace

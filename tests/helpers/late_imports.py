@@ -10,6 +10,8 @@ LATE = {
         "cli/notebook": "cli/report program/tracebacks",
         "cli/report": "cli/results program/observed program/program",
         "program/observed": "program/explanation program/ranks program/watch recorder/notes",
+        "program/startup/begin": "program/first_module",
+        "program/watch": "program/events program/saved_step",
         "cli/run": "run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
@@ -33,6 +35,7 @@ LATE = {
         "cli/fail_on": "findings/explained",
         "cli/rule": "findings/explained",
         "cli/ending": "cli/tracebacks",
+        "program/caught": "program/crash",
         "findings/__init__": "findings/rules",
     },
     "typer takes a fifth of a second to import and to be given every option": {

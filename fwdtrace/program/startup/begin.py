@@ -1,4 +1,4 @@
-"""Have the models of the program watched as soon as it imports torch, and what was kept reported when it has ended."""
+"""Have the models of the program watched as soon as it makes one, and what was kept reported when it has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fwdtrace.program.endings import at_end
+from fwdtrace.program.endings import at_end, at_kill
 from fwdtrace.program.python import settings_of_this_start, when_imported, without_collecting
 from fwdtrace.program.signals import heed_signal
 
@@ -22,26 +22,38 @@ def begin() -> None:
     child = settings.get("child", False)
     first = os.getpid()
 
+    def observed() -> ObservedProgram:
+        if not begun:
+            forked = os.getpid() != first
+            begun.append(_observed({**settings, "child": child or forked}))
+        return begun[0]
+
+    def wait_for_a_module() -> None:
+        from fwdtrace.program.first_module import FirstModule
+
+        at_kill(lambda: observed().killed())
+        FirstModule(watch, lambda module: observed().learn_of(module))
+
     def watch() -> None:
-        with warnings.catch_warnings():
+        if os.getpid() != first and not settings.get("for_children"):
+            return  # a forked process, that nobody follows
+        with without_collecting(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what we import: the filters are the program's
-            begun.append(_observed(settings))
-            begun[0].begin()
+            observed().begin()
 
     def end() -> None:
         if not begun and (child or os.getpid() != first):
             return
         with without_collecting():
-            observed = begun[0] if begun else _observed(settings)
-            observed.end()
-        found = observed.codes & set(settings["codes"])
-        if found and not observed.is_child:  # the process that asked for these codes waits for this one
+            observed().end()
+        found = begun[0].codes & set(settings["codes"])
+        if found and not begun[0].is_child:  # the process that asked for these codes waits for this one
             os.write(settings["tell"], ", ".join(sorted(found)).encode())
 
     if "signal" in (settings["program"]["on"] or ()):
         heed_signal()
     at_end(end, in_children=settings.get("for_children", False))
-    when_imported("torch", watch)
+    when_imported("torch", wait_for_a_module)
 
 
 def _observed(settings: dict[str, Any]) -> ObservedProgram:
