@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 _SCALES = ("weight", "gamma", "scale", "lambda", "layer_scale", "layerscale", "g")
+_ENOUGH = 10_007
 _STATISTICS = {"running_mean": False, "running_var": True}
 
 
@@ -37,8 +38,13 @@ def _draw(name: str, parameter: Tensor, generator: torch.Generator) -> None:
         _draw_flat(parameter, generator, around_one=is_scale)
         return
     size = (parameter.numel() / len(parameter)) ** -0.5
-    if float(parameter.float().std()) < 0.5 * size:
+    if float(_some_of(parameter).float().std()) < 0.5 * size:
         parameter.add_(_noise(parameter, generator), alpha=0.7 * size)
+
+
+def _some_of(tensor: Tensor) -> Tensor:
+    """Elements from all over a tensor, few enough to be looked at in no time."""
+    return tensor.detach().reshape(-1)[:: max(1, tensor.numel() // _ENOUGH)]
 
 
 def _draw_flat(tensor: Tensor, generator: torch.Generator, *, around_one: bool) -> None:
