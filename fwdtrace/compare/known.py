@@ -79,6 +79,11 @@ class Known:
         start, stop = self._rows(piece)
         return not any(start < end and begin < stop for begin, end in self.used.get(piece.name, ()))
 
+    def gaps(self, piece: Piece, last: int, size: int) -> list[int]:
+        """Where so many rows of a matrix may begin: at multiples, and right after what is used of it."""
+        ends = [end - (piece.start or 0) for _, end in self.used.get(piece.name, ())]
+        return sorted({*range(0, last + 1, size), *(end for end in ends if 0 < end <= last)})
+
     def _rows(self, piece: Piece) -> tuple[int, int]:
         if piece.start is not None and piece.stop is not None:
             return piece.start, piece.stop

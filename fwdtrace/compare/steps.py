@@ -165,7 +165,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
     def _note(self, name: str, given: list[int], result: Any, written: list[Tensor], position: Position) -> None:
         step = len(self.found.steps)
         source = self.found.held[given[0]] if given else None
-        follows = any(self.found.held[number].follows for number in given)
+        is_made = name.startswith("new_") or name.endswith("_like")  # only the shape is that of what it is given
+        follows = not is_made and any(self.found.held[number].follows for number in given)
         gave = []
         for tensor in written:  # its version is only counted up when the operation has ended for those above us
             held = Held(_content(tensor, "", None), tuple(tensor.shape), tensor.dtype, step, follows)
