@@ -15,6 +15,7 @@ from fwdtrace.compare.reasons import (
     new_constant_of_call,
     new_constants,
     operand_in_other_order,
+    put_in_other_order,
 )
 from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.traces import Partner
@@ -23,6 +24,7 @@ from fwdtrace.trace import Call, Event, Site, Trace
 
 Why = Callable[[Call, Call], Iterable[str]]
 """What the modules of two calls do not have alike, in words."""
+_OTHER_ORDER = "it gives the same elements in another order"
 
 
 def sides_of(before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float) -> tuple[Side, Side]:
@@ -55,6 +57,9 @@ def origin_by_steps(
         moved = _by_order(before, after, [operands], partner) if operands is not None else None
         if moved is not None:
             return moved
+    reordered = put_in_other_order(two, after) if two is not None else None
+    if reordered is not None:
+        return _origin(before, after, None, reordered.event, [_OTHER_ORDER], partner)
     constant = new_constant_of_call(two, after) if two is not None else None
     if constant is not None:
         number, call = constant
@@ -152,7 +157,7 @@ def _by_order(before: Side, after: Side, pairs: Sequence[tuple[int, int]], partn
     """The step that gives the same elements in an order that the other run never has."""
     theirs = departure_of(after, (number for _, number in pairs), order=True)
     ours = departure_of(before, (number for number, _ in pairs), order=True)
-    reason = ["it gives the same elements in another order"]
+    reason = [_OTHER_ORDER]
     if theirs is not None and (ours is None or _only_orders(theirs, after) or not _only_orders(ours, before)):
         return _origin(before, after, None, theirs.event, reason, partner)
     if ours is None:

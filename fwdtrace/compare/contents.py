@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 _SEED = 20
+_ENOUGH = 8
+"""Of fewer elements, that others have them too says nothing."""
 _NEVER_ZERO = 1e-300
 _HUGE = 1e8
 """Larger elements are counted alone: each model has another of them, or an infinite one, where it masks."""
@@ -72,6 +74,16 @@ class Contents:
             if factor and content.same_elements(other.times(factor), self.tolerance):
                 return True
         return False
+
+    def has_repeated(self, content: Content) -> bool:
+        """Whether one of them has the same elements fewer times, or more: for one example, or for each."""
+        return any(
+            count != content.count
+            and max(count, content.count) % min(count, content.count) == 0
+            and any(replace(content, count=count).same_elements(other, self.tolerance) for _, _, other in rows)
+            for count, rows in self._by_count.items()
+            if min(count, content.count) >= _ENOUGH
+        )
 
     def like(self, content: Content) -> Iterator[tuple[int, Content]]:
         """Those with the same elements, in any order."""

@@ -12,6 +12,7 @@ from fwdtrace.compare.contents import Content, Contents
 from fwdtrace.compare.name_parts import likeness, template
 from fwdtrace.compare.units import CLOSE, Part, Sample, State, Unit, parts_of
 from fwdtrace.compare.weight_map import Move, Piece
+from fwdtrace.compare.weight_values import Made
 
 BY_NAME = 3.0
 """The likeness from which on two names speak of the same."""
@@ -45,11 +46,15 @@ class Candidate:
 
 @dataclass
 class Known:
-    """The units of the first model, and what of its weights has been used; `state` is its state dict."""
+    """The units of the first model, and what of its weights has been used; `state` is its state dict.
+
+    `made` has what was made of its weights so far.
+    """
 
     units: list[Unit]
     parts: dict[str, list[Part]]
     state: State
+    made: Made
     used: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     templates: dict[str, str] = field(default_factory=dict)
     cursor: int = -1
@@ -73,6 +78,11 @@ class Known:
         """Whether nothing has used these rows."""
         start, stop = self._rows(piece)
         return not any(start < end and begin < stop for begin, end in self.used.get(piece.name, ()))
+
+    def gaps(self, piece: Piece, last: int, size: int) -> list[int]:
+        """Where so many rows of a matrix may begin: at multiples, and right after what is used of it."""
+        ends = [end - (piece.start or 0) for _, end in self.used.get(piece.name, ())]
+        return sorted({*range(0, last + 1, size), *(end for end in ends if 0 < end <= last)})
 
     def _rows(self, piece: Piece) -> tuple[int, int]:
         if piece.start is not None and piece.stop is not None:
@@ -106,9 +116,10 @@ class Known:
         return Contents(((content, unit.order) for unit in self.units for content in unit.given_contents), CLOSE)
 
 
-def known_of(units: list[Unit], model: nn.Module, state: State) -> Known:
+def known_of(units: list[Unit], model: nn.Module, state: State, made: Made) -> Known:
     """What is known of the first model before anything is moved."""
-    return Known(units, {unit.path: parts_of(unit, model.get_submodule(unit.path), state) for unit in units}, state)
+    parts = {unit.path: parts_of(unit, model.get_submodule(unit.path), state) for unit in units}
+    return Known(units, parts, state, made)
 
 
 def same_first(given: Sequence[Content], other: Sequence[Content]) -> bool:

@@ -18,8 +18,8 @@ _CLEAR = 3.0
 def left_over(source: State, target: State, moves: Mapping[str, Move]) -> dict[str, Move]:
     """Moves for the weights of the second model that have none; what could be one of several gets none.
 
-    Where as many of one shape are left on both sides, and each side has one name for them in all layers, they go in
-    order. Else a name must be like one other alone, or the numbers are equal as they are.
+    Of one shape, a name must be like one other alone, or the numbers are equal as they are. Where as many are left then
+    on both sides under one name in all layers, they go in order; names in all layers may be like each other as well.
     """
     used = {piece.name for move in moves.values() for piece in move.pieces}
     ours = _by_shape({name: tensor for name, tensor in source.items() if name not in used})
@@ -40,10 +40,59 @@ def _by_shape(state: State) -> dict[tuple[object, ...], list[str]]:
 
 
 def _paired(wanted: list[str], fitting: list[str], source: State, target: State) -> dict[str, Move]:
-    if len(wanted) == len(fitting) and all(len({template(name) for name in names}) == 1 for names in (wanted, fitting)):
-        return {name: Move(name, (Piece(old),), proof="place") for name, old in zip(wanted, fitting, strict=True)}
+    free = _each_once(fitting, source)
+    found = _in_all_layers(wanted, free)
+    for pairs in (_one_by_one, _in_order):
+        used = {move.pieces[0].name for move in found.values()}
+        left = [name for name in wanted if name not in found]
+        found |= pairs(left, [name for name in free if name not in used], source, target)
+    return found
+
+
+def _each_once(names: list[str], state: State) -> list[str]:
+    """The names without those of a tensor that has another one before."""
+    found: dict[tuple[int, object], str] = {}
+    for name in names:
+        found.setdefault((state[name].data_ptr(), state[name].shape), name)
+    return list(found.values())
+
+
+def _in_all_layers(wanted: list[str], free: list[str]) -> dict[str, Move]:
+    """Those that have several names in all layers, each of which is like one other alone that as many have."""
+    ours, theirs = _by_template(free), _by_template(wanted)
+    best = {name: _clearest(name, list(ours)) for name in theirs} if len(theirs) > 1 else {}
+    pairs = [(theirs[name], ours[other]) for name, other in best.items() if other and _is_once(other, best)]
+    return {name: move for names, others in pairs if len(names) > 1 for name, move in _moves(names, others).items()}
+
+
+def _is_once(name: str, best: dict[str, str | None]) -> bool:
+    return list(best.values()).count(name) == 1
+
+
+def _in_order(wanted: list[str], free: list[str], source: State, target: State) -> dict[str, Move]:
+    """All that are left, if both sides have one name for them in all layers."""
+    alike = len(_by_template(wanted)) == len(_by_template(free)) == 1
+    return _moves(wanted, free) if alike else {}
+
+
+def _moves(wanted: list[str], others: list[str]) -> dict[str, Move]:
+    """The moves in order, if there are as many."""
+    if len(wanted) != len(others):
+        return {}
+    return {name: Move(name, (Piece(old),), proof="place") for name, old in zip(wanted, others, strict=True)}
+
+
+def _by_template(names: list[str]) -> dict[str, list[str]]:
+    """The names by what each is called in every layer, in both directions."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(template(name), []).append(name)
+    return found
+
+
+def _one_by_one(wanted: list[str], free: list[str], source: State, target: State) -> dict[str, Move]:
+    """Those that are like one other alone, or equal to it as they are."""
     found: dict[str, Move] = {}
-    free = list(fitting)
     for name in wanted:
         best = next((old for old in free if _equal(source[old], target[name])), None) or _clearest(name, free)
         if best is not None:

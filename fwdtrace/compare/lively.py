@@ -7,6 +7,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 _SCALES = ("weight", "gamma", "scale", "lambda", "layer_scale", "layerscale", "g")
+_ENOUGH = 10_007
+_OUT_OF_RANGE = 8
+"""One of so many channels of a batch norm is drawn around `_FAR`."""
+_FAR = 6.0
 _STATISTICS = {"running_mean": False, "running_var": True}
 
 
@@ -14,6 +18,7 @@ def draw_lively(model: nn.Module, seed: int) -> None:
     """Draw scales away from 1, biases and statistics away from 0 and 1, and matrices by what goes into each output.
 
     Drawn from a generator of its own. A matrix that is large enough as it is stays, and so does every other buffer.
+    Some channels of a batch norm leave the range in which a ReLU6 or a hard swish is like others.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -24,6 +29,10 @@ def draw_lively(model: nn.Module, seed: int) -> None:
             last = name.rpartition(".")[2]
             if last in _STATISTICS and _can_be_drawn(buffer):
                 _draw_flat(buffer, generator, around_one=_STATISTICS[last])
+        for module in model.modules():
+            bias = getattr(module, "bias", None) if hasattr(module, "running_mean") else None
+            if isinstance(bias, Tensor) and _can_be_drawn(bias) and len(bias) >= _OUT_OF_RANGE:
+                bias[::_OUT_OF_RANGE].add_(_FAR)
 
 
 def _can_be_drawn(tensor: Tensor) -> bool:
@@ -37,8 +46,13 @@ def _draw(name: str, parameter: Tensor, generator: torch.Generator) -> None:
         _draw_flat(parameter, generator, around_one=is_scale)
         return
     size = (parameter.numel() / len(parameter)) ** -0.5
-    if float(parameter.float().std()) < 0.5 * size:
+    if float(_some_of(parameter).float().std()) < 0.5 * size:
         parameter.add_(_noise(parameter, generator), alpha=0.7 * size)
+
+
+def _some_of(tensor: Tensor) -> Tensor:
+    """Elements from all over a tensor, few enough to be looked at in no time."""
+    return tensor.detach().reshape(-1)[:: max(1, tensor.numel() // _ENOUGH)]
 
 
 def _draw_flat(tensor: Tensor, generator: torch.Generator, *, around_one: bool) -> None:

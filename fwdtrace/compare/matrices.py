@@ -52,7 +52,7 @@ def _rows(part: Part, unit: Unit, known: Known, other: Part) -> Iterator[Candida
     order = [role for role in ("q", "k", "v", "gate", "up") if role in part.roles]
     last, size = other.rows - part.rows, part.rows
     starts = {"q": 0, "gate": 0, "up": last, "v": last, "k": 0 if last == size else last - size}
-    wanted = [starts[role] for role in order] or list(range(0, last + 1, size))
+    wanted = [starts[role] for role in order] or known.gaps(other.weight, last, size)
     for start in wanted:
         piece = _sliced(other.weight, start, start + size)
         if start < 0 or not known.is_free(piece):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,21 +16,26 @@ from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.compare.known import Candidate, Known
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.runs import Runnable
-from fwdtrace.compare.units import CLOSE, State, Unit
+from fwdtrace.compare.units import CLOSE, Sample, State, Unit
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Move
-from fwdtrace.compare.weight_values import value_of, values_of
+from fwdtrace.compare.weight_values import made_once, values_of
 from fwdtrace.models.randomness import seed_all
+from fwdtrace.recorder.measures.values import version_of
 
 MOST_TRIED = 6
 
 
 @dataclass
 class Moving:
-    """What has been moved so far, and for which modules others of the first would do as well."""
+    """What has been moved so far, and for which modules others of the first would do as well.
+
+    `last_seen` is the last tensor that was looked at, with its version and its content.
+    """
 
     moves: dict[str, Move] = field(default_factory=dict)
     ambiguous: dict[str, list[str]] = field(default_factory=dict)
+    last_seen: tuple[weakref.ref[Tensor], int, Content] | None = None
 
 
 def move_while_running(
@@ -43,9 +49,8 @@ def move_while_running(
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     moving, state = Moving(), tensors_of(model)
     with torch.no_grad():
-        for name, value in values_of(
-            start.values(), known.state, {name: each.shape for name, each in state.items()}
-        ).items():
+        shapes = {name: each.shape for name, each in state.items()}
+        for name, value in values_of(start.values(), known.state, shapes, known.made).items():
             put(state[name], value)
     known.start(start.values())
     handles = []
@@ -83,7 +88,7 @@ class _Settling:
         if self._is_done:
             return
         self._is_done = True
-        contents = tuple(content_of(tensor) for tensor in _tensors((args, kwargs)))
+        contents = tuple(self._content_of(tensor) for tensor in _tensors((args, kwargs)))
         self._found = candidates_for(self._unit, module, self._state, contents, self._known)
         if self._found:
             self._given = _copied(args, kwargs)
@@ -108,10 +113,17 @@ class _Settling:
         self._note(best, found, proved)
         return _forced(best, result, proved)
 
+    def _content_of(self, tensor: Tensor) -> Content:
+        """The content, worked out once of what is given to several units one after the other."""
+        seen = self._moving.last_seen
+        if seen is None or seen[0]() is not tensor or seen[1] != version_of(tensor):
+            self._moving.last_seen = seen = weakref.ref(tensor), version_of(tensor), content_of(tensor)
+        return seen[2]
+
     def _load(self, candidate: Candidate) -> None:
         for move in candidate.moves:
             target = self._state[move.target]
-            put(target, value_of(move, self._known.state, target.shape))
+            put(target, made_once(move, self._known.state, target.shape, self._known.made))
 
     def _note(self, best: Candidate, found: Sequence[Candidate], proved: bool) -> None:
         moves = self._moving.moves
@@ -128,14 +140,14 @@ def _is_proved(candidate: Candidate, module: nn.Module, args: Any, kwargs: Any, 
     """Whether the module gives what its counterpart gave, on its own input or on that of the counterpart."""
     if candidate.gave is None:
         return False
-    if _gives(result, candidate.gave.content):
+    if _gives(result, candidate.gave):
         return True
     theirs, given = candidate.given, _tensors((args, kwargs))
     if candidate.same_input or not theirs or [each.shape for each in theirs] != [each.shape for each in given]:
         return False
     tensors = iter(theirs)
     args, kwargs = _pytree.tree_map(lambda leaf: next(tensors) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-    return _gives(_run(module, args, kwargs), candidate.gave.content)
+    return _gives(_run(module, args, kwargs), candidate.gave)
 
 
 def _run(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -158,9 +170,13 @@ def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def _gives(result: Any, content: Content) -> bool:
+def _gives(result: Any, gave: Sample) -> bool:
     tensor = _first(result)
-    return tensor is not None and content_of(tensor).same_elements(content, CLOSE)
+    if tensor is None:
+        return False
+    if tensor.shape == gave.tensor.shape and tensor.dtype == gave.tensor.dtype and torch.equal(tensor, gave.tensor):
+        return True
+    return content_of(tensor).same_elements(gave.content, CLOSE)
 
 
 def _first(result: Any) -> Tensor | None:

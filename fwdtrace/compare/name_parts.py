@@ -65,12 +65,13 @@ def likeness(name: str, other: str) -> float:
 
 
 def template(name: str) -> str:
-    """The name without its indices: what it is called in every layer."""
-    return re.sub(r"\d+", "#", name)
+    """The name without its indices: what it is called in every layer, in a recurrent one in both directions."""
+    return re.sub(r"\d+", "#", name).removesuffix("_reverse")
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r"[._]", name.lower()) if part and not part.isdigit())
+    name = re.sub(r"_l[\d#]+(_reverse)?$", "", name.lower())  # the layer and direction of torch's recurrent layers
+    return tuple(part for part in re.split(r"[._]", name) if part and not part.isdigit())
 
 
 def _numbers(name: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from fwdtrace.compare.steps import Held, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
+_SUMS = frozenset(("add", "add_"))
 _ENOUGH = 8
 """Of fewer elements, one being a multiple of others says nothing."""
 
@@ -24,16 +25,21 @@ class Side:
     others: Contents
 
     def is_new(self, number: int) -> bool:
-        """Whether the other run never held these elements, in any order."""
+        """Whether the other run never held these elements, in any order, nor fewer or more times."""
         content = self.steps.held[number].content
-        return content is not None and next(self.others.like(content), None) is None
+        if content is None or next(self.others.like(content), None) is not None:
+            return False
+        return not self.others.has_repeated(content)
 
     def is_in_new_order(self, number: int) -> bool:
         """Whether the other run never held these elements in this order."""
         content = self.steps.held[number].content
         if content is None:
             return False
-        return not any(content.same_order(like, self.others.tolerance) for _, like in self.others.like(content))
+        likes = [like for _, like in self.others.like(content)]
+        if not likes and self.others.has_repeated(content):
+            return False
+        return not any(content.same_order(like, self.others.tolerance) for like in likes)
 
     def is_given(self, event: Event, numbers: Sequence[int]) -> bool:
         """Whether a call or op is given one of these, in whatever shape."""
@@ -95,11 +101,23 @@ def departure_of(
         waiting += following - seen
         seen |= following
     first = {number for number in first if side.steps.steps[number].event is not None} or first
+    whole = {number for number in first if not _further_sum(number, side, ways)}
     if not first:
         return None
-    step = min(first)
+    step = min(whole or first)
+    while not whole and (further := _further_sum(step, side, ways)):
+        step = min(further)
     event = side.steps.steps[step].event
     return Departure(step, side.events[event], frozenset(ways)) if event in side.events else None
+
+
+def _further_sum(step: int, side: Side, ways: Iterable[int]) -> list[int]:
+    """The steps that add more to what a step adds, if nothing else uses that: three are added in any order."""
+    if side.steps.steps[step].name not in _SUMS:
+        return []
+    result = set(side.steps.steps[step].gave[:1])
+    users = [later for later in ways if later > step and result & set(side.steps.steps[later].given)]
+    return users if all(side.steps.steps[user].name in _SUMS for user in users) else []
 
 
 def where_scaled(departure: Departure, side: Side) -> Departure:

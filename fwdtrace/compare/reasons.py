@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fwdtrace.compare.leaves import lasting, line_of
-from fwdtrace.compare.parting import Side, departure_of
+from fwdtrace.compare.parting import Departure, Side, departure_of
 from fwdtrace.trace import Call, Event, Leaf, TensorMeta, Value
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
@@ -24,6 +24,8 @@ def with_line(event: Event) -> str:
     return f"{name_of(event)} at {line}" if line else name_of(event)
 
 
+_ORDERS = frozenset(("repeat", "cat", "stack", "roll", "flip", "index", "index_select", "gather"))
+"""Operations whose result has the elements that it was given in an order that is chosen."""
 _LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
 """What an argument is most often when it is left out."""
 
@@ -68,26 +70,39 @@ def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Itera
         yield f"{names[0]} and {names[1]} are swapped"
         return
     for place in apart:
-        was, became = maker_of(ours[place][1], before), maker_of(theirs[place][1], after)
+        was, became = makers_of(ours[place][1], theirs[place][1], before, after)
         if was != became:
             name = theirs[place][0] or ours[place][0]
             label = f"its operand {name}" if not name.isdigit() else f"its operand {int(name) + 1}"
             yield f"{label} is of {became}, in the first of {was}"
 
 
+def makers_of(one: int, two: int, before: Side, after: Side) -> tuple[str, str]:
+    """What made two tensors; modules of one class are told apart by where they are."""
+    events = [_maker(number, side)[1] for number, side in ((one, before), (two, after))]
+    calls = [event for event in events if isinstance(event, Call)]
+    if len(calls) == 2 and calls[0].class_name == calls[1].class_name and calls[0].path and calls[1].path:
+        return calls[0].path, calls[1].path
+    return maker_of(one, before), maker_of(two, after)
+
+
 def maker_of(number: int, side: Side) -> str:
     """What made a tensor, beyond what only gives it another shape."""
+    return _maker(number, side)[0]
+
+
+def _maker(number: int, side: Side) -> tuple[str, Event | None]:
     held = side.steps.held[number]
     while held.weight is None and held.made_by is not None:
         step = side.steps.steps[held.made_by]
         before = side.steps.held[step.given[0]] if step.given else None
         if before is None or before.content != held.content:
             event = side.events.get(step.event) if step.event is not None else None
-            return with_line(event) if event is not None else step.name
+            return (with_line(event) if event is not None else step.name), event
         held = before
     if held.weight is not None:
-        return held.weight
-    return "the input" if held.follows else "a constant"
+        return held.weight, None
+    return ("the input" if held.follows else "a constant"), None
 
 
 def new_constants(event: Event, side: Side) -> Iterator[str]:
@@ -124,6 +139,19 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
         same = same_shape and _same(first, second, before, after)
         if same and not _same(first, second, before, after, order=True):
             return first, second
+    return None
+
+
+def put_in_other_order(event: Event, side: Side) -> Departure | None:
+    """The step by which what it is given gets an order that the other run never has, if that step does more than turn.
+
+    A tensor that is turned around has an order of its own in every library; one that is repeated has not.
+    """
+    for _, number in _operands(event, side):
+        if side.steps.held[number].follows and not side.is_new(number) and side.is_in_new_order(number):
+            departure = departure_of(side, [number], order=True)
+            if departure is not None and side.steps.steps[departure.step].name in _ORDERS:
+                return departure
     return None
 
 

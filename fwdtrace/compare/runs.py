@@ -157,7 +157,7 @@ def _origin_by_steps(
             break
     else:
         return None
-    coarsest = max(torch.finfo(run.steps.coarsest).eps for run in (first, second))
+    coarsest = _precision_of_both(first, second)
     if own_weights:
         coarsest = max(coarsest, *(precision_of(runnable.model) for runnable in (before, after)))
     tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
@@ -171,6 +171,13 @@ def _origin_by_steps(
         return differences_of_attributes(_module(before.model, call), _module(after.model, other))
 
     return origin_by_steps(*sides, outputs, why, attributes, partner)
+
+
+def _precision_of_both(first: Watched, second: Watched) -> float:
+    """The coarsest precision of two runs; where one alone uses less than float32, that may be what is wrong."""
+    finer, coarser = sorted(torch.finfo(run.steps.coarsest).eps for run in (first, second))
+    single = torch.finfo(torch.float32).eps
+    return single if finer <= single < coarser else coarser
 
 
 def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | None) -> list[tuple[int, int]]:

@@ -41,6 +41,8 @@ _SAME_ORDER = frozenset(
 )
 _SAME_ELEMENTS = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim", "swapaxes", "flip", "roll"])
 """Operations whose result has the elements that it was given, if it has as many: in the same order, or in another."""
+_SHAPED_LIKE = frozenset(["zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"])
+"""Operations whose result depends on the shape alone of what they are given."""
 _VIEWS = _SAME_ELEMENTS | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
 
 
@@ -165,7 +167,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
     def _note(self, name: str, given: list[int], result: Any, written: list[Tensor], position: Position) -> None:
         step = len(self.found.steps)
         source = self.found.held[given[0]] if given else None
-        follows = any(self.found.held[number].follows for number in given)
+        follows = name not in _SHAPED_LIKE and any(self.found.held[number].follows for number in given)
         gave = []
         for tensor in written:  # its version is only counted up when the operation has ended for those above us
             held = Held(_content(tensor, "", None), tuple(tensor.shape), tensor.dtype, step, follows)

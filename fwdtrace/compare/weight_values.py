@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from fwdtrace.compare.weight_map import Move, Piece
 
 State = Mapping[str, Tensor]
+Made = MutableMapping[Move, Tensor]
+"""Weights that were made before, by what made them: those of a large model take a while to be turned around."""
 
 
 def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
@@ -24,16 +27,27 @@ def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
     return whole.reshape(tuple(shape))
 
 
-def values_of(moves: Iterable[Move], source: State, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+def made_once(move: Move, source: State, shape: Sequence[int], made: Made) -> Tensor:
+    """The weight that a move makes, in order in memory; it is made only if it was not before."""
+    key = replace(move, proof="", shape=tuple(shape))
+    if key not in made:
+        made[key] = value_of(move, source, shape).contiguous()
+    return made[key]
+
+
+def values_of(
+    moves: Iterable[Move], source: State, shapes: Mapping[str, Sequence[int]], made: Made | None = None
+) -> dict[str, Tensor]:
     """The weights that moves make, by their names; those that cannot be made are not there.
 
     Where a weight is moved as it is, it is the first model's own memory.
     """
+    made = {} if made is None else made
     values: dict[str, Tensor] = {}
     for move in moves:
         if move.target in shapes and all(piece.name in source for piece in move.pieces):
             try:
-                values[move.target] = value_of(move, source, shapes[move.target])
+                values[move.target] = made_once(move, source, shapes[move.target], made)
             except (RuntimeError, IndexError):  # other shapes than it was made for
                 continue
     return values

@@ -19,7 +19,7 @@ from fwdtrace.compare.rounding import named_tensors
 from fwdtrace.compare.runs import Runnable
 from fwdtrace.compare.units import Unit, state_of, units_of
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
-from fwdtrace.compare.weight_values import State, values_of
+from fwdtrace.compare.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.trace.text import first_few
 
@@ -40,18 +40,25 @@ def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), se
     source, target = state_of(before.model), state_of(after.model)
     moves = _by_name(source, target, maps)
     ambiguous: tuple[str, ...] = ()
+    made: Made = {}
     if len(moves) < len(target):
         try:
-            moves, ambiguous = _by_running(before, after, moves if maps else {}, seed)
+            moves, ambiguous = _by_running(before, after, moves if maps else {}, seed, made)
         except Exception:  # a model that cannot be copied; what it raises is said when it is compared
             moves |= left_over(source, target, moves)
-    return apply(moves.values(), before.model, after.model, ambiguous)
+    return apply(moves.values(), before.model, after.model, ambiguous, made)
 
 
-def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module, ambiguous: Sequence[str] = ()) -> WeightMap:
+def apply(
+    moves: Iterable[Move],
+    first: nn.Module,
+    second: nn.Module,
+    ambiguous: Sequence[str] = (),
+    made: Made | None = None,
+) -> WeightMap:
     """Write the moved weights into the second model; a move that does not fit is left out."""
     source, target = state_of(first), state_of(second)
-    values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()})
+    values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()}, made)
     done = {move.target: move for move in moves if move.target in values}
     with torch.no_grad():
         for name, value in values.items():
@@ -105,7 +112,9 @@ def _by_name(source: State, target: State, maps: Sequence[str]) -> Moves:
     }
 
 
-def _by_running(before: Runnable, after: Runnable, given: Moves, seed: int) -> tuple[Moves, tuple[str, ...]]:
+def _by_running(
+    before: Runnable, after: Runnable, given: Moves, seed: int, made: Made
+) -> tuple[Moves, tuple[str, ...]]:
     """The moves found as the second model runs; in a second run, what was left over at first is in its place."""
     source, target = state_of(before.model), state_of(after.model)
     ours, results = units_of(before, seed, MAX_BYTES // 2)
@@ -113,7 +122,7 @@ def _by_running(before: Runnable, after: Runnable, given: Moves, seed: int) -> t
     start = dict(given)
     found, moves = Moving({}), start
     for _ in range(2):
-        known = known_of(ours, before.model, source)
+        known = known_of(ours, before.model, source, made)
         found = move_while_running(known, after, _without(theirs, given), seed, start)
         moves = {**found.moves, **given}
         more = left_over(source, target, moves)
@@ -123,7 +132,7 @@ def _by_running(before: Runnable, after: Runnable, given: Moves, seed: int) -> t
         start = {**given, **more}
     if results is None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
         return moves, tuple(found.ambiguous)
-    proved = _the_right_order(before, after, moves, results, seed)
+    proved = _the_right_order(before, after, moves, results, seed, made)
     return proved or moves, () if proved else tuple(found.ambiguous)
 
 
@@ -133,7 +142,7 @@ def _without(units: list[Unit], moves: Moves) -> list[Unit]:
 
 
 def _the_right_order(
-    before: Runnable, after: Runnable, moves: Moves, results: dict[str, Tensor], seed: int
+    before: Runnable, after: Runnable, moves: Moves, results: dict[str, Tensor], seed: int, made: Made
 ) -> Moves | None:
     """The moves under which the second model gives the results of the first, if the fused matrices are in some order.
 
@@ -144,7 +153,8 @@ def _the_right_order(
         if heads is not None and tried == moves:
             return None
         target = state_of(after.model)
-        values = values_of(tried.values(), state_of(before.model), {name: each.shape for name, each in target.items()})
+        shapes = {name: each.shape for name, each in target.items()}
+        values = values_of(tried.values(), state_of(before.model), shapes, made)
         gave = _results(after, seed, values)
         if gave is None:
             return None

@@ -21,7 +21,9 @@ def test_scales_biases_and_statistics_are_away_from_where_they_begin() -> None:
         if name.endswith(("1.weight", "2.weight", "running_var")):
             assert tensor.min() >= 0.75 and tensor.std() > 0.05
         if name.endswith(("bias", "running_mean")):
-            assert 0.1 < tensor.std() < 0.4
+            beyond = tensor.abs() > 3
+            assert beyond.sum() == (8 if name == "1.bias" else 0)  # where a ReLU6 is flat
+            assert 0.1 < tensor[~beyond].std() < 0.4
 
 
 def test_a_matrix_that_is_too_small_is_drawn_by_what_goes_into_it_and_another_stays() -> None:
