@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fwdtrace.compare.after_backward import factor_of
 from fwdtrace.compare.assembled import Apart, Assembly, assemble
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
@@ -127,7 +128,7 @@ def _with_ranks(found: TraceComparison, reference: Side, assembly: Assembly) -> 
             verdict = f"Forward agrees; {verdict[:-1]}: it is not synchronised."
             ordered_differences = worst_first([*differences, *found.differences])
             return replace(found, verdict=verdict, origin=replace(own, call=number), differences=ordered_differences)
-        factor = _factor(reference, assembly.side)
+        factor = factor_of(reference, assembly.side)
         if factor is not None:
             scaled = f"all gradients are {factor:.4g} times those of the first: the loss or the mean is scaled so"
             return replace(found, verdict=f"Forward agrees; {scaled}.", origin=replace(origin, why=(scaled,)))
@@ -204,27 +205,6 @@ def _part_of(whole: Piece, piece: Piece, rank: int, assembly: Assembly) -> Any:
     import numpy
 
     return numpy.concatenate([array[rows[own] * block : (rows[own] + 1) * block] for own in sorted(rows)])
-
-
-def _factor(reference: Side, other: Side) -> float | None:
-    """The one number that all gradients are multiplied by, if there is one."""
-    factors = []
-    for name, held in reference.step.gradients.items():
-        if name not in other.step.gradients:
-            return None
-        one, two = reference.values.array(held.tensor), other.values.array(other.step.gradients[name].tensor)
-        if one is None or two is None or one.shape != two.shape:
-            return None
-        one, two = one.astype("f8"), two.astype("f8")
-        size = float((one * one).sum())
-        if size == 0.0 or float(abs(two - one).max()) == 0.0:
-            continue
-        factor = float((one * two).sum()) / size
-        if float(abs(two - factor * one).max()) <= _FAR * float(abs(one).max()) * max(abs(factor), 1e-30):
-            factors.append(factor)
-    if not factors or max(factors) - min(factors) > _FAR * abs(max(factors)) or abs(factors[0] - 1) < 10 * _FAR:
-        return None
-    return factors[0]
 
 
 def _in_backward_order(reference: Side, apart: Mapping[str, Apart]) -> dict[str, Apart]:
