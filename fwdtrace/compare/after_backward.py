@@ -1,4 +1,4 @@
-"""What all gradients of a step have otherwise: they are scaled, hold those of the call before, or changed afterwards."""
+"""Why all gradients of a step are other: scaled, added to those of the call before, or changed after backward."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fwdtrace.compare.align import Pair
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import Side, one_factor
 
 _FAR = 1e-3
 """How far a number may be from the one that it should be, relative to the largest, if nothing is wrong with it."""
-_TINY = 1e-4
-"""A gradient says nothing that is so small beside the largest one: it may be rounding alone."""
 
 
 def said_of_gradients(one: Side, two: Side, pairs: Sequence[Pair], before: tuple[Side, Side] | None) -> str | None:
@@ -66,20 +64,7 @@ def _holds_earlier(one: Side, two: Side, before: tuple[Side, Side]) -> bool:
 
 def factor_of(one: Side, two: Side) -> float | None:
     """The one number that all gradients of the first are multiplied by in the second, if there is one but 1."""
-    both = list(_both(one, two))
-    largest = max((float(abs(ours).max(initial=0.0)) for _, ours, _ in both), default=0.0)
-    factors = []
-    for _, ours, theirs in both:
-        size = float(abs(ours).max(initial=0.0))
-        if size <= _TINY * largest:
-            continue
-        factor = float((ours * theirs).sum()) / float((ours * ours).sum())
-        if not abs(factor) > 0 or float(abs(theirs - factor * ours).max()) > _FAR * size * abs(factor):
-            return None
-        factors.append(factor)
-    if not factors or max(factors) - min(factors) > _FAR * abs(max(factors)) or abs(factors[0] - 1) < 10 * _FAR:
-        return None
-    return factors[0]
+    return one_factor(((ours, theirs) for _, ours, theirs in _both(one, two)), _FAR)
 
 
 def _both(one: Side, two: Side) -> Iterator[tuple[str, Any, Any]]:

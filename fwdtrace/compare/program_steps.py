@@ -16,7 +16,7 @@ from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.leaves import dtypes_of
 from fwdtrace.compare.program_verdict import OneStep, program_verdict
-from fwdtrace.compare.saved_backward import Side, compare_backward
+from fwdtrace.compare.saved_backward import BackwardCompared, Side, compare_backward
 from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved, measure
 from fwdtrace.compare.tolerances import TOLERANCES
 from fwdtrace.compare.traces import How, compare_traces
@@ -151,6 +151,7 @@ def _compared(
         differences=differences,
         origin=replace(origin, call=call) if origin is not None else None,
         growth=forward.growth if parts else (),
+        notes=(*_scaled(backward), *forward.notes),
     )
     return found, _row(one, two, weights)
 
@@ -185,6 +186,15 @@ def _why(one: Side, two: Side, weights: Weights | None, call: Call, other: Call)
         each.name == RANDOM_STATE for each in differences_around(before, after)
     ):
         yield "the random generator was in another state"
+
+
+def _scaled(backward: BackwardCompared | None) -> Iterator[str]:
+    """That backward is scaled and the gradients of the parameters are not."""
+    if backward is not None and backward.scaled is not None:
+        yield (
+            f"the gradients that came to each call are {backward.scaled:,.6g} times those of the first, as those of a "
+            "scaled loss are; those of the parameters were scaled back"
+        )
 
 
 def _difference(name: str, apart: Distance) -> Difference:
