@@ -152,6 +152,7 @@ def _compared(
         origin=replace(origin, call=call) if origin is not None else None,
         growth=forward.growth if parts else (),
         notes=(*_scaled(backward), *forward.notes),
+        backward_distances=backward.distances if backward is not None else (),
     )
     return found, _row(one, two, weights)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fwdtrace.compare.align import Pair, alike_at_both_ends
-from fwdtrace.compare.comparison import Origin
+from fwdtrace.compare.comparison import ApartAt, Origin
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.saved_numbers import Values, distance_of_saved
@@ -40,7 +40,7 @@ class BackwardCompared:
     """How the backward of two runs is apart: in all, where it parts if it does, and each difference.
 
     `gradients` says how many parameters have a gradient on either side. If the gradients on the way are `scaled` by one
-    number, and those of the parameters are not, that is no difference.
+    number, and those of the parameters are not, that is no difference. `distances` has all in the order of backward.
     """
 
     gradients: int
@@ -48,6 +48,7 @@ class BackwardCompared:
     origin: Origin | None
     differences: tuple[Difference, ...]
     scaled: float | None = None
+    distances: tuple[ApartAt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
         origin,
         differences,
         scaled,
+        tuple((each.owner.id, each.name, each.apart) for each in found),
     )
 
 

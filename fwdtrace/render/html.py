@@ -20,6 +20,7 @@ from typing import Any
 
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.render import calls, summary
+from fwdtrace.render.compared_page import HEADS, apart_rows, comparison_charts
 from fwdtrace.render.details import Table, gradients, place
 from fwdtrace.render.findings import Group, grouped
 from fwdtrace.render.fold import Repeat, repeats
@@ -67,8 +68,10 @@ def comparison_html(comparison: TraceComparison) -> str:
         for id, texts in marks_of_side(comparison, side == "second").items():
             view["marks"].setdefault(number[id], []).extend(map(printable, texts))
     views[1]["tables"] += [lines_of(table) for table in moved_weights(comparison)]
-    found = {"verdict": verdict, "equal": comparison.equal, "text": rest}
-    return _page(summary.title(comparison.traces[0]), {"comparison": found, "traces": views})
+    apart = [[list(row.cells), row.first, row.second] for row in apart_rows(comparison)]
+    found = {"verdict": verdict, "equal": comparison.equal, "text": rest, "heads": HEADS, "apart": apart}
+    shown = {"comparison": found, "traces": views}
+    return _page(summary.title(comparison.traces[0]), shown, comparison_charts(comparison))
 
 
 def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int]:

@@ -269,6 +269,7 @@ render/cells: .words rich
 render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
 render/closing: .calls .findings .happened .lines .sheet .summary .totals .words rich trace
 render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
+render/compared_page: .growth .side_by_side .words compare trace
 render/compared_steps: .lines compare trace
 render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
@@ -280,8 +281,8 @@ render/fold: .marks .shapes trace
 render/frame: .csv errors trace
 render/growth: .words rich
 render/happened: .growth .words trace
-render/html: .calls .details .findings .fold .happened .marks .numbers .page_rows .sheet .side_by_side .summary
-  .totals .words compare trace
+render/html: .calls .compared_page .details .findings .fold .happened .marks .numbers .page_rows .sheet
+  .side_by_side .summary .totals .words compare trace
 render/kept_calls: .happened .words trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
