@@ -63,7 +63,12 @@ def assemble(reference: Side, ranks: Sequence[Side], *, calls: bool = False) -> 
         if call.path is not None and len(own) == len(ranks):
             sides = [_assembled_side(found, values, reference, (call, own), side) for side in SIDES]
             values.calls[own[0].id] = sides[0], sides[1]
-            whole[own[0].id] = tuple(map(_whole, (own[0].inputs, own[0].outputs), (call.inputs, call.outputs), sides))
+            whole[own[0].id] = tuple(
+                whole_leaves(mine, _shapes(leaves, numbers))
+                for mine, leaves, numbers in zip(
+                    (own[0].inputs, own[0].outputs), (call.inputs, call.outputs), sides, strict=True
+                )
+            )
             _keep_backward(found, reference, call, own)
     first, last = ([ranks[0]], [ranks[-1]]) if calls else (ranks, ranks)
     if not calls:
@@ -72,10 +77,10 @@ def assemble(reference: Side, ranks: Sequence[Side], *, calls: bool = False) -> 
     state = {
         name: held
         for name in reference.step.state
-        if (held := _assembled_state(values, first, name, found.owners)) is not None
+        if (held := assembled_state(values, first, name, found.owners)) is not None
     }
     gradients = {
-        name: held for name in reference.step.gradients if (held := _assembled_gradient(values, last, name)) is not None
+        name: held for name in reference.step.gradients if (held := assembled_gradient(values, last, name)) is not None
     }
     rows = [
         replace(call, inputs=whole[call.id][0], outputs=whole[call.id][1]) if call.id in whole else call
@@ -86,17 +91,21 @@ def assemble(reference: Side, ranks: Sequence[Side], *, calls: bool = False) -> 
     return found
 
 
-def _whole(leaves: tuple[Leaf, ...], wanted: tuple[Leaf, ...], numbers: list[int | None]) -> tuple[Leaf, ...]:
-    """The leaves of a rank with the shapes of those that were put together."""
+def _shapes(wanted: tuple[Leaf, ...], numbers: Sequence[int | None]) -> list[Sequence[int] | None]:
+    """The shapes of the tensors that were put together, None for one that was not."""
     shapes = [leaf.shape for leaf in wanted if isinstance(leaf, TensorMeta)]
     if len(shapes) != len(numbers):
-        return leaves
-    found = iter(zip(shapes, numbers, strict=True))
+        return []
+    return [None if number is None else shape for shape, number in zip(shapes, numbers, strict=True)]
+
+
+def whole_leaves(leaves: tuple[Leaf, ...], shapes: Sequence[Sequence[int] | None]) -> tuple[Leaf, ...]:
+    """The leaves of a rank with the shapes of those that were put together."""
+    found = iter(shapes)
     whole: list[Leaf] = []
     for leaf in leaves:
-        if isinstance(leaf, TensorMeta):
-            shape, number = next(found, (leaf.shape, None))
-            leaf = replace(leaf, shape=shape) if number is not None else leaf
+        if isinstance(leaf, TensorMeta) and (shape := next(found, None)) is not None:
+            leaf = replace(leaf, shape=tuple(shape))
         whole.append(leaf)
     return tuple(whole)
 
@@ -141,7 +150,7 @@ def _keep_backward(found: Assembly, reference: Side, call: Call, own: Sequence[C
             found.backward[call.id, place] = Piece(reference.values, number), pieces
 
 
-def _assembled_state(
+def assembled_state(
     values: AssembledValues, ranks: Sequence[Side], name: str, owners: dict[str, Any]
 ) -> SavedHeld | None:
     """A parameter or buffer, or its sample if it is large; None if some rank has none."""
@@ -168,7 +177,7 @@ def _assembled_state(
     return SavedHeld(values.add_known(shape, about["dtype"], digest), number)
 
 
-def _assembled_gradient(values: AssembledValues, ranks: Sequence[Side], name: str) -> SavedHeld | None:
+def assembled_gradient(values: AssembledValues, ranks: Sequence[Side], name: str) -> SavedHeld | None:
     """The gradient of a parameter as a whole; None if some rank has none."""
     held = [(each, side) for side in ranks if (each := side.step.gradients.get(name)) is not None]
     pieces = [Piece(side.values, each.tensor) for each, side in held]

@@ -79,10 +79,7 @@ def examples_of(reference: Side, ranks: Sequence[Side]) -> Examples:
     wanted, have = _rows(reference), [_rows(side) for side in ranks]
     if not wanted or not all(have) or all(rows == wanted for rows in have):
         return Examples((tuple(range(len(ranks))),))
-    by_rows: dict[tuple[bytes, ...], list[int]] = {}
-    for rank, rows in enumerate(have):
-        by_rows.setdefault(tuple(rows), []).append(rank)
-    groups = sorted(by_rows.values())
+    groups = _groups(have)
     places: dict[bytes, list[tuple[int, int]]] = {}
     for number, group in enumerate(groups):
         for row, key in enumerate(have[group[0]]):
@@ -95,11 +92,30 @@ def examples_of(reference: Side, ranks: Sequence[Side]) -> Examples:
     alike = len({len(group) for group in groups}) == 1 and len(groups) > 1  # ranks of tensor parallelism, as planned
     twice = [rank for group in groups if not alike for rank in group[1:]]
     return Examples(
-        tuple(map(tuple, groups)),
+        groups,
         tuple(found),
         tuple(len(have[group[0]]) for group in groups),
         tuple(sorted({*twice, *(rank for number in spare for rank in groups[number])})),
     )
+
+
+def examples_together(ranks: Sequence[Side]) -> Examples:
+    """The examples of all ranks one after the other; one group of all ranks where they cannot be known."""
+    have = [_rows(side) for side in ranks]
+    groups = _groups(have) if all(have) else ()
+    if len(groups) < 2:
+        return Examples((tuple(range(len(ranks))),))
+    lengths = tuple(len(have[group[0]]) for group in groups)
+    rows = tuple((number, row) for number, length in enumerate(lengths) for row in range(length))
+    return Examples(groups, rows, lengths)
+
+
+def _groups(have: Sequence[Sequence[bytes]]) -> tuple[tuple[int, ...], ...]:
+    """The ranks that have the same examples, in order of the first of each group."""
+    by_rows: dict[tuple[bytes, ...], list[int]] = {}
+    for rank, rows in enumerate(have):
+        by_rows.setdefault(tuple(rows), []).append(rank)
+    return tuple(map(tuple, sorted(by_rows.values())))
 
 
 def _rows(side: Side) -> list[bytes]:

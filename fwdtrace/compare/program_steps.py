@@ -85,7 +85,10 @@ def compare_state(one: Side, two: Side) -> Weights | None:
             continue
         distance = NOT_COMPARABLE
         if about["shape"] == other["shape"] and a.sample is not None and b.sample is not None:
-            distance = replace(distance_of_saved(one.values, a.sample, two.values, b.sample), same=False)
+            distance = distance_of_saved(one.values, a.sample, two.values, b.sample)
+            if distance.same and None in (about["digest"], other["digest"]):  # there is nothing more to go by
+                continue
+            distance = replace(distance, same=False)
         apart.append((name, distance))
     alone = [
         f"{name} is held by the {which} only"
@@ -109,7 +112,7 @@ def _have_drifted(weights: Weights | None) -> bool:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one[name] == other[name] for name in ("shape", "dtype", "digest"))
+    return one["digest"] is not None and all(one[name] == other[name] for name in ("shape", "dtype", "digest"))
 
 
 def _compared(

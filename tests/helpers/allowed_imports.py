@@ -100,6 +100,7 @@ compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
+compare/together: .assembled .assembled_values .examples .pieces .saved_backward .saved_step trace
 compare/tolerances:
 compare/traces: .agreement .align .around .by_content .comparison .difference .differences .gradients .origin
   .outputs_value .verdict .weight_map trace
