@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fwdtrace.trace import Trace
 
 RANDOM_STATE = "random state"
 """The name of the digest of the random generator's state, which is no number that a person can read."""
+
+
+OPTIMIZER = "optimizer"
+"""How the names of an optimizer's settings begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +42,8 @@ def differences_around(before: Trace, after: Trace) -> tuple[Around, ...]:
         for name in dict.fromkeys([*ours, *theirs])
         if ours.get(name) != theirs.get(name) and ((name in ours and name in theirs) or name.isupper())
     )
+
+
+def settings_of_optimizer(around: Iterable[Around]) -> tuple[Around, ...]:
+    """Those that are about the optimizer that stepped after the call."""
+    return tuple(each for each in around if each.name.startswith(OPTIMIZER))

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
+from fwdtrace.compare.leaves import changed_arguments, name_of
 from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of, given_alike, where_scaled
 from fwdtrace.compare.reasons import (
-    changed_arguments,
     changed_operands,
-    name_of,
     new_constant_of_call,
     new_constants,
     operand_in_other_order,

@@ -51,6 +51,10 @@ class Growth:
     apart: Distance
 
 
+ApartAt = tuple[int, str | None, Distance]
+"""How far apart what a call of the first trace gives is, or its gradient, or that of its parameter of this name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One call of the model of two programs: how far apart all is that belongs to it.
@@ -76,7 +80,8 @@ class TraceComparison:
     `model` is that of the first trace and `other` that of the second; `versions` and `seed` are the first's. `around`
     is what was set otherwise around the two runs. `growth` says how the difference grows from the origin on, `notes`
     what else to know. `traces` are the two traces themselves, `aligned` has the ids of the calls that belong together
-    and whether they give the same: these are not saved with the comparison. `outputs` has what two models of different
+    and whether they give the same, `distances` how far apart they are in forward, in order, and `backward_distances` in
+    backward: these are not saved with the comparison. `outputs` has what two models of different
     structure give, `weights` which of them were moved from the first into the second. `steps` are the calls of two
     programs, if several were compared; all else is about the first that is not the same.
     """
@@ -98,6 +103,8 @@ class TraceComparison:
     steps: tuple[Step, ...] = ()
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
     aligned: tuple[tuple[int, int, bool], ...] = field(default=(), compare=False, repr=False)
+    distances: tuple[ApartAt, ...] = field(default=(), compare=False, repr=False)
+    backward_distances: tuple[ApartAt, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def equal(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from fwdtrace.trace import Call, Leaf, Site, TensorMeta, Value, shapes_in
+from fwdtrace.trace import Call, Event, Leaf, Site, TensorMeta, Value, shapes_in
 from fwdtrace.trace.text import shapes_text
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
@@ -42,3 +42,37 @@ def tensors_in_words(leaves: tuple[Leaf, ...]) -> str:
 def line_of(site: Site | None) -> str:
     """The file without its folders, and the line."""
     return f"{site.file.replace(chr(92), '/').rpartition('/')[2]}:{site.line}" if site is not None else ""
+
+
+def name_of(event: Event) -> str:
+    """The class of the module that is called, or the name of the op."""
+    return event.class_name if isinstance(event, Call) else event.name
+
+
+_LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
+"""What an argument is most often when it is left out."""
+
+
+def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
+    """The arguments that are no tensors and not the same, if both are of one name: `is_causal=False became True`.
+
+    Second come those that only one of the two is given, if they say anything: they may be what is there without them.
+    """
+    if name_of(one) != name_of(two):
+        return [], []
+    ours, theirs = _values(one.inputs), _values(two.inputs)
+    changed, alone = [], []
+    for name in dict.fromkeys([*ours, *theirs]):
+        before, after = ours.get(name), theirs.get(name)
+        label = "" if name.isdigit() or not name else f"{name}="
+        if before is not None and after is not None:
+            changed += [f"{label}{before} became {after}"] if before != after else []
+        elif before is not None and before not in _LIKE_NONE:
+            alone.append(f"{label}{before} is given in the first only")
+        elif after is not None and after not in _LIKE_NONE:
+            alone.append(f"{label}{after} is given in the second only")
+    return changed, alone
+
+
+def _values(leaves: Iterable[Leaf]) -> dict[str, str]:
+    return {leaf.name: lasting(leaf.value) for leaf in leaves if isinstance(leaf, Value)}

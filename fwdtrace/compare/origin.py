@@ -10,8 +10,8 @@ from itertools import takewhile
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, alike_at_both_ends
 from fwdtrace.compare.comparison import Growth, Origin
-from fwdtrace.compare.leaves import outputs_begin_alike
-from fwdtrace.trace import Call, Event, Trace
+from fwdtrace.compare.leaves import changed_arguments, name_of, outputs_begin_alike
+from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import shapes_text
 
 MOST_ROWS = 6
@@ -82,13 +82,17 @@ def parted_inside(
         where = f"before {bad.call.path}, whose input does not agree"
     ours = _run_between(before, origin.call, good[0].call if good else None, bad.call if bad else None)
     theirs = _run_between(after, origin.other, good[0].other if good else None, bad.other if bad else None)
-    names = [[_name(event) for event in events] for events in (ours, theirs)]
+    names = [[name_of(event) for event in events] for events in (ours, theirs)]
     alike, alike_at_end = alike_at_both_ends(*names)
     if names[0] == names[1]:
+        for one, two in zip(ours, theirs, strict=True):
+            changed, alone = changed_arguments(one, two) if isinstance(one, Op) else ([], [])
+            if changed or alone:
+                return Parted(f"they part {where}, in {name_of(one)}: {', '.join((*changed, *alone))}", one, two)
         return Parted(f"they part {where}")
-    changed = [_listed(each[alike : len(each) - alike_at_end]) for each in names]
+    became = [_listed(each[alike : len(each) - alike_at_end]) for each in names]
     first = [next(iter(events[alike : len(events) - alike_at_end]), None) for events in (ours, theirs)]
-    return Parted(f"they part {where}: {changed[0]} became {changed[1]}", *first)
+    return Parted(f"they part {where}: {became[0]} became {became[1]}", *first)
 
 
 def growth_from(trace: Trace, origin: ComparedCalls | None, compared: Sequence[ComparedCalls]) -> tuple[Growth, ...]:
@@ -130,10 +134,6 @@ def _run_between(trace: Trace, caller: Call, start: Call | None, stop: Call | No
     return [
         event for event in trace.events if first < event.id < last and event.id not in around and event.parent in around
     ]
-
-
-def _name(event: Event) -> str:
-    return event.class_name if isinstance(event, Call) else event.name
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from fwdtrace.compare.after_backward import said_of_gradients
 from fwdtrace.compare.agreement import Distances, DistancesOf, strictness_of
 from fwdtrace.compare.align import align
-from fwdtrace.compare.around import RANDOM_STATE, differences_around
+from fwdtrace.compare.around import RANDOM_STATE, differences_around, settings_of_optimizer
 from fwdtrace.compare.comparison import Origin, Step, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.leaves import dtypes_of
 from fwdtrace.compare.program_verdict import OneStep, program_verdict
-from fwdtrace.compare.saved_backward import Side, compare_backward
+from fwdtrace.compare.saved_backward import BackwardCompared, Side, compare_backward
 from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved, measure
 from fwdtrace.compare.tolerances import TOLERANCES
 from fwdtrace.compare.traces import How, compare_traces
@@ -33,10 +34,11 @@ _DRAWS = ("dropout", "rand", "bernoulli", "multinomial", "normal", "uniform")
 
 @dataclass(frozen=True)
 class Weights:
-    """The parameters and buffers that were apart before a call, of how many, and where one has none of that name."""
+    """The parameters and buffers that were apart before a call, of how many; those that one run alone has, in words."""
 
     apart: tuple[tuple[str, Distance], ...]
     of: int
+    alone: tuple[str, ...] = ()
 
     @property
     def furthest(self) -> Distance | None:
@@ -52,6 +54,7 @@ def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
     """
     found: TraceComparison | None = None
     rows: list[Step] = []
+    before: Sides | None = None
     for one, two in steps:
         weights = compare_state(one, two)
         exactly = strictness_of(
@@ -60,10 +63,11 @@ def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
         if found is not None and not exactly and _have_drifted(weights):
             row = _row(one, two, weights)
         elif found is None or found.equal:
-            found, row = _compared(one, two, weights, how, rows)
+            found, row = _compared((one, two), weights, how, rows, before)
         else:
             row = _row(one, two, weights)
         rows.append(row)
+        before = one, two
     assert found is not None
     return replace(found, steps=tuple(rows) if len(rows) > 1 else ())
 
@@ -81,9 +85,18 @@ def compare_state(one: Side, two: Side) -> Weights | None:
             continue
         distance = NOT_COMPARABLE
         if about["shape"] == other["shape"] and a.sample is not None and b.sample is not None:
-            distance = replace(distance_of_saved(one.values, a.sample, two.values, b.sample), same=False)
+            distance = distance_of_saved(one.values, a.sample, two.values, b.sample)
+            if distance.same and None in (about["digest"], other["digest"]):  # there is nothing more to go by
+                continue
+            distance = replace(distance, same=False)
         apart.append((name, distance))
-    return Weights(tuple(apart), len(ours.keys() & theirs.keys()))
+    alone = [
+        f"{name} is held by the {which} only"
+        for which, mine, others in (("first", ours, theirs), ("second", theirs, ours))
+        for name in mine
+        if name not in others
+    ]
+    return Weights(tuple(apart), len(ours.keys() & theirs.keys()), tuple(alone))
 
 
 def _have_drifted(weights: Weights | None) -> bool:
@@ -99,18 +112,22 @@ def _have_drifted(weights: Weights | None) -> bool:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one[name] == other[name] for name in ("shape", "dtype", "digest"))
+    return one["digest"] is not None and all(one[name] == other[name] for name in ("shape", "dtype", "digest"))
 
 
 def _compared(
-    one: Side, two: Side, weights: Weights | None, how: How, before: Sequence[Step]
+    sides: Sides, weights: Weights | None, how: How, steps: Sequence[Step], before: Sides | None
 ) -> tuple[TraceComparison, Step]:
-    """One call of two programs, compared in all that was saved of it; `before` are the ones that are the same."""
+    """One call of two programs, compared in all that was saved of it.
+
+    `steps` are the calls before, which are the same, and `before` is the last of them.
+    """
+    one, two = sides
     distances = judged_by_coarsest(partial(measure, one.values, two.values), one.trace, two.trace)
     # A compiled model runs as one call, which is like none but the first one of the other side.
     if not how.expected and isinstance(one.values, SavedValues) and isinstance(two.values, SavedValues):
         how = replace(how, contents=(one.values.summaries, two.values.summaries))
-    forward = compare_traces(one.trace, two.trace, replace(how, why=partial(_why, one.trace, two.trace)), distances)
+    forward = compare_traces(one.trace, two.trace, replace(how, why=partial(_why, one, two, weights)), distances)
     own = [each for each in forward.differences if each.kind not in ("gradient", "backward")]
     alignment = align(one.trace, two.trace, how.maps, how.contents)
     parts = forward.origin is not None or any(each.severity in PARTS for each in own)
@@ -124,7 +141,11 @@ def _compared(
         gradients = list(backward.differences)
     of_weights = [_difference(name, distance) for name, distance in (weights.apart if weights else ())]
     differences = worst_first([*of_weights, *own, *gradients])
-    step = OneStep(one.trace, two.trace, weights, forward, parts, backward, tuple(before))
+    reason = None
+    if backward is not None and backward.origin is not None:
+        reason = said_of_gradients(one, two, alignment.pairs, before)
+    optimizer = settings_of_optimizer(differences_around(before[0].trace, before[1].trace)) if before else ()
+    step = OneStep(one.trace, two.trace, weights, forward, parts, backward, tuple(steps), reason, optimizer)
     origin = _origin(step)
     call = one.trace.run.call
     found = replace(
@@ -133,6 +154,8 @@ def _compared(
         differences=differences,
         origin=replace(origin, call=call) if origin is not None else None,
         growth=forward.growth if parts else (),
+        notes=(*_scaled(backward), *forward.notes),
+        backward_distances=backward.distances if backward is not None else (),
     )
     return found, _row(one, two, weights)
 
@@ -146,19 +169,36 @@ def _origin(step: OneStep) -> Origin | None:
         return Origin(path, 1, call.class_name if call else "", apart=distance, why=(name,), which="weights")
     if step.forward_differs:
         return step.forward.origin
-    return step.backward.origin if step.backward is not None else None
+    origin = step.backward.origin if step.backward is not None else None
+    return replace(origin, why=(*origin.why, *filter(None, [step.reason]))) if origin is not None else None
 
 
-def _why(before: Trace, after: Trace, call: Call, other: Call) -> Iterator[str]:
-    """What two calls that part have otherwise: another dtype, or random numbers that were drawn from another state."""
+def _why(one: Side, two: Side, weights: Weights | None, call: Call, other: Call) -> Iterator[str]:
+    """What two calls that part have otherwise: the dtype, the mode, the state of the random generator, parameters."""
+    before, after = one.trace, two.trace
     ours, theirs = (", ".join(dict.fromkeys(dtypes_of(each.outputs))) for each in (call, other))
     if ours != theirs:
         yield f"{ours} became {theirs}"
+    if before.model.training != after.model.training:
+        modes = ["training mode" if trace.model.training else "evaluation mode" for trace in (before, after)]
+        yield " became ".join(modes)
+    for said in weights.alone if weights is not None else ():
+        if said.partition(" ")[0].rpartition(".")[0] in (call.path, other.path):
+            yield said
     names = [call.class_name, *(op.name for op in before.made_by(call) if isinstance(op, Op))]
     if any(part in name.lower() for name in names for part in _DRAWS) and any(
         each.name == RANDOM_STATE for each in differences_around(before, after)
     ):
         yield "the random generator was in another state"
+
+
+def _scaled(backward: BackwardCompared | None) -> Iterator[str]:
+    """That backward is scaled and the gradients of the parameters are not."""
+    if backward is not None and backward.scaled is not None:
+        yield (
+            f"the gradients that came to each call are {backward.scaled:,.6g} times those of the first, as those of a "
+            "scaled loss are; those of the parameters were scaled back"
+        )
 
 
 def _difference(name: str, apart: Distance) -> Difference:

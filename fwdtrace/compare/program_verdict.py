@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fwdtrace.compare.around import Around
 from fwdtrace.compare.comparison import Origin, Step, TraceComparison
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
@@ -33,7 +34,9 @@ class WeightsApart(Protocol):
 class OneStep:
     """One call of two programs: all that was compared of it, and the calls before, which are the same.
 
-    `forward` is the comparison of its traces, and `forward_differs` whether that found anything but gradients.
+    `forward` is the comparison of its traces, and `forward_differs` whether that found anything but gradients. `reason`
+    explains, if anything does, that the gradients differ. `optimizer` is what was set otherwise in the optimizer that
+    stepped before the call.
     """
 
     first: Trace
@@ -43,6 +46,8 @@ class OneStep:
     forward_differs: bool
     backward: BackwardCompared | None
     before: tuple[Step, ...]
+    reason: str | None = None
+    optimizer: tuple[Around, ...] = ()
 
 
 def program_verdict(step: OneStep, differences: Sequence[Difference]) -> str:
@@ -57,7 +62,7 @@ def program_verdict(step: OneStep, differences: Sequence[Difference]) -> str:
     if step.backward is not None and step.backward.origin is not None:
         others = sum(each.kind not in ("gradient", "output gradient") for each in differences)
         otherwise = f" (with {plural(others, 'difference')} in what runs)" if others else ""
-        parts = _parts(step.backward.origin)
+        parts = _parts(step.backward.origin) + (f"; {step.reason}" if step.reason else "")
         return f"{agree}{at}Forward agrees bit for bit{otherwise}; backward parts at {parts}."
     if differences or step.backward is None:
         return agree + at + step.forward.verdict
@@ -96,9 +101,14 @@ def _weights(step: OneStep, weights: WeightsApart, number: int) -> str:
     if step.before and step.before[-1].call == number - 1:
         return (
             f"Then the weights part{rounding}, between call {number - 1} and call {number}, where the optimizer steps: "
-            f"{which}."
+            f"{which}.{_optimizer(step)}"
         )
     return f"The weights differ before call {number} already{rounding}: {which}."
+
+
+def _optimizer(step: OneStep) -> str:
+    """What was set otherwise in the optimizers that stepped."""
+    return f" There, {'; '.join(each.text for each in step.optimizer)}." if step.optimizer else ""
 
 
 def _how_far(step: OneStep, differences: Sequence[Difference]) -> str:

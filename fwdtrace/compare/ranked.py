@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from fwdtrace.compare.assembled import Apart, Assembly, assemble
+from fwdtrace.compare.after_backward import factor_of
+from fwdtrace.compare.assembled import Assembly, assemble
+from fwdtrace.compare.between_ranks import (
+    Wrong,
+    modes_apart,
+    optimizers_apart,
+    owner_of,
+    ranks_text,
+    replicas,
+    settings_apart,
+    wrong_before,
+    wrong_copies,
+)
 from fwdtrace.compare.comparison import Origin, TraceComparison
-from fwdtrace.compare.difference import Difference, worst_first
-from fwdtrace.compare.pieces import Piece, ranks_of_elements
+from fwdtrace.compare.difference import worst_first
 from fwdtrace.compare.program_steps import compare_programs
+from fwdtrace.compare.rank_gradients import came_otherwise, part_of
+from fwdtrace.compare.replicas import Apart
 from fwdtrace.compare.saved_backward import Side
 from fwdtrace.compare.traces import How
+from fwdtrace.trace import Call
 from fwdtrace.trace.text import path_text
 
 EXPECTED_OF_RANKS = frozenset(
@@ -25,6 +38,8 @@ _FAR = 1e-3
 """How far a number is from the one that it should be, relative to the largest, if something is wrong with it."""
 _ROUNDING = 1e-6
 """What no rank's part is apart by for another reason than rounding, relative to the largest element."""
+_SETTINGS = ("optimizer", "torch", "autocast", "machine")
+"""How the names of those settings begin that ranks should have alike; each has its own seed and threads."""
 
 
 def compare_with_ranks(
@@ -44,10 +59,11 @@ def compare_with_ranks(
 
     how = replace(how, expected=how.expected | EXPECTED_OF_RANKS, exact=False)
     found = compare_programs(together(), how)
+    before: Assembly | None = None
     for reference, assembly in assemblies:  # what is wrong between ranks says more than what follows from it
         number = reference.trace.run.call
         later = found.origin is None or (found.origin.call or 0) >= (number or 0)
-        wrong = _between_ranks(reference, assembly) if later else None
+        wrong = _between_ranks(found, reference, assembly, before) if later else None
         if wrong is not None:
             origin, verdict, differences = wrong
             origin = replace(origin, call=number)
@@ -55,7 +71,8 @@ def compare_with_ranks(
                 found, verdict=verdict, origin=origin, differences=worst_first([*differences, *found.differences])
             )
         if found.origin is not None and found.origin.call == number:
-            return _with_ranks(found, reference, assembly)
+            return _with_ranks(found, reference, assembly, before)
+        before = assembly
     notes = [note for _, assembly in assemblies[:1] for note in _notes(assembly, calls)]
     if found.equal:
         what = "calls of each step" if calls else "ranks"
@@ -64,57 +81,32 @@ def compare_with_ranks(
     return replace(found, notes=(*notes, *found.notes))
 
 
-Wrong = tuple[Origin, str, list[Difference]]
-
-
-def _between_ranks(reference: Side, assembly: Assembly) -> Wrong | None:
+def _between_ranks(
+    found: TraceComparison, reference: Side, assembly: Assembly, before: Assembly | None
+) -> Wrong | None:
     """What ranks have otherwise than each other or than they should, the earliest in the step; None if nothing."""
-    number = reference.trace.run.call or 1
-    examples = assembly.examples
-    if examples is not None and not examples.complete:
-        missing = sum(place is None for place in examples.rows)
-        ranks = [rank for rank, extra in enumerate(examples.extra) if extra]
-        who = (
-            f", while {_ranks(ranks)} {'has' if len(ranks) == 1 else 'have'} others or the same twice" if ranks else ""
-        )
-        text = (
-            f"The ranks were given other examples at call {number}: {missing} of {len(examples.rows)} are missing{who}."
-        )
-        difference = Difference("examples", "numbers", "", "", "", text.rstrip("."))
-        return Origin("", 1, why=(text,)), text, [difference]
-    if assembly.state_apart:
-        count = assembly.count
-        origin, verdict, differences = _replicas(reference, assembly.state_apart, count, f"before call {number}", "")
-        return origin, verdict[0].upper() + verdict[1:], differences
-    return None
+    wrong = wrong_before(reference, assembly, before)
+    copies = wrong_copies(reference, assembly) if wrong is None else None
+    if copies is None or found.origin is None or found.origin.call != reference.trace.run.call:
+        return wrong or copies
+    if found.origin.which == "backward":
+        return copies
+    ends = [_end_of(reference, origin) for origin in (copies[0], found.origin)]
+    return copies if found.origin.which == "forward" and ends[0] <= ends[1] else None
 
 
-def _replicas(reference: Side, apart: Mapping[str, Apart], count: int, when: str, what: str) -> Wrong:
-    """That ranks hold otherwise what should be the same on all."""
-    name, first = next(iter(apart.items()))
-    differences = [
-        Difference("replica", "numbers", each, "", "", _held_otherwise(who, f"{what}{each}", count))
-        for each, who in apart.items()
-    ]
-    path = _owner(reference, name)
-    others = len(apart) - 1
-    more = f" ({others} more parameters or buffers likewise)" if others else ""
-    verdict = f"{_held_otherwise(first, f'{what}{name}', count)} {when}{more}."
-    class_name = next((call.class_name for call in reference.trace.at(path)), "")
-    why = (differences[0].message,)
-    return Origin(path, 1, class_name, why=why, which="backward" if what else "weights"), verdict, differences
+def _end_of(reference: Side, origin: Origin) -> int:
+    call = _call_of(reference, origin)
+    return reference.trace.end(call) if call is not None else 0
 
 
-def _held_otherwise(apart: Apart, what: str, count: int) -> str:
-    if len(apart.ranks) == count:
-        return f"the ranks do not have the same {what}"
-    who = _ranks(apart.ranks)
-    if apart.lacking:
-        return f"{who} {_has(apart.ranks)} no {what}, which the other ranks have"
-    return f"{who} {_has(apart.ranks)} another {what} than the other ranks"
+def _call_of(reference: Side, origin: Origin) -> Call | None:
+    return next((each for each in reference.trace.at(origin.path) if each.nth == origin.nth), None)
 
 
-def _with_ranks(found: TraceComparison, reference: Side, assembly: Assembly) -> TraceComparison:
+def _with_ranks(
+    found: TraceComparison, reference: Side, assembly: Assembly, before: Assembly | None
+) -> TraceComparison:
     """The comparison, with the ranks that its origin is on, and with what they have otherwise in backward."""
     origin = found.origin
     assert origin is not None
@@ -123,29 +115,48 @@ def _with_ranks(found: TraceComparison, reference: Side, assembly: Assembly) -> 
             ordered = _in_backward_order(reference, assembly.gradients_apart)
             number = origin.call or 1
             after = f"after call {number}"
-            own, verdict, differences = _replicas(reference, ordered, assembly.count, after, "gradient of ")
+            own, verdict, differences = replicas(reference, ordered, after, "gradient of ")
             verdict = f"Forward agrees; {verdict[:-1]}: it is not synchronised."
             ordered_differences = worst_first([*differences, *found.differences])
             return replace(found, verdict=verdict, origin=replace(own, call=number), differences=ordered_differences)
-        factor = _factor(reference, assembly.side)
+        came = came_otherwise(reference, assembly)
+        if came is not None:
+            where, said = came
+            own = Origin(where.path, where.nth, where.class_name, why=(said,), which="backward", call=origin.call)
+            return replace(found, verdict=f"Forward agrees; {said}.", origin=own)
+        factor = factor_of(reference, assembly.side)
         if factor is not None:
             scaled = f"all gradients are {factor:.4g} times those of the first: the loss or the mean is scaled so"
             return replace(found, verdict=f"Forward agrees; {scaled}.", origin=replace(origin, why=(scaled,)))
+        if assembly.backward:
+            said = "the gradients that came to each call agree on all ranks: they part in how ranks put them together"
+            verdict = f"{found.verdict.rstrip('.')}; {said}, or after that."
+            return replace(found, verdict=verdict, origin=replace(origin, why=(*origin.why, said)))
     if origin.which == "weights":
-        return _with_ranks_of_shards(found, origin, reference, assembly)
+        found = _with_ranks_of_shards(found, origin, reference, assembly)
+        return replace(found, verdict=found.verdict + optimizers_apart(before))
     if origin.which != "forward":
         return found
     why: list[str] = []
-    call = next((each for each in reference.trace.at(origin.path) if each.nth == origin.nth), None)
+    call = _call_of(reference, origin)
     ranks = _ranks_apart(assembly, call.id) if call is not None else []
     if ranks:
-        why.append(f"on {_ranks(ranks)}")
+        why.append(f"on {ranks_text(ranks)}")
+        traces = [side.trace for side in assembly.sides]
+        others = modes_apart(traces)
+        if others:
+            mode = "training" if traces[others[0]].model.training else "evaluation"
+            who = "there" if list(others) == ranks else f"on {ranks_text(others)}"
+            why.append(f"the model is in {mode} mode {who}")
+    if call is not None and _is_normalized_by_rank(call, assembly):
+        why.append("each rank normalizes by its own examples alone, which SyncBatchNorm does by all")
     if call is not None:
         inside = [each for each in assembly.sums if call.id < each.id <= reference.trace.end(call)]
         why += [f"what {path_text(each.path)} gives on each rank is a part of a sum" for each in inside[:1]]
     if not why:
         return found
-    verdict = f"{found.verdict} It is so {'; '.join(why)}." if ranks else f"{found.verdict} {why[0].capitalize()}."
+    said = "; ".join(why)
+    verdict = f"{found.verdict} It is so {said}." if ranks else f"{found.verdict} {said[0].upper()}{said[1:]}."
     return replace(found, verdict=verdict, origin=replace(origin, why=(*origin.why, *why)))
 
 
@@ -154,18 +165,18 @@ def _with_ranks_of_shards(
 ) -> TraceComparison:
     """The comparison, with the ranks on which the elements of a sharded parameter are that are not the reference's."""
     name = origin.why[0]
-    pieces, held = assembly.state.get(name), reference.step.state.get(name)
-    if pieces is None or held is None or held.sample is None:
+    ranks_of, held = assembly.owners.get(name), reference.step.state.get(name)
+    if ranks_of is None or held is None or held.sample is None:
         return found
-    wanted = reference.values.array(held.sample)
-    whole = assembly.side.values.array(assembly.side.step.state[name].tensor)
-    if wanted is None or wanted.shape != whole.shape:
+    wanted, other = reference.values.array(held.sample), assembly.side.step.state[name].sample
+    whole = assembly.side.values.array(other) if other is not None else None
+    if wanted is None or whole is None or wanted.shape != whole.shape:
         return found
     far = abs(wanted.astype("f8") - whole) > _FAR * float(abs(wanted).max(initial=0.0))
-    ranks = sorted({int(rank) for rank in ranks_of_elements(pieces).reshape(-1)[far]})
+    ranks = sorted({int(rank) for rank in ranks_of[far]})
     if not ranks:
         return found
-    where = f"the wrong elements of {name} are on {_ranks(ranks)}"
+    where = f"the wrong elements of {name} are on {ranks_text(ranks)}"
     verdict = f"{found.verdict} {where[0].upper()}{where[1:]}."
     return replace(found, verdict=verdict, origin=replace(origin, why=(*origin.why, where)))
 
@@ -175,96 +186,53 @@ def _ranks_apart(assembly: Assembly, call: int) -> list[int]:
     apart: dict[int, float] = {}
     for (id, _), (whole, pieces) in assembly.pieces.items():
         for rank, piece in enumerate(pieces if id == call else ()):
-            wanted, array = _part_of(whole, piece, rank, assembly), piece.array()
+            wanted, array = part_of(whole, piece, rank, assembly.examples), piece.array()
             if wanted is not None and array is not None and wanted.shape == array.shape:
                 largest = float(abs(wanted).max(initial=0.0)) or 1.0
                 by = float(abs(wanted.astype("f8") - array).max(initial=0.0)) / largest
                 apart[rank] = max(apart.get(rank, 0.0), by)
     most = max(apart.values(), default=0.0)
     far = [rank for rank in sorted(apart) if apart[rank] > max(most / 10, _ROUNDING)]
-    return far if len(far) < assembly.count else []
+    return far if len(far) < len(assembly.sides) else []
 
 
-def _part_of(whole: Piece, piece: Piece, rank: int, assembly: Assembly) -> Any:
-    """What the reference has in the place of a rank's part."""
-    array, shape = whole.array(), piece.about["shape"]
-    if "placed" in piece.about or array is None:
-        return None
-    if list(array.shape) == shape:
-        return array
-    examples = assembly.examples
-    if examples is None or list(array.shape[1:]) != shape[1:] or len(array) % len(examples.rows):
-        return None
-    block = len(array) // len(examples.rows)
-    rows = {
-        own: row for row, place in enumerate(examples.rows) if place is not None for at, own in [place] if at == rank
-    }
-    if sorted(rows) != list(range(shape[0] // block)):
-        return None
-    import numpy
-
-    return numpy.concatenate([array[rows[own] * block : (rows[own] + 1) * block] for own in sorted(rows)])
-
-
-def _factor(reference: Side, other: Side) -> float | None:
-    """The one number that all gradients are multiplied by, if there is one."""
-    factors = []
-    for name, held in reference.step.gradients.items():
-        if name not in other.step.gradients:
-            return None
-        one, two = reference.values.array(held.tensor), other.values.array(other.step.gradients[name].tensor)
-        if one is None or two is None or one.shape != two.shape:
-            return None
-        one, two = one.astype("f8"), two.astype("f8")
-        size = float((one * one).sum())
-        if size == 0.0 or float(abs(two - one).max()) == 0.0:
-            continue
-        factor = float((one * two).sum()) / size
-        if float(abs(two - factor * one).max()) <= _FAR * float(abs(one).max()) * max(abs(factor), 1e-30):
-            factors.append(factor)
-    if not factors or max(factors) - min(factors) > _FAR * abs(max(factors)) or abs(factors[0] - 1) < 10 * _FAR:
-        return None
-    return factors[0]
+def _is_normalized_by_rank(call: Call, assembly: Assembly) -> bool:
+    """Whether a batch normalization gives, of the part of the examples on each rank, the same mean for each channel."""
+    if "BatchNorm" not in call.class_name or assembly.examples.rows is None:
+        return False
+    _, pieces = assembly.pieces.get((call.id, 0), (None, []))
+    arrays = [piece.array() for piece in pieces]
+    if len(arrays) < 2 or any(array is None or array.ndim < 2 for array in arrays):
+        return False
+    means = [array.astype("f8").mean((0, *range(2, array.ndim))) for array in arrays]
+    return all(float(abs(mean - means[0]).max()) < _FAR * float(abs(arrays[0]).max(initial=0.0)) for mean in means)
 
 
 def _in_backward_order(reference: Side, apart: Mapping[str, Apart]) -> dict[str, Apart]:
     def order(name: str) -> int:
         orders = [
-            call.backward.order for call in reference.trace.at(_owner(reference, name)) if call.backward is not None
+            call.backward.order for call in reference.trace.at(owner_of(reference, name)) if call.backward is not None
         ]
         return min(orders, default=0)
 
     return {name: apart[name] for name in sorted(apart, key=order)}
 
 
-def _owner(reference: Side, name: str) -> str:
-    """The path of the innermost module that was called and holds a parameter."""
-    path = name.rpartition(".")[0]
-    while path and not reference.trace.at(path):
-        path = path.rpartition(".")[0]
-    return path
-
-
 def _notes(assembly: Assembly, calls: bool) -> list[str]:
     examples = assembly.examples
     what = "call" if calls else "rank"
     notes = []
-    copies = examples is not None and all(
-        extra == 0 or all(place is None or place[0] != rank for place in examples.rows)
-        for rank, extra in enumerate(examples.extra)
-    )  # the ranks of tensor parallelism get the same examples
-    if examples is not None and any(examples.extra) and not copies:
-        padded = [f"{what} {number} {extra}" for number, extra in enumerate(examples.extra) if extra]
-        notes.append(f"examples that others have too were left out: {', '.join(padded)}")
+    if examples.rows is not None:
+        padded = [
+            f"{what} {group[0]} {extra}"
+            for number, group in enumerate(examples.groups)
+            if (extra := examples.extra(number))
+        ]
+        if padded:
+            notes.append(f"examples that others have too were left out: {', '.join(padded)}")
     if assembly.sums:
         names = ", ".join(path_text(call.path) for call in assembly.sums[:3])
         notes.append(f"what {names} gives on each {what} is a part of a sum, and was added up to be compared")
+    if not calls:
+        notes += settings_apart([side.trace for side in assembly.sides], _SETTINGS)
     return notes
-
-
-def _ranks(ranks: Sequence[int]) -> str:
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
-
-
-def _has(ranks: Sequence[int]) -> str:
-    return "has" if len(ranks) == 1 else "have"

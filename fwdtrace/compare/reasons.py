@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from fwdtrace.compare.leaves import lasting, line_of
+from fwdtrace.compare.leaves import line_of, name_of
 from fwdtrace.compare.parting import Departure, Side, departure_of
-from fwdtrace.trace import Call, Event, Leaf, TensorMeta, Value
+from fwdtrace.trace import Call, Event, TensorMeta
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
 """Ops whose operands may change places."""
-
-
-def name_of(event: Event) -> str:
-    """The class of the module that is called, or the name of the op."""
-    return event.class_name if isinstance(event, Call) else event.name
 
 
 def with_line(event: Event) -> str:
@@ -26,29 +21,6 @@ def with_line(event: Event) -> str:
 
 _ORDERS = frozenset(("repeat", "cat", "stack", "roll", "flip", "index", "index_select", "gather"))
 """Operations whose result has the elements that it was given in an order that is chosen."""
-_LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
-"""What an argument is most often when it is left out."""
-
-
-def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
-    """The arguments that are no tensors and not the same, if both are of one name: `is_causal=False became True`.
-
-    Second come those that only one of the two is given, if they say anything: they may be what is there without them.
-    """
-    if name_of(one) != name_of(two):
-        return [], []
-    ours, theirs = _values(one.inputs), _values(two.inputs)
-    changed, alone = [], []
-    for name in dict.fromkeys([*ours, *theirs]):
-        before, after = ours.get(name), theirs.get(name)
-        label = "" if name.isdigit() or not name else f"{name}="
-        if before is not None and after is not None:
-            changed += [f"{label}{before} became {after}"] if before != after else []
-        elif before is not None and before not in _LIKE_NONE:
-            alone.append(f"{label}{before} is given in the first only")
-        elif after is not None and after not in _LIKE_NONE:
-            alone.append(f"{label}{after} is given in the second only")
-    return changed, alone
 
 
 def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Iterator[str]:
@@ -170,7 +142,3 @@ def _operands(event: Event, side: Side) -> list[tuple[str, int]]:
     names = [leaf.name for leaf in event.inputs if isinstance(leaf, TensorMeta)]
     numbers = side.steps.given.get(event.id, ())
     return list(zip(names, numbers, strict=True)) if len(names) == len(numbers) else []
-
-
-def _values(leaves: Sequence[Leaf]) -> dict[str, str]:
-    return {leaf.name: lasting(leaf.value) for leaf in leaves if isinstance(leaf, Value)}

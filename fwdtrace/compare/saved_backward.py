@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fwdtrace.compare.align import Pair, alike_at_both_ends
-from fwdtrace.compare.comparison import Origin
+from fwdtrace.compare.comparison import ApartAt, Origin
 from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.saved_numbers import Values, distance_of_saved
@@ -19,6 +20,10 @@ GRADIENT_TOLERANCES = {"bfloat16": 6e-2, "float16": 2e-2, "float32": 1e-4, "floa
 
 They have no absolute one as results have: a gradient may be as small as it likes. Coarsest first.
 """
+
+
+_TINY = 1e-4
+"""A gradient says nothing that is so small beside the largest one: it may be rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,16 @@ class Side:
 class BackwardCompared:
     """How the backward of two runs is apart: in all, where it parts if it does, and each difference.
 
-    `gradients` says how many parameters have a gradient on either side.
+    `gradients` says how many parameters have a gradient on either side. If the gradients on the way are `scaled` by one
+    number, and those of the parameters are not, that is no difference. `distances` has all in the order of backward.
     """
 
     gradients: int
     furthest: Distance | None
     origin: Origin | None
     differences: tuple[Difference, ...]
+    scaled: float | None = None
+    distances: tuple[ApartAt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,13 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
     ours, theirs = one.step, two.step
     if not ours.gradients or not theirs.gradients:
         return None
-    found = sorted((*_of_outputs(one, two, pairs), *_of_parameters(one, two, pairs)), key=lambda each: each.order)
-    found = _judged(found, _coarsest(one.trace, two.trace))
+    on_the_way, of_parameters = list(_of_outputs(one, two, pairs)), list(_of_parameters(one, two, pairs))
+    dtype = _coarsest(one.trace, two.trace)
+    found = _judged(sorted((*on_the_way, *of_parameters), key=lambda each: each.order), dtype)
+    scaled = None
+    if all(each.apart.close for each in found if each.name is not None):
+        scaled = one_factor(_gradients_on_the_way(one, two, pairs), GRADIENT_TOLERANCES[dtype])
+        found = [each for each in found if each.name is not None or scaled is None]
     apart = [each for each in found if not (each.apart.same if exact else each.apart.close)]
     differences = tuple(_difference(each, one, two) for each in sorted(apart, key=lambda each: each.name is None))
     origin = _origin(one, two, found, apart[0]) if apart else None
@@ -69,6 +82,8 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
         furthest(each.apart for each in found),
         origin,
         differences,
+        scaled,
+        tuple((each.owner.id, each.name, each.apart) for each in found),
     )
 
 
@@ -83,6 +98,36 @@ def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]
         apart = _apart(one.values, ours or [], two.values, theirs or [])
         if apart is not None:
             yield _Found(call, other, call.backward.order, apart)
+
+
+def _gradients_on_the_way(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[tuple[Any, Any]]:
+    """The elements of all gradients that came to what calls gave, where both runs have them whole."""
+    for call, other in pairs:
+        ours, theirs = one.step.backward.get(call.id) or [], two.step.backward.get(other.id) or []
+        for a, b in zip(ours, theirs, strict=False):
+            arrays = [side.values.array(at) for side, at in ((one, a), (two, b)) if at is not None]
+            if len(arrays) == 2 and all(array is not None for array in arrays) and len(arrays[0]) == len(arrays[1]):
+                yield arrays[0].astype("f8"), arrays[1].astype("f8")
+
+
+def one_factor(pairs: Iterable[tuple[Any, Any]], far: float) -> float | None:
+    """The one number but 1 by which the first of each pair is multiplied in the second, if there is one.
+
+    `far` is by how much an element may miss, relative to the largest. Arrays that are tiny beside others do not count.
+    """
+    both = [(ours, theirs, float(abs(ours).max(initial=0.0))) for ours, theirs in pairs]
+    largest = max((size for _, _, size in both), default=0.0)
+    factors = []
+    for ours, theirs, size in both:
+        if not size > _TINY * largest:
+            continue
+        factor = float((ours * theirs).sum()) / float((ours * ours).sum())
+        if not abs(factor) > 0 or not float(abs(theirs - factor * ours).max()) <= far * size * abs(factor):
+            return None
+        factors.append(factor)
+    if not factors or max(factors) - min(factors) > far * abs(max(factors)) or abs(factors[0] - 1) < 10 * far:
+        return None
+    return factors[0]
 
 
 def _of_parameters(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:

@@ -99,6 +99,7 @@ def compare_traces(
         around=differences_around(before, after),
         traces=(before, after),
         aligned=tuple([(pair.call.id, pair.other.id, pair.outputs_agree) for pair in compared]),
+        distances=tuple([(pair.call.id, None, pair.apart) for pair in compared if pair.apart is not None]),
     )
 
 

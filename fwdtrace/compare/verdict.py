@@ -46,7 +46,7 @@ def verdict_of(
         return f"The results agree, but the second depends on weights that were not moved: {names}."
     if origin is None:
         return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
-    what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}," if origin.nth > 1 else "")
+    what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}" if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
     lines = _lines(origin)
     if lines and origin.apart is not None and outputs is None:

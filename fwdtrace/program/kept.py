@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
+from fwdtrace.program.optimizers import settings_of
 from fwdtrace.program.roots import Root
 from fwdtrace.program.wanted import Round
 from fwdtrace.recorder.measures.training_keeper import KeptValues, TrainingKeeper
@@ -50,13 +52,14 @@ class Open:
         else:
             self.recording.__exit__(None, None, None)
 
-    def trace(self, has_trained: bool) -> Trace:
+    def trace(self, optimizer: Any) -> Trace:
         """What was recorded; gradients only if a backward ran, as it has if an optimizer is about to step."""
         trace = self.root.named(self.recording.trace)
         if self.event is not None:
             return replace(trace, run=replace(trace.run, event=self.event))
-        ran = has_trained or any(call.backward is not None for call in trace.calls)
-        run = replace(trace.run, stepped=has_trained)
+        ran = optimizer is not None or any(call.backward is not None for call in trace.calls)
+        settings = settings_of(optimizer) if optimizer is not None else ()
+        run = replace(trace.run, stepped=optimizer is not None, around=(*trace.run.around, *settings))
         return replace(trace, gradients=trace.gradients if ran else None, run=run)
 
 

@@ -272,17 +272,21 @@ class Watch:
         opened = self._pending.get(root)
         return opened is not None and opened.way == (path, entry) and self._end_pending(opened)
 
-    def _end_pending(self, opened: Open, error: BaseException | None = None, *, before_step: bool = False) -> bool:
+    def _end_pending(self, opened: Open, error: BaseException | None = None, *, optimizer: Any = None) -> bool:
         """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
         del self._pending[opened.root]
         opened.end_backward(error)
-        return self._hand_over(opened, has_trained=before_step)
+        return self._hand_over(opened, optimizer)
 
-    def _hand_over(self, opened: Open, *, has_trained: bool = False) -> bool:
-        """Give the trace of a call to whoever keeps it; whether the program is to be ended."""
-        root, trace = opened.root, opened.trace(has_trained)
+    def _hand_over(self, opened: Open, optimizer: Any = None) -> bool:
+        """Give the trace of a call to whoever keeps it; whether the program is to be ended.
+
+        `optimizer` is the one that is about to step on the parameters, if one is.
+        """
+        root, trace = opened.root, opened.trace(optimizer)
         if opened.event is not None:
             return self._keep_event(trace)
+        root.remember(opened.number, trace, self._looks.last if self.events is not None else 0)
         if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
             return False
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))
@@ -324,7 +328,7 @@ class Watch:
         with self._lock:
             for opened in list(self._pending.values()):
                 if changes(optimizer, opened.root.module()):
-                    end_now |= self._end_pending(opened, before_step=True)
+                    end_now |= self._end_pending(opened, optimizer=optimizer)
             self._steps.look_for_training(optimizer, self._roots)
             if self._open is None and not self._replays and self._watches and not self._pending:
                 self._hook_classes()  # those with a way in of their own were left alone while a backward was awaited

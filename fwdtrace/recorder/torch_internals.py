@@ -208,6 +208,15 @@ def mesh_of(tensor: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | N
     return (tuple(mesh.shape), tuple(coordinate)) if coordinate is not None else None
 
 
+def offset_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Where the part of a DTensor that is on this rank begins in the whole; None if it is not one block of it."""
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    sharded: Any = tensor
+    shape, offset = compute_local_shape_and_global_offset(tensor.shape, sharded.device_mesh, sharded.placements)
+    return tuple(offset) if tuple(shape) == tuple(part_here(tensor).shape) else None
+
+
 def likeness(tensor: torch.Tensor) -> Callable[[Any], bool] | None:
     """A quick test whether a value is a tensor of the same class, shape, dtype and device that needs a gradient alike.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from fwdtrace.render.happened import EVENTS, replay_text, span, steps_lines
+from fwdtrace.render.happened import EVENTS, magnitude_lines, replay_text, span, steps_lines
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Mode
@@ -16,6 +16,8 @@ MOST_LISTED = 12
 MOST_LETTERS = 50
 MOST_CAUGHT = 3
 MOST_OF_MESSAGE = 200
+WIDTH = 70
+"""The cells of a line, in front of which it is said who says it."""
 
 
 class Caught(Protocol):
@@ -61,7 +63,7 @@ def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
             if finding.code == "FT005":
                 place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
                 lines.append(f"{finding.code}{place}: {finding.message}")
-        lines += steps_lines(run) if with_findings else []
+        lines += [*steps_lines(run), *magnitude_lines(trace, WIDTH)] if with_findings else []
     return [printable(line) for line in lines]
 
 

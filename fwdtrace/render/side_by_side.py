@@ -18,7 +18,7 @@ def marks_of_side(comparison: TraceComparison, side: int) -> dict[int, list[str]
     assert comparison.traces is not None
     trace, other = comparison.traces[side], comparison.traces[1 - side]
     marks: dict[int, list[str]] = {}
-    for event in _origins(comparison, trace, side):
+    for event in origins(comparison, trace, side):
         marks.setdefault(event.id, []).append("the two part here")
     where = "second" if side == 0 else "first"
     start = _begin_of_origin(comparison)
@@ -44,7 +44,7 @@ def moved_weights(comparison: TraceComparison) -> Iterator[Table]:
         yield Table("weights of the first not used", tuple((name,) for name in weights.unused))
 
 
-def _origins(comparison: TraceComparison, trace: Trace, side: int) -> Iterator[Event]:
+def origins(comparison: TraceComparison, trace: Trace, side: int) -> Iterator[Event]:
     """The call or op where a side parts: by its line inside the call that is named, else that call."""
     origin = comparison.origin
     if origin is None:
@@ -66,7 +66,7 @@ def _begin_of_origin(comparison: TraceComparison) -> int | None:
     if comparison.origin is None:
         return None
     assert comparison.traces is not None
-    return next((event.id for event in _origins(comparison, comparison.traces[0], 0)), 0)
+    return next((event.id for event in origins(comparison, comparison.traces[0], 0)), 0)
 
 
 def _source(move: Move) -> str:

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from fwdtrace.compare import How
-from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.ranked import compare_with_ranks
 from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.together import together
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved_calls import calls_of_program, loaded_side
 from fwdtrace.trace.head import read_head
+
+_PASSES = ("weights", "forward", "backward")
 
 
 def is_of_ranks(name: str) -> bool:
@@ -23,34 +26,48 @@ def is_of_ranks(name: str) -> bool:
 
 
 def compare_ranks(file: str, other_file: str, maps: Sequence[str] = ()) -> TraceComparison:
-    """Compare one process with all ranks of a program, or the ranks of two programs, one of each with its like.
+    """Compare one process with all ranks of a program together, or the ranks of two programs.
 
-    FwdtraceError if a file cannot be read, holds no numbers, or there are not as many ranks on both sides.
+    Those are compared one by one if there are as many of both and they hold the same parts, else all together with all
+    together. FwdtraceError if a file cannot be read or holds no numbers.
     """
     ours, theirs = _files(file), _files(other_file)
-    if len(ours) == len(theirs):
+    if len(ours) == len(theirs) and _hold_the_same_parts(ours[0], theirs[0]):
         return _rank_by_rank(ours, theirs, maps)
+    notes: tuple[str, ...] = ()
     if len(theirs) == 1:
-        raise FwdtraceError(
-            f"compare {file} {other_file}: give the process that is alone first, then those of the ranks"
-        )
+        ours, theirs = theirs, ours
+        notes = ("the process that is alone was taken as the first",)
     if len(ours) > 1:
-        numbers = f"{len(ours)} and {len(theirs)} ranks"
-        raise FwdtraceError(f"compare {file} {other_file}: {numbers}; compare each with a run of one process")
-    return compare_with_ranks(_steps(ours[0], theirs), How(tuple(maps)))
+        notes = (f"the {len(ours)} ranks of the first were put together, and compared with the {len(theirs)} together",)
+    return compare_with_ranks(_steps(ours, theirs), How(tuple(maps), notes=notes))
+
+
+def _hold_the_same_parts(file: str, other_file: str) -> bool:
+    """Whether two ranks have parameters and buffers of the same names and shapes."""
+    shapes = [
+        {name: side.values.about(held.tensor)["shape"] for name, held in side.step.state.items()}
+        for side in map(loaded_side, (file, other_file))
+    ]
+    return all(shapes[1].get(name, shape) == shape for name, shape in shapes[0].items())
 
 
 def _rank_by_rank(ours: Sequence[str], theirs: Sequence[str], maps: Sequence[str]) -> TraceComparison:
     """The comparison of the rank that parts in the earliest call, with its rank in the verdict."""
     found = []
     for rank, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        sides = ((first, others[0]) for first, others in _steps(one, [other]))
+        sides = ((first, others[0]) for first, others in _steps([one], [other]))
         found.append((rank, compare_programs(sides, How(tuple(maps)))))
     apart = [(rank, each) for rank, each in found if not each.equal]
     if not apart:
         return found[0][1]
-    rank, first = min(apart, key=lambda pair: (pair[1].origin.call or 0) if pair[1].origin is not None else 0)
+    rank, first = min(apart, key=lambda pair: _when(pair[1].origin))
     return replace(first, verdict=f"Rank {rank}: {first.verdict}")
+
+
+def _when(origin: Origin | None) -> tuple[int, int]:
+    """When two runs part: in which call, and there in the weights before it, in forward or in backward."""
+    return (origin.call or 0, _PASSES.index(origin.which)) if origin is not None else (0, 0)
 
 
 def _files(name: str) -> list[str]:
@@ -69,11 +86,12 @@ def _files(name: str) -> list[str]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def _steps(file: str, others: Sequence[str]) -> Iterator[tuple[Side, list[Side]]]:
-    """Each call that all have saved, loaded when it is its turn."""
-    ours, theirs = calls_of_program(file), [calls_of_program(other) for other in others]
-    common = sorted(set(ours).intersection(*theirs))
-    if not common:
-        yield loaded_side(file), [loaded_side(other) for other in others]
-    for number in common:
-        yield loaded_side(ours[number]), [loaded_side(calls[number]) for calls in theirs]
+def _steps(files: Sequence[str], others: Sequence[str]) -> Iterator[tuple[Side, list[Side]]]:
+    """Each call that all have saved, loaded when it is its turn; several files of the first are put together."""
+    calls = [calls_of_program(file) for file in (*files, *others)]
+    common = sorted(set(calls[0]).intersection(*calls[1:]))
+    each = [[mine[number] for mine in calls] for number in common] or [[*files, *others]]
+    for step in each:
+        sides = list(map(loaded_side, step))
+        first = sides[0] if len(files) == 1 else together(sides[: len(files)])
+        yield first, sides[len(files) :]

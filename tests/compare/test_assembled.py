@@ -6,9 +6,17 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 
-from fwdtrace.compare.assembled import AssembledValues, _assembled
-from fwdtrace.compare.pieces import Piece, of_mesh, ranks_of_elements
+from fwdtrace.compare.assembled import Assembly, _assembled
+from fwdtrace.compare.assembled_values import AssembledValues
+from fwdtrace.compare.examples import Examples
+from fwdtrace.compare.pieces import SAMPLED, Piece, of_mesh, sample_of
+from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_step import SavedStep
+from fwdtrace.recorder.measures import training_keeper
+from fwdtrace.recorder.measures.keeper import Placed
+from tests.helpers.traces import trace
 
 WHOLE = numpy.arange(30.0, dtype="f4").reshape(10, 3)
 
@@ -52,9 +60,34 @@ def test_two_dimensions_of_a_mesh() -> None:
     assert numpy.array_equal(placed(strided, ("_StridedShard(dim=0, sf=2)", "Shard(dim=0)"), (2, 2)), WHOLE)
 
 
-def test_each_element_of_a_shard_is_known_to_be_on_its_rank() -> None:
-    found = ranks_of_elements(pieces([WHOLE[:4], WHOLE[4:]], ("Shard(dim=0)",), (2,)))
-    assert found[:, 0].tolist() == [0] * 4 + [1] * 6
+def test_the_sample_of_a_sharded_parameter_is_put_together_and_each_element_known_to_be_on_its_rank() -> None:
+    assert SAMPLED == training_keeper.SAMPLED
+    whole = torch.arange(3000.0).reshape(60, 50)
+    parts = []
+    for part, offset in ((whole[:35], (0, 0)), (whole[35:, :20], (35, 0)), (whole[35:, 20:], (35, 20))):
+        place = Placed(("Shard(dim=0)",), (60, 50), (3,), (0,), offset)
+        sample = training_keeper._sample_of_part(part, place)
+        about = {"shape": list(part.shape), "placed": {"shape": [60, 50], "offset": list(offset)}}
+        parts.append((about, sample.numpy()))
+    found = sample_of(parts)
+    assert found is not None
+    assert found[0].tolist() == training_keeper._sample(whole).tolist()
+    assert found[1].tolist() == [0 if at < 1750 else 1 + (at % 50 >= 20) for at in range(0, 3000, 3)]
+    assert sample_of(parts[:2]) is None
+
+
+def assembly(groups: tuple[tuple[int, ...], ...], rows: tuple[tuple[int, int], ...] | None = None) -> Assembly:
+    lengths = tuple(sum(row[0] == number for row in rows or ()) for number in range(len(groups)))
+    empty = Side(trace(), AssembledValues(), SavedStep())
+    return Assembly(empty, [empty] * sum(map(len, groups)), Examples(groups, rows, lengths))
+
+
+def test_what_is_cut_by_examples_and_along_another_dimension_is_put_together() -> None:
+    rows = tuple((number % 2, number // 2) for number in range(10))
+    cut = pieces([WHOLE[at::2, columns] for at in (0, 1) for columns in (slice(0, 2), slice(2, 3))])
+    values = AssembledValues()
+    number = _assembled(values, pieces([WHOLE])[0], cut, assembly(((0, 1), (2, 3)), rows), None)
+    assert number is not None and numpy.array_equal(values.array(number), WHOLE.reshape(-1))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +103,7 @@ def test_each_element_of_a_shard_is_known_to_be_on_its_rank() -> None:
 )
 def test_of_other_tensors_the_run_of_one_process_decides(arrays: list[Any], expected: Any) -> None:
     values = AssembledValues()
-    number = _assembled(values, pieces([WHOLE])[0], pieces(arrays), None, [], None)
+    number = _assembled(values, pieces([WHOLE])[0], pieces(arrays), assembly(((0, 1),)), None)
     if expected is None:
         assert number is None
     else:

@@ -84,6 +84,38 @@ def test_a_fault_of_backward_alone_is_named_with_the_parameter(folder: Path) -> 
     assert (first.path, first.severity) == ("h.1.attn.v_proj.weight", "gradients")
 
 
+@pytest.mark.parametrize(
+    ("way", "where", "said"),
+    [
+        (Way(fault="clipped"), ("lm_head", "backward", 1), "agree: they were scaled after backward, as clipping does."),
+        (Way(fault="not set to zero"), ("lm_head", "backward", 2), "gradients of call 1 are still in those of one run"),
+        (Way(fault="no decay"), ("wte", "weights", 2), " There, optimizer weight_decay: 0.01 became 0.0."),
+        (Way(smoothing=0.1), ("", "forward", 1), "in F.cross_entropy: label_smoothing=0.0 became 0.1, small_gpt.py:"),
+        (Way(fault="tied"), ("lm_head", "forward", 1), "not: lm_head.weight is held by the first only."),
+    ],
+)  # fmt: skip
+def test_what_explains_the_difference_is_said(folder: Path, way: Way, where: tuple[str, str, int], said: str) -> None:
+    found = compared(folder, way)
+    assert origin(found) == where
+    assert said in found.verdict
+
+
+def test_a_model_that_is_left_in_evaluation_mode_is_said_where_it_shows(folder: Path) -> None:
+    saved(folder, "dropped", Way(dropout=0.1))
+    found = compared(folder, Way(dropout=0.1, fault="evaluation"), "dropped")
+    assert origin(found) == ("h.0.mlp.3", "forward", 1)
+    assert found.verdict.endswith("its output does not: training mode became evaluation mode.")
+
+
+def test_a_loss_whose_scale_is_taken_back_from_the_gradients_is_no_difference(folder: Path) -> None:
+    found = compared(folder, Way(fault="scaled back"))
+    assert found.equal
+    assert found.notes[0] == (
+        "the gradients that came to each call are 1,024 times those of the first, as those of a scaled loss are; those "
+        "of the parameters were scaled back"
+    )
+
+
 def test_other_dropout_is_named_with_the_random_state(folder: Path) -> None:
     saved(folder, "dropped", Way(dropout=0.1))
     found = compared(folder, Way(dropout=0.1, dropout_seed=4), "dropped")

@@ -65,16 +65,19 @@ def test_ranks_of_two_programs_are_compared_one_with_its_like(folder: Path, monk
     assert found.verdict.startswith("Rank 1: The second run leaves the first at layers.1.act (GELU)")
 
 
-def test_what_cannot_be_compared_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_by_one(folder, "", monkeypatch)
-    single, ranks = str(folder / "single.json"), str(folder / "alone.rank*.json")
-    with pytest.raises(FwdtraceError, match="give the process that is alone first"):
-        compare_saved(ranks, single)
+def test_the_process_that_is_alone_may_be_given_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one(folder, "other activation", monkeypatch)
+    found = compare_saved(str(folder / "alone.rank*.json"), str(folder / "single.json"))
+    assert found.verdict.endswith("its output does not. It is so on rank 1.")
+    assert "the process that is alone was taken as the first" in found.notes
+
+
+def test_a_name_of_ranks_that_no_file_has_is_refused(folder: Path) -> None:
     with pytest.raises(FwdtraceError, match="there is no trace of a rank of that name"):
-        compare_saved(single, str(folder / "gone.rank*.json"))
+        compare_saved(str(folder / "single.json"), str(folder / "gone.rank*.json"))
 
 
-EQUAL_ON_TWO = [("ddp", ""), ("ddp", "interleaved"), ("by hand", ""), ("fsdp", ""), ("tp", "")]
+EQUAL_ON_TWO = [("ddp", ""), ("ddp", "interleaved"), ("by hand", ""), ("fsdp", ""), ("tp", ""), ("tp", "dropout")]
 WRONG = {
     ("ddp", "scaled loss"): "all gradients are 2 times those of the first",
     ("ddp", "same data"): "4 of 8 are missing, while rank 1 has others or the same twice",
@@ -87,6 +90,14 @@ WRONG = {
         "one not summed",
     ): "the ranks do not have the same gradient of layers.1.down.weight after call 1: it is",
     ("by hand", "frozen"): "rank 1 has no gradient of layers.0.up.bias, which the other ranks have after call 1",
+    (
+        "ddp",
+        "scaled loss of one",
+    ): "the gradient that comes to the model is 2 times as large on rank 1 as on the others.",
+    ("ddp", "other targets"): "the gradient that comes to the model is other on all ranks: the loss or its targets are",
+    ("ddp", "statistics"): "Each rank normalizes by its own examples alone, which SyncBatchNorm does by all.",
+    ("fsdp", "other rate"): "are on rank 1. After the call before, optimizer lr is 0.2 on rank 1, 0.1 on the others.",
+    ("tp", "other dropout"): "Rank 1 gets another result of layers.0.drop (Dropout) than the other ranks, though they",
     ("fsdp", "dropped shard"): "The wrong elements of layers.0.up.weight are on rank 1.",
     ("tp", "no sum"): "What layers.1.down gives on each rank is a part of a sum.",
 }
@@ -101,12 +112,15 @@ def spawned(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
 
 def against(folder: Path, way: str, fault: str) -> TraceComparison:
     name = f"{way} {fault}".strip().replace(" ", "-")
-    return compare_saved(str(folder / "single.json"), str(folder / f"{name}.rank*.json"))
+    alone = {"statistics": "single-statistics", "dropout": "single-dropout", "other dropout": "single-dropout"}
+    return compare_saved(str(folder / f"{alone.get(fault, 'single')}.json"), str(folder / f"{name}.rank*.json"))
 
 
 @pytest.mark.sweep
 def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: Path) -> None:
     torch.set_num_threads(1)
+    for fault in ("statistics", "dropout"):
+        saved(folder, f"single-{fault}", lambda fault=fault: train("single", fault, 0, 1))  # type: ignore[misc]
     spawned(folder, 2, [*EQUAL_ON_TWO, *WRONG])
     for way, fault in EQUAL_ON_TWO:
         assert against(folder, way, fault).verdict == EQUAL, (way, fault)
@@ -115,7 +129,12 @@ def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: 
 
 
 @pytest.mark.sweep
-def test_four_processes_of_sharded_and_parallel_tensors_are_one(folder: Path) -> None:
-    spawned(folder, 4, [("fsdp", ""), ("fsdp-tp", "")])
+def test_four_processes_of_sharded_and_parallel_tensors_are_one_and_are_two(folder: Path) -> None:
+    spawned(folder, 4, [("fsdp", ""), ("fsdp-tp", ""), ("fsdp-tp", "dropped shard")])
     assert against(folder, "fsdp", "").verdict == EQUAL
     assert against(folder, "fsdp-tp", "").verdict == EQUAL
+    wrong = "The wrong elements of layers.0.up.weight are on rank 1."
+    assert wrong in against(folder, "fsdp-tp", "dropped shard").verdict
+    two, four = str(folder / "ddp.rank*.json"), str(folder / "fsdp-tp.rank*.json")
+    assert compare_saved(two, four).verdict == EQUAL
+    assert wrong in compare_saved(two, str(folder / "fsdp-tp-dropped-shard.rank*.json")).verdict

@@ -32,13 +32,16 @@ cli/show: .declared .options .pager .results .terminal
 cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
+compare/after_backward: .align .saved_backward
 compare/agreement: .align .distance .leaves trace
 compare/align: .by_content .names trace
 compare/around: trace
-compare/assembled: .pieces .saved_backward .saved_step trace
+compare/assembled: .assembled_values .distance .examples .pieces .replicas .saved_backward .saved_step trace
+compare/assembled_values: trace
+compare/between_ranks: .around .assembled .comparison .difference .replicas .saved_backward trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_content: trace
-compare/by_steps: .comparison .contents .parting .reasons .steps .traces recorder trace
+compare/by_steps: .comparison .contents .leaves .parting .reasons .steps .traces recorder trace
 compare/candidates: .contents .known .matrices .units .whole_units torch
 compare/comparison: .around .difference .distance .document .outputs_value .weight_map trace
 compare/contents: torch
@@ -60,9 +63,10 @@ compare/direct/verdict: .difference .direct/comparison trace
 compare/direct/words: .direct/step .tensors torch trace
 compare/distance: .tolerances trace
 compare/document: trace
+compare/examples: .pieces .saved_backward
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
-compare/known: .contents .name_parts .units .weight_map torch
+compare/known: .contents .name_parts .units .weight_map .weight_values torch
 compare/leaves: trace
 compare/left_over: .name_parts .weight_map .weight_values torch
 compare/light_copy: torch
@@ -70,22 +74,25 @@ compare/lively: torch
 compare/matrices: .contents .known .name_parts .units .weight_map .whole_units torch
 compare/modules: .tensors torch
 compare/moving: .candidates .contents .known .light_copy .runs .units .watched .weight_map .weight_values models
-  torch
+  recorder torch
 compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
 compare/outputs: .distance .outputs_value .tensors torch
 compare/outputs_value: .distance .document
 compare/parting: .contents .steps trace
-compare/pieces: .saved_backward .saved_numbers
-compare/program_steps: .agreement .align .around .comparison .difference .distance .leaves .program_verdict
-  .saved_backward .saved_numbers .tolerances .traces trace
-compare/program_verdict: .comparison .difference .distance .saved_backward trace
+compare/pieces: .saved_numbers
+compare/program_steps: .after_backward .agreement .align .around .comparison .difference .distance .leaves
+  .program_verdict .saved_backward .saved_numbers .tolerances .traces trace
+compare/program_verdict: .around .comparison .difference .distance .saved_backward trace
 compare/quantized: .comparison torch trace
 compare/rank_differences: .leaves trace
-compare/ranked: .assembled .comparison .difference .pieces .program_steps .saved_backward .traces trace
+compare/rank_gradients: .assembled .between_ranks .examples .pieces .saved_backward trace
+compare/ranked: .after_backward .assembled .between_ranks .comparison .difference .program_steps .rank_gradients
+  .replicas .saved_backward .traces trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
+compare/replicas: .pieces .saved_backward .saved_step
 compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch
 compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .quantized
   .rounding .traces .watched models recorder torch trace
@@ -94,6 +101,7 @@ compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
+compare/together: .assembled .assembled_values .examples .pieces .saved_backward .saved_step trace
 compare/tolerances:
 compare/traces: .agreement .align .around .by_content .comparison .difference .differences .gradients .origin
   .outputs_value .verdict .weight_map trace
@@ -185,13 +193,13 @@ program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/first_module: torch
 program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
-program/kept: .roots .wanted recorder torch trace
+program/kept: .optimizers .roots .wanted recorder torch trace
 program/loss: .moment .replay .statement recorder torch trace
 program/made: recorder torch
 program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .children .endings .program .python .rank_files .reasons .traces .wanted errors trace
-program/optimizers: .roots torch
+program/optimizers: .roots recorder torch trace
 program/passes: .moment .roots recorder torch
 program/program:
 program/python: .tracebacks errors
@@ -266,6 +274,7 @@ render/cells: .words rich
 render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
 render/closing: .calls .findings .happened .lines .sheet .summary .totals .words rich trace
 render/columns: .calls .cells .numbers .rows .shapes .sheet .words trace
+render/compared_page: .growth .side_by_side .words compare trace
 render/compared_steps: .lines compare trace
 render/csv: .marks .numbers .words trace
 render/details: .calls .words trace
@@ -275,9 +284,10 @@ render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
 render/frame: .csv errors trace
-render/happened: .words trace
-render/html: .calls .details .findings .fold .marks .numbers .page_rows .sheet .side_by_side .summary .totals .words
-  compare trace
+render/growth: .words rich
+render/happened: .growth .words trace
+render/html: .calls .compared_page .details .findings .fold .happened .marks .numbers .page_rows .sheet
+  .side_by_side .summary .totals .words compare trace
 render/kept_calls: .happened .words trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
@@ -327,6 +337,7 @@ trace/garbage:
 trace/head: .info .json_stream .rows .trace
 trace/info: .values
 trace/json_stream:
+trace/magnitudes: .info .trace .values
 trace/mechanisms: .values
 trace/raw: .head .rows .trace
 trace/read: .json_stream .rows .trace .values errors

@@ -45,9 +45,10 @@ LATE = {
         "cli/models": "models/sources/__init__",
     },
     "a library that may be missing": {
+        "compare/after_backward": "numpy",
         "compare/assembled": "numpy",
+        "compare/examples": "numpy",
         "compare/pieces": "numpy",
-        "compare/ranked": "numpy",
         "compare/saved_numbers": "numpy safetensors",
         "models/capsule": "safetensors",
         "run/convert": "safetensors",

@@ -19,24 +19,26 @@ from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Kept, Watch
 from fwdtrace.recorder.notes import Options
 
-WIDTH = 16
+WIDTH = 24
 
 
 class Layer(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, norm: nn.Module, dropout: float) -> None:
         super().__init__()
-        self.norm, self.up, self.act = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.GELU()
-        self.down = nn.Linear(2 * WIDTH, WIDTH)
+        self.norm, self.up, self.act = norm, nn.Linear(WIDTH, 2 * WIDTH), nn.GELU()
+        self.down, self.drop = nn.Linear(2 * WIDTH, WIDTH), nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = x + self.down(self.act(self.up(self.norm(x))))
+        output: Tensor = x + self.drop(self.down(self.act(self.up(self.norm(x)))))
         return output
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, fault: str) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer() for _ in range(2))
+        norm = nn.BatchNorm1d if fault == "statistics" else nn.LayerNorm
+        dropout = 0.2 if "dropout" in fault else 0.0
+        self.layers = nn.ModuleList(Layer(norm(WIDTH), dropout) for _ in range(2))
         self.head = nn.Linear(WIDTH, 4)
         self.register_buffer("scale", torch.ones(1))
 
@@ -50,7 +52,7 @@ class Net(nn.Module):
 def built(way: str, fault: str, rank: int, size: int) -> nn.Module:
     """The net as the way shards or wraps it, with what is wrong with it on rank 1."""
     torch.manual_seed(7 if fault == "other weights" and rank == 1 else 0)
-    net: Any = Net()
+    net: Any = Net(fault)
     if fault == "other buffer" and rank == 1:
         net.scale.fill_(1.5)
     if fault == "other activation" and rank == 1:
@@ -100,6 +102,8 @@ def examples(step: int, way: str, fault: str, rank: int, size: int) -> tuple[Ten
     if way in ("single", "tp"):
         return x, y
     parts, mine = (size, rank) if way != "fsdp-tp" else (size // 2, rank // 2)
+    if fault == "other targets":
+        y = y.flip(0)
     if fault == "same data":
         mine = 0
     return (x[mine::parts], y[mine::parts]) if fault == "interleaved" else (x.chunk(parts)[mine], y.chunk(parts)[mine])
@@ -108,12 +112,14 @@ def examples(step: int, way: str, fault: str, rank: int, size: int) -> tuple[Ten
 def train(way: str, fault: str, rank: int, size: int, parts: int = 1) -> None:
     """Three steps; `parts` are the small batches of a step."""
     net = built(way, fault, rank, size)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.2 if fault == "other rate" and rank == 1 else 0.1)
+    torch.manual_seed(rank if fault == "other dropout" else 0)
     for step in range(3):
         x, y = examples(step, way, fault, rank, size)
         for part_x, part_y in zip(x.chunk(parts), y.chunk(parts), strict=True):
             loss = (net(part_x) - part_y).square().mean() / parts
-            (loss * size if fault == "scaled loss" else loss).backward()
+            scaled = fault == "scaled loss" or (fault == "scaled loss of one" and rank == 1)
+            (loss * size if scaled else loss).backward()
         if way == "by hand" and fault != "no sum of gradients":
             for name, parameter in net.named_parameters():
                 gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)

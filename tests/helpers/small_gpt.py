@@ -36,6 +36,7 @@ class Way:
     data_seed: int = 0
     accumulate: int = 1
     steps: int = 3
+    smoothing: float = 0.0
     fault: str = ""
 
 
@@ -79,6 +80,7 @@ class Block(nn.Module):
 class GPT(nn.Module):
     def __init__(self, way: Way) -> None:
         super().__init__()
+        self.way = way
         self.wte, self.wpe = nn.Embedding(WORDS, WIDTH), nn.Embedding(LENGTH, WIDTH)
         self.h = nn.ModuleList(Block(way) for _ in range(2))
         self.ln_f, self.lm_head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WORDS, bias=False)
@@ -88,25 +90,37 @@ class GPT(nn.Module):
         for block in self.h:
             h = block(h)
         logits = self.lm_head(self.ln_f(h))
-        return logits, F.cross_entropy(logits.flatten(0, 1), y.flatten())
+        return logits, F.cross_entropy(logits.flatten(0, 1), y.flatten(), label_smoothing=self.way.smoothing)
 
 
 def train(way: Way) -> None:
     """Train as the way says."""
     torch.manual_seed(way.seed)
     model = GPT(way)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=way.fused)
+    decay = 0.0 if way.fault == "no decay" else 1e-2
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=decay, fused=way.fused)
+    if way.fault == "evaluation":
+        model.eval()
+    if way.fault == "tied":
+        model.lm_head.weight = model.wte.weight
     data = torch.randint(WORDS, (way.steps, 8, LENGTH + 1), generator=torch.Generator().manual_seed(way.data_seed))
     run: Any = torch.compile(model, backend="aot_eager") if way.compile else model
     precision = torch.autocast("cpu", way.dtype) if way.dtype != torch.float32 else contextlib.nullcontext()
     torch.manual_seed(way.dropout_seed)
+    scale = 1024.0 if way.fault == "scaled back" else 1.0
     for step in range(way.steps):
         for part in data[step].chunk(way.accumulate):
             with precision:
                 _, loss = run(part[:, :-1], part[:, 1:])
-            (loss if way.fault == "loss not divided" else loss / way.accumulate).backward()
+            (loss * scale if way.fault == "loss not divided" else loss * scale / way.accumulate).backward()
+        for parameter in model.parameters() if scale != 1 else ():
+            if parameter.grad is not None:
+                parameter.grad /= scale
+        if way.fault == "clipped":
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
-        optimizer.zero_grad()
+        if way.fault != "not set to zero":
+            optimizer.zero_grad()
 
 
 def saved(folder: Path, name: str, way: Way, first: int = 3) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fwdtrace.compare import compare_traces
+from fwdtrace.compare.distance import Distance
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
 from fwdtrace.trace import CallError, Source, TensorMeta, Trace
@@ -250,12 +251,15 @@ def test_a_gradient_that_is_none_or_nan_is_red(page: Open) -> None:
 def test_a_comparison_shows_both_traces_and_finds_what_differs(page: Open) -> None:
     before = lenet()
     after = trace(*before.calls[:-1], call(10, 0, "f7", "Conv1d", (1, 84), (1, 10), parameters=850, line=30))
-    browser = page(comparison_html(compare_traces(before, after)))
+    apart = Distance(0.5, 0.25, None, same=False, close=False)
+    browser = page(comparison_html(replace(compare_traces(before, after), distances=((10, None, apart),))))
     first, second = browser.find_elements("css selector", "main")
     assert first.location["y"] == second.location["y"] and first.location["x"] < second.location["x"]
     assert "f7" in browser.find_element("css selector", "header h1").text
     first.find_element("xpath", ".//button[text()='differences 1']").click()
     assert rows(browser)[:2] == ["LeNet", "f7"]
+    browser.find_element("css selector", ".apart button").click()
+    assert [len(side.find_elements("css selector", ".details")) for side in (first, second)] == [1, 1]
 
 
 def many(number: int) -> Trace:

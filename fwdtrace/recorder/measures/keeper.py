@@ -15,18 +15,22 @@ from torch import Tensor, nn
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, mesh_of, part_here, placed, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, mesh_of, offset_of, part_here, placed, without_torch_function
 from fwdtrace.trace import Stats
 
 
 @dataclass(frozen=True)
 class Placed:
-    """How a DTensor of this whole shape is placed on a mesh, and where on it this rank is."""
+    """How a DTensor of this whole shape is placed on a mesh, and where on it this rank is.
+
+    `offset` is where the part on this rank begins in the whole, if it is one block of it.
+    """
 
     placements: tuple[str, ...]
     shape: tuple[int, ...]
     mesh: tuple[int, ...]
     at: tuple[int, ...]
+    offset: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,9 @@ class Keeper:
 def placed_as(tensor: Tensor) -> Placed | None:
     """How a DTensor is placed; None for any other tensor."""
     mesh = mesh_of(tensor)
-    return Placed(placed(tensor)[0], tuple(tensor.shape), *mesh) if mesh is not None else None
+    if mesh is None:
+        return None
+    return Placed(placed(tensor)[0], tuple(tensor.shape), *mesh, offset_of(tensor))
 
 
 def digest_of(tensor: Tensor) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides, digest_of, placed_as
+from fwdtrace.recorder.measures.keeper import Keeper, Kept, Placed, Sides, digest_of, placed_as
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.torch_internals import Unseen, part_here
@@ -143,10 +145,34 @@ def _fingerprint(tensor: Tensor) -> Held | None:
         with Unseen():
             if isinstance(tensor, nn.UninitializedParameter) or not has_values(tensor):
                 return None
-            local = part_here(tensor).detach()
-            kept = Kept(tuple(local.shape), local.dtype, None, digest_of(local), placed=placed_as(tensor))
-            flat = local.reshape(-1)
-            sample = flat[:: max(1, -(-len(flat) // SAMPLED))].clone()
+            local, place = part_here(tensor).detach(), placed_as(tensor)
+            kept = Kept(tuple(local.shape), local.dtype, None, digest_of(local), placed=place)
+            sample = _sample(local) if place is None else _sample_of_part(local, place)
             return Held(kept, Kept((len(sample),), sample.dtype, sample, digest_of(sample)))
     except (RuntimeError, NotImplementedError):  # a layout or subclass that does not copy: nothing is known of it
         return None
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    flat = tensor.reshape(-1)
+    return flat[:: _step(len(flat))].clone()
+
+
+def _sample_of_part(part: Tensor, place: Placed) -> Tensor:
+    """The elements of a part that are in the sample of the whole; a sample of the part where that is not known."""
+    if place.offset is None:
+        return _sample(part)
+    total = math.prod(place.shape)
+    rest = torch.arange(0, total, _step(total))
+    here, at, stride = torch.ones_like(rest, dtype=torch.bool), torch.zeros_like(rest), 1
+    for size, begin, own in zip(*map(reversed, (place.shape, place.offset, part.shape)), strict=True):
+        inside = rest % size - begin
+        here &= (inside >= 0) & (inside < own)
+        at += inside * stride
+        rest, stride = rest // size, stride * own
+    return part.reshape(-1)[at[here].to(part.device)].clone()
+
+
+def _step(elements: int) -> int:
+    """The distance from one element of the sample to the next."""
+    return max(1, -(-elements // SAMPLED))

@@ -469,6 +469,7 @@ function view(trace) {
   const place = element("main", null,
     element("h1", null, element("bdi", null, trace.title)),
     element("p", { class: "facts" }, trace.facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ")),
+    ...trace.happened.map((text) => element("p", { class: "facts" }, text)),
     element("ul", { class: "findings", hidden: !trace.findings.length }, ...trace.findings.map((finding) => element("li", null,
       element("button", { disabled: !finding.rows.length, click: () => reveal(finding.rows[0]) }, finding.title), " ",
       element("span", { class: "quiet" }, finding.from), element("p", null, finding.message)))),
@@ -479,7 +480,7 @@ function view(trace) {
       element("thead", null, element("tr", { role: "row" }, ...heads)), body),
     more, element("div", { class: "tables" }, ...trace.tables.map((table) => tableOf(table))));
   draw();
-  return { place, search };
+  return { place, search, reveal };
 }
 
 // What the page holds; a large one is compressed.
@@ -490,11 +491,30 @@ async function held() {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
 }
 
+// A table of what is apart in two runs: a row leads to both sides.
+function apartTable({ heads, apart }, views) {
+  if (!apart.length) return [];
+  const used = heads.map((_, place) => apart.some(([cells]) => cells[place]));
+  const kept = (cells) => cells.filter((_, place) => used[place]);
+  const lines = apart.map(([cells, first, second]) => {
+    const lead = () => [second, first].forEach((row, side) => row !== null && views[1 - side].reveal(row));
+    const [name, ...rest] = kept(cells);
+    const button = element("button", { class: "plain link", click: lead, disabled: first === null && second === null }, name);
+    return element("tr", null, element("td", null, button), ...rest.map((cell) => element("td", null, cell)));
+  });
+  return [element("div", { class: "apart" }, element("table", null,
+    element("thead", null, element("tr", null, ...kept(heads).map((head) => element("th", null, head)))),
+    element("tbody", null, ...lines)))];
+}
+
 function show({ comparison, traces }) {
   const views = traces.map(view);
+  const charts = document.querySelectorAll(".growth");
+  if (!comparison) views[0].place.querySelector(".findings").before(...charts);
   if (comparison) {
     document.body.append(element("header", null,
-      element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), element("pre", null, comparison.text)));
+      element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), ...charts,
+      ...apartTable(comparison, views), element("pre", null, comparison.text)));
   }
   document.body.append(element("div", { class: "views" }, ...views.map(({ place }) => place)));
   document.addEventListener("keydown", (event) => {
