@@ -14,22 +14,18 @@ cli/declared: errors run
 cli/ending: .declared .fail_on .mistaken .plain .terminal errors
 cli/exec: .declared .fail_on .options .results errors models program
 cli/fail_on: .terminal errors
-cli/mistaken:
 cli/models: .declared errors models
 cli/notebook: .declared .options .results .sets .terminal errors typer
 cli/now: .declared .terminal errors program
 cli/options: .completion .declared errors program
-cli/pager:
 cli/panels: .declared typer
 cli/plain: .declared errors
-cli/progress:
 cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .declared .terminal errors
 cli/run: .declared .fail_on .options .progress .results .terminal .tracebacks run
 cli/sets: .declared .options typer
 cli/show: .declared .options .pager .results .terminal
-cli/terminal:
 cli/tracebacks: errors models
 compare/__init__: .traces
 compare/after_backward: .align .saved_backward
@@ -47,7 +43,6 @@ compare/comparison: .around .difference .distance .document .outputs_value .weig
 compare/contents: torch
 compare/difference: .document
 compare/differences: .agreement .align .difference .leaves .outputs_value .weight_map trace
-compare/direct/__init__:
 compare/direct/comparison: .difference .document trace
 compare/direct/copies: .direct/leaves errors models torch
 compare/direct/differences: .difference .direct/leaves .direct/step .direct/words .tensors torch trace
@@ -75,7 +70,6 @@ compare/matrices: .contents .known .name_parts .units .weight_map .whole_units t
 compare/modules: .tensors torch
 compare/moving: .candidates .contents .known .light_copy .runs .units .watched .weight_map .weight_values models
   recorder torch
-compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
 compare/outputs: .distance .outputs_value .tensors torch
@@ -102,7 +96,6 @@ compare/saved_step: trace
 compare/steps: .contents recorder torch
 compare/tensors: .distance torch
 compare/together: .assembled .assembled_values .examples .pieces .saved_backward .saved_step trace
-compare/tolerances:
 compare/traces: .agreement .align .around .by_content .comparison .difference .differences .gradients .origin
   .outputs_value .verdict .weight_map trace
 compare/units: .contents .light_copy .name_parts .rounding .runs .watched .weight_map models recorder torch trace
@@ -115,15 +108,11 @@ compare/weight_values: .weight_map torch
 compare/weights: .known .left_over .light_copy .moving .names .outputs .rounding .runs .units .weight_map
   .weight_values models torch trace
 compare/whole_units: .contents .known .units .weight_map torch
-errors:
-findings/__init__:
 findings/backward_error: .domains .flow trace
 findings/direct: .places .readers trace
 findings/domains: trace
-findings/explained:
 findings/faults: .domains trace
 findings/flow: trace
-findings/forward_error/__init__:
 findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/changes: trace
 findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
@@ -151,7 +140,6 @@ findings/rules: .backward_error .direct .forward_error/rule .gradients .modules 
 findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace
-models/__init__:
 models/capsule: .randomness .spec errors torch trace
 models/devices: .meta errors torch
 models/guess: .spec torch trace
@@ -159,7 +147,6 @@ models/imports: .spec errors
 models/inputs: .memory .spec errors torch
 models/load: .guess .imports .meant .sources/__init__ .spec .zoo/__init__ errors torch trace
 models/meant: .sources/__init__ .spec .zoo/__init__ errors
-models/memory:
 models/meta: torch
 models/randomness: torch
 models/sources/__init__: .spec errors
@@ -173,14 +160,12 @@ models/sources/transformers: .sources/libraries .sources/transformers_inputs .sp
 models/sources/transformers_inputs: torch
 models/spec: errors
 models/weights: errors torch trace
-models/zoo/__init__:
 models/zoo/calls: torch
 models/zoo/hooks: torch
 models/zoo/lenet: torch
 models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
-program/__init__:
 program/backward_again: .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
 program/caught: .tracebacks torch trace
@@ -201,7 +186,6 @@ program/names: recorder torch
 program/observed: .children .endings .program .python .rank_files .reasons .traces .wanted errors trace
 program/optimizers: .roots recorder torch trace
 program/passes: .moment .roots recorder torch
-program/program:
 program/python: .tracebacks errors
 program/rank_files: errors
 program/ranks: .rank_files compare errors trace
@@ -210,10 +194,7 @@ program/replay: .moment .passes .state .together .traces models recorder torch t
 program/replays: .loss .names .passes .replay .roots .saved_step .steps recorder torch trace
 program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
 program/saved_step: .passes models recorder torch
-program/signals:
 program/skipped: torch
-program/slow:
-program/startup/__init__:
 program/startup/begin: .endings .python .signals
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/state: recorder torch
@@ -222,7 +203,6 @@ program/steps: .roots recorder torch trace
 program/together: recorder torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
-program/wanted:
 program/watch: .caught .endings .holders .hooked .kept .made .names .optimizers .reasons .roots .signals .tracebacks
   .wanted recorder torch trace
 pytest_plugin: pytest
@@ -241,7 +221,6 @@ recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
 recorder/leaves: .describe .torch_internals torch trace
-recorder/measures/__init__:
 recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
 recorder/measures/backward_graph: .measures/operands .measures/values .notes .torch_internals torch trace
 recorder/measures/costs: .notes .session .torch_internals torch
@@ -268,7 +247,6 @@ recorder/session: .leaves .notes torch
 recorder/sources: .earlier .flow .notes .tree torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
-render/__init__:
 render/calls: .fold .sheet .words trace
 render/cells: .words rich
 render/chart: .calls .fold .only .rows .shapes .sheet .words rich trace
@@ -298,7 +276,6 @@ render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
 render/page_rows: .calls .details .numbers .shapes .sheet .words trace
-render/paths:
 render/program: .kept_calls .lines .sheet .tree rich trace
 render/ranking: .closing .lines .numbers .only .sheet .summary .totals .words rich trace
 render/ranks: .lines .sheet .tree .words compare rich trace
@@ -315,9 +292,7 @@ render/tree: .calls .cells .closing .columns .fold .layout .lines .numbers .only
   trace
 render/two_traces: .compared_steps .lines .words compare rich trace
 render/words: rich
-run/__init__:
 run/backward: errors recorder torch
-run/cold_start:
 run/convert: compare errors models torch trace
 run/direct: compare errors models torch
 run/guess: errors findings models torch trace trials
@@ -330,13 +305,9 @@ run/two: compare errors models torch
 run/warm: errors models recorder torch trace
 trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
-trace/called:
-trace/files:
 trace/flow: .values
-trace/garbage:
 trace/head: .info .json_stream .rows .trace
 trace/info: .values
-trace/json_stream:
 trace/magnitudes: .info .trace .values
 trace/mechanisms: .values
 trace/raw: .head .rows .trace
@@ -344,19 +315,14 @@ trace/read: .json_stream .rows .trace .values errors
 trace/rows: .backward .info .values
 trace/text: .values
 trace/trace: .backward .files .flow .info .rows .values .views
-trace/values:
-trace/views:
-trials/__init__:
 trials/apply: findings recorder torch trace
 trials/copies: .apply findings models recorder torch trace
 trials/failed: .search findings models recorder torch trace
 trials/record: .failed recorder torch
 trials/same_crash: .apply .copies findings models torch trace
 trials/search: .apply .copies .same_crash .time_left findings models torch trace
-trials/time_left:
-version:
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 
-The standard library is free, and so are imports for type checkers alone.
+The standard library is free, and so are imports for type checkers alone. A file that is not there imports nothing.
 """
