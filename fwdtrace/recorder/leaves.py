@@ -77,12 +77,12 @@ class LeafTable:
                 tensors.append(args[0])
                 return alike.as_input
         parts: list[Any] = [len(args)]
-        if not self._add_all_to_key(parts, args, tensors):
+        is_plain = self._add_to_key(parts, args, tensors)
+        if is_plain and kwargs:
+            parts += kwargs
+            is_plain = self._add_to_key(parts, kwargs.values(), tensors)
+        if not is_plain:
             return self._described(_named(args, kwargs), tensors)
-        for name, value in kwargs.items():
-            parts.append(name)
-            if not self._add_to_key(parts, value, tensors):
-                return self._described(_named(args, kwargs), tensors)
         return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs), tensors))
 
     def read_output(self, value: Any, tensors: list[Tensor]) -> Leaves:
@@ -94,7 +94,7 @@ class LeafTable:
             tensors.append(value)
             return alike.as_output
         parts: list[Any] = []
-        if not self._add_to_key(parts, value, tensors):
+        if not self._add_to_key(parts, (value,), tensors):
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
 
@@ -132,42 +132,12 @@ class LeafTable:
         self.last = self._hints[id(tensor)] = alike
         return alike
 
-    def _add_to_key(self, parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
-        """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
-        kind = type(value)
-        if kind is Tensor or kind is nn.Parameter:
-            alike = self._alike_with(value)
-            if alike is None:
-                return False
-            parts.append(alike)
-            tensors.append(value)
-            return True
-        if value is None or kind is bool or kind is int:
-            parts += (kind, value)
-            return True
-        if kind is tuple or kind is list:
-            if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
-                return False
-            parts += ("(", len(value))
-            return self._add_all_to_key(parts, value, tensors, depth + 1)
-        if kind is slice:  # it has no hash of its own
-            start, stop, step = value.start, value.stop, value.step
-            parts += (slice, start, stop, step)
-            return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
-        if kind in _IMMUTABLE:
-            parts += (kind, value)
-            return True
-        if kind in SCALARS:
-            parts += (kind, shortened(repr(value)))
-            return True
-        return False
-
-    def _add_all_to_key(self, parts: list[Any], values: Iterable[Any], tensors: list[Tensor], depth: int = 0) -> bool:
-        """The same for several values, with short ways for the most frequent ones."""
+    def _add_to_key(self, parts: list[Any], values: Iterable[Any], tensors: list[Tensor], depth: int = 0) -> bool:
+        """Add all that the leaves of values say: for tensors, scalars and short lists of them; false for all else."""
         last = self.last
         for value in values:
             kind = type(value)
-            if kind is Tensor:
+            if kind is Tensor or kind is nn.Parameter:
                 if not last.accepts(value):
                     alike = self._unlike_last(value)
                     if alike is None:
@@ -175,12 +145,29 @@ class LeafTable:
                     last = alike
                 parts.append(last)
                 tensors.append(value)
-            elif kind is int or value is None:
+            elif kind is int or kind is bool or value is None:
                 parts += (kind, value)
-            elif not self._add_to_key(parts, value, tensors, depth):
-                return False
-            else:
+            elif kind is tuple or kind is list:
+                if not value:  # whose text says which of the two it is
+                    parts += (0, kind)
+                    continue
+                if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN:
+                    return False
+                parts += (tuple, len(value))
+                if not self._add_to_key(parts, value, tensors, depth + 1):
+                    return False
                 last = self.last
+            elif kind is slice:  # it has no hash of its own
+                start, stop, step = value.start, value.stop, value.step
+                parts += (slice, start, stop, step)
+                if not {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS:
+                    return False
+            elif kind in _IMMUTABLE:
+                parts += (kind, value)
+            elif kind in SCALARS:
+                parts += (kind, shortened(repr(value)))
+            else:
+                return False
         return True
 
     def _known(self, parts: list[Any]) -> Leaves | None:
@@ -205,7 +192,7 @@ class LeafTable:
             for name, value in named:
                 parts_before, tensors_before = len(parts), len(tensors)
                 parts.append(name)
-                if self._add_to_key(parts, value, tensors):
+                if self._add_to_key(parts, (value,), tensors):
                     plain.append((name, value))
                     continue
                 del parts[parts_before:], tensors[tensors_before:]
@@ -241,7 +228,9 @@ class LeafTable:
 
     def _tensor(self, tensor: Tensor, name: str) -> Leaf:
         """The leaf of a tensor, which is one object for all that are alike and have the same name."""
-        alike = self._alike_with(tensor) if type(tensor) is Tensor else None
+        if type(tensor) is not Tensor:
+            return self._new_tensor(tensor, name)
+        alike = self.last if self.last.accepts(tensor) else self._unlike_last(tensor)
         if alike is None:
             return self._new_tensor(tensor, name)
         return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(tensor, name))
