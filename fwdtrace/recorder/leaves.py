@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
+from fwdtrace.recorder.drafts import plain_tensor
 from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
-from fwdtrace.trace import Leaf, TensorMeta, Value
+from fwdtrace.trace import Leaf, Value
 
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
@@ -238,7 +240,7 @@ class LeafTable:
     def _new_tensor(self, tensor: Tensor, name: str) -> Leaf:
         layout = str(tensor.layout).removeprefix("torch.")
         try:
-            shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
+            shape = tuple(map(_size, tensor.shape))
         except RuntimeError:
             shape, layout = _nested_shape(tensor), "nested"
         placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
@@ -246,9 +248,9 @@ class LeafTable:
         leaf = self._leaves.get(key)
         if leaf is None:
             dtype, gradient = str(tensor.dtype).removeprefix("torch."), bool(tensor.requires_grad)
-            leaf = TensorMeta(
-                name, shape, dtype, str(tensor.device), gradient, layout, placements=placements, local_shape=local_shape
-            )
+            leaf = plain_tensor(name, shape, dtype, str(tensor.device), gradient, layout)
+            if local_shape is not None:
+                leaf = replace(leaf, placements=placements, local_shape=local_shape)
             self._leaves[key] = leaf
         return leaf
 
@@ -266,6 +268,8 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any
 
 
 def _size(size: Any) -> int:
+    if type(size) is int:
+        return size
     node = getattr(size, "node", None)
     hint = getattr(node, "hint", None)
     return hint if type(hint) is int else -1
