@@ -47,11 +47,11 @@ def _without_values(trace: Trace) -> dict[str, Reading]:
     """By the path of a module: who computed numbers from a tensor of it that had none, as it was on meta."""
     found: dict[str, Reading] = {}
     for event in trace.events:
-        if trace.made_by(event) or _takes_shapes_alone(name_of(event)):
+        empty = next((leaf for leaf in tensors_in(event.inputs) if leaf.device == "meta"), None)
+        if empty is None or trace.made_by(event) or _takes_shapes_alone(name_of(event)):
             continue
         if all(leaf.device == "meta" for leaf in tensors_in(event.outputs)):
             continue
-        empty = next((leaf for leaf in tensors_in(event.inputs) if leaf.device == "meta"), None)
         for _ in range(MOST_STEPS):
             name = _held_as(empty) if empty is not None else ""
             maker = trace.flow.producer(empty) if empty is not None else None

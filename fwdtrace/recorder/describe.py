@@ -30,6 +30,7 @@ DEEPEST_OBJECT = 5
 SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _SAFE_REPRS = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, slice, range, os.PathLike)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+_TEXT_IS_REPR = (*SCALARS, *_SAFE_REPRS, enum.Enum)
 _SEALED = (*SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
 
 
@@ -89,9 +90,9 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
         yield name, "<cycle>"
         return
     above = (*above, id(value))
-    children = parts_of(value)
+    children = parts_of(value) if kind != "object" else None
     if children is None:
-        yield from _object_leaves(value, name)
+        yield from _object_leaves(value, name, kind)
         return
     if not children:
         yield name, _text(value)
@@ -146,49 +147,49 @@ def _has_tensor(items: list[Any]) -> bool:
     return any(isinstance(item, Tensor) for item in items)
 
 
-def _object_leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor | str]]:
+def _object_leaves(value: Any, name: str, kind: str) -> list[tuple[str, Tensor | str]]:
     found: list[tuple[str, Tensor | str]] = []
-    if _kind(type(value)) != "sealed":
-        _add_tensors_in(value, name, (id(value),), [MOST_VISITED], found)
-    yield from found[:MOST_IN_OBJECT]
+    if kind != "sealed":
+        _add_tensors_in(value, name, kind, (id(value),), [MOST_VISITED], found)
     if not found:
-        yield name, _text(value)
+        return [(name, _text(value))]
     if len(found) > MOST_IN_OBJECT:
-        yield name, f"{_text(value)} holds more tensors than these {MOST_IN_OBJECT}"
+        found[MOST_IN_OBJECT:] = [(name, f"{_text(value)} holds more tensors than these {MOST_IN_OBJECT}")]
+    return found
 
 
 def _add_tensors_in(
-    value: Any, name: str, above: tuple[int, ...], left: list[int], found: list[tuple[str, Tensor | str]]
+    value: Any, name: str, kind: str, above: tuple[int, ...], left: list[int], found: list[tuple[str, Tensor | str]]
 ) -> None:
-    """Add the tensors that an opaque object holds, one more than are described at most.
+    """Add the tensors that an opaque object of this kind holds, one more than are described at most.
 
     `left` is how many more values may be looked at.
     """
     left[0] -= 1
     if len(above) > DEEPEST_OBJECT or left[0] < 0:
         return
-    children, suffix = _children(value)
+    children, before, after = _children(value, kind)
     for key, child in children:
         kind = _kind(type(child))
         if kind == "sealed":
             left[0] -= 1
         elif kind == "tensor":
-            found.append((name + suffix.format(key), child))
+            found.append((f"{name}{before}{key}{after}", child))
             left[0] -= 1
             if len(found) > MOST_IN_OBJECT:
                 return
         elif id(child) not in above:
-            _add_tensors_in(child, name + suffix.format(key), (*above, id(child)), left, found)
+            _add_tensors_in(child, f"{name}{before}{key}{after}", kind, (*above, id(child)), left, found)
             if len(found) > MOST_IN_OBJECT:
                 return
 
 
-def _children(value: Any) -> tuple[Iterable[tuple[Any, Any]], str]:
-    """The parts or attributes of a value by their keys, and the form of a suffix that names one: most need no name."""
-    if _kind(type(value)) == "sequence":
-        return enumerate(value), "[{}]"
-    parts = parts_of(value)
-    return (parts, "{}") if parts is not None else (_attributes(value).items(), ".{}")
+def _children(value: Any, kind: str) -> tuple[Iterable[tuple[Any, Any]], str, str]:
+    """The parts or attributes of a value by their keys, and what stands around a key in a name: most need no name."""
+    if kind == "sequence":
+        return enumerate(value), "[", "]"
+    parts = parts_of(value) if kind != "object" else None
+    return (parts, "", "") if parts is not None else (_attributes(value).items(), ".", "")
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, (*SCALARS, *_SAFE_REPRS, enum.Enum)):
+    if isinstance(value, _TEXT_IS_REPR):
         return shortened(repr(value))
     if isinstance(value, (tuple, list, Mapping)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]" if isinstance(value, list) else "()"

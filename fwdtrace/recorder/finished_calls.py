@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from fwdtrace.recorder.describe import name_by_parameters, named_by_parameters, positional_names
+from fwdtrace.recorder.drafts import CallDraft, OpDraft
 from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
@@ -19,18 +20,6 @@ from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.tree import count_parameters
 from fwdtrace.trace import Backward, Call, Hook, NonFinite, Op, Site
-
-
-class _Draft:
-    """A Call that is being filled in. To set the fields of a frozen one in its constructor takes ten times as long."""
-
-    __slots__ = Call.__slots__
-
-
-class _OpDraft:
-    """An Op that is being filled in, for the same reason."""
-
-    __slots__ = Op.__slots__
 
 
 class _Alike:
@@ -137,7 +126,7 @@ class Finisher:
         return own
 
     def _op(self, number: int, op: OpenOp) -> Op:
-        draft: Any = _OpDraft()
+        draft: Any = OpDraft()
         draft.id, draft.parent = number, self.parents[number]
         position = op.position
         key = id(op.function), id(position)
@@ -154,7 +143,7 @@ class Finisher:
 
     def _call(self, number: int, call: OpenCall, nth: int) -> Call:
         seen, rare = call.seen, call.rare
-        draft: Any = _Draft()
+        draft: Any = CallDraft()
         draft.id = number
         draft.nth = nth
         draft.parent = self.parents[number]

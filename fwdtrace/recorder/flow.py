@@ -17,6 +17,8 @@ from fwdtrace.recorder.torch_internals import memory_of
 
 _QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
 _NO_VERSION = -1
+_NEVER_A_TENSOR = frozenset(vars(nn.Module()))
+"""The attributes that torch gives every module."""
 
 
 class Held(NamedTuple):
@@ -228,5 +230,5 @@ def _held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
         for kind, table in tables
         if table
         for name, value in table.items()
-        if isinstance(value, Tensor)
+        if name not in _NEVER_A_TENSOR and isinstance(value, Tensor)
     ]

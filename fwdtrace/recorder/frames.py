@@ -120,7 +120,7 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
     The model's own is what is in no installed package, or in that of the forward that runs. `inherited` if one of our
     wrappers comes first, as below `nn.Sequential`.
     """
-    passed: list[FrameType] | None = None
+    nearest = outermost = None  # of the frames in an installed package
     while frame is not None:
         code = frame.f_code
         key = id(code)
@@ -128,7 +128,9 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
         if positions is not None:
             return positions.get(frame.f_lasti) or _position_at(frame, positions)
         if key in _in_library:
-            passed = [frame] if passed is None else [*passed, frame]
+            outermost = frame
+            if nearest is None:
+                nearest = frame
         else:
             role = _roles.get(key)
             if role in ("call", "boundary", "forward"):
@@ -137,12 +139,11 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
                 (_in_library if library_of(code) else _in_no_library)[key] = {}
                 continue
         frame = frame.f_back
-    if passed is None:
+    if nearest is None or outermost is None:
         return inherited
-    nearest = passed[0]
-    if len(passed) > 1:
-        own = library_of(passed[-1].f_code)
-        nearest = next(each for each in passed if library_of(each.f_code) == own)
+    own = _libraries[id(outermost.f_code)]
+    while _libraries.get(id(nearest.f_code)) != own and nearest.f_back is not None:
+        nearest = nearest.f_back
     positions = _in_library[id(nearest.f_code)]
     return positions.get(nearest.f_lasti) or _position_at(nearest, positions)
 

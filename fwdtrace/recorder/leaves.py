@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
+from fwdtrace.recorder.drafts import plain_tensor
 from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
-from fwdtrace.trace import Leaf, TensorMeta, Value
+from fwdtrace.trace import Leaf, Value
 
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
@@ -77,12 +79,12 @@ class LeafTable:
                 tensors.append(args[0])
                 return alike.as_input
         parts: list[Any] = [len(args)]
-        if not self._add_all_to_key(parts, args, tensors):
+        is_plain = self._add_to_key(parts, args, tensors)
+        if is_plain and kwargs:
+            parts += kwargs
+            is_plain = self._add_to_key(parts, kwargs.values(), tensors)
+        if not is_plain:
             return self._described(_named(args, kwargs), tensors)
-        for name, value in kwargs.items():
-            parts.append(name)
-            if not self._add_to_key(parts, value, tensors):
-                return self._described(_named(args, kwargs), tensors)
         return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs), tensors))
 
     def read_output(self, value: Any, tensors: list[Tensor]) -> Leaves:
@@ -94,7 +96,7 @@ class LeafTable:
             tensors.append(value)
             return alike.as_output
         parts: list[Any] = []
-        if not self._add_to_key(parts, value, tensors):
+        if not self._add_to_key(parts, (value,), tensors):
             return self._described([("", value)], tensors)
         return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
 
@@ -132,42 +134,12 @@ class LeafTable:
         self.last = self._hints[id(tensor)] = alike
         return alike
 
-    def _add_to_key(self, parts: list[Any], value: Any, tensors: list[Tensor], depth: int = 0) -> bool:
-        """Add all that the leaves of a value say: for tensors, scalars and short lists of them; false for all else."""
-        kind = type(value)
-        if kind is Tensor or kind is nn.Parameter:
-            alike = self._alike_with(value)
-            if alike is None:
-                return False
-            parts.append(alike)
-            tensors.append(value)
-            return True
-        if value is None or kind is bool or kind is int:
-            parts += (kind, value)
-            return True
-        if kind is tuple or kind is list:
-            if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN or not value:
-                return False
-            parts += ("(", len(value))
-            return self._add_all_to_key(parts, value, tensors, depth + 1)
-        if kind is slice:  # it has no hash of its own
-            start, stop, step = value.start, value.stop, value.step
-            parts += (slice, start, stop, step)
-            return {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS
-        if kind in _IMMUTABLE:
-            parts += (kind, value)
-            return True
-        if kind in SCALARS:
-            parts += (kind, shortened(repr(value)))
-            return True
-        return False
-
-    def _add_all_to_key(self, parts: list[Any], values: Iterable[Any], tensors: list[Tensor], depth: int = 0) -> bool:
-        """The same for several values, with short ways for the most frequent ones."""
+    def _add_to_key(self, parts: list[Any], values: Iterable[Any], tensors: list[Tensor], depth: int = 0) -> bool:
+        """Add all that the leaves of values say: for tensors, scalars and short lists of them; false for all else."""
         last = self.last
         for value in values:
             kind = type(value)
-            if kind is Tensor:
+            if kind is Tensor or kind is nn.Parameter:
                 if not last.accepts(value):
                     alike = self._unlike_last(value)
                     if alike is None:
@@ -175,12 +147,29 @@ class LeafTable:
                     last = alike
                 parts.append(last)
                 tensors.append(value)
-            elif kind is int or value is None:
+            elif kind is int or kind is bool or value is None:
                 parts += (kind, value)
-            elif not self._add_to_key(parts, value, tensors, depth):
-                return False
-            else:
+            elif kind is tuple or kind is list:
+                if not value:  # whose text says which of the two it is
+                    parts += (0, kind)
+                    continue
+                if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN:
+                    return False
+                parts += (tuple, len(value))
+                if not self._add_to_key(parts, value, tensors, depth + 1):
+                    return False
                 last = self.last
+            elif kind is slice:  # it has no hash of its own
+                start, stop, step = value.start, value.stop, value.step
+                parts += (slice, start, stop, step)
+                if not {type(start), type(stop), type(step)} <= _PLAIN_BOUNDS:
+                    return False
+            elif kind in _IMMUTABLE:
+                parts += (kind, value)
+            elif kind in SCALARS:
+                parts += (kind, shortened(repr(value)))
+            else:
+                return False
         return True
 
     def _known(self, parts: list[Any]) -> Leaves | None:
@@ -205,7 +194,7 @@ class LeafTable:
             for name, value in named:
                 parts_before, tensors_before = len(parts), len(tensors)
                 parts.append(name)
-                if self._add_to_key(parts, value, tensors):
+                if self._add_to_key(parts, (value,), tensors):
                     plain.append((name, value))
                     continue
                 del parts[parts_before:], tensors[tensors_before:]
@@ -241,7 +230,9 @@ class LeafTable:
 
     def _tensor(self, tensor: Tensor, name: str) -> Leaf:
         """The leaf of a tensor, which is one object for all that are alike and have the same name."""
-        alike = self._alike_with(tensor) if type(tensor) is Tensor else None
+        if type(tensor) is not Tensor:
+            return self._new_tensor(tensor, name)
+        alike = self.last if self.last.accepts(tensor) else self._unlike_last(tensor)
         if alike is None:
             return self._new_tensor(tensor, name)
         return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(tensor, name))
@@ -249,7 +240,7 @@ class LeafTable:
     def _new_tensor(self, tensor: Tensor, name: str) -> Leaf:
         layout = str(tensor.layout).removeprefix("torch.")
         try:
-            shape = tuple(size if type(size) is int else _size(size) for size in tensor.shape)
+            shape = tuple(map(_size, tensor.shape))
         except RuntimeError:
             shape, layout = _nested_shape(tensor), "nested"
         placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
@@ -257,9 +248,9 @@ class LeafTable:
         leaf = self._leaves.get(key)
         if leaf is None:
             dtype, gradient = str(tensor.dtype).removeprefix("torch."), bool(tensor.requires_grad)
-            leaf = TensorMeta(
-                name, shape, dtype, str(tensor.device), gradient, layout, placements=placements, local_shape=local_shape
-            )
+            leaf = plain_tensor(name, shape, dtype, str(tensor.device), gradient, layout)
+            if local_shape is not None:
+                leaf = replace(leaf, placements=placements, local_shape=local_shape)
             self._leaves[key] = leaf
         return leaf
 
@@ -277,6 +268,8 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any
 
 
 def _size(size: Any) -> int:
+    if type(size) is int:
+        return size
     node = getattr(size, "node", None)
     hint = getattr(node, "hint", None)
     return hint if type(hint) is int else -1

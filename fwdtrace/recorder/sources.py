@@ -7,23 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
-
-
-class _TensorDraft:
-    """A TensorMeta that is being filled in: its constructor, as it is frozen, takes several times as long."""
-
-    __slots__ = TensorMeta.__slots__
-
-
-class _SourceDraft:
-    """A Source that is being filled in, for the same reason."""
-
-    __slots__ = Source.__slots__
 
 
 class Sources:
@@ -44,9 +33,9 @@ class Sources:
         if self._recorded.names.get(call.seen, ())[:1] == ("",):
             tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
             for leaf, entry in zip(tensors, taken, strict=False):
-                source = self._source(entry)
+                source = self._source(entry[2], entry[3])
                 if source is None or source.argument is not None:
-                    self._sources[_key(entry)] = Source(argument=leaf.name)
+                    self._sources[id(entry[2]), entry[3]] = Source(argument=leaf.name)
                     self._leaves.clear()  # which may have been given the argument of an earlier call
         return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
 
@@ -62,7 +51,7 @@ class Sources:
     def made(self) -> Iterator[Made]:
         """The tensors that are known, weakly, and where in this recording they were made."""
         for entry in self._flow.entries():
-            if entry[2] in self._ids and (source := self._source(entry)) is not None:
+            if entry[2] in self._ids and (source := self._source(entry[2], entry[3])) is not None:
                 yield entry[0], source
 
     def _with(self, leaves: Leaves, entries: Sequence[Known]) -> Leaves:
@@ -73,45 +62,62 @@ class Sources:
         found: list[Leaf] = []
         for leaf in leaves:
             if type(leaf) is TensorMeta:
-                entry = entries[place]
+                _, _, maker, output, writer, _ = entries[place]
                 place += 1
-                key = id(leaf), id(entry[2]), entry[3], id(entry[4])
+                key = id(leaf), id(maker), output, id(writer)
                 known = leaf_of.get(key)
                 if known is None:
-                    known = leaf_of[key] = leaf, self._with_source(leaf, entry)
+                    known = leaf_of[key] = leaf, self._with_source(leaf, maker, output, writer)
                 leaf = known[1]
             found.append(leaf)
         return tuple(found)
 
-    def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
-        source, writer = self._source(entry), entry[4]
+    def _with_source(self, leaf: TensorMeta, maker: Any, place: int, writer: Note | None) -> TensorMeta:
+        source = self._source(maker, place)
         changed_by = self._ids.get(writer) if writer is not None else None
-        return leaf if source is None and changed_by is None else _tensor(leaf, source, changed_by)
+        if source is None and changed_by is None:
+            return leaf
+        draft: Any = TensorDraft()
+        draft.name, draft.shape, draft.dtype, draft.device = leaf.name, leaf.shape, leaf.dtype, leaf.device
+        draft.requires_grad, draft.layout, draft.stats = leaf.requires_grad, leaf.layout, leaf.stats
+        draft.placements, draft.local_shape = leaf.placements, leaf.local_shape
+        draft.source, draft.changed_by = source, changed_by
+        draft.__class__ = TensorMeta
+        return draft  # type: ignore[no-any-return]
 
-    def _source(self, entry: Known) -> Source | None:
-        key = _key(entry)
+    def _source(self, maker: Any, place: int) -> Source | None:
+        """The source that all entries of one tensor have in common."""
+        key = id(maker), place
         if key not in self._sources:
-            self._sources[key] = self._new_source(entry[2], entry[3])
+            self._sources[key] = self._new_source(maker, place)
         return self._sources[key]
 
     def _new_source(self, maker: Any, place: int) -> Source | None:
+        number = self._ids.get(maker)
+        if number is None:
+            return self._from_elsewhere(maker)
+        replaced, outputs = self._flow.replaced, maker.outputs
+        output = place
+        if len(outputs) > 1:
+            places = [index for index, leaf in enumerate(outputs) if type(leaf) is TensorMeta]
+            # More were noted of what a hook has replaced than there are in the output of the call.
+            output = places[place] if place < len(places) else place
+        draft: Any = SourceDraft()
+        draft.id, draft.output = number, output
+        draft.hook = replaced[maker, place].name if replaced and (maker, place) in replaced else None
+        draft.argument = draft.parameter = draft.buffer = draft.attribute = draft.call = None
+        draft.__class__ = Source
+        return draft  # type: ignore[no-any-return]
+
+    def _from_elsewhere(self, maker: Any) -> Source | None:
+        """The source of a tensor that no call or op of this recording has made."""
         if isinstance(maker, Held):
             return self._of_held(maker)
         if isinstance(maker, HookRun):
             return Source(hook=maker.name)
         if isinstance(maker, Carried):
             return maker.source if maker.earlier is self._recorded.earlier else None
-        number = self._ids.get(maker)
-        if number is None:
-            return None
-        hook = self._flow.replaced.get((maker, place))
-        outputs = maker.outputs
-        output = place
-        if len(outputs) > 1:
-            places = [index for index, leaf in enumerate(outputs) if type(leaf) is TensorMeta]
-            # More were noted of what a hook has replaced than there are in the output of the call.
-            output = places[place] if place < len(places) else place
-        return _output_of(number, output, hook.name if hook is not None else None)
+        return None
 
     def _of_held(self, held: Held) -> Source | None:
         paths = self._recorded.names.get(held.seen)
@@ -121,32 +127,6 @@ class Sources:
         if held.kind == "parameter":
             return Source(parameter=name)
         return Source(buffer=name) if held.kind == "buffer" else Source(attribute=name)
-
-
-def _tensor(leaf: TensorMeta, source: Source | None, changed_by: int | None) -> TensorMeta:
-    """The leaf with its source."""
-    draft: Any = _TensorDraft()
-    draft.name, draft.shape, draft.dtype, draft.device = leaf.name, leaf.shape, leaf.dtype, leaf.device
-    draft.requires_grad, draft.layout, draft.stats = leaf.requires_grad, leaf.layout, leaf.stats
-    draft.placements, draft.local_shape = leaf.placements, leaf.local_shape
-    draft.source, draft.changed_by = source, changed_by
-    draft.__class__ = TensorMeta
-    tensor: TensorMeta = draft
-    return tensor
-
-
-def _output_of(id: int, output: int, hook: str | None) -> Source:
-    draft: Any = _SourceDraft()
-    draft.id, draft.output, draft.hook = id, output, hook
-    draft.argument = draft.parameter = draft.buffer = draft.attribute = draft.call = None
-    draft.__class__ = Source
-    source: Source = draft
-    return source
-
-
-def _key(entry: Known) -> tuple[int, int]:
-    """What all entries of one tensor have in common."""
-    return id(entry[2]), entry[3]
 
 
 def _first_names(root: nn.Module) -> dict[int, str]:

@@ -212,15 +212,16 @@ recorder/around: .measures/keeper .torch_internals torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
 recorder/describe: torch trace
+recorder/drafts: trace
 recorder/earlier: torch trace
 recorder/finish: .around .finished_calls .hooks .measures/gradients .notes .session .torch_internals .tree findings
   torch trace version
-recorder/finished_calls: .describe .frames .measures/costs .measures/device_time .measures/finiteness
+recorder/finished_calls: .describe .drafts .frames .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .tree trace
 recorder/flow: .earlier .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
-recorder/leaves: .describe .torch_internals torch trace
+recorder/leaves: .describe .drafts .torch_internals torch trace
 recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
 recorder/measures/backward_graph: .measures/operands .measures/values .notes .torch_internals torch trace
 recorder/measures/costs: .notes .session .torch_internals torch
@@ -244,7 +245,7 @@ recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measure
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
 recorder/session: .leaves .notes torch
-recorder/sources: .earlier .flow .notes .tree torch trace
+recorder/sources: .drafts .earlier .flow .notes .tree torch trace
 recorder/torch_internals: torch
 recorder/tree: torch
 render/calls: .fold .sheet .words trace

@@ -16,7 +16,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from fwdtrace.recorder.flow import DataFlow, last_changed
-from fwdtrace.recorder.frames import error_of, frame_role, position_outside_torch
+from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
@@ -36,8 +36,7 @@ _QUERY_NAMES = """
     is_shared is_signed item ndimension nelement numel numpy register_hook requires_grad_ retain_grad size storage
     storage_offset stride tolist type untyped_storage
 """
-_QUERIES = frozenset(getattr(Tensor, name) for name in _QUERY_NAMES.split())
-"""Methods that read a tensor or say something of it; no step of the computation."""
+_METHODS_THAT_READ = frozenset(getattr(Tensor, name) for name in _QUERY_NAMES.split())
 
 _VIEWS = frozenset(("T", "mT", "H", "mH", "real", "imag", "data"))
 """The attributes whose value is another tensor than the one they are read from."""
@@ -48,6 +47,13 @@ _NUMBERS_OUT = frozenset(
 """Those that take numbers out of a graph. They are noted where gradients are asked for and the tensor requires one."""
 
 _METHOD_WRAPPER = type(Tensor.shape.__get__)  # type: ignore[attr-defined]
+
+_QUERIES = _METHODS_THAT_READ.union(
+    getattr(Tensor, name).__get__
+    for name in dir(Tensor)
+    if name not in _VIEWS and type(getattr(Tensor, name)) is type(Tensor.shape)
+)
+"""Methods that read a tensor or say something of it, and the attributes that do; no step of the computation."""
 
 
 class Ops:
@@ -202,14 +208,16 @@ class _OpMode(TorchFunctionMode):
         if is_dynamo_compiling():
             return function(*args, **kwargs)
         measure = self._measure
+        session = measure.session
+        takes_out = _is_query(function)
+        if takes_out and (function not in _NUMBERS_OUT or not _leaves_graph(session, args)):
+            return function(*args, **kwargs)
         here = measure.here.state
         stack = here.stack
-        session = measure.session
         caller = _getframe(1)
-        if not here.shows_ops or not stack or here.in_op or measure.is_stopped or _shards(caller):
+        if not here.shows_ops or not stack or here.in_op or measure.is_stopped:
             return function(*args, **kwargs)
-        takes_out = _is_query(function)
-        if takes_out and not _leaves_graph(session, function, args):
+        if from_torch(caller.f_code) and _shards(caller):
             return function(*args, **kwargs)
         op = OpenOp()
         parent = op.parent = stack[-1]
@@ -262,18 +270,18 @@ def name_of_op(op: OpenOp) -> str:
 
 
 def _is_query(function: Any) -> bool:
-    if type(function) is _METHOD_WRAPPER:
-        return function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS
     try:
-        return function in _QUERIES
+        if function in _QUERIES:
+            return True
     except TypeError:  # a callable that cannot be hashed
         return False
-
-
-def _leaves_graph(session: Session, function: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a query takes numbers out of a graph, and somebody wants to know."""
-    if type(function) is _METHOD_WRAPPER or function not in _NUMBERS_OUT:
+    if type(function) is not _METHOD_WRAPPER:
         return False
+    return function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS
+
+
+def _leaves_graph(session: Session, args: tuple[Any, ...]) -> bool:
+    """Whether what takes numbers out of a tensor takes them out of a graph, and somebody wants to know."""
     if not any(recorded.options.gradients for recorded in session.recordings):
         return False
     with without_torch_function():

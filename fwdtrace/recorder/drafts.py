@@ -1,0 +1,46 @@
+"""Values of the trace that are filled in field by field: the constructor of a frozen one takes ten times as long.
+
+Once all fields are set, `draft.__class__` is set to the class of the value, and the draft is that value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fwdtrace.trace import Call, Op, Source, TensorMeta
+
+
+class CallDraft:
+    """A Call that is being filled in."""
+
+    __slots__ = Call.__slots__
+
+
+class OpDraft:
+    """An Op that is being filled in."""
+
+    __slots__ = Op.__slots__
+
+
+class SourceDraft:
+    """A Source that is being filled in."""
+
+    __slots__ = Source.__slots__
+
+
+class TensorDraft:
+    """A TensorMeta that is being filled in."""
+
+    __slots__ = TensorMeta.__slots__
+
+
+def plain_tensor(
+    name: str, shape: tuple[int, ...], dtype: str, device: str, requires_grad: bool, layout: str
+) -> TensorMeta:
+    """The leaf of a tensor that is on one device; nothing is known yet of its numbers and its source."""
+    draft: Any = TensorDraft()
+    draft.name, draft.shape, draft.dtype, draft.device = name, shape, dtype, device
+    draft.requires_grad, draft.layout, draft.placements = requires_grad, layout, ()
+    draft.local_shape = draft.stats = draft.source = draft.changed_by = None
+    draft.__class__ = TensorMeta
+    return draft  # type: ignore[no-any-return]
