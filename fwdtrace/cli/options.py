@@ -174,7 +174,14 @@ class Chosen:
         int | None, option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
     ] = None
     call: Annotated[int | None, option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
-    every: Annotated[int | None, option(metavar="K", min=1, help="Keep the first call and every Kth.")] = None
+    every: Annotated[
+        int | None,
+        option(
+            metavar="K",
+            min=1,
+            help="Keep the first call and every Kth; with --on, tell how it grew.",
+        ),
+    ] = None
     train: Annotated[
         bool, option("--train", help="Keep the first call of each model in training with gradients alone.")
     ] = False

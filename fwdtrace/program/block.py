@@ -16,13 +16,14 @@ from fwdtrace.trace import Trace
 class WatchedBlock:
     """A block under watch, as a context manager; `traces` are the calls in which something happened, in order."""
 
-    def __init__(self, on: Sequence[str], model: str | None, keep: int, last: int) -> None:
+    def __init__(self, on: Sequence[str], model: str | None, keep: int, last: int, every: int | None) -> None:
         self._on = on
         self._most = keep
         self._traces: list[Trace] = []
         looks = Looks("nonfinite" in on, slow_factor(on), last)
-        wanted = Wanted(model=model, looks=any(event != "error" for event in on), alone=True)
-        self._watch = Watch(wanted, Options(ops=True), lambda kept: False, keep_event=self._keep, looks=looks)
+        wanted = Wanted(every=every, model=model, looks=any(event != "error" for event in on), alone=every is None)
+        options = Options(ops=every is None, stats=every is not None)
+        self._watch = Watch(wanted, options, lambda kept: False, keep_event=self._keep, looks=looks)
 
     def __enter__(self) -> WatchedBlock:
         if "signal" in self._on:
@@ -59,17 +60,23 @@ class WatchedBlock:
 
 
 def watch(
-    *, on: str | Sequence[str] = "nonfinite", model: str | None = None, keep: int = 10, last: int = 5
+    *,
+    on: str | Sequence[str] = "nonfinite",
+    model: str | None = None,
+    keep: int = 10,
+    last: int = 5,
+    every: int | None = None,
 ) -> WatchedBlock:
     """Notice what happens to any model inside a `with` block, and explain it by running the call once more.
 
     `on` is one event or several: "nonfinite", "slow" or "slow=K", "signal", and "error", which ends the block. `model`
     is the class or the path of the modules to look at, the topmost ones without it. At most `keep` events are kept,
-    each with the `last` steps of the optimizer. ValueError if there is no such event.
+    each with the `last` steps of the optimizer. With `every`, the first call of each model and then every so many are
+    measured, and it is told how the largest number of each module has grown. ValueError if there is no such event.
     """
     events = (on,) if isinstance(on, str) else tuple(on)
     for event in events:
         wrong = what_is_wrong(event)
         if wrong:
             raise ValueError(f"on={event!r}: {wrong}")
-    return WatchedBlock(events, model, keep, last)
+    return WatchedBlock(events, model, keep, last, every)

@@ -135,7 +135,7 @@ class ObservedProgram:
         from fwdtrace.recorder.notes import Options
 
         program = self.program
-        options = Options(program.ops, program.check_finite, program.stats, program.costs, program.backward)
+        options = Options(program.ops, program.check_finite, program.with_stats, program.costs, program.backward)
         looks = Looks(
             program.check_finite or "nonfinite" in (program.on or ()),
             slow_factor(program.on or ()),

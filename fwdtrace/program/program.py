@@ -44,6 +44,11 @@ class Program:
         return bool(self.on) and self.first is self.call is self.every is None and not self.train
 
     @property
+    def with_stats(self) -> bool:
+        """Whether statistics are measured: to be shown, or to tell beside an event how the numbers have grown."""
+        return self.stats or (self.every is not None and "nonfinite" in (self.on or ()))
+
+    @property
     def looks(self) -> bool:
         """Whether every call is looked at for some event."""
         return self.check_finite or any(event != "error" for event in self.on or ())

@@ -126,6 +126,7 @@ class Replays:
             usual_us=happened.usual_us,
             step=optimizer.steps + happened.ahead if optimizer is not None else None,
             last_steps=tuple(optimizer.last) if optimizer is not None else (),
+            earlier=tuple(each for each in noted.root.earlier if each.call < noted.number),
         )
         model = noted.root.module()
         if noted.root.name is None and model is not None:

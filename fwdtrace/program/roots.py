@@ -20,7 +20,8 @@ from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GR
 from fwdtrace.recorder.tree import first_parameter
 from fwdtrace.trace import Trace
 from fwdtrace.trace.called import MODES, Called, Origin
-from fwdtrace.trace.info import StepOutput
+from fwdtrace.trace.info import EarlierCall, StepOutput
+from fwdtrace.trace.magnitudes import largest_magnitudes
 
 MOST_WAYS = 50
 MOST_NAMES = 1000
@@ -57,8 +58,9 @@ class Root:
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
     the first, and how many calls and ops were recorded in it. `numbers` has the single numbers that its calls have
-    returned since the latest step. `gives_infinity` says whether it is known to give infinities that are meant.
-    `groups` has the names of the process groups that its calls need.
+    returned since the latest step, and `earlier` how large the numbers were in the last calls that were recorded.
+    `gives_infinity` says whether it is known to give infinities that are meant. `groups` has the names of the process
+    groups that its calls need.
 
     `step` is for a root that settled before it was called in training: a step of an optimizer of its parameters is
     awaited, and shows that it does train, by a way that is not known; it is open again up to the next one.
@@ -83,12 +85,19 @@ class Root:
         self.numbers: deque[StepOutput] = deque(maxlen=MOST_NUMBERS)
         self.skipped = SkippedSteps()
         self.gives_infinity = False
+        self.earlier: tuple[EarlierCall, ...] = ()
         self.groups: set[str] = set()
         self.step: Literal["awaited", "open", "over"] | None = None
 
     def named(self, trace: Trace) -> Trace:
         """The trace of a call, with the variable and the path by which the root is known."""
         return replace(trace, model=replace(trace.model, name=self.name, path=self.path or None))
+
+    def remember(self, call: int, trace: Trace, most: int) -> None:
+        """Remember of a call that was recorded how large its numbers were; of so many calls at most."""
+        largest = largest_magnitudes(trace)
+        if largest and most:
+            self.earlier = (*self.earlier, EarlierCall(call, largest))[-most:]
 
     def has_gradients(self) -> bool:
         """Whether some parameter has a gradient, which the step of an optimizer may be about to use."""

@@ -284,6 +284,7 @@ class Watch:
         root, trace = opened.root, opened.trace(has_trained)
         if opened.event is not None:
             return self._keep_event(trace)
+        root.remember(opened.number, trace, self._looks.last if self.events is not None else 0)
         if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
             return False
         _, first_id = root.rounds.get(opened.round, (opened.number, 0))

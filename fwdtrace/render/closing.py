@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from fwdtrace.render import calls, summary
 from fwdtrace.render.findings import Group, grouped
-from fwdtrace.render.happened import happened_lines
+from fwdtrace.render.happened import happened_lines, magnitude_lines
 from fwdtrace.render.lines import Line
 from fwdtrace.render.sheet import Sheet
 from fwdtrace.render.totals import sizes
@@ -53,6 +53,8 @@ def _totals(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     for text in happened_lines(trace.run):
         for part in wrapped(sheet.text(text), sheet.width):
             yield [(part, "")]
+    for text in magnitude_lines(trace, sheet.width):
+        yield [(sheet.text(text), "")]
     yield from _facts(summary.totals(trace), sheet)
     yield from _facts([(text, "") for text in sizes(trace)], sheet)
     ways = Counter(map(calls.way, trace.calls)).most_common()

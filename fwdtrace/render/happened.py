@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from fwdtrace.render.growth import Series, growth_lines, growth_svg, most_grown
 from fwdtrace.render.words import duration
+from fwdtrace.trace import Trace
 from fwdtrace.trace.info import RunInfo
+from fwdtrace.trace.magnitudes import largest_magnitudes
 from fwdtrace.trace.text import listed
 
 MOST_SHOWN = 10
@@ -54,3 +58,35 @@ def span(numbers: list[int]) -> str:
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return f"{numbers[0]:,} to {numbers[-1]:,}"
     return listed([f"{number:,}" for number in numbers])
+
+
+def magnitude_lines(trace: Trace, width: int) -> list[str]:
+    """How the largest outputs of the modules that grew most did so, where earlier calls were recorded too."""
+    numbers = [each.call for each in trace.run.earlier]
+    if not numbers:
+        return []
+    title = f"largest output in call{'s' if len(numbers) > 1 else ''} {span(numbers)}, then in this one"
+    return list(growth_lines(title, most_grown(_magnitudes(trace)), width))
+
+
+def charts(trace: Trace) -> list[str]:
+    """What grew before a call, as charts: norm of the gradients and losses by step, and magnitudes by call."""
+    found = []
+    run = trace.run
+    if len(run.last_steps) > 1:
+        norms = tuple(math.inf if step.gradient_norm is None else step.gradient_norm for step in run.last_steps)
+        labels = [f"step {step.number:,}" for step in run.last_steps]
+        found.append(growth_svg("gradient norm by step", labels, [Series("gradient norm", norms)]))
+    if run.earlier:
+        labels = [*(f"call {each.call:,}" for each in run.earlier), "this one"]
+        found.append(growth_svg("largest output by call", labels, most_grown(_magnitudes(trace))))
+    return found
+
+
+def _magnitudes(trace: Trace) -> list[Series]:
+    """The largest magnitude of each module in the earlier calls and in this one, in order of this one's calls."""
+    calls = [each.largest for each in trace.run.earlier] + [largest_magnitudes(trace)]
+    by_path = [{each.path: math.inf if each.value is None else each.value for each in largest} for largest in calls]
+    paths = dict.fromkeys([*by_path[-1], *(path for largest in by_path for path in largest)])
+    name = trace.model.class_name.rpartition(".")[2]
+    return [Series(path or name, tuple(largest.get(path) for largest in by_path)) for path in paths]

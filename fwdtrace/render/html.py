@@ -23,6 +23,7 @@ from fwdtrace.render import calls, summary
 from fwdtrace.render.details import Table, gradients, place
 from fwdtrace.render.findings import Group, grouped
 from fwdtrace.render.fold import Repeat, repeats
+from fwdtrace.render.happened import charts, happened_lines
 from fwdtrace.render.marks import marks_of
 from fwdtrace.render.numbers import Numbers
 from fwdtrace.render.page_rows import APART, kind_of, lines_of, own_texts, words_of
@@ -46,7 +47,7 @@ _PAGE = Path(__file__).with_name("page")
 def html_text(trace: Trace) -> str:
     """The trace as a page; it allows itself no script, style or connection but its own."""
     with nothing_collected():
-        return _page(summary.title(trace), {"traces": [_trace(trace)]})
+        return _page(summary.title(trace), {"traces": [_trace(trace)]}, charts(trace))
 
 
 def comparison_html(comparison: TraceComparison) -> str:
@@ -83,7 +84,7 @@ def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int
     return [number[call.id] for call in trace.calls if (call.path or "", call.nth) in named or call.path in holders]
 
 
-def _page(title: str, shown: dict[str, Any]) -> str:
+def _page(title: str, shown: dict[str, Any], charts: Iterable[str] = ()) -> str:
     style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     data = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     packed = len(data) > LARGEST_PLAIN
@@ -95,6 +96,7 @@ def _page(title: str, shown: dict[str, Any]) -> str:
         "script": script,
         "script_hash": _hash(script),
         "type": "application/octet-stream" if packed else "application/json",
+        "charts": "".join(f'<figure class="growth">{chart}</figure>' for chart in charts),
         "data": base64.b64encode(zlib.compress(data.encode(), QUICKLY)).decode() if packed else data,
     }
     pieces = page.split("@@")  # every other piece is the name of a part
@@ -129,6 +131,7 @@ def _trace(trace: Trace) -> dict[str, Any]:
     ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),
+        "happened": list(map(printable, happened_lines(trace.run))),
         "facts": [*summary.facts(trace, sheet), *(text for text, _ in summary.totals(trace)), *sizes(trace)],
         "rows": rows,
         "kinds": words,

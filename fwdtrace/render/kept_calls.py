@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fwdtrace.render.happened import EVENTS, replay_text, span, steps_lines
+from fwdtrace.render.happened import EVENTS, magnitude_lines, replay_text, span, steps_lines
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Mode
@@ -14,6 +14,8 @@ from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 
 MOST_LISTED = 12
 MOST_LETTERS = 50
+WIDTH = 70
+"""The cells of a line, in front of which it is said who says it."""
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""
@@ -44,7 +46,7 @@ def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
             if finding.code == "FT005":
                 place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
                 lines.append(f"{finding.code}{place}: {finding.message}")
-        lines += steps_lines(run) if with_findings else []
+        lines += [*steps_lines(run), *magnitude_lines(trace, WIDTH)] if with_findings else []
     return [printable(line) for line in lines]
 
 

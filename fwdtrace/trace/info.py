@@ -63,6 +63,22 @@ class StepInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Magnitude:
+    """The largest absolute value in what the module at a path gave; the value is None if some were not finite."""
+
+    path: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCall:
+    """A call before this one that was recorded too, by its number, and how large the numbers of each module were."""
+
+    call: int
+    largest: tuple[Magnitude, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """How the model was run; `duration_us` is the wall time of the whole recording on the host in microseconds.
 
@@ -74,8 +90,8 @@ class RunInfo:
     to be seen, `"exact"` or `"inexact"`, with `replay_reason` if it was not. Of a call that was slow, `first_us` is the
     time that it took at first, and `usual_us` the median of the calls before it. `step` is the number of the
     optimizer's step that the call belongs to, and `last_steps` are the steps before it, the latest last, and the step
-    itself if it had come to it. `repeat` is how many further runs, from the same state, the times of the calls are the
-    medians of.
+    itself if it had come to it. `earlier` are the last calls before it that were recorded under statistics. `repeat` is
+    how many further runs, from the same state, the times of the calls are the medians of.
 
     `around` is what else was set when it began and may change its numbers: versions of libraries, variables of the
     environment, settings of torch, threads, autocast, the seed and a digest of the random state; each by its name.
@@ -98,6 +114,7 @@ class RunInfo:
     usual_us: float | None = None
     step: int | None = None
     last_steps: tuple[StepInfo, ...] = ()
+    earlier: tuple[EarlierCall, ...] = ()
     repeat: int | None = None
     around: tuple[Value, ...] = ()
     program: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
-from fwdtrace.trace.info import ModelInfo, RunInfo, StepInfo, StepOutput, Versions
+from fwdtrace.trace.info import EarlierCall, Magnitude, ModelInfo, RunInfo, StepInfo, StepOutput, Versions
 from fwdtrace.trace.values import (
     Backward,
     Call,
@@ -45,10 +45,12 @@ _OPTIONAL = {
     (GradientFault, "between"),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
     *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay", "repeat")),
-    *((RunInfo, name) for name in ("replay_reason", "first_us", "usual_us", "step", "last_steps")),
+    *((RunInfo, name) for name in ("replay_reason", "first_us", "usual_us", "step", "last_steps", "earlier")),
     *((RunInfo, name) for name in ("around", "program", "stepped")),
     *((StepInfo, name) for name in ("learning_rates", "gradient_norm", "outputs")),
     (StepOutput, "value"),
+    (Magnitude, "value"),
+    (EarlierCall, "largest"),
     *((CallError, name) for name in ("raised_below", "site", "outside")),
     (Finding, "fixes"),
     (Fix, "outputs"),
@@ -62,6 +64,7 @@ _LEAST: dict[tuple[type, str], int | None] = {
     (RunInfo, "step"): 1,
     (StepInfo, "number"): 1,
     (StepOutput, "call"): 1,
+    (EarlierCall, "call"): 1,
     (StepOutput, "value"): None,
     (StepInfo, "learning_rates"): None,
     (RunInfo, "repeat"): 1,
@@ -258,6 +261,8 @@ _KINDS: dict[str, Read] = {
     "tuple[Value, ...]": _tuple_of(_other),
     "tuple[StepOutput, ...]": _tuple_of(reader_of(StepOutput)),
     "tuple[StepInfo, ...]": _tuple_of(reader_of(StepInfo)),
+    "tuple[Magnitude, ...]": _tuple_of(reader_of(Magnitude)),
+    "tuple[EarlierCall, ...]": _tuple_of(reader_of(EarlierCall)),
     "tuple[Fix, ...]": _tuple_of(reader_of(Fix)),
     "tuple[str, ...]": _once(_tuple_of(_text)),
     "tuple[Operand, ...]": _tuple_of(reader_of(Operand)),
@@ -296,7 +301,8 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
         for field in fields(cls)
     ]
     for cls in (
-        *(Versions, ModelInfo, RunInfo, StepInfo, StepOutput, Call, Op, Finding, Uncalled, Gradient),
+        *(Versions, ModelInfo, RunInfo, StepInfo, StepOutput, EarlierCall, Magnitude, Call, Op, Finding),
+        *(Uncalled, Gradient),
         *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
         *(GradientFault, BackwardError),
     )

@@ -271,9 +271,10 @@ render/dot: .chart .sheet .summary .totals .words trace
 render/findings: .paths trace
 render/fold: .marks .shapes trace
 render/frame: .csv errors trace
-render/happened: .words trace
-render/html: .calls .details .findings .fold .marks .numbers .page_rows .sheet .side_by_side .summary .totals .words
-  compare trace
+render/growth: .words rich
+render/happened: .growth .words trace
+render/html: .calls .details .findings .fold .happened .marks .numbers .page_rows .sheet .side_by_side .summary
+  .totals .words compare trace
 render/kept_calls: .happened .words trace
 render/layout: .cells .columns .words rich
 render/lines: .words rich
@@ -323,6 +324,7 @@ trace/garbage:
 trace/head: .info .json_stream .rows .trace
 trace/info: .values
 trace/json_stream:
+trace/magnitudes: .info .trace .values
 trace/mechanisms: .values
 trace/raw: .head .rows .trace
 trace/read: .json_stream .rows .trace .values errors

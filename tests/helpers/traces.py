@@ -33,6 +33,7 @@ from fwdtrace.trace import (
     Value,
     Versions,
 )
+from fwdtrace.trace.info import EarlierCall, Magnitude
 from fwdtrace.trace.trace import write_trace
 
 FAST_PATH = ("Module._wrapped_call_impl", "Module._call_impl")
@@ -190,10 +191,11 @@ def everything() -> Trace:
         Finding("FT001", "direct-forward", 0, "f5 ran directly", site),
         Finding("FT003", "never", None, "b", fixes=fixes),
     )
+    run = RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2, around=(Value("OMP_NUM_THREADS", "4"),))
     return Trace(
         Versions("0.1.0", "2.13.0", "3.11.7"),
         ModelInfo("model.py:Net", "model.Net", True, 1234, 1000, 4936, 80),
-        RunInfo("cuda:0", True, 7, 3, 812.5, "t.safetensors", "0a1b", 2, around=(Value("OMP_NUM_THREADS", "4"),)),
+        replace(run, earlier=(EarlierCall(1, (Magnitude("a", 2.5), Magnitude("b"))),)),
         (first, second),
         ops,
         findings,

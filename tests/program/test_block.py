@@ -44,6 +44,18 @@ def test_so_many_events_are_kept_and_no_more_is_looked_for() -> None:
     assert [trace.run.call for trace in watch.traces] == [1]
 
 
+def test_every_so_many_calls_are_measured_and_their_growth_is_told_beside_the_event() -> None:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Softsign())
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+    with fwdtrace.watch(every=2, last=2) as watch:
+        for factor in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, float("nan")):
+            net(torch.ones(1, 2) * factor)
+    (trace,) = watch.traces
+    earlier = [(each.call, {one.path: one.value for one in each.largest}) for each in trace.run.earlier]
+    assert [(number, largest["0"]) for number, largest in earlier] == [(5, 5.0)]
+
+
 @pytest.mark.parametrize(
     ("event", "reason"),
     [("nan", "there is no such event"), ("slow=x", "give a number above 1"), ("error=2", "no such")],

@@ -465,6 +465,7 @@ function view(trace) {
   const place = element("main", null,
     element("h1", null, element("bdi", null, trace.title)),
     element("p", { class: "facts" }, trace.facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ")),
+    ...trace.happened.map((text) => element("p", { class: "facts" }, text)),
     element("ul", { class: "findings", hidden: !trace.findings.length }, ...trace.findings.map((finding) => element("li", null,
       element("button", { disabled: !finding.rows.length, click: () => reveal(finding.rows[0]) }, finding.title), " ",
       element("span", { class: "quiet" }, finding.from), element("p", null, finding.message)))),
@@ -488,9 +489,11 @@ async function held() {
 
 function show({ comparison, traces }) {
   const views = traces.map(view);
+  const charts = document.querySelectorAll(".growth");
+  views[0].place.querySelector(".findings").before(...charts);
   if (comparison) {
     document.body.append(element("header", null,
-      element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), element("pre", null, comparison.text)));
+      element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), ...charts, element("pre", null, comparison.text)));
   }
   document.body.append(element("div", { class: "views" }, ...views.map(({ place }) => place)));
   document.addEventListener("keydown", (event) => {

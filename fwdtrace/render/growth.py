@@ -1,0 +1,118 @@
+"""Numbers that grow from one call or step to the next: in letters, in lines, and as a chart that a page can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from rich.cells import cell_len
+
+from fwdtrace.render.words import cut, number, padded, printable
+
+BARS = "▁▂▃▄▅▆▇█"
+NOT_FINITE = "✗"
+MOST_SERIES = 5
+LONGEST_NAME = 30
+
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 560, 150, 56, 12, 180, 24
+"""A chart in pixels, and the room around its lines, in which the numbers and the names stand."""
+COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#1b7c83")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numbers in order, from 0 up, and what they are of: None where there is none, NaN or infinite where one was."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+    @property
+    def growth(self) -> float:
+        """How many times the first number the last finite one is; 0 if there are not two."""
+        finite = [value for value in self.values if value is not None and math.isfinite(value) and value > 0]
+        return finite[-1] / finite[0] if len(finite) > 1 else 0.0
+
+
+def most_grown(series: Sequence[Series], most: int = MOST_SERIES) -> list[Series]:
+    """Those that have grown most, in the order in which they were given."""
+    chosen = sorted(range(len(series)), key=lambda place: -series[place].growth)[:most]
+    return [series[place] for place in sorted(chosen)]
+
+
+def growth_lines(title: str, series: Sequence[Series], width: int) -> Iterator[str]:
+    """The title, and below it a line for each series: its name, its bars on a logarithmic scale, and its numbers."""
+    if not series:
+        return
+    yield f"{title}:"
+    names = [cut(printable(each.name), LONGEST_NAME) for each in series]
+    longest = max(map(cell_len, names))
+    scale = _Scale([value for each in series for value in each.values])
+    for name, each in zip(names, series, strict=True):
+        bars = "".join(map(scale.bar, each.values))
+        yield cut(f"  {padded(name, longest)}  {bars}  {_numbers(each.values)}", width)
+
+
+def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> str:
+    """The series over what the labels name, as lines on a logarithmic scale; SVG that needs no style of its own."""
+    scale = _Scale([value for each in series for value in each.values])
+    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    xs = [LEFT + wide * place / max(len(labels) - 1, 1) for place in range(len(labels))]
+    parts = [f"<title>{escape(printable(title))}</title>"]
+    for end, level in ((scale.lowest, TOP + high), (scale.highest, TOP)):
+        parts.append(f'<path d="M{LEFT} {level}h{wide}" stroke="currentColor" stroke-opacity=".25"/>')
+        parts.append(_text(LEFT - 6, level + 4, number(end), "end"))
+    apart = max(len(labels) // 6, 1)
+    for place, label in enumerate(labels):
+        if place % apart == 0 or place == len(labels) - 1:
+            parts.append(_text(xs[place], HEIGHT - 6, label, "middle"))
+    for place, each in enumerate(series):
+        colour = COLOURS[place % len(COLOURS)]
+        points, lines = [], []
+        for x, value in zip(xs, each.values, strict=True):
+            if value is None:
+                continue
+            if math.isfinite(value):
+                y = TOP + high * (1 - scale.share(value))
+                points.append(f"{x:.1f},{y:.1f}")
+                lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>')
+            else:
+                lines.append(_text(x, TOP + 4, NOT_FINITE, "middle", colour))
+        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        parts += lines
+        parts.append(_text(WIDTH - RIGHT + 14, TOP + 4 + 16 * place, cut(each.name, LONGEST_NAME), "start", colour))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
+        f' role="img" font-size="11" font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
+    )
+
+
+class _Scale:
+    """A logarithmic scale from the smallest to the largest of these numbers; zeros stand at its lower end."""
+
+    def __init__(self, values: Sequence[float | None]) -> None:
+        finite = [value for value in values if value is not None and math.isfinite(value) and value > 0]
+        self.lowest, self.highest = (min(finite), max(finite)) if finite else (0.0, 0.0)
+
+    def share(self, value: float) -> float:
+        """How far up the scale a number is, from 0 to 1."""
+        if value <= self.lowest or self.lowest == self.highest:
+            return 0.0
+        return math.log(value / self.lowest) / math.log(self.highest / self.lowest)
+
+    def bar(self, value: float | None) -> str:
+        if value is None:
+            return " "
+        return BARS[round(self.share(value) * (len(BARS) - 1))] if math.isfinite(value) else NOT_FINITE
+
+
+def _numbers(values: Sequence[float | None]) -> str:
+    shown = ["—" if value is None else number(value) if math.isfinite(value) else "not finite" for value in values]
+    if len(shown) > 5:
+        shown = [shown[0], "…", *shown[-3:]]
+    return " → ".join(shown)
+
+
+def _text(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(printable(text))}</text>'
