@@ -178,13 +178,13 @@ class Events:
             self._suspected += earlier
 
     def _is_spoiled(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
+        pairs = zip(outputs, noted.sums, strict=True)
+        suspected = [tensor for tensor, number in pairs if number is not None and not math.isfinite(number)]
+        if not suspected:
+            return False
         with Unseen():
-            return any(
-                number is not None
-                and not math.isfinite(number)
-                and bool((tensor.isnan() if noted.root.gives_infinity else ~tensor.isfinite()).any())
-                for tensor, number in zip(outputs, noted.sums, strict=True)
-            )
+            wrong = torch.isnan if noted.root.gives_infinity else lambda tensor: ~tensor.isfinite()
+            return any(bool(wrong(tensor).any()) for tensor in suspected)
 
     def _explain_time(self, noted: Pass, seconds: float) -> bool:
         times = seconds * 1e6, noted.root.usual.median * 1e6
