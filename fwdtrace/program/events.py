@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from sys import _getframe
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.device_clock import DeviceClock
 from fwdtrace.program.endings import stop
 from fwdtrace.program.loss import places_above
 from fwdtrace.program.moment import Moment, moment_before, tensors_in_arguments
@@ -29,6 +31,9 @@ from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace.info import StepOutput
 
+LATER = "its weights may be others by now, as only later the device was done"
+"""Why the replay of a call that was slow on the device may not be as at first."""
+
 
 class Events:
     """The watch for numbers that are not finite, in what a root returns and in what an optimizer is about to use, and
@@ -42,6 +47,7 @@ class Events:
         self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
     ) -> None:
         self._looks = looks
+        self._clock = DeviceClock()
         self._steps = Steps(looks.last)
         self._replays = Replays(unhooked, keep, saves, self._steps.optimizer_of)
         self.raised_at: Moment | None = None
@@ -69,6 +75,8 @@ class Events:
             module, entry, args, kwargs, module if top is None else top, root.changing, position_of_caller(_getframe(2))
         )
         before = collectives()
+        end_now = self._look_at_device()
+        mark = self._clock.mark(moment.module) if self._looks.slow is not None else None
         began = perf_counter()
         try:
             output = call(*args, **kwargs)
@@ -87,8 +95,11 @@ class Events:
         if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
             root.numbers += _single_numbers(number, output, sums)
             self._called.add(root)
-        slow = self._looks.slow if not root.groups else None
-        end_now = slow is not None and root.usual.is_exceeded(seconds, slow) and self._explain_time(noted, seconds)
+        end = self._clock.mark(moment.module) if mark is not None else None
+        if mark is not None and end is not None:
+            self._clock.await_end(noted, mark, end)
+        elif self._is_slow(noted, seconds):
+            end_now |= self._explain_time(noted, seconds)
         noted.is_spoiled = self._is_spoiled(noted, outputs)
         if noted.is_spoiled and not root.groups:
             self._spoiled_since.add(root)
@@ -186,11 +197,22 @@ class Events:
             wrong = torch.isnan if noted.root.gives_infinity else lambda tensor: ~tensor.isfinite()
             return any(bool(wrong(tensor).any()) for tensor in suspected)
 
-    def _explain_time(self, noted: Pass, seconds: float) -> bool:
+    def _look_at_device(self) -> bool:
+        """Explain the calls that turn out to have been slow on the device; whether the program is to be ended."""
+        end_now = False
+        for noted, seconds in self._clock.ended():
+            end_now |= self._is_slow(noted, seconds) and self._explain_time(noted, seconds, LATER)
+        return end_now
+
+    def _is_slow(self, noted: Pass, seconds: float) -> bool:
+        factor = self._looks.slow
+        return factor is not None and not noted.root.groups and noted.root.usual.is_exceeded(seconds, factor)
+
+    def _explain_time(self, noted: Pass, seconds: float, inexact: str = "") -> bool:
         times = seconds * 1e6, noted.root.usual.median * 1e6
         happened = Happened("slow", self._steps.of_root(noted.root), 1, *times)
-        replay = self._replays.replay(noted, happened, noted.output(), None, TIMED)
-        return self._replays.hand_over(noted, replay, happened)
+        replay = self._replays.replay(noted, happened, [] if inexact else noted.output(), None, TIMED)
+        return self._replays.hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
         given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
