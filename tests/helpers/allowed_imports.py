@@ -175,9 +175,10 @@ program/backward_again: .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
 program/children: trace
 program/crash: .moment .replay .state .statement models recorder torch trace trials
+program/device_clock: .passes recorder torch
 program/endings: .tracebacks
-program/events: .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together .wanted recorder
-  torch trace
+program/events: .device_clock .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together
+  .wanted recorder torch trace
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
