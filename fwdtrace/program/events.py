@@ -215,9 +215,8 @@ class Events:
         return self._replays.hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
-        if self._spoiled and any(number is not None and not math.isfinite(number) for number in given):
-            self._spoiled.add(noted.root)  # with what another model gave, which has been told
+        if self._spoiled and _is_given_what_is_not_finite(noted):
+            self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been told
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
         replay = self._replays.replay(noted, happened, outputs, None)
@@ -288,6 +287,14 @@ def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Ite
     for (name, tensor), number in zip(tensors, sums, strict=True):
         if number is not None and tensor.numel() == 1:
             yield StepOutput(call, name, number if math.isfinite(number) else None)
+
+
+def _is_given_what_is_not_finite(noted: Pass) -> bool:
+    """Whether NaN or infinities are among the arguments of a call, or among the weights of the model."""
+    given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
+    if any(number is not None and not math.isfinite(number) for number in given):
+        return True
+    return not math.isfinite(norm_of(list(noted.moment.module.parameters())))
 
 
 def _made_in(replay: Replay) -> bool:

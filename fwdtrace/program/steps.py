@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fwdtrace.program.roots import Root
 from fwdtrace.recorder.measures.values import has_values
@@ -98,12 +98,12 @@ def gradients_for(optimizer: Any) -> list[Tensor]:
 
 
 def norm_of(gradients: Sequence[Tensor]) -> float:
-    """The Euclidean norm of all gradients on this rank; NaN or infinite if and only if one of their elements is.
+    """The norm of all these tensors on this rank, as of gradients; NaN or infinite if and only if an element is.
 
     Of a kind of tensor that does not compute nothing is known: it counts as zero.
     """
     with Unseen():
-        if {*map(type, gradients)} == {Tensor}:
+        if {*map(type, gradients)} <= {Tensor, nn.Parameter}:
             with contextlib.suppress(RuntimeError, NotImplementedError):  # a sparse one, or one without numbers
                 norm = _norm_at_once(gradients)
                 if math.isfinite(norm):

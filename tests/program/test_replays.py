@@ -165,6 +165,20 @@ class Distance(nn.Module):
         return torch.sqrt(distance * factor).mean()
 
 
+def test_an_average_of_spoiled_weights_is_no_further_event() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        average = torch.optim.swa_utils.AveragedModel(net)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, float("nan"), 1.0):
+            optimizer.zero_grad()
+            net(torch.ones(2, 4) * factor).sum().backward()
+            optimizer.step()
+            average.update_parameters(net)
+            average(torch.ones(2, 4))
+    assert [event.run.call for event in events] == [2]
+
+
 def test_of_several_losses_the_one_whose_backward_went_wrong_is_named() -> None:
     with watched() as events:
         net, distance, error = nn.Sequential(nn.Linear(4, 4)), Distance(), nn.MSELoss()
