@@ -234,18 +234,22 @@ class Events:
         if self._follows_from_what_was_told(known, optimizer):
             return False
         happened = Happened("nonfinite", known)
-        first: tuple[Pass, Replay] | None = None
+        best: tuple[Pass, Replay] | None = None
+        of_loss = False
         # What has no gradients, as a loss has none, is run again with the model that it was given the output of.
         for each in [each for each in candidates if each.root.has_gradients()] or candidates:
             replay = self._replays.replay(each, happened, each.output(), each.gradients)
             if _made_in(replay) or replay.interrupt is not None:
-                first = each, replay
+                best = each, replay
                 break
-            loss = self._replays.replay_loss(each, happened) if each.backward_from and first is None else None
-            first = first or (each, loss or replay)
-            if loss is not None and loss.interrupt is not None:
-                break
-        return first is not None and self._replays.hand_over(*first, happened)
+            loss = self._replays.replay_loss(each, happened) if each.backward_from and not of_loss else None
+            if loss is not None:
+                best, of_loss = (each, loss), True
+                if loss.interrupt is not None:
+                    break
+            elif best is None or (each.backward_from and not best[0].backward_from):
+                best = each, replay
+        return best is not None and self._replays.hand_over(*best, happened)
 
     def _follows_from_what_was_told(self, known: Optimizer, optimizer: Any) -> bool:
         """Whether the gradients came through what a call had returned that was not finite, as that of a loss."""

@@ -130,11 +130,11 @@ def _part(code: CodeType, called_at: int, line: int) -> _Part | None:
     if not around:
         return None
     block = min(around, key=lambda each: (each[-1].end_lineno or 0) - each[0].lineno)
-    first, last = _at(block, called_at), _at(block, line)
-    if first is None or last is None or first > last:
-        return None
-    result = _result(block[last], line)
-    if result is None:
+    first = _at(block, called_at)
+    last, result = next(
+        ((place, found) for place, each in enumerate(block) if (found := _result(each, line)) is not None), (0, None)
+    )  # of several statements on a line, the one that calls backward
+    if first is None or result is None or first > last:
         return None
     wanted = _names(result, ast.Load)
     statements: list[ast.stmt] = []

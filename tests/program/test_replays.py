@@ -193,6 +193,23 @@ def test_of_several_losses_the_one_whose_backward_went_wrong_is_named() -> None:
     assert [told(event) for event in events] == [(3, 3, "exact", ["return torch.sqrt(distance * factor).mean()"])]
 
 
+def test_of_several_calls_in_one_loss_and_statements_on_one_line_those_that_count_are_found() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 4)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            x = torch.ones(2, 4)
+            one, two = net(x + 1), net(x)
+            if step == 1:
+                one = two.flip(0)
+            far = (one - two).square().sum(1).sqrt()
+            optimizer.zero_grad(); far.mean().backward(); optimizer.step()  # fmt: skip # noqa: E702
+    (event,) = events
+    ((message, site),) = [(each.message, each.site) for each in event.findings if each.code == "FT005"]
+    assert message.startswith("the backward of Tensor.sqrt in the loss made")
+    assert site is not None and "far =" in (site.code or "")
+
+
 def test_a_loss_holds_nothing_beyond_the_step() -> None:
     alive: list[Any] = []
     with watched():
