@@ -33,6 +33,8 @@ from fwdtrace.trace.info import StepOutput
 
 LATER = "its weights may be others by now, as only later the device was done"
 """Why the replay of a call that was slow on the device may not be as at first."""
+MOST_BESIDE = 3
+"""From so many calls it is looked for what made gradients that are not finite beside the model."""
 
 
 class Events:
@@ -249,7 +251,22 @@ class Events:
                     break
             elif best is None or (each.backward_from and not best[0].backward_from):
                 best = each, replay
+        if best is not None and not (_made_in(best[1]) or best[0].backward_from or best[1].interrupt):
+            best = self._beside(candidates, happened) or best
         return best is not None and self._replays.hand_over(*best, happened)
+
+    def _beside(self, candidates: Sequence[Pass], happened: Happened) -> tuple[Pass, Replay] | None:
+        """What made gradients that are not finite without coming through what the model gave, as a penalty on weights.
+
+        It is looked for up to where the optimizer steps, from each of the first calls on.
+        """
+        places = tuple(places_above(_getframe(2)))
+        for each in sorted(candidates, key=lambda each: each.number)[:MOST_BESIDE]:
+            each.backward_from = places
+            loss = self._replays.replay_loss(each, happened)
+            if loss is not None:
+                return each, loss
+        return None
 
     def _follows_from_what_was_told(self, known: Optimizer, optimizer: Any) -> bool:
         """Whether the gradients came through what a call had returned that was not finite, as that of a loss."""

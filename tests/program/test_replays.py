@@ -210,6 +210,29 @@ def test_of_several_calls_in_one_loss_and_statements_on_one_line_those_that_coun
     assert site is not None and "far =" in (site.code or "")
 
 
+@pytest.mark.parametrize("kind", ["penalty on the weights", "penalty on a gradient"])
+def test_what_comes_to_the_weights_beside_the_output_is_found(kind: str) -> None:
+    with watched() as events:
+        net = nn.Sequential(nn.Linear(4, 4), nn.Softplus(), nn.Linear(4, 1))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            x = torch.ones(2, 4).requires_grad_()
+            loss = net(x).mean()
+            if kind == "penalty on the weights":
+                size = (net[0].weight * (step != 1)).square().sum()
+            else:
+                (slope,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+                size = (slope * (step != 1)).square().sum()
+            loss = loss + size.sqrt()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    (event,) = events
+    ((message, site),) = [(each.message, each.site) for each in event.findings if each.code == "FT005"]
+    assert message.startswith("the backward of Tensor.sqrt in the loss made")
+    assert site is not None and "size.sqrt()" in (site.code or "")
+
+
 def test_a_loss_holds_nothing_beyond_the_step() -> None:
     alive: list[Any] = []
     with watched():
