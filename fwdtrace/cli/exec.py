@@ -104,14 +104,16 @@ def _no_program(program: list[str]) -> str:
 
 
 def _folder_for_step(chosen: Chosen) -> str | None:
-    """The folder of --save-step; FwdtraceError if nothing could be saved there."""
+    """The folder of --save-step, of each rank another one in it; FwdtraceError if nothing could be saved there."""
     if chosen.save_step is None:
         return None
     if not set(chosen.on or ()) - {"error", "signal"}:
         raise FwdtraceError("--save-step saves the call in which something happens; say what by --on nonfinite")
     if find_spec("safetensors") is None:
         raise FwdtraceError("--save-step needs safetensors; run `pip install safetensors`")
-    return str(chosen.save_step.absolute())
+    ranks = ranks_of(os.environ)
+    folder = chosen.save_step if ranks is None else chosen.save_step / f"rank{ranks.own}"
+    return str(folder.absolute())
 
 
 def _behind(program: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,18 @@ from fwdtrace.trace.files import replacing, write_text
 
 FORMAT = "fwdtrace.capsule/1"
 TENSORS = "step.safetensors"
+
+_MADE_AGAIN: dict[str, Callable[[Any], Any]] = {
+    "float": float,
+    "dtype": lambda name: getattr(torch, name),
+    "device": torch.device,
+    "set": set,
+    "frozenset": frozenset,
+    "Size": torch.Size,
+    "slice": lambda parts: slice(*parts),
+    "range": lambda parts: range(*parts),
+}
+"""How a value is made again from what was written of it, by the name of its kind."""
 
 
 @dataclass
@@ -47,6 +59,12 @@ class _Writer:
             return {"dict": [[key, self.plain(item, f"{name}.{key}")] for key, item in value.items()]}
         if isinstance(value, Tensor):
             return self._tensor(value, name)
+        if isinstance(value, torch.dtype | torch.device):
+            return {type(value).__name__: str(value).removeprefix("torch.")}
+        if type(value) in (set, frozenset, torch.Size):
+            return {type(value).__name__: self.plain(list(value), name)}
+        if type(value) in (slice, range):
+            return {type(value).__name__: self.plain([value.start, value.stop, value.step], name)}
         return self._unwritten(value, name)
 
     def _tensor(self, tensor: Tensor, name: str) -> Any:
@@ -271,4 +289,7 @@ def _value(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
         return tuple(_value(item, tensors) for item in plain["tuple"])
     if "dict" in plain:
         return {key: _value(item, tensors) for key, item in plain["dict"]}
-    return float(plain["float"]) if "float" in plain else None
+    ((kind, parts),) = plain.items()
+    if kind in _MADE_AGAIN:
+        return _MADE_AGAIN[kind](_value(parts, tensors))
+    return None

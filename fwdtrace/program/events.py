@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from sys import _getframe
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.device_clock import DeviceClock
 from fwdtrace.program.endings import stop
 from fwdtrace.program.loss import places_above
 from fwdtrace.program.moment import Moment, moment_before, tensors_in_arguments
@@ -29,6 +31,11 @@ from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace.info import StepOutput
 
+LATER = "its weights may be others by now, as only later the device was done"
+"""Why the replay of a call that was slow on the device may not be as at first."""
+MOST_BESIDE = 3
+"""From so many calls it is looked for what made gradients that are not finite beside the model."""
+
 
 class Events:
     """The watch for numbers that are not finite, in what a root returns and in what an optimizer is about to use, and
@@ -42,6 +49,7 @@ class Events:
         self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
     ) -> None:
         self._looks = looks
+        self._clock = DeviceClock()
         self._steps = Steps(looks.last)
         self._replays = Replays(unhooked, keep, saves, self._steps.optimizer_of)
         self.raised_at: Moment | None = None
@@ -69,6 +77,8 @@ class Events:
             module, entry, args, kwargs, module if top is None else top, root.changing, position_of_caller(_getframe(2))
         )
         before = collectives()
+        end_now = self._look_at_device()
+        mark = self._clock.mark(moment.module) if self._looks.slow is not None else None
         began = perf_counter()
         try:
             output = call(*args, **kwargs)
@@ -87,8 +97,11 @@ class Events:
         if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
             root.numbers += _single_numbers(number, output, sums)
             self._called.add(root)
-        slow = self._looks.slow if not root.groups else None
-        end_now = slow is not None and root.usual.is_exceeded(seconds, slow) and self._explain_time(noted, seconds)
+        end = self._clock.mark(moment.module) if mark is not None else None
+        if mark is not None and end is not None:
+            self._clock.await_end(noted, mark, end)
+        elif self._is_slow(noted, seconds):
+            end_now |= self._explain_time(noted, seconds)
         noted.is_spoiled = self._is_spoiled(noted, outputs)
         if noted.is_spoiled and not root.groups:
             self._spoiled_since.add(root)
@@ -178,24 +191,34 @@ class Events:
             self._suspected += earlier
 
     def _is_spoiled(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
+        pairs = zip(outputs, noted.sums, strict=True)
+        suspected = [tensor for tensor, number in pairs if number is not None and not math.isfinite(number)]
+        if not suspected:
+            return False
         with Unseen():
-            return any(
-                number is not None
-                and not math.isfinite(number)
-                and bool((tensor.isnan() if noted.root.gives_infinity else ~tensor.isfinite()).any())
-                for tensor, number in zip(outputs, noted.sums, strict=True)
-            )
+            wrong = torch.isnan if noted.root.gives_infinity else lambda tensor: ~tensor.isfinite()
+            return any(bool(wrong(tensor).any()) for tensor in suspected)
 
-    def _explain_time(self, noted: Pass, seconds: float) -> bool:
+    def _look_at_device(self) -> bool:
+        """Explain the calls that turn out to have been slow on the device; whether the program is to be ended."""
+        end_now = False
+        for noted, seconds in self._clock.ended():
+            end_now |= self._is_slow(noted, seconds) and self._explain_time(noted, seconds, LATER)
+        return end_now
+
+    def _is_slow(self, noted: Pass, seconds: float) -> bool:
+        factor = self._looks.slow
+        return factor is not None and not noted.root.groups and noted.root.usual.is_exceeded(seconds, factor)
+
+    def _explain_time(self, noted: Pass, seconds: float, inexact: str = "") -> bool:
         times = seconds * 1e6, noted.root.usual.median * 1e6
         happened = Happened("slow", self._steps.of_root(noted.root), 1, *times)
-        replay = self._replays.replay(noted, happened, noted.output(), None, TIMED)
-        return self._replays.hand_over(noted, replay, happened)
+        replay = self._replays.replay(noted, happened, [] if inexact else noted.output(), None, TIMED)
+        return self._replays.hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
-        if self._spoiled and any(number is not None and not math.isfinite(number) for number in given):
-            self._spoiled.add(noted.root)  # with what another model gave, which has been told
+        if self._spoiled and _is_given_what_is_not_finite(noted):
+            self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been told
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
         replay = self._replays.replay(noted, happened, outputs, None)
@@ -213,18 +236,37 @@ class Events:
         if self._follows_from_what_was_told(known, optimizer):
             return False
         happened = Happened("nonfinite", known)
-        first: tuple[Pass, Replay] | None = None
+        best: tuple[Pass, Replay] | None = None
+        of_loss = False
         # What has no gradients, as a loss has none, is run again with the model that it was given the output of.
         for each in [each for each in candidates if each.root.has_gradients()] or candidates:
             replay = self._replays.replay(each, happened, each.output(), each.gradients)
             if _made_in(replay) or replay.interrupt is not None:
-                first = each, replay
+                best = each, replay
                 break
-            loss = self._replays.replay_loss(each, happened) if each.backward_from and first is None else None
-            first = first or (each, loss or replay)
-            if loss is not None and loss.interrupt is not None:
-                break
-        return first is not None and self._replays.hand_over(*first, happened)
+            loss = self._replays.replay_loss(each, happened) if each.backward_from and not of_loss else None
+            if loss is not None:
+                best, of_loss = (each, loss), True
+                if loss.interrupt is not None:
+                    break
+            elif best is None or (each.backward_from and not best[0].backward_from):
+                best = each, replay
+        if best is not None and not (_made_in(best[1]) or best[0].backward_from or best[1].interrupt):
+            best = self._beside(candidates, happened) or best
+        return best is not None and self._replays.hand_over(*best, happened)
+
+    def _beside(self, candidates: Sequence[Pass], happened: Happened) -> tuple[Pass, Replay] | None:
+        """What made gradients that are not finite without coming through what the model gave, as a penalty on weights.
+
+        It is looked for up to where the optimizer steps, from each of the first calls on.
+        """
+        places = tuple(places_above(_getframe(2)))
+        for each in sorted(candidates, key=lambda each: each.number)[:MOST_BESIDE]:
+            each.backward_from = places
+            loss = self._replays.replay_loss(each, happened)
+            if loss is not None:
+                return each, loss
+        return None
 
     def _follows_from_what_was_told(self, known: Optimizer, optimizer: Any) -> bool:
         """Whether the gradients came through what a call had returned that was not finite, as that of a loss."""
@@ -266,6 +308,14 @@ def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Ite
     for (name, tensor), number in zip(tensors, sums, strict=True):
         if number is not None and tensor.numel() == 1:
             yield StepOutput(call, name, number if math.isfinite(number) else None)
+
+
+def _is_given_what_is_not_finite(noted: Pass) -> bool:
+    """Whether NaN or infinities are among the arguments of a call, or among the weights of the model."""
+    given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
+    if any(number is not None and not math.isfinite(number) for number in given):
+        return True
+    return not math.isfinite(norm_of(list(noted.moment.module.parameters())))
 
 
 def _made_in(replay: Replay) -> bool:

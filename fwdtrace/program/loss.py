@@ -49,7 +49,7 @@ def loss_again(
     """Run again what led from a call to the backward, the call included; None if that is not to be found in one place.
 
     It is found in a function that was running at both times: from the statement in which the call was made to the one
-    in which backward began, those statements alone that the latter depends on.
+    in which backward began, or to the latest backward before the line, those statements alone that it depends on.
     """
     for frame, line in backward_from:
         called_at = next((at for code, at in called_from if code is frame.f_code), None)
@@ -130,10 +130,11 @@ def _part(code: CodeType, called_at: int, line: int) -> _Part | None:
     if not around:
         return None
     block = min(around, key=lambda each: (each[-1].end_lineno or 0) - each[0].lineno)
-    first, last = _at(block, called_at), _at(block, line)
+    first, last = _at(block, called_at), _at(block, line, last=True)
     if first is None or last is None or first > last:
         return None
-    result = _result(block[last], line)
+    found = ((place, _result(block[place], line)) for place in range(last, first - 1, -1))
+    last, result = next(((place, result) for place, result in found if result is not None), (last, None))
     if result is None:
         return None
     wanted = _names(result, ast.Load)
@@ -145,19 +146,19 @@ def _part(code: CodeType, called_at: int, line: int) -> _Part | None:
     return _Part(statements, result)
 
 
-def _at(block: list[ast.stmt], line: int) -> int | None:
-    """The place of the statement that this line is in."""
-    places = (place for place, each in enumerate(block) if each.lineno <= line <= (each.end_lineno or 0))
-    return next(places, None)
+def _at(block: list[ast.stmt], line: int, *, last: bool = False) -> int | None:
+    """The place of the statement that this line is in, of the first or the last one of those."""
+    places = [place for place, each in enumerate(block) if each.lineno <= line <= (each.end_lineno or 0)]
+    return places[-1 if last else 0] if places else None
 
 
 def _result(statement: ast.stmt, line: int) -> ast.expr | None:
-    """What backward is called on, or what is given to a `backward` of another object's."""
+    """What backward is called on by this line, or what is given to a `backward` of another object's."""
     calls = [
         node
         for node in ast.walk(statement)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"
-        and node.lineno <= line <= (node.end_lineno or 0)
+        and node.lineno <= line
     ]  # fmt: skip
     if not calls:
         return None

@@ -133,19 +133,23 @@ def leaves_behind(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def sum_of(tensor: Tensor) -> float | None:
     """The sum of the elements, which is not finite if one of them is not; None of what are no such numbers."""
-    if type(tensor) is Tensor and tensor.layout is torch.strided and not (torch_function_modes() or dispatch_modes()):
-        if tensor.is_floating_point():
-            return float(tensor.detach().sum()) if has_values(tensor) else None
-        if not tensor.is_complex():
-            return None
     try:
+        if type(tensor) is Tensor and not (torch_function_modes() or dispatch_modes()):
+            return _sum(tensor.detach() if tensor.requires_grad else tensor)
         with Unseen():
-            if not (tensor.is_floating_point() or tensor.is_complex()) or not has_values(tensor):
-                return None
-            total = tensor.detach().sum()
-            return float(total.real + total.imag if total.is_complex() else total)
+            return _sum(tensor.detach())
     except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed: nothing is known
         return None
+
+
+def _sum(tensor: Tensor) -> float | None:
+    if tensor.is_floating_point():
+        wide = torch.float32 if tensor.dtype.itemsize < 4 else None  # the sum of a small type may be beyond it
+        return float(tensor.sum(dtype=wide)) if has_values(tensor) else None
+    if not tensor.is_complex() or not has_values(tensor):
+        return None
+    total = tensor.sum()
+    return float(total.real + total.imag)
 
 
 def run_backward(outputs: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

@@ -80,7 +80,7 @@ def replayed(
     `model` is at the top of what holds the module that is called, `number` that of the call. With `gradients`, the
     backward is run behind it, from these gradients of the tensors that it had returned.
     """
-    args, kwargs = tree_map_only(Tensor, _cut_off, (moment.args, moment.kwargs))
+    args, kwargs = moment.args, moment.kwargs
     options = replace(options, gradients=gradients is not None, alone=True)
     recording = Recording(model, options, call=number)
     result: list[Any] = []
@@ -98,6 +98,7 @@ def replayed(
     unable: Exception | None = None
     with contextlib.ExitStack() as stack:
         try:
+            args, kwargs = tree_map_only(Tensor, _cut_off, (args, kwargs))
             arguments = tensors_of((moment.args, moment.kwargs)) if moment.was_written_into() else []
             written = stack.enter_context(state_kept(model, arguments))
             stack.enter_context(silence())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -10,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fwdtrace.program.roots import Root
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.torch_internals import Unseen, norms_of
 from fwdtrace.trace.info import StepInfo, StepOutput
+
+SMALL = (torch.float16, torch.bfloat16)
+"""Types in which a sum of squares soon is infinite, or lost."""
 
 
 @dataclass(eq=False)
@@ -93,24 +98,44 @@ def gradients_for(optimizer: Any) -> list[Tensor]:
 
 
 def norm_of(gradients: Sequence[Tensor]) -> float:
-    """The Euclidean norm of all gradients on this rank; NaN or infinite if and only if one of their elements is."""
+    """The norm of all these tensors on this rank, as of gradients; NaN or infinite if and only if an element is.
+
+    Of a kind of tensor that does not compute nothing is known: it counts as zero.
+    """
     with Unseen():
-        numbers = [part for gradient in gradients if (part := _numbers(gradient)) is not None]
-        if not numbers:
-            return 0.0
-        norms = norms_of(numbers, 2, torch.float32)
-        if len({norm.device for norm in norms}) > 1:
-            norms = tuple(norm.to(norms[0].device) for norm in norms)
-        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
-        if math.isfinite(norm) or not all(bool(torch.isfinite(part).all()) for part in numbers):
-            return norm
-        return float(torch.linalg.vector_norm(torch.stack([part.double().norm() for part in numbers])))
+        if {*map(type, gradients)} <= {Tensor, nn.Parameter}:
+            with contextlib.suppress(RuntimeError, NotImplementedError):  # a sparse one, or one without numbers
+                norm = _norm_at_once(gradients)
+                if math.isfinite(norm):
+                    return norm
+        return math.hypot(*(_norm_alone(part) for gradient in gradients if (part := _numbers(gradient)) is not None))
+
+
+def _norm_at_once(gradients: Sequence[Tensor]) -> float:
+    """The norm, unless it is too large for its type, in one pass; that of small types is computed in float32."""
+    small = [gradient for gradient in gradients if gradient.dtype in SMALL]
+    norms = list(norms_of(small, 2, torch.float32)) if small else []
+    if len(small) < len(gradients):
+        norms += norms_of([each for each in gradients if each.dtype not in SMALL] if small else gradients, 2)
+    if len({norm.device for norm in norms}) > 1:
+        norms = [norm.to(norms[0].device) for norm in norms]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
+
+
+def _norm_alone(numbers: Tensor) -> float:
+    """The norm of one tensor, without that it becomes infinite on the way."""
+    try:
+        wide = numbers.to(torch.complex128 if numbers.is_complex() else torch.float64)
+        largest = float(torch.linalg.vector_norm(wide, math.inf))
+        if largest == 0 or not math.isfinite(largest):
+            return largest
+        return min(largest * float(torch.linalg.vector_norm(wide / largest)), sys.float_info.max)
+    except (RuntimeError, NotImplementedError):
+        return 0.0
 
 
 def _numbers(gradient: Any) -> Tensor | None:
     """The elements that are on this rank, and not what a sparse gradient leaves out."""
-    if type(gradient) is Tensor and gradient.layout is torch.strided and not gradient.is_meta:
-        return gradient
     local = getattr(gradient, "_local_tensor", gradient)
     if not isinstance(local, Tensor) or not has_values(local) or local.numel() == 0:
         return None

@@ -36,6 +36,8 @@ _SEALED = (*SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
 
 def tensors_of(value: Any) -> list[Tensor]:
     """The tensors of a call's result, in the order of the leaves that describe it."""
+    if type(value) is Tensor:
+        return [value]
     try:
         return [part for _, part in walk(value, "") if isinstance(part, Tensor)]
     except Exception:  # a stranger's object, as where it is described

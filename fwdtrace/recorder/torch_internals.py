@@ -104,8 +104,8 @@ BACKWARD_CODES: tuple[CodeType, ...] = tuple(
 """The Python functions from which every backward pass runs."""
 when_backward_ends: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
-norms_of: Callable[[list[torch.Tensor], int, torch.dtype], tuple[torch.Tensor, ...]] = torch._foreach_norm
-"""The norm of each of these tensors, of this order, computed in this type."""
+norms_of: Callable[..., tuple[torch.Tensor, ...]] = torch._foreach_norm
+"""The norm of each of these tensors, of this order, computed in this type if one is given."""
 
 
 class Unseen:

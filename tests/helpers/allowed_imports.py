@@ -171,9 +171,10 @@ program/block: .crash .signals .wanted .watch recorder trace
 program/caught: .tracebacks torch trace
 program/children: trace
 program/crash: .moment .replay .state .statement .tracebacks models recorder torch trace trials
+program/device_clock: .passes recorder torch
 program/endings: .tracebacks
-program/events: .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together .wanted recorder
-  torch trace
+program/events: .device_clock .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together
+  .wanted recorder torch trace
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/first_module: torch
 program/holders: torch trace

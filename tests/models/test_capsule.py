@@ -76,6 +76,18 @@ def test_nan_and_infinity_among_the_arguments_are_kept(tmp_path: Path) -> None:
     assert capsule.inputs.kwargs["scales"][0] == float("inf")
 
 
+def test_types_devices_and_plain_containers_are_made_again(tmp_path: Path) -> None:
+    class Takes(nn.Linear):
+        def forward(self, x: Tensor, **_: Any) -> Tensor:
+            return super().forward(x)
+
+    given = {"dtype": torch.bfloat16, "device": torch.device("cuda", 1), "size": torch.Size([2, 3]), "ids": {1, 2}}
+    given |= {"rows": slice(1, None), "range": range(2, 9, 3), "names": frozenset("a"), "by_number": {1: (2.5, None)}}
+    _, left_out = saved(tmp_path, Takes(2, 2), torch.ones(1, 2), **given)
+    assert left_out == []
+    assert read_capsule(tmp_path / "capsule.json").inputs.kwargs == given
+
+
 class Pair:
     """No plain value."""
 

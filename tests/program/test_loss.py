@@ -63,13 +63,16 @@ def test_of_a_loss_that_is_not_found_it_is_said_that_it_made_the_gradient_wrong(
     assert finding.message.startswith("the gradient that came to the model (Linear) was not finite already")
 
 
-def test_what_is_wrong_with_a_penalty_is_not_blamed_on_the_call() -> None:
+def test_what_is_wrong_with_a_penalty_is_not_blamed_on_the_call_though_it_is_not_found() -> None:
+    def penalized(net: nn.Linear, factor: float) -> None:
+        (net(torch.ones(2, 4)).sum() + torch.sqrt(net.bias.square() * factor).sum()).backward()
+
     with watched() as events:
         net = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         for factor in (1.0, 0.0):
             optimizer.zero_grad()
-            (net(torch.ones(2, 4)).sum() + torch.sqrt(net.bias * factor).sum()).backward()
+            penalized(net, factor)
             optimizer.step()
     ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
     assert "something beside it made them so" in finding.message

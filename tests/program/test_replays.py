@@ -165,6 +165,20 @@ class Distance(nn.Module):
         return torch.sqrt(distance * factor).mean()
 
 
+def test_an_average_of_spoiled_weights_is_no_further_event() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        average = torch.optim.swa_utils.AveragedModel(net)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, float("nan"), 1.0):
+            optimizer.zero_grad()
+            net(torch.ones(2, 4) * factor).sum().backward()
+            optimizer.step()
+            average.update_parameters(net)
+            average(torch.ones(2, 4))
+    assert [event.run.call for event in events] == [2]
+
+
 def test_of_several_losses_the_one_whose_backward_went_wrong_is_named() -> None:
     with watched() as events:
         net, distance, error = nn.Sequential(nn.Linear(4, 4)), Distance(), nn.MSELoss()
@@ -177,6 +191,46 @@ def test_of_several_losses_the_one_whose_backward_went_wrong_is_named() -> None:
             loss.backward()
             optimizer.step()
     assert [told(event) for event in events] == [(3, 3, "exact", ["return torch.sqrt(distance * factor).mean()"])]
+
+
+def test_of_several_calls_in_one_loss_and_statements_on_one_line_those_that_count_are_found() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 4)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            x = torch.ones(2, 4)
+            one, two = net(x + 1), net(x)
+            if step == 1:
+                one = two.flip(0)
+            far = (one - two).square().sum(1).sqrt()
+            optimizer.zero_grad(); far.mean().backward(); optimizer.step()  # fmt: skip # noqa: E702
+    (event,) = events
+    ((message, site),) = [(each.message, each.site) for each in event.findings if each.code == "FT005"]
+    assert message.startswith("the backward of Tensor.sqrt in the loss made")
+    assert site is not None and "far =" in (site.code or "")
+
+
+@pytest.mark.parametrize("kind", ["penalty on the weights", "penalty on a gradient"])
+def test_what_comes_to_the_weights_beside_the_output_is_found(kind: str) -> None:
+    with watched() as events:
+        net = nn.Sequential(nn.Linear(4, 4), nn.Softplus(), nn.Linear(4, 1))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            x = torch.ones(2, 4).requires_grad_()
+            loss = net(x).mean()
+            if kind == "penalty on the weights":
+                size = (net[0].weight * (step != 1)).square().sum()
+            else:
+                (slope,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+                size = (slope * (step != 1)).square().sum()
+            loss = loss + size.sqrt()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    (event,) = events
+    ((message, site),) = [(each.message, each.site) for each in event.findings if each.code == "FT005"]
+    assert message.startswith("the backward of Tensor.sqrt in the loss made")
+    assert site is not None and "size.sqrt()" in (site.code or "")
 
 
 def test_a_loss_holds_nothing_beyond_the_step() -> None:
