@@ -188,7 +188,7 @@ def test_a_spoilt_trace_is_refused_in_a_line_or_is_as_any_other(part: int, trace
     assert share * 0.1 < accepted < share * 0.8
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(20))
 def test_many_more_spoilt_traces(part: int, traces: list[Trace], tmp_path: Path) -> None:
     fuzz(traces, tmp_path, range(10_000 + 500 * part, 10_000 + 500 * (part + 1)))

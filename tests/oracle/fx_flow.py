@@ -69,12 +69,13 @@ class Runner(fx.Interpreter):
 
     def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
         super().__init__(module, garbage_collect_values=False, graph=graph)
-        self.model = module
         self.steps: list[Step] = []
         self.results: tuple[Known, ...] = ()
         self._tensors: list[Tensor] = []
         self._versions: list[int] = []
         self._known: dict[int, Known] = {}
+        self._state = {name: "buffer" for name, _ in module.named_buffers()}
+        self._state |= {name: "parameter" for name, _ in module.named_parameters()}
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a node; what comes out of it is new, unless it is one of the tensors that went in."""
@@ -107,9 +108,7 @@ class Runner(fx.Interpreter):
         if n.op != "get_attr":
             return Origin("row", len(self.steps), output)
         name = str(n.target)
-        if name in dict(self.model.named_parameters()):
-            return Origin("parameter", name)
-        return Origin("buffer" if name in dict(self.model.named_buffers()) else CONSTANT, name)
+        return Origin(self._state.get(name, CONSTANT), name)
 
 
 def differences_from_graph(model: nn.Module, trace: Trace, args: tuple[Any, ...]) -> list[str]:

@@ -6,17 +6,18 @@ import pytest
 
 from tests.helpers import real_models
 from tests.helpers.families import FAMILIES
+from tests.helpers.shares import one_in
 from tests.oracle.agreement import copies, differences_in_both_modes, disagreements
 
-pytestmark = [pytest.mark.sweep, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.mark.parametrize("name", real_models.MODELS)
+@pytest.mark.parametrize("name", one_in(4, real_models.MODELS))
 def test_a_real_model_is_recorded_as_the_oracle_sees_it_and_no_option_changes_its_results(name: str) -> None:
     assert differences_in_both_modes(real_models.MODELS[name]) == {}
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in real_models.MODELS])
+@pytest.mark.parametrize("name", one_in(4, [name for name in FAMILIES if name not in real_models.MODELS]))
 def test_a_model_of_every_family_is_recorded_as_the_oracle_sees_it(name: str) -> None:
     assert disagreements(copies(FAMILIES[name], 2), training=False) == []
 

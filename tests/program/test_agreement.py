@@ -14,6 +14,7 @@ from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from tests.helpers import real_models
+from tests.helpers.shares import one_in
 from tests.helpers.small_models import SMALL_MODELS
 from tests.oracle.agreement import Builder, Workload, built, differences_in_calls, differences_in_results, run, seen_by
 
@@ -71,8 +72,7 @@ def test_a_built_in_model_under_watch_is_as_without_it(name: str) -> None:
     assert differences(build, recomputes=name in RECOMPUTING) == []
 
 
-@pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", real_models.FEW)
+@pytest.mark.parametrize("name", one_in(2, real_models.FEW))
 def test_a_real_model_under_watch_is_as_without_it(name: str) -> None:
     assert differences(real_models.MODELS[name]) == []

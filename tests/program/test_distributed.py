@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,22 +12,19 @@ import pytest
 
 from fwdtrace import load_trace
 from fwdtrace.trace import TensorMeta
-
-PACKAGE = str(Path(__file__).parents[2])
+from tests.helpers.ranks import ends, start, start_ranks
 
 SCRIPT = """\
+import os
 import sys
 import time
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 torch.set_num_threads(1)
-dist.init_process_group("gloo")
+dist.init_process_group("gloo", os.environ.get("MEETING"))
 torch.manual_seed(0)
 mode = sys.argv[1]
 
@@ -47,6 +43,10 @@ class Net(nn.Module):
 
 
 x = torch.randn(5 + (dist.get_rank() if mode == "ragged" else 0), 4)
+if mode.startswith(("fsdp", "tensor")):  # imports of seconds
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 if mode.startswith("fsdp"):
     net, mesh = Net(), init_device_mesh("cpu", (dist.get_world_size(),))
     if mode == "fsdp-parts":
@@ -96,6 +96,8 @@ dist.destroy_process_group()
 
 
 PIPELINE = """\
+import os
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -103,7 +105,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 
 torch.set_num_threads(1)
-dist.init_process_group("gloo")
+dist.init_process_group("gloo", os.environ.get("MEETING"))
 torch.manual_seed(0)
 mesh = init_device_mesh("cpu", (dist.get_world_size() // 2, 2), mesh_dim_names=("data", "pipe"))
 index = mesh["pipe"].get_local_rank()
@@ -141,29 +143,37 @@ ATTEMPTS = 4
 def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *options: str) -> tuple[str, list[str]]:
     """Stdout, and what fwdtrace said of the ranks, numbers of times left out."""
     (folder / "train.py").write_text(script, encoding="utf-8")
+    command = ["-m", "fwdtrace", "exec", *options, "train.py", mode]
+    out, err = texts_of(lambda: start_ranks(processes, command, folder))
+    return out, said_of(err, processes)
+
+
+def texts_of(begin: Callable[[], list[subprocess.Popen[str]]]) -> tuple[str, str]:
+    """All that processes write to stdout and to stderr, begun again as long as torch aborts one of them."""
     for _ in range(ATTEMPTS):
-        ran = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-             "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-             "-m", "fwdtrace", "exec", *options, "train.py", mode],
-            cwd=folder, capture_output=True, text=True, timeout=200,
-            env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        if ran.returncode == 0 or ABORTED_AT_EXIT not in ran.stderr:
+        outcomes = ends(begin())
+        if not any(outcome.status and ABORTED_AT_EXIT in outcome.err for outcome in outcomes):
             break
-    assert ran.returncode == 0, ran.stderr
-    said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]
+    assert [outcome.err for outcome in outcomes if outcome.status] == []
+    return "".join(outcome.out for outcome in outcomes), "".join(outcome.err for outcome in outcomes)
+
+
+def said_of(err: str, processes: int) -> list[str]:
+    """What fwdtrace said of the ranks, without what it said of the models and the files."""
+    said = [line for line in err.splitlines() if line.startswith("fwdtrace: ")]
     saved = f"fwdtrace: saved train.rank0.json, … train.rank{processes - 1}.json"
     assert any(line.startswith(saved) for line in said), said
-    said = [
-        line for line in said if not re.search(r"(?<!rank \d): call|: saved ", line)
-    ]  # of the models, and of the files
-    return ran.stdout, [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
+    said = [line for line in said if not re.search(r"(?<!rank \d): call|: saved ", line)]
+    return [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
 
 
 @pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=pytest.mark.sweep)])
-def test_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) -> None:
-    _, said = launch(mode, tmp_path)
+def test_under_torchrun_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT, encoding="utf-8")
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    _, err = texts_of(lambda: [start([*torchrun, "-m", "fwdtrace", "exec", "train.py", mode], tmp_path)])
+    said = said_of(err, 2)
     assert said == ["2 ranks made the same calls with the same shapes", "time: T … T"]
     traces = [load_trace(tmp_path / f"train.rank{rank}.json") for rank in (0, 1)]
     assert [trace.run.rank for trace in traces] == [0, 1]
@@ -195,7 +205,7 @@ def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_pa
         "ranks; call the wrapper itself, and let forward choose what else there is to do"
     ]
     assert found[0].site is not None
-    assert (found[0].site.line, found[0].site.code) == (27, "return self.a(x)")
+    assert (found[0].site.line, found[0].site.code) == (25, "return self.a(x)")
     evaluated = load_trace(tmp_path / "train.rank1.json")
     assert [call.path for each in (evaluated, trace) for call in each.children()] == ["module", "module.a"]
     assert "FT002" not in {finding.code for finding in evaluated.findings}

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.shares import one_in
 from tests.program.endings import BEGIN, NEED_TORCH, PROGRAMS, STAND_IN
 
 PACKAGE = str(Path(__file__).parents[2])
-INTERRUPTIONS = (None, signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,15 @@ def test_a_program_leaves_what_it_leaves_below_python(name: str, number: signal.
     compare(name, number, name, tmp_path)
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("number", INTERRUPTIONS)
-@pytest.mark.parametrize("name", PROGRAMS)
+SIGNALS = [
+    (name, number)
+    for place, name in enumerate(PROGRAMS)
+    for number in ((signal.SIGINT, signal.SIGTERM) if place % 2 else (signal.SIGTERM, signal.SIGINT))
+]
+"""Each program and both signals, in turn another one first."""
+
+
+@pytest.mark.parametrize(("name", "number"), [*one_in(2, [(name, None) for name in PROGRAMS]), *one_in(2, SIGNALS)])
 def test_every_program_leaves_what_it_leaves_below_python(
     name: str, number: signal.Signals | None, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def test_a_text_is_there_at_any_width_and_no_wider(text_of: Callable[..., str], 
 
 
 @pytest.mark.parametrize(
-    "width", [width if width in SOME else pytest.param(width, marks=pytest.mark.sweep) for width in range(1, 41)]
+    "width", [width if width in SOME else pytest.param(width, marks=pytest.mark.long) for width in range(1, 41)]
 )
 def test_a_picture_is_there_at_any_width(width: int) -> None:
     for shown in TRACES:

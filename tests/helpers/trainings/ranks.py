@@ -1,15 +1,13 @@
-"""Several processes by DDP, FSDP2 or tensor parallelism; the batch of one rank alone goes wrong."""
+"""Ranks that train by DDP, FSDP2 or tensor parallelism; the batch of one alone goes wrong, in two ways in turn."""
 
 from __future__ import annotations
 
 import argparse
+import os
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from tests.helpers.trainings.common import arguments, report, steps
 
@@ -34,9 +32,15 @@ def parallel(name: str) -> nn.Module:
     """The model, in the way of this name."""
     if name == "ddp":
         return nn.parallel.DistributedDataParallel(Net())
+    from torch.distributed.device_mesh import init_device_mesh  # seconds, for who needs it
+
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     if name == "fsdp":
+        from torch.distributed.fsdp import fully_shard
+
         return fully_shard(Net(), mesh=mesh)
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
     plan = {"first": ColwiseParallel(), "last": RowwiseParallel()}
     return parallelize_module(Net(), mesh, plan)  # type: ignore[arg-type]
 
@@ -61,6 +65,7 @@ def train(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     own = arguments(parallel="ddp", rank="1")
-    dist.init_process_group("gloo")
-    train(own)  # DDP must be gone before the group: else it may wait forever for a thread of gloo, without fwdtrace too
+    dist.init_process_group("gloo", os.environ["MEETING"])
+    for own.plant in ("forward", "backward"):
+        train(own)  # DDP must be gone before the group: else it may wait for a thread of gloo forever, watched or not
     dist.destroy_process_group()

@@ -1,0 +1,20 @@
+"""A share of many like cases: some are of the sweep, the others of the long run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from _pytest.mark import ParameterSet
+
+
+def one_in(number: int, cases: Iterable[object]) -> list[ParameterSet]:
+    """Parameters of a test: one in so many cases is of the sweep, the others are like it and wait for the long run."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=_mark(place % number == 0))
+        for place, case in enumerate(cases)
+    ]
+
+
+def _mark(is_of_sweep: bool) -> pytest.MarkDecorator:
+    return pytest.mark.sweep if is_of_sweep else pytest.mark.long
