@@ -30,8 +30,9 @@ from fwdtrace.trials.copies import Copy, Outcome
 from fwdtrace.trials.same_crash import Failing, failing_copy, is_large, last_crash
 from fwdtrace.trials.time_left import TimeLeft
 
-SECONDS = 1.0
-SECONDS_WITHOUT_MEMORY = 2.0
+SECONDS = 0.8
+SECONDS_WITHOUT_MEMORY = 1.8
+"""No trial begins that would not fit into so many seconds of work, by how long the longest took."""
 MOST_RUNS = 80
 MOST_CHANGES = 8
 """So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
@@ -90,21 +91,30 @@ def with_tried_fixes(
 
 def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
-    copy, longest = failing.copy, 0.0  # what runs to its end is run once more
+    copy, part, longest = failing.copy, failing.part, 0.0  # what runs to its end is run once more
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
     working: list[Working] = []
     kinds: set[object] = set()
     seen = {each.changes for each in proposals}
     for _ in range(MOST_RUNS):
-        if not waiting or not time.has(longest) or len(working) == MOST_FIXES:
+        if not waiting or time.is_up or len(working) == MOST_FIXES:
             break
         _cost, number, proposal = heapq.heappop(waiting)
         if _kind(proposal) in kinds:
             continue
         try:
-            outcome = copy.run(proposal.changes, record=not _resizes(proposal))
-            longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
+            outcome = None
+            if part is not None and all(map(part.has, proposal.changes)):
+                outcome = copy.run(proposal.changes, record=True, part=part)
+            if outcome is None or outcome.outputs is not None:
+                if not time.has(longest):
+                    break
+                passed = outcome is not None
+                outcome = copy.run(proposal.changes, record=not passed and not _resizes(proposal))
+                longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
+                if passed and outcome.outputs is None and time.has(longest):  # it raises elsewhere now
+                    outcome = copy.run(proposal.changes, record=True)
             if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))

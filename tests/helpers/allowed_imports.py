@@ -119,7 +119,8 @@ findings/forward_error/arguments: .forward_error/changes .forward_error/failure 
 findings/forward_error/changes: trace
 findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
 findings/forward_error/feature_maps: .forward_error/changes .forward_error/failure .forward_error/origins trace
-findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/origins trace
+findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/feature_maps
+  .forward_error/origins trace
 findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
 findings/forward_error/origins: trace
@@ -171,7 +172,7 @@ models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
 program/__init__:
-program/backward_again: .replay .state .traces models recorder torch trace
+program/backward_again: .crash .part .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
 program/children: trace
 program/crash: .moment .replay .state .statement models recorder torch trace trials
@@ -188,6 +189,7 @@ program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .children .endings .program .python .rank_files .reasons .traces .wanted errors trace
 program/optimizers: .roots torch
+program/part: .statement recorder torch
 program/passes: .moment .roots recorder torch
 program/program:
 program/python: .tracebacks errors
@@ -333,8 +335,9 @@ trace/values:
 trace/views:
 trials/__init__:
 trials/apply: findings recorder torch trace
-trials/copies: .apply findings models recorder torch trace
-trials/failed: .search findings models recorder torch trace
+trials/calls_in: models recorder torch
+trials/copies: .apply .calls_in findings models recorder torch trace
+trials/failed: .calls_in .search findings recorder torch trace
 trials/record: .failed recorder torch
 trials/same_crash: .apply .copies findings models torch trace
 trials/search: .apply .copies .same_crash .time_left findings models torch trace
