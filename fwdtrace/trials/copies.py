@@ -106,12 +106,13 @@ class Copy:
         CannotChange if a change cannot be made. Only what is recorded has a trace if it raises. Of a part, nothing else
         is run.
         """
-        with _leaving_nothing() as drew, self._place():
-            try:
+        with _leaving_nothing(), self._place(), applied(self._model, changes) as model:
+            try:  # after the layers are built, so that they are the same for other arguments
                 args, kwargs = self._arguments(changes, examples) if part is None else self._given_again(part.inputs)
             except RuntimeError:  # a dtype without random numbers, steps that the tensor does not take
                 raise CannotChange("the arguments cannot be changed so") from None
-            with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
+            state = random_state()
+            with torch.set_grad_enabled(self._grad):
                 began = thread_time()
                 recording = Recording(model, Options(ops=ops)) if record else None
                 try:
@@ -125,7 +126,8 @@ class Copy:
                 outputs = tensors_of(output)
                 if not all(isinstance(size, int) for tensor in outputs for size in tensor.shape):
                     raise CannotChange("the sizes of what it gives depend on values")
-                return Outcome(outputs, None, self.has_values and drew(), thread_time() - began)
+                drew = self.has_values and not random_state().same_as(state)
+                return Outcome(outputs, None, drew, thread_time() - began)
 
     def _part_of(self, error: BaseException) -> Part | None:
         """The innermost module with others in it in which this was raised; None if it is the whole."""
@@ -251,15 +253,15 @@ def _tensors_in(model: nn.Module) -> Iterator[Tensor]:
 
 
 @contextmanager
-def _leaving_nothing() -> Iterator[Any]:
-    """Silence, and afterwards the random states of before. Yields a function that says whether numbers were drawn."""
+def _leaving_nothing() -> Iterator[None]:
+    """Silence, and afterwards the random states of before."""
     state = random_state()
     logging_was = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            yield lambda: not random_state().same_as(state)
+            yield
     finally:
         logging.disable(logging_was)
         state.restore()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from torch import nn
 
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.spec import Inputs
-from fwdtrace.trace import Finding, Trace
+from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.copies import Copy, Outcome, Part, Tensors
 
 LARGEST_COPY = 2**28
 SLOWEST_RUN = 300_000.0
-"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
+MOST_ELEMENTS = 2**20
+"""A model of more bytes is tried without memory, or whose run has taken more microseconds until it failed and made more
+elements: the first run of a small model may only have waited for torch to get ready."""
 QUICK = 0.03
 """Of what fails after so many seconds of work, no part is run alone."""
 
@@ -40,7 +43,7 @@ def failing_copy(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_value
     """
     if has_no_values or is_large(model):
         return _first_that_fails(trace, trace.ops is not None, model, inputs, ("meta", "fake"))
-    slow = trace.run.duration_us > SLOWEST_RUN
+    slow = trace.run.duration_us > SLOWEST_RUN and _elements_made(trace) > MOST_ELEMENTS
     if trace.ops is not None:
         slow = slow and not _is_about_dtypes(trace)
         return _first_that_fails(trace, True, model, inputs, ("meta", "real") if slow else ("real",))
@@ -89,6 +92,10 @@ def _part_that_fails(copy: Copy, outcome: Outcome, crash: Trace) -> Part | None:
     except CannotChange:  # what it was given cannot be copied
         return None
     return outcome.part if alone.trace is not None and _place(alone.trace) == _place(crash) is not None else None
+
+
+def _elements_made(trace: Trace) -> int:
+    return sum(prod(leaf.shape) for event in trace.events for leaf in tensors_in(event.outputs))
 
 
 def _is_about_dtypes(trace: Trace) -> bool:

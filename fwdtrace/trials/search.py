@@ -146,6 +146,8 @@ def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
     sizes = {change.value for change in changes if isinstance(change, Built)}
     if isinstance(further, Built) and further.value in sizes:
         return 0.3
+    if isinstance(further, Built) and all(isinstance(each, Built) and _are_siblings(each, further) for each in changes):
+        return 0.3
     if isinstance(further, Operand) and all(
         isinstance(each, Operand) and each.steps == further.steps for each in changes
     ):
@@ -157,6 +159,13 @@ def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
     ):
         return 1.0
     return 0.0
+
+
+def _are_siblings(one: Built, other: Built) -> bool:
+    """Whether two layers are of one list, as those for several feature maps are, and the same argument changes."""
+    (list_of_one, _, number), (list_of_other, _, second) = one.path.rpartition("."), other.path.rpartition(".")
+    in_one_list = list_of_one == list_of_other and number.isdigit() and second.isdigit() and number != second
+    return in_one_list and one.argument == other.argument
 
 
 def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -> bool:
@@ -181,7 +190,9 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
     place = next(grown, None)
     if place is None:
         return False
-    if not copy.has_values or more.drew or copy.is_training or not before.is_floating_point():
+    if not copy.has_values:
+        return not _turns_rows(changes)
+    if more.drew or copy.is_training or not before.is_floating_point():
         return True
     try:
         return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
@@ -194,7 +205,13 @@ def _leaves_rows(changes: tuple[Change, ...]) -> bool:
     steps = [step for each in changes for step in getattr(each, "steps", ())]
     if not steps or any(isinstance(each, Given) and each.shape is not None for each in changes):
         return False
-    return all(step.method == "to" or (step.args and min(_numbers(step)) > 0) for step in steps)
+    return all(step.method in ("to", "sigmoid") or (step.args and min(_numbers(step)) > 0) for step in steps)
+
+
+def _turns_rows(changes: tuple[Change, ...]) -> bool:
+    """Whether a step inside the model puts another dimension in place of the examples, and none puts it back."""
+    inside = (each for each in changes if isinstance(each, (Operand, PassedTo)) and not getattr(each, "back", ()))
+    return any(step.method == "transpose" and 0 in step.args for each in inside for step in each.steps)
 
 
 def _numbers(step: Step) -> tuple[int, ...]:
