@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from ast import literal_eval
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -100,9 +100,16 @@ def _part_again(error: Exception, part: Part) -> Trace | None:
 
 
 def _trace_of_part(error: Exception, part: Part, by_calls: bool) -> Trace | None:
-    statements: Iterator[Backward] = part.begun()
+    statements = part.begun()
     lines: list[int] = []
-    whole: Any = type(part.name, (nn.Module,), {"forward": lambda self: next(statements, None)})()
+    backwards: list[Backward] = []
+
+    def forward(self: object = None) -> Tensor | None:
+        backwards[:] = [found] if (found := next(statements, None)) is not None else []
+        return backwards[0][1] if backwards else None
+
+    forward.__qualname__ = "forward"
+    whole: Any = type(part.name, (nn.Module,), {"forward": forward, "__module__": part.module})()
     whole._modules.update(part.models)
     tops = [each for each in part.models.values() if not any(_is_inside(each, other) for other in part.models.values())]
     recording = Recording(tops[0] if by_calls else whole, Options(ops=True, gradients=True, alone=True))
@@ -111,10 +118,10 @@ def _trace_of_part(error: Exception, part: Part, by_calls: bool) -> Trace | None
         with torch.enable_grad():
             for each in tops[1:] if by_calls else ():
                 recording.include(each)
-            while (found := next(statements, None) if by_calls else whole()) is not None:
-                line, tensor, args, kwargs = found
+            while (forward() if by_calls else whole()) is not None:
+                line, tensor, args, kwargs = backwards[0]
                 lines.append(line)
-                tensor.backward(*args, **kwargs)
+                tensor.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     before = random_state()
     try:
@@ -129,7 +136,8 @@ def _trace_of_part(error: Exception, part: Part, by_calls: bool) -> Trace | None
     trace = recording.trace
     run_info = replace(trace.run, call=None, event="error", replay=INEXACT, replay_reason=_REASON_OF_PART)
     trace = with_findings(replace(trace, run=run_info))
-    found = (each for each in trace.findings if each.code == "FT011")
+    codes = {each.code for each in trace.findings}
+    found = [each for each in trace.findings if each.code == ("FT011" if "FT011" in codes else "FT008")]
     through = None if by_calls else _through(trace)
     return replace(trace, findings=tuple(_of_part(each, part, through, set(lines[:-1])) for each in found))
 

@@ -29,7 +29,7 @@ Backward = tuple[int, Tensor, tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Part:
-    """The statements as a generator of what its names are now, and the models that they call, by name.
+    """The statements as a generator of what its names are now, named after where they are, and the models they call.
 
     Where backward is called, it gives what that is called on. `steps` are the lines in which an optimizer steps.
     """
@@ -37,6 +37,7 @@ class Part:
     function: Callable[..., Iterator[Backward]]
     values: tuple[Any, ...]
     name: str
+    module: str
     models: dict[str, nn.Module]
     steps: frozenset[int]
 
@@ -71,7 +72,8 @@ def part_before(frame: FrameType, line: int) -> Part | None:
             function, arguments = _function(statements, frame, values)
         except (SyntaxError, ValueError):
             return None
-        return Part(function, arguments, name, models, steps)
+        module = frame.f_globals.get("__name__", "")
+        return Part(function, arguments, name, module, models, steps)
     return None
 
 

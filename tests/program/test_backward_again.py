@@ -203,6 +203,15 @@ second.backward()
         " came back through judge in line 32",
         "return torch.sigmoid(x)",
     ),
+    "a loss of whole numbers": (
+        """
+target = torch.ones(4)
+guess = net(torch.randn(4, 8)).argmax(1).float()
+nn.functional.mse_loss(guess, target).backward()
+""",
+        "every parameter (72 parameters) got no gradient: Tensor.argmax gives integers, which have no gradient",
+        "guess = net(torch.randn(4, 8)).argmax(1).float()",
+    ),
 }  # fmt: skip
 """What a program does after its models are built, what is said of it, and the line that is named."""
 
