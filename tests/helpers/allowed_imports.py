@@ -128,11 +128,12 @@ findings/forward_error/products: .forward_error/changes .forward_error/failure t
 findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products
-  .forward_error/rearranged .forward_error/sequences .forward_error/sizes trace
+  .forward_error/rearranged .forward_error/sequences .forward_error/sizes .forward_error/squeezed trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/feature_maps
   .forward_error/origins trace
+findings/forward_error/squeezed: .forward_error/changes .forward_error/failure trace
 findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places .readers trace
 findings/non_finite: .domains .faults trace

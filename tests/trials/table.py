@@ -215,6 +215,28 @@ class StacksBranches(nn.Module):
         return torch.stack([self.narrow(x), self.wide(x)]).mean(0)
 
 
+class SqueezesAll(nn.Module):
+    """A squeeze that takes the only example away, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(F.adaptive_avg_pool2d(self.conv(x), 1).squeeze()).log_softmax(1)
+
+
+class TransformsToComplex(nn.Module):
+    """A layer of real weights for a spectrum, the imaginary part of which must not be dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(torch.fft.rfft(x))
+
+
 class TakesEachLevel(nn.Module):
     """A pyramid: a convolution for each level, all built for the channels of the level before."""
 
@@ -288,6 +310,8 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
         ["set out_features=32 in query", "set out_features=16 in query and in_features=16 in out"],
     ),
     "looks up positions": (LooksUpPositions, ("2x14:int64:0..20",), ["give the model ids of 2×10"]),
+    "squeezes all": (SqueezesAll, ("1x3x6x6",), ["call Tensor.squeeze in line N with dim=(2, 3)"]),
+    "transforms to complex": (TransformsToComplex, ("2x8",), ["pass input.abs() to fc"]),
     "hides keys": (HidesKeys, ("2x6x8",), ["set batch_first=True in mha"]),
     "attends to wider": (
         AttendsToWider, ("2x5x8", "2x7x12"),
