@@ -158,6 +158,11 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: 
     return replace(trace, run=replace(trace.run, event="error", replay=EXACT if exact else INEXACT))
 
 
+def frames_of_program(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    """The frames of the program's own code in which this was raised, and the line of each, the outermost first."""
+    return ((frame, step.tb_lineno) for frame, step in _frames(error.__traceback__) if _is_the_programs(frame))
+
+
 def _frames(step: TracebackType | None) -> Iterator[Frame]:
     while step is not None:
         yield step.tb_frame, step

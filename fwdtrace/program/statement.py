@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _LIBRARIES = ("torch", "einops", "builtins", "math", "_operator")
 _EFFECTS = ("torch.optim", "torch.distributed", "torch.autograd", "torch.serialization", "torch.utils")
@@ -37,7 +37,7 @@ def function_of(frame: FrameType, instruction: int, line: int, alone: bool = Fal
     if expression is None:
         return None
     values = {**frame.f_globals, **frame.f_locals}
-    if not _only_computes(expression, values, alone):
+    if not Namespace(values, alone).only_computes(expression):
         return None
     used = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
     names = sorted(name for name in used if name in frame.f_locals and not callable_alone(frame.f_locals[name]))
@@ -51,7 +51,7 @@ def function_of(frame: FrameType, instruction: int, line: int, alone: bool = Fal
 
 def callable_alone(value: Any) -> bool:
     """Whether a value is code to be called, and no operand."""
-    return isinstance(value, type(torch)) or (callable(value) and not isinstance(value, nn.Module | torch.Tensor))
+    return isinstance(value, type(torch)) or (callable(value) and not isinstance(value, nn.Module | Tensor))
 
 
 def expressions_as_function(
@@ -108,26 +108,54 @@ def _place_of(code: CodeType, instruction: int) -> tuple[int | None, ...] | None
     return list(code.co_positions())[instruction // 2]
 
 
-def _only_computes(expression: ast.expr, values: dict[str, Any], alone: bool) -> bool:
-    """Whether all that the expression calls are functions of torch without effects, and models."""
-    if any(isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr) for node in ast.walk(expression)):
-        return False
-    calls = [node for node in ast.walk(expression) if isinstance(node, ast.Call)]
-    return all(_computes(call, values, call is expression, alone) for call in calls)
+class Namespace:
+    """What the names in an expression are, to see what it does.
 
+    With `alone`, a module that may communicate with other processes counts as something that does more than compute;
+    with `writes`, to write into a tensor counts as computing, and so does backward.
+    """
 
-def _computes(call: ast.Call, values: dict[str, Any], raised: bool, alone: bool) -> bool:
-    names = list(_dotted(call.func))
-    if not names:  # a method of what an expression gives
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-        return hasattr(torch.Tensor, name) and _is_harmless(name, raised)
-    found = values.get(names[0], getattr(builtins, names[0], None))
-    for name in names[1:]:
-        found = getattr(found, name, None)
-    if isinstance(found, nn.Module):
-        return not alone or _is_local(found)
-    module = getattr(found, "__module__", None) or type(getattr(found, "__self__", None)).__module__
-    return module.startswith(_LIBRARIES) and not module.startswith(_EFFECTS) and _is_harmless(names[-1], raised)
+    def __init__(self, values: dict[str, Any], alone: bool = False, writes: bool = False) -> None:
+        self._values = values
+        self._alone = alone
+        self._writes = writes
+
+    def found(self, names: Sequence[str]) -> Any:
+        """What `a.b.c` is; None if that is not known."""
+        if not names:
+            return None
+        found = self._values.get(names[0], getattr(builtins, names[0], None))
+        for name in names[1:]:
+            found = getattr(found, name, None)
+        return found
+
+    def only_computes(self, code: ast.AST) -> bool:
+        """Whether all that the code calls are functions of torch without effects, and models."""
+        if any(isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr) for node in ast.walk(code)):
+            return False
+        calls = [node for node in ast.walk(code) if isinstance(node, ast.Call)]
+        return all(self._computes(call, call is code) for call in calls)
+
+    def _computes(self, call: ast.Call, raised: bool) -> bool:
+        names = list(dotted(call.func))
+        if not names:  # a method of what an expression gives
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+            return hasattr(Tensor, name) and self._is_harmless(name, raised)
+        found = self.found(names)
+        if isinstance(found, nn.Module):
+            return not self._alone or _is_local(found)
+        module = getattr(found, "__module__", None) or type(getattr(found, "__self__", None)).__module__
+        if module.startswith(_EFFECTS) and not (self._writes and names[-1] in ("grad", "backward")):
+            return False
+        return module.startswith(_LIBRARIES) and self._is_harmless(names[-1], raised)
+
+    def _is_harmless(self, name: str, raised: bool) -> bool:
+        """Whether a function of this name writes into nothing; the one that raised has not written."""
+        if self._writes and name == "backward":
+            return True
+        return name not in ("backward", "step", "next", "print", "input", "open", "exec", "eval") and (
+            raised or self._writes or not name.endswith("_") or name.endswith("__")
+        )
 
 
 def _is_local(module: nn.Module) -> bool:
@@ -137,18 +165,11 @@ def _is_local(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.modules.") and not module._modules and not hooks and plain
 
 
-def _is_harmless(name: str, raised: bool) -> bool:
-    """Whether a function of this name writes into nothing; the one that raised has not written."""
-    return name not in ("backward", "step", "next", "print", "input", "open", "exec", "eval") and (
-        raised or not name.endswith("_") or name.endswith("__")
-    )
-
-
-def _dotted(node: ast.AST) -> Iterator[str]:
+def dotted(node: ast.AST) -> Iterator[str]:
     """The names of `a.b.c`; none of anything else."""
     if isinstance(node, ast.Name):
         yield node.id
     elif isinstance(node, ast.Attribute):
-        outer = list(_dotted(node.value))
+        outer = list(dotted(node.value))
         if outer:
             yield from (*outer, node.attr)

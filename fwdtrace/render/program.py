@@ -81,7 +81,7 @@ def print_crash(trace: Trace, console: Console) -> None:
     lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), None, True))
     what = "the call that raised"
     if trace.backward_errors:
-        what = "a call whose backward raises as the program's did, with new inputs"
+        what = "run again until backward raises as the program's did"
     elif trace.run.replay:
         what += ", run once more to be seen"
     title: Line = [(f"fwdtrace: {what}", "")]

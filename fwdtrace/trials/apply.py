@@ -182,7 +182,7 @@ def _passed(module: nn.Module, change: PassedTo) -> Iterator[None]:
         return _replaced(args, kwargs, change.tensor, change.steps)
 
     def turn_back(module: nn.Module, args: Any, output: Any) -> Any:
-        return after_steps(output, change.back) if isinstance(output, Tensor) else output
+        return after_steps(output, change.back)
 
     handles = [module.register_forward_pre_hook(pass_on, with_kwargs=True)]
     if change.back:

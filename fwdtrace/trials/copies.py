@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from fwdtrace.findings.forward_error.changes import Change, Given
+from fwdtrace.findings.forward_error.changes import Called, Change, Given, Operand, Shaped
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.meta import META, fake, without_values
 from fwdtrace.models.randomness import random_state
@@ -27,6 +27,7 @@ from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.trace import Shape, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange, after_steps, applied, dtype_named
+from fwdtrace.trials.calls_in import calls_in
 
 Tensors = Literal["real", "meta", "fake"]
 """What a copy is made of: tensors with values, or without memory on torch's meta device or as its fake tensors."""
@@ -36,13 +37,29 @@ Tensors = Literal["real", "meta", "fake"]
 class Outcome:
     """What a changed copy gave: its tensors; None if it raised, and the trace of that if it was recorded.
 
-    `drew` says whether it used random numbers; `seconds` is its time of work.
+    `drew` says whether it used random numbers; `seconds` is its time of work. `part` is the part that raised.
     """
 
     outputs: list[Tensor] | None
     trace: Trace | None
     drew: bool = False
     seconds: float = 0.0
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module in a copy, and what it was given in a call that raised."""
+
+    path: str
+    inputs: Inputs
+
+    def has(self, change: Change) -> bool:
+        """Whether a change is one of this part, or of a line, which this part runs if it raised there."""
+        if isinstance(change, (Operand, Called)):
+            return True
+        path = change.name if isinstance(change, Shaped) else "" if isinstance(change, Given) else change.path
+        return path.startswith(f"{self.path}.")
 
 
 class Copy:
@@ -76,32 +93,57 @@ class Copy:
         return cls(None, model, inputs)
 
     def run(
-        self, changes: tuple[Change, ...], *, examples: int | None = None, record: bool = False, ops: bool = True
+        self,
+        changes: tuple[Change, ...],
+        *,
+        examples: int | None = None,
+        record: bool = False,
+        ops: bool = True,
+        part: Part | None = None,
     ) -> Outcome:
         """Run the copy with these changes, with as many examples, of which the first are those that it was given.
 
-        CannotChange if a change cannot be made. Only what is recorded has a trace if it raises.
+        CannotChange if a change cannot be made. Only what is recorded has a trace if it raises. Of a part, nothing else
+        is run.
         """
-        with _leaving_nothing() as drew, self._place():
-            try:
-                args, kwargs = self._arguments(changes, examples)
+        with _leaving_nothing(), self._place(), applied(self._model, changes) as model:
+            try:  # after the layers are built, so that they are the same for other arguments
+                args, kwargs = self._arguments(changes, examples) if part is None else self._given_again(part.inputs)
             except RuntimeError:  # a dtype without random numbers, steps that the tensor does not take
                 raise CannotChange("the arguments cannot be changed so") from None
-            with applied(self._model, changes) as model, torch.set_grad_enabled(self._grad):
+            state = random_state()
+            with torch.set_grad_enabled(self._grad):
                 began = thread_time()
                 recording = Recording(model, Options(ops=ops)) if record else None
                 try:
                     with recording or nullcontext():
-                        output = model.get_submodule(self._path)(*args, **kwargs)
+                        output = model.get_submodule(self._path if part is None else part.path)(*args, **kwargs)
                 except KeyboardInterrupt:
                     raise
-                except BaseException:  # the model is the user's, and may do anything when it is given something else
+                except BaseException as error:  # the model is the user's, and may do anything with something else
                     trace = recording.trace if recording is not None else None
-                    return Outcome(None, trace, seconds=thread_time() - began)
+                    return Outcome(None, trace, seconds=thread_time() - began, part=self._part_of(error))
                 outputs = tensors_of(output)
                 if not all(isinstance(size, int) for tensor in outputs for size in tensor.shape):
                     raise CannotChange("the sizes of what it gives depend on values")
-                return Outcome(outputs, None, self.has_values and drew(), thread_time() - began)
+                drew = self.has_values and not random_state().same_as(state)
+                return Outcome(outputs, None, drew, thread_time() - began)
+
+    def _part_of(self, error: BaseException) -> Part | None:
+        """The innermost module with others in it in which this was raised; None if it is the whole."""
+        names = {module: name for name, module in self._model.named_modules()}
+        calls = [call for call in calls_in(error) if call[0] in names]
+        if calls and not calls[-1][0]._modules:
+            calls.pop()
+        if len(calls) < 2:
+            return None
+        module, inputs = calls[-1]
+        return Part(names[module], inputs)
+
+    def _given_again(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        leaves, form = tree_flatten((inputs.args, inputs.kwargs))
+        args, kwargs = tree_unflatten([self._leaf(leaf) for leaf in leaves], form)
+        return args, kwargs
 
     def _place(self) -> AbstractContextManager[object]:
         """Where tensors are made while the copy runs."""
@@ -211,15 +253,15 @@ def _tensors_in(model: nn.Module) -> Iterator[Tensor]:
 
 
 @contextmanager
-def _leaving_nothing() -> Iterator[Any]:
-    """Silence, and afterwards the random states of before. Yields a function that says whether numbers were drawn."""
+def _leaving_nothing() -> Iterator[None]:
+    """Silence, and afterwards the random states of before."""
     state = random_state()
     logging_was = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            yield lambda: not random_state().same_as(state)
+            yield
     finally:
         logging.disable(logging_was)
         state.restore()

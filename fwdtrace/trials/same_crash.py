@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from torch import nn
 
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.spec import Inputs
-from fwdtrace.trace import Finding, Trace
+from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange
-from fwdtrace.trials.copies import Copy, Tensors
+from fwdtrace.trials.copies import Copy, Outcome, Part, Tensors
 
 LARGEST_COPY = 2**28
 SLOWEST_RUN = 300_000.0
-"""A model of more bytes, or whose run has taken more microseconds until it failed, is tried without memory."""
+MOST_ELEMENTS = 2**20
+"""A model of more bytes is tried without memory, or whose run has taken more microseconds until it failed and made more
+elements: the first run of a small model may only have waited for torch to get ready."""
+QUICK = 0.03
+"""Of what fails after so many seconds of work, no part is run alone."""
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A copy, and its crash or that of the model, whichever has the ops."""
+    """A copy, and its crash or that of the model, whichever has the ops.
+
+    `part` is the part of the copy in which it raises, if it raises the same when it is run alone, which is quicker.
+    """
 
     copy: Copy
     trace: Trace
+    part: Part | None = None
 
 
 def failing_copy(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_values: bool) -> Failing | None:
@@ -34,8 +43,9 @@ def failing_copy(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_value
     """
     if has_no_values or is_large(model):
         return _first_that_fails(trace, trace.ops is not None, model, inputs, ("meta", "fake"))
-    slow = trace.run.duration_us > SLOWEST_RUN
+    slow = trace.run.duration_us > SLOWEST_RUN and _elements_made(trace) > MOST_ELEMENTS
     if trace.ops is not None:
+        slow = slow and not _is_about_dtypes(trace)
         return _first_that_fails(trace, True, model, inputs, ("meta", "real") if slow else ("real",))
     real = _first_that_fails(trace, False, model, inputs, ("real",))
     if real is None or not slow:
@@ -61,15 +71,37 @@ def _first_that_fails(
     for tensors in kinds:
         try:
             copy = Copy(trace, model, inputs, tensors)
-            crash = copy.run((), record=True).trace
+            outcome = copy.run((), record=True)
+            crash = outcome.trace
             if crash is None:
                 continue
             like = crash if has_ops or _raises_the_same(trace, crash) else copy.run((), record=True, ops=False).trace
         except CannotChange:
             continue
         if like is not None and (_raises_the_same(trace, like) or _place(trace) == _place(like) is not None):
-            return Failing(copy, trace if has_ops else crash)
+            return Failing(copy, trace if has_ops else crash, _part_that_fails(copy, outcome, crash))
     return None
+
+
+def _part_that_fails(copy: Copy, outcome: Outcome, crash: Trace) -> Part | None:
+    """The part in which the copy raised, if it raises there when it is run alone."""
+    if outcome.part is None or outcome.seconds < QUICK:
+        return None
+    try:
+        alone = copy.run((), record=True, part=outcome.part)
+    except CannotChange:  # what it was given cannot be copied
+        return None
+    return outcome.part if alone.trace is not None and _place(alone.trace) == _place(crash) is not None else None
+
+
+def _elements_made(trace: Trace) -> int:
+    return sum(prod(leaf.shape) for event in trace.events for leaf in tensors_in(event.outputs))
+
+
+def _is_about_dtypes(trace: Trace) -> bool:
+    """Whether the error may be one of dtypes, which the meta device does not look at."""
+    call = failed_call(trace)
+    return call is not None and call.error is not None and "type" in call.error.message
 
 
 def _raises_the_same(one: Trace, two: Trace) -> bool:

@@ -30,8 +30,9 @@ from fwdtrace.trials.copies import Copy, Outcome
 from fwdtrace.trials.same_crash import Failing, failing_copy, is_large, last_crash
 from fwdtrace.trials.time_left import TimeLeft
 
-SECONDS = 1.0
-SECONDS_WITHOUT_MEMORY = 2.0
+SECONDS = 0.8
+SECONDS_WITHOUT_MEMORY = 1.8
+"""No trial begins that would not fit into so many seconds of work, by how long the longest took."""
 MOST_RUNS = 80
 MOST_CHANGES = 8
 """So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
@@ -90,21 +91,30 @@ def with_tried_fixes(
 
 def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
-    copy, longest = failing.copy, 0.0  # what runs to its end is run once more
+    copy, part, longest = failing.copy, failing.part, 0.0  # what runs to its end is run once more
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
     working: list[Working] = []
     kinds: set[object] = set()
     seen = {each.changes for each in proposals}
     for _ in range(MOST_RUNS):
-        if not waiting or not time.has(longest) or len(working) == MOST_FIXES:
+        if not waiting or time.is_up or len(working) == MOST_FIXES:
             break
         _cost, number, proposal = heapq.heappop(waiting)
         if _kind(proposal) in kinds:
             continue
         try:
-            outcome = copy.run(proposal.changes, record=not _resizes(proposal))
-            longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
+            outcome = None
+            if part is not None and all(map(part.has, proposal.changes)):
+                outcome = copy.run(proposal.changes, record=True, part=part)
+            if outcome is None or outcome.outputs is not None:
+                if not time.has(longest):
+                    break
+                passed = outcome is not None
+                outcome = copy.run(proposal.changes, record=not passed and not _resizes(proposal))
+                longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
+                if passed and outcome.outputs is None and time.has(longest):  # it raises elsewhere now
+                    outcome = copy.run(proposal.changes, record=True)
             if outcome.outputs is not None and _keeps_examples(copy, proposal.changes, outcome):
                 working.append(Working(proposal, _shapes(outcome.outputs)))
                 kinds.add(_kind(proposal))
@@ -136,6 +146,8 @@ def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
     sizes = {change.value for change in changes if isinstance(change, Built)}
     if isinstance(further, Built) and further.value in sizes:
         return 0.3
+    if isinstance(further, Built) and all(isinstance(each, Built) and _are_siblings(each, further) for each in changes):
+        return 0.3
     if isinstance(further, Operand) and all(
         isinstance(each, Operand) and each.steps == further.steps for each in changes
     ):
@@ -147,6 +159,13 @@ def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
     ):
         return 1.0
     return 0.0
+
+
+def _are_siblings(one: Built, other: Built) -> bool:
+    """Whether two layers are of one list, as those for several feature maps are, and the same argument changes."""
+    (list_of_one, _, number), (list_of_other, _, second) = one.path.rpartition("."), other.path.rpartition(".")
+    in_one_list = list_of_one == list_of_other and number.isdigit() and second.isdigit() and number != second
+    return in_one_list and one.argument == other.argument
 
 
 def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -> bool:
@@ -171,7 +190,9 @@ def _keeps_examples(copy: Copy, changes: tuple[Change, ...], outcome: Outcome) -
     place = next(grown, None)
     if place is None:
         return False
-    if not copy.has_values or more.drew or copy.is_training or not before.is_floating_point():
+    if not copy.has_values:
+        return not _turns_rows(changes)
+    if more.drew or copy.is_training or not before.is_floating_point():
         return True
     try:
         return torch.allclose(after.narrow(place, 0, number), before, rtol=1e-2, atol=1e-4, equal_nan=True)
@@ -184,7 +205,13 @@ def _leaves_rows(changes: tuple[Change, ...]) -> bool:
     steps = [step for each in changes for step in getattr(each, "steps", ())]
     if not steps or any(isinstance(each, Given) and each.shape is not None for each in changes):
         return False
-    return all(step.method == "to" or (step.args and min(_numbers(step)) > 0) for step in steps)
+    return all(step.method in ("to", "sigmoid") or (step.args and min(_numbers(step)) > 0) for step in steps)
+
+
+def _turns_rows(changes: tuple[Change, ...]) -> bool:
+    """Whether a step inside the model puts another dimension in place of the examples, and none puts it back."""
+    inside = (each for each in changes if isinstance(each, (Operand, PassedTo)) and not getattr(each, "back", ()))
+    return any(step.method == "transpose" and 0 in step.args for each in inside for step in each.steps)
 
 
 def _numbers(step: Step) -> tuple[int, ...]:

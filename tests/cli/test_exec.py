@@ -149,11 +149,11 @@ def test_a_backward_that_raises_is_explained_without_being_asked_for(tmp_path: P
     ran = run(["-m", "fwdtrace", "exec", "writes.py"], tmp_path)
     assert ran.returncode == 1
     title, _, rest = ran.stderr.rpartition("fwdtrace: ")[2].partition("\n")
-    assert title == "a call whose backward raises as the program's did, with new inputs"
+    assert title == "run again until backward raises as the program's did"
     assert rest.endswith(
         "FT011 backward-error  writes.py:12\n"
-        "  += in the model wrote into the output of torch.sigmoid in the model (line 11),\n"
-        "  which the backward of torch.sigmoid needs as it was\n"
+        "  += in gate wrote into the output of torch.sigmoid in gate (line 11), which the\n"
+        "  backward of torch.sigmoid needs as it was\n"
     )
 
 

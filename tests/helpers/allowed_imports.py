@@ -117,7 +117,8 @@ findings/forward_error/arguments: .forward_error/changes .forward_error/failure 
 findings/forward_error/changes: trace
 findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
 findings/forward_error/feature_maps: .forward_error/changes .forward_error/failure .forward_error/origins trace
-findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/origins trace
+findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/feature_maps
+  .forward_error/origins trace
 findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
 findings/forward_error/origins: trace
@@ -125,11 +126,12 @@ findings/forward_error/products: .forward_error/changes .forward_error/failure t
 findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products
-  .forward_error/rearranged .forward_error/sequences .forward_error/sizes trace
+  .forward_error/rearranged .forward_error/sequences .forward_error/sizes .forward_error/squeezed trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/feature_maps
   .forward_error/origins trace
+findings/forward_error/squeezed: .forward_error/changes .forward_error/failure trace
 findings/gradients: .backward_error .faults .flow .places trace
 findings/modules: .places .readers trace
 findings/non_finite: .domains .faults trace
@@ -166,7 +168,7 @@ models/zoo/lenet: torch
 models/zoo/lenets: .zoo/lenet torch
 models/zoo/mechanisms: torch
 models/zoo/structure: torch
-program/backward_again: .replay .state .traces models recorder torch trace
+program/backward_again: .crash .part .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
 program/caught: .tracebacks torch trace
 program/children: trace
@@ -186,6 +188,7 @@ program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .children .endings .program .python .rank_files .reasons .traces .wanted errors trace
 program/optimizers: .roots recorder torch trace
+program/part: .statement recorder torch
 program/passes: .moment .roots recorder torch
 program/python: .tracebacks errors
 program/rank_files: errors
@@ -318,8 +321,9 @@ trace/rows: .backward .info .values
 trace/text: .values
 trace/trace: .backward .files .flow .info .rows .values .views
 trials/apply: findings recorder torch trace
-trials/copies: .apply findings models recorder torch trace
-trials/failed: .search findings models recorder torch trace
+trials/calls_in: models recorder torch
+trials/copies: .apply .calls_in findings models recorder torch trace
+trials/failed: .calls_in .search findings recorder torch trace
 trials/record: .failed recorder torch
 trials/same_crash: .apply .copies findings models torch trace
 trials/search: .apply .copies .same_crash .time_left findings models torch trace

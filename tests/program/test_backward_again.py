@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +140,149 @@ def test_a_call_without_gradients_is_no_example() -> None:
         model(X)
     _, error = kept_and_error(model, X, after=Tensor.sum)
     assert explained_backward(error, [(recording.trace, model)]) is None
+
+
+STEPS = {
+    "a write outside the model": (
+        """
+for _ in range(2):
+    y = net(torch.randn(4, 8))
+    y[:, 0] = 0
+    loss = y.sum()
+    loss.backward()
+""",
+        "[]= wrote into the output of torch.sigmoid in net (line 12), which the backward of torch.sigmoid needs as it"
+        " was",
+        "y[:, 0] = 0",
+    ),
+    "a state that is carried over": (
+        """
+h = None
+for number in range(3):
+    y, h = cell(torch.randn(4, 8), h)
+    loss = y.square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    print(loss.item())
+""",
+        "backward came a second time to rnn (line 21), whose graph the backward in line 34 freed: it came back through"
+        " `h` of the model #2, which the model gave with its graph",
+        "h = self.rnn(x, h)",
+    ),
+    "a loss that is added up": (
+        """
+total = 0
+for x in torch.randn(3, 4, 8):
+    total = total + net(x).exp().mean()
+    total.backward()
+""",
+        "backward came a second time to Tensor.exp (line 31), whose graph the backward in line 32 freed: it came back"
+        " through + in line 31",
+        "total = total + net(x).exp().mean()",
+    ),
+    "a step between forward and backward": (
+        """
+y = net(net(torch.randn(4, 8)))
+for target in (0.0, 1.0):
+    loss = ((y - target) ** 2).mean()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+""",
+        "the step of the optimizer wrote into net.fc.weight, which the backward of net.fc #2 (line 11) needs as it was",
+        "optimizer.step()",
+    ),
+    "one model's output given to another twice": (
+        """
+fake = net(torch.randn(4, 8))
+first = judge(fake).mean()
+first.backward()
+second = judge(fake).mean()
+second.backward()
+""",
+        "backward came a second time to torch.sigmoid in net (line 12), whose graph the backward in line 31 freed: it"
+        " came back through judge in line 32",
+        "return torch.sigmoid(x)",
+    ),
+    "a loss of whole numbers": (
+        """
+target = torch.ones(4)
+guess = net(torch.randn(4, 8)).argmax(1).float()
+nn.functional.mse_loss(guess, target).backward()
+""",
+        "every parameter (72 parameters) got no gradient: Tensor.argmax gives integers, which have no gradient",
+        "guess = net(torch.randn(4, 8)).argmax(1).float()",
+    ),
+}  # fmt: skip
+"""What a program does after its models are built, what is said of it, and the line that is named."""
+
+PROGRAM = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.fc(x)
+        return torch.sigmoid(x)
+
+
+class Cell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRUCell(8, 8)
+
+    def forward(self, x, h):
+        h = self.rnn(x, h)
+        return h, h
+
+
+torch.manual_seed(0)
+net, cell, judge = Net(), Cell(), nn.Sequential(nn.Linear(8, 2))
+optimizer = torch.optim.Adam([*net.parameters(), *cell.parameters()], 0.1)
+"""
+
+
+def ended(tmp_path: Path, steps: str) -> tuple[dict[str, Any], Exception]:
+    """The names of a program, and the error that ended it."""
+    file = tmp_path / "steps.py"
+    file.write_text(PROGRAM.strip() + "\n" + steps, encoding="utf-8")
+    linecache.checkcache(str(file))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with pytest.raises(RuntimeError) as raised:
+        exec(compile(file.read_text(encoding="utf-8"), file, "exec"), names)
+    return names, raised.value
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_what_a_program_does_between_its_calls_is_named_with_its_line(kind: str, tmp_path: Path) -> None:
+    steps, says, code = STEPS[kind]
+    _, error = ended(tmp_path, steps)
+    found = explained_backward(error, [])
+    assert found is not None
+    ((message, site),) = [(each.message, each.site) for each in found.findings]
+    assert site is not None and (message, site.code) == (says, code)
+
+
+def test_nothing_of_the_program_changes_and_only_what_computes_runs_again(tmp_path: Path) -> None:
+    steps, log = STEPS["a step between forward and backward"][0], tmp_path / "log"
+    names, error = ended(tmp_path, steps.replace("    optimizer", f"    torch.save(y, {str(log)!r})\n    optimizer"))
+    log.unlink()
+    net = names["net"]
+    state = {name: each.clone() for name, each in net.state_dict().items()}
+    gradients = [id(each.grad) for each in net.parameters()]
+    optimizer, numbers = str(names["optimizer"].state_dict()), torch.get_rng_state()
+    assert explained_backward(error, []) is not None
+    assert all(torch.equal(each, state[name]) for name, each in net.state_dict().items())
+    assert [id(each.grad) for each in net.parameters()] == gradients
+    assert str(names["optimizer"].state_dict()) == optimizer
+    assert torch.equal(numbers, torch.get_rng_state())
+    assert not log.exists()
+
+
+def test_a_part_that_calls_no_model_is_not_run_again(tmp_path: Path) -> None:
+    _, error = ended(tmp_path, "w = torch.ones(2, requires_grad=True).exp()\nw.sum().backward()\nw.sum().backward()\n")
+    assert explained_backward(error, []) is None

@@ -9,6 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.trials.sequences import (
+    AttendsToOthers,
+    AttendsToWider,
+    HidesKeys,
+    MasksKeys,
+    SequenceFirst,
+    TurnsForRecurrence,
+)
+
 
 class FlattensTheBatch(nn.Module):
     """`torch.flatten` without a first dimension: with a wider layer it would run, and mix the examples."""
@@ -123,17 +132,6 @@ class CountsPositions(nn.Module):
         return self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
 
 
-class SequenceFirst(nn.Module):
-    """A recurrent layer without `batch_first`, and a state that has the batch first in mind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gru = nn.GRU(4, 6)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.gru(x, torch.zeros(1, x.shape[0], 6))[0]
-
-
 class BothAreFloat64(nn.Module):
     """Two layers of float32 for an input of float64: to convert one of them moves the crash to the other."""
 
@@ -182,30 +180,6 @@ class BeforeTheSkipIsTakenApart(nn.Module):
         return self.conv(x + h)
 
 
-class MasksKeys(nn.Module):
-    """A mask of examples and keys, which lacks the dimension of the queries."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.query = nn.Linear(8, 8)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Any:
-        query = self.query(x)
-        scores = (query @ query.transpose(-2, -1)).masked_fill(mask.bool(), -1e9)
-        return scores.softmax(-1) @ query
-
-
-class AttendsToOthers(nn.Module):
-    """A decoder layer, whose memory is of another number of examples."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.TransformerDecoderLayer(16, 4, 32, batch_first=True)
-
-    def forward(self, x: Tensor, memory: Tensor) -> Any:
-        return self.layer(x, memory)
-
-
 class SplitsHeads(nn.Module):
     """Heads of a size that does not divide what the projection gives."""
 
@@ -228,6 +202,55 @@ class LooksUpPositions(nn.Module):
     def forward(self, ids: Tensor) -> Any:
         positions = torch.arange(2, 2 + ids.shape[1]).expand(ids.shape)
         return self.table(ids) + self.table(torch.gather(self.kinds.expand(ids.shape[0], -1), 1, positions))
+
+
+class StacksBranches(nn.Module):
+    """Two branches of one image, one of which lacks its border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow, self.wide = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 5, padding=1)
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.stack([self.narrow(x), self.wide(x)]).mean(0)
+
+
+class SqueezesAll(nn.Module):
+    """A squeeze that takes the only example away, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(F.adaptive_avg_pool2d(self.conv(x), 1).squeeze()).log_softmax(1)
+
+
+class TransformsToComplex(nn.Module):
+    """A layer of real weights for a spectrum, the imaginary part of which must not be dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(torch.fft.rfft(x))
+
+
+class TakesEachLevel(nn.Module):
+    """A pyramid: a convolution for each level, all built for the channels of the level before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(nn.Conv2d(3 if not n else 4 * n, 4 * n + 4, 3, 2, 1) for n in range(3))
+        self.sides = nn.ModuleList(nn.Conv2d(channels, 2, 1) for channels in (3, 4, 8))
+
+    def forward(self, x: Tensor) -> Any:
+        total = torch.zeros(())
+        for level, side in zip(self.levels, self.sides, strict=True):
+            x = level(x)
+            total = total + side(x).mean((2, 3))
+        return total
 
 
 MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = {
@@ -287,5 +310,21 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
         ["set out_features=32 in query", "set out_features=16 in query and in_features=16 in out"],
     ),
     "looks up positions": (LooksUpPositions, ("2x14:int64:0..20",), ["give the model ids of 2×10"]),
+    "squeezes all": (SqueezesAll, ("1x3x6x6",), ["call Tensor.squeeze in line N with dim=(2, 3)"]),
+    "transforms to complex": (TransformsToComplex, ("2x8",), ["pass input.abs() to fc"]),
+    "hides keys": (HidesKeys, ("2x6x8",), ["set batch_first=True in mha"]),
+    "attends to wider": (
+        AttendsToWider, ("2x5x8", "2x7x12"),
+        ["set kdim=12 in cross and vdim=12 in cross", "give the model others of 2×7×8"],
+    ),
+    "stacks branches": (StacksBranches, ("2x3x9x9",), ["set padding=2 in wide"]),
+    "takes each level": (
+        TakesEachLevel, ("2x3x24x24",),
+        [
+            "set in_channels=4 in sides.0 and in_channels=8 in sides.1 and in_channels=12 in sides.2",
+            "set in_channels=4 in sides.0 and in_channels=8 in sides.1 and out_channels=8 in levels.2",
+        ],
+    ),
+    "turns for recurrence": (TurnsForRecurrence, ("2x6x5",), ["give the model x.transpose(1, 2)"]),
     "before the skip is taken apart": (BeforeTheSkipIsTakenApart, ("2x8x4x4",), []),
 }  # fmt: skip

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.errors import ModelError
-from fwdtrace.findings.forward_error.changes import Built, Given, Proposal
+from fwdtrace.findings.forward_error.changes import Built, Given, PassedTo, Proposal, Step
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.run.once import ReadyModel, RunPlan, run_once
 from fwdtrace.trace import Fix
 from fwdtrace.trials import same_crash, search
 from tests.helpers.advice import Broken, broken, working
+from tests.trials.sequences import HidesKeys
 from tests.trials.table import BeforeTheSkipIsTakenApart, FlattensTheBatch
 
 
@@ -89,6 +90,44 @@ def test_a_change_that_runs_but_mixes_the_examples_does_not_work() -> None:
     case = broken(FlattensTheBatch(), "2x3x8x8")
     wider = Proposal((Built("fc", "in_features", 512),), 1.0)
     assert working(case, [wider]) == ()
+
+
+def test_a_change_that_has_examples_look_at_each_other_does_not_work() -> None:
+    case = broken(HidesKeys(), "2x6x8")
+    turned = Proposal((PassedTo("mha", 3, "key_padding_mask", (Step("transpose", (0, 1)),)),), 1.0)
+    assert working(case, [turned]) == ()
+
+
+def test_without_memory_no_step_puts_another_dimension_in_place_of_the_examples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(same_crash, "LARGEST_COPY", 0)
+    test_a_change_that_has_examples_look_at_each_other_does_not_work()
+
+
+def test_what_fails_again_in_the_part_that_raised_is_not_tried_on_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before = nn.Linear(4, 4)
+            self.block = nn.Sequential(nn.Linear(6, 6), nn.Linear(5, 3))
+
+        def forward(self, x: Tensor) -> Any:
+            ran.append(x.shape)
+            return self.block(self.before(x))
+
+    ran: list[Any] = []
+    counts = []
+    for quick in (0.0, 60.0):
+        monkeypatch.setattr(same_crash, "QUICK", quick)
+        case = broken(Deep(), "2x4")
+        ran.clear()
+        assert [fix.text for fix in case.finding.fixes] == [
+            "set in_features=4 in block.0 and in_features=6 in block.1",
+            "set out_features=6 in before and in_features=6 in block.1",
+        ]
+        counts.append(len(ran))
+    assert counts[0] < counts[1]
 
 
 def test_a_change_that_only_moves_the_crash_does_not_work() -> None:

@@ -161,6 +161,9 @@ def _converted(failure: Failure, dtype: str) -> tuple[Proposal, ...]:
 def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Proposal, ...]:
     """Ways to have the tensors of what raised, or the first one, in a dtype: at the model, or right there."""
     others = [leaf for leaf in (failure.tensors[:1] if first else failure.tensors) if leaf.dtype != dtype]
+    if any("complex" in leaf.dtype for leaf in others):  # a conversion would drop the imaginary parts
+        alone = len(others) == 1 and dtype.startswith("float")
+        return failure.passed(Step("abs"), tensor=failure.tensors.index(others[0])) if alone else ()
     arguments = [argument_behind(failure.trace, leaf) for leaf in others]
     proposals: tuple[Proposal, ...] = ()
     if first and arguments and arguments[0] is not None:

@@ -8,13 +8,12 @@ from math import prod
 
 from fwdtrace.findings.forward_error.changes import Given, Proposal, Step
 from fwdtrace.findings.forward_error.failure import GIVE, Failure, Misfit
+from fwdtrace.findings.forward_error.feature_maps import ROUNDING
 from fwdtrace.findings.forward_error.origins import origin_of_size
 from fwdtrace.trace import Call, Shape, TensorMeta
 from fwdtrace.trace.values import tensors_in
 
 MULTIPLES = (2, 4, 8, 16, 32, 64)
-ROUNDING = 2
-"""Sizes that were halved and doubled again differ by so much at most."""
 NEARBY = 0.1
 """What convolutions without padding cut off is looked for within this part of a side."""
 FIRST = 12

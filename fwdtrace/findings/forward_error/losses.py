@@ -68,6 +68,12 @@ def class_outside(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, failure.maker_built(pair[0], 1, int(match[1]) + 1) if int(match[1]) >= classes else ())
 
 
+def probability_outside(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A loss over probabilities that was given numbers outside 0 to 1."""
+    says = "expects an input of probabilities, from 0 to 1, got others"
+    return Explanation(says, failure.passed(Step("sigmoid"))) if _input_and_target(failure) is not None else None
+
+
 def _input_and_target(failure: Failure) -> tuple[TensorMeta, TensorMeta] | None:
     return failure.tensors[:2] if len(failure.tensors) > 1 else None  # type: ignore[return-value]
 
@@ -98,6 +104,7 @@ LOSSES: tuple[tuple[str, Explain], ...] = (
     ),
     (r"[Tt]arget size \(.*\) (?:must be the same as|that is different to the) input size", target_of_the_same_size),
     (r"expected target dtype|Found dtype \w+ but expected|can't be cast to the desired output type", dtype_of_target),
+    (r"all elements of input should be between 0 and 1", probability_outside),
     (r"Target (-?\d+) is out of bounds", class_outside),
 )
 """Patterns of the messages of torch, each with the function that explains it."""

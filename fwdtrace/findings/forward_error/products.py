@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from math import prod
 
-from fwdtrace.findings.forward_error.changes import Called, Change, Proposal, Shaped, Step
+from fwdtrace.findings.forward_error.changes import Built, Called, Change, Proposal, Shaped, Step
 from fwdtrace.findings.forward_error.failure import (
     CALL,
+    GIVE,
     SHAPE,
     Explain,
     Explanation,
@@ -151,7 +152,17 @@ def own_parameter(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if len(alike) == 1 and failure.call.path is not None:
         shape = (left[-1], right[-1]) if alike[0].shape == right else (right[-1], left[-1])
         makers += (Proposal((Shaped(f"{failure.call.path}.{alike[0].name}".lstrip("."), shape),), SHAPE),)
-    return Explanation(says, makers, misfits)
+    return Explanation(says, (*makers, *_of_keys(failure, left[-1])), misfits)
+
+
+def _of_keys(failure: Failure, size: int) -> tuple[Proposal, ...]:
+    """An attention built for keys and values of another size than its queries have."""
+    if failure.call.class_name != "MultiheadAttention" or failure.call.path is None or len(failure.tensors) < 3:
+        return ()
+    query, key, value = (leaf.shape[-1:] for leaf in failure.tensors[:3])
+    path = failure.call.path
+    arguments = [name for name, had in (("kdim", key), ("vdim", value)) if had == (size,) != query]
+    return (Proposal(tuple(Built(path, name, size) for name in arguments), GIVE - 0.1),) if arguments else ()
 
 
 def _called(parameter: TensorMeta, used: Shape) -> str:

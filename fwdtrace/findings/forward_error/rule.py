@@ -15,6 +15,7 @@ from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.rearranged import REARRANGED
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
+from fwdtrace.findings.forward_error.squeezed import MISSING, squeezes
 from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
 from fwdtrace.trace.text import error_text, name_of
 from fwdtrace.trace.values import tensors_in
@@ -23,7 +24,7 @@ LONGEST_ERROR = 300
 MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
-EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES, *REARRANGED)
+EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *SIZES, *REARRANGED, *MISSING)
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
@@ -41,7 +42,11 @@ def proposals_for(trace: Trace, *, inputs: bool = True) -> tuple[Finding, tuple[
     if not explained:
         return None
     finding, failure, explanation = explained[-1]
-    proposals = [*explanation.proposals, *(other_inputs(failure, explanation.misfits) if inputs else ())]
+    proposals = [
+        *explanation.proposals,
+        *squeezes(failure),
+        *(other_inputs(failure, explanation.misfits) if inputs else ()),
+    ]
     return finding, tuple(sorted(dict.fromkeys(proposals), key=lambda proposal: proposal.cost))
 
 

@@ -111,7 +111,11 @@ def attention_mask(failure: Failure, match: re.Match[str]) -> Explanation | None
     batch_first = swapped and query.index(got[-2]) == 1
     mask = next((leaf for leaf in failure.tensors if leaf.shape == got), None)
     misfits = () if mask is None else _of_last_two(failure, mask, expected)
-    return Explanation(says, failure.built("batch_first", batch_first) if swapped else (), misfits)
+    proposals = failure.built("batch_first", batch_first) if swapped else ()
+    if mask is not None and len(got) == len(expected) == 3 and got[1:] == expected[1:] and expected[0] % got[0] == 0:
+        step = Step("repeat_interleave", (expected[0] // got[0], 0))
+        proposals += failure.passed(step, tensor=failure.tensors.index(mask))
+    return Explanation(says, proposals, misfits)
 
 
 def _of_last_two(failure: Failure, mask: TensorMeta, wanted: Shape) -> tuple[Misfit, ...]:
@@ -129,8 +133,23 @@ def padding_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
     got = f"{match[3]}: {shape_text(mask.shape)}"
     says = f"expects {match[2]} in dimension {match[1]} of {mask.name} (batch×keys), got {got}"
     at, wanted = int(match[1]), int(match[2])
-    turned = failure.passed(Step("transpose", (0, 1)), tensor=failure.tensors.index(mask))
-    return Explanation(says, turned if mask.shape[::-1][at] == wanted else (), (Misfit(mask, at, wanted),))
+    proposals: tuple[Proposal, ...] = ()
+    if mask.shape[::-1][at] == wanted:
+        proposals = failure.passed(Step("transpose", (0, 1)), tensor=failure.tensors.index(mask))
+    query = failure.tensors[0].shape
+    if at == 0 and len(query) == 3 and query[1] == wanted and query[:2] == mask.shape:  # the examples are first in both
+        proposals += failure.built("batch_first", True)
+    return Explanation(says, proposals, (Misfit(mask, at, wanted),))
+
+
+def fused_mask_of_heads(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A fused attention whose mask has as many parts as there are examples, and not as many as examples and heads."""
+    mask = next((leaf for leaf in failure.tensors if leaf.name == "attn_mask"), None)
+    if failure.call.class_name != "MultiheadAttention" or failure.op or mask is None or len(mask.shape) != 3:
+        return None
+    scores = shape_text(mask.shape[1:])
+    says = f"expects attn_mask of heads·batch×{scores} or {scores} (queries×keys), got {shape_text(mask.shape)}"
+    return Explanation(says)
 
 
 def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -223,6 +242,7 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
         attention_mask,
     ),
     (r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)", padding_mask),
+    (r"mask_type == 2 mask shape should match", fused_mask_of_heads),
     (r"must match the size of tensor b|batch2 tensor to be", scaled_attention),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", examples_of_keys),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", fused_mask),

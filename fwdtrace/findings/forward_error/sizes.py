@@ -43,6 +43,8 @@ def joined(failure: Failure, match: re.Match[str]) -> Explanation | None:
         misfits = [Misfit(first, at, two) for at, _, two in differing]
         misfits += [Misfit(other, at, one) for at, one, _ in differing]
         proposals = _along(failure, parts) + _resized(failure, first, other, differing)
+        from_end = [at - len(first.shape) for at, _, _ in differing]
+        proposals += padded(failure, first, other, from_end) + padded(failure, other, first, from_end)
         return Explanation(says, proposals, tuple(misfits))
     return None
 
@@ -107,7 +109,9 @@ def stacked(failure: Failure, match: re.Match[str]) -> Explanation | None:
     makers = (
         [] if len(places) != 1 else [failure.maker_built(each.tensor, each.dimension, each.wanted) for each in misfits]
     )
-    return Explanation(says, tuple(proposal for found in makers for proposal in found), tuple(misfits))
+    from_end = [at - len(one) for at in places]
+    of_borders = padded(failure, left, right, from_end) + padded(failure, right, left, from_end) if places else ()
+    return Explanation(says, (*(each for found in makers for each in found), *of_borders), tuple(misfits))
 
 
 def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -1,0 +1,77 @@
+"""Broken models of sequences: attention and recurrence that were built or called for another order or size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class HidesKeys(nn.Module):
+    """Attention to examples that are first, as in its padding mask, by a layer that was not built for that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mha = nn.MultiheadAttention(8, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        mask = torch.zeros(x.shape[0], x.shape[1], dtype=torch.bool)
+        return self.mha(x, x, x, key_padding_mask=mask)[0]
+
+
+class AttendsToWider(nn.Module):
+    """Keys and values of more features than the queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cross = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor, others: Tensor) -> Any:
+        return x + self.cross(x, others, others)[0]
+
+
+class TurnsForRecurrence(nn.Module):
+    """Features before steps, and a layer whose result is no tensor that could be turned back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+class AttendsToOthers(nn.Module):
+    """A decoder layer, whose memory is of another number of examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(16, 4, 32, batch_first=True)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Any:
+        return self.layer(x, memory)
+
+
+class SequenceFirst(nn.Module):
+    """A recurrent layer without `batch_first`, and a state that has the batch first in mind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.gru(x, torch.zeros(1, x.shape[0], 6))[0]
+
+
+class MasksKeys(nn.Module):
+    """A mask of examples and keys, which lacks the dimension of the queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        query = self.query(x)
+        scores = (query @ query.transpose(-2, -1)).masked_fill(mask.bool(), -1e9)
+        return scores.softmax(-1) @ query
