@@ -10,6 +10,7 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
+from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.recorder.frames import frame_role
 
 
@@ -27,7 +28,11 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
     @functools.wraps(original)
     @frame_role("boundary")
     def constructed(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
-        original(module, *args, **kwargs)
+        try:
+            original(module, *args, **kwargs)
+        except BaseException:
+            hide_our_frames()
+            raise
         if not is_dynamo_compiling():
             then(module)
 

@@ -183,7 +183,7 @@ program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/kept: .optimizers .roots .wanted recorder torch trace
 program/loss: .moment .replay .statement recorder torch trace
-program/made: recorder torch
+program/made: .tracebacks recorder torch
 program/moment: models recorder torch
 program/names: recorder torch
 program/observed: .children .endings .program .python .rank_files .reasons .traces .wanted errors trace

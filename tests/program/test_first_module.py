@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from torch import nn
 from torch.nn.modules.module import Module
 
 from fwdtrace.program.first_module import NAMES, FirstModule
+from tests.helpers.commands import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +78,16 @@ def test_a_wrapper_that_the_program_has_put_around_it_stays() -> None:
     nn.ReLU()
     assert seen == ["theirs", "begun", "Tanh", "theirs"]
     assert Module.__init__ is theirs
+
+
+def test_a_module_that_cannot_be_made_has_the_traceback_that_it_would_have(tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__(3)\n\nNet()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    commands = [[sys.executable, "made.py"], [sys.executable, "-m", "fwdtrace", "exec", "made.py"]]
+    bare, traced = (
+        subprocess.run(each, cwd=tmp_path, env=environment, capture_output=True, text=True) for each in commands
+    )
+    said = "fwdtrace: no call was kept: the program ended before it called a model\n"
+    assert (traced.returncode, traced.stderr.replace(said, "")) == (bare.returncode, bare.stderr)
