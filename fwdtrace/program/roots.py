@@ -27,6 +27,8 @@ MOST_WAYS = 50
 MOST_NAMES = 1000
 MOST_NUMBERS = 64
 """Single numbers that the calls of a root gave between two steps."""
+MOST_REPEATS = 3
+"""So many recorded calls of a root that raised, and were caught, are followed by the recording of the next one."""
 QUIET = 20
 """After so many calls of a root with nothing new about them, only the ways in that are known are watched."""
 NO_MODELS = ("torch.export", "torch._export", "torch.nn.utils.parametrize")
@@ -57,10 +59,11 @@ class Root:
 
     `quiet` counts the calls since there was something new. When that is enough, the root is `settled`. `counted` says
     whether its calls have been counted to the end. `rounds` has, for each round of which calls were kept, the number of
-    the first, and how many calls and ops were recorded in it. `numbers` has the single numbers that its calls have
-    returned since the latest step, and `earlier` how large the numbers were in the last calls that were recorded.
-    `gives_infinity` says whether it is known to give infinities that are meant. `groups` has the names of the process
-    groups that its calls need.
+    the first, and how many calls and ops were recorded in it. `raised` has the ways in by which the recorded call
+    raised, and whether that was in training; `repeats` says how often that came up. `numbers` has the single numbers
+    that its calls have returned since the latest step, and `earlier` how large the numbers were in the last calls that
+    were recorded. `gives_infinity` says whether it is known to give infinities that are meant. `groups` has the names of
+    the process groups that its calls need.
 
     `step` is for a root that settled before it was called in training: a step of an optimizer of its parameters is
     awaited, and shows that it does train, by a way that is not known; it is open again up to the next one.
@@ -77,6 +80,8 @@ class Root:
         self.kept_as: int | None = None
         self.ways: dict[tuple[str | None, str], Way] = {}
         self.rounds: dict[Round, tuple[int, int]] = {}
+        self.raised: set[tuple[tuple[str, str], bool]] = set()
+        self.repeats = 0
         self.quiet = 0
         self.settled = False
         self.counted = True
@@ -173,11 +178,26 @@ class Roots:
             self._let_pass(way, [True] * len(MODES))
             return None, 0
         round = self._wanted.round(mode, way.calls)
+        if round is None and (key, mode == TRAINING) in root.raised:
+            round = ("training" if mode == TRAINING else "other"), 1
         root.quiet = 0 if round else root.quiet + 1
         way.passes = [not self._wanted.may_keep(mode, way.calls) for mode in range(len(MODES))]
         if root.quiet >= QUIET and root.step != "open":
             self._settle(root)
         return round, sum(way.calls)
+
+    def recorded(self, root: Root, way: tuple[str, str], round: Round, number: int, trace: Trace) -> None:
+        """Note that a call by this way was recorded. If it raised, the next one like it is to be recorded instead."""
+        key = way, round[0] == "training"
+        raised = any(call.error is not None for call in trace.children())
+        root.raised.discard(key)
+        if raised and not self._wanted.by_number and root.repeats < MOST_REPEATS:
+            root.repeats += 1
+            root.raised.add(key)
+            if round not in root.rounds:
+                return
+        _, first_id = root.rounds.get(round, (number, 0))
+        root.rounds[round] = number, first_id + len(trace.events)
 
     def look_no_more(self) -> None:
         """Look only at the calls that may be kept for their number or mode."""

@@ -47,10 +47,14 @@ class ProgramTraces:
     def add(self, root: int, round: Round, trace: Trace, values: Values | None = None) -> None:
         """Add the trace of one call; the calls of a root that are in the same round are joined into one trace.
 
-        A root has several calls in one round when it is entered in several ways, as by `model(x)` and by a method.
+        A root has several calls in one round when it is entered in several ways, as by `model(x)` and by a method. One
+        that raised gives way to the next.
         """
         key = root, round
         before = self.by_key.get(key)
+        if before is not None and before.calls and all(call.error is not None for call in before.children()):
+            before = None  # the program caught that, and this is the call to show
+            self.values.pop(key, None)
         self.by_key[key] = with_findings(trace if before is None else joined(before, trace))
         if key not in self.files_of:
             self.files_of[key] = [self._file_for(file, key) for file in (*self.files, *self._values_files)]

@@ -289,8 +289,7 @@ class Watch:
         root.remember(opened.number, trace, self._looks.last if self.events is not None else 0)
         if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
             return False
-        _, first_id = root.rounds.get(opened.round, (opened.number, 0))
-        root.rounds[opened.round] = opened.number, first_id + len(trace.events)
+        self._roots.recorded(root, opened.way, opened.round, opened.number, trace)
         values = opened.keeper.values if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,11 @@ from torch import Tensor, nn
 
 from fwdtrace import load_trace
 from fwdtrace.program.caught import Caught, CaughtErrors
+from fwdtrace.program.kept import Kept
+from fwdtrace.program.traces import ProgramTraces
+from fwdtrace.program.wanted import Wanted
+from fwdtrace.program.watch import Watch
+from fwdtrace.recorder.notes import Options
 from tests.helpers.commands import REPOSITORY
 
 SERVER = """\
@@ -135,3 +140,43 @@ def test_a_server_that_answers_with_an_error_gets_it_explained(ends: list[str], 
     ]
     assert load_trace(tmp_path / "s.error.json").findings[0].code == "FT006"
     assert (tmp_path / "s.error.2.json").exists() == bool(ends)
+
+
+def test_a_first_call_that_raised_gives_way_to_the_next_one() -> None:
+    traces = ProgramTraces((), lambda trace, file: True)
+
+    def keep(kept: Kept) -> bool:
+        traces.add(kept.root, kept.round, kept.trace)
+        return False
+
+    watch = Watch(Wanted(), Options(), keep)
+    watch.begin()
+    try:
+        net = Net()
+        for width in (6, 5, 4, 4):
+            with suppress(RuntimeError):
+                net(torch.ones(2, width))
+    finally:
+        watch.end()
+    (trace,) = traces.by_key.values()
+    assert (trace.run.call, [call.path for call in trace.calls]) == (3, ["", "first", "last"])
+    assert [call.error for call in trace.calls] == [None] * 3
+
+
+def test_where_every_call_raises_few_are_recorded() -> None:
+    kept: list[int | None] = []
+
+    def keep(each: Kept) -> bool:
+        kept.append(each.trace.run.call)
+        return False
+
+    watch = Watch(Wanted(), Options(), keep)
+    watch.begin()
+    try:
+        net = Net()
+        for _ in range(30):
+            with suppress(RuntimeError):
+                net(torch.ones(2, 5))
+    finally:
+        watch.end()
+    assert kept == [1, 2, 3, 4]
