@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from rich.cells import cell_len
 
 from fwdtrace.render.words import cut
+
+LEAST_OF_SHAPE = 4
+"""In fewer cells a shape that is cut says nothing, and what is there is only counted."""
 
 
 class Cell(Protocol):
@@ -77,8 +79,7 @@ class Name(NamedTuple):
         return cut(self.whole, width)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """What goes into a call, or comes out of it: `whole` is all of it by name, `least` its first shape and a count.
 
     `shapes` are those of its tensors, `leaves` is how many leaves there are, `bundle` whether they are parts of a tuple
@@ -99,7 +100,7 @@ class Listing:
 
     def within(self, width: int) -> str:
         """All of it if that fits; else as many fields or shapes as fit, and how many leaves are left out."""
-        if cell_len(self.whole) <= width:
+        if 2 * len(self.whole) <= width or cell_len(self.whole) <= width:  # no letter is wider than two cells
             return self.whole
         for number in range(min(len(self.fields) - 1, width), 0, -1):
             texts, sizes = zip(*self.fields[:number], strict=True)
@@ -111,6 +112,11 @@ class Listing:
             if cell_len(text) <= width:
                 return text
         room = width - cell_len(self.least) + cell_len(self.shapes[0])
+        noun = "tensors" if len(self.shapes) == self.leaves else "leaves"
+        counted = joined([f"{self.leaves} {noun}"], 0, self.bundle)
+        is_short = room < min(LEAST_OF_SHAPE, cell_len(self.shapes[0]))
+        if self.leaves > 1 and is_short and cell_len(counted) <= width:
+            return counted
         if room <= 1:
             return cut(self.least, width)
         return joined([cut(self.shapes[0], room)], self.leaves - 1, self.bundle)
