@@ -29,7 +29,7 @@ def differences_in_gradients(before: Trace, after: Trace, *, exact: bool) -> Ite
 
 
 def _severity(one: Gradient | None, two: Gradient | None, largest: float) -> Severity:
-    """How severe a difference is; of gradients that cancel out, as far as the largest goes, rounding is all there is."""
+    """How severe a difference is; of gradients that are nothing beside the largest, rounding is all there is."""
     if one is None or two is None or one.norm is None or two.norm is None:
         return "gradients"
     if (one.shape, one.requires_grad, one.nan, one.inf) != (two.shape, two.requires_grad, two.nan, two.inf):

@@ -54,12 +54,18 @@ def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int, *, o
     if ours is None or theirs is None:
         close = all(pair.apart.same or pair.apart.close for pair in outputs.pairs)
         return replace(outputs, equal=close, rounding=close)
-    coarsest = max(ours[1], theirs[1])
+    coarsest = coarsest_of(ours[1], theirs[1])
     close = all(_is_rounding(pair, before.gave, after.gave, ours[0], theirs[0], coarsest) for pair in outputs.pairs)
     if not close and own_weights and (nearby := _in_double(before, seed, rounded=True)) is not None:
         rows = ((pair, ours[0].get(pair.first), theirs[0].get(pair.second)) for pair in outputs.pairs)
         close = all(_is_as_near(one, other, nearby[0].get(pair.first), pair.order) for pair, one, other in rows)
     return replace(outputs, equal=close, rounding=close)
+
+
+def coarsest_of(one: float, other: float) -> float | None:
+    """The coarser of two precisions; None if one alone is coarser than float32, as that may be what is wrong."""
+    finer, coarser = sorted((one, other))
+    return None if finer <= _OF_FLOAT32 < coarser else coarser
 
 
 def precision_of(model: nn.Module) -> float:
@@ -164,7 +170,7 @@ def _is_rounding(
     theirs: dict[str, Tensor],
     ours_in_double: dict[str, Tensor],
     theirs_in_double: dict[str, Tensor],
-    coarsest: float,
+    coarsest: float | None,
 ) -> bool:
     if pair.apart.same:
         return True
@@ -184,7 +190,7 @@ def _is_rounding(
     native = _largest(one, turned(two, pair.order))
     if native is not None and left <= _SHRINKS * native:
         return True
-    if coarsest < _OF_FLOAT32:
+    if coarsest is None or coarsest < _OF_FLOAT32:
         return False
     noise = [_largest(each, double) or 0.0 for each, double in ((one, one_double), (two, two_double))]
     largest = float(one_double.abs().nan_to_num(0.0, 0.0, 0.0).max())

@@ -16,11 +16,16 @@ from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.light_copy import tensors_of
-from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules, differences_of_settings, weight_apart
+from fwdtrace.compare.modules import (
+    differences_of_attributes,
+    differences_of_modules,
+    differences_of_settings,
+    weight_apart,
+)
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.quantized import quantized_weights
-from fwdtrace.compare.rounding import CallsInDouble, Given, named_tensors, precision_of, with_rounding
+from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, named_tensors, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
 from fwdtrace.compare.watched import Watched, watch
 from fwdtrace.models.randomness import seed_all
@@ -161,7 +166,8 @@ def _origin_by_steps(
             break
     else:
         return None
-    coarsest = _precision_of_both(first, second)
+    precisions = [torch.finfo(run.steps.coarsest).eps for run in (first, second)]
+    coarsest = coarsest_of(*precisions) or min(precisions)
     if own_weights:
         coarsest = max(coarsest, *(precision_of(runnable.model) for runnable in (before, after)))
     tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
@@ -179,13 +185,6 @@ def _origin_by_steps(
         return weight_apart(name, one, two) if one is not None and two is not None and one.shape == two.shape else ""
 
     return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
-
-
-def _precision_of_both(first: Watched, second: Watched) -> float:
-    """The coarsest precision of two runs; where one alone uses less than float32, that may be what is wrong."""
-    finer, coarser = sorted(torch.finfo(run.steps.coarsest).eps for run in (first, second))
-    single = torch.finfo(torch.float32).eps
-    return single if finer <= single < coarser else coarser
 
 
 def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | None) -> list[tuple[int, int]]:

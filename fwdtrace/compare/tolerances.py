@@ -31,7 +31,5 @@ def in_words(dtypes: Iterable[str]) -> str:
     """The tolerances of these dtypes, `float32 4e-06 of the largest element`."""
     names = set(dtypes)
     return ", ".join(
-        f"{dtype} {relative:g} of the largest element"
-        for dtype, relative in TOLERANCES.items()
-        if dtype in names
+        f"{dtype} {relative:g} of the largest element" for dtype, relative in TOLERANCES.items() if dtype in names
     )

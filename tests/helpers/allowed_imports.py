@@ -61,7 +61,7 @@ compare/distance: .tolerances trace
 compare/document: trace
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
-compare/known: .contents .name_parts .units .weight_map torch
+compare/known: .contents .name_parts .units .weight_map .weight_values torch
 compare/leaves: trace
 compare/left_over: .name_parts .weight_map .weight_values torch
 compare/light_copy: torch
@@ -69,7 +69,7 @@ compare/lively: torch
 compare/matrices: .contents .known .name_parts .units .weight_map .whole_units torch
 compare/modules: .tensors torch
 compare/moving: .candidates .contents .known .light_copy .runs .units .watched .weight_map .weight_values models
-  torch
+  recorder torch
 compare/name_parts:
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
@@ -85,9 +85,9 @@ compare/rank_differences: .leaves trace
 compare/ranked: .assembled .comparison .difference .pieces .program_steps .saved_backward .traces trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
-compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch
-compare/runs: .align .buffers .by_steps .comparison .kept_numbers .modules .outputs .outputs_value .quantized
-  .rounding .traces .watched models recorder torch trace
+compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch trace
+compare/runs: .align .buffers .by_steps .comparison .kept_numbers .light_copy .modules .outputs .outputs_value
+  .quantized .rounding .traces .watched models recorder torch trace
 compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
 compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
