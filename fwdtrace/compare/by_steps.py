@@ -39,11 +39,13 @@ def origin_by_steps(
     why: Why,
     attributes: Why,
     partner: Partner,
+    other_weight: Callable[[str, str], str],
 ) -> Origin | None:
     """Where the second run leaves the first; `outputs` are the tensors that differ, by their numbers on both sides.
 
     `why` says what the modules of two calls do not have alike, `attributes` only what they do not hold in tensors.
-    `partner` gives the call of the first that a call of the second belongs to, where that is known.
+    `partner` gives the call of the first that a call of the second belongs to, where that is known; `other_weight` says
+    how two weights by their names are not the same, if they are not.
     """
     ours = departure_of(before, (number for number, _ in outputs))
     theirs = departure_of(after, (number for _, number in outputs))
@@ -67,9 +69,23 @@ def origin_by_steps(
         two = theirs.event if theirs is not None else call
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
+    if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
+        reasons += _weights_inside(before, ours, after, theirs, other_weight)
     origin = _origin(before, after, one, two, reasons, partner)
     lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
     return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)
+
+
+def _weights_inside(
+    before: Side, ours: Departure, after: Side, theirs: Departure, other_weight: Callable[[str, str], str]
+) -> Iterable[str]:
+    """Which weights of an operation inside a call are not the same, as in an exported program, which has no modules."""
+    one, two = before.steps.steps[ours.step], after.steps.steps[theirs.step]
+    for number, other in zip(one.given, two.given, strict=False):
+        held, theirs_held = before.steps.held[number], after.steps.held[other]
+        alike = one.name == two.name and held.shape == theirs_held.shape
+        if alike and held.weight and theirs_held.weight and (text := other_weight(held.weight, theirs_held.weight)):
+            yield text
 
 
 def _line_inside(event: Event | None, departure: Departure | None, side: Side) -> Site | None:

@@ -18,21 +18,23 @@ def differences_in_gradients(before: Trace, after: Trace, *, exact: bool) -> Ite
     if before.gradients is None or after.gradients is None:
         return
     ours, theirs = ({gradient.name: gradient for gradient in trace.gradients or ()} for trace in (before, after))
+    largest = max((each.norm or 0.0 for each in (*ours.values(), *theirs.values())), default=0.0)
     for name in dict.fromkeys([*ours, *theirs]):
         one, two = ours.get(name), theirs.get(name)
-        severity = _severity(one, two)
+        severity = _severity(one, two, largest)
         if one != two and (exact or severity != "rounding"):
             before_text, after_text = _in_words(one), _in_words(two)
             message = f"{name}: gradient {before_text} became {after_text}"
             yield Difference("gradient", severity, name, before_text, after_text, message)
 
 
-def _severity(one: Gradient | None, two: Gradient | None) -> Severity:
+def _severity(one: Gradient | None, two: Gradient | None, largest: float) -> Severity:
+    """How severe a difference is; of gradients that are nothing beside the largest, rounding is all there is."""
     if one is None or two is None or one.norm is None or two.norm is None:
         return "gradients"
     if (one.shape, one.requires_grad, one.nan, one.inf) != (two.shape, two.requires_grad, two.nan, two.inf):
         return "gradients"
-    return "rounding" if is_rounding(abs(one.norm - two.norm), one.norm, _DTYPES) else "gradients"
+    return "rounding" if is_rounding(abs(one.norm - two.norm), largest, _DTYPES) else "gradients"
 
 
 def _in_words(gradient: Gradient | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_stats, furthest
@@ -17,22 +18,33 @@ class KeptNumbers:
 
     In a port, a call may give more tensors than its partner, and those that only one of the two has are left out.
     With `batch`, the second run had that many times the examples, the same ones first, and only these are compared.
+    `rounding` measures by how much what a call of the first run gave is rounded; twice as much is rounding as well.
     """
 
     def __init__(
-        self, before: Mapping[int, Sides], after: Mapping[int, Sides], *, is_port: bool = False, batch: int = 1
+        self,
+        before: Mapping[int, Sides],
+        after: Mapping[int, Sides],
+        *,
+        is_port: bool = False,
+        batch: int = 1,
+        rounding: Callable[[Call], float] | None = None,
     ) -> None:
         self._before = before
         self._after = after
         self._is_port = is_port
         self._batch = batch
+        self._rounding = rounding
 
     def distances_of(self, call: Call, other: Call) -> Distances:
         """How far the inputs and the outputs of two calls are apart; None for what cannot be compared."""
         ours, theirs = self._before.get(call.id), self._after.get(other.id)
         if ours is None or theirs is None:
             return None, None
-        return self._distance(ours[0], theirs[0]), self._distance(ours[1], theirs[1])
+        inputs, outputs = self._distance(ours[0], theirs[0]), self._distance(ours[1], theirs[1])
+        if self._rounding is None or outputs is None or outputs.close or outputs.absolute is None:
+            return inputs, outputs
+        return inputs, replace(outputs, close=outputs.absolute <= 2 * self._rounding(call))
 
     def _distance(self, ours: tuple[Kept | None, ...], theirs: tuple[Kept | None, ...]) -> Distance | None:
         if self._is_port:

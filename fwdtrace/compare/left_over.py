@@ -21,21 +21,23 @@ def left_over(source: State, target: State, moves: Mapping[str, Move]) -> dict[s
     Of one shape, a name must be like one other alone, or the numbers are equal as they are. Where as many are left then
     on both sides under one name in all layers, they go in order; names in all layers may be like each other as well.
     """
-    used = {piece.name for move in moves.values() for piece in move.pieces}
-    ours = _by_shape({name: tensor for name, tensor in source.items() if name not in used})
-    theirs = _by_shape({name: tensor for name, tensor in target.items() if name not in moves})
     found: dict[str, Move] = {}
-    for shape, wanted in theirs.items():
-        found |= _paired(wanted, ours.get(shape, []), source, target)
+    for with_ones in (True, False):
+        used = {piece.name for move in (*moves.values(), *found.values()) for piece in move.pieces}
+        ours = _by_shape({name: tensor for name, tensor in source.items() if name not in used}, with_ones)
+        left = {name: tensor for name, tensor in target.items() if name not in moves and name not in found}
+        for shape, wanted in _by_shape(left, with_ones).items():
+            found |= _paired(wanted, ours.get(shape, []), source, target)
     return found
 
 
-def _by_shape(state: State) -> dict[tuple[object, ...], list[str]]:
-    """The names by the shape without ones, and by whether the numbers are floating."""
+def _by_shape(state: State, with_ones: bool) -> dict[tuple[object, ...], list[str]]:
+    """The names by the shape without ones, or of several dimensions with ones, and by whether numbers are floating."""
     names: dict[tuple[object, ...], list[str]] = {}
     for name, tensor in state.items():
-        key = (tensor.is_floating_point(), *(size for size in tensor.shape if size != 1))
-        names.setdefault(key, []).append(name)
+        shape = tuple(size for size in tensor.shape if with_ones or size != 1)
+        if not with_ones or len(shape) > 1:
+            names.setdefault((tensor.is_floating_point(), *shape), []).append(name)
     return names
 
 

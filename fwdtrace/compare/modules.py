@@ -22,12 +22,19 @@ def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in ours or name not in theirs:
             yield f"{name} is only in the {'second' if name in theirs else 'first'}"
-        elif ours[name].shape != theirs[name].shape:
-            yield f"{name} is {list(ours[name].shape)} and {list(theirs[name].shape)}"
-        else:
-            distance = distance_of_tensors(ours[name], theirs[name])
-            if not distance.same:
-                yield f"{name} differs" + (f" by up to {distance.absolute:.2g}" if distance.absolute else "")
+        elif text := weight_apart(name, ours[name], theirs[name]):
+            yield text
+
+
+def weight_apart(name: str, one: Tensor | None, other: Tensor | None) -> str:
+    """How a weight of this name is not the same in two models, in words; nothing if it is."""
+    if one is None or other is None:
+        return ""
+    if one.shape != other.shape:
+        return f"{name} is {list(one.shape)} and {list(other.shape)}"
+    distance = distance_of_tensors(one, other)
+    by = f" by up to {distance.absolute:.2g}" if distance.absolute else ""
+    return "" if distance.same else f"{name} differs{by}"
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -264,6 +264,4 @@ def _coarsest_by_call(trace: Trace) -> dict[int, str]:
 def _closer(apart: Distance | None, dtype: str | None) -> Distance | None:
     if apart is None or apart.close or apart.absolute is None or dtype is None:
         return apart
-    relative, slack = TOLERANCES[dtype]
-    within = apart.relative is not None and apart.relative <= relative
-    return replace(apart, close=within or apart.absolute <= slack)
+    return replace(apart, close=apart.relative is not None and apart.relative <= TOLERANCES[dtype])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ from fwdtrace.compare.outputs import turned
 from fwdtrace.compare.outputs_value import OutputPair, Outputs
 from fwdtrace.compare.watched import in_double
 from fwdtrace.models.randomness import seed_all
+from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import walk
+from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides
+from fwdtrace.trace import Call
 
 _SHRINKS = 1e-3
 """What is left of a distance by rounding in float64, at most, where all of a model runs in it."""
@@ -50,7 +54,7 @@ def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int, *, o
     if ours is None or theirs is None:
         close = all(pair.apart.same or pair.apart.close for pair in outputs.pairs)
         return replace(outputs, equal=close, rounding=close)
-    coarsest = max(ours[1], theirs[1])
+    coarsest = coarsest_of(ours[1], theirs[1])
     close = all(_is_rounding(pair, before.gave, after.gave, ours[0], theirs[0], coarsest) for pair in outputs.pairs)
     if not close and own_weights and (nearby := _in_double(before, seed, rounded=True)) is not None:
         rows = ((pair, ours[0].get(pair.first), theirs[0].get(pair.second)) for pair in outputs.pairs)
@@ -58,10 +62,51 @@ def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int, *, o
     return replace(outputs, equal=close, rounding=close)
 
 
+def coarsest_of(one: float, other: float) -> float | None:
+    """The coarser of two precisions; None if one alone is coarser than float32, as that may be what is wrong."""
+    finer, coarser = sorted((one, other))
+    return None if finer <= _OF_FLOAT32 < coarser else coarser
+
+
 def precision_of(model: nn.Module) -> float:
     """The distance of 1 to the next number in the coarsest type of the model's floating parameters."""
     dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
+
+
+class CallsInDouble:
+    """By how much what each call of a model gives is rounded: how far it is from what it gives in float64.
+
+    The model runs in float64 when the first call is asked about.
+    """
+
+    def __init__(self, runnable: tuple[nn.Module, Any, Any], kept: Mapping[int, Sides], seed: int, most: int) -> None:
+        self._runnable, self._kept, self._seed, self._most = runnable, kept, seed, most
+
+    def __call__(self, call: Call) -> float:
+        """The largest distance of an element that the call gave; 0 if that is not known, or too much for rounding."""
+        ours = self._kept.get(call.id, ((), ()))[1]
+        theirs = self._in_double.get((call.path, call.nth), ())
+        found = 0.0
+        for one, two in zip(ours, theirs, strict=False):
+            if one is not None and two is not None and one.tensor is not None and two.tensor is not None:
+                noise = _largest(one.tensor, two.tensor) or 0.0
+                largest = float(two.tensor.abs().max()) if two.tensor.numel() else 0.0
+                found = max(found, noise if noise <= _NEVER_MORE * largest else 0.0)
+        return found
+
+    @cached_property
+    def _in_double(self) -> dict[tuple[str | None, int], tuple[Kept | None, ...]]:
+        keeper = Keeper(self._most)
+        try:
+            model, args, kwargs = light_copy(*self._runnable)
+            args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
+            seed_all(self._seed)
+            with torch.no_grad(), Recording(model.double(), Options(keeper=keeper), None, self._seed) as recording:
+                model(*args, **kwargs)
+        except Exception:  # the model is the user's: it may make tensors of a type of its own
+            return {}
+        return {(call.path, call.nth): keeper.by_id.get(call.id, ((), ()))[1] for call in recording.trace.calls}
 
 
 def _is_as_near(one: Tensor | None, other: Tensor | None, nearby: Tensor | None, order: tuple[int, ...] | None) -> bool:
@@ -125,7 +170,7 @@ def _is_rounding(
     theirs: dict[str, Tensor],
     ours_in_double: dict[str, Tensor],
     theirs_in_double: dict[str, Tensor],
-    coarsest: float,
+    coarsest: float | None,
 ) -> bool:
     if pair.apart.same:
         return True
@@ -145,7 +190,7 @@ def _is_rounding(
     native = _largest(one, turned(two, pair.order))
     if native is not None and left <= _SHRINKS * native:
         return True
-    if coarsest < _OF_FLOAT32:
+    if coarsest is None or coarsest < _OF_FLOAT32:
         return False
     noise = [_largest(each, double) or 0.0 for each, double in ((one, one_double), (two, two_double))]
     largest = float(one_double.abs().nan_to_num(0.0, 0.0, 0.0).max())

@@ -15,11 +15,17 @@ from fwdtrace.compare.buffers import copies_of_buffers, differences_in_buffers
 from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.kept_numbers import KeptNumbers
-from fwdtrace.compare.modules import differences_of_attributes, differences_of_modules, differences_of_settings
+from fwdtrace.compare.light_copy import tensors_of
+from fwdtrace.compare.modules import (
+    differences_of_attributes,
+    differences_of_modules,
+    differences_of_settings,
+    weight_apart,
+)
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.quantized import quantized_weights
-from fwdtrace.compare.rounding import Given, named_tensors, precision_of, with_rounding
+from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, named_tensors, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
 from fwdtrace.compare.watched import Watched, watch
 from fwdtrace.models.randomness import seed_all
@@ -105,7 +111,10 @@ def compare_runs(
 
     written = differences_in_buffers(buffers, (before.model, after.model), how.weights)
     how = replace(how, settings=settings, further=(*how.further, *written))
-    numbers = KeptNumbers(first.numbers, second.numbers, is_port=is_port, batch=batch)
+    rounding = CallsInDouble((again[0].model, again[0].args, again[0].kwargs), first.numbers, seed, max_bytes // 2)
+    numbers = KeptNumbers(
+        first.numbers, second.numbers, is_port=is_port, batch=batch, rounding=None if is_port else rounding
+    )
 
     may_look_closer = how.exact is None and batch == 1 and first.error is None and second.error is None
     how = replace(how, is_port=is_port, why=how.why or why, closer=closer if may_look_closer else None)
@@ -157,7 +166,8 @@ def _origin_by_steps(
             break
     else:
         return None
-    coarsest = _precision_of_both(first, second)
+    precisions = [torch.finfo(run.steps.coarsest).eps for run in (first, second)]
+    coarsest = coarsest_of(*precisions) or min(precisions)
     if own_weights:
         coarsest = max(coarsest, *(precision_of(runnable.model) for runnable in (before, after)))
     tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
@@ -170,14 +180,11 @@ def _origin_by_steps(
     def attributes(call: Call, other: Call) -> Iterable[str]:
         return differences_of_attributes(_module(before.model, call), _module(after.model, other))
 
-    return origin_by_steps(*sides, outputs, why, attributes, partner)
+    def other_weight(name: str, other: str) -> str:
+        one, two = tensors_of(before.model).get(name), tensors_of(after.model).get(other)
+        return weight_apart(name, one, two) if one is not None and two is not None and one.shape == two.shape else ""
 
-
-def _precision_of_both(first: Watched, second: Watched) -> float:
-    """The coarsest precision of two runs; where one alone uses less than float32, that may be what is wrong."""
-    finer, coarser = sorted(torch.finfo(run.steps.coarsest).eps for run in (first, second))
-    single = torch.finfo(torch.float32).eps
-    return single if finer <= single < coarser else coarser
+    return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
 
 
 def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | None) -> list[tuple[int, int]]:

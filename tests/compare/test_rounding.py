@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
+from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.traces import How
 
 X = torch.rand(8, 64, generator=torch.Generator().manual_seed(0))
 
@@ -46,3 +49,35 @@ def test_a_small_difference_that_stays_in_float64_is_none() -> None:
 def test_a_model_that_computes_in_float32_all_the_same_may_differ_by_what_that_changes() -> None:
     assert agree(lambda x: x.float().sum(1), lambda x: x.float().flip(1).cumsum(1)[:, -1])
     assert not agree(lambda x: x.float().sum(1), lambda x: x.float().sum(1) * (1 + 3e-5))
+
+
+class Shifted(nn.Module):
+    """Adds a number and takes it away again, which loses what is small beside it."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.shift = torch.tensor(shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift - self.shift
+
+
+def test_what_a_call_loses_by_itself_is_rounding_and_nothing_more() -> None:
+    x = torch.randn(64, generator=torch.Generator().manual_seed(0))
+
+    def close(second: nn.Module, x: Tensor = x) -> bool:
+        return compare_runs(Runnable(Shifted(1e3), (x,), {}), Runnable(second, (x,), {}), How(exact=False)).equal
+
+    assert close(Shifted(-1e3))
+    assert not close(Shifted(-1e5))
+
+
+def test_a_difference_of_tiny_numbers_is_a_difference() -> None:
+    model = nn.Linear(8, 8)
+    with torch.no_grad():
+        model.weight.mul_(1e-6), model.bias.mul_(1e-6)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.weight.mul_(1.01)
+    x = torch.randn(4, 8)
+    assert not compare_runs(Runnable(model, (x,), {}), Runnable(other, (x,), {}), How(exact=False)).equal

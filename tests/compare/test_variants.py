@@ -119,6 +119,18 @@ def test_an_exported_model_is_compared_by_what_it_gives(folder: Path) -> None:
     assert found.origin is not None and found.origin.path == "second"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_weight_that_differs_inside_an_exported_program_is_named(folder: Path) -> None:
+    model, programs = net(), []
+    for change in (0.0, 1.0):
+        model.second.weight.data[3] += change
+        file = folder / f"{change}.pt2"
+        torch.export.save(torch.export.export(model, (torch.randn(3, 16),)), file)
+        programs.append(torch.export.load(file).module())
+    found = compared(*programs)
+    assert found.origin is not None and found.origin.why == ("second.weight differs by up to 1",)
+
+
 def test_a_model_from_another_seed_differs_from_its_first_weight_on() -> None:
     found = compared(net(0), net(1))
     assert found.origin is not None and found.origin.path == "first"

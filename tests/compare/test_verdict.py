@@ -15,7 +15,7 @@ from tests.helpers.traces import call, tensor, trace
 FAR = Distance(5.0, 0.5, 12, same=False, close=False)
 ROUNDING = Distance(1e-7, 1e-7, 1, same=False, close=True)
 NO_NUMBERS = "no numbers were compared: the traces hold none of the same calls; `run --save-values` keeps them"
-TOLERANCE = "tolerance: float32 1.3e-06 of the largest element or 1e-05; what is within it is called rounding"
+TOLERANCE = "tolerance: float32 4e-06 of the largest element; what is within it is called rounding"
 
 
 def net(*, ops: tuple[Op, ...] | None = None, **of_b: Any) -> Trace:

@@ -1,0 +1,49 @@
+"""Small ports: equal with every weight moved, and with one planted bug the line of it is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.run.two import TwoRunsPlan, compare_two
+from tests.helpers import small_ports
+
+PAIRS = {
+    "Bare": ("Scaled", "2x6:int64:0..40", "scale kind half mean"),
+    "Cells": ("Recurrent", "2x5x16", "reset repeat"),
+    "Clips": ("Clipped", "2x3x6x6", "clip"),
+}
+"""By the second model the first, what both are called with, and the bugs of the second."""
+BUGS = [(second, bug) for second, (_, _, bugs) in PAIRS.items() for bug in bugs.split()]
+
+
+def compared(second: str, bug: str = "") -> TraceComparison:
+    first, shape, _ = PAIRS[second]
+    specs = [f"{small_ports.__name__}:{name}" for name in (first, f"{second}(bug={bug!r})")]
+    return compare_two(TwoRunsPlan(*specs, inputs=(shape,), same_init=True)).comparison
+
+
+@pytest.mark.parametrize("second", PAIRS)
+def test_a_port_is_equal_with_every_weight_moved(second: str) -> None:
+    found = compared(second)
+    assert found.equal, found.verdict
+    assert found.weights is not None and len(found.weights.moves) == found.weights.of
+
+
+def test_the_weights_that_no_module_holds_are_those_of_the_same_use() -> None:
+    weights = compared("Bare").weights
+    assert weights is not None
+    moved = {move.target: move.pieces[0].name for move in weights.moves if ".g" in move.target}
+    assert moved == {f"layers.{n}.g{k}": f"blocks.{n}.ls{k}.gamma" for n in (0, 1) for k in (1, 2)}
+
+
+@pytest.mark.parametrize(("second", "bug"), BUGS)
+def test_the_line_of_a_planted_bug_is_named(second: str, bug: str) -> None:
+    found = compared(second, bug)
+    assert not found.equal
+    lines = Path(small_ports.__file__).read_text(encoding="utf-8").splitlines()
+    marked = next(number for number, line in enumerate(lines, 1) if line.endswith(f"# {bug}"))
+    assert re.search(rf"small_ports\.py:{marked}\b", found.verdict), found.verdict
