@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
 from fwdtrace.trace import Call
+from fwdtrace.trace.digests import digest_of_bytes
 
 Make = Callable[[], Any]
 
@@ -39,7 +39,7 @@ class AssembledValues:
         """Shape, dtype and digest of a tensor; the digest is None if it is not known."""
         about, make = self._abouts[number], self._makes[number]
         if "digest" not in about and make is not None:
-            about["digest"] = hashlib.blake2b(make().tobytes(), digest_size=16).hexdigest()
+            about["digest"] = digest_of_bytes(make().tobytes()).hex()
         return about
 
     def array(self, number: int) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fwdtrace.compare.pieces import Piece
 from fwdtrace.compare.saved_backward import Side
+from fwdtrace.trace.digests import digest_of_bytes
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,6 @@ def _rows(side: Side) -> list[bytes]:
         return []
     count = len(arrays[0])
     return [
-        hashlib.blake2b(b"".join(array[row].tobytes() for array in arrays if len(array) == count)).digest()
+        digest_of_bytes(b"".join(array[row].tobytes() for array in arrays if len(array) == count))
         for row in range(count)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_o
 from fwdtrace.compare.saved_step import STEP, read_step, rows_of_step
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace, tensors_in
+from fwdtrace.trace.digests import digest_of_bytes
 from fwdtrace.trace.files import replacing
 from fwdtrace.trace.json_stream import object_of
 from fwdtrace.trace.rows import Wrong, read_at, reader_of
@@ -181,7 +181,7 @@ class SavedValues:
         with self.file.open("rb") as stream:
             stream.seek(place[0])
             read = stream.read(place[1])
-        if hashlib.blake2b(read, digest_size=16).hexdigest() != row["digest"]:
+        if digest_of_bytes(read).hex() != row["digest"]:
             raise FwdtraceError(f"{self.file}: the numbers of tensors[{number}] have changed since they were saved")
         elements = numpy.frombuffer(read, dtype=_NUMPY[row["dtype"]])
         if row["dtype"] == "bfloat16":  # the upper half of a float32
@@ -193,7 +193,7 @@ def _digest(about: dict[str, str], whole: Iterable[str]) -> str:
     """The digest of which call has which tensors, of the digests of these, and of which are there whole."""
     step = (about[name] for name in STEP if name in about)
     text = "\n".join((about["calls"], about["tensors"], *step, *sorted(whole)))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest_of_bytes(text.encode()).hex()
 
 
 def _read_row(value: Any, shared: Any) -> Any:

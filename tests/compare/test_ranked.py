@@ -25,13 +25,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def one_by_one(folder: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> TraceComparison:
-    """Two ranks that run one after the other here; gradients are not summed up, which comes after all else."""
+def one_by_one(
+    folder: Path, fault: str, monkeypatch: pytest.MonkeyPatch, size: int = 2, name: str = "alone"
+) -> TraceComparison:
+    """Ranks that run one after the other here; gradients are not summed up, which comes after all else."""
     monkeypatch.setattr(dist, "all_reduce", lambda tensor: None)
-    for rank in (0, 1):
+    for rank in range(size):
         monkeypatch.setenv("RANK", str(rank))
-        saved(folder, f"alone.rank{rank}", lambda rank=rank: train("by hand", fault, rank, 2))  # type: ignore[misc]
-    return compare_saved(str(folder / "single.json"), str(folder / "alone.rank*.json"))
+        saved(folder, f"{name}.rank{rank}", lambda rank=rank: train("by hand", fault, rank, size))  # type: ignore[misc]
+    return compare_saved(str(folder / "single.json"), str(folder / f"{name}.rank*.json"))
 
 
 @pytest.mark.parametrize(
@@ -55,14 +57,26 @@ def test_what_is_wrong_is_named(
 
 
 def test_ranks_of_two_programs_are_compared_one_with_its_like(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_by_one(folder, "", monkeypatch)
-    for file in folder.glob("alone.*"):
-        (folder / file.name.replace("alone", "before")).write_bytes(file.read_bytes().replace(b"alone.", b"before."))
+    one_by_one(folder, "", monkeypatch, name="before")
     one_by_one(folder, "other activation", monkeypatch)
     pattern = str(folder / "before.rank*.json")
     assert compare_saved(pattern, pattern).equal
     found = compare_saved(pattern, str(folder / "alone.rank*.json"))
     assert found.verdict.startswith("Rank 1: The second run leaves the first at layers.1.act (GELU)")
+
+
+def test_ranks_of_two_programs_with_another_number_of_ranks_are_put_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one(folder, "", monkeypatch)
+    one_by_one(folder, "other activation", monkeypatch, 4, "four")
+    found = compare_saved(str(folder / "alone.rank*.json"), str(folder / "four.rank*.json"))
+    assert found.verdict == (
+        "The second run leaves the first at layers.1.act (GELU): its inputs agree, its output does not. It is so on "
+        "rank 1."
+    )
+    note = "the 2 ranks of the first were put together, and compared with the 4 together"
+    assert note in found.notes
 
 
 def test_the_process_that_is_alone_may_be_given_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +107,7 @@ WRONG = {
     (
         "ddp",
         "scaled loss of one",
-    ): "the gradient that comes to the model is 2 times as large on rank 1 as on the others.",
+    ): "that comes to the model is 2 times as large on rank 1 as on the others.",
     ("ddp", "other targets"): "the gradient that comes to the model is other on all ranks: the loss or its targets are",
     ("ddp", "statistics"): "Each rank normalizes by its own examples alone, which SyncBatchNorm does by all.",
     ("fsdp", "other rate"): "are on rank 1. After the call before, optimizer lr is 0.2 on rank 1, 0.1 on the others.",
@@ -129,12 +143,12 @@ def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: 
 
 
 @pytest.mark.sweep
-def test_four_processes_of_sharded_and_parallel_tensors_are_one_and_are_two(folder: Path) -> None:
-    spawned(folder, 4, [("fsdp", ""), ("fsdp-tp", ""), ("fsdp-tp", "dropped shard")])
+def test_four_processes_of_sharded_and_parallel_tensors_are_one_and_each_other(folder: Path) -> None:
+    spawned(folder, 4, [("ddp", ""), ("fsdp", ""), ("fsdp-tp", ""), ("fsdp-tp", "dropped shard")])
     assert against(folder, "fsdp", "").verdict == EQUAL
     assert against(folder, "fsdp-tp", "").verdict == EQUAL
     wrong = "The wrong elements of layers.0.up.weight are on rank 1."
     assert wrong in against(folder, "fsdp-tp", "dropped shard").verdict
-    two, four = str(folder / "ddp.rank*.json"), str(folder / "fsdp-tp.rank*.json")
-    assert compare_saved(two, four).verdict == EQUAL
-    assert wrong in compare_saved(two, str(folder / "fsdp-tp-dropped-shard.rank*.json")).verdict
+    copies, parts = str(folder / "ddp.rank*.json"), str(folder / "fsdp-tp.rank*.json")
+    assert compare_saved(copies, parts).verdict == EQUAL
+    assert wrong in compare_saved(copies, str(folder / "fsdp-tp-dropped-shard.rank*.json")).verdict

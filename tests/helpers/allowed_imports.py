@@ -58,7 +58,7 @@ compare/direct/verdict: .difference .direct/comparison trace
 compare/direct/words: .direct/step .tensors torch trace
 compare/distance: .tolerances trace
 compare/document: trace
-compare/examples: .pieces .saved_backward
+compare/examples: .pieces .saved_backward trace
 compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/known: .contents .name_parts .units .weight_map .weight_values torch

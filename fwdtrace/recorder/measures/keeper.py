@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.torch_internals import Unseen, mesh_of, offset_of, part_here, placed, without_torch_function
 from fwdtrace.trace import Stats
+from fwdtrace.trace.digests import digest_of_bytes
 
 
 @dataclass(frozen=True)
@@ -142,4 +142,4 @@ def digest_of(tensor: Tensor) -> bytes:
         raise RuntimeError("the numbers are in other tensors")
     # Without numpy there is no other way to the bytes that copies nothing.
     data = (ctypes.c_char * size).from_address(plain.data_ptr()) if size else b""
-    return hashlib.blake2b(data, digest_size=16).digest()
+    return digest_of_bytes(data)
