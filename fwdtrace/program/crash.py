@@ -160,7 +160,7 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: 
 
 def frames_of_program(error: BaseException) -> Iterator[tuple[FrameType, int]]:
     """The frames of the program's own code in which this was raised, and the line of each, the outermost first."""
-    return ((frame, step.tb_lineno) for frame, step in _frames(error.__traceback__) if is_the_programs(frame))
+    return ((frame, step.tb_lineno) for frame, step in _frames(error.__traceback__) if is_the_programs(frame.f_code))
 
 
 def _frames(step: TracebackType | None) -> Iterator[Frame]:

@@ -62,8 +62,8 @@ class Root:
     the first, and how many calls and ops were recorded in it. `raised` has the ways in by which the recorded call
     raised, and whether that was in training; `repeats` says how often that came up. `numbers` has the single numbers
     that its calls have returned since the latest step, and `earlier` how large the numbers were in the last calls that
-    were recorded. `gives_infinity` says whether it is known to give infinities that are meant. `groups` has the names of
-    the process groups that its calls need.
+    were recorded. `gives_infinity` says whether it is known to give infinities that are meant. `groups` has the names
+    of the process groups that its calls need.
 
     `step` is for a root that settled before it was called in training: a step of an optimizer of its parameters is
     awaited, and shows that it does train, by a way that is not known; it is open again up to the next one.
