@@ -100,8 +100,11 @@ def source(site: Site | None, sheet: Sheet) -> str:
     return f"{sheet.text(file)}:{site.line}"
 
 
-def marks(call: Call) -> list[str]:
-    """What is special: hooks that ran or were skipped, a `__call__` of its own, NaN, another thread."""
+def marks(call: Call, *, nan_is_shown: bool = False) -> list[str]:
+    """What is special: hooks that ran or were skipped, a `__call__` of its own, NaN, another thread.
+
+    Where a column has the number of NaN already (`nan_is_shown`), it is told here only if infinities are among them.
+    """
     texts = []
     hooks = [hook for hook in call.hooks if hook.kind not in _NO_HOOKS]
     fired = [hook for hook in hooks if hook.fired]
@@ -119,7 +122,7 @@ def marks(call: Call) -> list[str]:
     texts += [f"{_NO_HOOKS[hook.kind]} skipped" for hook in call.hooks if hook.kind in _NO_HOOKS and not hook.fired]
     if call.entry == "__call__" and not call.opaque and call.chain and call.chain[0].endswith(".__call__"):
         texts.append("own __call__")
-    if call.nonfinite:
+    if call.nonfinite and not (nan_is_shown and not call.nonfinite.inf):
         counts = ((call.nonfinite.nan, "NaN"), (call.nonfinite.inf, "inf"))
         texts += [f"{number:,} {kind}" for number, kind in counts if number]
     if call.thread:

@@ -88,7 +88,7 @@ def words_of(event: Event, own: Own) -> dict[str, Any]:
         "error": bool(event.error),
         "changed": _changes_shape(event),
         "called": calls.entry(call) if call else "",
-        "notes": calls.marks(call) if call else [],
+        "notes": calls.marks(call, nan_is_shown="nan" in at) if call else [],
         "raised": _lines(error_text(event.error)) if event.error and not event.error.raised_below else "",
         "tables": [_with_places(table, at) for table in tables(event) if table.title != "from"],
         "memory": at.get("peak memory"),

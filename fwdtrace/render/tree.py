@@ -180,7 +180,7 @@ def _event_lines(
 
 def _notes(row: Row, event: Event, layout: Layout) -> list[str]:
     """What is special about a row, and how much the depth left out below it."""
-    notes = calls.marks(event) if isinstance(event, Call) else []
+    notes = calls.marks(event, nan_is_shown=bool(layout["nan"])) if isinstance(event, Call) else []
     if isinstance(event, Call) and event.entry == "forward" and not layout["called"]:
         notes.insert(0, "DIRECT")
     if any(row.cut):

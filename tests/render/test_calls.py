@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fwdtrace.render.calls import source, way
+from fwdtrace.render.calls import marks, source, way
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.trace import CallError, Hook, NonFinite, Site
 from tests.helpers.drawings import below_root, row_of, rows
@@ -44,6 +44,18 @@ def test_hooks_that_ran_are_counted_and_those_that_did_not_are_skipped() -> None
     assert mark(hooks=(ran, waits), thread="worker") == "1 hook · 1 backward hook · thread worker"
     assert mark(entry="forward", hooks=(override, waits)) == "1 hook skipped · own __call__ skipped"
     assert mark(nonfinite=NonFinite(3, 1, True)) == "3 NaN · 1 inf"
+
+
+def test_the_number_of_nan_is_told_once() -> None:
+    """A column has it; of infinities, which it counts too, the row tells apart."""
+
+    def told(nan: int, inf: int, *, shown: bool) -> list[str]:
+        spoiled = call(1, 0, "layer", "Linear")
+        return marks(replace(spoiled, nonfinite=NonFinite(nan, inf, True)), nan_is_shown=shown)
+
+    assert told(3, 0, shown=True) == []
+    assert told(3, 0, shown=False) == ["3 NaN"]
+    assert told(3, 1, shown=True) == ["3 NaN", "1 inf"]
 
 
 def test_how_a_call_went_in_comes_from_the_chain_that_was_seen() -> None:

@@ -231,6 +231,22 @@ def test_on_paper_there_is_no_toolbar(page: Open) -> None:
     assert not shown
 
 
+def test_the_tables_about_the_whole_trace_say_what_they_say_and_nothing_else(page: Open) -> None:
+    shown = page(html_text(measured()))
+    tables = shown.find_elements("css selector", "main > .tables section")
+    told = {each.find_element("css selector", "h3").text: each.text.splitlines()[1:] for each in tables}
+    assert told["recorded with"] == ["fwdtrace 0.1.0", "torch 2.13.0", "python 3.11.7"]
+    assert told["gradients"][0] == "parameter shape norm NaN inf"
+    assert all(len(line.split()) == 5 for line in told["gradients"])
+
+
+def test_a_gradient_that_is_none_or_nan_is_red(page: Open) -> None:
+    shown = page(html_text(measured()))
+    found = shown.find_elements("css selector", ".tree td.alarming")
+    assert [cell.text for cell in found] == ["none"]
+    assert found[0].value_of_css_property("color") == "rgba(207, 34, 46, 1)"
+
+
 def test_a_comparison_shows_both_traces_and_finds_what_differs(page: Open) -> None:
     before = lenet()
     after = trace(*before.calls[:-1], call(10, 0, "f7", "Conv1d", (1, 84), (1, 10), parameters=850, line=30))

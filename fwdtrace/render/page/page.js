@@ -225,9 +225,13 @@ function view(trace) {
       element("bdi", { class: "path" }, label));
     if (trace.rows[row][PATH]) name.append(" ", element("bdi", { class: "class" }, kind.name));
     if (kind.raised) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
-    const cells = columns.map((column) => element("td", {
-      class: MEASURED.includes(column) ? `${column} measured` : column, "data-title": TITLES[column] ?? column,
-    }, rows.cell(row, column)));
+    const cells = columns.map((column) => {
+      const text = rows.cell(row, column);
+      const alarming = ["nan", "none"].includes(text) ? " alarming" : "";
+      return element("td", {
+        class: MEASURED.includes(column) ? `${column} measured${alarming}` : column, "data-title": TITLES[column] ?? column,
+      }, text);
+    });
     return element("tr", {
       class: ["op", "direct", "error"].filter((each) => kind[each])
         .concat(matches?.has(row) ? "match" : [], differing.has(row) ? "differs" : [], marks.length ? "marked" : [])
@@ -473,7 +477,7 @@ function view(trace) {
       element("button", { class: "plain", click: () => openTo(1) }, "close all"), count),
     element("table", { class: "tree", role: "treegrid", "aria-label": trace.title },
       element("thead", null, element("tr", { role: "row" }, ...heads)), body),
-    more, element("div", { class: "tables" }, ...trace.tables.map(tableOf)));
+    more, element("div", { class: "tables" }, ...trace.tables.map((table) => tableOf(table))));
   draw();
   return { place, search };
 }
