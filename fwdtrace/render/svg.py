@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from fwdtrace.render.tree import print_tree
+from fwdtrace.render.tree import print_tree, width_of_all_columns
 from fwdtrace.trace import Trace
 
 _Colour = tuple[int, int, int]
@@ -58,8 +58,8 @@ def svg_text(
     columns: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> str:
-    """The tree as SVG, at most `width` cells wide; the rest is as in `tree_text`."""
-    console = recording_console(width)
+    """The tree as SVG, `width` cells wide or as wide as all columns need; the rest is as in `tree_text`."""
+    console = recording_console(width_of_all_columns(trace, width, depth, fold, columns, only))
     print_tree(trace, console, depth=depth, fold=fold, columns=columns, only=only)
     picture = _exported(console, _DARK, _PICTURE).replace("LIGHT", _exported(console, _LIGHT, "{styles}"), 1)
     return _LENGTH.sub(_with_room_for_wide_letters, picture)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from fwdtrace.render import calls, summary
-from fwdtrace.render.cells import Name
+from fwdtrace.render.cells import Cell, Name
 from fwdtrace.render.closing import totals_and_findings
 from fwdtrace.render.columns import (
     NAME_TITLE,
@@ -22,7 +23,7 @@ from fwdtrace.render.columns import (
     notes_on,
     style_of,
 )
-from fwdtrace.render.fold import Repeat
+from fwdtrace.render.fold import Amount, Repeat
 from fwdtrace.render.layout import Layout, layout_for
 from fwdtrace.render.lines import Line, fitting, plain, print_lines
 from fwdtrace.render.numbers import Numbers
@@ -34,6 +35,9 @@ from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import error_text
 
 MOST_ERROR_LINES = 6
+
+WIDER = (100, 120, 140, 160, 200)
+"""The widths of a tree that nothing but its columns limits."""
 
 
 def tree_text(
@@ -67,37 +71,41 @@ def print_tree(
     print_lines(tree_lines(trace, sheet, depth, fold, columns, only), console)
 
 
+def width_of_all_columns(
+    trace: Trace,
+    least: int,
+    depth: int | None = None,
+    fold: bool = True,
+    keys: Sequence[str] = (),
+    patterns: Sequence[str] = (),
+) -> int:
+    """The smallest of some widths, from `least` on, in which the tree leaves no column out; or the largest of them."""
+    widths = [least, *(width for width in WIDER if width > least)]
+    for width in widths:
+        if not _drawing(trace, sheet_for(trace, width), depth, fold, keys, patterns).layout.dropped:
+            return width
+    return widths[-1]
+
+
 def tree_lines(
     trace: Trace, sheet: Sheet, depth: int | None, fold: bool, keys: Sequence[str] = (), patterns: Sequence[str] = ()
 ) -> Iterator[Line]:
     """The lines of the tree: the header, the rows, the totals, the findings."""
     yield from _header(trace, sheet)
     yield []
-    part, left_out = only_matching(trace, patterns)
-    rows = list(tree_rows(part, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))
-    events = {number: row.entry for number, row in enumerate(rows) if not isinstance(row.entry, Repeat)}
-    numbers = Numbers(trace)
-    columns = columns_of(keys, numbers)
-    names = {number: name_of(rows[number], event, sheet) for number, event in events.items()}
-    cells = {
-        number: cells_of(Seen(event, _above(rows, number), trace, numbers), columns, sheet)
-        for number, event in events.items()
-    }
-    if "from" in {column.key for column in columns}:
-        name_files_once(list(cells.values()))
-    dull = "called" if not keys and all(map(_is_usual, events.values())) else ""
-    layout = layout_for(columns, list(names.values()), list(cells.values()), sheet.width, dull)
+    drawn = _drawing(trace, sheet, depth, fold, keys, patterns)
+    rows, layout, left_out = drawn.rows, drawn.layout, drawn.left_out
     if rows:
-        titles = {column.key: column.title for column in columns}
+        titles = {column.key: column.title for column in layout.columns}
         yield _joined(layout, [(NAME_TITLE.name, "dim")], titles, dict.fromkeys(titles, "dim"))
-    names = _apart(names, rows, layout["name"])
-    shown_by_op = {event.parent for event in events.values() if isinstance(event, Op) and event.error}
+    names = _apart(drawn.names, rows, layout["name"])
+    shown_by_op = {row.entry.parent for row in rows if isinstance(row.entry, Op) and row.entry.error}
     for number, row in enumerate(rows):
         if isinstance(row.entry, Repeat):
             yield from _repeat_lines(row, row.entry, sheet)
             continue
-        styles = _styles(row.entry, columns, numbers)
-        yield from _event_lines(row, row.entry, names[number], cells[number], styles, layout, sheet)
+        styles = _styles(row.entry, layout.columns, drawn.numbers)
+        yield from _event_lines(row, row.entry, names[number], drawn.cells[number], styles, layout, sheet)
         if not isinstance(row.entry, Call) or row.entry.id not in shown_by_op:
             yield from _error_lines(row, row.entry, sheet)
     notes = notes_on(layout.shown)
@@ -131,6 +139,40 @@ def _apart(names: dict[int, Name], rows: Sequence[Row], width: int) -> dict[int,
         for number, text in zip(numbers, cut_apart([names[number].name for number in numbers], room), strict=True):
             cut_names[number] = names[number]._replace(name=text)
     return cut_names
+
+
+class _Drawing(NamedTuple):
+    """The rows of a tree, with the names and cells of those that are not folds, and how wide the columns are.
+
+    `left_out` is how much of the trace the patterns do not match.
+    """
+
+    rows: list[Row]
+    names: dict[int, Name]
+    cells: dict[int, dict[str, Cell]]
+    numbers: Numbers
+    layout: Layout
+    left_out: Amount
+
+
+def _drawing(
+    trace: Trace, sheet: Sheet, depth: int | None, fold: bool, keys: Sequence[str], patterns: Sequence[str]
+) -> _Drawing:
+    part, left_out = only_matching(trace, patterns)
+    rows = list(tree_rows(part, depth=depth, fold=fold, deepest=max(2, sheet.width // 8)))
+    events = {number: row.entry for number, row in enumerate(rows) if not isinstance(row.entry, Repeat)}
+    numbers = Numbers(trace)
+    columns = columns_of(keys, numbers)
+    names = {number: name_of(rows[number], event, sheet) for number, event in events.items()}
+    cells = {
+        number: cells_of(Seen(event, _above(rows, number), trace, numbers), columns, sheet)
+        for number, event in events.items()
+    }
+    if "from" in {column.key for column in columns}:
+        name_files_once(list(cells.values()))
+    dull = "called" if not keys and all(map(_is_usual, events.values())) else ""
+    layout = layout_for(columns, list(names.values()), list(cells.values()), sheet.width, dull)
+    return _Drawing(rows, names, cells, numbers, layout, left_out)
 
 
 def _is_usual(event: Event) -> bool:
