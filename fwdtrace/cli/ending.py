@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from fwdtrace.cli.declared import call
 from fwdtrace.cli.fail_on import AskedToFail
+from fwdtrace.cli.mistaken import what_to_write
 from fwdtrace.cli.plain import plain_values
 from fwdtrace.cli.terminal import mend_streams, to_stderr
 from fwdtrace.errors import FwdtraceError
@@ -31,6 +32,9 @@ def run_command(arguments: list[str] | None = None) -> NoReturn:
     # torch says so on import where there is no numpy, and nothing here needs it
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
     try:
+        mistake = what_to_write(words, COMMANDS)
+        if mistake is not None:
+            raise FwdtraceError(mistake)
         if not _ran_without_typer(words):
             from fwdtrace.cli.commands import run_with_typer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from fwdtrace.cli.fail_on import AskedToFail, codes_of
 from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.errors import FwdtraceError
+from fwdtrace.models.spec import nearest
 from fwdtrace.program.rank_files import ranks_of
 
 OBSERVED_BY = "fwdtrace.cli.report:observed_program"
@@ -57,7 +59,7 @@ def exec(
     check_values_file(measured.save_values)
     script = program[0]
     if not module and script != "-" and not os.path.exists(script):
-        raise FwdtraceError(f"{script}: there is no such file; name a Python file, or -m MODULE")
+        raise FwdtraceError(_no_program(program))
     from fwdtrace.program.program import Program
     from fwdtrace.program.python import become, run_below
 
@@ -89,6 +91,16 @@ def exec(
     if status == 0 and found:
         raise AskedToFail(f"failing as --fail-on asks: {found}")
     sys.exit(status)
+
+
+def _no_program(program: list[str]) -> str:
+    """That the script is not there, and what might be meant."""
+    script, *rest = program
+    if re.fullmatch(r"python[\d.]*", script) and rest:
+        return f"{script}: leave it out, as exec stands in its place: fwdtrace exec {' '.join(rest)}"
+    folder = Path(script).parent
+    near = nearest(Path(script).name, (file.name for file in folder.glob("*.py")))
+    return f"{script}: there is no such file{near}; name a Python file, or -m MODULE"
 
 
 def _folder_for_step(chosen: Chosen) -> str | None:

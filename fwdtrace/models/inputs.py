@@ -56,6 +56,7 @@ def build_inputs(
         elif isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 raise InputError(f"--input {spec}: holds a dict whose keys are not all names; write NAME={spec}")
+            _check_names_of_dict(value, spec, signature)
             kwargs.update(value)
         else:
             args.extend(value if isinstance(value, (tuple, list)) else (value,))
@@ -94,6 +95,10 @@ def _shape(spec: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in parts)
     if re.search(r"-\s*\d", text):
         raise InputError(f"--input {spec}: a dimension cannot be negative; write whole numbers such as 1x3x32x32")
+    if Path(text).suffix and Path(text).is_file():
+        raise InputError(
+            f"--input {spec}: no such file is read; save it as an array with numpy.save, or with torch.save"
+        )
     numbers = re.fullmatch(r"[\s(\[]*\d+([\s,*x]+\d+)*[\s,)\]]*", text)
     remedy = f"write {'x'.join(re.findall('[0-9]+', text))}" if numbers else f"the forms are {FORMS}"
     raise InputError(f"--input {spec}: {text!r} is no shape; {remedy}")
@@ -226,7 +231,23 @@ def _check_name(name: str, spec: str, signature: inspect.Signature | None) -> No
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     names = [parameter.name for parameter in parameters]
-    raise InputError(f"--input {spec}: forward has no {name!r}{nearest(name, names)}; it takes {', '.join(names)}")
+    remedy = ""
+    if len(names) == 1 and not nearest(name, names):
+        saved = f"torch.save({{{name!r}: torch.rand(1, 8)}}, 'batch.pt')"
+        remedy = f"; if {names[0]} is a dict, save one, {saved}, and write --input {names[0]}=batch.pt"
+    raise InputError(
+        f"--input {spec}: forward has no {name!r}{nearest(name, names)}; it takes {', '.join(names)}{remedy}"
+    )
+
+
+def _check_names_of_dict(value: dict[str, Any], spec: str, signature: inspect.Signature | None) -> None:
+    """InputError if a dict is meant as the only argument, none of whose names forward has."""
+    parameters = list(signature.parameters.values()) if signature is not None else []
+    if len(parameters) != 1 or parameters[0].kind is not parameters[0].POSITIONAL_OR_KEYWORD:
+        return
+    name = parameters[0].name
+    if value and name not in value:
+        raise InputError(f"--input {spec}: holds a dict, and forward takes {name} alone; write --input {name}={spec}")
 
 
 def _check_call(signature: inspect.Signature | None, args: list[Any], kwargs: dict[str, Any]) -> None:

@@ -20,7 +20,8 @@ from fwdtrace.errors import SpecError
 from fwdtrace.models import zoo
 from fwdtrace.models.guess import declared_inputs
 from fwdtrace.models.imports import imported, is_path
-from fwdtrace.models.sources import elsewhere, load_from_source
+from fwdtrace.models.meant import name_on_the_hub, no_model
+from fwdtrace.models.sources import load_from_source
 from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, arguments_of, nearest, nearest_name, run_theirs
 from fwdtrace.models.spec import LoadedModel as LoadedModel
 from fwdtrace.models.zoo import BUILT_INS
@@ -85,31 +86,14 @@ def _parse(spec: str) -> Target:
         if where and _is_dotted_name(name):
             return Target(where, ast.unparse(name), arguments_of(call) if call else None)
     if spec.endswith(".py") or (is_path(spec) and ":" not in spec):
+        of_hub = name_on_the_hub(spec) if not Path(spec).parent.is_dir() else None
+        if of_hub is not None:
+            raise SpecError(of_hub)
         return Target(spec, "")
     if ":" in spec:
         where, _, text = spec.rpartition(":")
         raise SpecError(f"{spec!r}: {text!r} is no name and no call such as Net(depth=3); {HOW_TO_NAME}")
-    raise SpecError(_no_model(spec))
-
-
-def _no_model(spec: str) -> str:
-    """Why a text names no model, and what in its place might be meant."""
-    path = Path(spec).expanduser()
-    if (path / "config.json").is_file():
-        return f"{spec!r} is a folder with a config.json: write transformers:{spec}"
-    if spec and path.is_dir():
-        files = sorted(file.name for file in path.glob("*.py"))
-        example = f"{spec.rstrip('/')}/{(*files, 'model.py')[0]}:Name"
-        return f"{spec!r} is a folder: name a model in a file in it, such as {example}"
-    if path.is_file():
-        return f"{spec!r} holds no model: if it holds weights, write file.py:Name --weights {spec}"
-    name = spec.partition("(")[0]
-    built_in = nearest_name(name, (model.name for model in BUILT_INS))
-    other = None if built_in is not None and built_in.lower() == name.lower() else elsewhere(name)
-    if other is not None:
-        return f"no built-in model is named {spec!r}: did you mean {other}? Else, {HOW_TO_NAME}"
-    near = f", the nearest is {built_in!r}" if built_in is not None else ""
-    return f"no built-in model is named {spec!r}{near}; `fwdtrace models` lists them, {HOW_TO_NAME}"
+    raise SpecError(no_model(spec))
 
 
 def _is_dotted_name(node: ast.expr) -> bool:
@@ -152,7 +136,11 @@ def _only_model(home: ModuleType, where: str) -> str:
     if len(models) == 1:
         return models[0]
     if not models:
-        raise SpecError(f"{where!r} defines no nn.Module; name a function that builds one, {where}:build")
+        made = [name for name, value in vars(home).items() if isinstance(value, nn.Module)]
+        if made:
+            raise SpecError(f"{where!r} defines no nn.Module, but makes one: write {where}:{made[0]}")
+        how = f"name a function that builds one, {where}:build, or run it as a program, fwdtrace exec {where}"
+        raise SpecError(f"{where!r} defines no nn.Module; {how}")
     raise SpecError(f"{where!r} needs the name of a model, such as {where}:{models[-1]}{_models_listed(home)}")
 
 
@@ -179,8 +167,13 @@ def _check_arguments(build: Callable[..., Any], spec: str, args: tuple[Any, ...]
     except TypeError as error:
         parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
         brief = inspect.Signature(parameters)
+        unknown = [name for name in kwargs if name not in signature.parameters]
+        meant = nearest_name(unknown[0], signature.parameters) if unknown else None
+        end = ", or name a function that builds it"
         remedy = f"write {spec}({_example(signature)})" if _example(signature) else LITERALS_ONLY
-        raise SpecError(f"{spec}{brief}: {error}; {remedy}, or name a function that builds it") from None
+        if meant is not None:
+            remedy, end = f"did you mean {meant}={kwargs[unknown[0]]!r}", "?"
+        raise SpecError(f"{spec}{brief}: {error}; {remedy}{end}") from None
 
 
 def _example(signature: inspect.Signature) -> str:

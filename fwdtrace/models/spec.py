@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -91,6 +92,15 @@ def nearest_name(wanted: str, names: Iterable[str], *, likeness: float = 0.6) ->
     by_letters = {name.lower(): name for name in names}
     matches = get_close_matches(wanted.lower(), list(by_letters), n=1, cutoff=likeness)
     return by_letters[matches[0]] if matches else None
+
+
+def kind_on_the_hub(name: str, types: Iterable[str]) -> str | None:
+    """What to write for a model's name on the Hub, `bert-base-uncased`; None if it does not begin with a model type."""
+    last = name.rpartition("/")[2].lower()
+    found = [kind for kind in types if last != kind and re.match(rf"{re.escape(kind)}(?![a-z])", last)]
+    if not found:
+        return None
+    return f"nothing is downloaded; transformers:{max(found, key=len)} is a model of this type with random weights"
 
 
 def _literal(node: ast.expr) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,27 @@ def small():
     return Net(2)
 """
 
+SCRIPT = """
+from torch import nn
+import torch
+
+model = nn.Linear(4, 2)
+model(torch.zeros(1, 4))
+"""
+
+OF_DICT = """
+from torch import nn
+
+
+class OfDict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, batch):
+        return self.fc(batch["x"])
+"""
+
 MISTAKES = [
     # what is typed, what the message has to say, and what is typed then
     ("run LeNet", "nearest is 'lenet'", "run lenet"),
@@ -48,6 +71,7 @@ MISTAKES = [
     ("run pickled.pt", "if it is a pickled module, save its weights, torch.save(model.state_dict(), 'weights.pt')",
      "run net.py:small --input 1x4 --weights weights.pt"),
     ("run lenet --input 1,3,32,32", "write 1x3x32x32", "run lenet --input 1x3x32x32"),
+    ("run lenet --input net.py", "save an array with numpy.save", "run lenet --input 1x3x32x32"),
     ("run lenet --input (1,3,32,32)", "write 1x3x32x32", "run lenet --input 1x3x32x32"),
     ("run net.py:small --input {'x':[1,4],'mask':2}", "name by name, --input x=1x8 --input mask=1x8",
      "run net.py:small --input x=1x4 --input mask=1x4"),
@@ -61,6 +85,21 @@ MISTAKES = [
     ("models --source torchvison", "the nearest is 'torchvision'", "models --source torchvision resnet18"),
     ("compare lenet", "say what with: a second SPEC", "compare lenet lenet"),
     ("rule direct", "FT001", "rule FT001"),
+    ("run net", "did you mean net.py:Name?", "run net.py:small --input 1x4"),
+    ("run small", "did you mean net.py:small?", "run net.py:small --input 1x4"),
+    ("run net.small", "did you mean net.py:small?", "run net.py:small --input 1x4"),
+    ("net.py:small", "write fwdtrace run net.py:small", "run net.py:small --input 1x4"),
+    ("run net.py small", "write fwdtrace run net.py:small", "run net.py:small --input 1x4"),
+    ("run net.py:small 1x4", "write fwdtrace run net.py:small --input 1x4", "run net.py:small --input 1x4"),
+    ("run net.py:Net(widht=2)", "did you mean width=2?", "run net.py:Net(width=2) --input 1x4"),
+    ("run script.py", "but makes one: write script.py:model", "run script.py:model --input 1x4"),
+    ("run dict.py:OfDict --input x=1x4", "torch.save({'x': torch.rand(1, 8)}, 'batch.pt')",
+     "run dict.py:OfDict --input batch=batch.pt"),
+    ("run dict.py:OfDict --input batch.pt", "write --input batch=batch.pt",
+     "run dict.py:OfDict --input batch=batch.pt"),
+    ("run bert-base-uncased", "transformers:bert is a model of this type", "run transformers:bert --device meta"),
+    ("run transformers:facebook/opt-125m", "transformers:opt", "run transformers:opt --device meta"),
+    ("run facebook/opt-125m", "transformers:opt", "run transformers:opt --device meta"),
 ]  # fmt: skip
 
 
@@ -77,6 +116,9 @@ def files(folder: Path, command: Command) -> Path:
     torch.save(state, folder / "weights.pt")
     torch.save({"state_dict": state, "epoch": 3}, folder / "last.ckpt")
     torch.save(nn.Linear(4, 2), folder / "pickled.pt")
+    (folder / "script.py").write_text(SCRIPT)
+    (folder / "dict.py").write_text(OF_DICT)
+    torch.save({"x": torch.zeros(1, 4)}, folder / "batch.pt")
     command("run", "lenet", "-o", "trace.json")
     return folder
 
@@ -94,3 +136,16 @@ def test_the_message_says_what_to_write_and_that_works(
     right = command(*then.split(" "))
     assert right.status == 0, right.err
     assert right.out
+
+
+def test_a_program_that_is_not_named_as_one_is_named_in_the_message(command: Command, files: Path) -> None:
+    for typed, said in (
+        ("exec scirpt.py", "there is no such file, the nearest is 'script.py'"),
+        ("exec python script.py", "leave it out, as exec stands in its place: fwdtrace exec script.py"),
+        ("script.py --lr 1", "write fwdtrace exec script.py --lr 1 to run it as a program"),
+    ):
+        wrong = command(*typed.split(" "))
+        assert (wrong.status, wrong.out) == (2, "")
+        assert said in " ".join(wrong.err.split())
+    followed = subprocess.run([sys.executable, "-m", "fwdtrace", "exec", "script.py"], capture_output=True, text=True)
+    assert followed.returncode == 0 and "Linear (model): called once" in followed.stderr

@@ -11,9 +11,10 @@ cli/compare: .declared .fail_on .options .progress .results .terminal .traceback
 cli/completion: models
 cli/convert: .declared .terminal run
 cli/declared: errors run
-cli/ending: .declared .fail_on .plain .terminal errors
-cli/exec: .declared .fail_on .options .results errors program
+cli/ending: .declared .fail_on .mistaken .plain .terminal errors
+cli/exec: .declared .fail_on .options .results errors models program
 cli/fail_on: .terminal errors
+cli/mistaken:
 cli/models: .declared errors models
 cli/notebook: .declared .options .results .sets .terminal errors typer
 cli/now: .declared .terminal errors program
@@ -148,7 +149,8 @@ models/devices: .meta errors torch
 models/guess: .spec torch trace
 models/imports: .spec errors
 models/inputs: .memory .spec errors torch
-models/load: .guess .imports .sources/__init__ .spec .zoo/__init__ errors torch trace
+models/load: .guess .imports .meant .sources/__init__ .spec .zoo/__init__ errors torch trace
+models/meant: .sources/__init__ .spec .zoo/__init__ errors
 models/memory:
 models/meta: torch
 models/randomness: torch

@@ -19,7 +19,7 @@ from torch import nn
 from fwdtrace.errors import SpecError
 from fwdtrace.models.sources.libraries import built, library, refuse_broken_torchvision
 from fwdtrace.models.sources.transformers_inputs import inputs_for
-from fwdtrace.models.spec import nearest
+from fwdtrace.models.spec import kind_on_the_hub, nearest
 
 
 def load(name: str, /, **overrides: Any) -> tuple[nn.Module, tuple[str, ...]]:
@@ -64,6 +64,9 @@ def _config(name: str, overrides: dict[str, Any]) -> Any:
     known = _configs()
     if name not in known:
         near = nearest(name, known)
+        of_hub = kind_on_the_hub(name, known)
+        if of_hub is not None:
+            raise SpecError(f"transformers has no model type {name!r}: {of_hub}")
         how = "name a type, or a folder with a config.json; `fwdtrace models --source transformers` lists the types"
         raise SpecError(f"transformers has no model type {name!r}{near}; {how}")
     return _made(name, known[name], {}, overrides)
