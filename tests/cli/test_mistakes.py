@@ -71,7 +71,7 @@ MISTAKES = [
     ("run pickled.pt", "if it is a pickled module, save its weights, torch.save(model.state_dict(), 'weights.pt')",
      "run net.py:small --input 1x4 --weights weights.pt"),
     ("run lenet --input 1,3,32,32", "write 1x3x32x32", "run lenet --input 1x3x32x32"),
-    ("run lenet --input net.py", "save an array with numpy.save", "run lenet --input 1x3x32x32"),
+    ("run lenet --input net.py", "save it as an array with numpy.save", "run lenet --input 1x3x32x32"),
     ("run lenet --input (1,3,32,32)", "write 1x3x32x32", "run lenet --input 1x3x32x32"),
     ("run net.py:small --input {'x':[1,4],'mask':2}", "name by name, --input x=1x8 --input mask=1x8",
      "run net.py:small --input x=1x4 --input mask=1x4"),

@@ -152,7 +152,10 @@ def test_a_wrong_spec_is_refused_in_one_line_with_a_remedy(net: Path, spec: str,
 
 def test_a_file_without_models_says_what_to_name(folder: Path) -> None:
     (folder / "empty.py").write_text("x = 1\n")
-    assert refusal("empty.py") == "'empty.py' defines no nn.Module; name a function that builds one, empty.py:build"
+    assert refusal("empty.py") == (
+        "'empty.py' defines no nn.Module; name a function that builds one, empty.py:build, or run it as a program, "
+        "fwdtrace exec empty.py"
+    )
 
 
 def test_a_model_without_arguments_wants_no_inputs(folder: Path) -> None:
