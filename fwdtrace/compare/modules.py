@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from fwdtrace.compare.tensors import distance_of_tensors
+
+_BETWEEN_SETTINGS = re.compile(r", (?![^()]*\))")
+"""The comma between two settings, and not one inside the tuple that is a setting."""
 
 
 def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
@@ -38,8 +42,18 @@ def differences_of_settings(one: nn.Module, other: nn.Module) -> Iterator[str]:
     settings = _settings(one), _settings(other)
     for what, before, after in (("settings", *settings), ("mode", _mode(one), _mode(other))):
         if before != after:
-            yield f"{what} ({before}) became ({after})"
+            one_text, other_text = _parts_apart(before, after)
+            yield f"{what} ({one_text}) became ({other_text})"
     yield from differences_of_attributes(one, other, shown=settings[0] != settings[1])
+
+
+def _parts_apart(before: str, after: str) -> tuple[str, str]:
+    """What is not alike in two lists of settings, `eps=1e-05` and `eps=0.01`; all of it if one is longer."""
+    ours, theirs = _BETWEEN_SETTINGS.split(before), _BETWEEN_SETTINGS.split(after)
+    if len(ours) != len(theirs):
+        return before, after
+    pairs = [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]
+    return ", ".join(one for one, _ in pairs), ", ".join(other for _, other in pairs)
 
 
 def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool = False) -> Iterator[str]:

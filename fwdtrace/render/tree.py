@@ -79,10 +79,13 @@ def width_of_all_columns(
     keys: Sequence[str] = (),
     patterns: Sequence[str] = (),
 ) -> int:
-    """The smallest of some widths, from `least` on, in which the tree leaves no column out; or the largest of them."""
+    """The smallest of some widths, from `least` on, in which no column is left out and no file cut; or the largest."""
     widths = [least, *(width for width in WIDER if width > least)]
     for width in widths:
-        if not _drawing(trace, sheet_for(trace, width), depth, fold, keys, patterns).layout.dropped:
+        drawing = _drawing(trace, sheet_for(trace, width), depth, fold, keys, patterns)
+        layout = drawing.layout
+        files = (cell_len(cells["from"].whole) for cells in drawing.cells.values() if "from" in cells)
+        if not layout.dropped and (not layout["from"] or layout["from"] >= max(files, default=0)):
             return width
     return widths[-1]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fwdtrace.compare.modules import differences_of_modules
+from fwdtrace.compare.modules import differences_of_modules, differences_of_settings
 
 
 class Wide(nn.Linear):
@@ -41,15 +41,14 @@ def linear(cls: type[nn.Linear] = nn.Linear, width: int = 2, bias: bool = True, 
         (
             lambda: linear(bias=False),
             [
-                "settings (in_features=2, out_features=2, bias=True) became "
-                "(in_features=2, out_features=2, bias=False)",
+                "settings (bias=True) became (bias=False)",
                 "bias is only in the first",
             ],
         ),
         (
             lambda: linear(width=3),
             [
-                "settings (in_features=2, out_features=2, bias=True) became (in_features=2, out_features=3, bias=True)",
+                "settings (out_features=2) became (out_features=3)",
                 "weight is [2, 2] and [3, 2]",
                 "bias is [2] and [3]",
             ],
@@ -60,6 +59,17 @@ def test_class_settings_mode_parameters_and_shapes_are_compared(
     other: Callable[[], nn.Module], found: list[str]
 ) -> None:
     assert list(differences_of_modules(linear(), other())) == found
+
+
+def test_only_the_settings_that_are_not_alike_are_told() -> None:
+    one, other = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 3, padding=(1, 2))
+    assert list(differences_of_settings(one, other)) == ["settings (padding=(1, 1)) became (padding=(1, 2))"]
+    assert list(differences_of_settings(nn.LayerNorm(4), nn.LayerNorm(4, eps=0.1))) == [
+        "settings (eps=1e-05) became (eps=0.1)"
+    ]
+    more = list(differences_of_settings(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=2)))
+    whole = "(4, 4, kernel_size=(3, 3), stride=(1, 1)"
+    assert more == [f"settings {whole}) became {whole}, groups=2)", "groups 1 became 2"]
 
 
 def test_a_module_whose_settings_cannot_be_told_has_none() -> None:
