@@ -39,6 +39,9 @@ MOST_ERROR_LINES = 6
 WIDER = (100, 120, 140, 160, 200)
 """The widths of a tree that nothing but its columns limits."""
 
+WIDER_FOR_FILES = 20
+"""So much wider it may be for the names of files alone."""
+
 
 def tree_text(
     trace: Trace,
@@ -79,15 +82,20 @@ def width_of_all_columns(
     keys: Sequence[str] = (),
     patterns: Sequence[str] = (),
 ) -> int:
-    """The smallest of some widths, from `least` on, in which no column is left out and no file cut; or the largest."""
+    """The smallest of some widths, from `least` on, in which no column is left out; or the largest of them.
+
+    It is somewhat wider if then no file is cut.
+    """
     widths = [least, *(width for width in WIDER if width > least)]
+    complete = 0
     for width in widths:
         drawing = _drawing(trace, sheet_for(trace, width), depth, fold, keys, patterns)
-        layout = drawing.layout
-        files = (cell_len(cells["from"].whole) for cells in drawing.cells.values() if "from" in cells)
-        if not layout.dropped and (not layout["from"] or layout["from"] >= max(files, default=0)):
-            return width
-    return widths[-1]
+        if drawing.layout.dropped:
+            continue
+        complete = complete or width
+        if drawing.files_are_whole:
+            return width if width - complete <= WIDER_FOR_FILES else complete
+    return complete or widths[-1]
 
 
 def tree_lines(
@@ -156,6 +164,11 @@ class _Drawing(NamedTuple):
     numbers: Numbers
     layout: Layout
     left_out: Amount
+
+    @property
+    def files_are_whole(self) -> bool:
+        room = self.layout["from"]
+        return not room or all(cell_len(cells["from"].whole) <= room for cells in self.cells.values())
 
 
 def _drawing(
