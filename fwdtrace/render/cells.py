@@ -10,6 +10,9 @@ from rich.cells import cell_len
 
 from fwdtrace.render.words import cut
 
+LEAST_OF_SHAPE = 4
+"""In fewer cells a shape that is cut says nothing, and what is there is only counted."""
+
 
 class Cell(Protocol):
     """A cell before it is known how wide its column is."""
@@ -111,6 +114,10 @@ class Listing:
             if cell_len(text) <= width:
                 return text
         room = width - cell_len(self.least) + cell_len(self.shapes[0])
+        counted = joined([f"{self.leaves} leaves"], 0, self.bundle)
+        is_short = room < min(LEAST_OF_SHAPE, cell_len(self.shapes[0]))
+        if self.leaves > 1 and is_short and cell_len(counted) <= width:
+            return counted
         if room <= 1:
             return cut(self.least, width)
         return joined([cut(self.shapes[0], room)], self.leaves - 1, self.bundle)

@@ -12,6 +12,7 @@ MARKED = ("FT005", "FT008", "FT011")
 
 DIRECT = "direct"
 RAISED = "raised"
+NO_GRADIENT = "no gradient"
 
 Marks = Mapping[int, tuple[str, ...]]
 """By the id of a call or op what is marked there."""
@@ -26,7 +27,7 @@ def marks_of(trace: Trace) -> Marks:
             marks.setdefault(event.id, {})[f"{finding.code} {finding.name}"] = None
     for path in _without_gradient(trace):
         for call in trace.at(path):
-            marks.setdefault(call.id, {"no gradient": None})
+            marks.setdefault(call.id, {NO_GRADIENT: None})
     return {id: tuple(texts) for id, texts in marks.items()}
 
 

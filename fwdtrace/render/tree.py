@@ -26,11 +26,13 @@ from fwdtrace.render.columns import (
 from fwdtrace.render.fold import Amount, Repeat
 from fwdtrace.render.layout import Layout, layout_for
 from fwdtrace.render.lines import Line, fitting, plain, print_lines
+from fwdtrace.render.marks import NO_GRADIENT
+from fwdtrace.render.names import apart
 from fwdtrace.render.numbers import Numbers
 from fwdtrace.render.only import only as only_matching
 from fwdtrace.render.rows import Row, tree_rows
 from fwdtrace.render.sheet import Sheet, sheet_for
-from fwdtrace.render.words import cut, cut_apart, padded, wrapped
+from fwdtrace.render.words import cut, padded, wrapped
 from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import error_text
 
@@ -109,7 +111,7 @@ def tree_lines(
     if rows:
         titles = {column.key: column.title for column in layout.columns}
         yield _joined(layout, [(NAME_TITLE.name, "dim")], titles, dict.fromkeys(titles, "dim"))
-    names = _apart(drawn.names, rows, layout["name"])
+    names = apart(drawn.names, rows, layout["name"])
     shown_by_op = {row.entry.parent for row in rows if isinstance(row.entry, Op) and row.entry.error}
     for number, row in enumerate(rows):
         if isinstance(row.entry, Repeat):
@@ -135,21 +137,6 @@ def _above(rows: list[Row], number: int) -> Event | None:
     """What the row above shows: of equal blocks, the last."""
     above = rows[number - 1].entry if number else None
     return above.last[-1] if isinstance(above, Repeat) else above
-
-
-def _apart(names: dict[int, Name], rows: Sequence[Row], width: int) -> dict[int, Name]:
-    """The names with those cut that are too long, so that no two with the same caller look alike."""
-    below: dict[tuple[int | None, int], list[int]] = {}
-    for number, name in names.items():
-        room = width - cell_len(name.guides)
-        if cell_len(name.name) > room:
-            parent = rows[number].parent
-            below.setdefault((parent.id if parent else None, room), []).append(number)
-    cut_names = dict(names)
-    for (_, room), numbers in below.items():
-        for number, text in zip(numbers, cut_apart([names[number].name for number in numbers], room), strict=True):
-            cut_names[number] = names[number]._replace(name=text)
-    return cut_names
 
 
 class _Drawing(NamedTuple):
@@ -226,7 +213,8 @@ def _event_lines(
     direct = isinstance(event, Call) and event.entry == "forward"
     pieces = _name_pieces(name, layout["name"], "bold red" if direct or row.marks else _style(event))
     line = fitting(_joined(layout, pieces, cells, styles), sheet.width)
-    mark = " · ".join((*row.marks, *_notes(row, event, layout)))
+    told = [text for text in row.marks if text != NO_GRADIENT or not layout["grad"]]  # the column has it in red
+    mark = " · ".join((*told, *_notes(row, event, layout)))
     style = "bold red" if row.marks else "yellow"
     if mark and _length(line) + 2 + cell_len(mark) <= sheet.width:
         yield [*line, (f"  {mark}", style)]

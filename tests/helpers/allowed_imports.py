@@ -282,6 +282,7 @@ render/lines: .words rich
 render/markdown: .calls .columns .findings .fold .numbers .only .rows .shapes .sheet .summary .totals .words trace
 render/marks: trace
 render/mermaid: .chart .sheet .summary .totals .words trace
+render/names: .cells .rows .words rich trace
 render/notebook: .svg .tree trace
 render/numbers: .totals trace
 render/only: .fold .marks trace
@@ -299,8 +300,8 @@ render/summary: .shapes .sheet .words trace
 render/svg: .tree rich trace
 render/timeline: .calls .shapes .sheet .summary .words trace
 render/totals: .words trace
-render/tree: .calls .cells .closing .columns .fold .layout .lines .numbers .only .rows .sheet .summary .words rich
-  trace
+render/tree: .calls .cells .closing .columns .fold .layout .lines .marks .names .numbers .only .rows .sheet .summary
+  .words rich trace
 render/two_traces: .compared_steps .lines .words compare rich trace
 render/words: rich
 run/__init__:

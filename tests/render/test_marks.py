@@ -94,8 +94,16 @@ def test_a_block_with_a_mark_does_not_fold_into_those_without() -> None:
     gradients = tuple(
         replace(each, norm=1.0) if "layers.3" not in each.name else each for each in shown.gradients or ()
     )
-    text = "\n".join(rows(replace(shown, gradients=gradients), 120))
-    assert "layers.0 … layers.2  ×3" in text and text.count("no gradient") == 1
+    part = replace(shown, gradients=gradients)
+    text = tree_text(part, width=120, columns=["output"])
+    assert "layers.0 … layers.2  ×3" in text and text.count("no gradient") == 1 + text.count("(2 no gradient)")
+
+
+def test_where_a_column_says_none_there_is_no_second_line_for_it() -> None:
+    with_column = tree_text(without_gradient(), width=120, fold=False).partition("\n\n9")[0]
+    assert " none" in with_column and "no gradient" not in with_column
+    without_column = tree_text(without_gradient(), width=120, fold=False, columns=["output"]).partition("\n\n9")[0]
+    assert without_column.count("no gradient") == 4
 
 
 def test_what_the_depth_leaves_out_says_what_is_marked_in_it() -> None:
