@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from fwdtrace.render.fold import Amount, Repeat
 from fwdtrace.render.sheet import Sheet
@@ -85,9 +86,12 @@ def entry(call: Call, *, short: bool = False) -> str:
 
 def way(call: Call) -> str:
     """The functions that ran from the caller to `forward`, each without what it shares with the one before."""
-    if not call.chain:
-        return call.opaque or "forward was not reached"
-    *before, last = call.chain
+    return _way(call.chain) if call.chain else call.opaque or "forward was not reached"
+
+
+@lru_cache(256)
+def _way(chain: tuple[str, ...]) -> str:
+    *before, last = chain
     names = [*before, "forward" if last.endswith(".forward") else last]
     return " → ".join(name.removeprefix(f"{above}.") for above, name in zip(["", *names], names, strict=False))
 

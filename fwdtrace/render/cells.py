@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from rich.cells import cell_len
@@ -80,8 +79,7 @@ class Name(NamedTuple):
         return cut(self.whole, width)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """What goes into a call, or comes out of it: `whole` is all of it by name, `least` its first shape and a count.
 
     `shapes` are those of its tensors, `leaves` is how many leaves there are, `bundle` whether they are parts of a tuple
@@ -102,7 +100,7 @@ class Listing:
 
     def within(self, width: int) -> str:
         """All of it if that fits; else as many fields or shapes as fit, and how many leaves are left out."""
-        if cell_len(self.whole) <= width:
+        if 2 * len(self.whole) <= width or cell_len(self.whole) <= width:  # no letter is wider than two cells
             return self.whole
         for number in range(min(len(self.fields) - 1, width), 0, -1):
             texts, sizes = zip(*self.fields[:number], strict=True)

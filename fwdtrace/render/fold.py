@@ -80,8 +80,12 @@ class Folding:
         for event in reversed(trace.events):  # what is below a call began after it
             below = trace.made_by(event)
             own = ONE_CALL if isinstance(event, Call) else ONE_OP
-            if marked := dict.fromkeys(to_tell_of(event, self.marks), 1):
-                own = own._replace(marked=marked)
+            if (
+                event.error is not None
+                or event.id in self.marks
+                or (isinstance(event, Call) and event.entry == "forward")
+            ):
+                own = own._replace(marked=dict.fromkeys(to_tell_of(event, self.marks), 1))
             self._amounts[event.id] = Amount.of((own, self.amount(below))) if below else own
             self._subtrees[event.id] = self._subtree(event, below)
 
@@ -99,8 +103,10 @@ class Folding:
 
     def _folded(self, events: Sequence[Event]) -> Iterator[Event | Repeat]:
         at = 0
+        subtrees = [self._subtrees[event.id] for event in events]
         while at < len(events):
-            period, times = self._repetition(events, at)
+            again = subtrees[at] in subtrees[at + 1 : at + 1 + LONGEST_PERIOD]
+            period, times = self._repetition(events, at) if again else (1, 1)
             end = at + period * times
             yield from events[at : at + period]
             if times > 1:
@@ -159,7 +165,7 @@ class Folding:
 
     def _subtree(self, event: Event, below: Sequence[Event]) -> int:
         """A number that calls share if all that is drawn of them is equal, but for their own path."""
-        children = tuple((self._subtrees[child.id], _relative(child, event)) for child in below)
+        children = tuple([(self._subtrees[child.id], _relative(child, event)) for child in below]) if below else ()
         leaves = self._number_of(event.inputs, _kinds), self._number_of(event.outputs, _kinds)
         marks = self.marks.get(event.id)
         drawn = leaves, self._number_of(event.site), event.error, event.nonfinite, marks, children

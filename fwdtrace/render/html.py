@@ -117,6 +117,7 @@ def _trace(trace: Trace) -> dict[str, Any]:
     kinds: dict[Hashable, int] = {}
     words: list[dict[str, Any]] = []
     sites: dict[Site | None, int] = {None: 0}
+    places: dict[int, int] = {}  # by the id of a site, as many rows share one
     rows = []
     for event in trace.events:
         own = own_texts(event, sheet, numbers)
@@ -125,7 +126,10 @@ def _trace(trace: Trace) -> dict[str, Any]:
             words.append(words_of(event, own))
         above = -1 if event.parent is None else number[event.parent]
         path, nth = _name(event, trace.caller(event))
-        rows.append([above, kind, sites.setdefault(event.site, len(sites)), path, nth, APART.join(own.values())])
+        place = places.get(id(event.site))
+        if place is None:
+            place = places[id(event.site)] = sites.setdefault(event.site, len(sites))
+        rows.append([above, kind, place, path, nth, APART.join(own.values())])
     ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),

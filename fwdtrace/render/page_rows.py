@@ -7,6 +7,7 @@ a kind have the place of a text in the row where a row has its own.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cache
 from typing import Any
 
 from fwdtrace.render import calls, shapes, words
@@ -24,8 +25,14 @@ WIDEST = 40
 APART = "\x7f"
 """Between the texts of a row: `printable` leaves none in a text, and JSON writes it as it is."""
 
-Own = dict[Any, str]
-"""The texts of a row, by what they are: a column, a fact, or a side with the place of a leaf and what is told of it."""
+Own = dict[str, str]
+"""The texts of a row, by what they are: a column, a fact, or what `_keys` names of a leaf."""
+
+
+@cache
+def _keys(side: str, place: int) -> dict[str, str]:
+    """By what is told of the leaf at this place of a side, the key of its text; strings hash faster than tuples."""
+    return {what: f"{side} {place} {what}" for what in ("value", *TITLES)}
 
 
 def own_texts(event: Event, sheet: Sheet, numbers: Numbers) -> Own:
@@ -36,14 +43,15 @@ def own_texts(event: Event, sheet: Sheet, numbers: Numbers) -> Own:
     }
     for side, leaves in (("input", event.inputs), ("output", event.outputs)):
         for place, leaf in enumerate(leaves):
+            keys = _keys(side, place)
             if isinstance(leaf, TensorMeta):
-                own[side, place, "value"] = shape_text(leaf.shape)
+                own[keys["value"]] = shape_text(leaf.shape)
                 if leaf.stats is not None:
                     for title, text in zip(TITLES, statistics(leaf.stats), strict=True):
                         if text:
-                            own[side, place, title] = text
+                            own[keys[title]] = text
             elif leaf.value:
-                own[side, place, "value"] = _lines(leaf.value)
+                own[keys["value"]] = _lines(leaf.value)
     not_finite = numbers.of(event, "nan")
     if not_finite is not None:
         own["nan"] = f"{not_finite:,.0f}"
@@ -80,7 +88,7 @@ def words_of(event: Event, own: Own) -> dict[str, Any]:
     """The words of a kind, from one of its rows; what is empty is left out."""
     at = {key: place for place, key in enumerate(own)}
     call = event if isinstance(event, Call) else None
-    measured = [place for place in range(len(event.outputs)) if ("output", place, "mean") in at]
+    measured = [place for place in range(len(event.outputs)) if _keys("output", place)["mean"] in at]
     shared: dict[str, Any] = {
         "name": printable(event.class_name if isinstance(event, Call) else event.name),
         "op": not call,
@@ -93,7 +101,7 @@ def words_of(event: Event, own: Own) -> dict[str, Any]:
         "tables": [_with_places(table, at) for table in tables(event) if table.title != "from"],
         "memory": at.get("peak memory"),
         **{key: at.get(key) for key in ("input", "output", "parameters", "flops", "nan", "grad", "time")},
-        **{key: at["output", measured[0], key] for key in STATISTICS if measured},
+        **{key: at[_keys("output", measured[0])[key]] for key in STATISTICS if measured},
     }
     return {key: value for key, value in shared.items() if value or type(value) is int}
 
@@ -103,14 +111,14 @@ def lines_of(table: Table) -> list[Any]:
     return [table.title, list(table.head), [[_lines(cell) for cell in row] for row in table.rows]]
 
 
-def _with_places(table: Table, at: dict[Any, int]) -> list[Any]:
+def _with_places(table: Table, at: dict[str, int]) -> list[Any]:
     """The table with a place in each cell that has a text of the row's own."""
     title, head, rows = lines_of(table)
     for number, row in enumerate(rows):
         if title == "facts":
             row[1] = at.get(row[0], row[1])
         for column, of in enumerate(head or ["value"] * len(row)):
-            row[column] = at.get((title, number, "value" if of == "shape" else of), row[column])
+            row[column] = at.get(_keys(title, number).get("value" if of == "shape" else of, ""), row[column])
     return [title, head, rows]
 
 
@@ -132,4 +140,6 @@ def _changes_shape(event: Event) -> bool:
 
 def _lines(text: str) -> str:
     """The text line by line, with everything escaped that would not be seen as itself."""
+    if text.isascii() and text.isprintable():
+        return text
     return "\n".join(map(printable, text.splitlines()))

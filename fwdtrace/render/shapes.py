@@ -52,7 +52,9 @@ def is_none(leaf: Leaf) -> bool:
 def _listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
     key = id(leaves), side  # calls share their leaves, which live as long as the trace
     listing = sheet.listings.get(key)
-    if listing is None:
+    if listing is None and len(leaves) == 1 and _is_alone(leaves[0], side):
+        listing = sheet.listings[key] = Listing.of(_text("", leaves[0], sheet))
+    elif listing is None:
         shown = _operands(leaves) if side == "operands" else leaves
         plain = tuple([leaf for leaf in shown if isinstance(leaf, TensorMeta) and _is_plain(leaf)])
         if plain and len(plain) == len(shown):
@@ -71,6 +73,11 @@ def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
     return tuple(operands) or leaves
 
 
+def _is_alone(leaf: Leaf, side: str) -> bool:
+    """Whether it is a tensor that its shape alone stands for, as most calls take and give one."""
+    return isinstance(leaf, TensorMeta) and _is_plain(leaf) and not (side == "outputs" and leaf.name)
+
+
 def _is_plain(tensor: TensorMeta) -> bool:
     """Whether it is no part of a container."""
     return "." not in tensor.name and "[" not in tensor.name
@@ -78,8 +85,6 @@ def _is_plain(tensor: TensorMeta) -> bool:
 
 def _listing_of_tensors(leaves: tuple[TensorMeta, ...], sheet: Sheet, side: str) -> Listing:
     """The same as `_new_listing` makes, of tensors that are in no container: most are."""
-    if len(leaves) == 1 and not (side == "outputs" and leaves[0].name):
-        return Listing.of(_text("", leaves[0], sheet))
     shapes = tuple([_text("", leaf, sheet) for leaf in leaves])
     labels = [_label(leaf.name, side) for leaf in leaves]
     if side != "outputs":
