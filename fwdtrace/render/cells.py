@@ -112,7 +112,8 @@ class Listing(NamedTuple):
             if cell_len(text) <= width:
                 return text
         room = width - cell_len(self.least) + cell_len(self.shapes[0])
-        counted = joined([f"{self.leaves} leaves"], 0, self.bundle)
+        noun = "tensors" if len(self.shapes) == self.leaves else "leaves"
+        counted = joined([f"{self.leaves} {noun}"], 0, self.bundle)
         is_short = room < min(LEAST_OF_SHAPE, cell_len(self.shapes[0]))
         if self.leaves > 1 and is_short and cell_len(counted) <= width:
             return counted

@@ -14,7 +14,7 @@ import pytest
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
-from fwdtrace.trace import CallError, Source, TensorMeta, Trace
+from fwdtrace.trace import CallError, Op, Source, TensorMeta, Trace
 from tests.helpers.drawings import HOSTILE, hostile
 from tests.helpers.traces import call, lenet, measured, residual, tensor, trace
 
@@ -104,6 +104,17 @@ def test_a_filter_keeps_the_errors(page: Open) -> None:
     assert "✗ ValueError: no such thing" in browser.find_element("css selector", ".raised").text
     browser.find_element("xpath", "//button[text()='errors 1']").click()
     assert rows(browser) == ["Net", "a"]
+
+
+def test_an_error_of_an_op_is_told_once_where_it_is_seen(page: Open) -> None:
+    error = CallError("ValueError", "no such thing")
+    root = call(0, None, "", "Net", error=error)
+    browser = page(html_text(trace(root, ops=(Op(1, 0, "torch.abs", (), (), root.site, error=error),))))
+    told = browser.find_elements("css selector", ".raised")
+    assert [each.text for each in told] == ["✗ ValueError: no such thing"]
+    assert told[0].find_element("xpath", "..").text.startswith("torch.abs")
+    browser.find_element("css selector", "tr[aria-expanded=true] .twisty").click()
+    assert rows(browser) == ["Net"] and browser.find_element("css selector", ".raised").is_displayed()
 
 
 def test_details_come_with_a_click_and_go_with_another(page: Open) -> None:

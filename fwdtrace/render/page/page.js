@@ -224,7 +224,8 @@ function view(trace) {
     const name = element("td", { class: short ? "name short" : "name" }, element("i", { class: "twisty" }),
       element("bdi", { class: "path" }, label));
     if (trace.rows[row][PATH]) name.append(" ", element("bdi", { class: "class" }, kind.name));
-    if (kind.raised) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
+    const saidBelow = !order && isOpen(row) && rows.children(row).some((each) => rows.kind(each).raised);
+    if (kind.raised && !saidBelow) name.append(element("div", { class: "raised" }, `✗ ${kind.raised}`));
     const cells = columns.map((column) => {
       const text = rows.cell(row, column);
       const alarming = ["nan", "none"].includes(text) ? " alarming" : "";
