@@ -279,10 +279,7 @@ class Watch:
         return self._hand_over(opened, optimizer)
 
     def _hand_over(self, opened: Open, optimizer: Any = None) -> bool:
-        """Give the trace of a call to whoever keeps it; whether the program is to be ended.
-
-        `optimizer` is the one that is about to step on the parameters, if one is.
-        """
+        """Give the trace of a call to whoever keeps it, before a step of `optimizer` if one is about to be made."""
         root, trace = opened.root, opened.trace(optimizer)
         if opened.event is not None:
             return self._keep_event(trace)

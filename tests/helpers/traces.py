@@ -285,3 +285,14 @@ def measured() -> Trace:
             Gradient("frozen.weight", (4, 4), False, None),
         ),
     )
+
+
+def many(number: int) -> Trace:
+    """Calls in blocks of ten, neighbours of which are not alike, so that nothing folds."""
+    calls = [call(0, None, "", "Net")]
+    for block in range(number // 10):
+        first, width = len(calls), block % 50 + 1
+        calls.append(call(first, 0, f"blocks.{block}", "Block", (1, width), (1, width)))
+        for n in range(9):
+            calls.append(call(len(calls), first, f"blocks.{block}.{n}", "Linear", (1, width), (1, n + 2), depth=2))
+    return trace(*calls)

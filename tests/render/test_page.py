@@ -17,7 +17,7 @@ from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
 from fwdtrace.trace import CallError, Op, Source, TensorMeta, Trace
 from tests.helpers.drawings import HOSTILE, hostile
-from tests.helpers.traces import call, lenet, measured, residual, tensor, trace
+from tests.helpers.traces import call, lenet, many, measured, residual, tensor, trace
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -108,19 +108,10 @@ def test_a_filter_keeps_the_errors(page: Open) -> None:
 
 
 def test_an_error_of_an_op_is_told_once_where_it_is_seen(page: Open) -> None:
-<<<<<<< HEAD
-    error = CallError("ValueError", "no such thing")
-    root = call(0, None, "", "Net", error=error)
-    browser = page(html_text(trace(root, ops=(Op(1, 0, "torch.abs", (), (), root.site, error=error),))))
-    told = browser.find_elements("css selector", ".raised")
-    assert [each.text for each in told] == ["✗ ValueError: no such thing"]
-    assert told[0].find_element("xpath", "..").text.startswith("torch.abs")
-=======
     root = call(0, None, "", "Net", error=(error := CallError("ValueError", "no such thing")))
     browser = page(html_text(trace(root, ops=(Op(1, 0, "torch.abs", (), (), root.site, error=error),))))
     (told,) = browser.find_elements("css selector", ".raised")
     assert told.find_element("xpath", "..").text == "torch.abs\n✗ ValueError: no such thing"
->>>>>>> h-e
     browser.find_element("css selector", "tr[aria-expanded=true] .twisty").click()
     assert rows(browser) == ["Net"] and browser.find_element("css selector", ".raised").is_displayed()
 
@@ -250,30 +241,14 @@ def test_on_paper_there_is_no_toolbar(page: Open) -> None:
     assert not shown
 
 
-<<<<<<< HEAD
-def test_the_tables_about_the_whole_trace_say_what_they_say_and_nothing_else(page: Open) -> None:
-=======
 def test_tables_at_the_end_have_their_own_cells_and_a_gradient_of_none_is_red(page: Open) -> None:
->>>>>>> h-e
     shown = page(html_text(measured()))
     tables = shown.find_elements("css selector", "main > .tables section")
     told = {each.find_element("css selector", "h3").text: each.text.splitlines()[1:] for each in tables}
     assert told["recorded with"] == ["fwdtrace 0.1.0", "torch 2.13.0", "python 3.11.7"]
-<<<<<<< HEAD
-    assert told["gradients"][0] == "parameter shape norm NaN inf"
-    assert all(len(line.split()) == 5 for line in told["gradients"])
-
-
-def test_a_gradient_that_is_none_or_nan_is_red(page: Open) -> None:
-    shown = page(html_text(measured()))
-    found = shown.find_elements("css selector", ".tree td.alarming")
-    assert [cell.text for cell in found] == ["none"]
-    assert found[0].value_of_css_property("color") == "rgba(207, 34, 46, 1)"
-=======
     assert all(len(line.split()) == 5 for line in told["gradients"])
     (cell,) = shown.find_elements("css selector", ".tree td.alarming")
     assert (cell.text, cell.value_of_css_property("color")) == ("none", "rgba(207, 34, 46, 1)")
->>>>>>> h-e
 
 
 def test_a_comparison_shows_both_traces_and_finds_what_differs(page: Open) -> None:
@@ -288,17 +263,6 @@ def test_a_comparison_shows_both_traces_and_finds_what_differs(page: Open) -> No
     assert rows(browser)[:2] == ["LeNet", "f7"]
     browser.find_element("css selector", ".apart button").click()
     assert [len(side.find_elements("css selector", ".details")) for side in (first, second)] == [1, 1]
-
-
-def many(number: int) -> Trace:
-    """Calls in blocks of ten, neighbours of which are not alike, so that nothing folds."""
-    calls = [call(0, None, "", "Net")]
-    for block in range(number // 10):
-        first, width = len(calls), block % 50 + 1
-        calls.append(call(first, 0, f"blocks.{block}", "Block", (1, width), (1, width)))
-        for n in range(9):
-            calls.append(call(len(calls), first, f"blocks.{block}.{n}", "Linear", (1, width), (1, n + 2), depth=2))
-    return trace(*calls)
 
 
 def test_a_page_that_is_compressed_shows_the_same(page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
