@@ -16,6 +16,7 @@ from fwdtrace.compare.together import together
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved_calls import calls_of_program, loaded_side
 from fwdtrace.trace.head import read_head
+from fwdtrace.trace.text import listed
 
 _PASSES = ("weights", "forward", "backward")
 
@@ -38,9 +39,21 @@ def compare_ranks(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
     if len(theirs) == 1:
         ours, theirs = theirs, ours
         notes = ("the process that is alone was taken as the first",)
+    notes += tuple(_fewer_calls(theirs))
     if len(ours) > 1:
-        notes = (f"the {len(ours)} ranks of the first were put together, and compared with the {len(theirs)} together",)
+        notes += (
+            f"the {len(ours)} ranks of the first were put together, and compared with the {len(theirs)} together",
+        )
     return compare_with_ranks(_steps(ours, theirs), How(tuple(maps), notes=notes))
+
+
+def _fewer_calls(files: Sequence[str]) -> Iterator[str]:
+    """The ranks that have not saved a call that others have."""
+    calls = [set(calls_of_program(file)) for file in files]
+    for rank, own in enumerate(calls):
+        missing = sorted(set().union(*calls) - own)
+        if missing:
+            yield f"rank {rank} has no {listed([f'call {number:,}' for number in missing])}, which others have"
 
 
 def _hold_the_same_parts(file: str, other_file: str) -> bool:

@@ -79,6 +79,13 @@ def test_ranks_of_two_programs_with_another_number_of_ranks_are_put_together(
     assert note in found.notes
 
 
+def test_a_call_that_a_rank_lacks_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one(folder, "", monkeypatch, name="short")
+    (folder / "short.rank1.call3.json").unlink()
+    found = compare_saved(str(folder / "single.json"), str(folder / "short.rank*.json"))
+    assert "rank 1 has no call 3, which others have" in found.notes
+
+
 def test_the_process_that_is_alone_may_be_given_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_by_one(folder, "other activation", monkeypatch)
     found = compare_saved(str(folder / "alone.rank*.json"), str(folder / "single.json"))
