@@ -48,7 +48,7 @@ def _factors(assembly: Assembly, whole: Piece, pieces: list[Piece]) -> Iterator[
     """By what each rank's gradient is larger than the reference's, and whether it is that in all elements."""
     tolerance = GRADIENT_TOLERANCES.get(whole.about["dtype"], 1e-4)
     for rank, piece in enumerate(pieces):
-        wanted, array = part_of(whole, piece, rank, assembly.examples), piece.array()
+        wanted, array = _part_by_examples(whole, piece, rank, assembly.examples), piece.array()
         if wanted is None or array is None or wanted.shape != array.shape or array.dtype.kind != "f":
             yield None, True
             continue
@@ -75,11 +75,16 @@ def _near(one: float, other: float) -> bool:
 
 
 def part_of(whole: Piece, piece: Piece, rank: int, examples: Examples) -> Any:
-    """What the reference has in the place of a rank's part; None if that is not known."""
-    array, shape = whole.array(), piece.about["shape"]
+    """What the reference has in the place of a rank's part, or of its replica; None if that is not known."""
+    part = _part_by_examples(whole, piece, rank, examples)
+    if part is None and "placed" not in piece.about and whole.about["shape"] == piece.about["shape"]:
+        return whole.array()
+    return part
+
+
+def _part_by_examples(whole: Piece, piece: Piece, rank: int, examples: Examples) -> Any:
+    """What the reference has for a rank's examples; None for what is not by examples, such as sums over them."""
+    array, group = whole.array(), examples.group_of(rank)
     if "placed" in piece.about or array is None:
         return None
-    group = examples.group_of(rank)
-    if examples.shape(list(array.shape), group) == shape:
-        return examples.part(array, group)
-    return array if list(array.shape) == shape else None
+    return examples.part(array, group) if examples.shape(list(array.shape), group) == piece.about["shape"] else None
