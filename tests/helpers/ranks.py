@@ -40,8 +40,17 @@ def start_ranks(number: int, arguments: Sequence[str], folder: Path) -> list[sub
 def ends(processes: Sequence[subprocess.Popen[str]]) -> list[Outcome]:
     """How these processes end and what they print; if one does not end, none goes on."""
     try:
-        said = [process.communicate(timeout=300) for process in processes]
+        said = [process.communicate(timeout=120) for process in processes]
     finally:
         for process in processes:
-            process.kill()
+            process.terminate()  # so that a launcher ends its ranks, which are no children of ours
+        for process in processes:
+            _end(process)
     return [Outcome(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    try:
+        process.wait(timeout=40)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -167,7 +167,7 @@ def said_of(err: str, processes: int) -> list[str]:
     return [re.sub(r"\d[\d.]* ms on rank \d", "T", line.removeprefix("fwdtrace: ")) for line in said]
 
 
-@pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_under_torchrun_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT, encoding="utf-8")
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
@@ -185,7 +185,7 @@ def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(tmp_path: Pa
     assert [op.name for op in load_trace(tmp_path / "train.rank0.json").ops or ()] == ["torch.relu"]
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_another_shape_on_a_rank_is_told(processes: int, tmp_path: Path) -> None:
     _, said = launch("ragged", tmp_path, processes)
     assert said[:2] == [
@@ -247,8 +247,9 @@ def test_all_models_and_calls_of_the_ranks_are_set_side_by_side(tmp_path: Path) 
     ]
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(
+    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
+)
 def test_the_stages_of_a_pipeline_are_shown_for_what_they_are(processes: int, tmp_path: Path) -> None:
     _, said = launch("", tmp_path, processes, PIPELINE)
     wrapped = processes > 2

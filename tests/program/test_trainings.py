@@ -25,7 +25,6 @@ PLANTED: list[tuple[str, str, int, str, str]] = [
     ("lstm", "forward", 213, "forward", "/"),
     ("gan", "backward", 99, "backward", "Tensor.sqrt"),
     ("vae", "forward", 250, "forward", "torch.exp"),
-    ("vae", "backward", 31, "backward", "torch.acos"),
     ("ppo", "forward", 64, "forward", "Tensor.log"),
     ("accumulation", "forward", 33, "forward", "/"),
     ("checkpointing", "backward", 49, "backward", "Tensor.sqrt"),
@@ -35,6 +34,7 @@ PLANTED: list[tuple[str, str, int, str, str]] = [
 ]
 """A program, what is planted in it and at which step, the mark of the line, and what FT005 is to name."""
 ALIKE = [
+    ("vae", "backward", 31, "backward", "torch.acos"),
     ("nanogpt", "backward", 41, "backward", "Tensor.sqrt"),
     ("checkpointing", "forward", 70, "forward", "/"),
     ("ppo", "backward", 90, "backward", "Tensor.sqrt"),
