@@ -40,7 +40,7 @@ def start_ranks(number: int, arguments: Sequence[str], folder: Path) -> list[sub
 def ends(processes: Sequence[subprocess.Popen[str]]) -> list[Outcome]:
     """How these processes end and what they print; if one does not end, none goes on."""
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        said = [process.communicate(timeout=200) for process in processes]
     finally:
         for process in processes:
             process.terminate()  # so that a launcher ends its ranks, which are no children of ours
