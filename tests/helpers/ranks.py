@@ -10,10 +10,12 @@ from pathlib import Path
 
 from tests.helpers.commands import REPOSITORY, Outcome
 
+SHIM = REPOSITORY / "tests" / "torchvision_shim"
+
 
 def start(arguments: Sequence[str], folder: Path, **settings: str) -> subprocess.Popen[str]:
     """Start Python with these arguments and further environment variables in a folder."""
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), str(SHIM), os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
