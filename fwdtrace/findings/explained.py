@@ -250,8 +250,9 @@ class Net(nn.Module):
         "operation whose backward needs the tensor. Or backward came a second time to a part of the graph that an "
         "earlier backward had freed: the finding names where, and the argument through which a later call of the model "
         "got what an earlier one had given with its graph, such as a hidden state. If backward ends a program under "
-        "fwdtrace exec without --backward, a call like the one that was kept is made once more, with its backward: its "
-        "arguments are others of the same shapes, and it is shown only if it raises the same error.",
+        "fwdtrace exec without --backward, what led to it is run once more: the statements of the function or loop "
+        "around it that only compute, on copies, and if that does not raise the same error, a call with other "
+        "arguments of the same shapes. It is shown only if the same error comes up.",
         """\
 import torch
 from torch import nn

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
 from fwdtrace.program.crash import frames_of_program
@@ -94,7 +95,8 @@ def _part_again(error: Exception, part: Part) -> Trace | None:
     """
     for by_calls in (True, False) if is_second_pass(str(error)) else (False,):
         trace = _trace_of_part(error, part, by_calls)
-        if trace is not None and not (by_calls and trace.backward_errors[-1].event is None):
+        last = trace.backward_errors[-1] if trace is not None else None
+        if last is not None and not (last.freed and last.event is None):  # else of a graph that is not of this part
             return trace
     return None
 
@@ -126,6 +128,7 @@ def _trace_of_part(error: Exception, part: Part, by_calls: bool) -> Trace | None
     before = random_state()
     try:
         with state_kept(whole), silence():
+            _let_go_of_graphs(whole)
             raised = recorded(recording, run)
     finally:
         before.restore()
@@ -140,6 +143,14 @@ def _trace_of_part(error: Exception, part: Part, by_calls: bool) -> Trace | None
     found = [each for each in trace.findings if each.code == ("FT011" if "FT011" in codes else "FT008")]
     through = None if by_calls else _through(trace)
     return replace(trace, findings=tuple(_of_part(each, part, through, set(lines[:-1])) for each in found))
+
+
+def _let_go_of_graphs(model: nn.Module) -> None:
+    """Have what its modules keep in attributes be of no graph, as at the first of several steps."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if not name.startswith("_") and any(each.grad_fn is not None for each in tensors_of(value)):
+                vars(module)[name] = tree_map_only(Tensor, Tensor.detach, value)
 
 
 def _through(trace: Trace) -> str:

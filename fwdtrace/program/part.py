@@ -47,7 +47,7 @@ class Part:
 
 
 def part_before(frame: FrameType, line: int) -> Part | None:
-    """What this frame ran up to the backward in this line, twice if it is in a loop; None if no model is called in it.
+    """What this frame ran up to the backward in this line, twice in a loop or function; None if it calls no model.
 
     Only what computes is run, on copies of the tensors there are. An optimizer only does as if it wrote the parameters.
     """
@@ -57,14 +57,14 @@ def part_before(frame: FrameType, line: int) -> Part | None:
     except (SyntaxError, ValueError):
         return None
     code = frame.f_code
-    for block, loops in _blocks(tree, line):
+    for block, often in _blocks(tree, line):
         kept = _Kept(values)
         before = kept.of([each for each in block if each.lineno <= line])
-        after = kept.of([each for each in block if each.lineno > line]) if loops else []
+        after = kept.of([each for each in block if each.lineno > line]) if often else []
         models = dict(_models([*before, *after], values))
         if not models or not any(_calls_of("backward", each) for each in before):
             continue
-        statements = [*before, *after, *copy.deepcopy(before)] if loops else before
+        statements = [*before, *after, *copy.deepcopy(before)] if often else before
         name = os.path.basename(code.co_filename) if code.co_name == "<module>" else name_of_code(code)
         try:
             steps = frozenset(line for each in statements for line in _calls_of("step", each))
@@ -95,13 +95,13 @@ def _function(
 
 
 def _blocks(tree: ast.Module, line: int) -> Iterator[tuple[list[ast.stmt], bool]]:
-    """The statements of the loops around a line, the innermost first, then of the function; whether it is a loop."""
+    """The statements of the loops around a line, the innermost first, then of the function; whether they run often."""
     around = [node for node in ast.walk(tree) if _is_in(node, line) and hasattr(node, "body")]
     for node in reversed(around):  # ast.walk gives the outer ones first
         if isinstance(node, ast.For | ast.While):
             yield node.body, True
         if isinstance(node, ast.FunctionDef):
-            yield node.body, False
+            yield node.body, True
             return
     yield tree.body, False
 

@@ -203,6 +203,23 @@ second.backward()
         " came back through judge in line 32",
         "return torch.sigmoid(x)",
     ),
+    "a state that the model keeps": (
+        """
+cell.state = torch.zeros(4, 8)
+
+
+def step(x):
+    y, cell.state = cell(x, cell.state)
+    y.square().mean().backward()
+
+
+for x in torch.randn(3, 4, 8):
+    step(x)
+""",
+        "backward came a second time to rnn (line 21), whose graph the backward in line 34 freed: it came back through"
+        " `h` of the model #2, which the model gave with its graph",
+        "h = self.rnn(x, h)",
+    ),
     "a loss of whole numbers": (
         """
 target = torch.ones(4)
@@ -281,6 +298,12 @@ def test_nothing_of_the_program_changes_and_only_what_computes_runs_again(tmp_pa
     assert str(names["optimizer"].state_dict()) == optimizer
     assert torch.equal(numbers, torch.get_rng_state())
     assert not log.exists()
+
+
+def test_a_graph_that_is_not_of_what_runs_again_is_not_explained(tmp_path: Path) -> None:
+    steps = "y = net(torch.randn(4, 8)).sum()\n\n\ndef step(x):\n    (net(x).sum() * y).backward()\n\n\n"
+    _, error = ended(tmp_path, steps + "for _ in range(2):\n    step(torch.randn(4, 8))\n")
+    assert explained_backward(error, []) is None
 
 
 def test_a_part_that_calls_no_model_is_not_run_again(tmp_path: Path) -> None:
