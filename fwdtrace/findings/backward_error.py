@@ -69,10 +69,10 @@ def _used_twice(trace: Trace, error: BackwardError, event: Event | None, by_id: 
     before, after = _root(trace, event), _root(trace, through) if through is not None else None
     if after is None or after is before:
         return f"{message}: both began at what came out of {_root_name(before)}"
-    carried = _carried(trace, before, after)
-    what = f"`{carried}`" if carried else "an input"
-    giver = _root_name(before)
-    return f"{message}: it came back through {what} of {_root_name(after)}, which {giver} gave with its graph"
+    carried, giver = _carried(trace, before, after), _root_name(before)
+    if carried:
+        return f"{message}: it came back through `{carried}` of {_root_name(after)}, which {giver} gave with its graph"
+    return f"{message}: it came back through what {_root_name(after)} was given or had kept, with the graph of {giver}"
 
 
 def _carried(trace: Trace, before: Call, after: Call) -> str:

@@ -21,7 +21,7 @@ from fwdtrace.recorder.frames import name_of_code
 _STEP = "step_that_changes_no_numbers"
 _DEFINES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Import, ast.ImportFrom, ast.While, ast.Try)
 _LEAVES = (ast.Return, ast.Break, ast.Continue, ast.Raise, ast.Delete, ast.Global, ast.Nonlocal)
-_LOOPS_OVER = ("range", "enumerate", "zip", "reversed", "list", "tuple")
+_LOOPS_OVER = ("range", "enumerate", "zip", "reversed", "list", "tuple", "parameters", "named_parameters")
 
 Backward = tuple[int, Tensor, tuple[Any, ...], dict[str, Any]]
 """A line, and the tensor whose backward is called in it, with the arguments of that."""
@@ -159,7 +159,7 @@ class _Kept:
         if isinstance(statement, ast.For):
             called = statement.iter.func if isinstance(statement.iter, ast.Call) else None
             named = self._values.get(statement.iter.id) if isinstance(statement.iter, ast.Name) else ()
-            if called is not None and not (isinstance(called, ast.Name) and called.id in _LOOPS_OVER):
+            if called is not None and list(dotted(called))[-1:] not in [[name] for name in _LOOPS_OVER]:
                 return None
             if not isinstance(named, list | tuple | Tensor):
                 return None

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 _LIBRARIES = ("torch", "einops", "builtins", "math", "_operator")
 _EFFECTS = ("torch.optim", "torch.distributed", "torch.autograd", "torch.serialization", "torch.utils")
 """Parts of torch whose functions do more than compute."""
+_OF_AUTOGRAD = ("grad", "backward", "no_grad", "enable_grad", "set_grad_enabled")
+"""Functions of such a part that do no more than backward does."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Namespace:
         if isinstance(found, nn.Module):
             return not self._alone or _is_local(found)
         module = getattr(found, "__module__", None) or type(getattr(found, "__self__", None)).__module__
-        if module.startswith(_EFFECTS) and not (self._writes and names[-1] in ("grad", "backward")):
+        if module.startswith(_EFFECTS) and not (self._writes and names[-1] in _OF_AUTOGRAD):
             return False
         return module.startswith(_LIBRARIES) and self._is_harmless(names[-1], raised)
 

@@ -203,6 +203,17 @@ second.backward()
         " came back through judge in line 32",
         "return torch.sigmoid(x)",
     ),
+    "weights that are clipped too early": (
+        """
+y = net(net(torch.randn(4, 8)))
+with torch.no_grad():
+    for parameter in net.parameters():
+        parameter.clamp_(-0.01, 0.01)
+y.mean().backward()
+""",
+        "Tensor.clamp_ wrote into net.fc.weight, which the backward of net.fc #2 (line 11) needs as it was",
+        "parameter.clamp_(-0.01, 0.01)",
+    ),
     "a state that the model keeps": (
         """
 cell.state = torch.zeros(4, 8)
