@@ -140,6 +140,11 @@ class Copy:
         module, inputs = calls[-1]
         return Part(names[module], inputs)
 
+    def is_most(self, part: Part) -> bool:
+        """Whether a part has more than half of the modules, so that little is left out when it is run alone."""
+        inside = sum(1 for _ in self._model.get_submodule(part.path).modules())
+        return 2 * inside > sum(1 for _ in self._model.modules())
+
     def _given_again(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
         leaves, form = tree_flatten((inputs.args, inputs.kwargs))
         args, kwargs = tree_unflatten([self._leaf(leaf) for leaf in leaves], form)

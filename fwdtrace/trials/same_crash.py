@@ -85,7 +85,7 @@ def _first_that_fails(
 
 def _part_that_fails(copy: Copy, outcome: Outcome, crash: Trace) -> Part | None:
     """The part in which the copy raised, if it raises there when it is run alone."""
-    if outcome.part is None or outcome.seconds < QUICK:
+    if outcome.part is None or outcome.seconds < QUICK or copy.is_most(outcome.part):
         return None
     try:
         alone = copy.run((), record=True, part=outcome.part)

@@ -30,7 +30,7 @@ from fwdtrace.trials.copies import Copy, Outcome
 from fwdtrace.trials.same_crash import Failing, failing_copy, is_large, last_crash
 from fwdtrace.trials.time_left import TimeLeft
 
-SECONDS = 0.8
+SECONDS = 0.9
 SECONDS_WITHOUT_MEMORY = 1.8
 """No trial begins that would not fit into so many seconds of work, by how long the longest took."""
 MOST_RUNS = 80

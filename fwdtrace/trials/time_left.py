@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter, thread_time
 
-WAITING = 6
+WAITING = 10
 """A second of work may take so many on the clock."""
 
 

@@ -109,7 +109,7 @@ def test_what_fails_again_in_the_part_that_raised_is_not_tried_on_the_whole(monk
     class Deep(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.before = nn.Linear(4, 4)
+            self.before = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
             self.block = nn.Sequential(nn.Linear(6, 6), nn.Linear(5, 3))
 
         def forward(self, x: Tensor) -> Any:
@@ -124,7 +124,7 @@ def test_what_fails_again_in_the_part_that_raised_is_not_tried_on_the_whole(monk
         ran.clear()
         assert [fix.text for fix in case.finding.fixes] == [
             "set in_features=4 in block.0 and in_features=6 in block.1",
-            "set out_features=6 in before and in_features=6 in block.1",
+            "set out_features=6 in before.2 and in_features=6 in block.1",
         ]
         counts.append(len(ran))
     assert counts[0] < counts[1]
