@@ -119,6 +119,7 @@ class Events:
     @frame_role("stand-in")
     def _backward_comes(self, noted: Pass, gradients: Sequence[Tensor | None], is_first: bool) -> None:
         if is_first:
+            noted.goes_on = torch.is_grad_enabled()
             self._begun.append(noted)
         came = (sum_of(gradient) for gradient in gradients if gradient is not None)
         if not noted.backward_from and any(number is not None and not math.isfinite(number) for number in came):
@@ -173,10 +174,10 @@ class Events:
 
     def _before_call(self, root: Root) -> None:
         """Of the backward passes since the last step, which are being accumulated, keep those that were not finite."""
-        earlier = [each for each in self._begun if each.root is root]
+        earlier = [each for each in self._begun if each.root is root and not each.goes_on]
         if not earlier or root.groups:  # of which all ranks have to keep the same ones
             return
-        self._begun = [each for each in self._begun if each.root is not root]
+        self._begun = [each for each in self._begun if each not in earlier]
         if root.skipped.is_endless():
             noted, happened = earlier[-1], Happened("nonfinite", self._steps.of_root(root), 1)
             if self._replays.hand_over(
@@ -184,7 +185,11 @@ class Events:
             ):
                 raise stop()
         top = root.module()
-        gradients = [each.grad for each in top.parameters() if each.grad is not None] if top is not None else []
+        gradients = (
+            [each.grad for each in top.parameters() if each.is_leaf and each.grad is not None]
+            if top is not None
+            else []
+        )
         if math.isfinite(norm_of(gradients)):
             self._suspected = [each for each in self._suspected if each.root is not root]
         elif not any(each.root is root for each in self._suspected):

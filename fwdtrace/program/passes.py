@@ -24,13 +24,14 @@ class Pass:
     that have one. `gradients` are those that came to them when the backward through the call began.
     `called_from` says which code of the program was running then, and `backward_from` which when backward began, if
     the gradients that came were not finite. `is_spoiled` says that what it returned is not finite, where that is told
-    only before the optimizer steps.
+    only before the optimizer steps. `goes_on` says that its backward is part of the graph, as of a gradient penalty.
     """
 
     __slots__ = (
         "__weakref__",
         "backward_from",
         "called_from",
+        "goes_on",
         "gradients",
         "is_spoiled",
         "moment",
@@ -48,7 +49,7 @@ class Pass:
         self.sums = sums
         self.called_from: tuple[tuple[CodeType, int], ...] = ()
         self.backward_from: tuple[tuple[FrameType, int], ...] = ()
-        self.is_spoiled = False
+        self.is_spoiled = self.goes_on = False
         self.gradients: list[Tensor | None] = [None] * len(outputs)
 
     def output(self) -> list[Tensor | float | None]:

@@ -107,7 +107,7 @@ class Root:
     def has_gradients(self) -> bool:
         """Whether some parameter has a gradient, which the step of an optimizer may be about to use."""
         model = self.module()
-        return model is not None and any(parameter.grad is not None for parameter in model.parameters())
+        return model is not None and any(each.is_leaf and each.grad is not None for each in model.parameters())
 
     def called(self) -> Called:
         """How often it was called so far."""

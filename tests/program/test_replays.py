@@ -217,12 +217,13 @@ def test_what_comes_to_the_weights_beside_the_output_is_found(kind: str) -> None
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         for step in range(3):
             x = torch.ones(2, 4).requires_grad_()
-            loss = net(x).mean()
             if kind == "penalty on the weights":
+                loss = net(x).mean()
                 size = (net[0].weight * (step != 1)).square().sum()
             else:
                 (slope,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
                 size = (slope * (step != 1)).square().sum()
+                loss = net(x).mean()
             loss = loss + size.sqrt()
             optimizer.zero_grad()
             loss.backward()
