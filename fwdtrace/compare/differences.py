@@ -93,6 +93,17 @@ def differences_in_results(alignment: Alignment) -> Iterator[Difference]:
             yield _difference("shape", "structure", call, one, two, f"{path_text(call.path)}: shape {one} became {two}")
 
 
+def other_ops(before: Trace, after: Trace, alignment: Alignment) -> bool:
+    """Whether a call that belongs to another computes by other operations."""
+    ours, theirs = _ops_by_call(before), _ops_by_call(after)
+    if ours is None or theirs is None:
+        return False
+    return any(
+        [op.name for op in ours.get(call.id, ())] != [op.name for op in theirs.get(other.id, ())]
+        for call, other in alignment.pairs
+    )
+
+
 def ended_roots(alignment: Alignment) -> Iterator[Pair]:
     """The calls of the models themselves that ended without an exception on both sides."""
     for call, other in alignment.pairs:

@@ -14,6 +14,7 @@ from fwdtrace.compare.align import Alignment, align
 from fwdtrace.compare.buffers import copies_of_buffers, differences_in_buffers
 from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
+from fwdtrace.compare.differences import other_ops
 from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.light_copy import tensors_of
 from fwdtrace.compare.modules import (
@@ -81,7 +82,9 @@ def compare_runs(
         note = f"{digests} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
         how = replace(how, notes=(*how.notes, f"{note}; --max-bytes keeps more"))
     alignment = align(first.trace, second.trace, how.maps)
-    is_port = _is_port(before.model, after.model, alignment)
+    is_port = _is_port(before.model, after.model, alignment) or (
+        before.spec != after.spec and other_ops(first.trace, second.trace, alignment)
+    )
     own_weights = is_port and how.weights is None
     if how.exact is None and is_port and first.error is None and second.error is None:
         given = [

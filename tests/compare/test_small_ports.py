@@ -14,6 +14,7 @@ from tests.helpers import small_ports
 PAIRS = {
     "Bare": ("Scaled", "2x6:int64:0..40", "scale kind half mean"),
     "Cells": ("Recurrent", "2x5x16", "reset repeat"),
+    "Attention": ("Attention", "2x5x16", "divisor"),
     "Clips": ("Clipped", "2x3x6x6", "clip"),
 }
 """By the second model the first, what both are called with, and the bugs of the second."""
@@ -22,7 +23,8 @@ BUGS = [(second, bug) for second, (_, _, bugs) in PAIRS.items() for bug in bugs.
 
 def compared(second: str, bug: str = "") -> TraceComparison:
     first, shape, _ = PAIRS[second]
-    specs = [f"{small_ports.__name__}:{name}" for name in (first, f"{second}(bug={bug!r})")]
+    settings = f"way='in steps', bug={bug!r}" if first == second else f"bug={bug!r}"
+    specs = [f"{small_ports.__name__}:{name}" for name in (first, f"{second}({settings})")]
     return compare_two(TwoRunsPlan(*specs, inputs=(shape,), same_init=True)).comparison
 
 

@@ -88,8 +88,8 @@ compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
 compare/replicas: .pieces .saved_backward .saved_step
 compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch trace
-compare/runs: .align .buffers .by_steps .comparison .kept_numbers .light_copy .modules .outputs .outputs_value
-  .quantized .rounding .traces .watched models recorder torch trace
+compare/runs: .align .buffers .by_steps .comparison .differences .kept_numbers .light_copy .modules .outputs
+  .outputs_value .quantized .rounding .traces .watched models recorder torch trace
 compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
 compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace

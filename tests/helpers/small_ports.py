@@ -140,3 +140,19 @@ class Clips(nn.Module):
         x = self.bn(self.conv(x))
         x = functional.relu(x) if self.bug == "clip" else functional.relu6(x)  # clip
         return self.last(x.movedim(1, -1)).movedim(-1, 1)  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """One model that computes the same in two ways."""
+
+    def __init__(self, way: str = "at once", bug: str = "") -> None:
+        super().__init__()
+        self.way, self.bug = way, bug
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        if self.way == "at once":
+            return self.out(functional.scaled_dot_product_attention(q, k, v))  # type: ignore[no-any-return]
+        weights = q @ k.mT / (3 if self.bug == "divisor" else 4)  # divisor
+        return self.out(weights.softmax(-1) @ v)  # type: ignore[no-any-return]
