@@ -15,7 +15,7 @@ from fwdtrace.cli.fail_on import AskedToFail, codes_of
 from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.models.spec import nearest
+from fwdtrace.models.spec import nearest_script
 from fwdtrace.program.rank_files import ranks_of
 
 OBSERVED_BY = "fwdtrace.cli.report:observed_program"
@@ -98,9 +98,7 @@ def _no_program(program: list[str]) -> str:
     script, *rest = program
     if re.fullmatch(r"python[\d.]*", script) and rest:
         return f"{script}: leave it out, as exec stands in its place: fwdtrace exec {' '.join(rest)}"
-    folder = Path(script).parent
-    near = nearest(Path(script).name, (file.name for file in folder.glob("*.py")))
-    return f"{script}: there is no such file{near}; name a Python file, or -m MODULE"
+    return f"{script}: there is no such file{nearest_script(Path(script))}; name a Python file, or -m MODULE"
 
 
 def _folder_for_step(chosen: Chosen) -> str | None:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import cast
 
 from fwdtrace.errors import SpecError
-from fwdtrace.models.spec import HOW_TO_NAME, nearest, run_theirs
+from fwdtrace.models.spec import HOW_TO_NAME, nearest, nearest_script, run_theirs
 
 
 def imported(where: str) -> ModuleType:
@@ -53,7 +53,7 @@ def _import_file(where: str) -> ModuleType:
     if not file.is_file():
         if not file.parent.is_dir():
             raise SpecError(f"there is no folder {str(Path(where).parent)!r}; check the path of {where!r}")
-        near = nearest(file.name, (path.name for path in file.parent.glob("*.py")))
+        near = nearest_script(file)
         raise SpecError(f"there is no file {where!r}{near}; check the path")
     if file.suffix != ".py":
         raise SpecError(f"{where!r} is not a Python file; {HOW_TO_NAME}")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwdtrace.errors import SpecError
@@ -85,6 +86,12 @@ def nearest(wanted: str, names: Iterable[str]) -> str:
     """A hint that ends a message, `, the nearest is 'lenet'`; "" if no name is similar, in letters of either case."""
     found = nearest_name(wanted, names)
     return f", the nearest is {found!r}" if found is not None else ""
+
+
+def nearest_script(file: Path) -> str:
+    """The same for a Python file that is not there: one in its folder with a similar name before the suffix."""
+    found = nearest_name(file.stem, (other.stem for other in file.parent.glob("*.py")))
+    return f", the nearest is {f'{found}.py'!r}" if found is not None else ""
 
 
 def nearest_name(wanted: str, names: Iterable[str], *, likeness: float = 0.6) -> str | None:
