@@ -112,11 +112,11 @@ class Listing(NamedTuple):
             if cell_len(text) <= width:
                 return text
         room = width - cell_len(self.least) + cell_len(self.shapes[0])
-        noun = "tensors" if len(self.shapes) == self.leaves else "leaves"
-        counted = joined([f"{self.leaves} {noun}"], 0, self.bundle)
-        is_short = room < min(LEAST_OF_SHAPE, cell_len(self.shapes[0]))
-        if self.leaves > 1 and is_short and cell_len(counted) <= width:
-            return counted
+        if self.leaves > 1 and room < min(LEAST_OF_SHAPE, cell_len(self.shapes[0])):
+            for noun in ("tensors", "leaves") if len(self.shapes) == self.leaves else ("leaves",):
+                counted = joined([f"{self.leaves} {noun}"], 0, self.bundle)
+                if cell_len(counted) <= width:
+                    return counted
         if room <= 1:
             return cut(self.least, width)
         return joined([cut(self.shapes[0], room)], self.leaves - 1, self.bundle)
