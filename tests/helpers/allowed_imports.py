@@ -323,11 +323,12 @@ trace/text: .values
 trace/trace: .backward .files .flow .info .rows .values .views
 trials/apply: findings recorder torch trace
 trials/calls_in: models recorder torch
+trials/conversions: .apply findings torch
 trials/copies: .apply .calls_in findings models recorder torch trace
 trials/failed: .calls_in .search findings recorder torch trace
 trials/record: .failed recorder torch
 trials/same_crash: .apply .copies findings models torch trace
-trials/search: .apply .copies .same_crash .time_left findings models torch trace
+trials/search: .apply .conversions .copies .same_crash .time_left findings models torch trace
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 
