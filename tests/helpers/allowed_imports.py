@@ -115,12 +115,13 @@ findings/faults: .domains trace
 findings/flow: trace
 findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/changes: trace
-findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
+findings/forward_error/failure: .forward_error/changes .forward_error/makers .forward_error/origins trace
 findings/forward_error/feature_maps: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/feature_maps
   .forward_error/origins trace
 findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
+findings/forward_error/makers: .forward_error/origins trace
 findings/forward_error/origins: trace
 findings/forward_error/products: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace

@@ -1,12 +1,14 @@
-"""Where dtypes differ, the module that alone has the wrong one is converted first, whatever else would be worth a try."""
+"""Where dtypes differ, the module that alone has the wrong one is converted first."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from torch import Tensor, nn
 
-from fwdtrace.trials import search
 from fwdtrace.trials.copies import Copy
+from fwdtrace.trials.time_left import TimeLeft
 from tests.helpers.advice import broken
 
 
@@ -15,7 +17,7 @@ class Block(nn.Module):
         super().__init__()
         self.first, self.norm, self.second = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x + self.second(self.norm(self.first(x)))
 
 
@@ -39,7 +41,7 @@ def test_it_is_found_by_the_first_run_however_little_time_there_is(monkeypatch: 
     def run(copy: Copy, changes: tuple[object, ...], **options: object) -> object:
         if changes:
             runs.append(changes)
-            monkeypatch.setattr(search.TimeLeft, "has", lambda self, seconds: seconds == 0.0)
+            monkeypatch.setattr(TimeLeft, "has", lambda self, seconds: seconds == 0.0)
         return once(copy, changes, **options)  # type: ignore[arg-type]
 
     once = Copy.run
