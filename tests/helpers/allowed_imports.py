@@ -125,9 +125,11 @@ findings/forward_error/makers: .forward_error/origins trace
 findings/forward_error/origins: trace
 findings/forward_error/products: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace
+findings/forward_error/reshapes: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products
-  .forward_error/rearranged .forward_error/sequences .forward_error/sizes .forward_error/squeezed trace
+  .forward_error/rearranged .forward_error/reshapes .forward_error/sequences .forward_error/sizes
+  .forward_error/squeezed trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/feature_maps

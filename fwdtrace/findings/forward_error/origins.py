@@ -91,12 +91,12 @@ def origin_text(trace: Trace, leaf: TensorMeta, around: Call | None = None) -> s
     event = trace.flow.producer(leaf)
     if event is None:
         return held_text(leaf.source)
-    held = [text for part in tensors_in(event.inputs) if (text := _held_behind(trace, part))]
+    held = [text for part in tensors_in(event.inputs) if (text := held_behind(trace, part))]
     of = f" of {held[0]}" if held and isinstance(event, Op) else ""
     return event_text(trace, event, around) + of
 
 
-def _held_behind(trace: Trace, leaf: TensorMeta) -> str:
+def held_behind(trace: Trace, leaf: TensorMeta) -> str:
     """The parameter, buffer or attribute that a tensor is, or was before ops that took nothing else."""
     for _ in range(MOST_STEPS):
         event = trace.flow.producer(leaf)

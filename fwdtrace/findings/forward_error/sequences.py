@@ -205,6 +205,24 @@ def _heads(failure: Failure, of_query: int, of_key: int, of_value: int) -> Expla
     return Explanation(says, tuple(replace(key, changes=(*key.changes, *value.changes)) for key, value in pairs))
 
 
+def unsorted(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """Sequences that are packed without the longest one first."""
+    says = "expects the lengths from the longest to the shortest, got another order"
+    return Explanation(says, note="pack with enforce_sorted=False, or sort the sequences by their length")
+
+
+def lengths(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """More or fewer lengths than sequences."""
+    got, examples = int(match[1]), int(match[2])
+    padded = failure.tensors[0].shape if failure.tensors else ()
+    says = f"expects a length for each of {examples} sequences, got {got}"
+    if padded[:2] in ((got, examples), (examples, got)) and got != examples:
+        first = padded[0] == examples
+        says += f"; it was called with batch_first={first}, and dimension {int(first)} has {got}"
+        return Explanation(says, note=f"batch_first={not first} takes the examples from there")
+    return Explanation(says)
+
+
 def examples_of_keys(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """Attention with the examples first whose keys are of more or fewer examples than its queries."""
     if failure.op is not None or failure.call.class_name != "MultiheadAttention" or len(failure.tensors) < 2:
@@ -267,6 +285,8 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
         attention_mask,
     ),
     (r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)", padding_mask),
+    (r"`lengths` array must be sorted in decreasing order", unsorted),
+    (r"Expected `len\(lengths\)` to be equal to batch_size, but got (\d+) \(batch_size=(\d+)\)", lengths),
     (r"mask_type == 2 mask shape should match", fused_mask_of_heads),
     (r"must match the size of tensor b|batch2 tensor to be|heads in key and value must divide", scaled_attention),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", examples_of_keys),

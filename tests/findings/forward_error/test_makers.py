@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from fwdtrace.findings.forward_error.makers import makers_of_size
@@ -14,7 +16,7 @@ def makers(*shapes: Shape, dimension: int, wanted: int, op: str = "Tensor.reshap
     first = ran(1, "fc", "Linear", (2, 5), shapes[0])
     ops = tuple(
         Op(number, 0, op, (tensor("0", *given, source=number - 1),), (tensor("", *gave, source=number),))
-        for number, (given, gave) in enumerate(zip(shapes, shapes[1:], strict=False), 2)
+        for number, (given, gave) in enumerate(pairwise(shapes), 2)
     )
     leaf = tensor("x", *shapes[-1], source=len(shapes))
     trace = trace_of(root("RuntimeError", "", raised_below=True), first, ops=ops)
