@@ -11,6 +11,7 @@ from fwdtrace.trace import CallError, Source, Value
 from tests.helpers.crashes import (
     advised,
     explained,
+    explained_op,
     layer,
     ran,
     root,
