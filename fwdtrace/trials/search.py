@@ -26,6 +26,7 @@ from fwdtrace.models.spec import Inputs
 from fwdtrace.trace import Finding, Fix, Shape, Trace
 from fwdtrace.trace.text import listed, shape_text
 from fwdtrace.trials.apply import CannotChange
+from fwdtrace.trials.conversions import likely_first
 from fwdtrace.trials.copies import Copy, Outcome
 from fwdtrace.trials.same_crash import Failing, failing_copy, is_large, last_crash
 from fwdtrace.trials.time_left import TimeLeft
@@ -79,6 +80,7 @@ def with_tried_fixes(
         proposals = tuple(each for each in proposals if not _gives(each) or _leaves_rows(each.changes))
     if guessed:
         proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
+    proposals = likely_first(model, proposals)
     working = working_proposals(failing, proposals, time) if failing is not None else ()
     if working:
         finding = _with_fixes(finding, working, "" if is_statement else call.path or "the model")

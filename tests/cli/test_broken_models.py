@@ -68,8 +68,8 @@ BROKEN = [
     (
         "HalfConverted", "2x4", "second",
         "second (Linear) expects bfloat16, as its parameters are, got float32; given input 2×4 float32 from first,"
-        " weight 4×4 bfloat16, bias 4 bfloat16; pass input.to(torch.bfloat16) to second (tried: the model then gives"
-        " 2×4), or convert all of the module, second.to(torch.float32) (tried: the model then gives 2×4)",
+        " weight 4×4 bfloat16, bias 4 bfloat16; convert all of the module, second.to(torch.float32) (tried: the model"
+        " then gives 2×4), or pass input.to(torch.bfloat16) to second (tried: the model then gives 2×4)",
     ),
     (
         "OnTwoDevices", "2x4", "second",

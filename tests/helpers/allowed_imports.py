@@ -115,18 +115,21 @@ findings/faults: .domains trace
 findings/flow: trace
 findings/forward_error/arguments: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/changes: trace
-findings/forward_error/failure: .forward_error/changes .forward_error/origins trace
+findings/forward_error/failure: .forward_error/changes .forward_error/makers .forward_error/origins trace
 findings/forward_error/feature_maps: .forward_error/changes .forward_error/failure .forward_error/origins trace
 findings/forward_error/inputs: .forward_error/changes .forward_error/failure .forward_error/feature_maps
   .forward_error/origins trace
 findings/forward_error/layers: .forward_error/changes .forward_error/failure trace
 findings/forward_error/losses: .forward_error/changes .forward_error/failure trace
+findings/forward_error/makers: .forward_error/origins trace
 findings/forward_error/origins: trace
 findings/forward_error/products: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rearranged: .forward_error/changes .forward_error/failure trace
+findings/forward_error/reshapes: .forward_error/changes .forward_error/failure trace
 findings/forward_error/rule: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/inputs .forward_error/layers .forward_error/losses .forward_error/products
-  .forward_error/rearranged .forward_error/sequences .forward_error/sizes .forward_error/squeezed trace
+  .forward_error/rearranged .forward_error/reshapes .forward_error/sequences .forward_error/sizes
+  .forward_error/squeezed trace
 findings/forward_error/sequences: .forward_error/arguments .forward_error/changes .forward_error/failure
   .forward_error/products trace
 findings/forward_error/sizes: .forward_error/changes .forward_error/failure .forward_error/feature_maps
@@ -323,11 +326,12 @@ trace/text: .values
 trace/trace: .backward .files .flow .info .rows .values .views
 trials/apply: findings recorder torch trace
 trials/calls_in: models recorder torch
+trials/conversions: .apply findings torch
 trials/copies: .apply .calls_in findings models recorder torch trace
 trials/failed: .calls_in .search findings recorder torch trace
 trials/record: .failed recorder torch
 trials/same_crash: .apply .copies findings models torch trace
-trials/search: .apply .copies .same_crash .time_left findings models torch trace
+trials/search: .apply .conversions .copies .same_crash .time_left findings models torch trace
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 

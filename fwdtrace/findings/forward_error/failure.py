@@ -9,7 +9,8 @@ from functools import cached_property
 from math import prod
 
 from fwdtrace.findings.forward_error.changes import Built, Change, Given, Operand, PassedTo, Proposal, Step
-from fwdtrace.findings.forward_error.origins import CHOOSE_THEIR_OUTPUT, origin_of_size, origin_text, size_text
+from fwdtrace.findings.forward_error.makers import makers_of_size
+from fwdtrace.findings.forward_error.origins import origin_text, size_text
 from fwdtrace.trace import Call, CallError, Leaf, Op, Shape, TensorMeta, Trace, Value
 from fwdtrace.trace.text import name_of, name_with_class, shape_text, with_nth
 from fwdtrace.trace.values import tensors_in
@@ -114,13 +115,9 @@ class Failure:
         return (Proposal((Built(self.call.path, argument, value),), BUILD),)
 
     def maker_built(self, tensor: TensorMeta, dimension: int, wanted: int) -> tuple[Proposal, ...]:
-        """The layer that chose a size of an operand, built to give another."""
-        origin = origin_of_size(self.trace, tensor, dimension)
-        maker = origin.event
-        if not origin.chosen or not isinstance(maker, Call) or not maker.path or origin.sum:
-            return ()
-        argument = CHOOSE_THEIR_OUTPUT.get(maker.class_name)
-        return (Proposal((Built(maker.path, argument, wanted),), BUILD + 0.2),) if argument else ()
+        """The layers that chose a size of an operand, each built to give another."""
+        makers = makers_of_size(self.trace, tensor, dimension, wanted)
+        return tuple(Proposal((Built(*each),), BUILD + 0.2) for each in makers)
 
     def passed(self, *steps: Step, tensor: int = 0, back: tuple[Step, ...] = (), why: str = "") -> tuple[Proposal, ...]:
         """What raised, given one of its tensors after some steps."""

@@ -152,6 +152,15 @@ def one_value(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, misfits=misfits, note="in eval mode it takes one")
 
 
+def one_position(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """An instance norm in training with a single position per channel."""
+    got = sizes(match[1])
+    says = f"needs more than one position a channel, got {shape_text(got)}"
+    tensor = failure.tensors[0] if failure.tensors else None
+    misfits = (Misfit(tensor, len(got) - 1, 2),) if tensor is not None and tensor.shape == got else ()
+    return Explanation(says, misfits=misfits)
+
+
 def normalized_shape(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A layer norm whose shape is not that of the input's last dimensions."""
     expected, shape = sizes(match[1]), sizes(match[2])
@@ -223,6 +232,7 @@ LAYERS: tuple[tuple[str, Explain], ...] = (
         rf"Expected more than 1 value per channel when training, got input size torch\.Size\({_SIZES}\)",
         one_value,
     ),
+    (rf"Expected more than 1 spatial element when training, got input size torch\.Size\({_SIZES}\)", one_position),
     (
         rf"Given normalized_shape={_SIZES}, expected input .*got input of size(?: torch\.Size\()?{_SIZES}",
         normalized_shape,

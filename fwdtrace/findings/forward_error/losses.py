@@ -40,10 +40,15 @@ def target_of_the_same_size(failure: Failure, match: re.Match[str]) -> Explanati
     if given.shape == target.shape:
         return None
     says = f"expects a target of {shape_text(given.shape)}, as its input is, {_got(target.shape)}"
+    convert: tuple[Step, ...] = ()
+    if "float" in given.dtype and "float" not in target.dtype:
+        says = f"expects a target of {shape_text(given.shape)} {given.dtype}, as its input is"
+        says += f", {_got(target.shape)} {target.dtype}"
+        convert = (Step("to", (f"torch.{given.dtype}",)),)
     if (ones := _ones_beyond(given.shape, target.shape)) is not None:
-        return Explanation(says, failure.passed(Step("unsqueeze", (ones,)), tensor=1))
+        return Explanation(says, failure.passed(Step("unsqueeze", (ones,)), *convert, tensor=1))
     if (ones := _ones_beyond(target.shape, given.shape)) is not None:
-        return Explanation(says, failure.passed(Step("squeeze", (ones,)), tensor=1))
+        return Explanation(says, failure.passed(Step("squeeze", (ones,)), *convert, tensor=1))
     return Explanation(says)
 
 

@@ -49,9 +49,9 @@ def origin_of_size(trace: Trace, leaf: TensorMeta, dimension: int) -> Origin:
             return Origin(joined, (), None, leaf.source, dimension)
         size, place = leaf.shape[dimension], len(leaf.shape) - 1 - dimension
         given = tensors_in(event.inputs)
-        if isinstance(event, Call) and event.class_name in CHOOSE_THEIR_OUTPUT and _is_chosen(event, dimension, leaf):
+        if isinstance(event, Call) and event.class_name in CHOOSE_THEIR_OUTPUT and is_chosen(event, dimension, leaf):
             return Origin(joined, (), event, None, dimension, chosen=True)
-        if isinstance(event, Op) and _joins(event) and not joined:
+        if isinstance(event, Op) and joins(event) and not joined:
             parts = tuple(part.shape[dimension] for part in given if len(part.shape) == len(leaf.shape))
             if len(parts) > 1 and sum(parts) == size and parts.count(size) == 0:
                 joined = parts
@@ -62,9 +62,9 @@ def origin_of_size(trace: Trace, leaf: TensorMeta, dimension: int) -> Origin:
             maker = trace.flow.producer(given[0])
             return Origin(joined, merged, maker, given[0].source if maker is None else None, dimension)
         before = next(
-            (found for part in given if (found := _same(part.shape, size, dimension, place)) is not None), None
+            (found for part in given if (found := same_size(part.shape, size, dimension, place)) is not None), None
         )
-        source = next((part for part in given if _same(part.shape, size, dimension, place) is not None), None)
+        source = next((part for part in given if same_size(part.shape, size, dimension, place) is not None), None)
         if before is None or source is None:
             return Origin(joined, (), event, None, dimension)
         leaf, dimension = source, before
@@ -91,12 +91,12 @@ def origin_text(trace: Trace, leaf: TensorMeta, around: Call | None = None) -> s
     event = trace.flow.producer(leaf)
     if event is None:
         return held_text(leaf.source)
-    held = [text for part in tensors_in(event.inputs) if (text := _held_behind(trace, part))]
+    held = [text for part in tensors_in(event.inputs) if (text := held_behind(trace, part))]
     of = f" of {held[0]}" if held and isinstance(event, Op) else ""
     return event_text(trace, event, around) + of
 
 
-def _held_behind(trace: Trace, leaf: TensorMeta) -> str:
+def held_behind(trace: Trace, leaf: TensorMeta) -> str:
     """The parameter, buffer or attribute that a tensor is, or was before ops that took nothing else."""
     for _ in range(MOST_STEPS):
         event = trace.flow.producer(leaf)
@@ -140,18 +140,19 @@ def argument_behind(trace: Trace, leaf: TensorMeta) -> str | None:
     return None
 
 
-def _joins(op: Op) -> bool:
+def joins(op: Op) -> bool:
+    """Whether an op joins tensors along a dimension that they have."""
     return op.name in ("torch.cat", "torch.concat", "torch.concatenate", "torch.hstack", "torch.vstack")
 
 
-def _is_chosen(call: Call, dimension: int, leaf: TensorMeta) -> bool:
+def is_chosen(call: Call, dimension: int, leaf: TensorMeta) -> bool:
     """Whether the dimension is that of the features or the channels that such a layer gives."""
     if "Conv" in call.class_name:
         return len(leaf.shape) - dimension == int(call.class_name[-2]) + 1
     return dimension == len(leaf.shape) - 1
 
 
-def _same(shape: Shape, size: int, dimension: int, from_end: int) -> int | None:
+def same_size(shape: Shape, size: int, dimension: int, from_end: int) -> int | None:
     """The dimension of this size in a tensor before: at the same place, counted from either end, or the only one."""
     for at in (dimension, len(shape) - 1 - from_end):
         if 0 <= at < len(shape) and shape[at] == size:

@@ -109,7 +109,9 @@ def product(failure: Failure, match: re.Match[str]) -> Explanation | None:
         return Explanation(says, turned or makers, () if turned else (one, other))
     if len(left) > 2 and len(right) > 2:
         says = f"cannot multiply {shape_text(left)} by {shape_text(right)}: the leading sizes do not fit each other"
-        return Explanation(says, misfits=leading(failure.tensors[0], failure.tensors[1]))
+        misfits = leading(failure.tensors[0], failure.tensors[1])
+        makers = tuple(each for one in misfits for each in failure.maker_built(one.tensor, one.dimension, one.wanted))
+        return Explanation(says, makers, misfits)
     return None
 
 

@@ -169,6 +169,8 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     if len(query) == len(key) > 2 and query[0] != key[0] and 1 not in (query[0], key[0]):
         says = f"expects as many examples of query as of key, got {query[0]} and {key[0]}"
         return Explanation(says, _as_many(failure, key[0], query[0]))
+    if len(query) == len(key) == len(value) > 3 and (explanation := _heads(failure, query[-3], key[-3], value[-3])):
+        return explanation
     scores = (*query[:-2], query[-2], key[-2])
     mask = failure.tensors[3] if len(failure.tensors) > 3 else None
     if mask is None or _broadcasts_to(mask.shape, scores):
@@ -178,6 +180,47 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
     if len(mask.shape) == 2 and mask.shape == (query[0], key[-2]):
         proposals = failure.passed(*(Step("unsqueeze", (1,)),) * (len(query) - 2), tensor=3)
     return Explanation(says, proposals, _of_last_two(failure, mask, scores) if len(mask.shape) > 1 else ())
+
+
+def _heads(failure: Failure, of_query: int, of_key: int, of_value: int) -> Explanation | None:
+    """Heads of the keys and of the values that are not as many, or do not share those of the queries evenly."""
+    _, keys, values, *_ = failure.tensors
+    place = len(keys.shape) - 3
+    if of_key != of_value and 1 not in (of_key, of_value):
+        says = f"expects as many heads of key as of value, got {of_key} and {of_value}"
+        both = failure.maker_built(values, place, of_key) + failure.maker_built(keys, place, of_value)
+        return Explanation(says, both)
+    if "divide" not in failure.error.message or not of_key or of_query % of_key == 0:
+        return None
+    says = f"expects heads of key and value that share {of_query} heads of query evenly, got {of_key}"
+    fitting = sorted(
+        (each for each in range(1, of_query + 1) if of_query % each == 0), key=lambda each: abs(each - of_key)
+    )
+    pairs = (
+        (key, value)
+        for wanted in fitting
+        for key in failure.maker_built(keys, place, wanted)
+        for value in failure.maker_built(values, place, wanted)
+    )
+    return Explanation(says, tuple(replace(key, changes=(*key.changes, *value.changes)) for key, value in pairs))
+
+
+def unsorted(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """Sequences that are packed without the longest one first."""
+    says = "expects the lengths from the longest to the shortest, got another order"
+    return Explanation(says, note="pack with enforce_sorted=False, or sort the sequences by their length")
+
+
+def lengths(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """More or fewer lengths than sequences."""
+    got, examples = int(match[1]), int(match[2])
+    padded = failure.tensors[0].shape if failure.tensors else ()
+    says = f"expects a length for each of {examples} sequences, got {got}"
+    if padded[:2] in ((got, examples), (examples, got)) and got != examples:
+        first = padded[0] == examples
+        says += f"; it was called with batch_first={first}, and dimension {int(first)} has {got}"
+        return Explanation(says, note=f"batch_first={not first} takes the examples from there")
+    return Explanation(says)
 
 
 def examples_of_keys(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -242,8 +285,10 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
         attention_mask,
     ),
     (r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)", padding_mask),
+    (r"`lengths` array must be sorted in decreasing order", unsorted),
+    (r"Expected `len\(lengths\)` to be equal to batch_size, but got (\d+) \(batch_size=(\d+)\)", lengths),
     (r"mask_type == 2 mask shape should match", fused_mask_of_heads),
-    (r"must match the size of tensor b|batch2 tensor to be", scaled_attention),
+    (r"must match the size of tensor b|batch2 tensor to be|heads in key and value must divide", scaled_attention),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", examples_of_keys),
     (rf"shape '{_SIZES}' is invalid for input of size (\d+)", fused_mask),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from math import prod
 
 from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step
 from fwdtrace.findings.forward_error.failure import (
@@ -15,11 +14,10 @@ from fwdtrace.findings.forward_error.failure import (
     Explanation,
     Failure,
     Misfit,
-    counted,
     sizes,
 )
 from fwdtrace.findings.forward_error.feature_maps import padded, strided
-from fwdtrace.findings.forward_error.origins import origin_of_size
+from fwdtrace.findings.forward_error.origins import held_behind, held_text, origin_of_size
 from fwdtrace.trace import Call, Op, TensorMeta
 from fwdtrace.trace.text import listed, shape_text
 from fwdtrace.trace.values import Shape, tensors_in
@@ -112,92 +110,6 @@ def stacked(failure: Failure, match: re.Match[str]) -> Explanation | None:
     from_end = [at - len(one) for at in places]
     of_borders = padded(failure, left, right, from_end) + padded(failure, right, left, from_end) if places else ()
     return Explanation(says, (*(each for found in makers for each in found), *of_borders), tuple(misfits))
-
-
-def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """A view or reshape to a shape that the elements do not fill."""
-    target, count = sizes(match[1]), int(match[2])
-    source = next((leaf for leaf in failure.tensors if prod(leaf.shape) == count), None)
-    shown = counted(source.shape) if source else str(count)
-    what = f" of {source.name}" if source and not failure.op else ""
-    known = prod(size for size in target if size != -1)
-    if -1 in target:
-        says = f"cannot give {shown} elements{what} the shape {_target(target)}: {count} is no multiple of {known}"
-    else:
-        says = f"cannot give {shown} elements{what} the shape {_target(target)}: that is {counted(target)}"
-    if source is None:
-        return Explanation(says)
-    proposals: tuple[Proposal, ...] = ()
-    if failure.op is not None and failure.op.site is not None and len(target) == 2 and len(source.shape) > 1:
-        keeps = Called(failure.op.name, failure.op.site, 1, "shape", ("x.shape[0]", -1))
-        proposals += (Proposal((keeps,), CALL),)
-    divided = _undivided(source.shape, target)
-    if divided is not None:
-        at, factor = divided
-        size = source.shape[at]
-        says += f"; {size} in dimension {at} is no multiple of {factor} ({size // factor}·{factor} ="
-        says += f" {size // factor * factor})"
-        below, above = size // factor * factor, (size // factor + 1) * factor
-        places = [place for place, other in enumerate(source.shape) if other == size and place >= at]
-        misfits = [Misfit(source, place, want) for want in (above, below) if want for place in places]
-        for want in (above, below):
-            proposals += failure.maker_built(source, at, want) if want else ()
-        return Explanation(says, proposals, tuple(misfits))
-    return Explanation(says, proposals, _misfits_of_reshape(source, target))
-
-
-def _undivided(source: Shape, target: Shape) -> tuple[int, int] | None:
-    """The first dimension that was to be split by a factor that does not divide it, and that factor."""
-    at = 0
-    for place, size in enumerate(source):
-        if at < len(target) and target[at] == size:
-            at += 1
-            continue
-        for factor in target[at : at + 2]:
-            heads = at == place == len(source) - 1 > 0 and sorted(target[at:]) == [-1, factor]
-            if factor > 1 and size % factor and (heads or size // factor in target[at : at + 2]):
-                return place, factor
-        return None
-    return None
-
-
-def _misfits_of_reshape(source: TensorMeta, target: Shape) -> tuple[Misfit, ...]:
-    """The sizes of what was reshaped that would fill the target, if one size alone or the last two do."""
-    known = [size for size in target if size != -1]
-    if not known or len(source.shape) < 2:
-        return ()
-    wanted = prod(known) if target[0] != source.shape[0] or -1 in target else prod(known[1:])
-    have = prod(source.shape[1:])
-    found = []
-    for at in range(1, len(source.shape)):
-        others = have // source.shape[at] if source.shape[at] else 0
-        if others and wanted % others == 0 and wanted // others > 0:
-            found.append(Misfit(source, at, wanted // others))
-    if len(source.shape) == 4 and source.shape[1] and wanted % source.shape[1] == 0:
-        side = round((wanted // source.shape[1]) ** 0.5)
-        if side * side * source.shape[1] == wanted:
-            found += [Misfit(source, 2, side), Misfit(source, 3, side)]
-    return tuple(found)
-
-
-def _target(shape: Shape) -> str:
-    return f"({', '.join(map(str, shape))})"
-
-
-def not_viewable(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """A view of a tensor whose elements are in another order in memory, as after a transpose."""
-    says = "cannot view the tensor so: its elements do not lie in this order in memory"
-    return Explanation(says, failure.passed(Step("contiguous")))
-
-
-def unflattened(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """An unflatten to sizes that do not multiply up to the dimension."""
-    wanted, at = prod(size for size in sizes(match[1]) if size > 0), int(match[2])
-    says = f"cannot split dimension {match[2]} of {match[3]} into {counted(sizes(match[1]))}"
-    tensor = failure.tensors[0] if failure.tensors else None
-    if tensor is None or at >= len(tensor.shape) or tensor.shape[at] != int(match[3]) or -1 in sizes(match[1]):
-        return Explanation(says)
-    return Explanation(says, failure.maker_built(tensor, at, wanted), (Misfit(tensor, at, wanted),))
 
 
 def broadcast(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -297,6 +209,25 @@ def in_place(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, note="use the form that is not in place")
 
 
+def affine(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """`F.affine_grid` of something else than a matrix for each example."""
+    rows, columns = int(match[1]), int(match[2])
+    size, got = sizes(match[3]), sizes(match[4])
+    says = f"expects a matrix of {rows}×{columns} for each of {size[0]} examples, got {shape_text(got)}"
+    if got[1:] == (rows * columns,) and failure.tensors and failure.tensors[0].shape == got:
+        return Explanation(says, failure.passed(Step("view", (-1, rows, columns))))
+    return Explanation(says)
+
+
+def leaf_in_place(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """An in-place operation on a tensor whose gradient is asked for, such as a parameter."""
+    written = failure.tensors[0] if failure.op is not None and failure.tensors else None
+    what = (held_behind(failure.trace, written) or held_text(written.source)) if written is not None else ""
+    part = "a part of " if match[1] else ""
+    says = f"writes in place into {part}{what or 'a tensor'}, which requires grad: autograd does not allow that"
+    return Explanation(says, note="write under torch.no_grad(), or use the form that is not in place")
+
+
 def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An expand, or a mask, in a dimension that is not 1."""
     target, source = sizes(match[4]), sizes(match[5])
@@ -315,12 +246,17 @@ def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
 
 _SIZES = r"([\[(][-\d, ]*[\])])"
 SIZES: tuple[tuple[str, Explain], ...] = (
+    (
+        (
+            r"Expected a batch of \dD affine matrices of shape Nx(\d)x(\d) for size torch\.Size\("
+            rf"{_SIZES}\)\. Got torch\.Size\({_SIZES}\)"
+        ),
+        affine,
+    ),
+    (r"a (view of a )?leaf Variable that requires grad is being used in an in-place operation", leaf_in_place),
     (r"Sizes of tensors must match except in dimension (\d+)", joined),
     (r"Tensors must have same number of dimensions|Number of dimensions of tensors must match", joined_dimensions),
     (rf"stack expects each tensor to be equal size, but got {_SIZES} at entry \d+ and {_SIZES}", stacked),
-    (rf"shape '{_SIZES}' is invalid for input of size (\d+)", reshaped),
-    (r"view size is not compatible with input tensor's size and stride", not_viewable),
-    (rf"Provided sizes {_SIZES} don't multiply up to the size of dim (\d+) \((\d+)\)", unflattened),
     (rf"output with shape (?:torch\.Size\()?{_SIZES}\)? doesn't match the broadcast shape {_SIZES}", in_place),
     (
         (

@@ -194,3 +194,9 @@ def test_the_convolution_that_chose_the_channels_is_found_behind_pooling() -> No
 )  # fmt: skip
 def test_what_changes_the_least_is_to_be_tried_first(call: Call, message: str, advice: str) -> None:
     assert advised(call, message)[0] == advice
+
+
+def test_an_instance_norm_of_one_position_says_so() -> None:
+    message = "Expected more than 1 spatial element when training, got input size torch.Size([2, 3, 1, 1])"
+    norm = layer("n", "InstanceNorm2d", tensor("input", 2, 3, 1, 1))
+    assert explained(norm, message).startswith("n (InstanceNorm2d) needs more than one position a channel, got 2×3×1×1")

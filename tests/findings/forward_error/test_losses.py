@@ -51,3 +51,10 @@ def test_what_the_target_has_to_be_is_said(
         f"loss ({loss}) {says}"
     )
     assert advised(call, message) == advice
+
+
+def test_a_target_of_another_shape_and_another_dtype_is_changed_in_both() -> None:
+    loss = layer("loss", "BCEWithLogitsLoss", tensor("input", 4, 1), tensor("target", 4, dtype="int64"))
+    message = "Target size (torch.Size([4])) must be the same as input size (torch.Size([4, 1]))"
+    assert "expects a target of 4×1 float32, as its input is, got 4 int64" in explained(loss, message)
+    assert advised(loss, message) == ["pass target.unsqueeze(1).to(torch.float32) to loss"]

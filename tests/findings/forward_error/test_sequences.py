@@ -11,6 +11,7 @@ from fwdtrace.trace import CallError, Source, Value
 from tests.helpers.crashes import (
     advised,
     explained,
+    explained_op,
     layer,
     ran,
     root,
@@ -67,3 +68,24 @@ def test_indices_that_are_floats_are_to_be_converted() -> None:
         "emb (Embedding) expects indices of int64 or int32, got float32; given input 2×3 (the argument x), weight 10×4"
     )
     assert advised(call, message)[-1] == "give the model x of 1×3×32×32 as int64"
+
+
+def test_lengths_that_are_not_sorted_are_packed_with_an_argument_for_that() -> None:
+    message = "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass"
+    says = explained_op("torch._pack_padded_sequence", message, tensor("0", 4, 7, 12), tensor("1", 4, dtype="int64"))
+    assert "expects the lengths from the longest to the shortest, got another order" in says
+    assert says.endswith("; pack with enforce_sorted=False, or sort the sequences by their length (not tried)")
+
+
+@pytest.mark.parametrize(
+    ("got", "batch", "says"),
+    [
+        (4, 7, "got 4; it was called with batch_first=False, and dimension 0 has 4"),
+        (7, 4, "got 7; it was called with batch_first=True, and dimension 1 has 7"),
+        (3, 7, "got 3; given"),
+    ],
+)
+def test_a_length_for_each_sequence_is_expected(got: int, batch: int, says: str) -> None:
+    message = f"Expected `len(lengths)` to be equal to batch_size, but got {got} (batch_size={batch})"
+    text = explained_op("torch._pack_padded_sequence", message, tensor("0", 4, 7, 12), tensor("1", got, dtype="int64"))
+    assert f"expects a length for each of {batch} sequences, {says}" in text

@@ -177,15 +177,29 @@ def test_all_dimensions_in_which_joined_tensors_differ_are_named() -> None:
     ]
 
 
-def test_the_size_that_a_window_does_not_divide_is_named() -> None:
-    says = explained_op(
-        "Tensor.view", "shape '[1, 3, 7, 3, 7, 32]' is invalid for input of size 20000", tensor("0", 1, 25, 25, 32)
-    )
-    assert "; 25 in dimension 1 is no multiple of 7 (3·7 = 21)" in says
-
-
 def test_inputs_that_differ_in_other_sizes_than_those_in_the_message_are_not_named() -> None:
     message = "The size of tensor a (7) must match the size of tensor b (9) at non-singleton dimension 1"
     assert explained(layer("m", "Mixes", tensor("x", 2, 3), tensor("y", 2, 4)), message) == (
         f"m (Mixes) raised RuntimeError: {message}; given x 2×3, y 2×4"
     )
+
+
+def test_a_write_into_what_requires_grad_is_named_by_what_it_writes_into() -> None:
+    message = "a leaf Variable that requires grad is being used in an in-place operation."
+    whole, part = (
+        explained_op("*=", text, tensor("0", 8, source=Source(parameter="w")))
+        for text in (message, message.replace("a leaf", "a view of a leaf"))
+    )
+    assert "writes in place into the parameter w, which requires grad: autograd does not allow that" in whole
+    assert whole.endswith("; write under torch.no_grad(), or use the form that is not in place (not tried)")
+    assert "writes in place into a part of the parameter w, which requires grad" in part
+
+
+def test_a_grid_is_made_of_a_matrix_for_each_example() -> None:
+    message = (
+        "Expected a batch of 2D affine matrices of shape Nx2x3 for size torch.Size([4, 3, 16, 16]). Got torch.Size({})."
+    )
+    flat = "F.affine_grid", message.format("[4, 6]"), tensor("theta", 4, 6, source=1)
+    assert "expects a matrix of 2×3 for each of 4 examples, got 4×6" in explained_op(*flat)
+    assert advised_op(*flat) == ["apply .view(-1, 2, 3) to the operand of F.affine_grid in line 31"]
+    assert advised_op("F.affine_grid", message.format("[4, 5]"), tensor("theta", 4, 5)) == []
