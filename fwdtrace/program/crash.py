@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import sys
@@ -24,7 +25,7 @@ from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
-from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE
+from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE, is_compiled
 from fwdtrace.trace import Trace
 from fwdtrace.trace.text import path_text
 from fwdtrace.trace.values import tensors_in
@@ -37,6 +38,8 @@ the call; None for what is not known."""
 
 _NOT_AGAIN = ("CUDA error", "device-side assert", "HIP error")
 """In the message of an error after which the device does nothing any more."""
+
+_NOT_COMPILED = "it ran without being compiled"
 
 
 def crash() -> Exception | None:
@@ -81,8 +84,12 @@ def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment 
     module, args, kwargs = local["self"], local["args"], local["kwargs"]
     root, name, number = top(module)
     own = moment is not None and moment.module is module and all(map(operator.is_, moment.args, args))
-    with silence():
-        trace = _replay(error, root, lambda: module(*args, **kwargs), moment if own else None)
+    plain = module._orig_mod if isinstance(module, torch._dynamo.OptimizedModule) else module
+    compiled = plain is not module or is_compiled(module)
+    if compiled:  # what compiled code raises names no layer, and has words of its own for it
+        root, module = plain, plain
+    with silence(), torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+        trace = _replay(error, root, lambda: module(*args, **kwargs), moment if own else None, eager=compiled)
     if trace is not None:
         trace = replace(trace, model=replace(trace.model, name=name), run=replace(trace.run, call=number))
     positions = [(frame.f_code, step.tb_lasti) for frame, step in outer]
@@ -137,8 +144,10 @@ def _trace_of_statement(error: Exception, function: Again, statement: nn.Module)
     return called_at(trace, None)
 
 
-def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: Moment | None = None) -> Trace | None:
-    """The trace of running it again; None if it does not raise the same error."""
+def _replay(
+    error: Exception, model: nn.Module, run: Callable[[], Any], moment: Moment | None = None, *, eager: bool = False
+) -> Trace | None:
+    """The trace of running it again; None if it does not raise the same error, or any where it was compiled before."""
     before = random_state()
     recording = Recording(model, Options(ops=True, alone=True))
     with numbers_kept([*model.parameters(), *model.buffers()]):
@@ -152,10 +161,12 @@ def _replay(error: Exception, model: nn.Module, run: Callable[[], Any], moment: 
     exact = moment is not None or before.same_as(random_state())
     if not before.same_as(random_state()):
         before.restore()
-    if raised is None or (type(raised), _message(raised)) != (type(error), _message(error)):
+    if raised is None or not (eager or (type(raised), _message(raised)) == (type(error), _message(error))):
         return None
     trace = recording.trace
-    return replace(trace, run=replace(trace.run, event="error", replay=EXACT if exact else INEXACT))
+    how = EXACT if exact and not eager else INEXACT
+    run_info = replace(trace.run, event="error", replay=how, replay_reason=_NOT_COMPILED if eager else None)
+    return replace(trace, run=run_info)
 
 
 def frames_of_program(error: BaseException) -> Iterator[tuple[FrameType, int]]:

@@ -11,6 +11,8 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
+from fwdtrace.program.tracebacks import without_our_frames
+
 NAMES = ("__init__", "__setstate__")
 """The methods of `nn.Module` one of which runs where a module is constructed, copied or unpickled."""
 
@@ -36,18 +38,21 @@ class FirstModule:
     def _instead_of(self, name: str, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
         def made(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
-            if is_dynamo_compiling() or self._begin is None:
+            if is_dynamo_compiling():
                 return original(module, *args, **kwargs)
-            with self._lock:
-                begin, self._begin = self._begin, None
-                is_ours = Module.__dict__[name] is self._ours[name][0]
-                self._remove()
-                if begin is not None:
-                    begin()
-            if is_ours:
-                return getattr(Module, name)(module, *args, **kwargs)  # type: ignore[no-any-return]
-            original(module, *args, **kwargs)
-            return self._learn_of(module)
+            with without_our_frames:
+                if self._begin is None:
+                    return original(module, *args, **kwargs)
+                with self._lock:
+                    begin, self._begin = self._begin, None
+                    is_ours = Module.__dict__[name] is self._ours[name][0]
+                    self._remove()
+                    if begin is not None:
+                        begin()
+                if is_ours:
+                    return getattr(Module, name)(module, *args, **kwargs)  # type: ignore[no-any-return]
+                original(module, *args, **kwargs)
+                return self._learn_of(module)
 
         return made
 

@@ -13,7 +13,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
 from fwdtrace.program.roots import BOTH, Way
-from fwdtrace.program.tracebacks import hide_our_frames
+from fwdtrace.program.tracebacks import hide_our_frames, without_our_frames
 from fwdtrace.program.wanted import EVALUATION, TRAINING, WITHOUT_GRADIENTS
 from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
 from fwdtrace.recorder.frames import frame_role
@@ -51,8 +51,8 @@ class HookedClasses:
         self._called = called
         self._raised = raised
         self._observers = {
-            "__call__": Observer(self._lets_run, self._call_observed),
-            "forward": Observer(self._lets_run, self._forward_observed),
+            "__call__": Observer(self._lets_run, self._call_observed, without_our_frames),
+            "forward": Observer(self._lets_run, self._forward_observed, without_our_frames),
         }
 
     @frame_role("boundary")
@@ -123,24 +123,27 @@ def _watched(thread: Thread, known: dict[int, Way], called: Called, raised: Rais
         if compiling() or thread.inside:
             return base.__call__(module, *args, **kwargs)
         way = known.get(id(module))
-        if way is None:
-            return called(module, base.__call__, "__call__", args, kwargs)
-        mode = (
-            (TRAINING if with_gradients() else WITHOUT_GRADIENTS)
-            if module.__dict__.get("training", True)
-            else EVALUATION
-        )
-        if not way.passes[mode] or in_backward() != -1:
-            return called(module, base.__call__, "__call__", args, kwargs)
-        way.calls[mode] += 1
-        thread.inside = True
         try:
-            return base.__call__(module, *args, **kwargs)
+            if way is None:
+                return called(module, base.__call__, "__call__", args, kwargs)
+            mode = (
+                (TRAINING if with_gradients() else WITHOUT_GRADIENTS)
+                if module.__dict__.get("training", True)
+                else EVALUATION
+            )
+            if not way.passes[mode] or in_backward() != -1:
+                return called(module, base.__call__, "__call__", args, kwargs)
+            way.calls[mode] += 1
+            thread.inside = True
+            try:
+                return base.__call__(module, *args, **kwargs)
+            except BaseException as error:
+                raised(module, error)
+                raise
+            finally:
+                thread.inside = False
         except BaseException as error:
-            hide_our_frames()
-            raised(module, error)
+            hide_our_frames(error)
             raise
-        finally:
-            thread.inside = False
 
     return functools.update_wrapper(watched, TORCHS_CALL)  # type: ignore[return-value]

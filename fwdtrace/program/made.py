@@ -30,8 +30,8 @@ def _and_then(original: Callable[..., None], then: Callable[[nn.Module], None]) 
     def constructed(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
         try:
             original(module, *args, **kwargs)
-        except BaseException:
-            hide_our_frames()
+        except BaseException as error:
+            hide_our_frames(error)
             raise
         if not is_dynamo_compiling():
             then(module)

@@ -152,8 +152,8 @@ class _Finder:
             with without_collecting():
                 try:
                     execute(module)
-                except BaseException:
-                    hide_our_frames()
+                except BaseException as error:
+                    hide_our_frames(error)
                     raise
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)

@@ -1,4 +1,4 @@
-"""Keep our frames out of the tracebacks that Python prints when an error ends the program."""
+"""Keep our frames out of the tracebacks of errors that pass through our code on their way to the program."""
 
 from __future__ import annotations
 
@@ -13,8 +13,31 @@ _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ZOO = os.path.join(_OURS, "models", "zoo", "")
 
 
+def hide_our_frames(error: BaseException) -> None:
+    """Take our frames out of an error that is caught in the outermost of them, which then raises it by a bare `raise`.
+
+    Who catches it, in any thread, finds it as it would be without us. Python 3.10 puts the outermost frame back.
+    """
+    forget_our_frames(error)
+    if sys.version_info < (3, 11):
+        _hide_where_a_program_ends()
+
+
+class _WithoutOurFrames:
+    """Blocks whose errors leave them without our frames; that of the block itself must be the outermost."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            hide_our_frames(error)
+
+
+without_our_frames = _WithoutOurFrames()
+
+
 @functools.cache
-def hide_our_frames() -> None:
+def _hide_where_a_program_ends() -> None:
     """From now on, take our frames out of an error before `sys.excepthook` gets it, whatever that is by then.
 
     It cannot be undone and costs a little with each audited event, so it is called when there is such an error.

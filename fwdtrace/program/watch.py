@@ -30,7 +30,6 @@ from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.signals import is_wished
-from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.program.wanted import TRAINING, Looks, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.notes import Options
@@ -214,7 +213,6 @@ class Watch:
                 return self.events.run(root_and_path[0], number, module, entry, args, kwargs, call)
             return call(*args, **kwargs)
         except BaseException as error:
-            hide_our_frames()
             self.caught.raised(module, error)
             raise
         finally:

@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -34,9 +35,13 @@ def outer(@free):
             return @original(@passed_on)
         if @lets_run(@module):
             return @original(@passed_on)
-        return @runs(@original, @module, @args, @kwargs)
+        with @around:
+            return @runs(@original, @module, @args, @kwargs)
         @use_free
 """
+
+
+_NO_BLOCK = nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +50,12 @@ class Observer:
 
     `lets_run(module)` is asked first, in a frame of its own; if it says yes, the function runs as it was. If not, the
     result is that of `runs(original, module, args, kwargs)`, where `original` is the function as it was, and its
-    arguments are given with their defaults.
+    arguments are given with their defaults. It runs in a block of `around`.
     """
 
     lets_run: Callable[[Any], bool]
     runs: Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+    around: AbstractContextManager[None] = _NO_BLOCK
 
 
 class _Layer:
@@ -81,6 +87,7 @@ def exchange(function: FunctionType, observer: Observer) -> Callable[[], None]:
         "original": original,
         "lets_run": observer.lets_run,
         "runs": observer.runs,
+        "around": observer.around,
     }
     own_names = {name: f"{_PREFIX}{name}_{id(value)}" for name, value in names.items()}
     code = _code_of(found, own_names)

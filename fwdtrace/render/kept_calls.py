@@ -108,7 +108,8 @@ def _calls_text(called: Called, traces: list[Trace]) -> str:
     first = traces[0]
     numbers = [trace.run.call or 1 for trace in traces]
     paths = {call.path for call in first.children()}
-    modes = next((modes for (path, _), modes in called.ways.items() if path in paths), {})
+    ways = [modes for (path, _), modes in called.ways.items() if path in paths]
+    modes = next(iter(ways or called.ways.values()), {})  # an own `__call__` may call parts of the model alone
     total = sum(modes.values())
     more = "" if called.counted else " or more"
     mode = _mode(first)

@@ -83,7 +83,7 @@ def print_crash(trace: Trace, console: Console) -> None:
     if trace.backward_errors:
         what = "run again until backward raises as the program's did"
     elif trace.run.replay:
-        what += ", run once more to be seen"
+        what += f", run once more{f': {why}' if (why := trace.run.replay_reason) else ' to be seen'}"
     title: Line = [(f"fwdtrace: {what}", "")]
     print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
 

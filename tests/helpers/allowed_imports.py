@@ -181,7 +181,7 @@ program/endings: .tracebacks
 program/events: .device_clock .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together
   .wanted recorder torch trace
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
-program/first_module: torch
+program/first_module: .tracebacks torch
 program/holders: torch trace
 program/hooked: .roots .tracebacks .wanted recorder torch
 program/kept: .optimizers .roots .wanted recorder torch trace
@@ -210,8 +210,8 @@ program/steps: .roots recorder torch trace
 program/together: recorder torch
 program/tracebacks: errors
 program/traces: .wanted findings trace
-program/watch: .caught .endings .holders .hooked .kept .made .names .optimizers .reasons .roots .signals .tracebacks
-  .wanted recorder torch trace
+program/watch: .caught .endings .holders .hooked .kept .made .names .optimizers .reasons .roots .signals .wanted
+  recorder torch trace
 pytest_plugin: pytest
 recorder/__init__: .notes .recording
 recorder/accelerators: torch trace

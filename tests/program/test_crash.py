@@ -213,3 +213,31 @@ def test_a_line_is_given_no_advice_that_may_mix_the_examples() -> None:
     )
     message, _ = findings(trace_of(lambda: scale(torch.ones(5, 6), torch.ones(6, 5))))[0]
     assert "tried" not in message
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_model_that_raised_is_explained_by_running_it_without_being_compiled(in_place: bool) -> None:
+    net = Plain()
+    run: Any = net if in_place else torch.compile(net, backend="eager")
+    if in_place:
+        net.compile(backend="eager")
+    run(torch.ones(2, 4))
+    trace = trace_of(lambda: run(torch.ones(2, 5)))
+    assert trace is not None
+    assert [call.path for call in trace.calls] == ["", "first"]
+    assert (trace.run.replay, trace.run.replay_reason) == ("inexact", "it ran without being compiled")
+    [(message, code)] = findings(trace)
+    assert (
+        message.startswith("first (Linear) expects 4 features, got 5")
+        and code == "return self.last(torch.relu(self.first(x)))"
+    )
+    assert run(torch.ones(2, 4)).shape == (2, 2)

@@ -35,6 +35,12 @@ def net(number: int = 1, rows: int = 2, *, training: bool = True, layers: int = 
     return replace(made, model=model, run=replace(made.run, call=number, grad=training))
 
 
+def of_a_part() -> Trace:
+    """A call of a model whose own `__call__` calls one of its layers alone."""
+    made = net()
+    return replace(made, calls=(call(0, None, "layer", "Layer"),))
+
+
 def called(counts: dict[Mode, int], **fields: object) -> Called:
     return replace(Called("m.Net", "net", None, None, {("", "__call__"): counts}), **fields)  # type: ignore[arg-type]
 
@@ -73,6 +79,10 @@ def called(counts: dict[Mode, int], **fields: object) -> Called:
         (
             [(called({TRAIN: 3}, wraps="GPT", counted=False), [net()])],
             ["Net of GPT (net): call 1 of 3 or more, all in training with gradients"],
+        ),
+        (
+            [(called({TRAIN: 3}), [of_a_part()])],
+            ["Net (net): call 1 of 3, all in training with gradients"],
         ),
     ],
 )
