@@ -11,7 +11,8 @@ from fwdtrace.compare.steps import Held, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
-_SUMS = frozenset(("add", "add_"))
+SUMS = frozenset(("add", "add_"))
+"""Steps that add one tensor to another."""
 _ENOUGH = 8
 """Of fewer elements, one being a multiple of others says nothing."""
 
@@ -113,11 +114,11 @@ def departure_of(
 
 def _further_sum(step: int, side: Side, ways: Iterable[int]) -> list[int]:
     """The steps that add more to what a step adds, if nothing else uses that: three are added in any order."""
-    if side.steps.steps[step].name not in _SUMS:
+    if side.steps.steps[step].name not in SUMS:
         return []
     result = set(side.steps.steps[step].gave[:1])
     users = [later for later in ways if later > step and result & set(side.steps.steps[later].given)]
-    return users if all(side.steps.steps[user].name in _SUMS for user in users) else []
+    return users if all(side.steps.steps[user].name in SUMS for user in users) else []
 
 
 def where_scaled(departure: Departure, side: Side) -> Departure:
