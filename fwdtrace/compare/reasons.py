@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fwdtrace.compare.leaves import line_of, name_of
 from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
@@ -66,6 +66,11 @@ def maker_of(number: int, side: Side) -> str:
     return _maker(number, side)[0]
 
 
+def made_by(number: int, side: Side) -> Event | None:
+    """The call or op that made a tensor, beyond what only gives it another shape."""
+    return _maker(number, side)[1]
+
+
 def _maker(number: int, side: Side) -> tuple[str, Event | None]:
     held = side.steps.held[number]
     while held.weight is None and held.made_by is not None:
@@ -117,12 +122,17 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
     return None
 
 
-def put_in_other_order(event: Event, side: Side) -> Departure | None:
-    """The step by which what it is given gets an order that the other run never has, if that step does more than turn.
+def given_to(event: Event, side: Side) -> list[int]:
+    """The tensors that a call or op is given."""
+    return [number for _, number in _operands(event, side)]
+
+
+def put_in_other_order(numbers: Iterable[int], side: Side) -> Departure | None:
+    """The step by which one of these gets an order that the other run never has, if that step does more than turn.
 
     A tensor that is turned around has an order of its own in every library; one that is repeated has not.
     """
-    for _, number in _operands(event, side):
+    for number in numbers:
         if side.steps.held[number].follows and not side.is_new(number) and side.is_in_new_order(number):
             departure = departure_of(side, [number], order=True)
             if departure is not None and side.steps.steps[departure.step].name in _ORDERS:
