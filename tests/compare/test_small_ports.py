@@ -16,6 +16,9 @@ PAIRS = {
     "Cells": ("Recurrent", "2x5x16", "reset repeat"),
     "Attention": ("Attention", "2x5x16", "divisor"),
     "Clips": ("Clipped", "2x3x6x6", "clip"),
+    "Plain": ("Normed", "2x4x16", "sigmoid"),
+    "Looped": ("Gathered", "2x6x16", "norm order"),
+    "Summed": ("Placed", "2x6:int64:0..40", "shifted"),
 }
 """By the second model the first, what both are called with, and the bugs of the second."""
 BUGS = [(second, bug) for second, (_, _, bugs) in PAIRS.items() for bug in bugs.split()]
