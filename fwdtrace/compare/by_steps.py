@@ -8,18 +8,31 @@ from dataclasses import replace
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
 from fwdtrace.compare.leaves import changed_arguments, name_of
-from fwdtrace.compare.parting import Departure, Side, counterpart_of, departure_of, given_alike, where_scaled
+from fwdtrace.compare.parting import (
+    Departure,
+    Side,
+    counterpart_of,
+    departure_of,
+    entering,
+    given_alike,
+    only_entering,
+    shared_by,
+    where_scaled,
+)
 from fwdtrace.compare.reasons import (
     changed_operands,
+    given_to,
+    made_by,
     new_constant_of_call,
     new_constants,
     operand_in_other_order,
     put_in_other_order,
+    with_line,
 )
 from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.traces import Partner
 from fwdtrace.recorder.frames import NOWHERE, site_at
-from fwdtrace.trace import Call, Event, Site, Trace
+from fwdtrace.trace import Call, Event, Op, Site, Trace
 
 Why = Callable[[Call, Call], Iterable[str]]
 """What the modules of two calls do not have alike, in words."""
@@ -53,12 +66,16 @@ def origin_by_steps(
         return _by_order(before, after, outputs, partner)
     theirs = where_scaled(theirs, after) if theirs is not None else None
     one, two = _events(before, after, ours, theirs, partner)
+    if ours is not None and theirs is not None and _have_nothing_alike(one, two, before, after):
+        used = _used_otherwise(before, ours, after, theirs, partner)
+        if used is not None:
+            return used
     if one is not None and two is not None:
         operands = operand_in_other_order(one, two, before, after)
         moved = _by_order(before, after, [operands], partner) if operands is not None else None
         if moved is not None:
             return moved
-    reordered = put_in_other_order(two, after) if two is not None else None
+    reordered = put_in_other_order(given_to(two, after), after) if two is not None else None
     if reordered is not None:
         return _origin(before, after, None, reordered.event, [_OTHER_ORDER], partner)
     constant = new_constant_of_call(two, after) if two is not None else None
@@ -74,6 +91,31 @@ def origin_by_steps(
     origin = _origin(before, after, one, two, reasons, partner)
     lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
     return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)
+
+
+def _have_nothing_alike(one: Event | None, two: Event | None, before: Side, after: Side) -> bool:
+    """Whether these are two ops of other names that are given nothing that is the same."""
+    if not isinstance(one, Op) or not isinstance(two, Op) or name_of(one) == name_of(two):
+        return False
+    return one.id not in shared_by(two, after, before)
+
+
+def _used_otherwise(before: Side, ours: Departure, after: Side, theirs: Departure, partner: Partner) -> Origin | None:
+    """Of runs that part in steps which have nothing alike: what one uses there and the other does not.
+
+    A model may be written otherwise from there on, and still has to use the same.
+    """
+    alone = only_entering(before, ours, after, theirs)
+    if not alone[0] and not alone[1]:
+        turned = put_in_other_order(entering(after, theirs), after)
+        return _origin(before, after, None, turned.event, [_OTHER_ORDER], partner) if turned is not None else None
+    if len(alone[0]) != 1 or len(alone[1]) != 1:
+        return None
+    makers = made_by(alone[0][0], before), made_by(alone[1][0], after)
+    if makers[0] is None or makers[1] is None:
+        return None
+    reason = f"what {with_line(makers[1])} gives is used, in the first what {with_line(makers[0])} gives"
+    return _origin(before, after, *makers, [reason], partner)
 
 
 def _weights_inside(

@@ -23,12 +23,35 @@ def left_over(source: State, target: State, moves: Mapping[str, Move]) -> dict[s
     """
     found: dict[str, Move] = {}
     for with_ones in (True, False):
-        used = {piece.name for move in (*moves.values(), *found.values()) for piece in move.pieces}
+        used = {name for move in (*moves.values(), *found.values()) for piece in move.pieces for name in piece.names}
         ours = _by_shape({name: tensor for name, tensor in source.items() if name not in used}, with_ones)
         left = {name: tensor for name, tensor in target.items() if name not in moves and name not in found}
         for shape, wanted in _by_shape(left, with_ones).items():
             found |= _paired(wanted, ours.get(shape, []), source, target)
+    return found | _matrices(source, target, {**moves, **found})
+
+
+def _matrices(source: State, target: State, moves: Mapping[str, Move]) -> dict[str, Move]:
+    """Moves for matrices that the first has the other way around, or as the weight of a convolution.
+
+    Each must be the only one of its shape that is left on either side. Of a square one nobody can say how it is stored.
+    """
+    used = {name for move in moves.values() for piece in move.pieces for name in piece.names}
+    free = [name for name in _each_once([*source], source) if name not in used and source[name].dim() > 1]
+    left = [name for name, tensor in target.items() if name not in moves and tensor.dim() == 2]
+    found = {}
+    for name in left:
+        rows, columns = target[name].shape
+        fitting = [old for old in free if sorted(_as_matrix(source[old])) == sorted((rows, columns))]
+        alone = sum(sorted(target[other].shape) == sorted((rows, columns)) for other in left) == 1
+        if rows != columns and alone and len(fitting) == 1:
+            transposed = _as_matrix(source[fitting[0]]) != (rows, columns)
+            found[name] = Move(name, (Piece(fitting[0]),), transposed, proof="place")
     return found
+
+
+def _as_matrix(tensor: Tensor) -> tuple[int, int]:
+    return len(tensor), tensor.numel() // max(len(tensor), 1)
 
 
 def _by_shape(state: State, with_ones: bool) -> dict[tuple[object, ...], list[str]]:

@@ -17,6 +17,10 @@ def light_copy(model: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any
     for parameter in model.parameters():
         if type(parameter) is nn.Parameter:
             shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:  # as the weight that `nn.utils.weight_norm` computes
+                shared[id(value)] = value.detach().clone()
     copied: tuple[nn.Module, Any, Any] = copy.deepcopy((model, args, kwargs), shared)
     return copied
 

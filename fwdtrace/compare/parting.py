@@ -11,7 +11,8 @@ from fwdtrace.compare.steps import Held, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
-_SUMS = frozenset(("add", "add_"))
+SUMS = frozenset(("add", "add_"))
+"""Steps that add one tensor to another."""
 _ENOUGH = 8
 """Of fewer elements, one being a multiple of others says nothing."""
 
@@ -113,11 +114,11 @@ def departure_of(
 
 def _further_sum(step: int, side: Side, ways: Iterable[int]) -> list[int]:
     """The steps that add more to what a step adds, if nothing else uses that: three are added in any order."""
-    if side.steps.steps[step].name not in _SUMS:
+    if side.steps.steps[step].name not in SUMS:
         return []
     result = set(side.steps.steps[step].gave[:1])
     users = [later for later in ways if later > step and result & set(side.steps.steps[later].given)]
-    return users if all(side.steps.steps[user].name in _SUMS for user in users) else []
+    return users if all(side.steps.steps[user].name in SUMS for user in users) else []
 
 
 def where_scaled(departure: Departure, side: Side) -> Departure:
@@ -143,7 +144,7 @@ def where_scaled(departure: Departure, side: Side) -> Departure:
 
 def counterpart_of(event: Event, side: Side, other: Side, departure: Departure | None) -> Event | None:
     """What the other run does in the place of a call or op: it is given the same, and its result is new as well."""
-    users = _shared(event, side, other)
+    users = shared_by(event, side, other)
     if departure is not None and departure.event.id in users and _alike(departure.event, event):
         return departure.event
     ways = departure.ways if departure is not None else frozenset()
@@ -167,6 +168,27 @@ def given_alike(one: Event, two: Event, before: Side, after: Side) -> bool:
     return contents[0].same_elements(contents[1], before.others.tolerance)
 
 
+def only_entering(before: Side, ours: Departure, after: Side, theirs: Departure) -> tuple[list[int], list[int]]:
+    """What goes into the new steps of one run, is known to the other as well, and does not go into its new steps."""
+    sides, tolerance = ((before, ours), (after, theirs)), after.others.tolerance
+    numbers_of = [entering(side, departure) for side, departure in sides]
+    known = [
+        Contents([(content, number) for number in numbers if (content := side.steps.held[number].content)], tolerance)
+        for (side, _), numbers in zip(sides, numbers_of, strict=True)
+    ]
+    alone = [
+        [number for number in numbers if replace(side, others=others).is_new(number)]
+        for (side, _), numbers, others in zip(sides, numbers_of, reversed(known), strict=True)
+    ]
+    return alone[0], alone[1]
+
+
+def entering(side: Side, departure: Departure) -> list[int]:
+    """What the new steps are given that follows the input and is not new."""
+    numbers = dict.fromkeys(number for step in sorted(departure.ways) for number in side.steps.steps[step].given)
+    return [number for number in numbers if side.steps.held[number].follows and not side.is_new(number)]
+
+
 def _first_following(event: Event, side: Side) -> Held | None:
     given = (side.steps.held[number] for number in side.steps.given.get(event.id, ()))
     return next((held for held in given if held.follows), None)
@@ -178,7 +200,7 @@ def _alike(one: Event, two: Event) -> bool:
     return isinstance(one, Call) and isinstance(two, Call) and one.class_name == two.class_name
 
 
-def _shared(event: Event, side: Side, other: Side) -> dict[int, set[int]]:
+def shared_by(event: Event, side: Side, other: Side) -> dict[int, set[int]]:
     """The calls and ops of the other run that are given some of the same, with what that is."""
     users: dict[int, set[int]] = {}
     by_number: dict[int, list[int]] = {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fwdtrace.compare.leaves import line_of, name_of
-from fwdtrace.compare.parting import Departure, Side, departure_of
+from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
 from fwdtrace.trace import Call, Event, TensorMeta
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
@@ -28,6 +28,9 @@ def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Itera
     ours, theirs = _operands(one, before), _operands(two, after)
     if len(ours) != len(theirs) or not ours:
         return
+    addends = _addends(ours, before), _addends(theirs, after)
+    if len(addends[0]) == len(addends[1]) > len(ours):
+        ours, theirs = _without_same(*addends, before, after)
     if _EITHER_WAY.match(name_of(two)) and len(ours) == 2 and not _same(ours[0][1], theirs[0][1], before, after):
         theirs.reverse()
     apart = [
@@ -63,6 +66,11 @@ def maker_of(number: int, side: Side) -> str:
     return _maker(number, side)[0]
 
 
+def made_by(number: int, side: Side) -> Event | None:
+    """The call or op that made a tensor, beyond what only gives it another shape."""
+    return _maker(number, side)[1]
+
+
 def _maker(number: int, side: Side) -> tuple[str, Event | None]:
     held = side.steps.held[number]
     while held.weight is None and held.made_by is not None:
@@ -79,7 +87,7 @@ def _maker(number: int, side: Side) -> tuple[str, Event | None]:
 
 def new_constants(event: Event, side: Side) -> Iterator[str]:
     """What a call or op is given that does not depend on the input, and that the other run never has."""
-    for name, number in _operands(event, side):
+    for name, number in _addends(_operands(event, side), side):
         if side.steps.held[number].follows or not side.is_in_new_order(number):
             continue
         is_new = side.is_new(number)
@@ -114,12 +122,17 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
     return None
 
 
-def put_in_other_order(event: Event, side: Side) -> Departure | None:
-    """The step by which what it is given gets an order that the other run never has, if that step does more than turn.
+def given_to(event: Event, side: Side) -> list[int]:
+    """The tensors that a call or op is given."""
+    return [number for _, number in _operands(event, side)]
+
+
+def put_in_other_order(numbers: Iterable[int], side: Side) -> Departure | None:
+    """The step by which one of these gets an order that the other run never has, if that step does more than turn.
 
     A tensor that is turned around has an order of its own in every library; one that is repeated has not.
     """
-    for _, number in _operands(event, side):
+    for number in numbers:
         if side.steps.held[number].follows and not side.is_new(number) and side.is_in_new_order(number):
             departure = departure_of(side, [number], order=True)
             if departure is not None and side.steps.steps[departure.step].name in _ORDERS:
@@ -142,3 +155,34 @@ def _operands(event: Event, side: Side) -> list[tuple[str, int]]:
     names = [leaf.name for leaf in event.inputs if isinstance(leaf, TensorMeta)]
     numbers = side.steps.given.get(event.id, ())
     return list(zip(names, numbers, strict=True)) if len(names) == len(numbers) else []
+
+
+def _addends(operands: list[tuple[str, int]], side: Side) -> list[tuple[str, int]]:
+    """The operands, with what it was summed from in place of each sum that the other run never has.
+
+    Several tensors may be added in any order, so that the sums on the way are no one's fault.
+    """
+    found: list[tuple[str, int]] = []
+    for name, number in operands:
+        made_by = side.steps.held[number].made_by
+        step = side.steps.steps[made_by] if made_by is not None else None
+        if step is not None and step.name in SUMS and len(step.given) == 2 and side.is_new(number):
+            found += _addends([(name, each) for each in step.given], side)
+        else:
+            found.append((name, number))
+    return found
+
+
+def _without_same(
+    ours: list[tuple[str, int]], theirs: list[tuple[str, int]], before: Side, after: Side
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """What two sums do not have in common, wherever it stands in them."""
+    left = list(theirs)
+    apart = []
+    for each in ours:
+        same = next((other for other in left if _same(each[1], other[1], before, after)), None)
+        if same is None:
+            apart.append(each)
+        else:
+            left.remove(same)
+    return apart, left

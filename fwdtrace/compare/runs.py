@@ -85,7 +85,7 @@ def compare_runs(
     is_port = _is_port(before.model, after.model, alignment) or (
         before.spec != after.spec and other_ops(first.trace, second.trace, alignment)
     )
-    own_weights = is_port and how.weights is None
+    own_weights = is_port and (how.weights is None or how.weights.is_rounded)
     if how.exact is None and is_port and first.error is None and second.error is None:
         given = [
             Given(each.model, each.args, each.kwargs, run.gave)

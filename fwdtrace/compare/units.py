@@ -147,9 +147,15 @@ def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]
         for length in range(len(parts)):
             below.setdefault(".".join(parts[:length]), {})[".".join(parts[length:])] = name
     for call in trace.calls:
-        names = below.get(call.path or "", {}) if call.path is not None else {}
-        if call.nth == 1 and names and not any(below.get(inner.path or "-") for inner in trace.walk(call)):
+        names = below.get(call.path or "", {}) if _has_own_weights(call) else {}
+        inner = (each.path or "-" for each in trace.walk(call) if _has_own_weights(each))
+        if call.nth == 1 and names and not any(map(below.get, inner)):
             yield call, names
+
+
+def _has_own_weights(call: Call) -> bool:
+    """Whether it is a module of the tree, and none that only makes the weight of another, as a parametrization does."""
+    return call.path is not None and "parametrizations" not in call.path.split(".")
 
 
 def parts_of(unit: Unit, module: nn.Module, state: State) -> list[Part]:

@@ -18,7 +18,8 @@ class Piece:
     """A weight of the first model, or the rows from `start` up to `stop`.
 
     With `transposed`, the columns of what is stored are the rows. With `heads`, several matrices take turns in it, head
-    by head, and are put one below the other first.
+    by head, and are put one below the other first. With `magnitude`, the weight stored under that name has the norms of
+    what is stored here, as under weight norm.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Piece:
     stop: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     transposed: bool = False
     heads: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    magnitude: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All weights of the first model that it is made of."""
+        return (self.name,) if self.magnitude is None else (self.name, self.magnitude)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,11 @@ class WeightMap:
     unused: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()
     matter: tuple[str, ...] = ()
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether some weights were computed of others, and not only put in another place."""
+        return any(piece.magnitude is not None for move in self.moves for piece in move.pieces)
 
     def row(self) -> dict[str, object]:
         """The map as the JSON of a comparison has it."""

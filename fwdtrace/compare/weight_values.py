@@ -17,13 +17,13 @@ Made = MutableMapping[Move, Tensor]
 
 def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
     """The weight that a move makes; RuntimeError if it cannot have this shape."""
-    parts = [_piece(source[piece.name], piece) for piece in move.pieces]
+    parts = [_piece(source, piece) for piece in move.pieces]
     if move.heads is not None:
         whole = torch.cat([part.reshape(move.heads, -1, *part.shape[1:]) for part in parts], 1).flatten(0, 1)
     else:
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
     if move.transposed:
-        whole = whole.t()
+        whole = whole.flatten(1).t()
     return whole.reshape(tuple(shape))
 
 
@@ -45,7 +45,7 @@ def values_of(
     made = {} if made is None else made
     values: dict[str, Tensor] = {}
     for move in moves:
-        if move.target in shapes and all(piece.name in source for piece in move.pieces):
+        if move.target in shapes and all(name in source for piece in move.pieces for name in piece.names):
             try:
                 values[move.target] = made_once(move, source, shapes[move.target], made)
             except (RuntimeError, IndexError):  # other shapes than it was made for
@@ -53,7 +53,10 @@ def values_of(
     return values
 
 
-def _piece(tensor: Tensor, piece: Piece) -> Tensor:
+def _piece(source: State, piece: Piece) -> Tensor:
+    tensor = source[piece.name]
+    if piece.magnitude is not None:
+        tensor = _with_norms(tensor, source[piece.magnitude])
     if piece.transposed:
         tensor = tensor.t()
     if piece.start is None or piece.stop is None:
@@ -62,3 +65,10 @@ def _piece(tensor: Tensor, piece: Piece) -> Tensor:
         matrices = len(tensor) // (piece.stop - piece.start)
         tensor = tensor.reshape(piece.heads, matrices, -1, *tensor.shape[1:]).transpose(0, 1).flatten(0, 2)
     return tensor[piece.start : piece.stop]
+
+
+def _with_norms(directions: Tensor, norms: Tensor) -> Tensor:
+    """The weight with these norms, over all dimensions along which there is one norm alone."""
+    alone = [place for place, size in enumerate(norms.shape) if size == 1]
+    sizes: Tensor = torch.linalg.vector_norm(directions, dim=alone or None, keepdim=bool(alone))
+    return directions * (norms / sizes)

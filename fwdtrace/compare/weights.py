@@ -67,7 +67,7 @@ def apply(
     for name in target:  # one tensor may have several names
         if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
             done[name] = replace(tied, target=name)
-    used = {_memory(source[piece.name]) for move in done.values() for piece in move.pieces}
+    used = {_memory(source[name]) for move in done.values() for piece in move.pieces for name in piece.names}
     left = tuple(name for name in target if name not in done)
     unused = tuple(name for name in source if _memory(source[name]) not in used)
     rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())

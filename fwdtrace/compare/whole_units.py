@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -51,6 +51,10 @@ def _moves_by_name(unit: Unit, other: Unit, state: State, known: Known) -> tuple
     moves: list[Move] = []
     missing = []
     for name, target in unit.names.items():
+        if (piece := _normed(name, left, known, state[target])) is not None:
+            moves.append(Move(target, (piece,)))
+            left = {spelling: full for spelling, full in left.items() if full not in piece.names}
+            continue
         source = left.get(_spelling(name))
         if source is not None and _fits(known.state[source], state[target]):
             moves.append(Move(target, (Piece(source),)))
@@ -63,6 +67,22 @@ def _moves_by_name(unit: Unit, other: Unit, state: State, known: Known) -> tuple
             moves.append(Move(target, (Piece(left.pop(fitting[0])),)))
             missing.remove(target)
     return tuple(moves), not missing and not left
+
+
+def _normed(name: str, names: Mapping[str, str], known: Known, target: Tensor) -> Piece | None:
+    """The weight by this name if it is stored as its norms and directions, as weight norm does it in both its forms."""
+    if name in names:
+        return None
+    head, dot, last = name.rpartition(".")
+    for norms, directions in (
+        (f"{head}{dot}parametrizations.{last}.original0", f"{head}{dot}parametrizations.{last}.original1"),
+        (f"{name}_g", f"{name}_v"),
+    ):
+        if norms in names and directions in names and _fits(known.state[names[directions]], target):
+            sizes = known.state[names[norms]].shape
+            if sum(size != 1 for size in sizes) <= 1:
+                return Piece(names[directions], magnitude=names[norms])
+    return None
 
 
 def _spelling(name: str) -> str:

@@ -78,4 +78,5 @@ def _source(move: Move) -> str:
 
 def _piece(piece: Piece) -> str:
     rows = f" rows {piece.start} to {piece.stop - 1}" if piece.start is not None and piece.stop is not None else ""
-    return piece.name + rows + (" transposed" if piece.transposed else "")
+    norms = f" with the norms {piece.magnitude}" if piece.magnitude is not None else ""
+    return piece.name + rows + norms + (" transposed" if piece.transposed else "")

@@ -25,7 +25,7 @@ def convert_checkpoint(checkpoint: Path, map_file: Path, output: Path) -> str:
     if output.suffix not in (".safetensors", ".pt", ".pth", ".bin"):
         raise FwdtraceError(f"-o {output}: write a .safetensors, .pt, .pth or .bin file")
     weights, source = read_map(map_file), read_weights(checkpoint, "convert")
-    needed = dict.fromkeys(piece.name for move in weights.moves for piece in move.pieces)
+    needed = dict.fromkeys(name for move in weights.moves for piece in move.pieces for name in piece.names)
     missing = [name for name in needed if name not in source]
     if missing:
         names = first_few(missing, MOST_NAMED)

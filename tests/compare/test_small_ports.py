@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
+import torch
 
+import fwdtrace
 from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.run.convert import convert_checkpoint
 from fwdtrace.run.two import TwoRunsPlan, compare_two
 from tests.helpers import small_ports
 
@@ -16,6 +21,9 @@ PAIRS = {
     "Cells": ("Recurrent", "2x5x16", "reset repeat"),
     "Attention": ("Attention", "2x5x16", "divisor"),
     "Clips": ("Clipped", "2x3x6x6", "clip"),
+    "Plain": ("Normed", "2x4x16", "sigmoid"),
+    "Looped": ("Gathered", "2x6x16", "norm order"),
+    "Summed": ("Placed", "2x6:int64:0..40", "shifted"),
 }
 """By the second model the first, what both are called with, and the bugs of the second."""
 BUGS = [(second, bug) for second, (_, _, bugs) in PAIRS.items() for bug in bugs.split()]
@@ -40,6 +48,20 @@ def test_the_weights_that_no_module_holds_are_those_of_the_same_use() -> None:
     assert weights is not None
     moved = {move.target: move.pieces[0].name for move in weights.moves if ".g" in move.target}
     assert moved == {f"layers.{n}.g{k}": f"blocks.{n}.ls{k}.gamma" for n in (0, 1) for k in (1, 2)}
+
+
+def test_a_checkpoint_with_weight_norm_is_converted_to_plain_weights(tmp_path: Path) -> None:
+    specs = [f"{small_ports.__name__}:{name}" for name in ("Normed", "Plain")]
+    checkpoint, file, output = (tmp_path / name for name in ("a.pt", "map.json", "b.pt"))
+    found = compare_two(TwoRunsPlan(*specs, inputs=("2x4x16",), same_init=True, save_map=file)).comparison
+    found.save(tmp_path / "found.json")
+    schema = Path(fwdtrace.__file__).parent / "trace" / "schema" / "comparison-1.json"
+    jsonschema.validate(*(json.loads(each.read_text(encoding="utf-8")) for each in (tmp_path / "found.json", schema)))
+    normed, plain, x = small_ports.Normed(), small_ports.Plain(), torch.randn(2, 4, 16)
+    torch.save(normed.state_dict(), checkpoint)
+    convert_checkpoint(checkpoint, file, output)
+    plain.load_state_dict(torch.load(output))
+    torch.testing.assert_close(plain(x), normed(x))
 
 
 @pytest.mark.parametrize(("second", "bug"), BUGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -156,3 +158,96 @@ class Attention(nn.Module):
             return self.out(functional.scaled_dot_product_attention(q, k, v))  # type: ignore[no-any-return]
         weights = q @ k.mT / (3 if self.bug == "divisor" else 4)  # divisor
         return self.out(weights.softmax(-1) @ v)  # type: ignore[no-any-return]
+
+
+class Normed(nn.Module):
+    """Convolutions whose weights are stored as norms and directions, in both forms that torch has, and patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 8, 3), dim=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.two = nn.utils.weight_norm(nn.Conv1d(8, 4, 3))  # type: ignore[no-untyped-call]
+        self.patches = nn.Conv1d(4, WIDTH, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.patches(self.two(self.one(x).tanh())).mT  # type: ignore[no-any-return]
+
+
+class Plain(nn.Module):
+    """`Normed` with the weights as they are, and the patches times a matrix that no module holds."""
+
+    def __init__(self, bug: str = "") -> None:
+        super().__init__()
+        self.bug = bug
+        self.first, self.second = nn.Conv1d(4, 8, 3), nn.Conv1d(8, 4, 3)
+        self.matrix, self.shift = nn.Parameter(torch.randn(8, WIDTH)), nn.Parameter(torch.zeros(WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = x.sigmoid() if self.bug == "sigmoid" else x.tanh()  # sigmoid
+        patches = self.second(x).unfold(-1, 2, 2).transpose(1, 2).flatten(2)
+        return patches @ self.matrix + self.shift
+
+
+class Gathered(nn.Module):
+    """Experts of which each place takes the two best, all of them at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.experts = nn.Linear(WIDTH, 4), nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, best = self.gate(x).softmax(-1).topk(2, -1)
+        shares = shares / shares.sum(-1, keepdim=True)
+        every = torch.stack([expert(x) for expert in self.experts], -2)
+        chosen = every.gather(-2, best[..., None].expand(*best.shape, WIDTH))
+        return x + (shares[..., None] * chosen).sum(-2)
+
+
+class Looped(nn.Module):
+    """`Gathered` with a loop over the experts; in its bugs the right shares are there, and are not used."""
+
+    def __init__(self, bug: str = "") -> None:
+        super().__init__()
+        self.bug = bug
+        self.route, self.parts = nn.Linear(WIDTH, 4), nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.route(x)
+        largest, best = scores.topk(2)
+        shares = largest.softmax(-1)
+        if self.bug == "norm":
+            shares = scores.softmax(-1).topk(2)[0]  # norm
+        if self.bug == "order":
+            shares = shares.flip(-1)  # order
+        total = torch.zeros_like(x)
+        for number, part in enumerate(self.parts):
+            total = total + (shares * (best == number)).sum(-1, keepdim=True) * part(x)
+        return x + total
+
+
+class Placed(nn.Module):
+    """Embeddings of three kinds that are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.word, self.kind, self.place = (nn.Embedding(size, WIDTH) for size in (TOKENS, 2, 12))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.word(ids) + self.kind(torch.zeros_like(ids))
+        return x + self.place(torch.arange(ids.shape[1]))  # type: ignore[no-any-return]
+
+
+class Summed(nn.Module):
+    """`Placed` with its sum in another order."""
+
+    def __init__(self, bug: str = "") -> None:
+        super().__init__()
+        self.bug = bug
+        self.table, self.pos, self.seg = (nn.Embedding(size, WIDTH) for size in (TOKENS, 12, 2))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = torch.arange(ids.shape[1]) + (1 if self.bug == "shifted" else 0)  # shifted
+        return self.table(ids) + self.pos(places) + self.seg(torch.zeros_like(ids))  # type: ignore[no-any-return]
