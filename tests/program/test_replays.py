@@ -260,3 +260,34 @@ def test_complex_numbers_are_looked_at() -> None:
     assert [told(event) for event in events] == [
         (None, 2, "exact", ["return torch.fft.fft(super().forward(x)) / factor"])
     ]
+
+
+class Head(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, shown: float) -> Tensor:
+        y = self.layer(x)
+        return y + (y * shown).abs().sqrt()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+@pytest.mark.parametrize(("shown", "calls"), [((1.0, 0.0), [3]), ((0.0, 0.0), [3, 3])])
+def test_what_goes_wrong_before_the_steps_of_several_optimizers_is_one_event_for_each_cause(
+    order: tuple[int, ...], shown: tuple[float, float], calls: list[int]
+) -> None:
+    with watched() as events:
+        nets = body, one, other = nn.Linear(4, 4), Head(), Head()
+        optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in nets]
+        for step in range(1, 5):
+            hidden = body(torch.ones(2, 4))
+            factors = shown if step == 3 else (1.0, 1.0)
+            (one(hidden, factors[0]) + other(hidden, factors[1])).square().mean().backward()
+            for place in order:
+                optimizers[place].step()
+                optimizers[place].zero_grad()
+    assert [(event.run.call, told(event)[3]) for event in events] == [
+        (call, ["return y + (y * shown).abs().sqrt()"]) for call in calls
+    ]
+    assert {event.model.class_name.rpartition(".")[2] for event in events} == {"Head"}
