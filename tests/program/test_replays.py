@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace import load_trace
+from fwdtrace.recorder.recording import Recording
 from tests.program.test_events import told, watched
 
 PACKAGE = str(Path(__file__).parents[2])
@@ -291,3 +292,22 @@ def test_what_goes_wrong_before_the_steps_of_several_optimizers_is_one_event_for
         (call, ["return y + (y * shown).abs().sqrt()"]) for call in calls
     ]
     assert {event.model.class_name.rpartition(".")[2] for event in events} == {"Head"}
+
+
+def test_a_recording_that_fails_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, times = Recording._finish, [0]
+
+    def fails_at_first(recording: Recording, *given: Any) -> Any:
+        times[0] += 1
+        if times[0] == 1:
+            raise ValueError("an unknown kind of tensor")
+        return finish(recording, *given)
+
+    monkeypatch.setattr(Recording, "_finish", fails_at_first)
+    with watched() as events:
+        net = nn.Linear(4, 4)
+        for factor in (1.0, float("nan")):
+            net(torch.ones(2, 4) * factor)
+    assert [(event.run.replay, event.run.replay_reason) for event in events] == [
+        ("inexact", "it could not be recorded: ValueError: an unknown kind of tensor")
+    ]
