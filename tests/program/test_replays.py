@@ -311,3 +311,17 @@ def test_a_recording_that_fails_is_said_and_ends_nothing(monkeypatch: pytest.Mon
     assert [(event.run.replay, event.run.replay_reason) for event in events] == [
         ("inexact", "it could not be recorded: ValueError: an unknown kind of tensor")
     ]
+
+
+def test_an_argument_that_holds_itself_ends_nothing() -> None:
+    class Takes(nn.Linear):
+        def forward(self, x: Tensor, extra: Any) -> Tensor:
+            return super().forward(x)
+
+    extra: list[Any] = [1]
+    extra.append(extra)
+    with watched() as events:
+        net = Takes(4, 4)
+        for factor in (1.0, float("nan"), 1.0):
+            net(torch.ones(2, 4) * factor, extra)
+    assert [(event.run.call, event.run.replay_reason) for event in events] == [(2, "the replay raised RecursionError")]
