@@ -129,6 +129,8 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     from fwdtrace.render.kept_calls import event_lines, model_lines
 
     lines = [*model_lines(observed.by_model), *event_lines(observed.events, bool(observed.program.files))]
+    if len(observed.events) >= observed.program.keep:
+        lines.append(f"that is --keep {observed.program.keep}, so no further events were looked for")
     for line in lines:
         _say(line)
     traces = [trace for trace in observed.traces if trace is not crashed]

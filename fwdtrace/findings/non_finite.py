@@ -108,6 +108,8 @@ def _outside(trace: Trace) -> str:
             f"the gradient that came to {name_with_class(call)} was not finite already: what is computed from its"
             f" output made it so, such as the loss"
         )
+    if trace.run.rank is not None and not trace.run.grad:
+        return f"{name_with_class(call)} gave finite values here, and others on another rank"
     maker = "another rank, or something beside it," if trace.run.rank is not None else "something beside it"
     return (
         f"the gradients were not finite before the step, and {name_with_class(call)} makes finite ones when it is run"

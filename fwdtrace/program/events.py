@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from sys import _getframe
@@ -14,25 +14,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, tell
 from fwdtrace.program.device_clock import DeviceClock
 from fwdtrace.program.endings import stop
 from fwdtrace.program.loss import places_above
-from fwdtrace.program.moment import Moment, moment_before, tensors_in_arguments
-from fwdtrace.program.passes import Pass, await_backward, leaves_behind, sum_of
+from fwdtrace.program.moment import Moment, moment_before
+from fwdtrace.program.passes import Pass, await_backward, sum_of
 from fwdtrace.program.replay import Replay
 from fwdtrace.program.replays import TIMED, Happened, Keep, Replays
 from fwdtrace.program.roots import Root
 from fwdtrace.program.saved_step import SavedStep
-from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of
-from fwdtrace.program.together import NEVER, collectives, groups_used, least
+from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of, single_numbers
+from fwdtrace.program.together import NEVER, all_call, collectives, groups_used, least
 from fwdtrace.program.wanted import Looks
-from fwdtrace.recorder.describe import tensors_of, walk
+from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.torch_internals import Unseen
-from fwdtrace.trace.info import StepOutput
 
 LATER = "its weights may be others by now, as only later the device was done"
 """Why the replay of a call that was slow on the device may not be as at first."""
+MOST_BEGUN = 64
+"""So many backward passes are kept before a step, of a model that only all ranks together can run again."""
 MOST_BESIDE = 3
 """From so many calls it is looked for what made gradients that are not finite beside the model."""
 
@@ -54,13 +56,11 @@ class Events:
         self._replays = Replays(unhooked, keep, saves, self._steps.optimizer_of)
         self.raised_at: Moment | None = None
         """The moment of the latest call, if it raised."""
+        self._is_over = False
         self._called: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots that give single numbers."""
         self._spoiled: weakref.WeakSet[Root] = weakref.WeakSet()
-        self._spoiled_since: weakref.WeakSet[Root] = weakref.WeakSet()
-        """Roots that gave what is not finite since their optimizer has stepped."""
-        self._behind_spoiled: list[weakref.ref[Tensor]] = []
-        """The parameters that backward gets to from what was not finite, since an optimizer has stepped on them."""
+        self._given = Spoiled()
         self._together: weakref.WeakSet[Root] = weakref.WeakSet()
         """Roots whose calls need other ranks."""
         self._begun: list[Pass] = []
@@ -88,14 +88,15 @@ class Events:
         self.raised_at = None
         seconds = perf_counter() - began
         root.changing.after()
-        root.groups |= groups_used(before)
+        used = groups_used(before)
+        root.groups |= used
         if root.groups:
             self._together.add(root)
         outputs = tensors_of(output)
         sums = [sum_of(tensor) for tensor in outputs] if self._looks.nonfinite else [None] * len(outputs)
         noted = Pass(root, number, moment, outputs, sums)
         if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
-            root.numbers += _single_numbers(number, output, sums)
+            root.numbers += single_numbers(number, output, sums)
             self._called.add(root)
         end = self._clock.mark(moment.module) if mark is not None else None
         if mark is not None and end is not None:
@@ -103,9 +104,10 @@ class Events:
         elif self._is_slow(noted, seconds):
             end_now |= self._explain_time(noted, seconds)
         noted.is_spoiled = self._is_spoiled(noted, outputs)
-        if noted.is_spoiled and not root.groups:
-            self._spoiled_since.add(root)
-            self._behind_spoiled += map(weakref.ref, leaves_behind(outputs))
+        if used and not torch.is_grad_enabled():  # before no step, so that all ranks have to agree on it now
+            end_now |= all_call(module, before) and self._explain_evaluation(noted, used)
+        elif noted.is_spoiled and not (root.groups if torch.is_grad_enabled() else used):
+            self._given.add(root, outputs)
             end_now |= root not in self._spoiled and self._explain_output(noted, outputs)
         else:
             self._spoiled.discard(root)
@@ -149,6 +151,11 @@ class Events:
         """Keep the replay that is running as far as it has come, for a program that is about to be killed."""
         self._replays.keep_open()
 
+    def end(self) -> bool:
+        """Explain nothing from now on; whether there are ranks that wait for this one to say so."""
+        self._is_over = True
+        return bool(self._together)
+
     def _look_at_gradients(self, optimizer: Any) -> None:
         norm = norm_of(gradients_for(optimizer))
         known = self._steps.add(optimizer, norm, self._called)
@@ -166,16 +173,17 @@ class Events:
         for each in over:
             each.root.skipped.stepped()
         self._begun = [each for each in self._begun if each not in over]
-        self._spoiled_since -= {root for root in self._spoiled_since if known.owns(root, optimizer)}
-        if self._behind_spoiled:
-            stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
-            self._behind_spoiled = [each for each in self._behind_spoiled if id(each()) not in stepped]
+        self._given.stepped(known, optimizer)
         self._suspected = [each for each in self._suspected if not known.owns(each.root, optimizer)]
 
     def _before_call(self, root: Root) -> None:
         """Of the backward passes since the last step, which are being accumulated, keep those that were not finite."""
         earlier = [each for each in self._begun if each.root is root and not each.goes_on]
-        if not earlier or root.groups:  # of which all ranks have to keep the same ones
+        if root.groups:  # all ranks have to keep the same ones
+            for each in earlier[:-MOST_BEGUN]:
+                self._begun.remove(each)
+            return
+        if not earlier:
             return
         self._begun = [each for each in self._begun if each not in earlier]
         if root.skipped.is_endless():
@@ -212,7 +220,7 @@ class Events:
         return end_now
 
     def _is_slow(self, noted: Pass, seconds: float) -> bool:
-        factor = self._looks.slow
+        factor = self._looks.slow if not self._is_over else None
         return factor is not None and not noted.root.groups and noted.root.usual.is_exceeded(seconds, factor)
 
     def _explain_time(self, noted: Pass, seconds: float, inexact: str = "") -> bool:
@@ -222,14 +230,12 @@ class Events:
         return self._replays.hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        if self._spoiled and _is_given_what_is_not_finite(noted):
+        if self._is_over or (self._spoiled and is_given_what_is_not_finite(noted)):
             self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been told
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
         replay = self._replays.replay(noted, happened, outputs, None)
-        found = any(finding.code == "FT005" for finding in replay.trace.findings)
-        has_nan = any(number is not None and math.isnan(number) for number in noted.sums)
-        if not found and not has_nan and not replay.inexact:  # infinities that are meant, as where a mask hides actions
+        if is_meant(noted, replay):
             noted.root.gives_infinity = True
             return False
         self._spoiled.add(noted.root)
@@ -237,18 +243,23 @@ class Events:
 
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
-        self._spoiled.update(each.root for each in candidates if known.owns(each.root, optimizer))
-        if self._follows_from_what_was_told(known, optimizer):
+        own = [each for each in candidates if known.owns(each.root, optimizer)]
+        self._spoiled.update(each.root for each in own)
+        if self._is_over or self._given.leads_to(known, optimizer):
             return False
+        was_told = is_told(own or candidates)
+        candidates = [each for each in candidates if not each.is_blamed]
         happened = Happened("nonfinite", known)
         best: tuple[Pass, Replay] | None = None
         of_loss = False
         # What has no gradients, as a loss has none, is run again with the model that it was given the output of.
         for each in [each for each in candidates if each.root.has_gradients()] or candidates:
             replay = self._replays.replay(each, happened, each.output(), each.gradients)
-            if _made_in(replay) or replay.interrupt is not None:
+            if made_in(replay) or replay.interrupt is not None:
                 best = each, replay
                 break
+            if was_told:
+                continue
             loss = self._replays.replay_loss(each, happened) if each.backward_from and not of_loss else None
             if loss is not None:
                 best, of_loss = (each, loss), True
@@ -256,9 +267,12 @@ class Events:
                     break
             elif best is None or (each.backward_from and not best[0].backward_from):
                 best = each, replay
-        if best is not None and not (_made_in(best[1]) or best[0].backward_from or best[1].interrupt):
+        if best is not None and not (made_in(best[1]) or best[0].backward_from or best[1].interrupt):
             best = self._beside(candidates, happened) or best
-        return best is not None and self._replays.hand_over(*best, happened)
+        if best is None:
+            return False
+        tell(candidates, best[0])
+        return self._replays.hand_over(*best, happened)
 
     def _beside(self, candidates: Sequence[Pass], happened: Happened) -> tuple[Pass, Replay] | None:
         """What made gradients that are not finite without coming through what the model gave, as a penalty on weights.
@@ -273,56 +287,53 @@ class Events:
                 return each, loss
         return None
 
-    def _follows_from_what_was_told(self, known: Optimizer, optimizer: Any) -> bool:
-        """Whether the gradients came through what a call had returned that was not finite, as that of a loss."""
-        if any(known.owns(root, optimizer) for root in self._spoiled_since):
-            return True
-        behind = {id(leaf) for reference in self._behind_spoiled if (leaf := reference()) is not None}
-        return any(id(each) in behind for group in optimizer.param_groups for each in group["params"])
-
     def _explain_together(self, roots: Sequence[Root], known: Optimizer, spoiled: bool) -> bool:
         """Have all ranks explain what went wrong on one of them, by the same call; whether the program is to be ended.
 
         All ranks come here for each step, and have made the same calls since the last one, or none explains it.
         """
-        passes = [each for each in self._begun if each.root in roots]
-        model = passes[0].moment.module if passes else nn.Module()
         groups = {name for root in roots for name in root.groups}
+        passes = [each for each in self._begun if each.root.groups and each.root.groups <= groups]
+        model = passes[0].moment.module if passes else nn.Module()
         first = next((place for place, each in enumerate(passes) if each.is_spoiled), NEVER)
-        first, fine, count, less = least(groups, model, first, not spoiled, len(passes), -len(passes))
+        count = -1 if self._is_over else len(passes)
+        first, fine, count, less = least(groups, model, first, not spoiled, count, -len(passes))
         was_spoiled, known.is_spoiled = known.is_spoiled, first != NEVER or not fine
         if was_spoiled or not known.is_spoiled or count != -less:
             return False
+        was_told = is_told([each for each in passes if each.root in roots])
         happened = Happened("nonfinite", known)
         if first != NEVER:
-            each = passes[first]
-            return self._replays.hand_over(each, self._replays.replay(each, happened, each.output(), None), happened)
-        for each in passes:
+            return not was_told and self._explain_output_together(passes, first, groups, happened)
+        for each in [each for each in passes if not each.is_blamed]:
             replay = self._replays.replay(each, happened, each.output(), each.gradients)
-            if replay.interrupt is not None:
-                return self._replays.hand_over(each, replay, happened)
-            (found_nowhere,) = least(groups, model, not _made_in(replay))
-            if not found_nowhere or each is passes[-1]:
+            found_nowhere = 1
+            if replay.interrupt is None:
+                (found_nowhere,) = least(groups, model, not made_in(replay))
+            if replay.interrupt is not None or not found_nowhere or (each is passes[-1] and not was_told):
+                tell(passes, each)
                 return self._replays.hand_over(each, replay, happened)
         return False
 
+    def _explain_output_together(
+        self, passes: Sequence[Pass], first: int, groups: Collection[str], happened: Happened
+    ) -> bool:
+        """Have all ranks run a call again that gave what is not finite on some of them."""
+        each = passes[first]
+        replay = self._replays.replay(each, happened, each.output(), None)
+        if replay.interrupt is None:
+            (each.root.gives_infinity,) = map(bool, least(groups, each.moment.module, is_meant(each, replay)))
+        if each.root.gives_infinity:
+            return False
+        tell(passes, each)
+        return self._replays.hand_over(each, replay, happened)
 
-def _single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Iterator[StepOutput]:
-    """What a call has returned in tensors of one element."""
-    tensors = [(name, part) for name, part in walk(output, "") if isinstance(part, Tensor)]
-    for (name, tensor), number in zip(tensors, sums, strict=True):
-        if number is not None and tensor.numel() == 1:
-            yield StepOutput(call, name, number if math.isfinite(number) else None)
-
-
-def _is_given_what_is_not_finite(noted: Pass) -> bool:
-    """Whether NaN or infinities are among the arguments of a call, or among the weights of the model."""
-    given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
-    if any(number is not None and not math.isfinite(number) for number in given):
-        return True
-    return not math.isfinite(norm_of(list(noted.moment.module.parameters())))
-
-
-def _made_in(replay: Replay) -> bool:
-    """Whether the backward of the call itself made what is not finite."""
-    return any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults)
+    def _explain_evaluation(self, noted: Pass, groups: Collection[str]) -> bool:
+        """Have all ranks explain a call without gradients that went wrong on one, which all of them have just made."""
+        fine, goes_on = least(groups, noted.moment.module, not noted.is_spoiled, not self._is_over)
+        was_spoiled = noted.root in self._spoiled
+        (self._spoiled.discard if fine else self._spoiled.add)(noted.root)
+        known = self._steps.of_root(noted.root)
+        if fine or not goes_on or was_spoiled or (known is not None and known.is_spoiled):
+            return False
+        return self._explain_output_together([noted], 0, groups, Happened("nonfinite", known, 1))

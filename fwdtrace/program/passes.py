@@ -25,6 +25,7 @@ class Pass:
     `called_from` says which code of the program was running then, and `backward_from` which when backward began, if
     the gradients that came were not finite. `is_spoiled` says that what it returned is not finite, where that is told
     only before the optimizer steps. `goes_on` says that its backward is part of the graph, as of a gradient penalty.
+    `is_told` says that what went wrong in its backward has been told, and `is_blamed` that it was named for it.
     """
 
     __slots__ = (
@@ -33,7 +34,9 @@ class Pass:
         "called_from",
         "goes_on",
         "gradients",
+        "is_blamed",
         "is_spoiled",
+        "is_told",
         "moment",
         "number",
         "outputs",
@@ -49,7 +52,7 @@ class Pass:
         self.sums = sums
         self.called_from: tuple[tuple[CodeType, int], ...] = ()
         self.backward_from: tuple[tuple[FrameType, int], ...] = ()
-        self.is_spoiled = self.goes_on = False
+        self.is_spoiled = self.goes_on = self.is_told = self.is_blamed = False
         self.gradients: list[Tensor | None] = [None] * len(outputs)
 
     def output(self) -> list[Tensor | float | None]:

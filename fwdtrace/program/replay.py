@@ -109,12 +109,25 @@ def replayed(
         except Exception as error:  # such as no memory for copies: the program must not end because of us
             unable = error
         raised = recorded(recording, run)
+    trace = _trace_of(recording)
+    if trace is None:
+        with Recording(model, replace(options, gradients=False), call=number) as nothing:
+            pass
+        return Replay(nothing.trace, None, raised, f"it could not be recorded: {type(raised).__name__}: {raised}")
     inexact = ""
     if raised is not None and output is not None:
         inexact = f"the replay raised {type(raised).__name__}"
     elif output is not None and not _same(tensors_of(result[0]), output):
         inexact = _why_inexact(moment, written)
-    return Replay(recording.trace, result[0] if result else None, raised, inexact)
+    return Replay(trace, result[0] if result else None, raised, inexact)
+
+
+def _trace_of(recording: Recording) -> Trace | None:
+    """What was recorded; None if the recording itself failed, which must not end the program."""
+    try:
+        return recording.trace
+    except RuntimeError:
+        return None
 
 
 def recorded(recording: Recording, run: Callable[[], Any]) -> BaseException | None:

@@ -7,7 +7,7 @@ import math
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.roots import Root
+from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.torch_internals import Unseen, norms_of
 from fwdtrace.trace.info import StepInfo, StepOutput
@@ -85,6 +86,14 @@ class Steps:
     def of_root(self, root: Root) -> Optimizer | None:
         """The optimizer that steps on parameters of a root; None if none has yet."""
         return next((each for each in self._known.values() if each.has_stepped_on(root)), None)
+
+
+def single_numbers(call: int, output: Any, sums: Sequence[float | None]) -> Iterator[StepOutput]:
+    """What a call has returned in tensors of one element."""
+    tensors = [(name, part) for name, part in walk(output, "") if isinstance(part, Tensor)]
+    for (name, tensor), number in zip(tensors, sums, strict=True):
+        if number is not None and tensor.numel() == 1:
+            yield StepOutput(call, name, number if math.isfinite(number) else None)
 
 
 def gradients_for(optimizer: Any) -> list[Tensor]:

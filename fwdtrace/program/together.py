@@ -28,6 +28,20 @@ def groups_used(before: Mapping[str, Any]) -> set[str]:
     return {name for name, count in collectives().items() if count != before.get(name)} if before else set()
 
 
+def all_call(module: nn.Module, before: Mapping[str, Any]) -> bool:
+    """Whether it is sure of a call that used groups that all ranks of them have made it.
+
+    It is not where the backend does not count, nor with DDP, which sends buffers before a call that one rank may make.
+    """
+    if (
+        isinstance(module, nn.parallel.DistributedDataParallel)
+        and module.forward_sync_buffers
+        and module.modules_buffers
+    ):
+        return False
+    return all(isinstance(count, int) for count in before.values())
+
+
 def least(groups: Collection[str], model: nn.Module, *numbers: int) -> list[int]:
     """The least of each of these numbers over all ranks of these groups, which all call this."""
     parameter = next(model.parameters(), None)

@@ -99,9 +99,8 @@ class Watch:
 
     def learn_of_all(self) -> None:
         """Learn of the modules that are there already."""
-        for each in gc.get_objects():
-            if issubclass(type(each), nn.Module):
-                self.learn_of(each)
+        for each in [each for each in gc.get_objects() if issubclass(type(each), nn.Module)]:
+            self.learn_of(each)
 
     def end(self, error: BaseException | None = None) -> None:
         """Leave everything as it was found; the recording of a call that is running goes on, and is kept.
@@ -313,8 +312,9 @@ class Watch:
     def look_no_more(self) -> None:
         """Let calls and steps that nobody wants to keep run as they would, from now on."""
         with self._lock:
-            self.events = None
-            self._roots.look_no_more()
+            if self.events is None or not self.events.end():
+                self.events = None
+                self._roots.look_no_more()
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """End the recordings of the models whose parameters the optimizer is about to change."""

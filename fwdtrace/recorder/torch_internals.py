@@ -275,9 +275,10 @@ def saved_in(node: Any) -> list[tuple[str, torch.Tensor]]:
 
 def why_unusable(node: Any) -> tuple[str, str]:
     """The first tensor that a node has saved and cannot use any more, and what torch says; "" if all are there."""
-    for name, _ in _saved(node):
+    users = is_users_function(node)
+    for name in ["tensors"] if users else [name for name, _ in _saved(node)]:
         try:
-            getattr(node, "saved_tensors" if is_users_function(node) else f"_saved_{name}")
+            getattr(node, "saved_tensors" if users else f"_saved_{name}")
         except RuntimeError as error:
             return name, str(error)
     return "", ""
@@ -288,9 +289,17 @@ def _saved(node: Any) -> list[tuple[str, Any]]:
     if not SAVED_CAN_BE_READ:
         return []
     prefix = "_raw_saved_"
-    named = [(name.removeprefix(prefix), getattr(node, name)) for name in dir(node) if name.startswith(prefix)]
+    named = [(name.removeprefix(prefix), _unless_freed(node, name)) for name in dir(node) if name.startswith(prefix)]
     each = [(name, raw) for name, raws in named for raw in (raws if isinstance(raws, (tuple, list)) else (raws,))]
     return [(name, raw) for name, raw in each if raw is not None and raw.unpack_hook is None]
+
+
+def _unless_freed(node: Any, name: str) -> Any:
+    """What a node has under this name; nothing once a function of the user's has let go of all that it had saved."""
+    try:
+        return getattr(node, name)
+    except RuntimeError:
+        return None
 
 
 def is_users_function(node: Any) -> bool:

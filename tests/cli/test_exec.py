@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace import load_trace
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import REPOSITORY, finish, start
 
 TRAIN = """\
 import torch
@@ -166,3 +166,14 @@ def test_the_call_that_raised_has_the_fixes_that_were_tried(which: list[str], tm
     saved = [load_trace(file) for file in tmp_path.glob("t*.json")]
     fixes = [fix.text for trace in saved for finding in trace.findings for fix in finding.fixes]
     assert fixes == ["set in_features=6 in 1", "set out_features=5 in 0"]
+
+
+def test_of_many_events_the_first_are_kept_and_it_is_said_that_there_may_be_more(folder: Path) -> None:
+    (folder / "many.py").write_text(
+        "import torch\nnet = torch.nn.Linear(2, 2)\n"
+        "for step in range(3000):\n    net(torch.ones(1, 2) * (float('nan') if step % 2 else 1.0))\n",
+        encoding="utf-8",
+    )
+    ran = finish(start("exec", "--on", "nonfinite", "--keep", "2", "-o", "t.json", "many.py"))
+    assert "that is --keep 2, so no further events were looked for" in ran.err
+    assert sorted(file.name for file in folder.glob("*.json")) == ["t.2.json", "t.json"]

@@ -174,12 +174,13 @@ models/zoo/structure: torch
 program/backward_again: .crash .part .replay .state .traces models recorder torch trace
 program/block: .crash .signals .wanted .watch recorder trace
 program/caught: .tracebacks torch trace
+program/causes: .moment .passes .replay .roots .steps torch
 program/children: trace
 program/crash: .moment .replay .state .statement .tracebacks models recorder torch trace trials
 program/device_clock: .passes recorder torch
 program/endings: .tracebacks
-program/events: .device_clock .endings .loss .moment .passes .replay .replays .roots .saved_step .steps .together
-  .wanted recorder torch trace
+program/events: .causes .device_clock .endings .loss .moment .passes .replay .replays .roots .saved_step .steps
+  .together .wanted recorder torch
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/first_module: .tracebacks torch
 program/holders: torch trace

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace import load_trace
+from fwdtrace.recorder.recording import Recording
 from tests.program.test_events import told, watched
 
 PACKAGE = str(Path(__file__).parents[2])
@@ -260,3 +261,67 @@ def test_complex_numbers_are_looked_at() -> None:
     assert [told(event) for event in events] == [
         (None, 2, "exact", ["return torch.fft.fft(super().forward(x)) / factor"])
     ]
+
+
+class Head(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, shown: float) -> Tensor:
+        y = self.layer(x)
+        return y + (y * shown).abs().sqrt()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+@pytest.mark.parametrize(("shown", "calls"), [((1.0, 0.0), [3]), ((0.0, 0.0), [3, 3])])
+def test_what_goes_wrong_before_the_steps_of_several_optimizers_is_one_event_for_each_cause(
+    order: tuple[int, ...], shown: tuple[float, float], calls: list[int]
+) -> None:
+    with watched() as events:
+        nets = body, one, other = nn.Linear(4, 4), Head(), Head()
+        optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in nets]
+        for step in range(1, 5):
+            hidden = body(torch.ones(2, 4))
+            factors = shown if step == 3 else (1.0, 1.0)
+            (one(hidden, factors[0]) + other(hidden, factors[1])).square().mean().backward()
+            for place in order:
+                optimizers[place].step()
+                optimizers[place].zero_grad()
+    assert [(event.run.call, told(event)[3]) for event in events] == [
+        (call, ["return y + (y * shown).abs().sqrt()"]) for call in calls
+    ]
+    assert {event.model.class_name.rpartition(".")[2] for event in events} == {"Head"}
+
+
+def test_a_recording_that_fails_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, times = Recording._finish, [0]
+
+    def fails_at_first(recording: Recording, *given: Any) -> Any:
+        times[0] += 1
+        if times[0] == 1:
+            raise ValueError("an unknown kind of tensor")
+        return finish(recording, *given)
+
+    monkeypatch.setattr(Recording, "_finish", fails_at_first)
+    with watched() as events:
+        net = nn.Linear(4, 4)
+        for factor in (1.0, float("nan")):
+            net(torch.ones(2, 4) * factor)
+    assert [(event.run.replay, event.run.replay_reason) for event in events] == [
+        ("inexact", "it could not be recorded: ValueError: an unknown kind of tensor")
+    ]
+
+
+def test_an_argument_that_holds_itself_ends_nothing() -> None:
+    class Takes(nn.Linear):
+        def forward(self, x: Tensor, extra: Any) -> Tensor:
+            return super().forward(x)
+
+    extra: list[Any] = [1]
+    extra.append(extra)
+    with watched() as events:
+        net = Takes(4, 4)
+        for factor in (1.0, float("nan"), 1.0):
+            net(torch.ones(2, 4) * factor, extra)
+    assert [(event.run.call, event.run.replay_reason) for event in events] == [(2, "the replay raised RecursionError")]

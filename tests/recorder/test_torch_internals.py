@@ -247,3 +247,21 @@ def test_what_was_reduced_is_held_by_no_thread(monkeypatch: pytest.MonkeyPatch) 
         assert (held, numbers.tolist()) == ({torch.tensor(0)._use_count()}, [3, -1])
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_a_function_of_the_users_that_has_let_go_of_what_it_saved_is_unusable() -> None:
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+            return gradients[0] * 2
+
+    y = Double.apply(torch.ones(2, requires_grad=True))  # type: ignore[no-untyped-call]
+    assert torch_internals.why_unusable(y.grad_fn) == ("", "")
+    y.sum().backward()
+    name, why = torch_internals.why_unusable(y.grad_fn)
+    assert name == "tensors" and "second time" in why

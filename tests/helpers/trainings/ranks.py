@@ -1,4 +1,4 @@
-"""Ranks that train by DDP, FSDP2 or tensor parallelism; the batch of one alone goes wrong, in two ways in turn."""
+"""Ranks that train by DDP, FSDP2 or tensor parallelism; the batch of one alone goes wrong, in three ways in turn."""
 
 from __future__ import annotations
 
@@ -54,8 +54,12 @@ def train(options: argparse.Namespace) -> None:
     for step, wrong in steps(options):
         x, scale, shown = torch.randn(4, 6), torch.ones(4, 1), torch.ones(4, 1)
         if same or dist.get_rank() == int(options.rank):
-            scale[2] -= float(wrong == "forward")
+            scale[2] -= float(wrong in ("forward", "evaluation"))
             shown[2] -= float(wrong == "backward")
+        if wrong == "evaluation":
+            with torch.no_grad():
+                model(x, scale, shown)
+            scale.fill_(1)
         loss = model(x, scale, shown).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -66,6 +70,6 @@ def train(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     own = arguments(parallel="ddp", rank="1")
     dist.init_process_group("gloo", os.environ["MEETING"])
-    for own.plant in ("forward", "backward"):
+    for own.plant in ("forward", "backward", "evaluation"):
         train(own)  # DDP must be gone before the group: else it may wait for a thread of gloo forever, watched or not
     dist.destroy_process_group()

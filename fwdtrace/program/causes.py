@@ -1,0 +1,75 @@
+"""Which call is to blame for what is not finite, and which calls that has been told of."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from fwdtrace.program.moment import tensors_in_arguments
+from fwdtrace.program.passes import Pass, leaves_behind, sum_of
+from fwdtrace.program.replay import Replay
+from fwdtrace.program.roots import Root
+from fwdtrace.program.steps import Optimizer, norm_of
+
+
+class Spoiled:
+    """What calls gave that was not finite, and the parameters behind it, since an optimizer has stepped on them."""
+
+    def __init__(self) -> None:
+        self._roots: weakref.WeakSet[Root] = weakref.WeakSet()
+        self._behind: list[weakref.ref[Tensor]] = []
+
+    def add(self, root: Root, outputs: Sequence[Tensor]) -> None:
+        """A call of a root gave this."""
+        self._roots.add(root)
+        self._behind += map(weakref.ref, leaves_behind(outputs))
+
+    def leads_to(self, known: Optimizer, optimizer: Any) -> bool:
+        """Whether the gradients that an optimizer is to use may have come through it, as that of a loss."""
+        if any(known.owns(root, optimizer) for root in self._roots):
+            return True
+        behind = {id(leaf) for reference in self._behind if (leaf := reference()) is not None}
+        return any(id(each) in behind for group in optimizer.param_groups for each in group["params"])
+
+    def stepped(self, known: Optimizer, optimizer: Any) -> None:
+        """An optimizer steps."""
+        self._roots -= {root for root in self._roots if known.owns(root, optimizer)}
+        if self._behind:
+            stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
+            self._behind = [each for each in self._behind if id(each()) not in stepped]
+
+
+def tell(passes: Iterable[Pass], blamed: Pass) -> None:
+    """Note that what went wrong in these passes has been told, and which of them was named for it."""
+    for each in passes:
+        each.is_told = True
+    blamed.is_blamed = True
+
+
+def is_told(passes: Sequence[Pass]) -> bool:
+    """Whether it has been told, for another optimizer, what went wrong in these passes."""
+    return bool(passes) and all(each.is_told for each in passes)
+
+
+def is_meant(noted: Pass, replay: Replay) -> bool:
+    """Whether a call gives infinities that are meant, as where a mask hides actions."""
+    found = any(finding.code == "FT005" for finding in replay.trace.findings)
+    has_nan = any(number is not None and math.isnan(number) for number in noted.sums)
+    return not found and not has_nan and not replay.inexact
+
+
+def is_given_what_is_not_finite(noted: Pass) -> bool:
+    """Whether NaN or infinities are among the arguments of a call, or among the weights of the model."""
+    given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
+    if any(number is not None and not math.isfinite(number) for number in given):
+        return True
+    return not math.isfinite(norm_of(list(noted.moment.module.parameters())))
+
+
+def made_in(replay: Replay) -> bool:
+    """Whether the backward of the call itself made what is not finite."""
+    return any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults)
