@@ -79,19 +79,23 @@ def settings_apart(traces: Sequence[Trace], beginnings: tuple[str, ...]) -> Iter
     """What was set otherwise around some ranks than around most, or than around the first, by how the names begin."""
     around = [{value.name: value.value for value in trace.run.around} for trace in traces]
     for name in around[0]:
-        values = [each.get(name) for each in around]
-        if name.startswith(beginnings) and name not in _OF_ITS_OWN and len(set(values)) > 1:
-            most = max(values, key=values.count)
-            for value in dict.fromkeys(value for value in values if value != most):
-                ranks = [rank for rank, each in enumerate(values) if each == value]
+        values = {rank: each[name] for rank, each in enumerate(around) if name in each}
+        known = list(values.values())
+        if name.startswith(beginnings) and name not in _OF_ITS_OWN and len(set(known)) > 1:
+            most = max(known, key=known.count)
+            for value in dict.fromkeys(value for value in known if value != most):
+                ranks = [rank for rank, each in values.items() if each == value]
                 yield f"{name} is {value} on {ranks_text(ranks)}, {most} on the others"
 
 
-def modes_apart(traces: Sequence[Trace]) -> tuple[int, ...]:
-    """The ranks on which the model is in another mode than on most, or than on the first."""
+def modes_apart(traces: Sequence[Trace], ranks: Sequence[int] = ()) -> Iterator[str]:
+    """That the model is on some ranks in another mode than on most, or than on the first; `ranks` are there."""
     modes = [trace.model.training for trace in traces]
     most = max(modes, key=modes.count)
-    return tuple(rank for rank, mode in enumerate(modes) if mode != most)
+    others = [rank for rank, mode in enumerate(modes) if mode != most]
+    if others:
+        where = "there" if others == list(ranks) else f"on {ranks_text(others)}"
+        yield f"the model is in {'evaluation' if most else 'training'} mode {where}"
 
 
 def owner_of(reference: Side, name: str) -> str:

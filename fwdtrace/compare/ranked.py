@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fwdtrace.compare.after_backward import factor_of
@@ -25,7 +25,7 @@ from fwdtrace.compare.rank_gradients import came_otherwise, part_of
 from fwdtrace.compare.replicas import Apart
 from fwdtrace.compare.saved_backward import Side
 from fwdtrace.compare.traces import How
-from fwdtrace.trace import Call
+from fwdtrace.trace import Call, tensors_in
 from fwdtrace.trace.text import path_text
 
 EXPECTED_OF_RANKS = frozenset(
@@ -67,17 +67,25 @@ def compare_with_ranks(
         if wrong is not None:
             origin, verdict, differences = wrong
             origin = replace(origin, call=number)
+            notes = [*modes_apart([side.trace for side in assembly.sides]), *_not_compared(reference, assembly)]
             return replace(
-                found, verdict=verdict, origin=origin, differences=worst_first([*differences, *found.differences])
+                found,
+                verdict=verdict,
+                origin=origin,
+                differences=worst_first([*differences, *found.differences]),
+                notes=(*notes, *found.notes),
             )
         if found.origin is not None and found.origin.call == number:
-            return _with_ranks(found, reference, assembly, before)
+            notes = [*_not_compared(reference, assembly), *found.notes]
+            return _with_ranks(replace(found, notes=tuple(notes)), reference, assembly, before)
         before = assembly
     notes = [note for _, assembly in assemblies[:1] for note in _notes(assembly, calls)]
     if found.equal:
         what = "calls of each step" if calls else "ranks"
         verdict = f"No difference found: the {what} together are the first, within rounding."
+        verdict += "".join(f" {said}." for said in _not_compared(*assemblies[0]))
         return replace(found, verdict=verdict, notes=(*notes, *found.notes))
+    notes += _not_compared(*assemblies[0])
     return replace(found, notes=(*notes, *found.notes))
 
 
@@ -93,6 +101,23 @@ def _between_ranks(
         return copies
     ends = [_end_of(reference, origin) for origin in (copies[0], found.origin)]
     return copies if found.origin.which == "forward" and ends[0] <= ends[1] else None
+
+
+def _not_compared(reference: Side, assembly: Assembly) -> Iterator[str]:
+    """What is said of the calls that all have, and of which no whole is known that could be compared."""
+    own = {(call.path, call.nth): call for call in assembly.side.trace.calls}
+    calls = []
+    for call in reference.trace.calls:
+        other = own.get((call.path, call.nth))
+        if call.path is None or other is None or not tensors_in(call.outputs):
+            continue
+        ours, theirs = reference.values.side(call, "outputs"), assembly.side.values.side(other, "outputs")
+        if None in (*ours, *theirs) or not len(ours) == len(theirs) > 0:
+            calls.append(call)
+    if calls:
+        first = path_text(min(calls, key=lambda call: (reference.trace.end(call), -call.id)).path)
+        what = f"{first} gives" if len(calls) == 1 else f"{len(calls)} calls give, {first} first,"
+        yield f"What {what} could not be put together from the ranks, and was not compared"
 
 
 def _end_of(reference: Side, origin: Origin) -> int:
@@ -142,12 +167,7 @@ def _with_ranks(
     ranks = _ranks_apart(assembly, call.id) if call is not None else []
     if ranks:
         why.append(f"on {ranks_text(ranks)}")
-        traces = [side.trace for side in assembly.sides]
-        others = modes_apart(traces)
-        if others:
-            mode = "training" if traces[others[0]].model.training else "evaluation"
-            who = "there" if list(others) == ranks else f"on {ranks_text(others)}"
-            why.append(f"the model is in {mode} mode {who}")
+    why += modes_apart([side.trace for side in assembly.sides], ranks)
     if call is not None and _is_normalized_by_rank(call, assembly):
         why.append("each rank normalizes by its own examples alone, which SyncBatchNorm does by all")
     if call is not None:
@@ -234,5 +254,6 @@ def _notes(assembly: Assembly, calls: bool) -> list[str]:
         names = ", ".join(path_text(call.path) for call in assembly.sums[:3])
         notes.append(f"what {names} gives on each {what} is a part of a sum, and was added up to be compared")
     if not calls:
-        notes += settings_apart([side.trace for side in assembly.sides], _SETTINGS)
+        traces = [side.trace for side in assembly.sides]
+        notes += [*modes_apart(traces), *settings_apart(traces, _SETTINGS)]
     return notes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_o
 from fwdtrace.compare.saved_step import STEP, read_step, rows_of_step
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Call, Stats, Trace, tensors_in
-from fwdtrace.trace.digests import digest_of_bytes
+from fwdtrace.trace.digests import digest_of_bytes, earlier_digest_of_bytes
 from fwdtrace.trace.files import replacing
 from fwdtrace.trace.json_stream import object_of
 from fwdtrace.trace.rows import Wrong, read_at, reader_of
@@ -92,10 +92,13 @@ class Values(Protocol):
 
 
 class SavedValues:
-    """The numbers of one saved run, read as they are needed. FwdtraceError if the file is malformed."""
+    """The numbers of one saved run, read as they are needed. FwdtraceError if the file is malformed.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    `expected` is the digest of the file if it is known; by it a file is told that holds digests of the earlier kind.
+    """
+
+    def __init__(self, file: Path, expected: str | None = None) -> None:
+        self.file, self._expected = file, expected
         try:
             self._open()
         except OSError as error:
@@ -117,7 +120,9 @@ class SavedValues:
         about = header.pop("__metadata__")
         if about["format"] != FORMAT:
             raise ValueError
-        self.digest = _digest(about, header)
+        self.digest, self._digest_of = _digest(about, header), digest_of_bytes
+        if self._expected == (earlier := _digest(about, header, earlier_digest_of_bytes)):
+            self.digest, self._digest_of = earlier, earlier_digest_of_bytes
         self._start = 8 + length
         self._rows: list[dict[str, Any]] = json.loads(about["tensors"], object_pairs_hook=object_of)
         self._calls: dict[str, Any] = json.loads(about["calls"], object_pairs_hook=object_of)
@@ -145,6 +150,11 @@ class SavedValues:
         if missing > 0:
             raise Wrong("it", f"is cut short: it ends {missing} bytes before tensors[{number}] does")
         return self._start + begin, length
+
+    @property
+    def has_earlier_digests(self) -> bool:
+        """Whether its digests are of a kind that is saved no longer."""
+        return self._digest_of is earlier_digest_of_bytes
 
     def side(self, call: Call, side: Literal["inputs", "outputs"]) -> list[int | None]:
         """The numbers of the tensors on one side of a call, None for one without values."""
@@ -181,7 +191,7 @@ class SavedValues:
         with self.file.open("rb") as stream:
             stream.seek(place[0])
             read = stream.read(place[1])
-        if digest_of_bytes(read).hex() != row["digest"]:
+        if self._digest_of(read).hex() != row["digest"]:
             raise FwdtraceError(f"{self.file}: the numbers of tensors[{number}] have changed since they were saved")
         elements = numpy.frombuffer(read, dtype=_NUMPY[row["dtype"]])
         if row["dtype"] == "bfloat16":  # the upper half of a float32
@@ -189,11 +199,11 @@ class SavedValues:
         return elements
 
 
-def _digest(about: dict[str, str], whole: Iterable[str]) -> str:
+def _digest(about: dict[str, str], whole: Iterable[str], digest_of: Callable[[bytes], bytes] = digest_of_bytes) -> str:
     """The digest of which call has which tensors, of the digests of these, and of which are there whole."""
     step = (about[name] for name in STEP if name in about)
     text = "\n".join((about["calls"], about["tensors"], *step, *sorted(whole)))
-    return digest_of_bytes(text.encode()).hex()
+    return digest_of(text.encode()).hex()
 
 
 def _read_row(value: Any, shared: Any) -> Any:
@@ -227,10 +237,22 @@ def values_of(trace: Trace, file: str) -> SavedValues | None:
     path = Path(file).with_name(trace.run.values)
     if not path.exists():
         raise FwdtraceError(f"{file}: its values are to be in {path}, which is not there; put it beside the trace")
-    values = SavedValues(path)
+    values = SavedValues(path, trace.run.values_digest)
     if trace.run.values_digest not in (None, values.digest):
         raise FwdtraceError(f"{path} holds the values of another run than {file}; save those of each run in a file")
     return values
+
+
+def check_digests(values: Iterable[Values]) -> None:
+    """FwdtraceError if files hold digests of both kinds, of which nobody can say whether they are of the same."""
+    saved: Sequence[SavedValues] = [each for each in values if isinstance(each, SavedValues)]
+    earlier = [each for each in saved if each.has_earlier_digests]
+    if earlier and len(earlier) < len(saved):
+        now = next(each for each in saved if not each.has_earlier_digests)
+        raise FwdtraceError(
+            f"{earlier[0].file} was saved by an earlier fwdtrace, whose digests are not those that {now.file} holds; "
+            "save both with the same fwdtrace"
+        )
 
 
 def measure(before: Values, after: Values, call: Call, other: Call) -> Distances:

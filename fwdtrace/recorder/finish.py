@@ -38,9 +38,16 @@ def surroundings_of(model: nn.Module, spec: str | None, seed: int | None) -> Sur
     rank = os.environ.get("RANK")
     return Surroundings(
         Versions(__version__, str(torch.__version__).partition("+")[0], platform.python_version()),
-        ModelInfo(spec, f"{cls.__module__}.{cls.__qualname__}", model.training, 0),
+        ModelInfo(spec, f"{cls.__module__}.{cls.__qualname__}", _is_training(model), 0),
         RunInfo(device, torch.is_grad_enabled(), seed, int(rank) if rank else None, 0.0, around=around_run(device)),
     )
+
+
+def _is_training(model: nn.Module) -> bool:
+    """Whether the model is in training mode; of what data parallelism wraps, which alone heeds it, the mode of that."""
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        return _is_training(model.module)
+    return model.training
 
 
 def finished_trace(

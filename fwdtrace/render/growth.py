@@ -18,6 +18,8 @@ LONGEST_NAME = 30
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 560, 150, 56, 12, 180, 24
 """A chart in pixels, and the room around its lines, in which the numbers and the names stand."""
+LETTER = 7
+"""The pixels of a letter, with the room that a name needs beside it."""
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#1b7c83")
 
 
@@ -63,10 +65,7 @@ def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> s
     for end, level in ((scale.lowest, TOP + high), (scale.highest, TOP)):
         parts.append(f'<path d="M{LEFT} {level}h{wide}" stroke="currentColor" stroke-opacity=".25"/>')
         parts.append(_text(LEFT - 6, level + 4, number(end), "end"))
-    apart = max(len(labels) // 6, 1)
-    for place, label in enumerate(labels):
-        if place % apart == 0 or place == len(labels) - 1:
-            parts.append(_text(xs[place], HEIGHT - 6, label, "middle"))
+    parts += [_text(xs[place], HEIGHT - 6, labels[place], "middle") for place in _with_room(labels, xs)]
     for place, each in enumerate(series):
         colour = COLOURS[place % len(COLOURS)]
         points, lines = [], []
@@ -112,6 +111,17 @@ def _numbers(values: Sequence[float | None]) -> str:
     if len(shown) > 5:
         shown = [shown[0], "…", *shown[-3:]]
     return " → ".join(shown)
+
+
+def _with_room(labels: Sequence[str], xs: Sequence[float]) -> list[int]:
+    """The places of about six labels that do not touch each other; the last is one of them."""
+    chosen: list[int] = []
+    places = range(len(labels))
+    for place in dict.fromkeys([*places[-1:], *places[:: max(len(labels) // 6, 1)]]):
+        room = [2 * abs(xs[place] - xs[other]) / (len(labels[place]) + len(labels[other]) + 1) for other in chosen]
+        if all(each >= LETTER for each in room):
+            chosen.append(place)
+    return sorted(chosen)
 
 
 def _text(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:

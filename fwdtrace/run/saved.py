@@ -10,7 +10,7 @@ from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.ranked import compare_with_ranks
 from fwdtrace.compare.saved_backward import Side
-from fwdtrace.compare.saved_numbers import measure_by_stats, values_of
+from fwdtrace.compare.saved_numbers import check_digests, measure_by_stats, values_of
 from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, is_compiled
 from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
@@ -33,6 +33,7 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
         raise FwdtraceError(f"compare {file} {other_file}: neither holds a call, so there is nothing to compare")
     values, other_values = values_of(before, file), values_of(after, other_file)
     if values and other_values:
+        check_digests((values, other_values))
         by_step = _by_step(file, other_file)
         if by_step is not None:
             return compare_with_ranks(by_step[0], How(tuple(maps), notes=by_step[1]), calls=True)

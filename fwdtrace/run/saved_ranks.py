@@ -12,6 +12,7 @@ from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.ranked import compare_with_ranks
 from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_numbers import check_digests
 from fwdtrace.compare.together import together
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved_calls import calls_of_program, loaded_side
@@ -106,5 +107,6 @@ def _steps(files: Sequence[str], others: Sequence[str]) -> Iterator[tuple[Side, 
     each = [[mine[number] for mine in calls] for number in common] or [[*files, *others]]
     for step in each:
         sides = list(map(loaded_side, step))
+        check_digests(side.values for side in sides)
         first = sides[0] if len(files) == 1 else together(sides[: len(files)])
         yield first, sides[len(files) :]

@@ -79,6 +79,22 @@ def test_ranks_of_two_programs_with_another_number_of_ranks_are_put_together(
     assert note in found.notes
 
 
+def test_what_no_rank_has_whole_is_said_not_to_be_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one(folder, "same data, other activation", monkeypatch, name="two")
+    one_by_one(folder, "same data, other activation", monkeypatch, 4, "four")
+    found = compare_saved(str(folder / "two.rank*.json"), str(folder / "four.rank*.json"))
+    said = "layers.1.act first, could not be put together from the ranks, and was not compared"
+    assert any(note.endswith(said) for note in found.notes), found.notes
+
+
+def test_another_mode_of_a_rank_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = one_by_one(folder, "evaluation", monkeypatch)
+    assert found.verdict == (
+        "The ranks do not have the same layers.0.norm.weight before call 2 (13 more parameters or buffers likewise)."
+    )
+    assert "the model is in evaluation mode on rank 1" in found.notes
+
+
 def test_a_call_that_a_rank_lacks_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_by_one(folder, "", monkeypatch, name="short")
     (folder / "short.rank1.call3.json").unlink()
@@ -116,6 +132,7 @@ WRONG = {
         "scaled loss of one",
     ): "that comes to the model is 2 times as large on rank 1 as on the others.",
     ("ddp", "other targets"): "the gradient that comes to the model is other on all ranks: the loss or its targets are",
+    ("ddp", "evaluation dropout"): "It is so on rank 1; the model is in evaluation mode there.",
     ("ddp", "statistics"): "Each rank normalizes by its own examples alone, which SyncBatchNorm does by all.",
     ("fsdp", "other rate"): "are on rank 1. After the call before, optimizer lr is 0.2 on rank 1, 0.1 on the others.",
     ("tp", "other dropout"): "Rank 1 gets another result of layers.0.drop (Dropout) than the other ranks, though they",
@@ -134,6 +151,7 @@ def spawned(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
 def against(folder: Path, way: str, fault: str) -> TraceComparison:
     name = f"{way} {fault}".strip().replace(" ", "-")
     alone = {"statistics": "single-statistics", "dropout": "single-dropout", "other dropout": "single-dropout"}
+    alone["evaluation dropout"] = "single-dropout"
     return compare_saved(str(folder / f"{alone.get(fault, 'single')}.json"), str(folder / f"{name}.rank*.json"))
 
 
@@ -147,6 +165,11 @@ def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: 
         assert against(folder, way, fault).verdict == EQUAL, (way, fault)
     for (way, fault), said in WRONG.items():
         assert said in against(folder, way, fault).verdict, (way, fault)
+    parts, copies = str(folder / "tp.rank*.json"), str(folder / "ddp.rank*.json")
+    assert compare_saved(copies, parts).verdict == EQUAL
+    assert compare_saved(parts, copies).verdict == (
+        f"{EQUAL} What 4 calls give, layers.0.up first, could not be put together from the ranks, and was not compared."
+    )
 
 
 @pytest.mark.sweep

@@ -55,8 +55,10 @@ def built(way: str, fault: str, rank: int, size: int) -> nn.Module:
     net: Any = Net(fault)
     if fault == "other buffer" and rank == 1:
         net.scale.fill_(1.5)
-    if fault == "other activation" and rank == 1:
+    if fault.endswith("other activation") and rank == 1:
         net.layers[1].act = nn.GELU("tanh")
+    if fault.startswith("evaluation") and rank == 1:
+        net.eval()
     if fault == "frozen" and rank == 1:
         net.layers[0].up.bias.requires_grad_(False)
     if way == "ddp":
@@ -104,7 +106,7 @@ def examples(step: int, way: str, fault: str, rank: int, size: int) -> tuple[Ten
     parts, mine = (size, rank) if way != "fsdp-tp" else (size // 2, rank // 2)
     if fault == "other targets":
         y = y.flip(0)
-    if fault == "same data":
+    if fault.startswith("same data"):
         mine = 0
     return (x[mine::parts], y[mine::parts]) if fault == "interleaved" else (x.chunk(parts)[mine], y.chunk(parts)[mine])
 

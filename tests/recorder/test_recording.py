@@ -322,3 +322,11 @@ def test_an_object_that_holds_tensors_is_described_by_them() -> None:
         TensorMeta("cache.inner.value", (3,), "float32"),
         TensorMeta("x", (2, 4), "float32"),
     )
+
+
+def test_the_mode_of_a_model_is_that_of_what_data_parallelism_wraps() -> None:
+    model = nn.DataParallel(nn.Linear(2, 2))
+    model.module.eval()
+    with fwdtrace.record(model) as recording:
+        model(torch.ones(1, 2))
+    assert model.training and not recording.trace.model.training

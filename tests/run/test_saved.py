@@ -10,6 +10,7 @@ import pytest
 
 import fwdtrace
 from fwdtrace.trace import Leaf, TensorMeta
+from fwdtrace.trace.digests import earlier_digest_of_bytes
 from tests.helpers.commands import Command, finish, start
 
 
@@ -76,6 +77,34 @@ def test_values_that_are_gone_or_of_something_else_are_told_of(command: Command,
     assert "was not written by `fwdtrace run --save-values`" in command("compare", "a.json", "b.json").err
     assert "use .safetensors" in command("run", "nets.py:Net", "--save-values", "a.bin").err
     assert "on meta has no values" in command("run", "lenet", "--device", "meta", "--save-values", "a.safetensors").err
+
+
+def test_values_with_digests_of_the_earlier_kind_are_read_but_not_beside_those_of_today(
+    command: Command, nets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fwdtrace.compare import saved_numbers
+    from fwdtrace.recorder.measures import keeper
+
+    def save(spec: str, name: str) -> None:
+        kept = ("-i", "x.pt", "--save-values", f"{name}.safetensors", "-o", f"{name}.json")
+        assert command("run", spec, *kept).status == 0
+
+    save("nets.py:Net", "new")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(keeper, "digest_of_bytes", earlier_digest_of_bytes)
+        earlier.setattr(saved_numbers._digest, "__defaults__", (earlier_digest_of_bytes,))
+        for spec, name in (("nets.py:Net", "a"), ("nets.py:Net", "b"), ("nets.py:Net(bias=4)", "c")):
+            save(spec, name)
+    assert fwdtrace.load_trace("a.json").run.values_digest != fwdtrace.load_trace("new.json").run.values_digest
+    assert "bit-identical" in command("compare", "a.json", "b.json").out
+    assert json.loads(command("compare", "a.json", "c.json", "--json").out)["origin"]["apart"]["absolute"] == 4.0
+    for pair in (("a.json", "new.json"), ("new.json", "a.json")):
+        found = command("compare", *pair)
+        assert (found.status, found.err) == (
+            2,
+            "fwdtrace: a.safetensors was saved by an earlier fwdtrace, whose digests are not those that "
+            "new.safetensors holds; save both with the same fwdtrace\n",
+        )
 
 
 def test_runs_of_other_inputs_are_told_so(command: Command, nets: Path) -> None:
