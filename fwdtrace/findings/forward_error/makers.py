@@ -52,6 +52,8 @@ def _before(before: Shape, after: Shape, dimension: int, wanted: int) -> Iterato
             others = size // before[at]
             if wanted % others == 0:
                 yield at, wanted // others
+    elif before != after and sorted(before) == sorted(after):  # turned, and another one may be as large
+        yield from ((at, wanted) for at, other in enumerate(before) if other == size)
     elif (same := same_size(before, size, dimension, len(after) - 1 - dimension)) is not None:
         yield same, wanted
 
