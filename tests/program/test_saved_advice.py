@@ -54,6 +54,7 @@ inputs = torch.randn(4, 1), torch.tensor([1, 0, 1, 0])
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_each_fix_that_a_program_is_advised_works_on_its_model(kind: str, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
