@@ -17,7 +17,7 @@ from fwdtrace.recorder.torch_internals import memory_of
 
 _QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
 _NO_VERSION = -1
-_NEVER_A_TENSOR = frozenset(vars(nn.Module()))
+_NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
 
 
