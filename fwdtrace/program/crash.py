@@ -25,7 +25,7 @@ from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
-from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE, is_compiled
+from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE, is_compiled, wraps_compiled
 from fwdtrace.trace import Trace
 from fwdtrace.trace.text import path_text
 from fwdtrace.trace.values import tensors_in
@@ -84,7 +84,7 @@ def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment 
     module, args, kwargs = local["self"], local["args"], local["kwargs"]
     root, name, number = top(module)
     own = moment is not None and moment.module is module and all(map(operator.is_, moment.args, args))
-    plain = module._orig_mod if isinstance(module, torch._dynamo.OptimizedModule) else module
+    plain = module._orig_mod if wraps_compiled(type(module)) else module
     compiled = plain is not module or is_compiled(module)
     if compiled:  # what compiled code raises names no layer, and has words of its own for it
         root, module = plain, plain

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from fwdtrace.models.capsule import save_capsule
 from fwdtrace.program.passes import Pass
-from fwdtrace.recorder.torch_internals import Unseen
+from fwdtrace.recorder.torch_internals import Unseen, wraps_compiled
 
 
 class SavedStep:
@@ -50,7 +49,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, nn.parallel.DistributedDataParallel):
             module = module.module
-        elif isinstance(module, torch._dynamo.OptimizedModule):
-            module = module._orig_mod
+        elif wraps_compiled(type(module)):
+            module = module.get_submodule("_orig_mod")
         else:
             return module

@@ -13,7 +13,7 @@ from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.frames import Position, from_torch, original_of, own_call_code
-from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL
+from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL, wraps_compiled
 from fwdtrace.trace import CallError, Entry, Leaf
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SeenClass:
         self.own_call = own_call_code(cls)
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
-        self.wraps_compiled = cls.__name__ == "OptimizedModule" and cls.__module__ == "torch._dynamo.eval_frame"
+        self.wraps_compiled = wraps_compiled(cls)
         self.may_be_opaque = self.is_script or self.wraps_compiled
 
 

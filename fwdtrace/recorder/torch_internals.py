@@ -325,6 +325,11 @@ def is_compiled(module: Module) -> bool:
     return module._compiled_call_impl is not None
 
 
+def wraps_compiled(cls: type) -> bool:
+    """Whether modules of this class are what `torch.compile(module)` gives; the compiler need not be imported."""
+    return cls.__name__ == "OptimizedModule" and cls.__module__ == "torch._dynamo.eval_frame"
+
+
 def has_legacy_backward_hooks(module: Module) -> bool:
     """Whether the module's backward hooks are of the kind before `register_full_backward_hook`."""
     return module._is_full_backward_hook is False

@@ -96,6 +96,11 @@ def test_module_compile_is_known_by_its_compiled_call() -> None:
     assert torch_internals.is_compiled(model)
 
 
+def test_a_wrapper_of_torch_compile_is_known_by_its_class() -> None:
+    assert torch_internals.wraps_compiled(type(torch.compile(nn.ReLU(), backend="eager")))
+    assert not torch_internals.wraps_compiled(nn.ReLU)
+
+
 def test_checkpoint_leaves_recomputation_by_this_exception() -> None:
     assert issubclass(getattr(checkpoint, torch_internals.STOP_RECOMPUTATION), Exception)
 
