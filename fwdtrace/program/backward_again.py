@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from ast import literal_eval
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -57,26 +58,20 @@ def explained_backward(error: Exception, kept: Iterable[tuple[Trace, nn.Module]]
 def _backward_again(error: Exception, kept: Trace, model: nn.Module, call: Call, number: int) -> Trace | None:
     module = model.get_submodule(call.path or "")
     recording = Recording(model, Options(ops=True, gradients=True, alone=True))
-    before = random_state()
-    try:
-        args, kwargs = _arguments(module, call.inputs, number)
-    except (ValueError, SyntaxError, RuntimeError):  # an object that its text does not make again
-        return None
 
     def run() -> None:
         with torch.enable_grad():
             _start(tensors_of(module(*args, **kwargs))).backward()  # type: ignore[no-untyped-call]
 
-    try:
-        with state_kept(model), silence():
-            raised = recorded(recording, run)
-    finally:
-        before.restore()
-    if raised is not None and is_interrupt(raised):
-        raise raised
-    if raised is None or _kind(raised) != _kind(error) or not recording.trace.backward_errors:
+    with _all_kept(model):
+        try:
+            args, kwargs = _arguments(module, call.inputs, number)
+        except (ValueError, SyntaxError, RuntimeError):  # an object that its text does not make again
+            return None
+        raised = recorded(recording, run)
+    trace = _trace_of_same(error, raised, recording)
+    if trace is None:
         return None
-    trace = recording.trace
     calls = tuple(replace(each, site=call.site) if each.parent is None else each for each in trace.calls)
     trace = replace(
         trace,
@@ -125,24 +120,38 @@ def _trace_of_part(error: Exception, part: Part, by_calls: bool) -> Trace | None
                 lines.append(line)
                 tensor.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    before = random_state()
-    try:
-        with state_kept(whole), silence():
-            _let_go_of_graphs(whole)
-            raised = recorded(recording, run)
-    finally:
-        before.restore()
-    if raised is not None and is_interrupt(raised):
-        raise raised
-    if raised is None or _kind(raised) != _kind(error) or not recording.trace.backward_errors:
+    with _all_kept(whole):
+        _let_go_of_graphs(whole)
+        raised = recorded(recording, run)
+    trace = _trace_of_same(error, raised, recording)
+    if trace is None:
         return None
-    trace = recording.trace
     run_info = replace(trace.run, call=None, event="error", replay=INEXACT, replay_reason=_REASON_OF_PART)
     trace = with_findings(replace(trace, run=run_info))
     codes = {each.code for each in trace.findings}
     found = [each for each in trace.findings if each.code == ("FT011" if "FT011" in codes else "FT008")]
     through = None if by_calls else _through(trace)
     return replace(trace, findings=tuple(_of_part(each, part, through, set(lines[:-1])) for each in found))
+
+
+@contextlib.contextmanager
+def _all_kept(model: nn.Module) -> Iterator[None]:
+    """A block that is silent, and after which the model and the random generators are as before."""
+    before = random_state()
+    try:
+        with state_kept(model), silence():
+            yield
+    finally:
+        before.restore()
+
+
+def _trace_of_same(error: Exception, raised: BaseException | None, recording: Recording) -> Trace | None:
+    """What was recorded, if backward raised in it as it did in the program."""
+    if raised is not None and is_interrupt(raised):
+        raise raised
+    if raised is None or _kind(raised) != _kind(error) or not recording.trace.backward_errors:
+        return None
+    return recording.trace
 
 
 def _let_go_of_graphs(model: nn.Module) -> None:
