@@ -65,6 +65,7 @@ def at_end(do: Callable[[], None], *, in_children: bool = False) -> None:
         if interrupted:
             _remember_interrupt()
         _leave_signals_alone()
+        _end_by_signal_that_came()
 
     def in_child() -> None:
         global _program
@@ -181,6 +182,15 @@ def _leave_signals_alone() -> None:
     for number in _pipes:
         if signal.getsignal(number) is signal.SIG_DFL:  # and not the program's own by now
             faulthandler.unregister(number)
+
+
+def _end_by_signal_that_came() -> None:
+    """End by a signal that came before the program's end, for the thread that waits for one may not get to run again."""
+    readers = {reader: number for number, (reader, _) in _pipes.items()}
+    came, _, _ = select.select([*readers], [], [], 0) if readers else ([], [], [])
+    for reader in came:
+        if signal.getsignal(readers[reader]) is signal.SIG_DFL:
+            os.kill(os.getpid(), readers[reader])
 
 
 def _pause_waiting() -> None:
