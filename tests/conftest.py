@@ -12,11 +12,15 @@ import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers.commands import command, folder, restored_signals  # noqa: F401  (fixtures of the command line)
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
+
+if TYPE_CHECKING:
+    from tests.helpers.footprint import Picture
 
 TESTS = Path(__file__).parent
 ROOMS_WITHOUT_TORCH = ("trace", "render", "findings")
@@ -55,15 +59,32 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+LAST: list[Picture] = []
+"""The picture of the process after the last test, which is the one before the next, unless a fixture came between."""
+
+
 @pytest.fixture
 def nothing_left_behind() -> Iterator[None]:
     """Fail the test after which something process-wide is not as it was."""
     from tests.helpers import footprint
 
-    before = footprint.of_the_process()
+    before = LAST.pop() if LAST else footprint.of_the_process()
     yield
-    left = footprint.changes(before, footprint.of_the_process())
+    LAST[:] = [footprint.of_the_process(before)]
+    left = footprint.changes(before, LAST[0])
     assert not left, f"left behind: {', '.join(left[:10])}"
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+    """Forget the last picture when a fixture of several tests begins: what that changes is no test's doing."""
+    if fixturedef.scope != "function":
+        LAST.clear()
+
+
+def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
+    """Forget the last picture also when such a fixture ends."""
+    if fixturedef.scope != "function":
+        LAST.clear()
 
 
 @pytest.fixture

@@ -52,10 +52,21 @@ def collecting_no_garbage() -> Iterator[None]:
         gc.enable()
 
 
-def of_the_process() -> Picture:
-    """Everything process-wide that a tracer may patch, install or switch."""
-    owners = (*NAMESPACES, *module_classes())
-    return Picture(dict([*interpreter(), *torch_state()]), {owner: dict(vars(owner)) for owner in owners})
+def of_the_process(earlier: Picture | None = None) -> Picture:
+    """Everything process-wide that a tracer may patch, install or switch.
+
+    Of what is as in an earlier picture nothing is copied: there may be thousands of classes, and thousands of tests.
+    """
+    known = {} if earlier is None else earlier.names
+    names = {owner: _names_of(owner, known.get(owner)) for owner in (*NAMESPACES, *module_classes())}
+    return Picture(dict([*interpreter(), *torch_state()]), names)
+
+
+def _names_of(owner: object, known: dict[str, object] | None) -> dict[str, object]:
+    now = vars(owner)
+    if known is not None and len(known) == len(now) and all(map(operator.is_, known.values(), now.values())):
+        return known
+    return dict(now)
 
 
 def interpreter() -> Iterator[tuple[str, object]]:
@@ -105,7 +116,7 @@ def changes(before: Picture, after: Picture) -> list[str]:
     changed = {name for name, fact in before.facts.items() if differs(fact, after.facts.get(name, fact))}
     for owner, now in after.names.items():
         was = before.names.get(owner, {})
-        if len(was) == len(now) and all(map(operator.is_, was.values(), now.values())):
+        if was is now:
             continue
         replaced = {name for name in watched(owner, was) if differs(was.get(name, MISSING), now.get(name, MISSING))}
         ours = {name for name, value in now.items() if is_recorder_code(value)}
