@@ -125,9 +125,11 @@ def check_sound(trace: Trace) -> None:
     assert all(finding.call is None or finding.call in by_id for finding in trace.findings)
 
 
-def check_shown(trace: Trace, folder: Path, shown: Shown) -> None:
-    """Every format can be written, and is text that is what it says it is."""
+def check_shown(trace: Trace, folder: Path, shown: Shown, *, picture: bool) -> None:
+    """Every format can be written, the picture if it is asked for, and is text that is what it says it is."""
     for suffix in TRACE_SUFFIXES:
+        if suffix == ".svg" and not picture:
+            continue
         file = folder / f"shown{suffix}"
         save_as_suffix(trace, file, shown, width=80)
         text = file.read_bytes().decode()
@@ -139,7 +141,9 @@ def check_shown(trace: Trace, folder: Path, shown: Shown) -> None:
             assert not set(text) & {"\0", "\x1b", "\u202e", "\ufffe"}, suffix
         if suffix == ".html":
             assert "<script>alert(1)" not in text
-    assert load_trace(folder / "shown.json") == trace
+        if suffix == ".json":
+            assert load_trace(file) == trace
+        file.unlink()  # to write over a file takes longer
 
 
 def check_compared(before: Trace, after: Trace) -> None:
@@ -172,7 +176,8 @@ def fuzz(traces: list[Trace], folder: Path, seeds: range) -> int:
                     continue
                 accepted += 1
                 check_sound(trace)
-                check_shown(trace, folder, chance.choice(WAYS))
+                # A picture is the tree again, and takes longer than all other formats together.
+                check_shown(trace, folder, chance.choice(WAYS), picture=accepted % 4 == 0)
                 check_compared(*chance.sample((traces[number], trace), 2))
                 find(trace)
                 rank_differences({0: {"t": traces[number]}, 1: {"t": trace}})
