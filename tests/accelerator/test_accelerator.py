@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +9,6 @@ import torch
 
 from tests.accelerator.__main__ import PARTS, available, main, passed
 from tests.accelerator.checks import PROGRAM, TEN
-from tests.helpers.commands import REPOSITORY
 from tests.helpers.real_models import MODELS
 
 
@@ -24,12 +21,9 @@ def as_deterministic_as_before() -> Iterator[None]:
 
 
 @pytest.mark.skipif(available() is not None, reason="there is an accelerator")
-def test_without_an_accelerator_it_says_so_in_one_line_and_exits_with_2() -> None:
-    ran = subprocess.run([sys.executable, "-m", "tests.accelerator"], cwd=REPOSITORY, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout) == (
-        2,
-        "no accelerator: torch finds none on this machine, so nothing was checked\n",
-    )
+def test_without_an_accelerator_it_says_so_in_one_line_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().out == "no accelerator: torch finds none on this machine, so nothing was checked\n"
 
 
 def test_what_needs_no_accelerator_is_checked_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:

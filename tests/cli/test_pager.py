@@ -6,11 +6,12 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import REPOSITORY, finish, start
+from tests.helpers.commands import REPOSITORY, ending, finish, start
 from tests.helpers.drawings import blocks
 from tests.helpers.traces import lenet
 
@@ -27,13 +28,11 @@ def on_a_terminal(*arguments: str, lines: int = 24, **settings: str) -> str:
     )
     os.close(theirs)
     written = b""
-    try:
-        while piece := os.read(ours, 65536):
-            written += piece
-    except OSError:  # the end of a terminal is an error on Linux
-        pass
-    assert process.wait(timeout=60) == 0
-    os.close(ours)
+    with open(ours, "rb", buffering=0) as terminal, ending(process):
+        with suppress(OSError):  # the end of a terminal is an error on Linux
+            while piece := terminal.read(65536):
+                written += piece
+        assert process.wait(timeout=60) == 0
     return written.decode("utf-8")
 
 

@@ -95,9 +95,8 @@ def test_a_real_model_is_its_own_equal(name: str) -> None:
     assert_is_its_own_equal(MODELS[name])
 
 
-@pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name.startswith("transformers:")][:170])
+@pytest.mark.parametrize("name", one_in(2, [name for name in FAMILIES if name.startswith("transformers:")][:170]))
 def test_nothing_is_ever_found_between_a_model_and_itself(name: str) -> None:
     model, args, kwargs = FAMILIES[name]()
     side = Runnable(model.eval(), args, kwargs)

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+Text = TypeVar("Text", str, bytes)
 
 
 @dataclass(frozen=True)
@@ -84,5 +87,16 @@ def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> Outcome:
     """Wait for a process to end."""
-    out, err = process.communicate(timeout=120)
+    with ending(process):
+        out, err = process.communicate(timeout=120)
     return Outcome(process.returncode, out, err)
+
+
+@contextmanager
+def ending(process: subprocess.Popen[Text]) -> Iterator[subprocess.Popen[Text]]:
+    """Let no process run on, and no pipe of it stay open, after the block, whatever happens in it."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -14,6 +15,17 @@ def one_in(number: int, cases: Iterable[object]) -> list[ParameterSet]:
         pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=_mark(place % number == 0))
         for place, case in enumerate(cases)
     ]
+
+
+def one_of_each_design(names: Iterable[str]) -> list[ParameterSet]:
+    """Parameters of a test: of models that one design has in many sizes, the first is of the sweep."""
+    seen: set[str] = set()
+    parameters = []
+    for name in names:
+        design = re.sub(r"(?<!_v)\d+[a-z]*|_(tiny|small|base|large|[bhlmst])(?=_|\d|$)", "", name).replace("_", "")
+        parameters.append(pytest.param(name, marks=_mark(design not in seen)))
+        seen.add(design)
+    return parameters
 
 
 def _mark(is_of_sweep: bool) -> pytest.MarkDecorator:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -44,17 +46,33 @@ Slow()(torch.ones(1, 2))
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A program in a process group of its own, with the default action for SIGHUP, which `nohup` would take away."""
-    program = subprocess.Popen(
-        [sys.executable, *arguments], cwd=folder, text=True, start_new_session=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert program.stdout is not None
-    assert program.stdout.readline() == "ready\n"
-    return program
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a program in a process group of its own, and wait until it is ready; the group ends with the test.
+
+    It has the default action for SIGHUP, which `nohup` would take away.
+    """
+    with ExitStack() as programs:
+
+        def begin(*arguments: str) -> subprocess.Popen[str]:
+            program = programs.enter_context(subprocess.Popen(
+                [sys.executable, *arguments], cwd=tmp_path, text=True, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+                env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+            ))  # fmt: skip
+            programs.callback(kill_group, program.pid)
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            return program
+
+        yield begin
+
+
+def kill_group(group: int) -> None:
+    """End what is left of a process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def seconds_to_end(program: subprocess.Popen[str], number: signal.Signals, *, group: bool = False) -> float:
@@ -75,16 +93,16 @@ def seconds_to_end(program: subprocess.Popen[str], number: signal.Signals, *, gr
     ],
 )
 def test_a_signal_ends_a_program_at_once_and_the_trace_is_written(
-    work: str, number: signal.Signals, group: bool, tmp_path: Path
+    work: str, number: signal.Signals, group: bool, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-    program = start(tmp_path, "-m", "fwdtrace", "exec", "-o", "t.json", "slow.py", work)
-    time.sleep(0.2)
+    program = start("-m", "fwdtrace", "exec", "-o", "t.json", "slow.py", work)
+    time.sleep(0.2)  # so that it works when the signal comes; it ends in the same way if it does not yet
     seconds = seconds_to_end(program, number, group=group)
     _, said = program.communicate()
     assert said.endswith("fwdtrace: saved t.json\n")
     assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Slow", "Linear"]
-    assert seconds < 2  # on a machine that has other things to do; matmul alone would take a minute
+    assert seconds < 20  # on a machine that has much else to do; what it works at would take a minute
 
 
 HANDLES = """\
@@ -199,10 +217,10 @@ signal.pause()  # which comes back after a signal, so that the program is ending
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)])
 def test_with_fail_on_a_signal_reaches_the_program_and_is_what_ends_the_command(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "fails.py").write_text(FAILS, encoding="utf-8")
-    program = start(tmp_path, "-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "fails.py")
+    program = start("-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "fails.py")
     assert seconds_to_end(program, number) < 30
     _, said = program.communicate()
     assert said.splitlines()[-1] == "fwdtrace: saved t.json"

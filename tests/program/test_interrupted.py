@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.commands import ending
 from tests.helpers.shares import one_in
 from tests.program.endings import BEGIN, NEED_TORCH, PROGRAMS, STAND_IN
 
@@ -53,11 +54,11 @@ def end_of(
     script = folder / "program.py"
     script.write_text(BEGIN + source, encoding="utf-8")
     mark = uuid.uuid4().hex
-    with (folder.parent / f"{folder.name}.err").open("w") as err, subprocess.Popen(
+    with (folder.parent / f"{folder.name}.err").open("w") as err, ending(subprocess.Popen(
         [sys.executable, *before, "program.py", "go" if number is None else "wait"], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=err,
         env={**os.environ, "PYTHONPATH": stand_in or PACKAGE, "OMP_NUM_THREADS": "1", "MARK": mark},
-    ) as program:  # fmt: skip
+    )) as program:  # fmt: skip
         assert program.stdout is not None
         lines = []
         while not lines or lines[-1] not in ("ready\n", ""):
@@ -84,7 +85,7 @@ def end_of(
 
 def _wait_for_processes(mark: str) -> int:
     """How many processes with this mark in their environment stay; they are ended."""
-    for _ in range(20):
+    for _ in range(40):
         left = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
@@ -111,10 +112,10 @@ def compare(name: str, number: signal.Signals | None, seed: str, folder: Path) -
 
 
 QUICK = [
-    ("inside a call", signal.SIGINT),
+    pytest.param("inside a call", signal.SIGINT, marks=pytest.mark.sweep),
     ("forked daemons", signal.SIGINT),
     ("asyncio with a handler", signal.SIGTERM),
-    ("an excepthook that raises", None),
+    pytest.param("an excepthook that raises", None, marks=pytest.mark.sweep),
 ]
 
 

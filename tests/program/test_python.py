@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.commands import ending
+
 PACKAGE = str(Path(__file__).parents[2])
 
 
@@ -178,10 +180,10 @@ def test_a_signal_ends_the_program_as_below_python(number: signal.Signals, tmp_p
     (tmp_path / "script.py").write_text("print('ready', flush=True)\nwhile True: pass\n", encoding="utf-8")
     statuses = []
     for before in ([], ["-m", "fwdtrace", "exec"]):
-        with subprocess.Popen(
+        with ending(subprocess.Popen(
             [sys.executable, *before, "script.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": PACKAGE},
-        ) as program:  # fmt: skip
+        )) as program:  # fmt: skip
             assert program.stdout is not None
             program.stdout.readline()
             program.send_signal(number)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fwdtrace import load_trace
 from fwdtrace.recorder.recording import Recording
+from tests.helpers.commands import ending, finish
 from tests.program.test_events import told, watched
 
 PACKAGE = str(Path(__file__).parents[2])
@@ -68,18 +69,18 @@ def started(folder: Path, in_replay: str, before: str = "") -> subprocess.Popen[
 
 def interrupted(program: subprocess.Popen[str], number: signal.Signals, folder: Path) -> tuple[str, str]:
     """What is printed by a program that gets a signal in the middle of a replay."""
-    end = time.monotonic() + 60
-    while not (folder / "again").exists():
-        assert program.poll() is None and time.monotonic() < end
-        time.sleep(0.02)
-    program.send_signal(number)
-    return program.communicate(timeout=60)
+    with ending(program):
+        end = time.monotonic() + 60
+        while not (folder / "again").exists():
+            assert program.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        program.send_signal(number)
+        return program.communicate(timeout=60)
 
 
 def test_what_a_model_raises_to_end_the_program_ends_only_the_replay(tmp_path: Path) -> None:
-    program = started(tmp_path, "sys.exit(3)")
-    out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (0, "the program ends, after 2 runs\n"), err
+    ran = finish(started(tmp_path, "sys.exit(3)"))
+    assert (ran.status, ran.out) == (0, "the program ends, after 2 runs\n"), ran.err
     run = load_trace(tmp_path / "t.json").run
     assert (run.replay, run.replay_reason) == ("inexact", "the replay raised SystemExit")
 

@@ -121,9 +121,9 @@ def test_a_long_trace_is_answered_in_linear_time() -> None:
     def seconds(length: int) -> float:
         chain = (layer(id, f"layers.{id}", made(id - 1) if id > 1 else X) for id in range(1, length))
         long = trace(call(0, None, "", "Net", inputs=(leaf(X),), outputs=(leaf(made(length - 1)),)), *chain)
-        began = time.perf_counter()
+        began = time.process_time()
         assert len(long.flow.reaching(long.call(0))) == length - 1
         assert len(long.flow.path(long.call(1), long.call(length - 1))) == length - 1
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     assert min(seconds(20_000) for _ in range(3)) < 20 * min(seconds(4_000) for _ in range(3))
