@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -14,31 +14,14 @@ from torch import nn
 
 from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.trace import Trace
+from fwdtrace.trace.called import Caught
 
+_Place = tuple[str, str, str, int]
+"""The class of the model, that of the error, and the file and line where it was raised."""
 MOST_PLACES = 10
 """Places where errors came up that are told apart."""
 Top = Callable[[nn.Module], tuple[nn.Module, str | None, int | None]]
 """From a module that was called to the one at the top of what holds it, its variable, and the number of the call."""
-
-
-@dataclass
-class Caught:
-    """What was raised at one place, `count` times: in which call of which model, and a trace of the op that raised.
-
-    `text` is the first line of the message at first. `identity` tells the latest such error from others as long as it
-    lives. Without a trace, it is not known what the op was given, or it is an error that the program raised itself.
-    """
-
-    class_name: str
-    name: str | None
-    call: int | None
-    error: str
-    text: str
-    file: str
-    line: int
-    count: int = 0
-    identity: int = 0
-    trace: Trace | None = None
 
 
 class CaughtErrors:
@@ -51,7 +34,8 @@ class CaughtErrors:
     def __init__(self, top: Top, unhooked: Callable[[], AbstractContextManager[None] | None]) -> None:
         self._top = top
         self._unhooked = unhooked
-        self._by_place: dict[tuple[str, str, str, int], Caught] = {}
+        self._by_place: dict[_Place, Caught] = {}
+        self._latest: dict[_Place, int] = {}
 
     def raised(self, module: nn.Module, error: BaseException) -> None:
         """A call of a module raised this. Whatever the error is made of, the program alone has to do with it."""
@@ -64,18 +48,20 @@ class CaughtErrors:
         file = frame.f_code.co_filename
         model, name, number = self._top(module)
         class_name = type(model).__name__
-        key = class_name, type(error).__name__, file, line
-        known = self._by_place.get(key)
+        kind = type(error).__name__
+        place = class_name, kind, file, line
+        known = self._by_place.get(place)
         if known is None:
             if len(self._by_place) == MOST_PLACES:
                 return
             text = str(error).strip().partition("\n")[0]
-            known = self._by_place[key] = Caught(class_name, name, number, type(error).__name__, text, file, line)
+            known = Caught(class_name, name, number, kind, text, file, line, count=0, trace=None)
+            self._by_place[place] = known
             if is_over:  # to read the variables of a function that goes on would keep alive what they held
                 trace = self._explained(error, frame, instruction, line)
-                known.trace = _with_layer_named(trace, model, error) if trace is not None else None
-        known.count += 1
-        known.identity = id(error)
+                known = replace(known, trace=_with_layer_named(trace, model, error) if trace is not None else None)
+        self._by_place[place] = replace(known, count=known.count + 1)
+        self._latest[place] = id(error)
 
     def _explained(self, error: Exception, *place: Any) -> Trace | None:
         from fwdtrace.program.crash import statement_explained
@@ -90,17 +76,18 @@ class CaughtErrors:
         """Those that the program caught: all but the one that ended it, and what that came from."""
         ended = {id(error): type(error).__name__ for error in _chain(getattr(sys, "last_value", None))}
         left = []
-        for each in self._by_place.values():
-            if ended.get(each.identity) == each.error:
-                each.count -= 1
-            left += [each] if each.count else []
+        for place, each in self._by_place.items():
+            count = each.count - (ended.get(self._latest.get(place, 0)) == each.error)
+            left += [replace(each, count=count)] if count else []
         return left
 
 
 def _place_of(error: Exception, frame: FrameType | None) -> tuple[FrameType, int, int, bool]:
-    """Where it came from: the innermost place in the program's own code, below this frame or else above it.
+    """The frame, the instruction and the line that the error came from, and whether the frame's variables can be read.
 
-    And whether the function there has been left, or is the top of a file, with variables that everybody can read.
+    The frame is the innermost one of the program's own code that the error has left, or, if there is none, the one that
+    called, with `frame` the first to look at. The variables can be read where the function has been left, and those of
+    a module always.
     """
     place = None
     step = error.__traceback__

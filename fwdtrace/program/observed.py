@@ -24,11 +24,10 @@ from fwdtrace.trace import Trace
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdtrace.program.caught import Caught
     from fwdtrace.program.kept import Kept
     from fwdtrace.program.ranks import RankReport
     from fwdtrace.program.watch import Watch
-    from fwdtrace.trace.called import Called
+    from fwdtrace.trace.called import Called, Caught
 
 
 class ObservedProgram:

@@ -47,9 +47,11 @@ class Part:
 
 
 def part_before(frame: FrameType, line: int) -> Part | None:
-    """What this frame ran up to the backward in this line, twice in a loop or function; None if it calls no model.
+    """The statements of this frame that lead to the backward in this line; None if they call no model.
 
-    Only what computes is run, on copies of the tensors there are. An optimizer only does as if it wrote the parameters.
+    Those of a loop or a function are there twice, as what one round leaves may make the backward of the next one fail.
+    Only statements that compute are there. They are to run on copies of the tensors, and the step of an optimizer
+    counts as a write into its parameters without changing a number.
     """
     values = {**frame.f_globals, **frame.f_locals}
     try:

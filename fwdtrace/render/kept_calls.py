@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from fwdtrace.render.happened import EVENTS, magnitude_lines, replay_text, span, steps_lines
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
-from fwdtrace.trace.called import Called, Mode
+from fwdtrace.trace.called import Called, Caught, Mode
 from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
 
 MOST_LISTED = 12
@@ -18,21 +18,6 @@ MOST_CAUGHT = 3
 MOST_OF_MESSAGE = 200
 WIDTH = 70
 """The cells of a line, in front of which it is said who says it."""
-
-
-class Caught(Protocol):
-    """An error that the program caught, as `CaughtErrors` counts them."""
-
-    class_name: str
-    name: str | None
-    call: int | None
-    error: str
-    text: str
-    file: str
-    line: int
-    count: int
-    trace: Trace | None
-
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""

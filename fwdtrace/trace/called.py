@@ -1,10 +1,12 @@
-"""How often a model of a program was called, in which mode, and by which way in."""
+"""How often a model of a program was called, in which mode, and by which way in; and the errors of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from fwdtrace.trace.trace import Trace
 
 Mode = Literal["evaluation", "training without gradients", "training with gradients"]
 MODES: tuple[Mode, Mode, Mode] = ("evaluation", "training without gradients", "training with gradients")
@@ -31,3 +33,22 @@ class Called:
     ways: Mapping[Way, Mapping[Mode, int]]
     counted: bool = True
     origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Caught:
+    """What was raised at one place, `count` times: in which call of which model, and a trace of the op that raised.
+
+    `text` is the first line of the message at first. Without a trace, it is not known what the op was given, or it is
+    an error that the program raised itself.
+    """
+
+    class_name: str
+    name: str | None
+    call: int | None
+    error: str
+    text: str
+    file: str
+    line: int
+    count: int
+    trace: Trace | None

@@ -315,6 +315,7 @@ run/two: compare errors models torch
 run/warm: errors models recorder torch trace
 trace/__init__: .backward .flow .info .trace .values
 trace/backward: .values
+trace/called: .trace
 trace/flow: .values
 trace/head: .info .json_stream .rows .trace
 trace/info: .values

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace import load_trace
-from fwdtrace.program.caught import Caught, CaughtErrors
+from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.kept import Kept
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
+from fwdtrace.trace.called import Caught
 from tests.helpers.commands import REPOSITORY
 
 SERVER = """\

@@ -80,7 +80,7 @@ def kept(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("how", "printed"),
     [
-        ("fork", "[0, 0]\n"),
+        pytest.param("fork", "[0, 0]\n", marks=pytest.mark.sweep),
         pytest.param("spawn", "[0, 0]\n", marks=pytest.mark.sweep),
         pytest.param("forkserver", "[0, 0]\n", marks=pytest.mark.sweep),
         pytest.param("torch", "", marks=pytest.mark.sweep),

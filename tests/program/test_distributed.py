@@ -42,7 +42,7 @@ class Net(nn.Module):
         return self.a(x)
 
 
-x = torch.randn(5 + (dist.get_rank() if mode == "ragged" else 0), 4)
+x = torch.randn(5 + (dist.get_rank() if mode in ("ragged", "bypass") else 0), 4)
 if mode.startswith(("fsdp", "tensor")):  # imports of seconds
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
@@ -180,12 +180,15 @@ def test_under_torchrun_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, t
     assert all("FT002" not in {finding.code for finding in trace.findings} for trace in traces)
 
 
+@pytest.mark.sweep
 def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(tmp_path: Path) -> None:
     launch("fsdp-parts", tmp_path)
     assert [op.name for op in load_trace(tmp_path / "train.rank0.json").ops or ()] == ["torch.relu"]
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
+)
 def test_another_shape_on_a_rank_is_told(processes: int, tmp_path: Path) -> None:
     _, said = launch("ragged", tmp_path, processes)
     assert said[:2] == [
@@ -196,8 +199,11 @@ def test_another_shape_on_a_rank_is_told(processes: int, tmp_path: Path) -> None
     assert said[-2:] == [f"rank {last}: module.b input {5 + last}×8, on rank 0 5×8", "time: T … T"]
 
 
-def test_a_call_past_ddp_is_named_with_its_line_unless_nothing_is_trained(tmp_path: Path) -> None:
-    launch("bypass", tmp_path)
+def test_another_shape_is_told_and_a_call_past_ddp_named_with_its_line_unless_nothing_is_trained(
+    tmp_path: Path,
+) -> None:
+    _, said = launch("bypass", tmp_path)
+    assert any(line.endswith("rank 1: module input 6×4, on rank 0 5×4") for line in said), said
     trace = load_trace(tmp_path / "train.rank1.call1.json")
     found = [finding for finding in trace.findings if finding.code == "FT002"]
     assert [finding.message for finding in found] == [

@@ -38,10 +38,6 @@ class NoNumber(Net):
         nn.Module.__init__(self, 1)
 
 
-if "hook" in sys.argv:
-    threading.excepthook = lambda caught: traceback.print_tb(caught.exc_traceback)
-
-
 def in_a_thread(do):
     thread = threading.Thread(target=do)
     thread.start()
@@ -50,27 +46,25 @@ def in_a_thread(do):
 
 net, own = Net(), OwnCall()
 net(torch.ones(1, 4))
-for call in (net, own, net.forward, own.forward, lambda x: Net()(x), lambda x: NoNumber()):
-    for width in (4, 4, 5, 6):
-        in_a_thread(lambda: call(torch.ones(2, width)))
-        try:
-            call(torch.ones(2, width))
-        except (RuntimeError, TypeError):
-            traceback.print_exc()
+for hook in (threading.excepthook, lambda caught: traceback.print_tb(caught.exc_traceback)):
+    threading.excepthook = hook
+    for call in (net, own, net.forward, own.forward, lambda x: Net()(x), lambda x: NoNumber()):
+        for width in (4, 4, 5, 6):
+            in_a_thread(lambda: call(torch.ones(2, width)))
+            try:
+                call(torch.ones(2, width))
+            except (RuntimeError, TypeError):
+                traceback.print_exc()
 """
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 puts the outermost frame back")
-@pytest.mark.parametrize("arguments", [[], ["hook"]])
-def test_a_traceback_in_a_thread_or_of_a_caught_error_has_no_frames_of_ours(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_a_traceback_in_a_thread_or_of_a_caught_error_has_no_frames_of_ours(tmp_path: Path) -> None:
     (tmp_path / "threads.py").write_text(PROGRAM)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     commands = [[sys.executable, "threads.py"], [sys.executable, "-m", "fwdtrace", "exec", "threads.py"]]
     bare, traced = (
-        subprocess.run([*each, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        for each in commands
+        subprocess.run(each, cwd=tmp_path, env=environment, capture_output=True, text=True) for each in commands
     )
-    assert bare.stderr.count("in forward") >= 10
+    assert bare.stderr.count("in forward") >= 20
     assert traced.stderr.startswith(bare.stderr)
