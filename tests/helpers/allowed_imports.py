@@ -147,6 +147,7 @@ findings/values: trace
 findings/wrappers: .places trace
 models/capsule: .randomness .spec errors torch trace
 models/devices: .meta errors torch
+models/dtypes: errors torch
 models/guess: .spec torch trace
 models/imports: .spec errors
 models/inputs: .memory .spec errors torch
