@@ -82,5 +82,7 @@ def _has_memory(tensor: Tensor) -> bool:
         return _has_memory(tensor._indices()) and _has_memory(tensor._values())
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.numel() == 0:
         return True
+    if tensor.is_contiguous():
+        return (tensor.storage_offset() + tensor.numel()) * tensor.element_size() <= tensor.untyped_storage().nbytes()
     last = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True))
     return (tensor.storage_offset() + last + 1) * tensor.element_size() <= tensor.untyped_storage().nbytes()
