@@ -48,6 +48,18 @@ def has_values(tensor: Tensor) -> bool:
     return _has_memory(tensor)
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite; also where that cannot be computed, as nothing is known then."""
+    try:
+        with Unseen():
+            if not has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+                return True
+            # One pass that makes nothing; a sum that overflows is looked at more closely.
+            return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed
+        return True
+
+
 def same_numbers(tensor: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape, type and numbers; False if their numbers cannot be read."""
     try:
