@@ -38,6 +38,9 @@ def run(
     device: Annotated[
         str | None, option(metavar="DEVICE", help="cpu, cuda, cuda:1, or meta, where weights need no memory.")
     ] = None,
+    dtype: Annotated[
+        str | None, option(metavar="DTYPE", help="Run in this type, such as float64; no autocast.")
+    ] = None,
     weights: Annotated[
         Path | None, option(metavar="FILE", help="Weights for the model: .safetensors, .pt, .pth or .bin.")
     ] = None,
@@ -73,7 +76,8 @@ def run(
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
         measures = Measures(**asdict(measured), loss=loss, repeat=repeat)
-        plan = RunPlan(spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust, measures, capsule)
+        where = spec, tuple(input or ()), seed, device, weights, train, not no_fused, trust
+        plan = RunPlan(*where, measures, capsule, dtype)
         with progress(f"building {spec}"):
             model = prepare(plan)
         with progress(f"running {spec}", calls=calls_so_far):

@@ -8,7 +8,7 @@ from math import prod
 
 from fwdtrace.findings.domains import LIMITS, function_of, why_undefined
 from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, step_of, why_spoiled
-from fwdtrace.trace import Call, Event, Finding, NonFinite, Op, Operand, Trace, Value, tensors_in
+from fwdtrace.trace import Call, Event, Finding, NonFinite, Op, Operand, Site, Trace, Value, tensors_in
 from fwdtrace.trace.text import listed, name_of, name_with_class, plural
 from fwdtrace.trace.values import shapes_in
 
@@ -48,17 +48,17 @@ def non_finite(trace: Trace) -> Iterator[Finding]:
     """FT005: the first call or op, of forward or of backward, that made NaN or infinities out of finite numbers."""
     forward = _in_forward(trace)
     backward = None if gave_non_finite(trace) else _in_backward(trace)  # else it is what forward made that came back
-    if forward is not None and (backward is None or backward[0].site != forward[0].site):
+    if forward is not None and (backward is None or backward.site != forward[0].site):
         yield _finding(*forward)
     if backward is not None:
-        yield _finding(*backward)
+        yield backward
     if forward is None and backward is None and trace.run.event == "nonfinite" and trace.calls:
         yield _finding(trace.calls[0], _outside(trace))
 
 
-def _finding(event: Event, message: str) -> Finding:
+def _finding(event: Event, message: str, site: Site | None = None) -> Finding:
     call = event.id if isinstance(event, Call) else event.parent
-    return Finding("FT005", "non-finite", call, message, event.site)
+    return Finding("FT005", "non-finite", call, message, site or event.site)
 
 
 def _in_forward(trace: Trace) -> tuple[Event, str] | None:
@@ -70,7 +70,7 @@ def _in_forward(trace: Trace) -> tuple[Event, str] | None:
     return _to_blame(trace, spoiled)
 
 
-def _in_backward(trace: Trace) -> tuple[Event, str] | None:
+def _in_backward(trace: Trace) -> Finding | None:
     faults = [fault for fault in trace.gradient_faults if fault.kind == "non-finite"]
     if not faults:
         return None
@@ -85,14 +85,18 @@ def _in_backward(trace: Trace) -> tuple[Event, str] | None:
     name = name_with_class(call) if step == "{}" and call is not None else name_of(call) if call is not None else ""
     named = step.replace("{}", name)
     if fault.between == "result":
-        return event, f"a hook on what {named} gave made NaN or infinite values of its gradient, which was finite"
+        made_so = f"a hook on what {named} gave made NaN or infinite values of its gradient, which was finite"
+        return _finding(event, made_so)
     if fault.between == "parameter":
-        return event, (
+        return _finding(
+            event,
             f"the gradient of {listed(fault.parameters)} was finite when the backward of {named} gave it, and is not"
-            " now: a hook on the parameter, or what ran after backward, made it so"
+            " now: a hook on the parameter, or what ran after backward, made it so",
         )
+    if fault.site is not None:
+        why = f"{fault.made_by} made them in {fault.site.function}"
     message = f"the backward of {named} made {counts} out of a finite gradient"
-    return event, f"{message}: {why}" if why else message
+    return _finding(event, f"{message}: {why}" if why else message, fault.site)
 
 
 def _outside(trace: Trace) -> str:

@@ -155,7 +155,7 @@ class Roots:
                 return None
             top, path, outer = module, "", path
         root = self._root(top, outer)
-        if first_parameter(top) is None and self._wanted.model is None and not self._wanted.looks:
+        if self._wanted.model is None and not self._wanted.looks and first_parameter(top) is None:
             if not top._modules:
                 self._without_parameters.add(type(top))
             self._note(module, path)

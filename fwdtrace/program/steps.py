@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fwdtrace.program.roots import Root
 from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.measures.values import has_values
-from fwdtrace.recorder.torch_internals import Unseen, norms_of
+from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, norms_of, torch_function_modes
 from fwdtrace.trace.info import StepInfo, StepOutput
 
 SMALL = (torch.float16, torch.bfloat16)
@@ -111,12 +111,13 @@ def norm_of(gradients: Sequence[Tensor]) -> float:
 
     Of a kind of tensor that does not compute nothing is known: it counts as zero.
     """
-    with Unseen():
-        if {*map(type, gradients)} <= {Tensor, nn.Parameter}:
-            with contextlib.suppress(RuntimeError, NotImplementedError):  # a sparse one, or one without numbers
+    if {*map(type, gradients)} <= {Tensor, nn.Parameter}:
+        with contextlib.suppress(RuntimeError, NotImplementedError):  # a sparse one, or one without numbers
+            with torch.no_grad() if not (torch_function_modes() or dispatch_modes()) else Unseen():
                 norm = _norm_at_once(gradients)
-                if math.isfinite(norm):
-                    return norm
+            if math.isfinite(norm):
+                return norm
+    with Unseen():
         return math.hypot(*(_norm_alone(part) for gradient in gradients if (part := _numbers(gradient)) is not None))
 
 
@@ -128,7 +129,7 @@ def _norm_at_once(gradients: Sequence[Tensor]) -> float:
         norms += norms_of([each for each in gradients if each.dtype not in SMALL] if small else gradients, 2)
     if len({norm.device for norm in norms}) > 1:
         norms = [norm.to(norms[0].device) for norm in norms]
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
+    return math.hypot(*torch.stack(norms).tolist())
 
 
 def _norm_alone(numbers: Tensor) -> float:

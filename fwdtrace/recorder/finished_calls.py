@@ -130,7 +130,7 @@ class Finisher:
         draft.id, draft.parent = number, self.parents[number]
         position = op.position
         key = id(op.function), id(position)
-        draft.name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op))
+        draft.name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op.function, op.position))
         draft.inputs, draft.outputs = op.inputs, op.outputs
         if self.with_stats:
             draft.outputs = self.with_stats.get(op, op.outputs)

@@ -307,6 +307,12 @@ def is_users_function(node: Any) -> bool:
     return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
+def backward_of(node: Any) -> CodeType | None:
+    """The code of the backward that a user's function has written in Python; None of torch's own nodes."""
+    function = getattr(node, "_forward_cls", None)
+    return getattr(getattr(function, "backward", None), "__code__", None)
+
+
 def memory_of(tensor: torch.Tensor) -> int:
     """What all views of one memory have in common; a number of its own for what has no memory."""
     try:

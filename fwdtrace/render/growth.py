@@ -21,6 +21,7 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 560, 150, 56, 12, 180, 24
 LETTER = 7
 """The pixels of a letter, with the room that a name needs beside it."""
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#1b7c83")
+"""Of the series, on a light ground; a page may have others by the names --series0 and so on."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> s
         parts.append(_text(LEFT - 6, level + 4, number(end), "end"))
     parts += [_text(xs[place], HEIGHT - 6, labels[place], "middle") for place in _with_room(labels, xs)]
     for place, each in enumerate(series):
-        colour = COLOURS[place % len(COLOURS)]
+        colour = f"var(--series{place % len(COLOURS)}, {COLOURS[place % len(COLOURS)]})"
         points, lines = [], []
         for x, value in zip(xs, each.values, strict=True):
             if value is None:

@@ -17,6 +17,7 @@ from torch import nn
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.capsule import Capsule, read_capsule
 from fwdtrace.models.devices import on_device, usable
+from fwdtrace.models.dtypes import convert, converted, dtype_named
 from fwdtrace.models.guess import required_arguments
 from fwdtrace.models.inputs import Inputs, build_inputs
 from fwdtrace.models.load import DEFAULT_INPUTS, LoadedModel, load_function, load_model
@@ -60,7 +61,8 @@ class RunPlan:
     `inputs` are texts as `--input` takes them; if there are none, the model gets what it wants. `device` is a name such
     as `cuda:1` or `meta`, None for where the spec puts the model. `weights` is a file to load weights from. With
     `fused`, transformer layers may take their fused path. With `trust`, a `.pt2` file may run code as it is opened.
-    `capsule` is a call that a program saved, which is made again, of the model that `spec` names.
+    `capsule` is a call that a program saved, which is made again, of the model that `spec` names. `dtype` names
+    the type that the floating-point numbers of the model and of its arguments are to have, without autocast.
     """
 
     spec: str
@@ -73,6 +75,7 @@ class RunPlan:
     trust: bool = False
     measures: Measures = Measures()
     capsule: Path | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class RunResult:
 def prepare(plan: RunPlan) -> ReadyModel:
     """Build the model, its arguments and the loss; FwdtraceError if one of them cannot be made."""
     device = usable(plan.device) if plan.device else None
+    dtype = dtype_named(plan.dtype) if plan.dtype else None
     on_meta = device is not None and device.type == "meta"
     if on_meta and plan.measures.save_values:
         option = f"--save-values {plan.measures.save_values}"
@@ -114,7 +118,7 @@ def prepare(plan: RunPlan) -> ReadyModel:
     if on_meta and plan.weights:
         raise FwdtraceError(f"--weights {plan.weights}: a model on meta has no place for values; leave --device off")
     if plan.capsule is not None:
-        return _from_capsule(plan, read_capsule(plan.capsule), device)
+        return _in_dtype(_from_capsule(plan, read_capsule(plan.capsule), device), dtype)
     try:
         loaded = _loaded(plan, device)
         if plan.weights:
@@ -128,7 +132,16 @@ def prepare(plan: RunPlan) -> ReadyModel:
         raise FwdtraceError(f"interrupted while {plan.spec!r} was being built") from None
     loaded.module.train(plan.train)
     loss = load_function(plan.measures.loss) if plan.measures.loss else None
-    return ReadyModel(loaded.module, inputs, on_meta, loss, guessed)
+    return _in_dtype(ReadyModel(loaded.module, inputs, on_meta, loss, guessed), dtype)
+
+
+def _in_dtype(model: ReadyModel, dtype: torch.dtype | None) -> ReadyModel:
+    """The same in another type, if there is one: in that alone, also where the program had autocast choose types."""
+    if dtype is None:
+        return model
+    convert(model.module, dtype)
+    inputs = Inputs(converted(model.inputs.args, dtype), converted(model.inputs.kwargs, dtype))
+    return replace(model, inputs=inputs, capsule=model.capsule and replace(model.capsule, autocast=()))
 
 
 def _from_capsule(plan: RunPlan, capsule: Capsule, device: torch.device | None) -> ReadyModel:

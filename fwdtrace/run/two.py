@@ -21,12 +21,11 @@ from fwdtrace.compare.weight_map import WeightMap, read_map
 from fwdtrace.compare.weights import apply, copy_weights, in_words, those_that_matter
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.devices import usable
+from fwdtrace.models.dtypes import convert, converted, dtype_named
 from fwdtrace.models.inputs import Inputs, build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
-
-DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ class TwoRunsResult:
 
 def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     """Run both models and compare them; FwdtraceError if one of them cannot be built or fed."""
-    if plan.dtype is not None and plan.dtype not in DTYPES:
-        raise FwdtraceError(f"--dtype {plan.dtype}: there are {', '.join(DTYPES)}")
+    if plan.dtype is not None:
+        dtype_named(plan.dtype)  # a wrong name is refused before anything runs
     plan, map_file = _without_file(plan)
     renamed({}, plan.maps)  # a map that cannot be read is refused before anything runs
     try:
@@ -198,7 +197,6 @@ def _in_another_way(runnable: Runnable, plan: TwoRunsPlan) -> Runnable:
     device = usable(plan.device) if plan.device else None
     if device is not None and device.type == "meta":
         raise FwdtraceError("--device meta: there are no numbers on meta to compare; run it with `fwdtrace run`")
-    dtype = getattr(torch, plan.dtype) if plan.dtype else None
     arguments = runnable.args, runnable.kwargs
     tensors = [leaf for leaf in _pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor) and leaf.dim()]
     examples = tensors[0].shape[0] if tensors else 0
@@ -209,10 +207,14 @@ def _in_another_way(runnable: Runnable, plan: TwoRunsPlan) -> Runnable:
         if plan.batch > 1 and value.dim() and value.shape[0] == examples:
             # Others after the same ones: a model that mixes examples then gives other numbers for the same.
             value = torch.cat([value, *(value.roll(number, -1) for number in range(1, plan.batch))])
-        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        return value.to(device=device)
 
-    runnable.model.to(device=device, dtype=dtype)
+    runnable.model.to(device=device)
+    args, kwargs = _pytree.tree_map(changed, arguments)
+    if plan.dtype:
+        dtype = dtype_named(plan.dtype)
+        convert(runnable.model, dtype)
+        args, kwargs = converted((args, kwargs), dtype)
     if plan.compile:
         runnable.model.compile()
-    args, kwargs = _pytree.tree_map(changed, arguments)
     return replace(runnable, args=args, kwargs=kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fwdtrace.trace.values import Operand
+from fwdtrace.trace.values import Operand, Site
 
 Fault = Literal["non-finite", "zero", "none"]
 Between = Literal["result", "parameter"]
@@ -20,7 +20,8 @@ class GradientFault:
     `nan` and `inf` count elements of the `elements` in the gradient that the step gave; `parameters` are those whose
     gradient it spoiled. `operands` are what the step computed with. With `between`, no step made it: it was finite as a
     step gave it, and not as the next one got it, so that a hook on the `result` of the event changed it; or not in the
-    `.grad` of a `parameter`, so that a hook on that, or what ran after backward, did.
+    `.grad` of a `parameter`, so that a hook on that, or what ran after backward, did. `site` is the line in which the
+    function `made_by` made it, where the user has written the backward of the step.
     """
 
     kind: Fault
@@ -33,6 +34,8 @@ class GradientFault:
     parameters: tuple[str, ...] = ()
     operands: tuple[Operand, ...] = ()
     between: Between | None = None
+    made_by: str | None = None
+    site: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ _OPTIONAL = {
     *((NonFinite, name) for name in ("parameters", "operands", "spoiled_inputs")),
     *((Operand, name) for name in ("stats", "everywhere", "true_rows", "false_rows", "infinite_rows")),
     *((GradientFault, name) for name in ("event", "node", "elements", "nan", "inf", "parameters", "operands")),
-    (GradientFault, "between"),
+    *((GradientFault, name) for name in ("between", "made_by", "site")),
     *((BackwardError, name) for name in ("event", "node", "saved", "state", "writers", "freed", "came_through")),
     *((RunInfo, name) for name in ("values", "values_digest", "call", "event", "replay", "repeat")),
     *((RunInfo, name) for name in ("replay_reason", "first_us", "usual_us", "step", "last_steps", "earlier")),

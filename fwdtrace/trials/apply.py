@@ -229,7 +229,7 @@ class _AtLine(TorchFunctionMode):
         if frame is None:
             return False
         op: Any = SimpleNamespace(function=function, position=(frame.f_code, frame.f_lasti))
-        return name_of_op(op) == self._change.op
+        return name_of_op(op.function, op.position) == self._change.op
 
 
 def _called(change: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -195,7 +195,7 @@ PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "byte": (per_byte, 1),
     "size": (per_size, 1),
     "step": (per_step, 15),
-    "events": (per_watched_step, 5),
+    "events": (per_watched_step, 40),
 }
 
 

@@ -1,11 +1,17 @@
-"""What a healthy program pays for being watched by `exec --on nonfinite`, and by what others have for the same end."""
+"""What a healthy program pays for being watched by `exec --on nonfinite`, and by what others have for the same end.
+
+Each way of watching has a process of its own, and all of them wait for one to make its step. So what is compared was
+measured within a second, by one machine in one state, and only one process runs at a time.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -40,46 +46,63 @@ if watch == "DebugUnderflowOverflow":
     debug = DebugUnderflowOverflow(model, max_frames_to_save=21)
 elif watch == "detect_anomaly":
     around = lambda: torch.autograd.set_detect_anomaly(True)
-took = []
-for number in range(23):
-    begin = time.perf_counter()
+for line in sys.stdin:
+    begin, began = time.perf_counter(), time.process_time()
     with around():
         optimizer.zero_grad()
         run().backward()
         optimizer.step()
-    if number > 2:
-        took.append(time.perf_counter() - begin)
-print("took", min(took), most_memory())
+    print("took", time.perf_counter() - begin, time.process_time() - began, most_memory(), flush=True)
 """
 
 WATCHES = ("bare", "bare again", "exec --on nonfinite", "DebugUnderflowOverflow", "detect_anomaly")
+UNMEASURED = 3
+"""So many steps of each process come first, in which torch and the watches get ready."""
 
 
 def per_watched_step(console: Console, rounds: int) -> None:
-    """A step of a small Llama and of a small CNN: each watch in a process of its own, round after round."""
+    """A step of a small Llama and of a small CNN: one by each watch, round after round."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "train.py"
         script.write_text(HEALTHY, encoding="utf-8")
         for kind in ("llama", "cnn"):
-            times: dict[str, list[float]] = {watch: [] for watch in WATCHES}
-            memory: dict[str, list[int]] = {watch: [] for watch in WATCHES}
-            for _ in range(rounds):
-                for watch in WATCHES:
-                    took, most = _run(script, kind, watch)
+            title = f"a step of a healthy {kind}, min / median of {rounds}"
+            console.print(_side_by_side(script, kind, title, rounds))
+
+
+def _side_by_side(script: Path, kind: str, title: str, rounds: int) -> Table:
+    times: dict[str, list[float]] = {watch: [] for watch in WATCHES}
+    of_cpu: dict[str, list[float]] = {watch: [] for watch in WATCHES}
+    memory = dict.fromkeys(WATCHES, 0)
+    with contextlib.ExitStack() as stack:
+        running = {watch: stack.enter_context(_started(script, kind, watch)) for watch in WATCHES}
+        for number in range(rounds + UNMEASURED):
+            for watch in WATCHES[number % len(WATCHES) :] + WATCHES[: number % len(WATCHES)]:
+                took, cpu, memory[watch] = _step(running[watch])
+                if number >= UNMEASURED:
                     times[watch].append(took)
-                    memory[watch].append(most)
-            title = f"the fastest step of a healthy {kind} in a process, min / median of {rounds}"
-            table = Table("", "ms", "× bare", "peak × bare", title=title)
-            for watch in WATCHES:
-                peak = f"{min(memory[watch]) / min(memory['bare']):.3f}"
-                table.add_row(watch, milliseconds(times[watch]), ratio(times[watch], times["bare"]), peak)
-            console.print(table)
+                    of_cpu[watch].append(cpu)
+    table = Table("", "ms", "× bare", "CPU × bare", "peak × bare", title=title)
+    for watch in WATCHES:
+        peak = f"{memory[watch] / memory['bare']:.3f}"
+        measured = ratio(times[watch], times["bare"]), ratio(of_cpu[watch], of_cpu["bare"])
+        table.add_row(watch, milliseconds(times[watch]), *measured, peak)
+    return table
 
 
-def _run(script: Path, kind: str, watch: str) -> tuple[float, int]:
+@contextlib.contextmanager
+def _started(script: Path, kind: str, watch: str) -> Iterator[subprocess.Popen[str]]:
     observed = ["-m", "fwdtrace", "exec", "--on", "nonfinite"] if watch.startswith("exec") else []
     command = [sys.executable, *observed, str(script), kind, watch.split()[0]]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    _, took, most = next(line for line in ended.stdout.splitlines() if line.startswith("took ")).split()
-    return float(took), int(most)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env=environment) as process:
+        yield process
+
+
+def _step(process: subprocess.Popen[str]) -> tuple[float, float, int]:
+    """Have a program make a step: its seconds by the clock, those of the CPU, the most memory it has had."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    _, took, cpu, most = next(line for line in process.stdout if line.startswith("took ")).split()
+    return float(took), float(cpu), int(most)

@@ -71,6 +71,21 @@ def test_forward_runs_again_with_the_same_numbers(folder: Path, command: Command
     assert command("run", "step/capsule.json", "--device", "meta").status == 0
 
 
+def test_it_runs_in_another_type(folder: Path, command: Command) -> None:
+    saved(folder, seven="1e30")  # whose square is beyond float32
+    for dtype, overflows in (("float32", True), ("float64", False)):
+        ran = command("run", "step/capsule.json", "--check-finite", "--dtype", dtype, "-o", "again.json")
+        assert (ran.status, messages("again.json") != []) == (0, overflows)
+        (call,) = load_trace("again.json").children()
+        given, weight = call.inputs[0], load_trace("again.json").calls[1].outputs[0]
+        assert (given.dtype, weight.dtype) == (dtype, dtype)  # type: ignore[union-attr]
+    refused = command("run", "step/capsule.json", "--dtype", "float5")
+    assert (refused.status, refused.err) == (
+        2,
+        "fwdtrace: --dtype float5: there are bfloat16, float16, float32, float64\n",
+    )
+
+
 def test_a_class_that_takes_arguments_is_to_be_named(folder: Path, command: Command) -> None:
     saved(folder, parameter=", width", argument="4")
     refused = command("run", "step/capsule.json")

@@ -147,6 +147,7 @@ findings/values: trace
 findings/wrappers: .places trace
 models/capsule: .randomness .spec errors torch trace
 models/devices: .meta errors torch
+models/dtypes: errors torch
 models/guess: .spec torch trace
 models/imports: .spec errors
 models/inputs: .memory .spec errors torch
@@ -231,19 +232,21 @@ recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
 recorder/leaves: .describe .drafts .torch_internals torch trace
 recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
-recorder/measures/backward_graph: .measures/operands .measures/values .notes .torch_internals torch trace
+recorder/measures/backward_graph: .measures/operands .measures/users_backward .measures/values .notes
+  .torch_internals torch trace
 recorder/measures/costs: .notes .session .torch_internals torch
 recorder/measures/device_time: .accelerators .notes .session .tree
 recorder/measures/finiteness: .describe .measures/operands .measures/values .notes .session .torch_internals torch
   trace
-recorder/measures/gradients: .describe .frames .measures/backward_errors .measures/backward_graph .measures/values
-  .measures/writes .notes .session .torch_internals .tree torch trace
+recorder/measures/gradients: .describe .frames .measures/backward_errors .measures/backward_graph
+  .measures/users_backward .measures/values .measures/writes .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
 recorder/measures/operands: .measures/values .torch_internals torch trace
 recorder/measures/ops: .flow .frames .notes .outside .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/training_keeper: .measures/keeper .measures/values .notes .torch_internals .tree torch
+recorder/measures/users_backward: .describe .frames .measures/ops .measures/values .torch_internals torch trace
 recorder/measures/values: .torch_internals torch trace
 recorder/measures/writes: .describe .measures/values .notes .torch_internals torch
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch

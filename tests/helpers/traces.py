@@ -201,7 +201,7 @@ def everything() -> Trace:
         findings,
         (Uncalled("spare", "Linear", 12),),
         (Gradient("weight", (2, 3), True, 0.25, 1, 2), Gradient("bias", (2,), False, None)),
-        (GradientFault("zero", 7, 3, "AddBackward0", 6, 1, 2, ("weight",), (operand,)),),
+        (GradientFault("zero", 7, 3, "AddBackward0", 6, 1, 2, ("weight",), (operand,), made_by="/", site=site),),
         (BackwardError("RuntimeError", "no", 3, "AddBackward0", "other", "bias", (2, 3), True, 1),),
     )
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.measures.operands import non_finite_places, operand_of
+from fwdtrace.recorder.measures.users_backward import UsersBackward
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import Note, OpenCall
 from fwdtrace.recorder.torch_internals import (
@@ -84,8 +85,13 @@ class BackwardGraph:
             step.order = self._order
             self._order += 1
 
-    def ends(self, number: int, taken: Sequence[Any], given: Sequence[Any]) -> None:
-        """It has run: `taken` are the gradients that came to it, `given` one for each of its edges."""
+    def ends(
+        self, number: int, taken: Sequence[Any], given: Sequence[Any], followed: UsersBackward | None = None
+    ) -> None:
+        """It has run: `taken` are the gradients that came to it, `given` one for each of its edges.
+
+        `followed` knows what happened in it, if it is of the user's.
+        """
         step = self._steps[number]
         came = max(map(_state, taken), default=_NONE)
         states = [_state(gradient) for gradient in given]
@@ -97,7 +103,7 @@ class BackwardGraph:
                     continue  # torch's own nodes give none where nobody asked for one
                 step.faults[place] = self._inside(step, state) or (
                     step.owner,
-                    _fault(state, step.order, given[place], taken),
+                    _fault(state, step.order, given[place], taken, followed),
                 )
         step.taken = max(step.taken, came)
         step.given = [max(pair) for pair in zip(step.given, states, strict=True)] if step.given else states
@@ -224,9 +230,10 @@ def _state(gradient: Any) -> int:
     return _ZERO if low == high == 0 else _FINE
 
 
-def _fault(state: int, order: int, given: Any, taken: Sequence[Any]) -> GradientFault:
+def _fault(state: int, order: int, given: Any, taken: Sequence[Any], followed: UsersBackward | None) -> GradientFault:
     """What went wrong in the node that runs now, which gave this gradient."""
     node = running_node()
+    maker = followed.maker_of(given) if followed is not None and state == _NON_FINITE else None
     given = part_here(given)
     name = node.name().rpartition("::")[2]
     if state == _NONE:
@@ -239,4 +246,5 @@ def _fault(state: int, order: int, given: Any, taken: Sequence[Any]) -> Gradient
         with Unseen():
             nan = int(given.isnan().sum())
             inf = int(places.sum()) - nan
-    return GradientFault(_FAULTS[state], order, node=name, elements=given.numel(), nan=nan, inf=inf, operands=operands)
+    fault = GradientFault(_FAULTS[state], order, node=name, elements=given.numel(), nan=nan, inf=inf, operands=operands)
+    return fault if maker is None else replace(fault, made_by=maker[0], site=maker[1])

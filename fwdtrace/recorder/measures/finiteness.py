@@ -5,12 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.operands import non_finite_places, operand_of
-from fwdtrace.recorder.measures.values import has_values, version_of
+from fwdtrace.recorder.measures.values import is_finite, version_of
 from fwdtrace.recorder.notes import Note, OpenCall
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import Unseen
@@ -77,15 +76,8 @@ class Finiteness:
         version = version_of(tensor)
         if known is not None and known[0]() is tensor and known[1] == version >= 0:
             return True
-        try:
-            with Unseen():
-                if not has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
-                    return True
-                # One pass that makes nothing; a sum that overflows is looked at more closely.
-                if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-                    return False
-        except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed: nothing is known
-            return True
+        if not is_finite(tensor):
+            return False
         self._finite[id(tensor)] = weakref.ref(tensor), version
         return True
 

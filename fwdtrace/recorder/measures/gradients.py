@@ -29,6 +29,7 @@ from fwdtrace.recorder.measures.backward_errors import (
     raised_by_backward,
 )
 from fwdtrace.recorder.measures.backward_graph import BackwardGraph
+from fwdtrace.recorder.measures.users_backward import UsersBackward, follow, follow_no_more
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.measures.writes import Writes
 from fwdtrace.recorder.notes import Note, OpenCall, OpenOp
@@ -66,6 +67,8 @@ class Gradients:
         # By backward pass and thread: the call whose node runs now, and since when; and that node, with its number.
         self._running: dict[tuple[int, int], tuple[OpenCall | None, int]] = {}
         self._nodes: dict[tuple[int, int], tuple[int, Any]] = {}
+        # Those of them whose backward the user has written, while they run.
+        self._followed: dict[tuple[int, int], UsersBackward] = {}
         self._failures: list[Failure] = []
         self._hooks: list[Any] = []
 
@@ -102,6 +105,7 @@ class Gradients:
         while self._hooks:
             self._hooks.pop().remove()
         self._nodes.clear()
+        self._followed.clear()
         self._failures.clear()
 
     def backwards(self, calls: Iterable[OpenCall]) -> dict[OpenCall, Backward]:
@@ -172,6 +176,8 @@ class Gradients:
             self._switch(place, call, now)
             self._graph.begins(number, task)
             self._nodes[place] = number, running_node()
+            if (followed := follow(running_node())) is not None:
+                self._followed[place] = followed
 
         return begins
 
@@ -181,7 +187,10 @@ class Gradients:
         def ends(given: Any, taken: Any) -> None:
             began = perf_counter_ns()
             place = graph_task(), get_ident()
-            self._graph.ends(number, taken, given)
+            followed = self._followed.pop(place, None)
+            if followed is not None:
+                follow_no_more(followed)
+            self._graph.ends(number, taken, given, followed)
             self._nodes.pop(place, None)
             if place in self._running:
                 call, since = self._running[place]
@@ -214,6 +223,7 @@ class Gradients:
         failed = list(self._nodes.values())
         self._running.clear()
         self._nodes.clear()
+        self._followed.clear()
         if failed:
             self._failures.append(failure_of(*failed[-1]))
 

@@ -16,7 +16,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from fwdtrace.recorder.flow import DataFlow, last_changed
-from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
+from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
@@ -209,7 +209,7 @@ class _OpMode(TorchFunctionMode):
             return function(*args, **kwargs)
         measure = self._measure
         session = measure.session
-        takes_out = _is_query(function)
+        takes_out = is_query(function)
         if takes_out and (function not in _NUMBERS_OUT or not _leaves_graph(session, args)):
             return function(*args, **kwargs)
         here = measure.here.state
@@ -264,20 +264,20 @@ def _shards(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(FSDP_FOLDER)
 
 
-def name_of_op(op: OpenOp) -> str:
-    """The name by which a user knows the op: `torch.flatten`, `Tensor.view`, `F.relu`, or the operator, `+`."""
-    return _operator(*op.position) or _function_name(op.function)
+def name_of_op(function: Any, position: Position) -> str:
+    """The name by which a user knows what is called there: `torch.flatten`, `Tensor.view`, or the operator, `+`."""
+    return _operator(*position) or _function_name(function)
 
 
-def _is_query(function: Any) -> bool:
+def is_query(function: Any) -> bool:
+    """Whether a function or method only says something of a tensor."""
     try:
         if function in _QUERIES:
             return True
     except TypeError:  # a callable that cannot be hashed
         return False
-    if type(function) is not _METHOD_WRAPPER:
-        return False
-    return function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS
+    is_attribute = type(function) is _METHOD_WRAPPER
+    return is_attribute and (function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS)
 
 
 def _leaves_graph(session: Session, args: tuple[Any, ...]) -> bool:

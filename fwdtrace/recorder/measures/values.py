@@ -48,6 +48,18 @@ def has_values(tensor: Tensor) -> bool:
     return _has_memory(tensor)
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite; also where that cannot be computed, as nothing is known then."""
+    try:
+        with Unseen():
+            if not has_values(tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+                return True
+            # One pass that makes nothing; a sum that overflows is looked at more closely.
+            return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    except (RuntimeError, NotImplementedError):  # a layout or subclass that cannot be summed
+        return True
+
+
 def same_numbers(tensor: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape, type and numbers; False if their numbers cannot be read."""
     try:
@@ -82,5 +94,7 @@ def _has_memory(tensor: Tensor) -> bool:
         return _has_memory(tensor._indices()) and _has_memory(tensor._values())
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.numel() == 0:
         return True
+    if tensor.is_contiguous():
+        return (tensor.storage_offset() + tensor.numel()) * tensor.element_size() <= tensor.untyped_storage().nbytes()
     last = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.stride(), strict=True))
     return (tensor.storage_offset() + last + 1) * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fwdtrace.recorder.torch_internals import SAVED_CAN_BE_READ
+from fwdtrace.recorder.torch_internals import SAVED_CAN_BE_READ, torch_function_modes
 from tests.helpers.training import Forward, findings, images, layer, net
 
 pytestmark = pytest.mark.skipif(not SAVED_CAN_BE_READ, reason="this torch does not show what backward saved")
@@ -172,3 +172,46 @@ def test_what_backward_runs_unseen_in_a_checkpoint_is_not_put_down_to_the_loss()
     reasons = {case[1].partition(" (")[0]: case[1].partition(" got ")[2] for case in found if case[0] == "FT008"}
     assert reasons["b"] == "NaN or infinite gradients"
     assert reasons["a"] == ("NaN or infinite gradients, made in the backward of CheckpointFunction in the model")
+
+
+class Divides(torch.autograd.Function):
+    """Has a backward of its own, in which numbers go wrong twice, and once it matters."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, divisor: Tensor) -> Tensor:
+        """Without the numbers that it divides by."""
+        ctx.save_for_backward(divisor)
+        return x / divisor
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        """With a slope that is infinite where the divisor is 1."""
+        (divisor,) = ctx.saved_tensors
+        scale = torch.where(divisor == 1, divisor, divisor.log() / (divisor - divisor))
+        slope = scale / (divisor - 1)
+        return gradient * slope, None
+
+
+def test_the_line_in_a_backward_of_the_users_own_is_named() -> None:
+    def forward(model: Any, x: Tensor) -> Tensor:
+        return Divides.apply(model.a(x), torch.ones_like(x))  # type: ignore[no-any-return,no-untyped-call]
+
+    made, spoiled = findings(net(forward, a=layer()), images())
+    assert made == (
+        "FT005",
+        "the backward of Divides in the model made 12 infinite of 12 elements out of a finite gradient:"
+        " / made them in Divides.backward",
+        "slope = scale / (divisor - 1)",
+    )
+    assert spoiled[0] == "FT008"
+
+
+def test_a_backward_of_the_users_own_that_raises_leaves_nothing_behind() -> None:
+    class Raises(Divides):
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Any:
+            raise ValueError("no")
+
+    model = net(lambda model, x: Raises.apply(model.a(x), x), a=layer())  # type: ignore[no-untyped-call]
+    assert [code for code, _, _ in findings(model, images())] == ["FT011"]
+    assert torch_function_modes() == 0
