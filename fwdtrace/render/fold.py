@@ -174,7 +174,7 @@ class Folding:
             self._number_of(event.site),
             event.error,
             event.nonfinite,
-            self.marks.get(event.id),
+            marks,
             children,
         )
         if isinstance(event, Op):
