@@ -166,17 +166,9 @@ class Folding:
     def _subtree(self, event: Event, below: Sequence[Event]) -> int:
         """A number that calls share if all that is drawn of them is equal, but for their own path."""
         children = tuple([(self._subtrees[child.id], _relative(child, event)) for child in below]) if below else ()
-        marks = self.marks.get(event.id)
         given, made = self._number_of(event.inputs, _kinds), self._number_of(event.outputs, _kinds)
-        drawn = (
-            given,
-            made,
-            self._number_of(event.site),
-            event.error,
-            event.nonfinite,
-            marks,
-            children,
-        )
+        site, marks = self._number_of(event.site), self.marks.get(event.id)
+        drawn = given, made, site, event.error, event.nonfinite, marks, children
         if isinstance(event, Op):
             return self._number((event.name, *drawn))
         call = event.class_name, event.entry, event.parameters, event.opaque, event.thread, event.chain
