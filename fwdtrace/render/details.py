@@ -131,11 +131,10 @@ def _leaf(leaf: Leaf, stats: bool) -> Cells:
 
 def statistics(stats: Stats) -> Cells:
     """The numbers, empty where there is none, in the order of their titles."""
-    numbers = (stats.mean, stats.std, stats.min, stats.max)
-    return (
-        *("" if number is None else f"{number:.4g}" for number in numbers),
-        *(f"{number:,}" for number in (stats.zeros, stats.nan, stats.inf)),
-    )
+    mean, std, least, most = [
+        "" if number is None else f"{number:.4g}" for number in (stats.mean, stats.std, stats.min, stats.max)
+    ]
+    return mean, std, least, most, f"{stats.zeros:,}", f"{stats.nan:,}", f"{stats.inf:,}"
 
 
 def _hook(hook: Hook) -> Cells:

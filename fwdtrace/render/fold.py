@@ -166,13 +166,13 @@ class Folding:
     def _subtree(self, event: Event, below: Sequence[Event]) -> int:
         """A number that calls share if all that is drawn of them is equal, but for their own path."""
         children = tuple([(self._subtrees[child.id], _relative(child, event)) for child in below]) if below else ()
-        leaves = self._number_of(event.inputs, _kinds), self._number_of(event.outputs, _kinds)
-        marks = self.marks.get(event.id)
-        drawn = leaves, self._number_of(event.site), event.error, event.nonfinite, marks, children
+        given, made = self._number_of(event.inputs, _kinds), self._number_of(event.outputs, _kinds)
+        site, marks = self._number_of(event.site), self.marks.get(event.id)
+        drawn = given, made, site, event.error, event.nonfinite, marks, children
         if isinstance(event, Op):
-            return self._number((event.name, drawn))
+            return self._number((event.name, *drawn))
         call = event.class_name, event.entry, event.parameters, event.opaque, event.thread, event.chain
-        return self._number((call, self._number_of(event.hooks), drawn))
+        return self._number((*call, self._number_of(event.hooks), *drawn))
 
     def _number_of(self, part: Any, key: Callable[[Any], Any] | None = None) -> int:
         """The number of a part of a call, or of its key; parts that are one object are looked at once."""

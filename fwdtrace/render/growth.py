@@ -20,6 +20,8 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 560, 150, 56, 12, 180, 24
 """A chart in pixels, and the room around its lines, in which the numbers and the names stand."""
 LETTER = 7
 """The pixels of a letter, with the room that a name needs beside it."""
+ABOVE_ZERO = 0.15
+"""How far up the smallest number stands where there are zeros below it."""
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#1b7c83")
 """Of the series, on a light ground; a page may have others by the names --series0 and so on."""
 
@@ -58,12 +60,15 @@ def growth_lines(title: str, series: Sequence[Series], width: int) -> Iterator[s
 
 
 def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> str:
-    """The series over what the labels name, as lines on a logarithmic scale; SVG that needs no style of its own."""
+    """The series over what the labels name, as lines on a logarithmic scale; SVG that needs no style of its own.
+
+    Each series is a group with a colour, so that a dark page can give it a lighter one.
+    """
     scale = _Scale([value for each in series for value in each.values])
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     xs = [LEFT + wide * place / max(len(labels) - 1, 1) for place in range(len(labels))]
     parts = [f"<title>{escape(printable(title))}</title>"]
-    for end, level in ((scale.lowest, TOP + high), (scale.highest, TOP)):
+    for end, level in scale.ends(TOP + high, TOP):
         parts.append(f'<path d="M{LEFT} {level}h{wide}" stroke="currentColor" stroke-opacity=".25"/>')
         parts.append(_text(LEFT - 6, level + 4, number(end), "end"))
     parts += [_text(xs[place], HEIGHT - 6, labels[place], "middle") for place in _with_room(labels, xs)]
@@ -76,12 +81,12 @@ def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> s
             if math.isfinite(value):
                 y = TOP + high * (1 - scale.share(value))
                 points.append(f"{x:.1f},{y:.1f}")
-                lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>')
+                lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="currentColor"/>')
             else:
-                lines.append(_text(x, TOP + 4, NOT_FINITE, "middle", colour))
-        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        parts += lines
-        parts.append(_text(WIDTH - RIGHT + 14, TOP + 4 + 16 * place, cut(each.name, LONGEST_NAME), "start", colour))
+                lines.append(_text(x, TOP + 4, NOT_FINITE, "middle"))
+        lines.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>')
+        lines.append(_text(WIDTH - RIGHT + 14, TOP + 4 + 16 * place, cut(each.name, LONGEST_NAME), "start"))
+        parts.append(f'<g color="{colour}">{"".join(lines)}</g>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
         f' role="img" font-size="11" font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
@@ -89,17 +94,26 @@ def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> s
 
 
 class _Scale:
-    """A logarithmic scale from the smallest to the largest of these numbers; zeros stand at its lower end."""
+    """A logarithmic scale from the smallest to the largest of these numbers; zeros stand below all others."""
 
     def __init__(self, values: Sequence[float | None]) -> None:
         finite = [value for value in values if value is not None and math.isfinite(value) and value > 0]
         self.lowest, self.highest = (min(finite), max(finite)) if finite else (0.0, 0.0)
+        self.has_zero = any(value is not None and value <= 0 for value in values)
+
+    def ends(self, bottom: float, top: float) -> list[tuple[float, float]]:
+        """The numbers at the lower and at the upper end, each with its level; one where all are the same."""
+        ends = [(0.0 if self.has_zero else self.lowest, bottom), (self.highest, top)]
+        return ends if ends[0][0] != ends[1][0] else ends[:1]
 
     def share(self, value: float) -> float:
         """How far up the scale a number is, from 0 to 1."""
-        if value <= self.lowest or self.lowest == self.highest:
+        if value <= 0:
             return 0.0
-        return math.log(value / self.lowest) / math.log(self.highest / self.lowest)
+        least = ABOVE_ZERO if self.has_zero else 0.0
+        if self.lowest == self.highest:
+            return 1.0 if self.has_zero else 0.0
+        return least + (1 - least) * math.log(value / self.lowest) / math.log(self.highest / self.lowest)
 
     def bar(self, value: float | None) -> str:
         if value is None:
@@ -125,5 +139,5 @@ def _with_room(labels: Sequence[str], xs: Sequence[float]) -> list[int]:
     return sorted(chosen)
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(printable(text))}</text>'
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor">{escape(printable(text))}</text>'

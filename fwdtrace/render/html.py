@@ -134,7 +134,7 @@ def _trace(trace: Trace) -> dict[str, Any]:
         place = places.get(id(event.site))
         if place is None:
             place = places[id(event.site)] = sites.setdefault(event.site, len(sites))
-        rows.append([above, kind, place, path, nth, APART.join(own.values())])
+        rows.append([above, kind, place, path, nth, APART.join(own.texts)])
     ways = Counter(map(calls.way, trace.calls)).most_common()
     return {
         "title": summary.title(trace),

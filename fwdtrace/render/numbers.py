@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from fwdtrace.render.totals import output_bytes
-from fwdtrace.trace import Call, Event, Stats, Trace, tensors_in
+from fwdtrace.trace import Call, Event, Stats, TensorMeta, Trace, tensors_in
 
 Key = Literal["time", "self", "flops", "memory", "mean", "std", "min", "max", "nan", "grad"]
 
@@ -94,8 +94,11 @@ def _not_finite(event: Event) -> int | None:
     """How many elements of the outputs are NaN or infinite, None if that was not looked for or there are none."""
     if event.nonfinite is not None:
         return event.nonfinite.nan + event.nonfinite.inf
-    stats = [leaf.stats for leaf in tensors_in(event.outputs) if leaf.stats is not None]
-    return sum(each.nan + each.inf for each in stats) or None
+    number = 0
+    for leaf in event.outputs:
+        if isinstance(leaf, TensorMeta) and leaf.stats is not None:
+            number += leaf.stats.nan + leaf.stats.inf
+    return number or None
 
 
 def _norms(trace: Trace) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fwdtrace.render import calls, shapes, words
 from fwdtrace.render.details import STATISTICS as TITLES
@@ -16,7 +16,7 @@ from fwdtrace.render.details import Table, facts, statistics, tables
 from fwdtrace.render.numbers import NO_GRADIENT, STATISTICS, Numbers
 from fwdtrace.render.sheet import Sheet
 from fwdtrace.render.words import printable
-from fwdtrace.trace import Call, Event, Leaf, TensorMeta, shapes_in
+from fwdtrace.trace import Call, Event, Leaf, Shape, TensorMeta
 from fwdtrace.trace.text import error_text, shape_text
 
 WIDEST = 40
@@ -25,8 +25,21 @@ WIDEST = 40
 APART = "\x7f"
 """Between the texts of a row: `printable` leaves none in a text, and JSON writes it as it is."""
 
-Own = dict[str, str]
-"""The texts of a row, by what they are: a column, a fact, or what `_keys` names of a leaf."""
+
+_ALONE = {"input": "input alone", "output": "output alone"}
+"""By side, the key of a text that is both that of the column and the shape of its one tensor."""
+
+
+class Own(NamedTuple):
+    """The texts of a row, and beside each what it is: a column, a fact, or what `_keys` names of a leaf."""
+
+    keys: list[str]
+    texts: list[str]
+
+    def add(self, key: str, text: str) -> None:
+        """One more text."""
+        self.keys.append(key)
+        self.texts.append(text)
 
 
 @cache
@@ -35,49 +48,76 @@ def _keys(side: str, place: int) -> dict[str, str]:
     return {what: f"{side} {place} {what}" for what in ("value", *TITLES)}
 
 
+@cache
+def _keys_of_statistics(side: str, place: int) -> tuple[str, ...]:
+    return tuple(_keys(side, place)[title] for title in TITLES)
+
+
 def own_texts(event: Event, sheet: Sheet, numbers: Numbers) -> Own:
     """What a row may not share with others of its kind; what is not known is not there."""
-    own: Own = {
-        "input": shapes.inputs(event, sheet).within(WIDEST),
-        "output": shapes.outputs(event, sheet).within(WIDEST),
-    }
-    for side, leaves in (("input", event.inputs), ("output", event.outputs)):
-        for place, leaf in enumerate(leaves):
-            keys = _keys(side, place)
-            if isinstance(leaf, TensorMeta):
-                own[keys["value"]] = shape_text(leaf.shape)
-                if leaf.stats is not None:
-                    for title, text in zip(TITLES, statistics(leaf.stats), strict=True):
-                        if text:
-                            own[keys[title]] = text
-            elif leaf.value:
-                own[keys["value"]] = _lines(leaf.value)
+    own = Own([], [])
+    _add_those_of_a_side(own, "input", event.inputs, event, sheet)
+    _add_those_of_a_side(own, "output", event.outputs, event, sheet)
     not_finite = numbers.of(event, "nan")
     if not_finite is not None:
-        own["nan"] = f"{not_finite:,.0f}"
+        own.add("nan", f"{not_finite:,.0f}")
     if isinstance(event, Call):
         _add_those_of_a_call(own, event, numbers)
     return own
 
 
+def _add_those_of_a_side(own: Own, side: str, leaves: tuple[Leaf, ...], event: Event, sheet: Sheet) -> None:
+    """The text of the column, and what the table tells of each leaf; a shape that says it all is there only once."""
+    alone = None if event.error else shapes.alone(leaves, sheet, is_output=side == "output")
+    if alone is not None and len(alone) <= WIDEST:
+        own.add(_ALONE[side], alone)
+        _add_statistics(own, side, 0, leaves[0])
+        return
+    listing = shapes.inputs if side == "input" else shapes.outputs
+    own.add(side, listing(event, sheet).within(WIDEST))
+    for place, leaf in enumerate(leaves):
+        if isinstance(leaf, TensorMeta):
+            own.add(_keys(side, place)["value"], shape_text(leaf.shape))
+            _add_statistics(own, side, place, leaf)
+        elif leaf.value:
+            own.add(_keys(side, place)["value"], _lines(leaf.value))
+
+
+def _add_statistics(own: Own, side: str, place: int, leaf: Leaf) -> None:
+    if not isinstance(leaf, TensorMeta) or leaf.stats is None:
+        return
+    keys, texts = _keys_of_statistics(side, place), statistics(leaf.stats)
+    shown = keys if "" not in texts else [key for key, text in zip(keys, texts, strict=True) if text]
+    own.keys.extend(shown)
+    own.texts.extend(filter(None, texts))
+
+
+def _places(own: Own) -> dict[str, int]:
+    """The place of each text by what it is."""
+    at = {key: place for place, key in enumerate(own.keys)}
+    for side, alone in _ALONE.items():
+        if alone in at:
+            at[side] = at[_keys(side, 0)["value"]] = at[alone]
+    return at
+
+
 def _add_those_of_a_call(own: Own, call: Call, numbers: Numbers) -> None:
     for name, text in facts(call):
-        own[name] = _lines(text)
+        own.add(name, _lines(text))
     if call.duration_us is not None:
-        own["time"] = words.duration(call.duration_us)
-        if call.host_us is not None:
-            own["time"] += f" device, {words.duration(call.host_us)} host"
+        host = f" device, {words.duration(call.host_us)} host" if call.host_us is not None else ""
+        own.add("time", words.duration(call.duration_us) + host)
     if call.flops:
-        own["flops"] = words.count(call.flops, short=True)
+        own.add("flops", words.count(call.flops, short=True))
     norm = numbers.of(call, "grad")
     if norm is not None:
-        own["grad"] = "none" if norm == NO_GRADIENT else words.number(norm)
+        own.add("grad", "none" if norm == NO_GRADIENT else words.number(norm))
 
 
 def kind_of(event: Event, own: Own) -> Hashable:
     """What rows have in common that differ in their own texts alone."""
     sides = _traits(event.inputs), _traits(event.outputs), _changes_shape(event)
-    shared = sides, event.error, event.nonfinite, tuple(own)
+    shared = sides, event.error, event.nonfinite, tuple(own.keys)
     if not isinstance(event, Call):
         return event.name, shared
     ran = event.class_name, event.entry, event.opaque, event.chain, event.hooks, event.thread
@@ -86,7 +126,7 @@ def kind_of(event: Event, own: Own) -> Hashable:
 
 def words_of(event: Event, own: Own) -> dict[str, Any]:
     """The words of a kind, from one of its rows; what is empty is left out."""
-    at = {key: place for place, key in enumerate(own)}
+    at = _places(own)
     call = event if isinstance(event, Call) else None
     measured = [place for place in range(len(event.outputs)) if _keys("output", place)["mean"] in at]
     shared: dict[str, Any] = {
@@ -135,7 +175,14 @@ def _traits(leaves: tuple[Leaf, ...]) -> tuple[Hashable, ...]:
 
 
 def _changes_shape(event: Event) -> bool:
-    return shapes_in(event.inputs)[:1] != shapes_in(event.outputs)[:1] and not event.error
+    return not event.error and _first_shape(event.inputs) != _first_shape(event.outputs)
+
+
+def _first_shape(leaves: tuple[Leaf, ...]) -> Shape | None:
+    for leaf in leaves:
+        if isinstance(leaf, TensorMeta):
+            return leaf.shape
+    return None
 
 
 def _lines(text: str) -> str:

@@ -31,6 +31,13 @@ def outputs(event: Event, sheet: Sheet) -> Listing:
     return Listing.of("✗") if event.error else _listing(event.outputs, sheet, "outputs")
 
 
+def alone(leaves: tuple[Leaf, ...], sheet: Sheet, *, is_output: bool) -> str | None:
+    """The shape of the one tensor among the leaves, if it is all there is to say of them; else None."""
+    if len(leaves) != 1 or not isinstance(leaf := leaves[0], TensorMeta):
+        return None
+    return shape_text(leaf.shape) if _is_alone(leaf, is_output) and _is_usual(leaf, sheet) else None
+
+
 def short_dtype(dtype: str) -> str:
     """The short notation: `bfloat16` is `bf16`, `int64` is `i64`."""
     return _DTYPE.sub(lambda match: _LETTERS[match[1]] + match[2], printable(dtype))
@@ -38,7 +45,7 @@ def short_dtype(dtype: str) -> str:
 
 def root_of(name: str) -> str:
     """The argument, or the part of the result, that a leaf is in: `cache` for `cache.layers[0].keys`."""
-    if name.isidentifier():
+    if not name or name.isidentifier():
         return name
     root = _ROOT.match(name)
     return root[0] if root else name
@@ -52,7 +59,7 @@ def is_none(leaf: Leaf) -> bool:
 def _listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
     key = id(leaves), side  # calls share their leaves, which live as long as the trace
     listing = sheet.listings.get(key)
-    if listing is None and len(leaves) == 1 and _is_alone(leaves[0], side):
+    if listing is None and len(leaves) == 1 and _is_alone(leaves[0], side == "outputs"):
         listing = sheet.listings[key] = Listing.of(_text("", leaves[0], sheet))
     elif listing is None:
         shown = _operands(leaves) if side == "operands" else leaves
@@ -73,9 +80,9 @@ def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
     return tuple(operands) or leaves
 
 
-def _is_alone(leaf: Leaf, side: str) -> bool:
+def _is_alone(leaf: Leaf, is_output: bool) -> bool:
     """Whether it is a tensor that its shape alone stands for, as most calls take and give one."""
-    return isinstance(leaf, TensorMeta) and _is_plain(leaf) and not (side == "outputs" and leaf.name)
+    return isinstance(leaf, TensorMeta) and _is_plain(leaf) and not (is_output and leaf.name)
 
 
 def _is_plain(tensor: TensorMeta) -> bool:

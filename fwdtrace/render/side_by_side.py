@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.render.details import Table
-from fwdtrace.trace import Call, Event, Site, Trace
+from fwdtrace.trace import Event, Op, Site, Trace
 from fwdtrace.trace.text import path_text
 
 _PROOFS = {"run": "the same input gives the same", "name": "its name", "place": "its place"}
@@ -45,7 +45,7 @@ def moved_weights(comparison: TraceComparison) -> Iterator[Table]:
 
 
 def origins(comparison: TraceComparison, trace: Trace, side: int) -> Iterator[Event]:
-    """The call or op where a side parts: by its line inside the call that is named, else that call."""
+    """The call or op where a side parts: the op of this name at its line, what is at that line, else the call named."""
     origin = comparison.origin
     if origin is None:
         return
@@ -53,8 +53,10 @@ def origins(comparison: TraceComparison, trace: Trace, side: int) -> Iterator[Ev
     site = origin.first_site if side == 0 else origin.site
     calls = [call for call in trace.at(path) if call.nth == origin.nth] if path is not None else []
     for call in calls[:1]:
-        inside = [event for event in trace.walk(call) if not isinstance(event, Call) or not trace.children(event)]
-        yield next((event for event in inside if site is not None and _is_at(event, site)), call)
+        below = [event for event in trace.events if call.id < event.id <= trace.end(call) and not trace.made_by(event)]
+        inside = [event for event in below if site is not None and _is_at(event, site)]
+        named = [event for event in inside if isinstance(event, Op) and event.name == origin.op]
+        yield next(iter(named or inside), call)
 
 
 def _is_at(event: Event, site: Site) -> bool:

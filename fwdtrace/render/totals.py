@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from math import prod
 
 from fwdtrace.render import words
@@ -69,6 +70,7 @@ def bytes_of(tensor: TensorMeta) -> int:
     return _element(tensor.dtype) * max(prod(tensor.shape), 0)
 
 
+@cache
 def _element(dtype: str) -> int:
     """The bytes of one element."""
     bits = _BITS.search(dtype)

@@ -87,8 +87,10 @@ def count(number: int, *, short: bool = False) -> str:
     """`62,006`, or `62.0k` in short; nothing for none."""
     if not number:
         return ""
-    size, letter = next(((size, letter) for size, letter in _SIZES if number >= size), (1, ""))
-    return f"{number / size:.1f}{letter}" if short and letter else f"{number:,}"
+    for size, letter in _SIZES if short else ():
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return f"{number:,}"
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -25,8 +25,12 @@ def test_of_many_numbers_the_first_and_the_last_ones_are_written() -> None:
     assert line.endswith("  1 → … → 4 → 5 → 6")
 
 
-def test_zeros_and_equal_numbers_stand_at_the_lower_end() -> None:
+def test_zeros_stand_below_all_other_numbers_and_equal_numbers_at_one_level() -> None:
     assert list(growth_lines("a", [Series("x", (0.0, 0.0))], 80)) == ["a:", "  x  ▁▁  0 → 0"]
+    assert list(growth_lines("a", [Series("x", (0.0, 3.0, 3.0))], 80)) == ["a:", "  x  ▁██  0 → 3 → 3"]
+    assert list(growth_lines("a", [Series("x", (3.0, 3.0))], 80)) == ["a:", "  x  ▁▁  3 → 3"]
+    heights = re.findall(r'cy="([\d.]+)"', growth_svg("a", ["1", "2", "3"], [Series("x", (0.0, 1.0, 100.0))]))
+    assert float(heights[0]) > float(heights[1]) > float(heights[2])
 
 
 def test_without_a_series_there_are_no_lines() -> None:
@@ -41,9 +45,9 @@ def test_those_that_grew_most_are_chosen_in_their_order() -> None:
 def test_a_chart_is_well_formed_and_has_a_line_and_a_name_for_each_series() -> None:
     text = growth_svg("<largest>", ["1", "2", "3", "now"], [UP, Series("<b>", FLAT.values)])
     svg = xml.fromstring(text)
-    found = [each.tag.rpartition("}")[2] for each in svg]
+    found = [each.tag.rpartition("}")[2] for each in svg.iter()]
     assert found.count("polyline") == 2
-    texts = [each.text for each in svg if each.tag.endswith("text")]
+    texts = [each.text for each in svg.iter() if each.tag.endswith("text")]
     assert texts == ["1", "1e7", "1", "2", "3", "now", "up", "✗", "<b>"]
     assert svg[0].text == "<largest>"
     assert "style" not in text

@@ -8,7 +8,7 @@ from fwdtrace.compare import compare_traces
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.render.side_by_side import marks_of_side, moved_weights
-from fwdtrace.trace import Site
+from fwdtrace.trace import Op, Site
 from tests.helpers.traces import call, trace
 
 
@@ -49,6 +49,15 @@ def test_an_op_or_call_inside_the_one_that_is_named_is_found_by_its_line() -> No
     found = compared(Origin("", 1, "Net", site=site), ())
     assert marks_of_side(found, 1) == {2: ["the two part here"]}
     assert marks_of_side(found, 0) == {0: ["the two part here"]}
+
+
+def test_of_several_at_one_line_it_is_the_op_of_that_name() -> None:
+    site = Site("/home/user/model.py", 22, "Net.forward", "")
+    one, two, three = (Op(id, 0, name, site=site) for id, name in ((2, "tanh"), (3, "+"), (4, "*")))
+    sums = trace(call(0, None, "", "Net"), call(1, 0, "up", "Linear", line=22), ops=(one, two, three))
+    origin = Origin("", 1, "Net", op="+", site=site, first_site=site)
+    found = replace(compare_traces(sums, sums), origin=origin, aligned=())
+    assert marks_of_side(found, 0) == marks_of_side(found, 1) == {3: ["the two part here"]}
 
 
 def test_without_an_origin_all_that_differs_is_recovered_from() -> None:

@@ -508,6 +508,12 @@ function apartTable({ heads, apart }, views) {
     element("tbody", null, ...lines)))];
 }
 
+// What is in columns must not wrap on a narrow page, as sentences do.
+function paragraphs(text) {
+  const inColumns = (paragraph) => /\S {3,}\S/.test(paragraph);
+  return text.split("\n\n").map((each) => element("pre", { class: inColumns(each) && "table" }, each));
+}
+
 function show({ comparison, traces }) {
   const views = traces.map(view);
   const charts = document.querySelectorAll(".growth");
@@ -515,7 +521,7 @@ function show({ comparison, traces }) {
   if (comparison) {
     document.body.append(element("header", null,
       element("h1", { class: comparison.equal ? "same" : "raised" }, comparison.verdict), ...charts,
-      ...apartTable(comparison, views), element("pre", null, comparison.text)));
+      ...apartTable(comparison, views), ...paragraphs(comparison.text)));
   }
   document.body.append(element("div", { class: "views" }, ...views.map(({ place }) => place)));
   document.addEventListener("keydown", (event) => {
