@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Leaves = tuple[Leaf, ...]
 
-Known = tuple[Callable[[], Any], int, Any, int, Any, int]
+Known = tuple[Callable[[], Any], int, Any, int, Any, int, Any]
 """What is known of a tensor; `DataFlow` says what each part is."""
 
 

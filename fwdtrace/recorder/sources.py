@@ -62,7 +62,7 @@ class Sources:
         found: list[Leaf] = []
         for leaf in leaves:
             if type(leaf) is TensorMeta:
-                _, _, maker, output, writer, _ = entries[place]
+                _, _, maker, output, writer, _, _ = entries[place]
                 place += 1
                 key = id(leaf), id(maker), output, id(writer)
                 known = leaf_of.get(key)
