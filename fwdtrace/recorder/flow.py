@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor, is_inference_mode_enabled, nn
 
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.leaves import LIKE_NOTHING
-from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
+from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
@@ -91,7 +90,7 @@ class DataFlow:
         self._held.clear()
         self._writes.clear()
 
-    def takes(self, found: list[Any], hook: HookRun | None = None) -> list[Known]:
+    def takes(self, found: list[Any], hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op is given; a hook may have put them there.
 
         `found` is what a LeafTable found, and becomes the entries. To be called where no mode of torch's listens,
@@ -109,11 +108,9 @@ class DataFlow:
             if like is not entry[6]:
                 entry = self._known[id(tensor)] = (*entry[:6], like)
             found[place] = entry
-        return found
+        return found[0] if len(found) == 1 else found
 
-    def gives(
-        self, note: Note, found: list[Any], taken: Sequence[Known], hook: HookRun | None = None
-    ) -> Sequence[Known]:
+    def gives(self, note: Note, found: list[Any], taken: Noted, hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op gave; `taken` are those that it was given.
 
         `found` is what a LeafTable found, and becomes the entries.
@@ -133,14 +130,14 @@ class DataFlow:
             elif entry[1] >= 0:
                 if entry[1] != tensor._version:
                     entry = self._changed(tensor, entry, note)
-            elif _writes_by_name(note) and any(before[0]() is tensor for before in taken):
+            elif _writes_by_name(note) and any(before[0]() is tensor for before in entries_of(taken)):
                 entry = known[key] = (*entry[:4], note, *entry[5:])
             found[place] = entry
-        return found
+        return found[0] if len(found) == 1 else found
 
-    def sees_writes(self, note: Note, taken: Sequence[Known]) -> None:
+    def sees_writes(self, note: Note, taken: Noted) -> None:
         """Note what a call or op wrote into of that which it was given, if nothing inside is known to have done so."""
-        for before in taken:
+        for before in entries_of(taken):
             if before[1] >= 0:
                 written = before[0]()
                 if written is not None and before[1] != written._version:

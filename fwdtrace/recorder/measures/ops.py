@@ -124,13 +124,9 @@ class Ops:
         if entry is not None and entry[0]() is result:
             op.given = self.flow.gives(op, [entry], op.taken)
             return
-        for before in op.taken:
-            if before[1] >= 0 and (written := before[0]()) is not None and written._version != before[1]:
-                self.flow.sees_writes(op, op.taken)
-                break
+        self.flow.sees_writes(op, op.taken)
         clock = len(self.session.log)
-        made = known[key] = (ref(result), version_of(result), op, 0, None, clock, alike)
-        op.given = (made,)
+        op.given = known[key] = (ref(result), version_of(result), op, 0, None, clock, alike)
 
     def _read_output(self, place: int, output: Any) -> tuple[Leaves, list[Any]]:
         """The leaves of what is given at a place, and its tensors as a LeafTable finds them."""
