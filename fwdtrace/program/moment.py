@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.models.randomness import RandomState, accelerators_in_use, random_state
-from fwdtrace.recorder.describe import SCALARS, tensors_of
+from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import Position
 from fwdtrace.recorder.measures.values import version_of
+from fwdtrace.recorder.parts import SCALARS
 from fwdtrace.recorder.torch_internals import Unseen
 
 MOST_BUFFER_BYTES = 2**22

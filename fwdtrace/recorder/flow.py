@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor, is_inference_mode_enabled, nn
 
 from fwdtrace.recorder.earlier import Carried
-from fwdtrace.recorder.notes import HookRun, Known, Note, OpenCall, OpenOp, SeenModule
+from fwdtrace.recorder.leaves import LIKE_NOTHING
+from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
@@ -45,17 +45,19 @@ class DataFlow:
     base too; who wrote is then found by the memory that they share.
 
     What is noted of a call or op is an entry for each tensor: a weak reference, its version, what made it, its place
-    among the tensors that this made, what has written into it since, and how long the log was when it was met. What
-    made it is a call or op, or the place in a module, the hook or the earlier recording that it came from; it is None
-    if that is not known. Where it is no call or op, the place among others is a number that no other tensor has.
+    among the tensors that this made, what has written into it since, how long the log was when it was met, and those
+    that it was like. What made it is a call or op, or the place in a module, the hook or the earlier recording that it
+    came from; it is None if that is not known. Where it is no call or op, the place among others is a number that no
+    other tensor has.
     """
 
     def __init__(self, session: Session) -> None:
         self.replaced: dict[tuple[OpenCall, int], HookRun] = {}
         """The hooks that put a tensor of their own in the place of an output."""
         self._session = session
+        self._leaves = session.leaves
         # By identity. The entry of a tensor that is gone stays until another has its identity.
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, Known] = session.leaves.known
         self._writes: dict[int, tuple[Note, int, int]] = {}
         """By memory: the last to write into it, the version after that, and how long the log was."""
         self._held: dict[int, Held] = {}
@@ -75,7 +77,8 @@ class DataFlow:
             entry = self._known.get(key)
             if entry is None or entry[0]() is not tensor:
                 maker = self._carried(tensor) or held
-                self._known[key] = weakref.ref(tensor), _version(tensor), maker, next(self._numbers), None, 0
+                number = next(self._numbers)
+                self._known[key] = weakref.ref(tensor), version_of(tensor), maker, number, None, 0, LIKE_NOTHING
 
     def entries(self) -> list[Known]:
         """The latest entry of each tensor that is known, and of some that are gone."""
@@ -87,54 +90,60 @@ class DataFlow:
         self._held.clear()
         self._writes.clear()
 
-    def takes(self, tensors: list[Any], hook: HookRun | None = None) -> list[Known]:
+    def takes(self, found: list[Any], hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op is given; a hook may have put them there.
 
-        To be called where no mode of torch's listens, because versions are read.
+        `found` is what a LeafTable found, and becomes the entries. To be called where no mode of torch's listens,
+        because versions are read.
         """
-        known, entries = self._known, []
-        for tensor in tensors:
-            entry = known.get(id(tensor))
+        for place, tensor in enumerate(found):
+            if type(tensor) is tuple:
+                continue
+            entry = self._known.get(id(tensor))
             if entry is None or entry[0]() is not tensor:
                 entry = self._met(tensor, hook)
             elif entry[1] >= 0 and entry[1] != tensor._version:
                 entry = self._changed(tensor, entry, None)
-            entries.append(entry)
-        return entries
+            like = self._leaves.alike_with(tensor)
+            if like is not entry[6]:
+                entry = self._known[id(tensor)] = (*entry[:6], like)
+            found[place] = entry
+        return found[0] if len(found) == 1 else found
 
-    def gives(
-        self,
-        note: Note,
-        tensors: list[Any],
-        taken: Sequence[Known],
-        hook: HookRun | None = None,
-        given: Sequence[Any] | None = None,
-    ) -> list[Known]:
-        """The entries of the tensors that a call or op gave, in place of them; `taken` are those that it was given.
+    def gives(self, note: Note, found: list[Any], taken: Noted, hook: HookRun | None = None) -> Noted:
+        """The entries of the tensors that a call or op gave; `taken` are those that it was given.
 
-        `given` are the tensors of these, from who has held them meanwhile.
+        `found` is what a LeafTable found, and becomes the entries.
         """
+        self.sees_writes(note, taken)
         known, clock = self._known, len(self._session.log)
-        for before, written in zip(taken, [entry[0]() for entry in taken] if given is None else given, strict=True):
-            # What was written into, if nothing inside is known to have done so.
-            if before[1] >= 0 and written is not None and before[1] != written._version:
-                latest = known.get(id(written), before)
-                if latest[1] != written._version:
-                    self._changed(written, latest, note)
-        for place, tensor in enumerate(tensors):
+        for place, tensor in enumerate(found):
+            if type(tensor) is tuple:
+                tensor = tensor[0]()
             key = id(tensor)
             entry = known.get(key)
             if entry is None or entry[0]() is not tensor:
-                entry = known[key] = weakref.ref(tensor), _version(tensor), note, place, None, clock
+                like = self._leaves.alike_with(tensor)
+                entry = known[key] = weakref.ref(tensor), version_of(tensor), note, place, None, clock, like
                 if hook is not None and isinstance(note, OpenCall):
                     self.replaced[note, place] = hook
             elif entry[1] >= 0:
                 if entry[1] != tensor._version:
                     entry = self._changed(tensor, entry, note)
-            elif _writes_by_name(note) and any(before[0]() is tensor for before in taken):
-                entry = known[key] = (*entry[:4], note, entry[5])
-            tensors[place] = entry
-        return tensors
+            elif _writes_by_name(note) and any(before[0]() is tensor for before in entries_of(taken)):
+                entry = known[key] = (*entry[:4], note, *entry[5:])
+            found[place] = entry
+        return found[0] if len(found) == 1 else found
+
+    def sees_writes(self, note: Note, taken: Noted) -> None:
+        """Note what a call or op wrote into of that which it was given, if nothing inside is known to have done so."""
+        for before in entries_of(taken):
+            if before[1] >= 0:
+                written = before[0]()
+                if written is not None and before[1] != written._version:
+                    latest = self._known.get(id(written), before)
+                    if latest[1] != written._version:
+                        self._changed(written, latest, note)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
@@ -144,14 +153,14 @@ class DataFlow:
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
-        changed = self._known[id(tensor)] = (entry[0], version, entry[2], entry[3], writer, entry[5])
+        changed = self._known[id(tensor)] = (entry[0], version, entry[2], entry[3], writer, entry[5], entry[6])
         return changed
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
         maker = self._carried(tensor) or self._holder(tensor) or hook
-        number, clock = next(self._numbers), len(self._session.log)
-        entry = self._known[id(tensor)] = (weakref.ref(tensor), _version(tensor), maker, number, None, clock)
+        number, clock, like = next(self._numbers), len(self._session.log), self._leaves.alike_with(tensor)
+        entry = self._known[id(tensor)] = (weakref.ref(tensor), version_of(tensor), maker, number, None, clock, like)
         return entry
 
     def _carried(self, tensor: Tensor) -> Carried | None:
@@ -186,7 +195,7 @@ def last_changed(call: OpenCall, kind: str) -> HookRun | None:
     return changed[-1] if changed else None
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """How often the memory of a tensor was written into; no version if reading it would run code of the user's."""
     kind = type(tensor)
     if kind is not Tensor and kind.__torch_function__ not in _QUIET:

@@ -50,6 +50,7 @@ _libraries: dict[int, str] = {}
 _renamed: dict[int, CodeType] = {}
 _originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
+_OF_CALLS = frozenset(("call", "boundary", "forward"))
 # The positions in code that is not torch's, by code and instruction; in that of no library the search for a line ends.
 _in_no_library: dict[int, dict[int, Position]] = {}
 _in_library: dict[int, dict[int, Position]] = {}
@@ -133,9 +134,10 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
                 nearest = frame
         else:
             role = _roles.get(key)
-            if role in ("call", "boundary", "forward"):
-                break
-            if role is None and not from_torch(code):
+            if role is not None:
+                if role in _OF_CALLS:
+                    break
+            elif not (_is_torch.get(key) or from_torch(code)):
                 (_in_library if library_of(code) else _in_no_library)[key] = {}
                 continue
         frame = frame.f_back

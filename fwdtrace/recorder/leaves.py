@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.recorder.describe import MOST_SCALARS, SCALARS, Leaves, shortened, walk
+from fwdtrace.recorder.describe import Leaves, walk
 from fwdtrace.recorder.drafts import plain_tensor
+from fwdtrace.recorder.notes import Known
+from fwdtrace.recorder.objects import ObjectReader
+from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened, text_of
 from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, Value
 
@@ -39,20 +42,28 @@ class _Alike:
         self.named: dict[str, Leaf] = {}
 
 
+LIKE_NOTHING = _Alike((), (), lambda value: False)
+
+
 class LeafTable:
     """Describes arguments and results. A second value with the same shapes costs one lookup.
 
     A single tensor is first compared with the one before it: most modules are given what another has just given.
+    Where data flow is noted, `known` has what is known of each tensor by its identity, how it was described too. The
+    tensors that are found on the way are added to a list: as what is known of them, if that is still so.
     """
 
-    __slots__ = ("_alike", "_hints", "_leaves", "_made_at", "_plain", "_tuples", "last")
+    __slots__ = ("_alike", "_hints", "_leaves", "_objects", "_plain", "_tuples", "known", "last", "made_at")
 
     def __init__(self) -> None:
         self._alike: dict[tuple[Any, ...], _Alike] = {}
-        self.last = _Alike((), (), _accepts_nothing)
+        self.last = LIKE_NOTHING
+        self.known: dict[int, Known] = {}
+        self.made_at: dict[int, _Alike] = {}
+        """How that was described which a place in the code has made last; it mostly makes what is like that."""
         # By identity, what a tensor was like when it was last met; what is like that still is accepted quickly.
         self._hints: dict[int, _Alike] = {}
-        self._made_at: dict[int, _Alike] = {}
+        self._objects = ObjectReader()
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
@@ -71,49 +82,54 @@ class LeafTable:
                 return self.read_output(value, [])
         return self.read_output(value, [])
 
-    def read_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]) -> Leaves:
-        """The leaves of a call's arguments where no mode of torch's listens; the tensors are added to a list."""
+    def read_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Known | Tensor]) -> Leaves:
+        """The leaves of a call's arguments where no mode of torch's listens; its tensors are added to `found`."""
         if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
-            alike = self._alike_with(args[0])
-            if alike is not None:
-                tensors.append(args[0])
+            tensor = args[0]
+            entry = self.known_still(tensor)
+            if entry is not None:
+                found.append(entry)
+                return entry[6].as_input  # type: ignore[no-any-return]
+            alike = self.alike_with(tensor)
+            if alike is not LIKE_NOTHING:
+                found.append(tensor)
                 return alike.as_input
         parts: list[Any] = [len(args)]
-        is_plain = self._add_to_key(parts, args, tensors)
+        is_plain = self._add_to_key(parts, args, found)
         if is_plain and kwargs:
             parts += kwargs
-            is_plain = self._add_to_key(parts, kwargs.values(), tensors)
+            is_plain = self._add_to_key(parts, kwargs.values(), found)
         if not is_plain:
-            return self._described(_named(args, kwargs), tensors)
-        return self._known(parts) or self._remembered(parts, self._described(_named(args, kwargs), tensors))
+            return self._described(_named(args, kwargs), found)
+        return self._described_before(parts) or self._remembered(parts, self._described(_named(args, kwargs), found))
 
-    def read_output(self, value: Any, tensors: list[Tensor]) -> Leaves:
-        """The leaves of a call's result where no mode of torch's listens; the tensors are added to a list."""
+    def read_output(self, value: Any, found: list[Known | Tensor]) -> Leaves:
+        """The leaves of a call's result where no mode of torch's listens; its tensors are added to `found`."""
         if type(value) is Tensor:
-            alike = self._alike_with(value)
-            if alike is None:
-                return self._described([("", value)], tensors)
-            tensors.append(value)
+            alike = self.alike_with(value)
+            if alike is LIKE_NOTHING:
+                return self._described([("", value)], found)
+            found.append(value)
             return alike.as_output
         parts: list[Any] = []
-        if not self._add_to_key(parts, (value,), tensors):
-            return self._described([("", value)], tensors)
-        return self._known(parts) or self._remembered(parts, self._described([("", value)], tensors))
+        if not self._add_to_key(parts, (value,), found):
+            return self._described([("", value)], found)
+        return self._described_before(parts) or self._remembered(parts, self._described([("", value)], found))
 
-    def output_at(self, place: int, value: Any, tensors: list[Tensor]) -> Leaves:
-        """The same of what a place in the code has made, which mostly makes what is like that which it made before."""
-        alike = self._made_at.get(place, self.last)
-        if alike.accepts(value):
-            self.last = self._hints[id(value)] = alike
-            tensors.append(value)
-            return alike.as_output
-        leaves = self.read_output(value, tensors)
-        self._made_at[place] = self.last
-        return leaves
+    def known_still(self, tensor: Tensor) -> Known | None:
+        """What is known of a tensor by which nothing has been written and that is described as before."""
+        entry = self.known.get(id(tensor))
+        if entry is None or entry[0]() is not tensor or not entry[6].accepts(tensor):
+            return None
+        return entry if entry[1] < 0 or entry[1] == tensor._version else None
 
-    def _alike_with(self, tensor: Tensor) -> _Alike | None:
-        """How tensors like this one are described; None if only the tensor itself can tell."""
-        return self.last if self.last.accepts(tensor) else self._unlike_last(tensor)
+    def alike_with(self, tensor: Tensor) -> _Alike:
+        """How tensors like this one are described; like nothing if only the tensor itself can tell."""
+        if self.last.accepts(tensor):
+            return self.last
+        if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
+            return LIKE_NOTHING
+        return self._unlike_last(tensor) or LIKE_NOTHING
 
     def _unlike_last(self, tensor: Tensor) -> _Alike | None:
         """The same for a tensor that is not like the last one."""
@@ -128,25 +144,35 @@ class LeafTable:
             return None
         if alike is None:
             leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
-            alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or _accepts_nothing))
+            alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or LIKE_NOTHING.accepts))
         elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
-            alike.accepts = likeness(tensor) or _accepts_nothing
+            alike.accepts = likeness(tensor) or LIKE_NOTHING.accepts
         self.last = self._hints[id(tensor)] = alike
         return alike
 
-    def _add_to_key(self, parts: list[Any], values: Iterable[Any], tensors: list[Tensor], depth: int = 0) -> bool:
+    def _add_to_key(self, parts: list[Any], values: Iterable[Any], found: list[Known | Tensor], depth: int = 0) -> bool:
         """Add all that the leaves of values say: for tensors, scalars and short lists of them; false for all else."""
-        last = self.last
+        last, known = self.last, self.known
         for value in values:
             kind = type(value)
             if kind is Tensor or kind is nn.Parameter:
+                entry = known.get(id(value))
+                if (
+                    entry is not None
+                    and entry[0]() is value
+                    and entry[6].accepts(value)
+                    and (entry[1] < 0 or entry[1] == value._version)
+                ):
+                    parts.append(entry[6])
+                    found.append(entry)
+                    continue
                 if not last.accepts(value):
                     alike = self._unlike_last(value)
                     if alike is None:
                         return False
                     last = alike
                 parts.append(last)
-                tensors.append(value)
+                found.append(value)
             elif kind is int or kind is bool or value is None:
                 parts += (kind, value)
             elif kind is tuple or kind is list:
@@ -156,7 +182,7 @@ class LeafTable:
                 if len(value) > MOST_SCALARS or depth == _DEEPEST_PLAIN:
                     return False
                 parts += (tuple, len(value))
-                if not self._add_to_key(parts, value, tensors, depth + 1):
+                if not self._add_to_key(parts, value, found, depth + 1):
                     return False
                 last = self.last
             elif kind is slice:  # it has no hash of its own
@@ -172,7 +198,7 @@ class LeafTable:
                 return False
         return True
 
-    def _known(self, parts: list[Any]) -> Leaves | None:
+    def _described_before(self, parts: list[Any]) -> Leaves | None:
         try:
             return self._plain.get(tuple(parts))
         except TypeError:  # a shape with a symbol in it has no hash
@@ -184,58 +210,60 @@ class LeafTable:
                 self._plain[tuple(parts)] = leaves
         return leaves
 
-    def _described(self, named: list[tuple[str, Any]], tensors: list[Tensor]) -> Leaves:
+    def _described(self, named: list[tuple[str, Any]], found: list[Known | Tensor]) -> Leaves:
         leaves: list[Leaf] = []
-        tensors.clear()
+        found.clear()
         # A subclass or mode of the user's must not see us read attributes: their model did not do that.
         with without_torch_function():
             plain: list[tuple[str, Any]] = []
             parts: list[Any] = [_several]
             for name, value in named:
-                parts_before, tensors_before = len(parts), len(tensors)
+                parts_before, found_before = len(parts), len(found)
                 parts.append(name)
-                if self._add_to_key(parts, (value,), tensors):
+                if self._add_to_key(parts, (value,), found):
                     plain.append((name, value))
                     continue
-                del parts[parts_before:], tensors[tensors_before:]
+                del parts[parts_before:], found[found_before:]
                 if plain:
                     leaves += self._of_plain(plain, parts)
                     plain, parts = [], [_several]
-                leaves += self._of_object(name, value, tensors)
+                leaves += self._of_object(name, value, found)
             if plain:
                 leaves += self._of_plain(plain, parts)
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 
     def _of_plain(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
         """The leaves of arguments that stand between others, and that a key describes."""
-        known = self._known(parts)
-        if known is not None:
-            return known
+        before = self._described_before(parts)
+        if before is not None:
+            return before
         return self._remembered(
-            parts, tuple([self._leaf(*found) for name, value in named for found in walk(value, name)])
+            parts, tuple([self._leaf(*part, []) for name, value in named for part in walk(value, name)])
         )
 
-    def _of_object(self, name: str, value: Any, tensors: list[Tensor]) -> Leaves:
+    def _of_object(self, name: str, value: Any, found: list[Known | Tensor]) -> Leaves:
         """The leaves of one argument that needs a closer look."""
+        before = len(found)
         try:
-            found = list(walk(value, name))
-            leaves = tuple([self._leaf(place, part) for place, part in found])
+            if kind_of(type(value)) == "object":
+                parts = self._objects.leaves_in(value, name) or [(name, text_of(value))]
+            else:
+                parts = list(walk(value, name))
+            return tuple([self._leaf(place, part, found) for place, part in parts])
         except Exception:  # a stranger's object: that it cannot be described must not stop the model
+            del found[before:]
             return (self._value(name, f"{type(value).__name__}(…)"),)
-        tensors += [part for _, part in found if isinstance(part, Tensor)]
-        return leaves
 
-    def _leaf(self, name: str, part: Tensor | str) -> Leaf:
-        return self._tensor(part, name) if isinstance(part, Tensor) else self._value(name, part)
-
-    def _tensor(self, tensor: Tensor, name: str) -> Leaf:
-        """The leaf of a tensor, which is one object for all that are alike and have the same name."""
-        if type(tensor) is not Tensor:
-            return self._new_tensor(tensor, name)
-        alike = self.last if self.last.accepts(tensor) else self._unlike_last(tensor)
-        if alike is None:
-            return self._new_tensor(tensor, name)
-        return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(tensor, name))
+    def _leaf(self, name: str, part: Tensor | str, found: list[Known | Tensor]) -> Leaf:
+        """The leaf of a text, or of a tensor, which is one object for all that are alike and have the same name."""
+        if not isinstance(part, Tensor):
+            return self._value(name, part)
+        entry = self.known_still(part)
+        found.append(part if entry is None else entry)
+        alike = self.alike_with(part) if entry is None else entry[6]
+        if alike is LIKE_NOTHING:
+            return self._new_tensor(part, name)
+        return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(part, name))
 
     def _new_tensor(self, tensor: Tensor, name: str) -> Leaf:
         layout = str(tensor.layout).removeprefix("torch.")
@@ -257,10 +285,6 @@ class LeafTable:
     def _value(self, name: str, text: str) -> Leaf:
         key = (name, text)
         return self._leaves.get(key) or self._leaves.setdefault(key, Value(name, text))
-
-
-def _accepts_nothing(value: Any) -> bool:
-    return False
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 
 Leaves = tuple[Leaf, ...]
 
-Known = tuple[Callable[[], Any], int, Any, int, Any, int]
+Known = tuple[Callable[[], Any], int, Any, int, Any, int, Any]
 """What is known of a tensor; `DataFlow` says what each part is."""
+
+Noted = Known | list[Known] | tuple[()]
+"""What is known of the tensors that a call or op is given, or gives. Of one, as mostly, it is in no list: Python's
+garbage collector runs the more often the more lists there are, and looks through all that the user has."""
+
+
+def entries_of(noted: Noted) -> Sequence[Known]:
+    """What is noted, tensor by tensor."""
+    return noted if type(noted) is list or not noted else (noted,)  # type: ignore[return-value]
 
 
 class SeenClass:
@@ -124,11 +133,11 @@ class OpenCall:
     end: int
     thread: str | None
     rare: RareNotes | None
-    taken: Sequence[Known]
+    taken: Noted
     """What data flow knows of the tensors in the inputs, and in `given` of those in the outputs."""
-    given: Sequence[Known]
-    taken_by_forward: list[Known]
-    given_by_forward: list[Known]
+    given: Noted
+    taken_by_forward: Noted
+    given_by_forward: Noted
 
     def with_rare(self) -> RareNotes:
         """What few calls have, to be filled in."""
@@ -148,8 +157,8 @@ class OpenOp:
     outputs: Leaves
     position: Position
     error: CallError | None
-    taken: Sequence[Known]
-    given: Sequence[Known]
+    taken: Noted
+    given: Noted
 
 
 Note = OpenCall | OpenOp

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -10,7 +10,7 @@ from torch import nn
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
-from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, Recorded
+from fwdtrace.recorder.notes import HookRun, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
@@ -29,10 +29,10 @@ class Sources:
 
     def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
-        taken: Sequence[Known] = getattr(call, "taken", ())
+        taken: Noted = getattr(call, "taken", ())
         if self._recorded.names.get(call.seen, ())[:1] == ("",):
             tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
-            for leaf, entry in zip(tensors, taken, strict=False):
+            for leaf, entry in zip(tensors, entries_of(taken), strict=False):
                 source = self._source(entry[2], entry[3])
                 if source is None or source.argument is not None:
                     self._sources[id(entry[2]), entry[3]] = Source(argument=leaf.name)
@@ -54,15 +54,16 @@ class Sources:
             if entry[2] in self._ids and (source := self._source(entry[2], entry[3])) is not None:
                 yield entry[0], source
 
-    def _with(self, leaves: Leaves, entries: Sequence[Known]) -> Leaves:
-        """The leaves with the source of each tensor, in the order of the entries."""
-        if not entries:
+    def _with(self, leaves: Leaves, noted: Noted) -> Leaves:
+        """The leaves with the source of each tensor, in the order of what was noted."""
+        if not noted:
             return leaves
+        entries = entries_of(noted)
         leaf_of, place = self._leaves, 0
         found: list[Leaf] = []
         for leaf in leaves:
             if type(leaf) is TensorMeta:
-                _, _, maker, output, writer, _ = entries[place]
+                _, _, maker, output, writer, _, _ = entries[place]
                 place += 1
                 key = id(leaf), id(maker), output, id(writer)
                 known = leaf_of.get(key)

@@ -60,10 +60,7 @@ def growth_lines(title: str, series: Sequence[Series], width: int) -> Iterator[s
 
 
 def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> str:
-    """The series over what the labels name, as lines on a logarithmic scale; SVG that needs no style of its own.
-
-    Each series is a group with a colour, so that a dark page can give it a lighter one.
-    """
+    """The series over what the labels name, as lines on a logarithmic scale; SVG that needs no style of its own."""
     scale = _Scale([value for each in series for value in each.values])
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     xs = [LEFT + wide * place / max(len(labels) - 1, 1) for place in range(len(labels))]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.compare.tensors import same_tensor
-from fwdtrace.recorder.describe import parts_of
+from fwdtrace.recorder.parts import parts_of
 
 DEEPEST = 8
 _SCALARS = (bool, int, float, complex, str, bytes, torch.Size)

@@ -8,6 +8,7 @@ import threading
 from sys import _getframe
 from types import CodeType, FrameType
 from typing import Any
+from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from fwdtrace.recorder.flow import DataFlow, last_changed
+from fwdtrace.recorder.flow import DataFlow, last_changed, version_of
 from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.outside import with_index_outside
@@ -64,6 +65,7 @@ class Ops:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self._leaves = session.leaves
         self.here = _InThread(session)
         self.is_stopped = False
         self.flow = DataFlow(session)
@@ -78,9 +80,9 @@ class Ops:
 
     def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The same where no mode of torch's listens."""
-        tensors: list[Tensor] = []
-        leaves = self.session.leaves.read_inputs(args, kwargs, tensors)
-        call.taken = self.flow.takes(tensors) if tensors else ()
+        found: list[Any] = []
+        leaves = self._leaves.read_inputs(args, kwargs, found)
+        call.taken = self.flow.takes(found)
         return leaves
 
     def outputs(self, call: OpenCall, output: Any) -> Leaves:
@@ -93,42 +95,60 @@ class Ops:
 
     def _quiet_outputs(self, call: OpenCall, output: Any, hook: HookRun | None = None) -> Leaves:
         """The same where no mode of torch's listens."""
-        last = self.session.leaves.last
-        if last.accepts(output):
-            leaves, tensors = last.as_output, [output]
+        entry = self._leaves.known.get(id(output))
+        found: list[Any]
+        if entry is not None and entry[0]() is output and entry[6].accepts(output):
+            leaves, found = entry[6].as_output, [entry]
         else:
-            tensors = []
-            leaves = self.session.leaves.read_output(output, tensors)
-        call.given = self.flow.gives(call, tensors, call.taken, hook)
-        return leaves
+            leaves, found = self._read_output(id(call.seen), output)
+        call.given = self.flow.gives(call, found, call.taken, hook)
+        return leaves  # type: ignore[no-any-return]
 
-    def op_begins(self, op: OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        """Note what an op is given; the tensors in it, which are to be held until it ends, as its arguments are."""
-        tensors: list[Tensor] = []
-        op.inputs = self.session.leaves.read_inputs(args, kwargs, tensors)
-        op.taken = self.flow.takes(tensors) if tensors else ()
-        return tensors
+    def op_begins(self, op: OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note what an op is given."""
+        found: list[Any] = []
+        op.inputs = self._leaves.read_inputs(args, kwargs, found)
+        op.taken = self.flow.takes(found)
 
-    def op_ends(self, op: OpenOp, result: Any, given: list[Tensor]) -> None:
-        """Note what an op gave."""
-        tensors: list[Tensor] = []
-        op.outputs = self.session.leaves.output_at(id(op.position), result, tensors)
-        op.given = self.flow.gives(op, tensors, op.taken, given=given)
+    def op_ends(self, op: OpenOp, result: Any) -> None:
+        """Note what an op gave: mostly one new tensor, which is like the one that the same line gave before."""
+        leaves = self._leaves
+        alike = leaves.made_at.get(id(op.position), leaves.last)
+        if not alike.accepts(result):
+            op.outputs, found = self._read_output(id(op.position), result)
+            op.given = self.flow.gives(op, found, op.taken)
+            return
+        op.outputs = alike.as_output
+        known, key = leaves.known, id(result)
+        entry = known.get(key)
+        if entry is not None and entry[0]() is result:
+            op.given = self.flow.gives(op, [entry], op.taken)
+            return
+        self.flow.sees_writes(op, op.taken)
+        clock = len(self.session.log)
+        op.given = known[key] = (ref(result), version_of(result), op, 0, None, clock, alike)
+
+    def _read_output(self, place: int, output: Any) -> tuple[Leaves, list[Any]]:
+        """The leaves of what is given at a place, and its tensors as a LeafTable finds them."""
+        found: list[Any] = []
+        made = self._leaves.read_output(output, found)
+        self._leaves.made_at[place] = self._leaves.last
+        return made, found
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call's `forward` is given behind its pre-hooks, which may have replaced it."""
         with without_torch_function():
-            tensors: list[Tensor] = []
-            leaves = self.session.leaves.read_inputs(args, kwargs, tensors)
-            call.taken_by_forward = self.flow.takes(tensors, last_changed(call, "forward_pre"))
+            found: list[Any] = []
+            leaves = self._leaves.read_inputs(args, kwargs, found)
+            call.taken_by_forward = self.flow.takes(found, last_changed(call, "forward_pre"))
             return leaves
 
     def outputs_of_forward(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what a call's `forward` gives to its forward hooks, which may replace it."""
         with without_torch_function():
-            tensors: list[Tensor] = []
-            leaves = self.session.leaves.read_output(output, tensors)
-            call.given_by_forward = self.flow.gives(call, tensors, call.taken_by_forward)
+            found: list[Any] = []
+            leaves = self._leaves.read_output(output, found)
+            call.given_by_forward = self.flow.gives(call, found, call.taken_by_forward)
             return leaves
 
     def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
@@ -204,7 +224,8 @@ class _OpMode(TorchFunctionMode):
     @frame_role("stand-in")
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function; note what it was given and what it gave if it is an op of the innermost open call."""
-        kwargs = kwargs or {}
+        if kwargs is None:
+            kwargs = {}
         if is_dynamo_compiling():
             return function(*args, **kwargs)
         measure = self._measure
@@ -225,10 +246,10 @@ class _OpMode(TorchFunctionMode):
         op.position = position_outside_torch(caller, parent.position)
         quiet = not torch_function_modes()  # torch has taken ours off
         if quiet:
-            given = measure.op_begins(op, args, kwargs)
+            measure.op_begins(op, args, kwargs)
         else:
             with without_torch_function():  # a mode of the user's must not see us read attributes
-                given = measure.op_begins(op, args, kwargs)
+                measure.op_begins(op, args, kwargs)
         op.outputs = ()
         op.error = None
         others = session.measures
@@ -245,10 +266,10 @@ class _OpMode(TorchFunctionMode):
         finally:
             here.in_op = False
         if quiet:
-            measure.op_ends(op, result, given)
+            measure.op_ends(op, result)
         else:
             with without_torch_function():
-                measure.op_ends(op, result, given)
+                measure.op_ends(op, result)
         if others:
             for other in others:
                 other.ends(op, result)

@@ -1,0 +1,141 @@
+"""The tensors in objects that are no containers, such as a key-value cache, which goes into every layer of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwdtrace.recorder.parts import SCALARS, kind_of, parts_of, text_of
+
+Found = list[tuple[str, Tensor | str]]
+
+MOST_IN_OBJECT = 8
+"""Tensors described of one opaque object: a key-value cache goes into every layer and holds two for each."""
+MOST_VISITED = 200
+DEEPEST_OBJECT = 5
+
+_HOLD_NOTHING = frozenset((*SCALARS, torch.dtype, torch.device))
+"""Most attributes are of these types, and are no tensors and hold none."""
+
+
+class Layout:
+    """How an object was built: the keys and the types of its parts, and where among them the tensors were.
+
+    A step is the place of a part, and the name of the tensor there or the layout of what was looked into.
+    """
+
+    __slots__ = ("keys", "steps", "types")
+
+    def __init__(self, keys: tuple[str, ...] | None, types: tuple[type, ...]) -> None:
+        self.keys = keys
+        self.types = types
+        self.steps: list[tuple[int, str | Layout]] = []
+
+
+class ObjectReader:
+    """Finds the tensors in objects; one that is built like the one before of its class is not searched again."""
+
+    __slots__ = ("_layouts",)
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[type, str], Layout] = {}
+
+    def leaves_in(self, value: Any, name: str) -> Found:
+        """The first tensors in an object with their names, and a text that there are more; nothing if there is none."""
+        found: Found = []
+        key = type(value), name
+        layout = self._layouts.get(key)
+        if layout is None or not _add_by_layout(value, layout, found):
+            search = _Search()
+            layout, found = search.inside(value, "object", name, (id(value),)), search.found
+            self._layouts.pop(key, None)
+            if search.is_regular:
+                self._layouts[key] = layout
+        if len(found) > MOST_IN_OBJECT:
+            found[MOST_IN_OBJECT:] = [(name, f"{text_of(value)} holds more tensors than these {MOST_IN_OBJECT}")]
+        return found
+
+
+class _Search:
+    """One search through an object for its tensors, one more than are described at most."""
+
+    def __init__(self) -> None:
+        self.found: Found = []
+        self.is_regular = True
+        """Whether the layout says all of how the object is built."""
+        self._left = MOST_VISITED - 1
+
+    def inside(self, value: Any, kind: str, name: str, above: tuple[int, ...]) -> Layout:
+        """Add the tensors in a value of this kind, which is in those with the ids `above`."""
+        named, before, after = self._children(value, kind)
+        children = list(named)
+        keys = None if kind == "sequence" else tuple([key for key, _ in children])
+        layout = Layout(keys, tuple([type(child) for _, child in children]))
+        for place, (key, child) in enumerate(children):
+            cls = type(child)
+            if cls in _HOLD_NOTHING:
+                self._left -= 1
+                continue
+            kind = kind_of(cls)
+            if kind == "tensor":
+                self.found.append((f"{name}{before}{key}{after}", child))
+                layout.steps.append((place, f"{name}{before}{key}{after}"))
+                self._left -= 1
+            elif kind == "sealed":
+                self._left -= 1
+            elif id(child) in above:
+                self.is_regular = False
+            else:
+                self._left -= 1
+                if len(above) >= DEEPEST_OBJECT or self._left < 0:
+                    self.is_regular = False
+                    continue
+                inner = self.inside(child, kind, f"{name}{before}{key}{after}", (*above, id(child)))
+                layout.steps.append((place, inner))
+            if len(self.found) > MOST_IN_OBJECT:
+                break
+        return layout
+
+    def _children(self, value: Any, kind: str) -> tuple[Iterable[tuple[Any, Any]], str, str]:
+        """The parts or attributes of a value by their keys, and what stands around a key in a name."""
+        if kind == "sequence":
+            self.is_regular &= type(value) in (list, tuple)
+            return enumerate(value), "[", "]"
+        parts = parts_of(value) if kind != "object" else None
+        if parts is not None:
+            self.is_regular = False
+            return parts, "", ""
+        attributes = _attributes(value)
+        self.is_regular &= attributes is not None
+        return dict(attributes or {}).items(), ".", ""
+
+
+def _add_by_layout(value: Any, layout: Layout, found: Found) -> bool:
+    """Add the tensors in a value to those found; false if it is built otherwise."""
+    if layout.keys is None:
+        parts = tuple(value)
+    else:
+        attributes = _attributes(value)
+        if attributes is None or tuple(attributes) != layout.keys:
+            return False
+        parts = tuple(attributes.values())
+    if tuple(map(type, parts)) != layout.types:
+        return False
+    for place, step in layout.steps:
+        if type(step) is str:
+            found.append((step, parts[place]))
+        elif not _add_by_layout(parts[place], step, found):  # type: ignore[arg-type]
+            return False
+    return True
+
+
+def _attributes(value: Any) -> dict[str, Any] | None:
+    # Through object: a __getattr__ or a property of the user's must not run because somebody watches.
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return attributes if isinstance(attributes, dict) else None
