@@ -86,7 +86,7 @@ compare/quantized: .comparison torch trace
 compare/rank_differences: .leaves trace
 compare/rank_gradients: .assembled .between_ranks .examples .pieces .saved_backward trace
 compare/ranked: .after_backward .assembled .between_ranks .comparison .difference .program_steps .rank_gradients
-  .replicas .saved_backward .traces trace
+  .replicas .saved_backward .traces .wrong_element trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
 compare/replicas: .pieces .saved_backward .saved_step
@@ -112,6 +112,7 @@ compare/weight_values: .weight_map torch
 compare/weights: .known .left_over .light_copy .moving .names .outputs .rounding .runs .units .weight_map
   .weight_values models torch trace
 compare/whole_units: .contents .known .units .weight_map torch
+compare/wrong_element: .assembled .between_ranks .saved_backward .systematic trace
 findings/backward_error: .domains .flow trace
 findings/direct: .places .readers trace
 findings/domains: trace
