@@ -61,7 +61,8 @@ def with_beyond(forward: TraceComparison, beyond: Beyond) -> TraceComparison:
         verdict += (
             f" Before that they are apart by rounding alone, from {path_text(first.path)} ({first.class_name}) on{why}."
         )
-    return replace(forward, origin=beyond.origin, verdict=verdict)
+    differences = (*forward.differences, *filter(None, [beyond.difference]))
+    return replace(forward, origin=beyond.origin, verdict=verdict, differences=differences)
 
 
 def _is_its_own(one: Side, origin: Origin, distances: DistancesOf, pairs: Sequence[Pair]) -> bool:

@@ -65,6 +65,7 @@ def test_a_percent_is_no_rounding_of_bfloat16(folder: Path, fault: str, where: s
     assert origin(found) == (where, "forward", 1)
     assert said in found.verdict
     assert "All of it is rounding" not in found.verdict
+    assert ("Forward is apart by rounding alone" in found.verdict) == (fault == "more loss")
 
 
 def test_what_is_more_than_rounding_leads_behind_what_is_rounding_alone(folder: Path) -> None:
