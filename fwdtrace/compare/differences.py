@@ -13,6 +13,9 @@ from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.text import path_text, shapes_text
 
+_RUNS_HOOKS = "Module._call_impl.inner"
+"""A step that a call with hooks has since torch 2.5, before which what is around it ran them."""
+
 
 def differences_in_numbers(compared: Sequence[ComparedCalls]) -> Iterator[Difference]:
     """The calls whose outputs do not agree and are known to be apart."""
@@ -147,7 +150,12 @@ def _traits(call: Call, other: Call, before: Trace, after: Trace) -> Iterator[Tr
     yield "entry", "observation", call.entry, other.entry
     yield "hooks", "observation", _hooks(call), _hooks(other)
     if call.entry == other.entry and call.hooks == other.hooks and call.class_name == other.class_name:
-        yield "chain", "observation", " → ".join(call.chain) or "none", " → ".join(other.chain) or "none"
+        same_torch = before.versions.torch == after.versions.torch
+        one, two = (
+            " → ".join(step for step in each.chain if same_torch or step != _RUNS_HOOKS) or "none"
+            for each in (call, other)
+        )
+        yield "chain", "observation", one, two
     yield "seen inside", "observation", call.opaque or "all", other.opaque or "all"
     if None not in (call.flops, other.flops):
         yield "flops", "cost", f"{call.flops:,}", f"{other.flops:,}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from fwdtrace.compare.document import LEFT_OUT_IF_NONE
 from fwdtrace.compare.tolerances import is_rounding
 from fwdtrace.trace import Stats
 
@@ -31,7 +32,8 @@ class Distance:
     `absolute` is the largest difference of two elements, and `ulp` the same in units in the last place of the first of
     the two; `relative` is `absolute` by the largest element. All three are None where only one of two elements is NaN
     or infinite, `ulp` also for dtypes that are not floating, or not the same. `same` is bit for bit, `close` within the
-    tolerance of the dtype. NaN counts as equal to NaN.
+    tolerance of the dtype. NaN counts as equal to NaN. All elements of the second may be that many `times` as large, by
+    more than rounding can do, though each is near enough.
     """
 
     absolute: float | None
@@ -39,6 +41,7 @@ class Distance:
     ulp: int | None
     same: bool
     close: bool
+    times: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     @property
     def ulp_text(self) -> str:
@@ -54,7 +57,8 @@ class Distance:
             return "NaN or infinite on one side only"
         relative = f", {self.relative:.2g} of the largest element" if self.relative is not None else ""
         ulp = f", {self.ulp_text} ulp" if self.ulp is not None else ""
-        return f"up to {self.absolute:.2g} apart{relative}{ulp}"
+        times = f"{self.times:.4g} times as large in the mean, " if self.times is not None else ""
+        return f"{times}up to {self.absolute:.2g} apart{relative}{ulp}"
 
 
 SAME = Distance(0.0, 0.0, 0, same=True, close=True)

@@ -49,6 +49,16 @@ def name_of(event: Event) -> str:
     return event.class_name if isinstance(event, Call) else event.name
 
 
+def with_number(event: Event) -> str:
+    """The same, where an operator has a number on one side with that: `* 1.01`."""
+    name = name_of(event)
+    numbers = [leaf.value for leaf in event.inputs if isinstance(leaf, Value)] if name in ("*", "/") else []
+    try:
+        return f"{name} {float(numbers[0]):.6g}" if len(numbers) == 1 else name
+    except ValueError:
+        return name
+
+
 _LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
 """What an argument is most often when it is left out."""
 

@@ -10,7 +10,7 @@ from itertools import takewhile
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, alike_at_both_ends
 from fwdtrace.compare.comparison import Growth, Origin
-from fwdtrace.compare.leaves import changed_arguments, name_of, outputs_begin_alike
+from fwdtrace.compare.leaves import changed_arguments, name_of, outputs_begin_alike, with_number
 from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import shapes_text
 
@@ -90,8 +90,9 @@ def parted_inside(
             if changed or alone:
                 return Parted(f"they part {where}, in {name_of(one)}: {', '.join((*changed, *alone))}", one, two)
         return Parted(f"they part {where}")
-    became = [_listed(each[alike : len(each) - alike_at_end]) for each in names]
-    first = [next(iter(events[alike : len(events) - alike_at_end]), None) for events in (ours, theirs)]
+    others = [events[alike : len(events) - alike_at_end] for events in (ours, theirs)]
+    became = [_listed([with_number(event) for event in events]) for events in others]
+    first = [next(iter(events), None) for events in others]
     return Parted(f"they part {where}: {became[0]} became {became[1]}", *first)
 
 

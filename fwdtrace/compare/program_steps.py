@@ -8,19 +8,21 @@ from functools import partial
 from typing import Any
 
 from fwdtrace.compare.after_backward import said_of_gradients
-from fwdtrace.compare.agreement import Distances, DistancesOf, strictness_of
+from fwdtrace.compare.agreement import DistancesOf, strictness_of
 from fwdtrace.compare.align import align
 from fwdtrace.compare.around import RANDOM_STATE, differences_around, settings_of_optimizer
+from fwdtrace.compare.beyond_rounding import beyond_rounding, with_beyond
 from fwdtrace.compare.comparison import Origin, Step, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
+from fwdtrace.compare.judged import coarse_floor, judged_distances
 from fwdtrace.compare.leaves import dtypes_of
 from fwdtrace.compare.program_verdict import OneStep, program_verdict
 from fwdtrace.compare.saved_backward import BackwardCompared, Side, compare_backward
 from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved, measure
-from fwdtrace.compare.tolerances import TOLERANCES
+from fwdtrace.compare.systematic import array_of, share_in
 from fwdtrace.compare.traces import How, compare_traces
-from fwdtrace.trace import Call, Op, Trace
+from fwdtrace.trace import Call, Op
 
 Sides = tuple[Side, Side]
 
@@ -60,7 +62,9 @@ def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
         exactly = strictness_of(
             one.trace, two.trace, align(one.trace, two.trace, how.maps), how.exact, how.expected
         ).exact
-        if found is not None and not exactly and _have_drifted(weights):
+        apart = weights is not None and bool(weights.apart)
+        drifted = apart and (_have_drifted(weights) or _step_is_rounded(before, (one, two)))
+        if found is not None and not exactly and drifted:
             row = _row(one, two, weights)
         elif found is None or found.equal:
             found, row = _compared((one, two), weights, how, rows, before)
@@ -111,6 +115,35 @@ def _have_drifted(weights: Weights | None) -> bool:
     return bool(weights.apart) and far < _MANY * weights.of
 
 
+def _step_is_rounded(before: Sides | None, now: Sides) -> bool:
+    """Whether the optimizer moved the weights alike on both sides, as far as gradients of a coarse dtype can say.
+
+    What rounding makes of the smallest gradients, the optimizer may make of the largest steps, but not of most of them,
+    nor in one direction.
+    """
+    floor = coarse_floor(now[0].trace, now[1].trace)
+    if before is None or floor is None or settings_of_optimizer(differences_around(before[0].trace, before[1].trace)):
+        return False
+    far = 0
+    for name in now[0].step.state:
+        states = [[side.step.state.get(name) for side in sides] for sides in (before, now)]
+        samples = [
+            array
+            for sides, row in zip((before, now), states, strict=True)
+            for side, each in zip(sides, row, strict=True)
+            if each is not None
+            and each.sample is not None
+            and (array := array_of(side.values, each.sample)) is not None
+        ]
+        if len(samples) < 4 or any(sample.shape != samples[0].shape for sample in samples):
+            continue
+        ours, theirs = samples[2] - samples[0], samples[3] - samples[1]
+        other = float(abs(theirs - ours).max(initial=0.0)) and float(((theirs - ours) ** 2).sum() / (ours**2).sum())
+        share = share_in(theirs - ours, ours)
+        far += other > _MANY**2 or (share is not None and share.is_beyond(floor))
+    return far < _MANY * len(now[0].step.state)
+
+
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one["digest"] is not None and all(one[name] == other[name] for name in ("shape", "dtype", "digest"))
 
@@ -123,13 +156,18 @@ def _compared(
     `steps` are the calls before, which are the same, and `before` is the last of them.
     """
     one, two = sides
-    distances = judged_by_coarsest(partial(measure, one.values, two.values), one.trace, two.trace)
+    distances = judged_distances(one, two)
     # A compiled model runs as one call, which is like none but the first one of the other side.
     if not how.expected and isinstance(one.values, SavedValues) and isinstance(two.values, SavedValues):
         how = replace(how, contents=(one.values.summaries, two.values.summaries))
-    forward = compare_traces(one.trace, two.trace, replace(how, why=partial(_why, one, two, weights)), distances)
+    how = replace(how, why=partial(_why, one, two, weights, distances))
+    forward = compare_traces(one.trace, two.trace, how, distances)
     own = [each for each in forward.differences if each.kind not in ("gradient", "backward")]
     alignment = align(one.trace, two.trace, how.maps, how.contents)
+    beyond = beyond_rounding(one, two, how, distances, alignment.pairs, forward)
+    if beyond is not None:
+        forward = with_beyond(forward, beyond)
+        own += [beyond.difference] if beyond.difference is not None else []
     parts = forward.origin is not None or any(each.severity in PARTS for each in own)
     exactly = strictness_of(one.trace, two.trace, alignment, how.exact, how.expected).exact
     exact = exactly and not parts
@@ -173,9 +211,14 @@ def _origin(step: OneStep) -> Origin | None:
     return replace(origin, why=(*origin.why, *filter(None, [step.reason]))) if origin is not None else None
 
 
-def _why(one: Side, two: Side, weights: Weights | None, call: Call, other: Call) -> Iterator[str]:
+def _why(
+    one: Side, two: Side, weights: Weights | None, distances: DistancesOf, call: Call, other: Call
+) -> Iterator[str]:
     """What two calls that part have otherwise: the dtype, the mode, the state of the random generator, parameters."""
     before, after = one.trace, two.trace
+    apart = distances(call, other)[1]
+    if apart is not None and apart.times is not None:
+        yield f"it is {apart.times:.4g} times as large in the mean over all elements"
     ours, theirs = (", ".join(dict.fromkeys(dtypes_of(each.outputs))) for each in (call, other))
     if ours != theirs:
         yield f"{ours} became {theirs}"
@@ -227,41 +270,3 @@ def _row(one: Side, two: Side, weights: Weights | None) -> Step:
         furthest(outputs for _, outputs in apart if outputs is not None),
         furthest(gradients),
     )
-
-
-def judged_by_coarsest(distances_of: DistancesOf, before: Trace, after: Trace) -> DistancesOf:
-    """The same distances, where rounding is that of the coarsest dtype which one of the runs has computed in by then.
-
-    A loss in float32 that comes from bfloat16 is not apart by less.
-    """
-    coarsest = [_coarsest_by_call(trace) for trace in (before, after)]
-
-    def measured(call: Call, other: Call) -> Distances:
-        inputs, outputs = distances_of(call, other)
-        dtypes = coarsest[0].get(call.id), coarsest[1].get(other.id)
-        dtype = next((dtype for dtype in TOLERANCES if dtype in dtypes), None)
-        return inputs, _closer(outputs, dtype)
-
-    return measured
-
-
-def _coarsest_by_call(trace: Trace) -> dict[int, str]:
-    """The coarsest dtype among the outputs of all calls that begin before each call ends, by its id."""
-    order = list(TOLERANCES)
-    coarsest: dict[int, str] = {}
-    places: list[tuple[int, int]] = []
-    for call in trace.calls:
-        ranks = [order.index(dtype) for leaf in call.outputs if (dtype := getattr(leaf, "dtype", None)) in order]
-        places.append((call.id, min([places[-1][1] if places else len(order), *ranks])))
-    ids = dict(places)
-    for call in trace.calls:
-        place = ids.get(trace.end(call), ids[call.id])
-        if place < len(order):
-            coarsest[call.id] = order[place]
-    return coarsest
-
-
-def _closer(apart: Distance | None, dtype: str | None) -> Distance | None:
-    if apart is None or apart.close or apart.absolute is None or dtype is None:
-        return apart
-    return replace(apart, close=apart.relative is not None and apart.relative <= TOLERANCES[dtype])

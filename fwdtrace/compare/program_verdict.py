@@ -124,4 +124,14 @@ def _how_far(step: OneStep, differences: Sequence[Difference]) -> str:
     most = [pair.apart for pair in step.forward.growth][-1:]
     end = f", {far(most[0])} in the end" if most else ""
     gradients = f", and so is backward, {far(backward.furthest)}" if backward and backward.furthest else ""
-    return f" All of it is rounding{end}{gradients}."
+    return f" All of it is rounding{end}{gradients}.{_other_ops(step, differences)}"
+
+
+def _other_ops(step: OneStep, differences: Sequence[Difference]) -> str:
+    """That other ops run elsewhere than where the runs part, which rounding would hide."""
+    at = step.forward.origin.path if step.forward.origin is not None else None
+    paths = list(dict.fromkeys(each.path for each in differences if each.kind == "ops" and each.path != at))
+    if not paths or (step.forward.origin is not None and step.forward.origin.op is not None):
+        return ""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f" Other ops run in {path_text(paths[0])}{more}."

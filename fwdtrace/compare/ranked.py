@@ -25,6 +25,7 @@ from fwdtrace.compare.rank_gradients import came_otherwise, part_of
 from fwdtrace.compare.replicas import Apart
 from fwdtrace.compare.saved_backward import Side
 from fwdtrace.compare.traces import How
+from fwdtrace.compare.wrong_element import wrong_element
 from fwdtrace.trace import Call, tensors_in
 from fwdtrace.trace.text import path_text
 
@@ -168,6 +169,8 @@ def _with_ranks(
     if ranks:
         why.append(f"on {ranks_text(ranks)}")
     why += modes_apart([side.trace for side in assembly.sides], ranks)
+    if call is not None and (element := wrong_element(reference, assembly, call)) is not None:
+        why.append(element)
     if call is not None and _is_normalized_by_rank(call, assembly):
         why.append("each rank normalizes by its own examples alone, which SyncBatchNorm does by all")
     if call is not None:

@@ -12,6 +12,7 @@ from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.saved_numbers import Values, distance_of_saved
 from fwdtrace.compare.saved_step import SavedHeld, SavedStep
+from fwdtrace.compare.systematic import floor_of, share_of_saved, times_by
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.text import path_text
 
@@ -67,8 +68,9 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
     ours, theirs = one.step, two.step
     if not ours.gradients or not theirs.gradients:
         return None
-    on_the_way, of_parameters = list(_of_outputs(one, two, pairs)), list(_of_parameters(one, two, pairs))
     dtype = _coarsest(one.trace, two.trace)
+    on_the_way, of_parameters = list(_of_outputs(one, two, pairs)), list(_of_parameters(one, two, pairs))
+    on_the_way = _with_times(sorted(on_the_way, key=lambda each: each.order), one, two, floor_of([dtype]))
     found = _judged(sorted((*on_the_way, *of_parameters), key=lambda each: each.order), dtype)
     scaled = None
     if all(each.apart.close for each in found if each.name is not None):
@@ -163,6 +165,27 @@ def _renamed(name: str, by_path: Mapping[str, Pair]) -> str:
     return f"{pair[1].path}.{rest}" if pair[1].path else rest
 
 
+def _with_times(found: Sequence[_Found], one: Side, two: Side, floor: float | None) -> list[_Found]:
+    """The same with the factor by which a gradient is larger, where that of the one before it in backward was not.
+
+    A gradient of few elements is rounded as one, and with it all that follow: what comes after it is usual.
+    """
+    if floor is None:
+        return list(found)
+    usual: float | None = 0.0
+    rows = []
+    for each in found:
+        ours, theirs = one.step.backward.get(each.owner.id) or [], two.step.backward.get(each.other.id) or []
+        pairs = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
+        shares = [share_of_saved(one.values, a, two.values, b) for a, b in pairs]
+        known = [share for share in shares if share is not None]
+        times = [times_by(share, floor, usual) for share in known] if usual is not None else []
+        factor = next((each for each in times if each is not None), None)
+        rows.append(replace(each, apart=replace(each.apart, times=factor)) if factor is not None else each)
+        usual = known[-1].value if known else None
+    return rows
+
+
 def _apart(before: Values, ours: list[int | None], after: Values, theirs: list[int | None]) -> Distance | None:
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
     if not pairs:
@@ -191,14 +214,17 @@ def _judged(found: Sequence[_Found], dtype: str) -> list[_Found]:
         if each.name is not None:
             largest[each.owner.id] = max(largest.get(each.owner.id, 0.0), size)
     tolerance = GRADIENT_TOLERANCES[dtype]
-    return [replace(each, apart=_closer(each.apart, tolerance, largest.get(each.owner.id, 0.0))) for each in found]
+    return [
+        replace(each, apart=_closer(each.apart, tolerance, largest[each.owner.id] if each.name is not None else 0.0))
+        for each in found
+    ]
 
 
 def _closer(apart: Distance, tolerance: float, largest: float) -> Distance:
     if apart.absolute is None or apart.same:
         return apart
     close = apart.relative is not None and apart.relative <= tolerance
-    return replace(apart, close=close or apart.absolute <= tolerance * largest)
+    return replace(apart, close=apart.times is None and (close or apart.absolute <= tolerance * largest))
 
 
 def _coarsest(before: Trace, after: Trace) -> str:

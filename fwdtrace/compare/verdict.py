@@ -46,16 +46,19 @@ def verdict_of(
         return f"The results agree, but the second depends on weights that were not moved: {names}."
     if origin is None:
         return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
+    far = _how_far(outputs) if _lines(origin) else ""
+    return far + leaves_at(origin, by_results=outputs is not None)
+
+
+def leaves_at(origin: Origin, *, by_results: bool = False) -> str:
+    """The sentence on where two runs part; `by_results`, if what the models give was compared by itself."""
     what = f"{path_text(origin.path)} ({origin.class_name})" + (f", call {origin.nth}" if origin.nth > 1 else "")
     why = f": {'; '.join(origin.why)}" if origin.why else ""
     lines = _lines(origin)
-    if lines and origin.apart is not None and outputs is None:
-        return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}, {lines}."
-    if lines:
-        return f"{_how_far(outputs)}The second run leaves the first at {what}{why}, {lines}."
-    if origin.apart is None:
-        return f"The second run leaves the first at {what}{why}."
-    return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}."
+    where = f", {lines}" if lines else ""
+    if origin.apart is None or (lines and by_results):
+        return f"The second run leaves the first at {what}{why}{where}."
+    return f"The second run leaves the first at {what}: its inputs agree, its output does not{why}{where}."
 
 
 def notes_on(

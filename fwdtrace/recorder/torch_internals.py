@@ -15,7 +15,6 @@ import torch.nn.modules.module as module_file
 import torch.utils._python_dispatch as dispatch_file
 import torch.utils.checkpoint as checkpoint_file
 from torch._C import DispatchKey
-from torch._C._dynamo.guards import TensorGuards
 from torch._ops import OpOverload
 from torch.nn.modules.module import Module
 
@@ -39,16 +38,17 @@ TORCHS_CALL_IMPL = Module._call_impl
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
 INNER_CODE: CodeType = next(
-    constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"
+    (constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"),
+    CALL_CODE,
 )
-"""What runs hooks."""
+"""What runs hooks; before torch 2.5 `_call_impl` does so itself."""
 SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
 
 NAMES_OF_CODES = {
+    INNER_CODE: "Module._call_impl.inner",
     WRAPPED_CALL_CODE: "Module._wrapped_call_impl",
     CALL_CODE: "Module._call_impl",
     SLOW_FORWARD_CODE: "Module._slow_forward",
-    INNER_CODE: "Module._call_impl.inner",
 }
 
 GLOBAL_HOOKS: tuple[tuple[str, dict[int, Any]], ...] = (
@@ -225,7 +225,7 @@ def likeness(tensor: torch.Tensor) -> Callable[[Any], bool] | None:
     """
     if tensor.layout is not torch.strided or tensor.is_nested:
         return None
-    make: Any = TensorGuards
+    make: Any = torch._C._dynamo.guards.TensorGuards
     try:
         guard = make(tensor, dynamic_dims_sizes=[list(tensor.shape)], dynamic_dims_strides=[[None] * tensor.dim()])
     except Exception:  # not made for this one: it is described by reading it

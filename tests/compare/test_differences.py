@@ -37,6 +37,13 @@ def test_what_is_recorded_of_a_call_is_compared(change: dict[str, object], expec
     assert differences(before, after) == [expected]
 
 
+def test_how_torch_runs_hooks_is_no_difference_between_two_versions_of_it() -> None:
+    before = trace(replace(ROOT, inputs=(), chain=("Module._call_impl", "Module._call_impl.inner", "Net.forward")))
+    after = trace(replace(ROOT, inputs=(), chain=("Module._call_impl", "Net.forward")))
+    assert [kind for kind, *_ in differences(before, after)] == ["chain"]
+    assert differences(before, replace(after, versions=replace(after.versions, torch="2.4.1"))) == []
+
+
 def test_gradients_are_compared_where_both_traces_have_them() -> None:
     before = replace(trace(ROOT), gradients=(GRADIENT,))
     for gradient, text in (

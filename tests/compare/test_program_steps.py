@@ -53,6 +53,34 @@ def test_autocast_is_named_and_its_rounding_is_that_of_its_precision(folder: Pat
     assert ("autocast on cpu", "off", "torch.bfloat16") in [(a.name, a.first, a.second) for a in found.around]
 
 
+@pytest.mark.parametrize(
+    ("fault", "where", "said"),
+    [
+        ("more attention", "h.0", "what h.0.attn gives goes on 1.01 times as large, in the mean over all elements"),
+        ("more loss", "h.0.attn.q_proj", "the gradient that comes to it is other, 1.01 times as large in the mean"),
+    ],
+)
+def test_a_percent_is_no_rounding_of_bfloat16(folder: Path, fault: str, where: str, said: str) -> None:
+    found = compared(folder, Way(dtype=torch.bfloat16, fault=fault), first=1)
+    assert origin(found) == (where, "forward", 1)
+    assert said in found.verdict
+    assert "All of it is rounding" not in found.verdict
+    assert ("Forward is apart by rounding alone" in found.verdict) == (fault == "more loss")
+
+
+def test_what_is_more_than_rounding_leads_behind_what_is_rounding_alone(folder: Path) -> None:
+    found = compared(folder, Way(attention="sdpa", smoothing=0.1), first=1)
+    assert origin(found) == ("", "forward", 1)
+    assert "label_smoothing=0.0 became 0.1, small_gpt.py:" in found.verdict
+    assert " Before that they are apart by rounding alone, from h.0.attn (Attention) on: " in found.verdict
+
+
+def test_small_batches_in_bfloat16_are_the_large_batch(folder: Path) -> None:
+    saved(folder, "coarse", Way(dtype=torch.bfloat16, steps=2), first=2)
+    found = compared(folder, Way(dtype=torch.bfloat16, accumulate=2, steps=2), "coarse", first=4)
+    assert found.verdict == "No difference found: the calls of each step together are the first, within rounding."
+
+
 @pytest.mark.sweep
 def test_a_compiled_model_has_the_weights_and_the_gradients_of_the_model(folder: Path) -> None:
     found = compared(folder, Way(compile=True))

@@ -35,6 +35,8 @@ compare/around: trace
 compare/assembled: .assembled_values .distance .examples .pieces .replicas .saved_backward .saved_step trace
 compare/assembled_values: trace
 compare/between_ranks: .around .assembled .comparison .difference .replicas .saved_backward trace
+compare/beyond_rounding: .agreement .align .comparison .difference .judged .origin .saved_backward .systematic
+  .traces .verdict trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_content: trace
 compare/by_steps: .comparison .contents .leaves .parting .reasons .steps .traces recorder trace
@@ -56,10 +58,11 @@ compare/direct/seen: .difference .direct/comparison .direct/enter .direct/step r
 compare/direct/step: .direct/leaves .tensors models recorder torch
 compare/direct/verdict: .difference .direct/comparison trace
 compare/direct/words: .direct/step .tensors torch trace
-compare/distance: .tolerances trace
+compare/distance: .document .tolerances trace
 compare/document: trace
 compare/examples: .pieces .saved_backward trace
 compare/gradients: .difference .tolerances trace
+compare/judged: .agreement .distance .saved_backward .saved_numbers .systematic .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/known: .contents .name_parts .units .weight_map .weight_values torch
 compare/leaves: trace
@@ -76,24 +79,25 @@ compare/outputs: .distance .outputs_value .tensors torch
 compare/outputs_value: .distance .document
 compare/parting: .contents .steps trace
 compare/pieces: .saved_numbers
-compare/program_steps: .after_backward .agreement .align .around .comparison .difference .distance .leaves
-  .program_verdict .saved_backward .saved_numbers .tolerances .traces trace
+compare/program_steps: .after_backward .agreement .align .around .beyond_rounding .comparison .difference .distance
+  .judged .leaves .program_verdict .saved_backward .saved_numbers .systematic .traces trace
 compare/program_verdict: .around .comparison .difference .distance .saved_backward trace
 compare/quantized: .comparison torch trace
 compare/rank_differences: .leaves trace
 compare/rank_gradients: .assembled .between_ranks .examples .pieces .saved_backward trace
 compare/ranked: .after_backward .assembled .between_ranks .comparison .difference .program_steps .rank_gradients
-  .replicas .saved_backward .traces trace
+  .replicas .saved_backward .traces .wrong_element trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
 compare/replicas: .pieces .saved_backward .saved_step
 compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch trace
 compare/runs: .align .buffers .by_steps .comparison .differences .kept_numbers .light_copy .modules .outputs
   .outputs_value .quantized .rounding .traces .watched models recorder torch trace
-compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
+compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step .systematic trace
 compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
 compare/steps: .contents recorder torch
+compare/systematic: .saved_numbers
 compare/tensors: .distance torch
 compare/together: .assembled .assembled_values .examples .pieces .saved_backward .saved_step trace
 compare/traces: .agreement .align .around .by_content .comparison .difference .differences .gradients .origin
@@ -108,6 +112,7 @@ compare/weight_values: .weight_map torch
 compare/weights: .known .left_over .light_copy .moving .names .outputs .rounding .runs .units .weight_map
   .weight_values models torch trace
 compare/whole_units: .contents .known .units .weight_map torch
+compare/wrong_element: .assembled .between_ranks .saved_backward .systematic trace
 findings/backward_error: .domains .flow trace
 findings/direct: .places .readers trace
 findings/domains: trace

@@ -50,6 +50,7 @@ LATE = {
         "compare/examples": "numpy",
         "compare/pieces": "numpy",
         "compare/saved_numbers": "numpy safetensors",
+        "compare/systematic": "numpy",
         "models/capsule": "safetensors",
         "run/convert": "safetensors",
         "models/inputs": "numpy safetensors",

@@ -80,6 +80,9 @@ def built(way: str, fault: str, rank: int, size: int) -> nn.Module:
         if fault == "dropped shard" and rank == 1:
             with torch.no_grad():
                 net.layers[0].up.weight._local_tensor.zero_()
+        if fault == "other element" and rank == 1:
+            with torch.no_grad():  # one that is in no sample of the whole
+                net.layers[0].up.weight._local_tensor[0, 1] += 0.5
     if way == "tp":
         from torch.distributed.device_mesh import init_device_mesh
 

@@ -67,12 +67,14 @@ class Attention(nn.Module):
 class Block(nn.Module):
     def __init__(self, way: Way) -> None:
         super().__init__()
+        self.fault = way.fault
         self.ln_1, self.attn, self.ln_2 = nn.LayerNorm(WIDTH), Attention(way), nn.LayerNorm(WIDTH)
         layers = nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH), nn.Dropout(way.dropout)
         self.mlp = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+        attended = self.attn(self.ln_1(x))
+        x = x + (attended * 1.01 if self.fault == "more attention" else attended)
         output: Tensor = x + self.mlp(self.ln_2(x))
         return output
 
@@ -112,6 +114,7 @@ def train(way: Way) -> None:
         for part in data[step].chunk(way.accumulate):
             with precision:
                 _, loss = run(part[:, :-1], part[:, 1:])
+            loss = loss * 1.01 if way.fault == "more loss" else loss
             (loss * scale if way.fault == "loss not divided" else loss * scale / way.accumulate).backward()
         for parameter in model.parameters() if scale != 1 else ():
             if parameter.grad is not None:

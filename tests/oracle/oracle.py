@@ -28,7 +28,7 @@ Leaf = tuple[str, tuple[int, ...], str]
 
 WRAPPED_CALL = nn.Module._wrapped_call_impl.__code__
 CALL_IMPL = nn.Module._call_impl.__code__
-INNER = next(code for code in CALL_IMPL.co_consts if isinstance(code, CodeType) and code.co_name == "inner")
+INNER = next((code for code in CALL_IMPL.co_consts if isinstance(code, CodeType) and code.co_name == "inner"), None)
 # Generators and coroutines begin again at every step; as a `forward` they are seen through their `__call__` alone.
 SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 RETURNS = {dis.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in dis.opmap}

@@ -1,0 +1,78 @@
+"""Which element of a sharded weight is another one, by what its layer gives and was given, and which rank holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fwdtrace.compare.assembled import Assembly
+from fwdtrace.compare.between_ranks import ranks_text
+from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.systematic import array_of
+from fwdtrace.trace import Call
+
+_FAR = 1e-2
+"""What is left of a column beside the one input that explains it, relative to the column, and of columns that agree."""
+_FEW = 0.1
+"""The share of rows of a weight that are looked at one by one: if more are apart, it is no matter of elements."""
+
+
+def wrong_element(reference: Side, assembly: Assembly, call: Call) -> str | None:
+    """Which elements of the weight of a linear layer are others, and on which ranks; None if that cannot be told.
+
+    One wrong element changes one column of the output, by a multiple of one column of the input.
+    """
+    name = f"{call.path}.weight" if call.path else "weight"
+    held = reference.step.state.get(name)
+    own = next((each for each in assembly.side.trace.at(call.path) if each.nth == call.nth), None)
+    if held is None or own is None:
+        return None
+    shape = reference.values.about(held.tensor)["shape"]
+    inputs = _first_array(reference, call, "inputs")
+    gave = [_first_array(reference, call, "outputs"), _first_array(assembly.side, own, "outputs")]
+    if len(shape) != 2 or inputs is None or gave[0] is None or gave[1] is None or gave[0].shape != gave[1].shape:
+        return None
+    if gave[0].shape[-1:] != (shape[0],) or inputs.shape[-1:] != (shape[1],):
+        return None
+    x, apart = inputs.reshape(-1, shape[1]), (gave[1] - gave[0]).reshape(-1, shape[0])
+    by_row = abs(apart).max(0)
+    rows = [int(row) for row in (by_row > _FAR * by_row.max()).nonzero()[0]]
+    if not 0 < len(rows) <= max(1, _FEW * shape[0]):
+        return None
+    found = [(row, _column(x, apart[:, row])) for row in rows]
+    places = sorted({rank for row, column in found for rank in _ranks_with(assembly, name, row, column)})
+    if not places:
+        return None
+    words = ", ".join(f"[{row}, {':' if column is None else column}]" for row, column in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"what is other in {name} is {words}{more}, on {ranks_text(places)}"
+
+
+def _first_array(side: Side, call: Call, which: Any) -> Any:
+    numbers: Sequence[int | None] = side.values.side(call, which)
+    return array_of(side.values, numbers[0]) if numbers and numbers[0] is not None else None
+
+
+def _column(x: Any, apart: Any) -> int | None:
+    """The column of the input of which the difference is a multiple; None if there is none."""
+    sizes = (x * x).sum(0)
+    sizes[sizes == 0] = 1.0
+    factors = (x * apart[:, None]).sum(0) / sizes
+    column = int((factors * factors * sizes).argmax())
+    left = apart - factors[column] * x[:, column]
+    return column if float((left * left).sum()) <= _FAR**2 * float((apart * apart).sum()) else None
+
+
+def _ranks_with(assembly: Assembly, name: str, row: int, column: int | None) -> list[int]:
+    """The ranks whose part of a weight has an element, or one of its row."""
+    ranks = []
+    for rank, side in enumerate(assembly.sides):
+        held = side.step.state.get(name)
+        about = side.values.about(held.tensor) if held is not None else {}
+        offset = about.get("placed", {}).get("offset")
+        if offset is None:
+            continue
+        spans = zip((row, column), offset, about["shape"], strict=True)
+        if all(at is None or begin <= at < begin + size for at, begin, size in spans):
+            ranks.append(rank)
+    return ranks
