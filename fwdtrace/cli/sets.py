@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fwdtrace.cli.completion import keys
 from fwdtrace.cli.declared import Parameter, call, parameters_of
 from fwdtrace.cli.options import PANELS
 from fwdtrace.cli.plain import choices_of
@@ -41,7 +42,7 @@ def _as_typer_takes_it(parameter: Parameter, panel: str | None) -> inspect.Param
         min=declared.min,
         max=declared.max,
         callback=_one_of(parameter.names[0], choices) if choices else declared.callback,
-        autocompletion=declared.completion,
+        autocompletion=declared.completion or (keys(choices) if choices else None),
         show_default=declared.show_default,
         rich_help_panel=declared.panel or (panel if parameter.set is None else PANELS.get(parameter.set)),
     )

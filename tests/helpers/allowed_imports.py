@@ -25,7 +25,7 @@ cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .declared .terminal errors
 cli/run: .declared .fail_on .options .progress .results .terminal .tracebacks run
-cli/sets: .declared .options .plain errors models typer
+cli/sets: .completion .declared .options .plain errors models typer
 cli/show: .declared .options .pager .results .terminal
 cli/tracebacks: errors models
 compare/__init__: .traces
