@@ -134,6 +134,8 @@ def _check_what_goes_together(
         return
     if directly != Directly():
         raise FwdtraceError("--at and --each go with --direct-forward")
+    if not has_two_runs and spec.endswith(".json"):
+        raise FwdtraceError(f"compare {spec}: say what with: write compare {spec} OTHER.json, a second trace")
     if not has_two_runs:
         ways = "a second SPEC, --train, --dtype, --device, --compile, --batch, or --direct-forward for model.forward(x)"
         raise FwdtraceError(f"compare {spec}: say what with: {ways}")

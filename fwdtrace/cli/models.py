@@ -30,7 +30,22 @@ def models(
         summaries = dict.fromkeys(names_of(source), "")
     names = [name for name in summaries if fnmatchcase(name, pattern)]
     if not names:
-        raise FwdtraceError(f"no {source or 'built-in'} model is named like {pattern!r}{nearest(pattern, summaries)}")
+        near = nearest(pattern, summaries) if source is not None else _of_a_library(pattern)
+        raise FwdtraceError(f"no {source or 'built-in'} model is named like {pattern!r}{near}")
     width = max(map(len, names))
     for name in names:
         print(f"{name:<{width}}  {summaries[name]}".rstrip())
+
+
+def _of_a_library(pattern: str) -> str:
+    """What to write for the models of an installed library that are named so, or begin so."""
+    from fwdtrace.models.sources import LIBRARIES, names_of
+
+    begins = pattern if "*" in pattern else f"{pattern}*"
+    for library in LIBRARIES:
+        try:
+            if any(fnmatchcase(name, begins) for name in names_of(library)):
+                return f"; write fwdtrace models --source {library} '{begins}'"
+        except FwdtraceError:  # a library that is not there, or cannot be imported, has nothing to offer
+            continue
+    return nearest(pattern, (model.name for model in BUILT_INS))

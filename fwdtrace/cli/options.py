@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from fwdtrace.cli import completion
 from fwdtrace.cli.declared import MEASURE, SAVE, SHOW, argument, option
@@ -132,7 +132,6 @@ class Shown:
         Key | None,
         option(
             metavar="KEY",
-            completion=completion.keys(get_args(Key)),
             help="Rank the modules in a table by time, self, flops, params, memory, mean, std, min, max, nan or grad.",
         ),
     ] = None

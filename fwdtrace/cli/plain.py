@@ -111,9 +111,15 @@ def _read(kind: Any, text: Any, parameter: Parameter) -> Any:
         number, least, most = int(text), parameter.declared.min, parameter.declared.max
         if (least is None or number >= least) and (most is None or number <= most):
             return number
-    if get_origin(kind) is Literal and text in get_args(kind):
+    if text in choices_of(kind):
         return text
     raise _NotPlain
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """The words that there are to choose from, none if any word will do."""
+    kind = _without_none(kind)
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _item(kind: Any) -> Any:

@@ -22,6 +22,8 @@ def no_model(spec: str) -> str:
         files = sorted(file.name for file in path.glob("*.py"))
         example = f"{spec.rstrip('/')}/{(*files, 'model.py')[0]}:Name"
         return f"{spec!r} is a folder: name a model in a file in it, such as {example}"
+    if path.is_file() and path.suffix == ".json":
+        return f"{spec!r} holds no model: if it is a saved trace, write fwdtrace show {spec}"
     if path.is_file():
         return f"{spec!r} holds no model: if it holds weights, write file.py:Name --weights {spec}"
     name, bracket, call = spec.partition("(")

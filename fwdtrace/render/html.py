@@ -69,7 +69,13 @@ def comparison_html(comparison: TraceComparison) -> str:
             view["marks"].setdefault(number[id], []).extend(map(printable, texts))
     views[1]["tables"] += [lines_of(table) for table in moved_weights(comparison)]
     apart = [[list(row.cells), row.first, row.second] for row in apart_rows(comparison)]
-    found = {"verdict": verdict, "equal": comparison.equal, "text": rest, "heads": HEADS, "apart": apart}
+    found = {
+        "verdict": verdict.replace("\n", " "),
+        "equal": comparison.equal,
+        "text": rest,
+        "heads": HEADS,
+        "apart": apart,
+    }
     shown = {"comparison": found, "traces": views}
     return _page(summary.title(comparison.traces[0]), shown, comparison_charts(comparison))
 

@@ -28,12 +28,18 @@ def load_trace(file: str | os.PathLike[str]) -> Trace:
     except CutShort as error:
         reason = f"is cut short: {error}; record it again"
     except NotJSON as error:
-        reason = f"is not JSON: {error}; name a file that fwdtrace saved"
+        reason = f"is not JSON: {error}; {_what_to_name(os.fspath(file))}"
     except RecursionError:
         reason = "is no trace that can be read: it has lists within lists without end"
     except _Refused as error:
         reason = str(error)
     raise TraceFileError(f"{os.fspath(file)} {reason}")
+
+
+def _what_to_name(file: str) -> str:
+    if file.endswith((".html", ".svg", ".md", ".mmd", ".dot", ".csv", ".txt")):
+        return "it is for people; name the file of -o FILE.json"
+    return "name a file that fwdtrace saved"
 
 
 class _Refused(Exception):

@@ -100,6 +100,22 @@ MISTAKES = [
     ("run bert-base-uncased", "transformers:bert is a model of this type", "run transformers:bert --device meta"),
     ("run transformers:facebook/opt-125m", "transformers:opt", "run transformers:opt --device meta"),
     ("run facebook/opt-125m", "transformers:opt", "run transformers:opt --device meta"),
+    ("lenet", "write fwdtrace run lenet", "run lenet"),
+    ("LeNet --json", "write fwdtrace run LeNet --json", "run lenet --json"),
+    ("torchvision:resnet18 --device meta", "write fwdtrace run torchvision:resnet18 --device meta",
+     "run torchvision:resnet18 --device meta"),
+    ("trace.json --depth 1", "write fwdtrace show trace.json --depth 1", "show trace.json --depth 1"),
+    ("ft001", "write fwdtrace rule ft001", "rule ft001"),
+    ("run trace.json", "if it is a saved trace, write fwdtrace show trace.json", "show trace.json"),
+    ("compare trace.json", "write compare trace.json OTHER.json", "compare trace.json trace.json"),
+    ("run lenet net.py:small", "write fwdtrace compare lenet net.py:small", "run net.py:small --input 1x4"),
+    ("run lenet --sort speed", "write one of time, self,", "run lenet --sort time"),
+    ("run lenet --sort flop", "did you mean flops?", "run lenet --sort flops"),
+    ("show trace.json --sort Time", "did you mean time?", "show trace.json --sort time"),
+    ("run lenet --color yes", "write one of auto, always, never", "run lenet --color always"),
+    ("show tree.html", "it is for people; name the file of -o FILE.json", "show trace.json"),
+    ("models resnet18", "write fwdtrace models --source torchvision 'resnet18*'",
+     "models --source torchvision resnet18*"),
 ]  # fmt: skip
 
 
@@ -119,7 +135,7 @@ def files(folder: Path, command: Command) -> Path:
     (folder / "script.py").write_text(SCRIPT)
     (folder / "dict.py").write_text(OF_DICT)
     torch.save({"x": torch.zeros(1, 4)}, folder / "batch.pt")
-    command("run", "lenet", "-o", "trace.json")
+    command("run", "lenet", "-o", "trace.json", "-o", "tree.html")
     return folder
 
 
@@ -136,6 +152,12 @@ def test_the_message_says_what_to_write_and_that_works(
     right = command(*then.split(" "))
     assert right.status == 0, right.err
     assert right.out
+
+
+def test_help_is_an_option_and_no_command(command: Command) -> None:
+    for words, said in ((["help"], "write fwdtrace --help"), (["help", "run"], "write fwdtrace run --help")):
+        wrong = command(*words)
+        assert (wrong.status, wrong.out) == (2, "") and said in wrong.err
 
 
 def test_a_program_that_is_not_named_as_one_is_named_in_the_message(command: Command, files: Path) -> None:

@@ -14,6 +14,7 @@ cli/declared: errors run
 cli/ending: .declared .fail_on .mistaken .plain .terminal errors
 cli/exec: .declared .fail_on .options .results errors models program
 cli/fail_on: .terminal errors
+cli/mistaken: models
 cli/models: .declared errors models
 cli/notebook: .declared .options .results .sets .terminal errors typer
 cli/now: .declared .terminal errors program
@@ -24,7 +25,7 @@ cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .declared .terminal errors
 cli/run: .declared .fail_on .options .progress .results .terminal .tracebacks run
-cli/sets: .declared .options typer
+cli/sets: .completion .declared .options .plain errors models typer
 cli/show: .declared .options .pager .results .terminal
 cli/tracebacks: errors models
 compare/__init__: .traces
