@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fwdtrace.compare.recorded import Runnable
 from fwdtrace.compare.watched import Watched, watch
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
@@ -27,7 +28,7 @@ class Writes(nn.Module):
 
 
 def watched(model: nn.Module, *args: Any) -> Watched:
-    return watch(model, args, {}, 0, double=True)
+    return watch(Runnable(model, args, {}), 0, {})
 
 
 def test_steps_know_what_made_what_they_are_given_and_who_ran_them() -> None:
