@@ -80,8 +80,8 @@ class Contents:
         return any(
             count != content.count
             and max(count, content.count) % min(count, content.count) == 0
-            and any(replace(content, count=count).same_elements(other, self.tolerance) for _, _, other in rows)
-            for count, rows in self._by_count.items()
+            and next(self.like(replace(content, count=count)), None) is not None
+            for count in self._by_count
             if min(count, content.count) >= _ENOUGH
         )
 

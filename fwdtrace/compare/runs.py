@@ -27,7 +27,7 @@ from fwdtrace.compare.quantized import quantized_weights
 from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
 from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
-from fwdtrace.compare.watched import Doubles, Watched, watch
+from fwdtrace.compare.watched import Watched, Watches, watch
 from fwdtrace.trace import Call, tensors_in
 
 
@@ -62,7 +62,7 @@ def compare_runs(
     """
     how = how or How()
     first, second = (once.run for once in ran or [Once(each, seed, max_bytes // 2) for each in (before, after)])
-    doubles: Doubles = {}
+    watches = Watches(seed)
     digests = first.digests + second.digests
     if digests:
         note = f"{digests} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
@@ -75,7 +75,7 @@ def compare_runs(
     if how.exact is None and is_port and first.error is None and second.error is None:
         results = outputs_of(list(first.gave.items()), list(second.gave.items()))
         given = [Given(each, run.gave) for each, run in ((before, first), (after, second))]
-        rounded = with_rounding(results, given[0], given[1], seed, doubles, own_weights=own_weights)
+        rounded = with_rounding(results, given[0], given[1], watches, own_weights=own_weights)
         how = replace(how, outputs=rounded)
 
     def why(call: Call, other: Call) -> Iterable[str]:
@@ -91,14 +91,14 @@ def compare_runs(
     def closer(partner: Partner) -> Origin | None:
         if quantized is not None and quantized.further is not None:
             return quantized.further
-        return _origin_by_steps(before, after, seed, doubles, partner, outputs, own_weights=own_weights)
+        return _origin_by_steps(before, after, watches, partner, outputs, own_weights=own_weights)
 
     def settings(call: Call, other: Call) -> Iterable[str]:
         return differences_of_settings(_module(before.model, call), _module(after.model, other))
 
     written = differences_in_buffers((first.buffers, second.buffers), (before.model, after.model), how.weights)
     how = replace(how, settings=settings, further=(*how.further, *written))
-    rounding = CallsInDouble(before, first.numbers, seed, max_bytes // 2, doubles)
+    rounding = CallsInDouble(before, first.numbers, max_bytes // 2, watches)
     numbers = KeptNumbers(
         first.numbers, second.numbers, is_port=is_port, batch=batch, rounding=None if is_port else rounding
     )
@@ -125,8 +125,7 @@ def _is_port(one: nn.Module, other: nn.Module, alignment: Alignment) -> bool:
 def _origin_by_steps(
     before: Runnable,
     after: Runnable,
-    seed: int,
-    doubles: Doubles,
+    watches: Watches,
     partner: Partner,
     compared: Outputs | None,
     *,
@@ -136,9 +135,9 @@ def _origin_by_steps(
 
     Models with weights of their own may have them rounded, as those that a low-rank adapter was merged into.
     """
-    for kept in (doubles, None):
+    for run in (watches.of, lambda each: watch(each, watches.seed, None)):
         try:
-            first, second = (watch(each, seed, kept) for each in (before, after))
+            first, second = (run(each) for each in (before, after))
         except Exception:  # a model that cannot be copied
             return None
         if first.error is None and second.error is None:

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 
 from fwdtrace.compare.light_copy import light_copy
-from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.recorded import Runnable, named_tensors
 from fwdtrace.compare.steps import Steps, Watch
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
@@ -22,11 +22,11 @@ from fwdtrace.trace import Trace
 
 @dataclass(frozen=True)
 class Watched:
-    """The trace and the steps of a run, the tensors that it gave, and what it raised, if anything."""
+    """The trace and the steps of a run, the tensors that it gave by their names, and what it raised, if anything."""
 
     trace: Trace
     steps: Steps
-    outputs: tuple[Tensor, ...]
+    gave: dict[str, Tensor]
     error: Exception | None
 
 
@@ -53,8 +53,26 @@ def watch(runnable: Runnable, seed: int, doubles: Doubles | None) -> Watched:
                 output = model(*args, **kwargs)
         except Exception as error:  # the model is the user's
             raised = error
-    outputs = tuple(leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, Tensor))
-    return Watched(recording.trace, watching.found, outputs, raised)
+    return Watched(recording.trace, watching.found, named_tensors(output), raised)
+
+
+class Watches:
+    """The models of a comparison, each watched in float64 once, when that is first asked for.
+
+    `doubles` are their parameters in float64.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.doubles: Doubles = {}
+        self._watched: dict[int, Watched] = {}
+
+    def of(self, runnable: Runnable) -> Watched:
+        """The run of a model, which is there as long as we are."""
+        key = id(runnable)
+        if key not in self._watched:
+            self._watched[key] = watch(runnable, self.seed, self.doubles)
+        return self._watched[key]
 
 
 def in_double(model: nn.Module, args: Any, kwargs: Any, doubles: Doubles) -> tuple[nn.Module, Any, Any]:

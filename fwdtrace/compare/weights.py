@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
@@ -67,8 +69,13 @@ def _apply(
     values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()}, made)
     done = {move.target: move for move in moves if move.target in values}
     with torch.no_grad():
+        alone = _alone_in_memory(second, source)
         for name, value in values.items():
-            target[name].copy_(value)
+            if name in alone:
+                put(alone[name], value)  # in the first's own memory, if it is moved as it is
+            else:
+                target[name].copy_(value)
+        target = state_of(second)
     by_memory = {_memory(target[name]): move for name, move in done.items()}
     for name in target:  # one tensor may have several names
         if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
@@ -78,6 +85,24 @@ def _apply(
     unused = tuple(name for name in source if _memory(source[name]) not in used)
     rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())
     return WeightMap(rows, len(target), left, unused, tuple(ambiguous))
+
+
+def _alone_in_memory(model: nn.Module, source: State) -> dict[str, Tensor]:
+    """The parameters that share no memory with another of the model, or that of the first model alone."""
+    tensors = {name: each for name, each in tensors_of(model).items() if _has_memory(each)}
+    once = {id(each): each for each in tensors.values()}
+    users = Counter(each.untyped_storage().data_ptr() for each in once.values())
+    of_first = {each.untyped_storage().data_ptr() for each in source.values() if _has_memory(each)}
+    may = of_first | {place for place, count in users.items() if count == 1}
+    return {
+        name: each
+        for name, each in tensors.items()
+        if type(each) is nn.Parameter and each.untyped_storage().data_ptr() in may
+    }
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not is_lazy(tensor)
 
 
 def _as_it_is(model: nn.Module) -> State:
