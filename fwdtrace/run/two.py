@@ -166,14 +166,20 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     texts = plan.inputs or before.inputs
     first = build_inputs(_for_side(texts, 0), before.module, plan.seed)
     second = _inputs_of_second(texts, after.module, plan, other)
-    before.module.train(plan.train and plan.other is not None)
-    after.module.train(plan.train)
+    _set_mode(before.module, plan.train and plan.other is not None)
+    _set_mode(after.module, plan.train)
     if plan.weights:
         load_weights(before.module, plan.weights)
     return (
         Runnable(before.module, first.args, first.kwargs, plan.spec),
         Runnable(after.module, second.args, second.kwargs, other),
     )
+
+
+def _set_mode(model: nn.Module, train: bool) -> None:
+    """Set the mode of a model; one that was built in evaluation mode keeps the parts that were not."""
+    if train or model.training:
+        model.train(train)
 
 
 def _inputs_of_second(texts: tuple[str, ...] | Inputs, model: nn.Module, plan: TwoRunsPlan, spec: str) -> Inputs:

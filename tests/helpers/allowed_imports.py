@@ -37,7 +37,7 @@ compare/assembled_values: trace
 compare/between_ranks: .around .assembled .comparison .difference .replicas .saved_backward trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_content: trace
-compare/by_steps: .comparison .contents .leaves .parting .reasons .steps .traces recorder trace
+compare/by_steps: .comparison .contents .leaves .left_out .parting .reasons .steps .traces recorder trace
 compare/candidates: .contents .known .matrices .units .whole_units torch
 compare/comparison: .around .difference .distance .document .outputs_value .weight_map trace
 compare/contents: torch
@@ -63,6 +63,7 @@ compare/gradients: .difference .tolerances trace
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/known: .contents .name_parts .units .weight_map .weight_values torch
 compare/leaves: trace
+compare/left_out: .contents .leaves .parting .reasons trace
 compare/left_over: .name_parts .weight_map .weight_values torch
 compare/light_copy: torch
 compare/lively: torch
