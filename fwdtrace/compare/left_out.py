@@ -55,9 +55,9 @@ def left_out(one: Event | None, two: Event | None, ours: Departure | None, befor
             skipped = _replaced(one, two, likes, before, after)
         if skipped is not None:
             maker = made_by(_before_turned(number, after), after)
-            start = line_of(maker.site) if maker is not None else ""
-            place = f"between {start} and {line_of(two.site)}" if start else f"before {line_of(two.site)}"
-            return f"{with_line(skipped)} is left out {place}"
+            start, end = line_of(maker.site) if maker is not None else "", line_of(two.site)
+            place = f"at {end}" if start == end else f"between {start} and {end}" if start else f"before {end}"
+            return f"{with_line(skipped)} is left out {place}" if end else None
     return None
 
 
