@@ -43,7 +43,7 @@ def copy_weights(
     models run: each module of the second that holds weights is given those of the modules of the first that are given
     the same, or that run in the same place under a like name, and is checked with them. What is left goes by its name
     or by a shape that nothing else has. `ran` has the runs of both, if each may run now, the second once it has its
-    weights.
+    weights; both then share the memory of what is moved as it is.
     """
     source, target = _as_it_is(before.model), state_of(after.model)
     moves = _by_name(source, target, maps)
@@ -54,7 +54,7 @@ def copy_weights(
             if ran is not None:
                 ran[1].forget()
             moves |= left_over(source, target, moves)
-    return _apply(moves.values(), source, after.model)
+    return _apply(moves.values(), source, after.model, share=ran is not None)
 
 
 def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module) -> WeightMap:
@@ -63,16 +63,23 @@ def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module) -> WeightM
 
 
 def _apply(
-    moves: Iterable[Move], source: State, second: nn.Module, ambiguous: Sequence[str] = (), made: Made | None = None
+    moves: Iterable[Move],
+    source: State,
+    second: nn.Module,
+    ambiguous: Sequence[str] = (),
+    made: Made | None = None,
+    *,
+    share: bool = False,
 ) -> WeightMap:
+    """Write the moved weights; with `share`, a parameter that is moved as it is uses the first model's own memory."""
     target = state_of(second)
     values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()}, made)
     done = {move.target: move for move in moves if move.target in values}
     with torch.no_grad():
-        alone = _alone_in_memory(second, source)
+        alone = _alone_in_memory(second, source) if share else {}
         for name, value in values.items():
             if name in alone:
-                put(alone[name], value)  # in the first's own memory, if it is moved as it is
+                put(alone[name], value)
             else:
                 target[name].copy_(value)
         target = state_of(second)
@@ -167,7 +174,7 @@ def _by_running(
         if all(start.get(name) == move for name, move in more.items()):
             break
         start = {**given, **more}
-    weights = _apply(moves.values(), source, after.model, tuple(found.ambiguous), made)
+    weights = _apply(moves.values(), source, after.model, tuple(found.ambiguous), made, share=ran is not None)
     if run.error is not None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
         return weights
     gave = ran[1].run.gave.items() if ran is not None else _results(after, seed, {})
@@ -178,7 +185,7 @@ def _by_running(
         return weights
     if ran is not None:
         ran[1].forget()
-    return _apply(_proved(in_order), source, after.model, (), made)
+    return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
 
 
 def _run_copy(runnable: Runnable, seed: int) -> Recorded:
