@@ -8,6 +8,7 @@ from dataclasses import replace
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
 from fwdtrace.compare.leaves import changed_arguments, name_of
+from fwdtrace.compare.left_out import left_out, order_of_windows, other_function
 from fwdtrace.compare.parting import (
     Departure,
     Side,
@@ -88,9 +89,22 @@ def origin_by_steps(
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
         reasons += _weights_inside(before, ours, after, theirs, other_weight)
+    reasons += filter(None, _left_out(one, two, ours, theirs, before, after))
     origin = _origin(before, after, one, two, reasons, partner)
     lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
     return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)
+
+
+def _left_out(
+    one: Event | None, two: Event | None, ours: Departure | None, theirs: Departure | None, before: Side, after: Side
+) -> Iterable[str | None]:
+    """What else may be behind it that two events of other names run there."""
+    windows, missing = order_of_windows(one, two, after), left_out(one, two, ours, before, after)
+    yield windows
+    yield missing
+    same = one is not None and two is not None and name_of(one) == name_of(two)
+    if windows is None and missing is None and not same and ours is not None and theirs is not None:
+        yield other_function(ours, theirs, before, after)
 
 
 def _have_nothing_alike(one: Event | None, two: Event | None, before: Side, after: Side) -> bool:

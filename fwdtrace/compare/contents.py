@@ -80,8 +80,8 @@ class Contents:
         return any(
             count != content.count
             and max(count, content.count) % min(count, content.count) == 0
-            and any(replace(content, count=count).same_elements(other, self.tolerance) for _, _, other in rows)
-            for count, rows in self._by_count.items()
+            and next(self.like(replace(content, count=count)), None) is not None
+            for count in self._by_count
             if min(count, content.count) >= _ENOUGH
         )
 
@@ -110,21 +110,18 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
     count = numbers.numel()
     if not count:
         return Content(0, (0, 0, 0), (0.0,) * 6, 0.0)
-    sizes = numbers.abs()
-    total = float(sizes.sum())
+    total = float(torch.linalg.vector_norm(numbers, 1))
     special = (0, 0, 0)
     if not total < _HUGE:
         special = int(numbers.isnan().sum()), int((numbers > _HUGE).sum()), int((numbers < -_HUGE).sum())
         numbers = _usual(numbers)
-        sizes = numbers.abs()
-        total = float(sizes.sum())
-    squares = numbers * numbers
+        total = float(torch.linalg.vector_norm(numbers, 1))
     low, high = (float(bound) for bound in torch.aminmax(numbers))
-    cubes = float(squares.dot(numbers)) / count
+    cubes = float((numbers * numbers).dot(numbers)) / count
     moments = (
         float(numbers.sum()) / count,
         total / count,
-        math.sqrt(float(squares.sum()) / count),
+        math.sqrt(float(numbers.dot(numbers)) / count),
         math.copysign(abs(cubes) ** (1 / 3), cubes),
         low,
         high,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ def light_copy(model: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:  # as the weight that `nn.utils.weight_norm` computes
                 shared[id(value)] = value.detach().clone()
+            elif type(value) in (dict, OrderedDict) and not value:  # each module has a dozen, for hooks of each kind
+                shared[id(value)] = type(value)()
     copied: tuple[nn.Module, Any, Any] = copy.deepcopy((model, args, kwargs), shared)
     return copied
 

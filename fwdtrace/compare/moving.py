@@ -15,7 +15,7 @@ from fwdtrace.compare.candidates import candidates_for
 from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.compare.known import Candidate, Known
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
-from fwdtrace.compare.runs import Runnable
+from fwdtrace.compare.recorded import Runnable
 from fwdtrace.compare.units import CLOSE, Sample, State, Unit
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Move

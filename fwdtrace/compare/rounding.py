@@ -15,10 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.outputs import turned
 from fwdtrace.compare.outputs_value import OutputPair, Outputs
-from fwdtrace.compare.watched import in_double
+from fwdtrace.compare.recorded import Runnable, named_tensors
+from fwdtrace.compare.watched import Doubles, Watches, in_double
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
-from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides
 from fwdtrace.trace import Call
 
@@ -26,21 +26,22 @@ _SHRINKS = 1e-3
 """What is left of a distance by rounding in float64, at most, where all of a model runs in it."""
 _OF_FLOAT32 = torch.finfo(torch.float32).eps
 _FEW_UNITS = 8
+_MANY_UNITS = 200
 _NEVER_MORE = 0.05
 """A distance beyond this share of the largest element is not asked about: no rounding of a sound model is so large."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A model, its arguments, and the results that it gave, by their names."""
+    """A model with its arguments, and the results that it gave, by their names."""
 
-    model: nn.Module
-    args: Any
-    kwargs: Any
+    runnable: Runnable
     gave: dict[str, Tensor]
 
 
-def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int, *, own_weights: bool = False) -> Outputs:
+def with_rounding(
+    outputs: Outputs, before: Given, after: Given, watches: Watches, *, own_weights: bool = False
+) -> Outputs:
     """The results with the decision whether they agree; measured only where they are not the same bit for bit.
 
     In float64 a distance by rounding all but vanishes. Where a model computes part of it in a smaller type all the
@@ -50,13 +51,15 @@ def with_rounding(outputs: Outputs, before: Given, after: Given, seed: int, *, o
     """
     if outputs.equal is not False or any(not _may_round(pair) for pair in outputs.pairs):
         return outputs
-    ours, theirs = (_in_double(given, seed) for given in (before, after))
+    # Where they seem to differ, every step is looked at all the same: the runs for that give these results as well.
+    run = _as_watched if any(_is_far(pair, before) for pair in outputs.pairs) else _in_double
+    ours, theirs = (run(given.runnable, watches) for given in (before, after))
     if ours is None or theirs is None:
         close = all(pair.apart.same or pair.apart.close for pair in outputs.pairs)
         return replace(outputs, equal=close, rounding=close)
     coarsest = coarsest_of(ours[1], theirs[1])
     close = all(_is_rounding(pair, before.gave, after.gave, ours[0], theirs[0], coarsest) for pair in outputs.pairs)
-    if not close and own_weights and (nearby := _in_double(before, seed, rounded=True)) is not None:
+    if not close and own_weights and (nearby := _in_double(before.runnable, watches, rounded=True)) is not None:
         rows = ((pair, ours[0].get(pair.first), theirs[0].get(pair.second)) for pair in outputs.pairs)
         close = all(_is_as_near(one, other, nearby[0].get(pair.first), pair.order) for pair, one, other in rows)
     return replace(outputs, equal=close, rounding=close)
@@ -80,8 +83,8 @@ class CallsInDouble:
     The model runs in float64 when the first call is asked about.
     """
 
-    def __init__(self, runnable: tuple[nn.Module, Any, Any], kept: Mapping[int, Sides], seed: int, most: int) -> None:
-        self._runnable, self._kept, self._seed, self._most = runnable, kept, seed, most
+    def __init__(self, runnable: Runnable, kept: Mapping[int, Sides], most: int, watches: Watches) -> None:
+        self._runnable, self._kept, self._most, self._watches = runnable, kept, most, watches
 
     def __call__(self, call: Call) -> float:
         """The largest distance of an element that the call gave; 0 if that is not known, or too much for rounding."""
@@ -99,10 +102,9 @@ class CallsInDouble:
     def _in_double(self) -> dict[tuple[str | None, int], tuple[Kept | None, ...]]:
         keeper = Keeper(self._most)
         try:
-            model, args, kwargs = light_copy(*self._runnable)
-            args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
-            seed_all(self._seed)
-            with torch.no_grad(), Recording(model.double(), Options(keeper=keeper), None, self._seed) as recording:
+            model, args, kwargs = _copy_in_double(self._runnable, self._watches.doubles)
+            seed_all(self._watches.seed)
+            with torch.no_grad(), Recording(model, Options(keeper=keeper), None, self._watches.seed) as recording:
                 model(*args, **kwargs)
         except Exception:  # the model is the user's: it may make tensors of a type of its own
             return {}
@@ -115,11 +117,6 @@ def _is_as_near(one: Tensor | None, other: Tensor | None, nearby: Tensor | None,
         return False
     left, noise = _largest(one, turned(other, order)), _largest(one, nearby)
     return left is not None and noise is not None and left <= _FEW_UNITS * noise
-
-
-def named_tensors(output: Any) -> dict[str, Tensor]:
-    """The tensors of a result by the names of their leaves."""
-    return {name: leaf for name, leaf in walk(output, "") if isinstance(leaf, Tensor)}
 
 
 def _may_round(pair: OutputPair) -> bool:
@@ -143,25 +140,46 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
         return result
 
 
-def _in_double(given: Given, seed: int, *, rounded: bool = False) -> tuple[dict[str, Tensor], float] | None:
+def _copy_in_double(runnable: Runnable, doubles: Doubles) -> tuple[nn.Module, Any, Any]:
+    return in_double(*light_copy(runnable.model, runnable.args, runnable.kwargs), doubles)
+
+
+def _in_double(
+    runnable: Runnable, watches: Watches, *, rounded: bool = False
+) -> tuple[dict[str, Tensor], float] | None:
     """The results of a copy in float64, and the coarsest precision in it; None if the model cannot run so.
 
     With `rounded`, its weights are changed in the last place of the type that they had.
     """
     try:
-        model, args, kwargs = light_copy(given.model, given.args, given.kwargs)
-        args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
-        size = precision_of(model) if rounded else 0.0
-        model = model.double()
+        size = precision_of(runnable.model) if rounded else 0.0
+        model, args, kwargs = _copy_in_double(runnable, watches.doubles)
         for parameter in model.parameters() if rounded else ():
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator().manual_seed(watches.seed)
             noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.device)
             parameter.data = parameter.data * (1 + size * (noise - 0.5))
-        seed_all(seed)
+        seed_all(watches.seed)
         with torch.no_grad(), _Precision() as precision:
             return named_tensors(model(*args, **kwargs)), precision.coarsest
     except Exception:  # the model is the user's: it may make tensors of a type of its own
         return None
+
+
+def _as_watched(runnable: Runnable, watches: Watches) -> tuple[dict[str, Tensor], float] | None:
+    """The same from the run in which every step is noted."""
+    try:
+        run = watches.of(runnable)
+    except Exception:  # a model that cannot be copied
+        return None
+    return (run.gave, torch.finfo(run.steps.coarsest).eps) if run.error is None else None
+
+
+def _is_far(pair: OutputPair, before: Given) -> bool:
+    """Whether a result is further than rounding takes most models."""
+    result, apart = before.gave.get(pair.first), pair.apart
+    if apart.same or result is None or apart.relative is None or not result.is_floating_point():
+        return False
+    return apart.relative > _MANY_UNITS * torch.finfo(result.dtype).eps
 
 
 def _is_rounding(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fwdtrace.compare.align import Alignment, align
-from fwdtrace.compare.buffers import copies_of_buffers, differences_in_buffers
+from fwdtrace.compare.buffers import differences_in_buffers
 from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.differences import other_ops
@@ -26,25 +24,11 @@ from fwdtrace.compare.modules import (
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.quantized import quantized_weights
-from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, named_tensors, precision_of, with_rounding
+from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
+from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
-from fwdtrace.compare.watched import Watched, watch
-from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import Options, Recording
-from fwdtrace.recorder.measures.keeper import Keeper, Sides
-from fwdtrace.trace import Call, Trace, tensors_in
-
-MAX_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Runnable:
-    """A model, the arguments it is called with, and the spec it came from."""
-
-    model: nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    spec: str | None = None
+from fwdtrace.compare.watched import Watched, Watches, watch
+from fwdtrace.trace import Call, tensors_in
 
 
 class ModelRaised(Exception):
@@ -66,17 +50,19 @@ def compare_runs(
     seed: int = 0,
     max_bytes: int = MAX_BYTES,
     batch: int = 1,
+    ran: tuple[Once, Once] | None = None,
 ) -> TraceComparison:
     """Run both models once without gradients and compare all that was recorded, numbers included.
+
+    `ran` has their runs, if these may have been made before.
 
     Copies of at most `max_bytes` are kept, half of them of each model; larger tensors are compared by digest and
     statistics. With `batch`, the second has that many times the examples, the same ones first. ModelRaised if a model
     raised, once all up to there is compared.
     """
     how = how or How()
-    again = [_again(runnable) for runnable in (before, after)]
-    buffers = [copies_of_buffers(runnable.model) for runnable in (before, after)]
-    first, second = (_run(runnable, seed, max_bytes // 2) for runnable in (before, after))
+    first, second = (once.run for once in ran or [Once(each, seed, max_bytes // 2) for each in (before, after)])
+    watches = Watches(seed)
     digests = first.digests + second.digests
     if digests:
         note = f"{digests} tensors beyond {max_bytes:,} bytes were compared by digest and statistics"
@@ -87,12 +73,10 @@ def compare_runs(
     )
     own_weights = is_port and (how.weights is None or how.weights.is_rounded)
     if how.exact is None and is_port and first.error is None and second.error is None:
-        given = [
-            Given(each.model, each.args, each.kwargs, run.gave)
-            for each, run in zip(again, (first, second), strict=True)
-        ]
         results = outputs_of(list(first.gave.items()), list(second.gave.items()))
-        how = replace(how, outputs=with_rounding(results, given[0], given[1], seed, own_weights=own_weights))
+        given = [Given(each, run.gave) for each, run in ((before, first), (after, second))]
+        rounded = with_rounding(results, given[0], given[1], watches, own_weights=own_weights)
+        how = replace(how, outputs=rounded)
 
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
@@ -107,14 +91,14 @@ def compare_runs(
     def closer(partner: Partner) -> Origin | None:
         if quantized is not None and quantized.further is not None:
             return quantized.further
-        return _origin_by_steps(again[0], again[1], seed, partner, outputs, own_weights=own_weights)
+        return _origin_by_steps(before, after, watches, partner, outputs, own_weights=own_weights)
 
     def settings(call: Call, other: Call) -> Iterable[str]:
         return differences_of_settings(_module(before.model, call), _module(after.model, other))
 
-    written = differences_in_buffers(buffers, (before.model, after.model), how.weights)
+    written = differences_in_buffers((first.buffers, second.buffers), (before.model, after.model), how.weights)
     how = replace(how, settings=settings, further=(*how.further, *written))
-    rounding = CallsInDouble((again[0].model, again[0].args, again[0].kwargs), first.numbers, seed, max_bytes // 2)
+    rounding = CallsInDouble(before, first.numbers, max_bytes // 2, watches)
     numbers = KeptNumbers(
         first.numbers, second.numbers, is_port=is_port, batch=batch, rounding=None if is_port else rounding
     )
@@ -126,15 +110,6 @@ def compare_runs(
         if run.error is not None:
             raise ModelRaised(runnable.spec or type(runnable.model).__name__, comparison) from run.error
     return comparison
-
-
-def _again(runnable: Runnable) -> Runnable:
-    """The same with inputs of its own, so that it can be run once more as it was; its model is still the same."""
-    try:
-        args, kwargs = copy.deepcopy((runnable.args, runnable.kwargs))
-    except Exception:  # the user's own objects
-        return runnable
-    return replace(runnable, args=args, kwargs=kwargs)
 
 
 def _is_port(one: nn.Module, other: nn.Module, alignment: Alignment) -> bool:
@@ -150,7 +125,7 @@ def _is_port(one: nn.Module, other: nn.Module, alignment: Alignment) -> bool:
 def _origin_by_steps(
     before: Runnable,
     after: Runnable,
-    seed: int,
+    watches: Watches,
     partner: Partner,
     compared: Outputs | None,
     *,
@@ -160,9 +135,9 @@ def _origin_by_steps(
 
     Models with weights of their own may have them rounded, as those that a low-rank adapter was merged into.
     """
-    for double in (True, False):
+    for run in (watches.of, lambda each: watch(each, watches.seed, None)):
         try:
-            first, second = (watch(each.model, each.args, each.kwargs, seed, double=double) for each in (before, after))
+            first, second = (run(each) for each in (before, after))
         except Exception:  # a model that cannot be copied
             return None
         if first.error is None and second.error is None:
@@ -202,34 +177,6 @@ def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | Non
         for pair in compared.pairs
         if not pair.apart.same and pair.first in places[0] and pair.second in places[1]
     ]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What one run of a model left: its trace, the numbers of each call, and what the model raised, if anything.
-
-    `digests` counts the tensors of which no copy was kept, `gave` has the results of the model itself.
-    """
-
-    trace: Trace
-    numbers: dict[int, Sides]
-    digests: int
-    error: Exception | None
-    gave: dict[str, Tensor]
-
-
-def _run(runnable: Runnable, seed: int, max_bytes: int) -> _Run:
-    seed_all(seed)
-    keeper = Keeper(max_bytes)
-    recording = Recording(runnable.model, Options(ops=True, keeper=keeper), runnable.spec, seed)
-    raised, output = None, None
-    with torch.no_grad():
-        try:
-            with recording:
-                output = runnable.model(*runnable.args, **runnable.kwargs)
-        except Exception as error:  # the model is the user's
-            raised = error
-        return _Run(recording.trace, keeper.by_id, keeper.digests, raised, named_tensors(output))
 
 
 def _module(model: nn.Module, call: Call) -> nn.Module:

@@ -43,6 +43,7 @@ _SAME_ELEMENTS = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim"
 """Operations whose result has the elements that it was given, if it has as many: in the same order, or in another."""
 _SHAPED_LIKE = frozenset(["zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"])
 """Operations whose result depends on the shape alone of what they are given."""
+_SMALL = 100_000
 _VIEWS = _SAME_ELEMENTS | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
 
 
@@ -83,11 +84,13 @@ class Steps:
     held: list[Held] = field(default_factory=list)
     given: dict[int, tuple[int, ...]] = field(default_factory=dict)
     gave: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    buffers: dict[int, Content] = field(default_factory=dict)
 
     @property
     def contents(self) -> Iterator[tuple[Content, int]]:
-        """The content of everything that was held, with its number."""
-        return ((held.content, number) for number, held in enumerate(self.held) if held.content is not None)
+        """The content of everything that was held, with its number, that of smaller buffers too."""
+        yield from ((held.content, number) for number, held in enumerate(self.held) if held.content is not None)
+        yield from ((content, number) for number, content in self.buffers.items())
 
     @property
     def coarsest(self) -> torch.dtype:
@@ -207,7 +210,12 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
             return self._new(tensor, held, version)
         weight = self._names.get(id(tensor))
         content = None if weight is not None else _content(tensor, "", None)
-        return self._new(tensor, Held(content, tuple(tensor.shape), tensor.dtype, None, follows, weight), version)
+        number = self._new(tensor, Held(content, tuple(tensor.shape), tensor.dtype, None, follows, weight), version)
+        if weight is not None and not isinstance(tensor, nn.Parameter) and tensor.numel() <= _SMALL:
+            known_as = _content(tensor, "", None)  # what one model computes may be a buffer of the other
+            if known_as is not None:
+                self.found.buffers[number] = known_as
+        return number
 
     def _new(self, tensor: Tensor, held: Held, version: int) -> int:
         self.found.held.append(held)

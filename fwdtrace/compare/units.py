@@ -6,21 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.contents import Content, content_of
-from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.name_parts import roles_of
-from fwdtrace.compare.rounding import named_tensors
-from fwdtrace.compare.runs import Runnable
-from fwdtrace.compare.watched import not_fused
+from fwdtrace.compare.recorded import Recorded
 from fwdtrace.compare.weight_map import Piece
-from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import Options, Recording
-from fwdtrace.recorder.measures.keeper import Keeper, Kept
+from fwdtrace.recorder.measures.keeper import Kept
 from fwdtrace.trace import Call, Trace
 
 CLOSE = 2e-5
@@ -106,31 +100,17 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def units_of(runnable: Runnable, seed: int, max_bytes: int) -> tuple[list[Unit], dict[str, Tensor] | None]:
-    """The units in the order in which they run, as far as the model comes; and its results, None if it raised.
+def units_of(run: Recorded, model: nn.Module) -> list[Unit]:
+    """The units in the order in which they ran, as far as the model came.
 
-    A copy of the model runs. A unit is a module below which no other that holds weights is called.
+    A unit is a module below which no other that holds weights is called.
     """
-    model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
-    state = state_of(model)
-    keeper = Keeper(max_bytes)
-    recording = Recording(model, Options(keeper=keeper), None, seed)
-    seed_all(seed)
-    results = None
-    with torch.no_grad(), not_fused():
-        try:
-            with recording:
-                results = named_tensors(model(*args, **kwargs))
-        except Exception:  # the model is the user's: what it raises is said when it is compared
-            pass
-    trace = recording.trace
-    holders = _holders(trace, state)
     samples: dict[int, Sample] = {}  # the same tensor often goes into several units
     units = []
-    for order, (call, names) in enumerate(holders):
-        given, gave = ([*_samples(kept, samples)] for kept in keeper.by_id.get(call.id, ((), ())))
+    for order, (call, names) in enumerate(_holders(run.trace, state_of(model))):
+        given, gave = ([*_samples(kept, samples)] for kept in run.numbers.get(call.id, ((), ())))
         units.append(Unit(call.path or "", order, names, tuple(given), gave[0] if gave else None))
-    return units, results
+    return units
 
 
 def _samples(tensors: tuple[Kept | None, ...], known: dict[int, Sample]) -> Iterator[Sample]:

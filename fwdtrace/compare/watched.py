@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 
 from fwdtrace.compare.light_copy import light_copy
+from fwdtrace.compare.recorded import Runnable, named_tensors
 from fwdtrace.compare.steps import Steps, Watch
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
@@ -21,24 +22,27 @@ from fwdtrace.trace import Trace
 
 @dataclass(frozen=True)
 class Watched:
-    """The trace and the steps of a run, the tensors that it gave, and what it raised, if anything."""
+    """The trace and the steps of a run, the tensors that it gave by their names, and what it raised, if anything."""
 
     trace: Trace
     steps: Steps
-    outputs: tuple[Tensor, ...]
+    gave: dict[str, Tensor]
     error: Exception | None
 
 
-def watch(model: nn.Module, args: Any, kwargs: Any, seed: int, *, double: bool) -> Watched:
-    """Run a copy of the model and note its steps; with `double`, all its floating numbers are float64.
+Doubles = dict[tuple[object, ...], Tensor]
+"""Parameters in float64, by where and how the numbers are stored: to write them takes longer than many a forward."""
+
+
+def watch(runnable: Runnable, seed: int, doubles: Doubles | None) -> Watched:
+    """Run a copy of the model and note its steps; with `doubles`, all its floating numbers are float64.
 
     Attention is computed by the operations that it is made of, and torch's fused layers are not fused, so that what
     happens inside them is seen.
     """
-    model, args, kwargs = light_copy(model, args, kwargs)
-    if double:
-        model = model.double()
-        args, kwargs = _pytree.tree_map(in_double, (args, kwargs))
+    model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
+    if doubles is not None:
+        model, args, kwargs = in_double(model, args, kwargs, doubles)
     watching = Watch(model)
     recording = Recording(model, Options(ops=True, keeper=watching), None, seed)
     seed_all(seed)
@@ -49,13 +53,40 @@ def watch(model: nn.Module, args: Any, kwargs: Any, seed: int, *, double: bool) 
                 output = model(*args, **kwargs)
         except Exception as error:  # the model is the user's
             raised = error
-    outputs = tuple(leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, Tensor))
-    return Watched(recording.trace, watching.found, outputs, raised)
+    return Watched(recording.trace, watching.found, named_tensors(output), raised)
 
 
-def in_double(value: Any) -> Any:
-    """A floating tensor in float64, anything else as it is."""
-    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+class Watches:
+    """The models of a comparison, each watched in float64 once, when that is first asked for.
+
+    `doubles` are their parameters in float64.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.doubles: Doubles = {}
+        self._watched: dict[int, Watched] = {}
+
+    def of(self, runnable: Runnable) -> Watched:
+        """The run of a model, which is there as long as we are."""
+        key = id(runnable)
+        if key not in self._watched:
+            self._watched[key] = watch(runnable, self.seed, self.doubles)
+        return self._watched[key]
+
+
+def in_double(model: nn.Module, args: Any, kwargs: Any, doubles: Doubles) -> tuple[nn.Module, Any, Any]:
+    """A light copy and its arguments in float64; what the `doubles` have of its parameters is taken from there."""
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter and parameter.is_floating_point() and parameter.layout is torch.strided:
+            key = parameter.data_ptr(), parameter.dtype, parameter.shape, parameter.stride()
+            if key[0] and key not in doubles:
+                doubles[key] = parameter.detach().double()
+            parameter.data = doubles.get(key, parameter.data)
+    args, kwargs = _pytree.tree_map(
+        lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, (args, kwargs)
+    )
+    return model.double(), args, kwargs
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ class Piece:
 
     With `transposed`, the columns of what is stored are the rows. With `heads`, several matrices take turns in it, head
     by head, and are put one below the other first. With `magnitude`, the weight stored under that name has the norms of
-    what is stored here, as under weight norm.
+    what is stored here, as under weight norm. With `norms`, it is the norms themselves, one for each place along the
+    dimension that the target has.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Piece:
     transposed: bool = False
     heads: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     magnitude: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    norms: bool | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class WeightMap:
     @property
     def is_rounded(self) -> bool:
         """Whether some weights were computed of others, and not only put in another place."""
-        return any(piece.magnitude is not None for move in self.moves for piece in move.pieces)
+        return any(piece.magnitude is not None or piece.norms for move in self.moves for piece in move.pieces)
 
     def row(self) -> dict[str, object]:
         """The map as the JSON of a comparison has it."""

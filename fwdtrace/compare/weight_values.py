@@ -17,7 +17,7 @@ Made = MutableMapping[Move, Tensor]
 
 def value_of(move: Move, source: State, shape: Sequence[int]) -> Tensor:
     """The weight that a move makes; RuntimeError if it cannot have this shape."""
-    parts = [_piece(source, piece) for piece in move.pieces]
+    parts = [_piece(source, piece, shape) for piece in move.pieces]
     if move.heads is not None:
         whole = torch.cat([part.reshape(move.heads, -1, *part.shape[1:]) for part in parts], 1).flatten(0, 1)
     else:
@@ -53,8 +53,10 @@ def values_of(
     return values
 
 
-def _piece(source: State, piece: Piece) -> Tensor:
+def _piece(source: State, piece: Piece, shape: Sequence[int]) -> Tensor:
     tensor = source[piece.name]
+    if piece.norms:
+        return _norms(tensor, shape)
     if piece.magnitude is not None:
         tensor = _with_norms(tensor, source[piece.magnitude])
     if piece.transposed:
@@ -69,6 +71,10 @@ def _piece(source: State, piece: Piece) -> Tensor:
 
 def _with_norms(directions: Tensor, norms: Tensor) -> Tensor:
     """The weight with these norms, over all dimensions along which there is one norm alone."""
-    alone = [place for place, size in enumerate(norms.shape) if size == 1]
+    return directions * (norms / _norms(directions, norms.shape))
+
+
+def _norms(directions: Tensor, shape: Sequence[int]) -> Tensor:
+    alone = [place for place, size in enumerate(shape) if size == 1]
     sizes: Tensor = torch.linalg.vector_norm(directions, dim=alone or None, keepdim=bool(alone))
-    return directions * (norms / sizes)
+    return sizes

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
-from fwdtrace.compare.moving import Moving, move_while_running
+from fwdtrace.compare.moving import move_while_running
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.outputs import outputs_of
-from fwdtrace.compare.rounding import named_tensors
-from fwdtrace.compare.runs import Runnable
+from fwdtrace.compare.recorded import MAX_BYTES, Once, Recorded, Runnable, named_tensors, recorded
 from fwdtrace.compare.units import Unit, state_of, units_of
+from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
@@ -25,44 +27,62 @@ from fwdtrace.trace.text import first_few
 
 MOST_NAMED = 3
 MOST_HEADS_TRIED = 6
-MAX_BYTES = 2**30
 Moves = dict[str, Move]
 
 
-def copy_weights(before: Runnable, after: Runnable, maps: Sequence[str] = (), seed: int = 0) -> WeightMap:
+def copy_weights(
+    before: Runnable,
+    after: Runnable,
+    maps: Sequence[str] = (),
+    seed: int = 0,
+    ran: tuple[Once, Once] | None = None,
+) -> WeightMap:
     """Copy the parameters and buffers of the first model into the second; say what was copied and what was not.
 
     If every weight of the second has a namesake of its shape, after the maps, they go by name. Else copies of both
     models run: each module of the second that holds weights is given those of the modules of the first that are given
     the same, or that run in the same place under a like name, and is checked with them. What is left goes by its name
-    or by a shape that nothing else has.
+    or by a shape that nothing else has. `ran` has the runs of both, if each may run now, the second once it has its
+    weights; both then share the memory of what is moved as it is.
     """
-    source, target = state_of(before.model), state_of(after.model)
+    source, target = _as_it_is(before.model), state_of(after.model)
     moves = _by_name(source, target, maps)
-    ambiguous: tuple[str, ...] = ()
-    made: Made = {}
     if len(moves) < len(target):
         try:
-            moves, ambiguous = _by_running(before, after, moves if maps else {}, seed, made)
+            return _by_running(source, before, after, moves if maps else {}, seed, ran)
         except Exception:  # a model that cannot be copied; what it raises is said when it is compared
+            if ran is not None:
+                ran[1].forget()
             moves |= left_over(source, target, moves)
-    return apply(moves.values(), before.model, after.model, ambiguous, made)
+    return _apply(moves.values(), source, after.model, share=ran is not None)
 
 
-def apply(
+def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module) -> WeightMap:
+    """Write the moved weights into the second model; a move that does not fit is left out."""
+    return _apply(moves, state_of(first), second)
+
+
+def _apply(
     moves: Iterable[Move],
-    first: nn.Module,
+    source: State,
     second: nn.Module,
     ambiguous: Sequence[str] = (),
     made: Made | None = None,
+    *,
+    share: bool = False,
 ) -> WeightMap:
-    """Write the moved weights into the second model; a move that does not fit is left out."""
-    source, target = state_of(first), state_of(second)
+    """Write the moved weights; with `share`, a parameter that is moved as it is uses the first model's own memory."""
+    target = state_of(second)
     values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()}, made)
     done = {move.target: move for move in moves if move.target in values}
     with torch.no_grad():
+        alone = _alone_in_memory(second, source) if share else {}
         for name, value in values.items():
-            target[name].copy_(value)
+            if name in alone:
+                put(alone[name], value)
+            else:
+                target[name].copy_(value)
+        target = state_of(second)
     by_memory = {_memory(target[name]): move for name, move in done.items()}
     for name in target:  # one tensor may have several names
         if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
@@ -72,6 +92,30 @@ def apply(
     unused = tuple(name for name in source if _memory(source[name]) not in used)
     rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())
     return WeightMap(rows, len(target), left, unused, tuple(ambiguous))
+
+
+def _alone_in_memory(model: nn.Module, source: State) -> dict[str, Tensor]:
+    """The parameters that share no memory with another of the model, or that of the first model alone."""
+    tensors = {name: each for name, each in tensors_of(model).items() if _has_memory(each)}
+    once = {id(each): each for each in tensors.values()}
+    users = Counter(each.untyped_storage().data_ptr() for each in once.values())
+    of_first = {each.untyped_storage().data_ptr() for each in source.values() if _has_memory(each)}
+    may = of_first | {place for place, count in users.items() if count == 1}
+    return {
+        name: each
+        for name, each in tensors.items()
+        if type(each) is nn.Parameter and each.untyped_storage().data_ptr() in may
+    }
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not is_lazy(tensor)
+
+
+def _as_it_is(model: nn.Module) -> State:
+    """The state of a model, with copies of the buffers, which a run may write into."""
+    buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    return {name: tensor.clone() if name in buffers else tensor for name, tensor in state_of(model).items()}
 
 
 def in_words(weights: WeightMap) -> str:
@@ -113,27 +157,48 @@ def _by_name(source: State, target: State, maps: Sequence[str]) -> Moves:
 
 
 def _by_running(
-    before: Runnable, after: Runnable, given: Moves, seed: int, made: Made
-) -> tuple[Moves, tuple[str, ...]]:
-    """The moves found as the second model runs; in a second run, what was left over at first is in its place."""
-    source, target = state_of(before.model), state_of(after.model)
-    ours, results = units_of(before, seed, MAX_BYTES // 2)
-    theirs, _ = units_of(after, seed, MAX_BYTES // 2)
-    start = dict(given)
-    found, moves = Moving({}), start
+    source: State, before: Runnable, after: Runnable, given: Moves, seed: int, ran: tuple[Once, Once] | None
+) -> WeightMap:
+    """Move what is found as the second model runs; in a second run, what was left over at first is in its place."""
+    target = state_of(after.model)
+    made: Made = {}
+    run = ran[0].run if ran is not None else _run_copy(before, seed)
+    ours, theirs = units_of(run, before.model), units_of(_run_copy(after, seed), after.model)
+    start = {**given, **left_over(_outside(source, ours), _outside(target, theirs), given)}
     for _ in range(2):
         known = known_of(ours, before.model, source, made)
         found = move_while_running(known, after, _without(theirs, given), seed, start)
         moves = {**found.moves, **given}
         more = left_over(source, target, moves)
         moves |= more
-        if len(found.moves) + len(given) == len(target) or not more:
+        if all(start.get(name) == move for name, move in more.items()):
             break
         start = {**given, **more}
-    if results is None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
-        return moves, tuple(found.ambiguous)
-    proved = _the_right_order(before, after, moves, results, seed, made)
-    return proved or moves, () if proved else tuple(found.ambiguous)
+    weights = _apply(moves.values(), source, after.model, tuple(found.ambiguous), made, share=ran is not None)
+    if run.error is not None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
+        return weights
+    gave = ran[1].run.gave.items() if ran is not None else _results(after, seed, {})
+    if _agree(run.gave, gave):
+        return replace(weights, moves=_proved(weights.moves), ambiguous=())
+    in_order = _in_the_right_order(source, before.model, after, moves, run.gave, seed, made)
+    if in_order is None:
+        return weights
+    if ran is not None:
+        ran[1].forget()
+    return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+
+
+def _run_copy(runnable: Runnable, seed: int) -> Recorded:
+    """The run of a copy, in which torch's fused layers run as the modules that they are made of."""
+    model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
+    with not_fused():
+        return recorded(Runnable(model, args, kwargs), seed, MAX_BYTES // 2, ops=False)
+
+
+def _outside(state: State, units: Iterable[Unit]) -> State:
+    """The weights that are in no unit."""
+    inside = {name for unit in units for name in unit.names.values()}
+    return {name: tensor for name, tensor in state.items() if name not in inside}
 
 
 def _without(units: list[Unit], moves: Moves) -> list[Unit]:
@@ -141,28 +206,41 @@ def _without(units: list[Unit], moves: Moves) -> list[Unit]:
     return [unit for unit in units if not all(name in moves for name in unit.names.values())]
 
 
-def _the_right_order(
-    before: Runnable, after: Runnable, moves: Moves, results: dict[str, Tensor], seed: int, made: Made
-) -> Moves | None:
-    """The moves under which the second model gives the results of the first, if the fused matrices are in some order.
+def _in_the_right_order(
+    source: State,
+    first: nn.Module,
+    after: Runnable,
+    moves: Moves,
+    results: Mapping[str, Tensor],
+    seed: int,
+    made: Made,
+) -> list[Move] | None:
+    """The moves under which the second model gives the results of the first, if the parts of fused matrices take turns.
 
-    As they are, they have one part below the other; else the parts may take turns head by head.
+    Head by head, for one of the numbers of heads that the models speak of.
     """
-    for heads in (None, *itertools.islice(_heads_in(before.model, after.model), MOST_HEADS_TRIED)):
-        tried = moves if heads is None else {name: _head_by_head(move, heads) for name, move in moves.items()}
-        if heads is not None and tried == moves:
+    shapes = {name: each.shape for name, each in state_of(after.model).items()}
+    for heads in itertools.islice(_heads_in(first, after.model), MOST_HEADS_TRIED):
+        tried = [_head_by_head(move, heads) for move in moves.values()]
+        if tried == [*moves.values()]:
             return None
-        target = state_of(after.model)
-        shapes = {name: each.shape for name, each in target.items()}
-        values = values_of(tried.values(), state_of(before.model), shapes, made)
-        gave = _results(after, seed, values)
-        if gave is None:
-            return None
-        outputs = outputs_of(list(results.items()), gave)
-        distances = [pair.apart.relative for pair in outputs.pairs if not pair.apart.same]
-        if outputs.pairs and all(distance is not None and distance < 1e-4 for distance in distances):
-            return {name: replace(move, proof="run") if _is_matrix(move) else move for name, move in tried.items()}
+        gave = _results(after, seed, values_of(tried, source, shapes, made))
+        if gave is None or _agree(results, gave):
+            return tried if gave is not None else None
     return None
+
+
+def _agree(results: Mapping[str, Tensor], gave: Iterable[tuple[str, Tensor]] | None) -> bool:
+    if gave is None:
+        return False
+    outputs = outputs_of(list(results.items()), list(gave))
+    distances = [pair.apart.relative for pair in outputs.pairs if not pair.apart.same]
+    return bool(outputs.pairs) and all(distance is not None and distance < 1e-4 for distance in distances)
+
+
+def _proved(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """The moves, of which those of matrices in parts are proved by the run of the whole model."""
+    return tuple(replace(move, proof="run") if _is_matrix(move) else move for move in moves)
 
 
 def _is_matrix(move: Move) -> bool:

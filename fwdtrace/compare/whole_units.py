@@ -48,9 +48,13 @@ def moves_of(part: Part, pieces: Sequence[tuple[Piece, Piece | None]]) -> tuple[
 def _moves_by_name(unit: Unit, other: Unit, state: State, known: Known) -> tuple[tuple[Move, ...], bool]:
     """The weights of one unit for those of another, by their last names, or else by a shape that only one has."""
     left = {_spelling(name): full for name, full in other.names.items()}
-    moves: list[Move] = []
+    moves = list(_into_norms(unit, left, state, known))
+    left = {spelling: full for spelling, full in left.items() if all(full != move.pieces[0].name for move in moves)}
+    done = {move.target for move in moves}
     missing = []
     for name, target in unit.names.items():
+        if target in done:
+            continue
         if (piece := _normed(name, left, known, state[target])) is not None:
             moves.append(Move(target, (piece,)))
             left = {spelling: full for spelling, full in left.items() if full not in piece.names}
@@ -73,16 +77,31 @@ def _normed(name: str, names: Mapping[str, str], known: Known, target: Tensor) -
     """The weight by this name if it is stored as its norms and directions, as weight norm does it in both its forms."""
     if name in names:
         return None
-    head, dot, last = name.rpartition(".")
-    for norms, directions in (
-        (f"{head}{dot}parametrizations.{last}.original0", f"{head}{dot}parametrizations.{last}.original1"),
-        (f"{name}_g", f"{name}_v"),
-    ):
+    for norms, directions in _stored(name):
         if norms in names and directions in names and _fits(known.state[names[directions]], target):
             sizes = known.state[names[norms]].shape
             if sum(size != 1 for size in sizes) <= 1:
                 return Piece(names[directions], magnitude=names[norms])
     return None
+
+
+def _into_norms(unit: Unit, names: Mapping[str, str], state: State, known: Known) -> Iterator[Move]:
+    """The norms and the directions of a weight that the first stores as it is."""
+    for name, full in names.items():
+        for norms, directions in _stored(name):
+            if norms in unit.names and directions in unit.names:
+                targets = unit.names[norms], unit.names[directions]
+                sizes = state[targets[0]].shape
+                if known.state[full].shape == state[targets[1]].shape and sum(size != 1 for size in sizes) <= 1:
+                    yield Move(targets[0], (Piece(full, norms=True),))
+                    yield Move(targets[1], (Piece(full),))
+
+
+def _stored(name: str) -> tuple[tuple[str, str], ...]:
+    """The names of the norms and of the directions of a weight, in both forms of weight norm."""
+    head, dot, last = name.rpartition(".")
+    inside = f"{head}{dot}parametrizations.{last}.original"
+    return (f"{inside}0", f"{inside}1"), (f"{name}_g", f"{name}_v")
 
 
 def _spelling(name: str) -> str:

@@ -80,5 +80,7 @@ def _source(move: Move) -> str:
 
 def _piece(piece: Piece) -> str:
     rows = f" rows {piece.start} to {piece.stop - 1}" if piece.start is not None and piece.stop is not None else ""
-    norms = f" with the norms {piece.magnitude}" if piece.magnitude is not None else ""
+    norms = (
+        f" with the norms {piece.magnitude}" if piece.magnitude is not None else ", its norms" if piece.norms else ""
+    )
     return piece.name + rows + norms + (" transposed" if piece.transposed else "")

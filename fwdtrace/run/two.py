@@ -15,7 +15,8 @@ from fwdtrace.compare import How
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.lively import draw_lively
 from fwdtrace.compare.names import Renames, renamed
-from fwdtrace.compare.runs import ModelRaised, Runnable, compare_runs
+from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
+from fwdtrace.compare.runs import ModelRaised, compare_runs
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import WeightMap, read_map
 from fwdtrace.compare.weights import apply, copy_weights, in_words, those_that_matter
@@ -76,10 +77,12 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     try:
         before, after = _both(plan)
         notes = [f"--map {text} matches no name of the first" for text in plan.maps if not _matches(text, before.model)]
-        weights = _moved(plan, map_file, before, after)
+        fused = plan.fused and _has_layers(before.model) == _has_layers(after.model)
+        ran = _runs(plan, before, after)
+        with contextlib.nullcontext() if fused else not_fused():
+            weights = _moved(plan, map_file, before, after, None if fused and _has_layers(before.model) else ran)
         if weights is not None:
             notes.append(in_words(weights))
-        fused = plan.fused and _has_layers(before.model) == _has_layers(after.model)
         if not fused:
             notes.append("torch's encoder layers and attention were run as the modules that they are made of")
         after = _in_another_way(after, plan)
@@ -88,7 +91,9 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
         exact = False if plan.dtype or plan.compile or plan.batch > 1 else None
         how = How(plan.maps, _expected(plan), exact, tuple(notes), weights=weights)
         with contextlib.nullcontext() if fused else not_fused():
-            comparison = compare_runs(before, after, how, seed=plan.seed, max_bytes=plan.max_bytes, batch=plan.batch)
+            comparison = compare_runs(
+                before, after, how, seed=plan.seed, max_bytes=plan.max_bytes, batch=plan.batch, ran=ran
+            )
     except ModelRaised as raised:
         error = ModelError(str(raised))
         error.__cause__ = raised.__cause__
@@ -118,7 +123,16 @@ def _has_layers(model: nn.Module) -> bool:
     return any(isinstance(module, nn.TransformerEncoderLayer | nn.MultiheadAttention) for module in model.modules())
 
 
-def _moved(plan: TwoRunsPlan, map_file: Path | None, before: Runnable, after: Runnable) -> WeightMap | None:
+def _runs(plan: TwoRunsPlan, before: Runnable, after: Runnable) -> tuple[Once, Once] | None:
+    """The runs of both, if those by which weights are moved can be those that are compared."""
+    if plan.max_bytes < MAX_BYTES or plan.dtype or plan.device or plan.compile or plan.batch > 1:
+        return None
+    return Once(before, plan.seed, plan.max_bytes // 2), Once(after, plan.seed, plan.max_bytes // 2)
+
+
+def _moved(
+    plan: TwoRunsPlan, map_file: Path | None, before: Runnable, after: Runnable, ran: tuple[Once, Once] | None
+) -> WeightMap | None:
     """Move the weights of the first into the second, by a map that was saved if there is one; None if nobody asked."""
     if plan.weights_of_second is not None:
         load_weights(after.model, plan.weights_of_second)
@@ -130,7 +144,7 @@ def _moved(plan: TwoRunsPlan, map_file: Path | None, before: Runnable, after: Ru
     elif plan.same_init or plan.weights:
         if not plan.weights:
             draw_lively(before.model, plan.seed)
-        weights = copy_weights(before, after, plan.maps, plan.seed)
+        weights = copy_weights(before, after, plan.maps, plan.seed, ran)
     else:
         return None
     parameters = {name for name, _ in after.model.named_parameters()}
@@ -151,14 +165,20 @@ def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
     texts = plan.inputs or before.inputs
     first = build_inputs(_for_side(texts, 0), before.module, plan.seed)
     second = _inputs_of_second(texts, after.module, plan, other)
-    before.module.train(plan.train and plan.other is not None)
-    after.module.train(plan.train)
+    _set_mode(before.module, plan.train and plan.other is not None)
+    _set_mode(after.module, plan.train)
     if plan.weights:
         load_weights(before.module, plan.weights)
     return (
         Runnable(before.module, first.args, first.kwargs, plan.spec),
         Runnable(after.module, second.args, second.kwargs, other),
     )
+
+
+def _set_mode(model: nn.Module, train: bool) -> None:
+    """Set the mode of a model; one that was built in evaluation mode keeps the parts that were not."""
+    if train or model.training:
+        model.train(train)
 
 
 def _inputs_of_second(texts: tuple[str, ...] | Inputs, model: nn.Module, plan: TwoRunsPlan, spec: str) -> Inputs:

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from fwdtrace.compare import How
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.runs import compare_runs
 from fwdtrace.compare.weights import copy_weights
 from tests.helpers.real_models import MODELS
 

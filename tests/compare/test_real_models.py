@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from fwdtrace import record
-from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.runs import compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
 from tests.helpers import real_models
 from tests.helpers.commands import Command

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.compare.outputs import outputs_of
-from fwdtrace.compare.rounding import Given, named_tensors, with_rounding
-from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.recorded import Runnable, named_tensors
+from fwdtrace.compare.rounding import Given, with_rounding
+from fwdtrace.compare.runs import compare_runs
 from fwdtrace.compare.traces import How
+from fwdtrace.compare.watched import Watches
 
 X = torch.rand(8, 64, generator=torch.Generator().manual_seed(0))
 
@@ -27,9 +29,9 @@ class Does(nn.Module):
 
 def agree(one: Callable[[Tensor], Tensor], two: Callable[[Tensor], Tensor]) -> bool | None:
     sides = [Does(one), Does(two)]
-    given = [Given(side, (X,), {}, named_tensors(side(X))) for side in sides]
+    given = [Given(Runnable(side, (X,), {}), named_tensors(side(X))) for side in sides]
     results = outputs_of(*(list(each.gave.items()) for each in given))
-    return with_rounding(results, given[0], given[1], 0).equal
+    return with_rounding(results, given[0], given[1], Watches(0)).equal
 
 
 def test_another_order_of_a_sum_is_rounding() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import fwdtrace
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.runs import compare_runs
 from fwdtrace.models.zoo.lenet import LeNet
 from fwdtrace.trace import Trace
 from tests.helpers.real_models import MODELS

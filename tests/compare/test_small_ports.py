@@ -22,6 +22,7 @@ PAIRS = {
     "Attention": ("Attention", "2x5x16", "divisor"),
     "Clips": ("Clipped", "2x3x6x6", "clip"),
     "Plain": ("Normed", "2x4x16", "sigmoid"),
+    "Normed": ("Straight", "2x4x16", ""),
     "Looped": ("Gathered", "2x6x16", "norm order"),
     "Summed": ("Placed", "2x6:int64:0..40", "shifted"),
 }
@@ -30,8 +31,9 @@ BUGS = [(second, bug) for second, (_, _, bugs) in PAIRS.items() for bug in bugs.
 
 
 def compared(second: str, bug: str = "") -> TraceComparison:
-    first, shape, _ = PAIRS[second]
+    first, shape, bugs = PAIRS[second]
     settings = f"way='in steps', bug={bug!r}" if first == second else f"bug={bug!r}"
+    settings = settings if bug or bugs else ""
     specs = [f"{small_ports.__name__}:{name}" for name in (first, f"{second}({settings})")]
     return compare_two(TwoRunsPlan(*specs, inputs=(shape,), same_init=True)).comparison
 
@@ -71,3 +73,17 @@ def test_the_line_of_a_planted_bug_is_named(second: str, bug: str) -> None:
     lines = Path(small_ports.__file__).read_text(encoding="utf-8").splitlines()
     marked = next(number for number, line in enumerate(lines, 1) if line.endswith(f"# {bug}"))
     assert re.search(rf"small_ports\.py:{marked}\b", found.verdict), found.verdict
+
+
+def test_what_is_left_out_is_named_with_the_lines_around_it() -> None:
+    found = compared("Plain", "without")
+    lines = Path(small_ports.__file__).read_text(encoding="utf-8").splitlines()
+    marked = next(number for number, line in enumerate(lines, 1) if line.endswith("# sigmoid"))
+    expected = f"is left out between small_ports.py:{marked - 2} and small_ports.py:{marked + 1}"
+    assert "Tensor.tanh" in found.verdict and expected in found.verdict, found.verdict
+
+
+def test_a_part_that_was_built_in_training_mode_stays_in_it() -> None:
+    specs = [f"{small_ports.__name__}:{name}" for name in ("in_evaluation", "in_evaluation(but='drop')")]
+    found = compare_two(TwoRunsPlan(*specs, inputs=("2x8",), same_init=True)).comparison
+    assert found.origin is not None and found.origin.path == "drop", found.verdict

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fwdtrace.compare.recorded import Runnable
 from fwdtrace.compare.watched import Watched, watch
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
@@ -27,7 +28,7 @@ class Writes(nn.Module):
 
 
 def watched(model: nn.Module, *args: Any) -> Watched:
-    return watch(model, args, {}, 0, double=True)
+    return watch(Runnable(model, args, {}), 0, {})
 
 
 def test_steps_know_what_made_what_they_are_given_and_who_ran_them() -> None:
@@ -39,7 +40,7 @@ def test_steps_know_what_made_what_they_are_given_and_who_ran_them() -> None:
     assert [run.trace.call(step.event or 0).class_name for step in (linear, tanh)] == ["Linear", "Tanh"]
     weights = [run.steps.held[number].weight for number in linear.given]
     assert weights == ["0.bias", None, "0.weight"]
-    assert run.outputs[0].dtype == torch.float64
+    assert next(iter(run.gave.values())).dtype == torch.float64
 
 
 def test_a_view_of_what_was_written_into_holds_what_was_written() -> None:
@@ -71,4 +72,4 @@ def test_attention_is_seen_as_what_it_is_made_of_and_the_model_stays_as_it_was()
 
 def test_what_a_model_raises_is_kept() -> None:
     run = watched(nn.Linear(3, 3), X)
-    assert isinstance(run.error, RuntimeError) and run.outputs == ()
+    assert isinstance(run.error, RuntimeError) and run.gave == {}

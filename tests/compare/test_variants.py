@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.quantized import quantized_weights
-from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.runs import compare_runs
 from fwdtrace.run.two import TwoRunsPlan, compare_two
 from tests.helpers.traces import call
 

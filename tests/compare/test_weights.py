@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fwdtrace.compare.lively import draw_lively
-from fwdtrace.compare.runs import Runnable, compare_runs
+from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.runs import compare_runs
 from fwdtrace.compare.weight_map import Piece
 from fwdtrace.compare.weights import copy_weights, in_words, those_that_matter
 

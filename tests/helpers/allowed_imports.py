@@ -40,7 +40,7 @@ compare/beyond_rounding: .agreement .align .comparison .difference .judged .orig
   .traces .verdict trace
 compare/buffers: .difference .tensors .weight_map torch
 compare/by_content: trace
-compare/by_steps: .comparison .contents .leaves .parting .reasons .steps .traces recorder trace
+compare/by_steps: .comparison .contents .leaves .left_out .parting .reasons .steps .traces recorder trace
 compare/candidates: .contents .known .matrices .units .whole_units torch
 compare/comparison: .around .difference .distance .document .outputs_value .weight_map trace
 compare/contents: torch
@@ -67,12 +67,13 @@ compare/judged: .agreement .distance .saved_backward .saved_numbers .systematic 
 compare/kept_numbers: .agreement .distance .tensors recorder trace
 compare/known: .contents .name_parts .units .weight_map .weight_values torch
 compare/leaves: trace
+compare/left_out: .contents .leaves .parting .reasons trace
 compare/left_over: .name_parts .weight_map .weight_values torch
 compare/light_copy: torch
 compare/lively: torch
 compare/matrices: .contents .known .name_parts .units .weight_map .whole_units torch
 compare/modules: .tensors torch
-compare/moving: .candidates .contents .known .light_copy .runs .units .watched .weight_map .weight_values models
+compare/moving: .candidates .contents .known .light_copy .recorded .units .watched .weight_map .weight_values models
   recorder torch
 compare/names: errors
 compare/origin: .agreement .align .comparison .leaves trace
@@ -90,11 +91,12 @@ compare/ranked: .after_backward .assembled .between_ranks .comparison .differenc
   .replicas .saved_backward .traces .wrong_element trace
 compare/ranks: .document .rank_differences errors trace
 compare/reasons: .leaves .parting trace
+compare/recorded: .buffers models recorder torch trace
 compare/replicas: .pieces .saved_backward .saved_step
-compare/rounding: .light_copy .outputs .outputs_value .watched models recorder torch trace
+compare/rounding: .light_copy .outputs .outputs_value .recorded .watched models recorder torch trace
 compare/runs: .align .buffers .by_steps .comparison .differences .kept_numbers .light_copy .modules .outputs
-  .outputs_value .quantized .rounding .traces .watched models recorder torch trace
-compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step .systematic trace
+  .outputs_value .quantized .recorded .rounding .traces .watched torch trace
+compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
 compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
 compare/steps: .contents recorder torch
@@ -103,14 +105,14 @@ compare/tensors: .distance torch
 compare/together: .assembled .assembled_values .examples .pieces .saved_backward .saved_step trace
 compare/traces: .agreement .align .around .by_content .comparison .difference .differences .gradients .origin
   .outputs_value .verdict .weight_map trace
-compare/units: .contents .light_copy .name_parts .rounding .runs .watched .weight_map models recorder torch trace
+compare/units: .contents .name_parts .recorded .weight_map recorder torch trace
 compare/unwrapped: .saved_step trace
 compare/verdict: .agreement .align .around .comparison .difference .differences .distance .leaves .outputs_value
   .tolerances trace
-compare/watched: .light_copy .steps models recorder torch trace
+compare/watched: .light_copy .recorded .steps models recorder torch trace
 compare/weight_map: .document errors trace
 compare/weight_values: .weight_map torch
-compare/weights: .known .left_over .light_copy .moving .names .outputs .rounding .runs .units .weight_map
+compare/weights: .known .left_over .light_copy .moving .names .outputs .recorded .units .watched .weight_map
   .weight_values models torch trace
 compare/whole_units: .contents .known .units .weight_map torch
 compare/wrong_element: .assembled .between_ranks .saved_backward .systematic trace

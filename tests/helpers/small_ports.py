@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -175,6 +176,17 @@ class Normed(nn.Module):
         return self.patches(self.two(self.one(x).tanh())).mT  # type: ignore[no-any-return]
 
 
+class Straight(nn.Module):
+    """`Normed` with its weights as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.end, self.cut = nn.Conv1d(4, 8, 3), nn.Conv1d(8, 4, 3), nn.Conv1d(4, WIDTH, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cut(self.end(torch.tanh(self.start(x)))).transpose(1, 2)  # type: ignore[no-any-return]
+
+
 class Plain(nn.Module):
     """`Normed` with the weights as they are, and the patches times a matrix that no module holds."""
 
@@ -186,7 +198,8 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
-        x = x.sigmoid() if self.bug == "sigmoid" else x.tanh()  # sigmoid
+        if self.bug != "without":
+            x = x.sigmoid() if self.bug == "sigmoid" else x.tanh()  # sigmoid
         patches = self.second(x).unfold(-1, 2, 2).transpose(1, 2).flatten(2)
         return patches @ self.matrix + self.shift
 
@@ -251,3 +264,12 @@ class Summed(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         places = torch.arange(ids.shape[1]) + (1 if self.bug == "shifted" else 0)  # shifted
         return self.table(ids) + self.pos(places) + self.seg(torch.zeros_like(ids))  # type: ignore[no-any-return]
+
+
+def in_evaluation(but: str = "") -> nn.Module:
+    """A model in evaluation mode, without one part of it."""
+    parts = {"start": nn.Linear(8, WIDTH), "drop": nn.Dropout(), "end": nn.Linear(WIDTH, 2)}
+    model = nn.Sequential(OrderedDict(parts)).eval()
+    if but:
+        model.get_submodule(but).train()
+    return model

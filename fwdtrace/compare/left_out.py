@@ -1,0 +1,180 @@
+"""What one run does and the other leaves out, or does by another function, where they part -> in words, with lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from fwdtrace.compare.contents import Content
+from fwdtrace.compare.leaves import line_of, name_of
+from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
+from fwdtrace.compare.reasons import made_by, with_line
+from fwdtrace.trace import Call, Event
+
+_FUNCTIONS = frozenset(
+    ("relu", "relu6", "gelu", "silu", "sigmoid", "tanh", "_softmax", "_log_softmax", "softplus", "elu", "leaky_relu")
+) | frozenset(("hardtanh", "hardswish", "hardsigmoid", "mish", "exp", "erf", "log_sigmoid_forward"))
+"""Steps that give each element, or each row, by a function of it."""
+_PUTS_TOGETHER = SUMS | frozenset(
+    (
+        "mm",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "convolution",
+        "cat",
+        "stack",
+        "repeat",
+        "index",
+        "index_select",
+        "slice",
+        "split",
+    )
+)
+"""Steps that take the place of no norm and no activation."""
+_TURNS = frozenset(("t", "view", "_unsafe_view", "transpose", "expand", "permute", "clone", "unsqueeze"))
+
+
+def left_out(one: Event | None, two: Event | None, ours: Departure | None, before: Side, after: Side) -> str | None:
+    """What the first does to a tensor before it goes on, and the second does not.
+
+    `one` and `two` are what runs where they part. It must be given something that the second has as well, and uses as
+    it is in what can be no other way to do the same.
+    """
+    if ours is None or one is None:
+        return None
+    if two is None:
+        number = next(iter(_following(one, before)), None)
+        maker = _maker_in_other(number, before, after) if number is not None else None
+        return f"it is left out after {with_line(maker)}" if maker is not None else None
+    for number in _following(two, after):
+        number = _before_repeated(number, after)
+        likes = _likes(after, number)
+        skipped = _skipped(one, likes, ours, before)
+        if skipped is None and name_of(one) != name_of(two):
+            skipped = _replaced(one, two, likes, before, after)
+        if skipped is not None:
+            maker = made_by(_before_turned(number, after), after)
+            start, end = line_of(maker.site) if maker is not None else "", line_of(two.site)
+            place = f"at {end}" if start == end else f"between {start} and {end}" if start else f"before {end}"
+            return f"{with_line(skipped)} is left out {place}" if end else None
+    return None
+
+
+def other_function(ours: Departure, theirs: Departure, before: Side, after: Side) -> str | None:
+    """The one function that only the second uses from there on, and the one that only the first does."""
+    names = [
+        Counter(name for step in found.ways if (name := side.steps.steps[step].name.rstrip("_")) in _FUNCTIONS)
+        for side, found in ((before, ours), (after, theirs))
+    ]
+    alone = [*(names[0] - names[1]).elements()], [*(names[1] - names[0]).elements()]
+    if len(alone[0]) != 1 or len(alone[1]) != 1:
+        return None
+    one, two = (
+        _event_of(name[0], found, side)
+        for name, found, side in zip(alone, (ours, theirs), (before, after), strict=True)
+    )
+    if one is None or two is None or (one, two) == (ours.event, theirs.event):
+        return None
+    return f"{with_line(two)} is used, in the first {with_line(one)}"
+
+
+def order_of_windows(one: Event | None, two: Event | None, after: Side) -> str | None:
+    """What puts the windows of a convolution into an order, where the second multiplies them with a matrix."""
+    if one is None or two is None or not name_of(one).lower().removeprefix("f.").startswith("conv"):
+        return None
+    for number in _following(two, after):
+        if after.is_new(number) or not after.is_in_new_order(number):
+            continue
+        departure = departure_of(after, [number], order=True)
+        if departure is not None:
+            return f"what it is given is put into another order by {with_line(departure.event)}"
+    return None
+
+
+def _event_of(name: str, found: Departure, side: Side) -> Event | None:
+    """The call or op of the only step by this name, or of the first."""
+    step = min(step for step in found.ways if side.steps.steps[step].name.rstrip("_") == name)
+    event = side.steps.steps[step].event
+    return side.events.get(event) if event is not None else None
+
+
+def _following(event: Event, side: Side) -> Iterator[int]:
+    """What a call or op is given that depends on the input."""
+    held = side.steps.held
+    return (n for n in side.steps.given.get(event.id, ()) if held[n].follows and held[n].content is not None)
+
+
+def _likes(side: Side, number: int) -> set[int]:
+    """The numbers of the other run that have the same elements."""
+    content = side.steps.held[number].content
+    return {like for like, _ in side.others.like(content)} if content is not None else set()
+
+
+def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Event | None:
+    """What the first runs before `one` on what the second uses as it is, if `one` is not given that."""
+    if likes.intersection(before.steps.given.get(one.id, ())):
+        return None
+    for id in sorted(before.own_steps):
+        event = before.events.get(id)
+        if event is None or id >= one.id or not ours.ways.intersection(before.own_steps[id]):
+            continue
+        if isinstance(event, Call) and before.trace.children(event):
+            continue
+        given = likes.intersection(before.steps.given.get(id, ()))
+        if given and not _is_multiple(before, next(iter(given)), id):
+            return event
+    return None
+
+
+def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> Event | None:
+    """The norm or function that the first runs on what the second puts together with others at once."""
+    if not likes.intersection(before.steps.given.get(one.id, ())):
+        return None
+    ours, theirs = (
+        {side.steps.steps[step].name for step in side.own_steps.get(event.id, ())}
+        for event, side in ((one, before), (two, after))
+    )
+    if "norm" not in name_of(one).lower() and not any(name.rstrip("_") in _FUNCTIONS for name in ours):
+        return None
+    return one if theirs & _PUTS_TOGETHER and theirs <= _PUTS_TOGETHER | _TURNS else None
+
+
+def _before_repeated(number: int, side: Side) -> int:
+    """What the other run has, of what is repeated."""
+    while not _likes(side, number):
+        held = side.steps.held[number]
+        step = side.steps.steps[held.made_by] if held.made_by is not None else None
+        if step is None or not step.given or side.is_new(number):
+            break
+        number = step.given[0]
+    return number
+
+
+def _before_turned(number: int, side: Side) -> int:
+    """What a tensor was before its elements were put into another order."""
+    while (made_by := side.steps.held[number].made_by) is not None:
+        step = side.steps.steps[made_by]
+        one = side.steps.held[step.given[0]].content if step.given else None
+        two = side.steps.held[number].content
+        if step.name not in _TURNS or one is None or two is None or not one.same_elements(two, side.others.tolerance):
+            break
+        number = step.given[0]
+    return number
+
+
+def _is_multiple(side: Side, number: int, id: int) -> bool:
+    """Whether an op only multiplies what it is given with a number."""
+    given = side.steps.held[number].content
+    return any(_are_multiples(given, side.steps.held[gave].content) for gave in side.steps.gave.get(id, ()))
+
+
+def _are_multiples(one: Content | None, two: Content | None) -> bool:
+    if one is None or two is None or not one.moments[2]:
+        return False
+    return two.same_elements(one.times(two.moments[2] / one.moments[2]), 1e-6)
+
+
+def _maker_in_other(number: int, side: Side, other: Side) -> Event | None:
+    """What made the same in the other run."""
+    return next((maker for like in sorted(_likes(side, number)) if (maker := made_by(like, other)) is not None), None)
