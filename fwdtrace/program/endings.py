@@ -185,7 +185,7 @@ def _leave_signals_alone() -> None:
 
 
 def _end_by_signal_that_came() -> None:
-    """End by a signal that came before the program's end, for the thread that waits for one may not get to run again."""
+    """End by a signal that came before the program's end, as the thread that waits for one may not run again."""
     readers = {reader: number for number, (reader, _) in _pipes.items()}
     came, _, _ = select.select([*readers], [], [], 0) if readers else ([], [], [])
     for reader in came:
