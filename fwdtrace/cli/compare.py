@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fwdtrace.cli.declared import argument
 from fwdtrace.cli.fail_on import AskedToFail
+from fwdtrace.cli.files import check_files
 from fwdtrace.cli.options import (
     Color,
     Directly,
@@ -23,7 +24,7 @@ from fwdtrace.cli.options import (
     Variation,
 )
 from fwdtrace.cli.progress import progress
-from fwdtrace.cli.results import check_files, give_comparison
+from fwdtrace.cli.results import give_comparison
 from fwdtrace.cli.terminal import stdout_kept_clean
 from fwdtrace.cli.tracebacks import full_tracebacks
 from fwdtrace.errors import FwdtraceError

@@ -12,10 +12,9 @@ from typing import Annotated
 
 from fwdtrace.cli.declared import SAVE, argument, option, parameters_of
 from fwdtrace.cli.fail_on import AskedToFail, codes_of
+from fwdtrace.cli.files import check_files, check_values_file
 from fwdtrace.cli.options import Chosen, FailOn, Measured, Shown, with_what_is_shown
-from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.models.spec import nearest_script
 from fwdtrace.program.rank_files import ranks_of
 
 OBSERVED_BY = "fwdtrace.cli.report:observed_program"
@@ -98,6 +97,8 @@ def _no_program(program: list[str]) -> str:
     script, *rest = program
     if re.fullmatch(r"python[\d.]*", script) and rest:
         return f"{script}: leave it out, as exec stands in its place: fwdtrace exec {' '.join(rest)}"
+    from fwdtrace.models.spec import nearest_script
+
     return f"{script}: there is no such file{nearest_script(Path(script))}; name a Python file, or -m MODULE"
 
 

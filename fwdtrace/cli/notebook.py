@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
 from fwdtrace.cli.declared import option
+from fwdtrace.cli.files import check_files, check_values_file
 from fwdtrace.cli.options import Chosen, Measured, Shown, with_what_is_shown
-from fwdtrace.cli.results import check_files, check_values_file
 from fwdtrace.cli.sets import as_typer_takes_it
 from fwdtrace.cli.terminal import to_stderr
 from fwdtrace.errors import FwdtraceError
@@ -56,8 +58,9 @@ def _run_cell(shell: Any, line: str, cell: str) -> None:
     observed.begin_in_session()
     raised = True
     try:
-        with _our_frames_hidden(shell):
-            below = f"\n{cell}"  # the lines count from that of the magic
+        with _our_frames_hidden(shell), _named_as_this_cell(shell):
+            # The lines count from that of the magic; IPython leaves out empty ones, and has a magic stand first.
+            below = cell if cell.lstrip().startswith("%%") else f"# %%fwdtrace {line}\n{cell}"
             raised = not shell.run_cell(below, store_history=False).success
     finally:
         with redirect_stderr(sys.stdout):
@@ -93,6 +96,33 @@ def _settings_of(arguments: list[str]) -> dict[str, Any] | None:
     app.command()(as_typer_takes_it(fwdtrace))
     typer.main.get_command(app).main(arguments, prog_name="%%fwdtrace", standalone_mode=False)
     return given[0] if given else None
+
+
+@contextmanager
+def _named_as_this_cell(shell: Any) -> Iterator[None]:
+    """Have what is compiled named by the number of the cell that runs: IPython may have counted on to the next one."""
+    compiler = shell.compile
+    number = _number_of_this_cell(compiler)
+    cache = compiler.cache
+    if number is None:
+        yield
+        return
+    compiler.cache = lambda text, count=0, raw_code=None: cache(text, number, raw_code=raw_code)
+    try:
+        yield
+    finally:
+        del compiler.cache
+
+
+def _number_of_this_cell(compiler: Any) -> int | None:
+    """The number of the cell that called the magic, `In[3]`; None where no cell did."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = compiler.format_code_name(frame.f_code.co_filename)
+        if name is not None and (match := re.fullmatch(r"In\[(\d+)\]", name[1])):
+            return int(match[1])
+        frame = frame.f_back
+    return None
 
 
 @contextmanager

@@ -136,7 +136,6 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     traces = [trace for trace in observed.traces if trace is not crashed]
     if observed.program.files or not traces:
         return
-    from fwdtrace.cli.results import print_trace
     from fwdtrace.render.program import ROOM_FOR_CRASH, print_event, print_program
 
     shown = _shown(settings)
@@ -144,6 +143,8 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     if not console.is_jupyter:  # which shows what is printed apart from what is said
         console.print()
     if shown.source or shown.sort:
+        from fwdtrace.cli.results import print_trace
+
         for trace in traces:
             print_trace(trace, shown, console)
             console.print()

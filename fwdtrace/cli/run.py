@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fwdtrace.cli.declared import option
 from fwdtrace.cli.fail_on import annotate, codes_of, fail_if_found
+from fwdtrace.cli.files import check_files, check_values_file
 from fwdtrace.cli.options import (
     FailOn,
     FullTraceback,
@@ -22,7 +23,7 @@ from fwdtrace.cli.options import (
     with_what_is_shown,
 )
 from fwdtrace.cli.progress import progress
-from fwdtrace.cli.results import check_files, check_values_file, give_trace
+from fwdtrace.cli.results import give_trace
 from fwdtrace.cli.terminal import stdout_kept_clean, to_stderr
 from fwdtrace.cli.tracebacks import full_tracebacks
 from fwdtrace.run.cold_start import import_torch

@@ -7,9 +7,10 @@ import sys
 from typing import Annotated
 
 from fwdtrace.cli.declared import argument
+from fwdtrace.cli.files import check_files
 from fwdtrace.cli.options import Result, Shown
 from fwdtrace.cli.pager import paged
-from fwdtrace.cli.results import check_files, give_trace
+from fwdtrace.cli.results import give_trace
 from fwdtrace.cli.terminal import result_console, result_is_given
 
 

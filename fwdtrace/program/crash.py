@@ -114,6 +114,8 @@ def statement_explained(error: Exception, frame: FrameType, instruction: int, li
 def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
     place = next((each for each in reversed(frames) if is_the_programs(each[0].f_code)), None)
     function = function_of(place[0], place[1].tb_lasti, place[1].tb_lineno, alone) if place is not None else None
+    if place is not None and function is None and alone:
+        return _layer_again(error, frames[-1], place)
     if place is None or function is None:
         return None
     frame = place[0]
@@ -124,6 +126,21 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
         return None
     trace = with_tried_fixes(trace, statement, Inputs(function.arguments, {}), is_statement=True)
     return _without_the_model(trace, _name_of(frame.f_code))
+
+
+def _layer_again(error: Exception, inner: Frame, of_program: Frame) -> Trace | None:
+    """The op in a layer of torch's that raised, without the hooks of the layer, which may communicate."""
+    frame, step = inner
+    layer = frame.f_locals.get("self")
+    if not isinstance(layer, nn.Module) or layer._modules or {*map(type, layer.parameters())} - {nn.Parameter}:
+        return None
+    function = function_of(frame, step.tb_lasti, step.tb_lineno, alone=True)
+    if function is None:
+        return None
+    code, instruction = of_program[0].f_code, of_program[1].tb_lasti
+    with silence():
+        trace = _trace_of_statement(error, function, _statement(frame, function))
+    return _without_the_model(called_at(trace, (code, instruction)), _name_of(frame.f_code)) if trace else None
 
 
 def _name_of(code: CodeType) -> str:

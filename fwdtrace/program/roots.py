@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -103,6 +103,13 @@ class Root:
         largest = largest_magnitudes(trace)
         if largest and most:
             self.earlier = (*self.earlier, EarlierCall(call, largest))[-most:]
+
+    def count_more(self, calls: Mapping[int, int]) -> None:
+        """Count the calls of modules, by their ids, that came while nothing was hooked."""
+        for way in self.ways.values():
+            module = way.module()
+            if module is not None and id(module) in calls:
+                way.calls[mode_of(module)] += calls[id(module)]
 
     def has_gradients(self) -> bool:
         """Whether some parameter has a gradient, which the step of an optimizer may be about to use."""

@@ -252,6 +252,7 @@ class Watch:
             with self._lock:
                 if not opened.awaits_backward:
                     recording.__exit__(None, None, None)
+                opened.root.count_more(recording.calls_of_other_threads())
                 self._open = None
                 self._recordings += 1
                 self._thread.recordings = self._recordings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from types import TracebackType
@@ -22,7 +23,7 @@ from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import include, let_forwards_go, scan
-from fwdtrace.recorder.notes import Options, Recorded
+from fwdtrace.recorder.notes import OpenCall, Options, Recorded
 from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
@@ -59,6 +60,7 @@ class Recording:
         self._surroundings: Surroundings | None = None
         self._began = 0
         self._trace: Trace | None = None
+        self._elsewhere: Counter[int] | None = None
 
     def __enter__(self) -> Recording:
         if self._open is not None or self._trace is not None:
@@ -88,12 +90,26 @@ class Recording:
                 device_time.wait()  # but Ctrl-C must not wait for a device that hangs
             self._trace = self._finish(session, recorded, duration, error)
         finally:
+            self.calls_of_other_threads(opened)
             with changing:
                 _end(session, recorded)
         if self._explain is not None and isinstance(error, Exception):
             self._trace = self._explain(self._trace, recorded.root, error)
         if error is not None:
             forget_our_frames(error)
+
+    def calls_of_other_threads(self, opened: tuple[Session, Recorded] | None = None) -> Counter[int]:
+        """How often other threads have called each module, by its id, up to the first time that this is asked for.
+
+        Those calls are none of this recording, which asks at its end.
+        """
+        opened = self._open if opened is None else opened
+        if self._elsewhere is None:
+            session, recorded = opened if opened is not None else (None, None)
+            log = session.log[recorded.start :] if session is not None and recorded is not None else ()
+            others = (each for each in log if isinstance(each, OpenCall) and each.parent is None and each.thread)
+            self._elsewhere = Counter(each.seen.key for each in others)
+        return self._elsewhere
 
     def include(self, module: nn.Module) -> None:
         """Record the calls of a module that is not in the model's tree, too, such as a loss; inside the block."""

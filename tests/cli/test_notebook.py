@@ -18,12 +18,29 @@ from fwdtrace import record
 from fwdtrace.trace import Site
 
 
+class Compiler:
+    """Names each text that is compiled, and knows the number of its cell."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def cache(self, text: str, number: int = 0, raw_code: str | None = None) -> str:
+        name = f"/tmp/ipykernel_1/{abs(hash(text))}.py"
+        self.numbers[name] = number
+        return name
+
+    def format_code_name(self, name: str) -> tuple[str, str] | None:
+        return ("Cell", f"In[{self.numbers[name]}]") if name in self.numbers else None
+
+
 @dataclass
 class Shell:
     """Runs cells in one namespace, shows what they raise, and knows their numbers."""
 
     names: dict[str, Any] = field(default_factory=dict)
     magics: dict[str, Any] = field(default_factory=dict)
+    compile: Compiler = field(default_factory=Compiler)
+    execution_count: int = 3
     custom_exceptions: tuple[Any, ...] = ()
     CustomTB: Any = None
     raised: list[BaseException] = field(default_factory=list)
@@ -44,7 +61,9 @@ class Shell:
         sys.last_value = told[1]
 
     def run_cell(self, text: str, store_history: bool) -> Any:
-        name = "/tmp/ipykernel_1/77.py"
+        number = self.execution_count
+        self.execution_count += store_history
+        name = self.compile.cache(text, number, raw_code=text)
         linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
         try:
             exec(compile(text, name, "exec"), self.names)
@@ -52,10 +71,6 @@ class Shell:
             self.CustomTB(self, type(error), error, error.__traceback__)
             return SimpleNamespace(success=False)
         return SimpleNamespace(success=True)
-
-    @property
-    def compile(self) -> Any:
-        return SimpleNamespace(format_code_name=lambda name: ("Cell", "In[3]") if "ipykernel" in name else None)
 
 
 @pytest.fixture
@@ -145,3 +160,13 @@ def test_a_recording_in_a_notebook_names_the_cell(shell: Shell) -> None:
     shell.run_cell("with record(net) as recording:\n    net(torch.ones(1, 4))\n", store_history=True)
     site = shell.names["recording"].trace.calls[0].site
     assert (site.file, site.line) == ("In[3]", 2)
+
+
+def test_what_the_magic_runs_is_named_after_its_cell_though_the_shell_has_counted_on(
+    shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.names["magic"] = shell.magics["fwdtrace"]
+    shell.run_cell('magic("", "net(torch.ones(1, 4))")', store_history=True)
+    assert "In[3]:2" in capsys.readouterr().out
+    assert shell.execution_count == 4
+    assert "cache" not in vars(shell.compile)

@@ -6,8 +6,8 @@ import inspect
 from dataclasses import asdict
 from pathlib import Path
 
+from fwdtrace.cli.files import TRACE_SUFFIXES
 from fwdtrace.cli.options import COLUMN_KEYS, Chosen, Measured, Seed, Shown, Variation
-from fwdtrace.cli.results import TRACE_SUFFIXES
 from fwdtrace.cli.sets import as_typer_takes_it
 from fwdtrace.program.observed import Program
 from fwdtrace.render.columns import BY_KEY

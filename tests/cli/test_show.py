@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.cli.results import TRACE_SUFFIXES
+from fwdtrace.cli.files import TRACE_SUFFIXES
 from tests.helpers.commands import Command
 
 

@@ -16,8 +16,9 @@ from jsonschema import Draft202012Validator
 from torch import nn
 
 import fwdtrace
+from fwdtrace.cli.files import TRACE_SUFFIXES
 from fwdtrace.cli.options import Shown
-from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
+from fwdtrace.cli.results import save_as_suffix
 from fwdtrace.compare import compare_traces
 from fwdtrace.errors import TraceFileError
 from fwdtrace.findings import find

@@ -7,16 +7,16 @@ __init__: version
 __main__: cli
 cli/__init__: run
 cli/commands: .compare .convert .declared .exec .models .now .panels .rule .run .sets .show typer version
-cli/compare: .declared .fail_on .options .progress .results .terminal .tracebacks errors run
+cli/compare: .declared .fail_on .files .options .progress .results .terminal .tracebacks errors run
 cli/completion: models
 cli/convert: .declared .terminal run
 cli/declared: errors run
 cli/ending: .declared .fail_on .mistaken .plain .terminal errors
-cli/exec: .declared .fail_on .options .results errors models program
+cli/exec: .declared .fail_on .files .options errors program
 cli/fail_on: .terminal errors
-cli/mistaken: models
+cli/files: errors
 cli/models: .declared errors models
-cli/notebook: .declared .options .results .sets .terminal errors typer
+cli/notebook: .declared .files .options .sets .terminal errors typer
 cli/now: .declared .terminal errors program
 cli/options: .completion .declared errors program
 cli/panels: .declared typer
@@ -24,9 +24,9 @@ cli/plain: .declared errors
 cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .declared .terminal errors
-cli/run: .declared .fail_on .options .progress .results .terminal .tracebacks run
-cli/sets: .completion .declared .options .plain errors models typer
-cli/show: .declared .options .pager .results .terminal
+cli/run: .declared .fail_on .files .options .progress .results .terminal .tracebacks run
+cli/sets: .declared .options typer
+cli/show: .declared .files .options .pager .results .terminal
 cli/tracebacks: errors models
 compare/__init__: .traces
 compare/after_backward: .align .saved_backward
@@ -148,8 +148,7 @@ findings/modules: .places .readers trace
 findings/non_finite: .domains .faults trace
 findings/places: trace
 findings/readers: trace
-findings/rules: .backward_error .direct .forward_error/rule .gradients .modules .non_finite .unseen .values
-  .wrappers
+findings/rules: .backward_error .direct .gradients .modules .non_finite .unseen .values .wrappers trace
 findings/unseen: .places trace
 findings/values: trace
 findings/wrappers: .places trace

@@ -36,7 +36,9 @@ LATE = {
         "cli/rule": "findings/explained",
         "cli/ending": "cli/tracebacks",
         "program/caught": "program/crash",
+        "cli/exec": "models/spec",
         "findings/__init__": "findings/rules",
+        "findings/rules": "findings/forward_error/rule",
     },
     "typer takes a fifth of a second to import and to be given every option": {
         "cli/ending": "cli/commands",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from fwdtrace.program.crash import crash, explained, tells
@@ -241,3 +243,22 @@ def test_a_compiled_model_that_raised_is_explained_by_running_it_without_being_c
         and code == "return self.last(torch.relu(self.first(x)))"
     )
     assert run(torch.ones(2, 4)).shape == (2, 2)
+
+
+def test_in_a_process_group_the_op_in_a_layer_runs_again_without_the_hooks_of_the_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # a process group puts one of its own there
+    looked = []
+    net = nn.Sequential(nn.Linear(4, 2))
+    net[0].register_forward_pre_hook(lambda module, args: looked.append(module))
+    error = error_of(lambda: net(torch.ones(1, 5)))
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        trace = explained(error, lambda module: (module, None, None))
+    finally:
+        dist.destroy_process_group()
+    ((message, line),) = findings(trace)
+    assert message.startswith("Linear.forward cannot multiply 1×5 by 4×2: the inner sizes are 5 and 4; input has 5")
+    assert line == "error = error_of(lambda: net(torch.ones(1, 5)))"
+    assert len(looked) == 1

@@ -208,17 +208,24 @@ def test_threads_that_build_and_call_models_at_the_same_time_do_not_meet_us() ->
     assert 1 < len(kept) <= MOST_ROOTS
 
 
-def test_a_call_is_kept_without_those_that_other_threads_make_meanwhile() -> None:
+def test_a_call_is_kept_without_those_that_other_threads_make_meanwhile_which_are_counted() -> None:
     class Waits(Net):
         def encode(self, x: torch.Tensor) -> torch.Tensor:
             both.wait(10)
             return super().encode(x)
 
     both = threading.Barrier(2)
-    with watched(Wanted()) as kept:
+    watch = Watch(Wanted(), Options(), lambda each: kept.append(each) is not None)
+    kept: list[Kept] = []
+    watch.begin()
+    try:
         net = Waits()
         in_threads(2, lambda: net(X))
+    finally:
+        watch.end()
     assert told(kept) == [("Waits", 1, WHOLE)]
+    (called,) = watch.called()
+    assert sum(sum(calls.values()) for calls in called.ways.values()) == 2
 
 
 def test_a_model_without_parameters_is_not_kept() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from fwdtrace.cli.files import TRACE_SUFFIXES
 from fwdtrace.cli.options import Shown
-from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
+from fwdtrace.cli.results import save_as_suffix
 from fwdtrace.render.csv import COLUMNS
 from fwdtrace.render.html import html_text
 from tests.helpers.commands import REPOSITORY, Command

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from fwdtrace.cli.files import TRACE_SUFFIXES
 from fwdtrace.cli.options import Shown
-from fwdtrace.cli.results import TRACE_SUFFIXES, save_as_suffix
+from fwdtrace.cli.results import save_as_suffix
 from fwdtrace.trace import Trace
 from fwdtrace.trace import trace as module
 from fwdtrace.trace.files import replacing, write_text
