@@ -15,6 +15,7 @@ cli/ending: .declared .fail_on .mistaken .plain .terminal errors
 cli/exec: .declared .fail_on .files .options errors program
 cli/fail_on: .terminal errors
 cli/files: errors
+cli/mistaken: models
 cli/models: .declared errors models
 cli/notebook: .declared .files .options .sets .terminal errors typer
 cli/now: .declared .terminal errors program
@@ -25,7 +26,7 @@ cli/report: .fail_on .terminal errors program trace
 cli/results: .pager .terminal errors
 cli/rule: .completion .declared .terminal errors
 cli/run: .declared .fail_on .files .options .progress .results .terminal .tracebacks run
-cli/sets: .declared .options typer
+cli/sets: .completion .declared .options .plain errors models typer
 cli/show: .declared .files .options .pager .results .terminal
 cli/tracebacks: errors models
 compare/__init__: .traces
@@ -96,7 +97,7 @@ compare/replicas: .pieces .saved_backward .saved_step
 compare/rounding: .light_copy .outputs .outputs_value .recorded .watched models recorder torch trace
 compare/runs: .align .buffers .by_steps .comparison .differences .kept_numbers .light_copy .modules .outputs
   .outputs_value .quantized .recorded .rounding .traces .watched torch trace
-compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step trace
+compare/saved_backward: .align .comparison .difference .distance .saved_numbers .saved_step .systematic trace
 compare/saved_numbers: .agreement .by_content .distance .saved_step errors trace
 compare/saved_step: trace
 compare/steps: .contents recorder torch
