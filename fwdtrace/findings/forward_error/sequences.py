@@ -184,25 +184,37 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
 
 def _heads(failure: Failure, of_query: int, of_key: int, of_value: int) -> Explanation | None:
     """Heads of the keys and of the values that are not as many, or do not share those of the queries evenly."""
-    _, keys, values, *_ = failure.tensors
+    queries, keys, values, *_ = failure.tensors
     place = len(keys.shape) - 3
     if of_key != of_value and 1 not in (of_key, of_value):
         says = f"expects as many heads of key as of value, got {of_key} and {of_value}"
         both = failure.maker_built(values, place, of_key) + failure.maker_built(keys, place, of_value)
         return Explanation(says, both)
-    if "divide" not in failure.error.message or not of_key or of_query % of_key == 0:
+    if of_key == 0:
         return None
-    says = f"expects heads of key and value that share {of_query} heads of query evenly, got {of_key}"
-    fitting = sorted(
-        (each for each in range(1, of_query + 1) if of_query % each == 0), key=lambda each: abs(each - of_key)
-    )
+    if "divide" in failure.error.message and of_query % of_key:
+        says = f"expects heads of key and value that share {of_query} heads of query evenly, got {of_key}"
+        fitting = sorted(
+            (each for each in range(1, of_query + 1) if of_query % each == 0), key=lambda each: abs(each - of_key)
+        )
+        return Explanation(says, _of_both(failure, place, fitting))
+    if of_key == of_value and 1 not in (of_query, of_key) and set(sizes(failure.error.message)) >= {of_query, of_key}:
+        says = f"expects as many heads of query as of key, got {of_query} and {of_key}"
+        proposals = failure.maker_built(queries, place, of_key) + _of_both(failure, place, [of_query])
+        return Explanation(says, proposals) if of_query != of_key else None
+    return None
+
+
+def _of_both(failure: Failure, place: int, fitting: list[int]) -> tuple[Proposal, ...]:
+    """The layers that made the keys and the values, both built to give another number of heads."""
+    _, keys, values, *_ = failure.tensors
     pairs = (
         (key, value)
         for wanted in fitting
         for key in failure.maker_built(keys, place, wanted)
         for value in failure.maker_built(values, place, wanted)
     )
-    return Explanation(says, tuple(replace(key, changes=(*key.changes, *value.changes)) for key, value in pairs))
+    return tuple(replace(key, changes=(*key.changes, *value.changes)) for key, value in pairs)
 
 
 def unsorted(failure: Failure, match: re.Match[str]) -> Explanation | None:
