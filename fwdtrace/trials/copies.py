@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from fwdtrace.findings.forward_error.changes import Called, Change, Given, Operand, Shaped
+from fwdtrace.findings.forward_error.changes import Called, Change, Given, Operand, Shaped, WithoutGrad
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.meta import META, fake, without_values
 from fwdtrace.models.randomness import random_state
@@ -57,7 +57,7 @@ class Part:
 
     def has(self, change: Change) -> bool:
         """Whether a change is one of this part, or of a line, which this part runs if it raised there."""
-        if isinstance(change, (Operand, Called)):
+        if isinstance(change, (Operand, Called, WithoutGrad)):
             return True
         path = change.name if isinstance(change, Shaped) else "" if isinstance(change, Given) else change.path
         return path.startswith(f"{self.path}.")

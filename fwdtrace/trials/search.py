@@ -287,4 +287,7 @@ def _with_fixes(finding: Finding, working: Sequence[Working], called: str) -> Fi
         f"{fix.text} (tried: {called or 'the line'} then gives {listed(list(map(_result, fix.outputs)), 2)})"
         for fix in fixes
     ]
-    return replace(finding, message="; ".join((finding.message, ", or ".join(texts))), fixes=(*finding.fixes, *fixes))
+    said = finding.message
+    for untried in finding.fixes:  # what works is better
+        said = said.replace(f"; {untried.text} (not tried)", "")
+    return replace(finding, message="; ".join((said, ", or ".join(texts))), fixes=fixes)

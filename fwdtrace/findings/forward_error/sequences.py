@@ -7,8 +7,8 @@ from dataclasses import replace
 from math import prod
 
 from fwdtrace.findings.forward_error.arguments import as_dtype
-from fwdtrace.findings.forward_error.changes import Given, Proposal, Step
-from fwdtrace.findings.forward_error.failure import GIVE, Explain, Explanation, Failure, Misfit, sizes
+from fwdtrace.findings.forward_error.changes import PACKING, Called, Given, Proposal, Step
+from fwdtrace.findings.forward_error.failure import CALL, GIVE, Explain, Explanation, Failure, Misfit, sizes
 from fwdtrace.findings.forward_error.products import features
 from fwdtrace.trace import TensorMeta
 from fwdtrace.trace.text import shape_text
@@ -220,7 +220,15 @@ def _of_both(failure: Failure, place: int, fitting: list[int]) -> tuple[Proposal
 def unsorted(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """Sequences that are packed without the longest one first."""
     says = "expects the lengths from the longest to the shortest, got another order"
-    return Explanation(says, note="pack with enforce_sorted=False, or sort the sequences by their length")
+    note = "pack with enforce_sorted=False, or sort the sequences by their length"
+    return Explanation(says, _packed(failure, 3, "enforce_sorted", False), note=note)
+
+
+def _packed(failure: Failure, place: int, argument: str, value: bool) -> tuple[Proposal, ...]:
+    """The function of torch that packs, which the line calls, called with another argument."""
+    site = failure.op.site if failure.op is not None else None
+    name = next((each for each in PACKING if site is not None and f"{each}(" in site.code), None)
+    return (Proposal((Called(name, site, place, argument, value),), CALL),) if name and site is not None else ()
 
 
 def lengths(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -231,7 +239,8 @@ def lengths(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if padded[:2] in ((got, examples), (examples, got)) and got != examples:
         first = padded[0] == examples
         says += f"; it was called with batch_first={first}, and dimension {int(first)} has {got}"
-        return Explanation(says, note=f"batch_first={not first} takes the examples from there")
+        proposals = _packed(failure, 2, "batch_first", not first)
+        return Explanation(says, proposals, note=f"batch_first={not first} takes the examples from there")
     return Explanation(says)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step
+from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step, WithoutGrad
 from fwdtrace.findings.forward_error.failure import (
     BUILD,
     CALL,
@@ -225,7 +225,25 @@ def leaf_in_place(failure: Failure, match: re.Match[str]) -> Explanation | None:
     what = (held_behind(failure.trace, written) or held_text(written.source)) if written is not None else ""
     part = "a part of " if match[1] else ""
     says = f"writes in place into {part}{what or 'a tensor'}, which requires grad: autograd does not allow that"
-    return Explanation(says, note="write under torch.no_grad(), or use the form that is not in place")
+    note = "write under torch.no_grad(), or use the form that is not in place"
+    return Explanation(says, _not_in_place(failure), note=note)
+
+
+def _not_in_place(failure: Failure) -> tuple[Proposal, ...]:
+    """What computes the same without a write, or writes what may be written again at each call.
+
+    A copy is written into only where the line goes on with the result, or the write would be lost.
+    """
+    op, site = failure.op, failure.op.site if failure.op is not None else None
+    if op is None:
+        return failure.built("inplace", False) if "inplace=True" in (failure.call.settings or "") else ()
+    if site is None:
+        return ()
+    if re.match(r"(return\b|\w+ *([-+*/@&|^%]|//|\*\*)?= )", site.code):
+        return failure.passed(Step("clone"))
+    others = any(leaf.requires_grad for leaf in failure.tensors[1:])
+    again = re.fullmatch(r"Tensor\.(clamp\w*|clip|fill|zero|copy|renorm|masked_fill|\w*normal|uniform)_|\[\]=", op.name)
+    return (Proposal((WithoutGrad(op.name, site),), CALL),) if again and not others else ()
 
 
 def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:
