@@ -30,11 +30,12 @@ def worked() -> float:
 
 
 class TimeLeft:
-    """Seconds of work of this thread, from now on."""
+    """Seconds of work of this thread, from now on; twice as many where it waits more than it works, as it is slower."""
 
     def __init__(self, seconds: float) -> None:
-        self._until = worked() + seconds
-        self._surely_until = perf_counter() + seconds  # by the clock no more can be done than that
+        self._seconds = seconds
+        self._clock, self._worked = perf_counter(), worked()
+        self._surely_until = self._clock + seconds  # by the clock no more can be done than that
 
     @property
     def is_up(self) -> bool:
@@ -45,7 +46,9 @@ class TimeLeft:
         """Whether so much work can still be done."""
         now = perf_counter()
         if now + seconds > self._surely_until:
-            self._surely_until = now + self._until - worked()
+            done = worked() - self._worked
+            is_busy = now - self._clock > 2 * done
+            self._surely_until = now + self._seconds * (2 if is_busy else 1) - done
         return now + seconds <= self._surely_until
 
     @contextmanager

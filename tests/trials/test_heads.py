@@ -106,3 +106,24 @@ def test_a_part_that_writes_into_what_it_was_given_is_not_run_alone(monkeypatch:
 
     monkeypatch.setattr(same_crash, "QUICK", 0.0)
     assert fixes(Decoder())[0] == "set out_features=32 in layers.1.v"
+
+
+@pytest.mark.parametrize(
+    ("token", "patch", "advice"),
+    [
+        (12, 8, "set out_channels=12 in patch"),
+        (8, 12, "make the parameter token 1×1×12"),
+    ],
+)
+def test_a_token_and_patches_of_other_sizes_are_made_alike(token: int, patch: int, advice: str) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch, self.token = nn.Conv2d(3, patch, 4, 4), nn.Parameter(torch.zeros(1, 1, token))
+            self.head = nn.Linear(12, 5)
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.patch(x).flatten(2).transpose(1, 2)
+            return self.head(torch.cat((self.token.expand(len(x), -1, -1), x), 1)[:, 0])
+
+    assert fixes(Tokens(), "2x3x8x8")[0] == advice

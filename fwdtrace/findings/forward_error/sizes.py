@@ -41,10 +41,23 @@ def joined(failure: Failure, match: re.Match[str]) -> Explanation | None:
         misfits = [Misfit(first, at, two) for at, _, two in differing]
         misfits += [Misfit(other, at, one) for at, one, _ in differing]
         proposals = _along(failure, parts) + _resized(failure, first, other, differing)
+        if len(differing) == 1:
+            proposals += tuple(each for misfit in misfits for each in _made_otherwise(failure, misfit))
         from_end = [at - len(first.shape) for at, _, _ in differing]
         proposals += padded(failure, first, other, from_end) + padded(failure, other, first, from_end)
         return Explanation(says, proposals, tuple(misfits))
     return None
+
+
+def _made_otherwise(failure: Failure, misfit: Misfit) -> tuple[Proposal, ...]:
+    """What gave a part its size, a layer or a parameter, made to give the other one."""
+    tensor, at, wanted = misfit.tensor, misfit.dimension, misfit.wanted
+    origin = origin_of_size(failure.trace, tensor, at)
+    name = origin.held.parameter if origin.held is not None and not origin.sum else None
+    if name is None:
+        return failure.maker_built(tensor, at, wanted)
+    shape = (*origin.shape[: origin.dimension], wanted, *origin.shape[origin.dimension + 1 :])
+    return (Proposal((Shaped(name, shape),), BUILD + 0.2),)
 
 
 def _along(failure: Failure, parts: list[TensorMeta]) -> tuple[Proposal, ...]:
