@@ -10,6 +10,7 @@ from torch import nn
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.torch_internals import meta_is_ready
 from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.copies import Copy, Outcome, Part, Tensors
@@ -44,7 +45,7 @@ def failing_copy(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_value
     """
     if has_no_values or is_large(model):
         return _first_that_fails(trace, trace.ops is not None, model, inputs, ("meta", "fake"))
-    slow = _expected_duration(trace, model) > SLOWEST_RUN and _elements_made(trace) > MOST_ELEMENTS
+    slow = _expected_duration(trace, model) > SLOWEST_RUN and _elements_made(trace) > MOST_ELEMENTS and meta_is_ready()
     if trace.ops is not None:
         return _first_that_fails(trace, True, model, inputs, ("meta", "real") if slow else ("real",))
     real = _first_that_fails(trace, False, model, inputs, ("real",))
