@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
@@ -344,3 +345,8 @@ def has_legacy_backward_hooks(module: Module) -> bool:
 def is_no_plain_run() -> bool:
     """Whether what runs is traced, exported, compiled or recomputed for backward."""
     return bool(is_tracing() or torch.compiler.is_compiling() or fx_tracing() or graph_task() != -1)
+
+
+def meta_is_ready() -> bool:
+    """Whether torch has imported what many ops need on the meta device, which takes it about a second."""
+    return "torch._dynamo" in sys.modules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -19,7 +20,7 @@ from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.copies import Copy
 from fwdtrace.trials.same_crash import failing_copy
 from fwdtrace.trials.search import working_proposals
-from fwdtrace.trials.time_left import TimeLeft
+from fwdtrace.trials.time_left import OutOfTime, TimeLeft
 
 SECONDS = 2.0
 MOST_GUESSES = 16
@@ -34,20 +35,21 @@ def better_guess(module: nn.Module, trace: Trace | None, seed: int) -> tuple[str
     time = TimeLeft(SECONDS)
     further: tuple[str, ...] = ()
     failed_at = _place(trace)
-    for texts in islice(guessed_inputs(module, trace), MOST_GUESSES):
-        if time.is_up:
-            break
-        try:
-            inputs = build_inputs(texts, module, seed)
-            failed = Copy.of(module, inputs).run((), record=True).trace
-        except (InputError, CannotChange):
-            continue
-        if failed is None:
-            return texts
-        for other in _resized(texts, failed, module, inputs, time):
-            return other
-        if not further and _place(failed) > failed_at:
-            further = texts
+    with suppress(OutOfTime), time.for_all():
+        for texts in islice(guessed_inputs(module, trace), MOST_GUESSES):
+            if time.is_up:
+                break
+            try:
+                inputs = build_inputs(texts, module, seed)
+                failed = Copy.of(module, inputs).run((), record=True).trace
+            except (InputError, CannotChange):
+                continue
+            if failed is None:
+                return texts
+            for other in _resized(texts, failed, module, inputs, time):
+                return other
+            if not further and _place(failed) > failed_at:
+                further = texts
     return further
 
 

@@ -26,6 +26,7 @@ from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
+from fwdtrace.recorder.same_dtypes import SameDtypes
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, as_module, run_backward, run_backward_from
 from fwdtrace.run.guess import better_guess, nobody_chose
@@ -219,11 +220,11 @@ def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:
 
 def _run_without_values(plan: RunPlan, model: ReadyModel) -> tuple[Trace, BaseException | None]:
     """Run on meta tensors and, if that fails, on fake ones; then say which line needs values."""
-    with META:
+    with META, SameDtypes():
         trace, error = _run(plan, model)
     if error is None or isinstance(error, KeyboardInterrupt):
         return trace, error
-    with fake(model.module) as faked:
+    with fake(model.module) as faked, SameDtypes():
         inputs = Inputs(faked(model.inputs.args), faked(model.inputs.kwargs))
         second_trace, second_error = _run(plan, replace(model, inputs=inputs))
     if second_error is None or needs_values(error) or needs_values(second_error):

@@ -12,11 +12,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from fwdtrace.findings.forward_error.changes import Built, Called, Change, Converted, Operand, PassedTo, Shaped, Step
+from fwdtrace.findings.forward_error.changes import (
+    PACKING,
+    Built,
+    Called,
+    Change,
+    Converted,
+    Operand,
+    PassedTo,
+    Shaped,
+    Step,
+    WithoutGrad,
+)
+from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
 from fwdtrace.recorder.measures.ops import name_of_op
+from fwdtrace.recorder.session import changing
 from fwdtrace.trace import Site
 
 _OF_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
@@ -45,7 +59,9 @@ def applied(model: nn.Module, changes: Iterable[Change]) -> Iterator[nn.Module]:
                 stack.enter_context(_converted(_module(model, change.path), change.dtype))
             elif isinstance(change, PassedTo):
                 stack.enter_context(_passed(_module(model, change.path), change))
-            elif isinstance(change, (Operand, Called)):
+            elif isinstance(change, Called) and change.op in PACKING:
+                stack.enter_context(_packed(change))
+            elif isinstance(change, (Operand, Called, WithoutGrad)):
                 stack.enter_context(_AtLine(change))
         yield model
 
@@ -209,7 +225,7 @@ def _replaced(args: Any, kwargs: Any, number: int, steps: tuple[Step, ...]) -> t
 class _AtLine(TorchFunctionMode):
     """Calls an op otherwise wherever a line of the model calls it."""
 
-    def __init__(self, change: Operand | Called) -> None:
+    def __init__(self, change: Operand | Called | WithoutGrad) -> None:
         super().__init__()
         self._change = change
 
@@ -218,6 +234,9 @@ class _AtLine(TorchFunctionMode):
         kwargs = kwargs or {}
         change = self._change
         if self._is_meant(function):
+            if isinstance(change, WithoutGrad):
+                with torch.no_grad():
+                    return function(*args, **kwargs)
             if isinstance(change, Operand):
                 args, kwargs = _replaced(args, kwargs, change.tensor, change.steps)
             else:
@@ -239,6 +258,26 @@ def _called(change: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     if len(args) > change.place:
         return (*args[: change.place], change.value, *args[change.place + 1 :]), kwargs
     return args, {**kwargs, change.argument: change.value}
+
+
+@contextmanager
+def _packed(change: Called) -> Iterator[None]:
+    """Packs otherwise wherever a line of the model has it done."""
+
+    def pack(original: Any, padded: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _at(change.site, _getframe(1)) is not None:
+            args = (*args[: change.place - 1], change.value, *args[change.place :])
+        return original(padded, *args, **kwargs)
+
+    function: Any = pack_padded_sequence
+    with changing:
+        put_back = exchange(function, Observer(lambda padded: False, pack))
+    try:
+        yield
+    finally:
+        with changing:
+            put_back()
+            take_back_names()
 
 
 def _at(site: Site, frame: FrameType | None) -> FrameType | None:

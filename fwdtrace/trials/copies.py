@@ -7,10 +7,9 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from time import thread_time
 from types import FunctionType
 from typing import Any, Literal
 
@@ -18,16 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from fwdtrace.findings.forward_error.changes import Called, Change, Given, Operand, Shaped
+from fwdtrace.findings.forward_error.changes import Called, Change, Given, Operand, Shaped, WithoutGrad
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.meta import META, fake, without_values
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.same_dtypes import SameDtypes
 from fwdtrace.trace import Shape, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange, after_steps, applied, dtype_named
 from fwdtrace.trials.calls_in import calls_in
+from fwdtrace.trials.time_left import OutOfTime, worked
 
 Tensors = Literal["real", "meta", "fake"]
 """What a copy is made of: tensors with values, or without memory on torch's meta device or as its fake tensors."""
@@ -56,7 +57,7 @@ class Part:
 
     def has(self, change: Change) -> bool:
         """Whether a change is one of this part, or of a line, which this part runs if it raised there."""
-        if isinstance(change, (Operand, Called)):
+        if isinstance(change, (Operand, Called, WithoutGrad)):
             return True
         path = change.name if isinstance(change, Shaped) else "" if isinstance(change, Given) else change.path
         return path.startswith(f"{self.path}.")
@@ -113,21 +114,21 @@ class Copy:
                 raise CannotChange("the arguments cannot be changed so") from None
             state = random_state()
             with torch.set_grad_enabled(self._grad):
-                began = thread_time()
+                began = worked()
                 recording = Recording(model, Options(ops=ops)) if record else None
                 try:
                     with recording or nullcontext():
                         output = model.get_submodule(self._path if part is None else part.path)(*args, **kwargs)
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, OutOfTime):
                     raise
                 except BaseException as error:  # the model is the user's, and may do anything with something else
                     trace = recording.trace if recording is not None else None
-                    return Outcome(None, trace, seconds=thread_time() - began, part=self._part_of(error))
+                    return Outcome(None, trace, seconds=worked() - began, part=self._part_of(error))
                 outputs = tensors_of(output)
                 if not all(isinstance(size, int) for tensor in outputs for size in tensor.shape):
                     raise CannotChange("the sizes of what it gives depend on values")
                 drew = self.has_values and not random_state().same_as(state)
-                return Outcome(outputs, None, drew, thread_time() - began)
+                return Outcome(outputs, None, drew, worked() - began)
 
     def _part_of(self, error: BaseException) -> Part | None:
         """The innermost module with others in it in which this was raised; None if it is the whole."""
@@ -150,11 +151,14 @@ class Copy:
         args, kwargs = tree_unflatten([self._leaf(leaf) for leaf in leaves], form)
         return args, kwargs
 
-    def _place(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         """Where tensors are made while the copy runs."""
-        if self._tensors == "fake":
-            return fake(self._modules)
-        return META if self._tensors == "meta" else nullcontext()
+        if self.has_values:
+            yield
+            return
+        with fake(self._modules) if self._tensors == "fake" else META, SameDtypes():
+            yield
 
     def examples(self, changes: tuple[Change, ...]) -> int:
         """How many examples the first argument has: its first size."""

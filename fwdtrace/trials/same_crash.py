@@ -9,6 +9,8 @@ from torch import nn
 
 from fwdtrace.findings.forward_error.rule import failed_call
 from fwdtrace.models.spec import Inputs
+from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.torch_internals import meta_is_ready
 from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.copies import Copy, Outcome, Part, Tensors
@@ -16,8 +18,8 @@ from fwdtrace.trials.copies import Copy, Outcome, Part, Tensors
 LARGEST_COPY = 2**28
 SLOWEST_RUN = 300_000.0
 MOST_ELEMENTS = 2**20
-"""A model of more bytes is tried without memory, or whose run has taken more microseconds until it failed and made more
-elements: the first run of a small model may only have waited for torch to get ready."""
+"""A model of more bytes is tried without memory, or whose run takes more microseconds and has made more elements until
+it failed: the first run of a small model may only have waited for torch to get ready."""
 QUICK = 0.03
 """Of what fails after so many seconds of work, no part is run alone."""
 
@@ -43,9 +45,8 @@ def failing_copy(trace: Trace, model: nn.Module, inputs: Inputs, *, has_no_value
     """
     if has_no_values or is_large(model):
         return _first_that_fails(trace, trace.ops is not None, model, inputs, ("meta", "fake"))
-    slow = trace.run.duration_us > SLOWEST_RUN and _elements_made(trace) > MOST_ELEMENTS
+    slow = _expected_duration(trace, model) > SLOWEST_RUN and _elements_made(trace) > MOST_ELEMENTS and meta_is_ready()
     if trace.ops is not None:
-        slow = slow and not _is_about_dtypes(trace)
         return _first_that_fails(trace, True, model, inputs, ("meta", "real") if slow else ("real",))
     real = _first_that_fails(trace, False, model, inputs, ("real",))
     if real is None or not slow:
@@ -87,6 +88,8 @@ def _part_that_fails(copy: Copy, outcome: Outcome, crash: Trace) -> Part | None:
     """The part in which the copy raised, if it raises there when it is run alone."""
     if outcome.part is None or outcome.seconds < QUICK or copy.is_most(outcome.part):
         return None
+    if not _was_given(crash, outcome.part):
+        return None
     try:
         alone = copy.run((), record=True, part=outcome.part)
     except CannotChange:  # what it was given cannot be copied
@@ -94,14 +97,22 @@ def _part_that_fails(copy: Copy, outcome: Outcome, crash: Trace) -> Part | None:
     return outcome.part if alone.trace is not None and _place(alone.trace) == _place(crash) is not None else None
 
 
+def _was_given(crash: Trace, part: Part) -> bool:
+    """Whether a part still has the arguments that it was called with: it may have written into one, as into a cache."""
+    calls = (call for call in reversed(crash.calls) if call.path == part.path and call.error is not None)
+    call = next(calls, None)
+    shapes = [tuple(tensor.shape) for tensor in tensors_of((part.inputs.args, part.inputs.kwargs))]
+    return call is not None and [leaf.shape for leaf in tensors_in(call.inputs)] == shapes
+
+
+def _expected_duration(trace: Trace, model: nn.Module) -> float:
+    """How many microseconds a run to the end takes, by how many of the modules were called before it failed."""
+    called = len({call.path for call in trace.calls})
+    return trace.run.duration_us / max(1, called) * max(called, sum(1 for _ in model.modules()))
+
+
 def _elements_made(trace: Trace) -> int:
     return sum(prod(leaf.shape) for event in trace.events for leaf in tensors_in(event.outputs))
-
-
-def _is_about_dtypes(trace: Trace) -> bool:
-    """Whether the error may be one of dtypes, which the meta device does not look at."""
-    call = failed_call(trace)
-    return call is not None and call.error is not None and "type" in call.error.message
 
 
 def _raises_the_same(one: Trace, two: Trace) -> bool:

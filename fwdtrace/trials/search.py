@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,11 +30,11 @@ from fwdtrace.trials.apply import CannotChange
 from fwdtrace.trials.conversions import likely_first
 from fwdtrace.trials.copies import Copy, Outcome
 from fwdtrace.trials.same_crash import Failing, failing_copy, is_large, last_crash
-from fwdtrace.trials.time_left import TimeLeft
+from fwdtrace.trials.time_left import OutOfTime, TimeLeft
 
 SECONDS = 0.9
-SECONDS_WITHOUT_MEMORY = 1.8
-"""No trial begins that would not fit into so many seconds of work, by how long the longest took."""
+SECONDS_WITHOUT_MEMORY = 2.5
+"""A trial is given up after so many seconds, and none begins that takes longer if it takes as long as the longest."""
 MOST_RUNS = 80
 MOST_CHANGES = 8
 """So many layers at most are built otherwise together: those that share a size, such as q, k and v."""
@@ -71,7 +72,8 @@ def with_tried_fixes(
     time = TimeLeft(SECONDS_WITHOUT_MEMORY if on_meta or is_large(model) else SECONDS)
     found, failing = proposals_for(trace), None
     if trace.ops is None or (found is not None and found[1]):
-        failing = failing_copy(trace, model, inputs, has_no_values=on_meta)
+        with suppress(OutOfTime), time.for_all():
+            failing = failing_copy(trace, model, inputs, has_no_values=on_meta)
         found = proposals_for(failing.trace) if failing is not None else found
     if found is None:
         return trace
@@ -81,7 +83,10 @@ def with_tried_fixes(
     if guessed:
         proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
     proposals = likely_first(model, proposals)
-    working = working_proposals(failing, proposals, time) if failing is not None else ()
+    working: tuple[Working, ...] = ()
+    if failing is not None:
+        with time.for_all():
+            working = working_proposals(failing, proposals, time)
     if working:
         finding = _with_fixes(finding, working, "" if is_statement else call.path or "the model")
     said = last_crash(trace)
@@ -122,6 +127,8 @@ def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: Tim
                 kinds.add(_kind(proposal))
         except CannotChange:
             continue
+        except OutOfTime:
+            break
         for further in _together(proposal, outcome):
             if further.changes not in seen and len(further.changes) <= MOST_CHANGES:
                 seen.add(further.changes)
@@ -280,4 +287,7 @@ def _with_fixes(finding: Finding, working: Sequence[Working], called: str) -> Fi
         f"{fix.text} (tried: {called or 'the line'} then gives {listed(list(map(_result, fix.outputs)), 2)})"
         for fix in fixes
     ]
-    return replace(finding, message="; ".join((finding.message, ", or ".join(texts))), fixes=(*finding.fixes, *fixes))
+    said = finding.message
+    for untried in finding.fixes:  # what works is better
+        said = said.replace(f"; {untried.text} (not tried)", "")
+    return replace(finding, message="; ".join((said, ", or ".join(texts))), fixes=fixes)

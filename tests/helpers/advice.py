@@ -62,13 +62,13 @@ def working(case: Broken, proposals: Sequence[Proposal]) -> tuple[Working, ...]:
     return () if failing is None else working_proposals(failing, proposals, TimeLeft(search.SECONDS))
 
 
-def broken(model: nn.Module, *texts: str, train: bool = False) -> Broken:
+def broken(model: nn.Module, *texts: str, train: bool = False, grad: bool = False) -> Broken:
     """What happens when a model is given these inputs, in the words of `--input`."""
     model.train(train)
     inputs = build_inputs(texts, model, 0)
     recording = Recording(model, Options(ops=True))
     try:
-        with torch.no_grad(), recording:
+        with torch.set_grad_enabled(grad), recording:
             model(*copy.deepcopy(inputs.args), **copy.deepcopy(inputs.kwargs))
     except Exception:
         return Broken(model, inputs, recording.trace)

@@ -265,6 +265,7 @@ recorder/parts: torch
 recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
+recorder/same_dtypes: .frames torch
 recorder/session: .leaves .notes torch
 recorder/sources: .drafts .earlier .flow .notes .tree torch trace
 recorder/torch_internals: torch
@@ -342,11 +343,12 @@ trace/trace: .backward .files .flow .info .rows .values .views
 trials/apply: findings recorder torch trace
 trials/calls_in: models recorder torch
 trials/conversions: .apply findings torch
-trials/copies: .apply .calls_in findings models recorder torch trace
+trials/copies: .apply .calls_in .time_left findings models recorder torch trace
 trials/failed: .calls_in .search findings recorder torch trace
 trials/record: .failed recorder torch
-trials/same_crash: .apply .copies findings models torch trace
+trials/same_crash: .apply .copies findings models recorder torch trace
 trials/search: .apply .conversions .copies .same_crash .time_left findings models torch trace
+trials/time_left: recorder torch
 """
 """What each file may import at its top: `.name` is a file of its own room, `name` another room or a library.
 

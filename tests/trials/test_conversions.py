@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
+from fwdtrace.models.spec import Inputs
+from fwdtrace.run.once import ReadyModel, RunPlan, run_once
 from fwdtrace.trials.copies import Copy
 from fwdtrace.trials.time_left import TimeLeft
 from tests.helpers.advice import broken
@@ -33,6 +36,16 @@ def test_the_largest_module_of_the_wrong_dtype_is_the_one_to_convert(path: str) 
     fixes = broken(net(path), "2x4x3x3").finding.fixes
     assert fixes[0].text == f"convert all of the module, {path}.to(torch.float32)"
     assert fixes[0].outputs == ((2, 4, 3, 3),)
+
+
+def test_it_is_found_in_a_model_without_values() -> None:
+    with torch.device("meta"):
+        ready = ReadyModel(net("1.1.second"), Inputs((torch.ones(2, 4, 3, 3),), {}), on_meta=True, loss=None)
+    result = run_once(RunPlan("net.py:net"), ready)
+    (finding,) = (each for each in result.trace.findings if each.code == "FT006")
+    assert "1.1.second (Conv2d) expects float64, as its parameters are, got float32" in finding.message
+    assert finding.site is not None and finding.site.code == "return x + self.second(self.norm(self.first(x)))"
+    assert finding.fixes[0].text == "convert all of the module, 1.1.second.to(torch.float32)"
 
 
 def test_it_is_found_by_the_first_run_however_little_time_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fwdtrace.trials import same_crash
 from tests.helpers.advice import broken
 
 
@@ -36,8 +37,8 @@ class Attention(nn.Module):
         return x + self.o(mixed.transpose(1, 2).flatten(2))
 
 
-def fixes(model: nn.Module) -> list[str]:
-    return [fix.text for fix in broken(model, "2x5x12").finding.fixes]
+def fixes(model: nn.Module, shape: str = "2x5x12") -> list[str]:
+    return [fix.text for fix in broken(model, shape).finding.fixes]
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -63,3 +64,66 @@ def test_heads_that_were_cached_before_are_followed_as_well() -> None:
             return torch.cat((torch.empty(0), super().heads(x)), -2)
 
     assert fixes(Cached(v=24)) == ["set out_features=16 in v"]
+
+
+def test_a_sequence_as_long_as_there_are_heads_hides_no_layer() -> None:
+    assert fixes(Attention(v=24), "2x3x12") == ["set out_features=16 in v"]
+
+
+def test_a_query_of_other_heads_is_made_like_the_keys() -> None:
+    class Narrow(Attention):
+        def __init__(self) -> None:
+            super().__init__(32, 32)
+            self.q = nn.Linear(12, 16)
+
+        def forward(self, x: Tensor) -> Any:
+            q, k, v = self.heads(self.q(x)), self.heads(self.k(x)), self.heads(self.v(x))
+            return x + self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    finding = broken(Narrow(), "2x5x12").finding
+    assert "expects as many heads of query as of key, got 2 and 4" in finding.message
+    assert finding.fixes[0].text == "set out_features=32 in q"
+
+
+def test_a_part_that_writes_into_what_it_was_given_is_not_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Caching(Attention):
+        def forward(self, x: Tensor, cache: dict[str, Tensor] | None = None) -> Any:
+            assert cache is not None
+            q, k, v = self.heads(self.q(x)), self.heads(self.k(x)), self.heads(self.v(x))
+            for name, made in (("k", k), ("v", v)):
+                cache[name] = torch.cat((cache[name], made), -2) if name in cache else made
+            return self.o(F.scaled_dot_product_attention(q, cache["k"], cache["v"]).transpose(1, 2).flatten(2))
+
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([Caching(32, 32), Caching(32, 24), Caching(32, 32)])
+
+        def forward(self, x: Tensor) -> Any:
+            for layer in self.layers:
+                x = x + layer(x, cache={})
+            return x
+
+    monkeypatch.setattr(same_crash, "QUICK", 0.0)
+    assert fixes(Decoder())[0] == "set out_features=32 in layers.1.v"
+
+
+@pytest.mark.parametrize(
+    ("token", "patch", "advice"),
+    [
+        (12, 8, "set out_channels=12 in patch"),
+        (8, 12, "make the parameter token 1×1×12"),
+    ],
+)
+def test_a_token_and_patches_of_other_sizes_are_made_alike(token: int, patch: int, advice: str) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch, self.token = nn.Conv2d(3, patch, 4, 4), nn.Parameter(torch.zeros(1, 1, token))
+            self.head = nn.Linear(12, 5)
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.patch(x).flatten(2).transpose(1, 2)
+            return self.head(torch.cat((self.token.expand(len(x), -1, -1), x), 1)[:, 0])
+
+    assert fixes(Tokens(), "2x3x8x8")[0] == advice

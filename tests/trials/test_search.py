@@ -241,6 +241,26 @@ def test_trying_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs_of_trying(0) < 3 < 10 < runs_of_trying(30)
 
 
+def test_a_trial_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.step = nn.Linear(4, 6), nn.Linear(5, 2), nn.Identity()
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.second(self.first(x))
+            while True:
+                try:
+                    x = self.step(x)
+                except Exception:  # what ends the trial is none that a model catches
+                    continue
+
+    monkeypatch.setattr(search, "SECONDS", 0.1)
+    called = nn.Module.__call__
+    assert broken(Endless(), "3x4").finding.fixes == ()
+    assert nn.Module.__call__ is called
+
+
 def test_ctrl_c_ends_the_trials() -> None:
     class Interrupted(nn.Module):
         def __init__(self) -> None:

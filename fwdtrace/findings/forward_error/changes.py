@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from fwdtrace.trace import Shape, Site
 from fwdtrace.trace.text import listed, path_text, shape_text
 
+PACKING = ("pack_padded_sequence", "pack_sequence")
+"""Functions of torch that pack for a line, the second through the first; each call at a line can be made otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -76,6 +79,14 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
+class WithoutGrad:
+    """An op runs under `torch.no_grad()`, at each of its calls at this line."""
+
+    op: str
+    site: Site
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """The model is given an argument of another shape, of another dtype, or after some steps."""
 
@@ -93,7 +104,7 @@ class Converted:
     dtype: str
 
 
-Change = Built | Shaped | PassedTo | Operand | Called | Given | Converted
+Change = Built | Shaped | PassedTo | Operand | Called | WithoutGrad | Given | Converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,8 @@ def _text(change: Change, give: str) -> str:
         if change.argument == "shape":
             return f"call {change.op} in line {change.site.line} with {_value(change.value)}"
         return f"call {change.op} in line {change.site.line} with {change.argument}={_value(change.value)}"
+    if isinstance(change, WithoutGrad):
+        return f"run {change.op} in line {change.site.line} under torch.no_grad()"
     assert isinstance(change, PassedTo)
     text = f"pass {_steps(change.steps, change.name)} to {path_text(change.path)}"
     return text + (f", and take {_steps(change.back, '')} of its result" if change.back else "")

@@ -45,7 +45,8 @@ class Explanation:
     """Why something raised, and what may help.
 
     `says` follows its name, as in "expects 256 features, got 400". `proposals` are changes that are worth a try,
-    `misfits` the sizes that would have to be others. `note` is advice that only a person can try.
+    `misfits` the sizes that would have to be others. `note` is advice that only a person can try, for when none of the
+    proposals works.
     """
 
     says: str

@@ -43,8 +43,9 @@ def other_inputs(failure: Failure, misfits: Iterable[Misfit]) -> Iterator[Propos
 
 
 def _is_chosen(failure: Failure, misfit: Misfit) -> bool:
-    """Whether a layer chose the size, so that no other length or image changes it."""
-    return origin_of_size(failure.trace, misfit.tensor, misfit.dimension).chosen
+    """Whether a layer chose the size, or a parameter has it, so that no other length or image changes it."""
+    origin = origin_of_size(failure.trace, misfit.tensor, misfit.dimension)
+    return origin.chosen or (origin.held is not None and origin.held.parameter is not None)
 
 
 def _lacks_batch(failure: Failure, argument: TensorMeta) -> bool:

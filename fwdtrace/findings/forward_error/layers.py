@@ -146,10 +146,10 @@ def dimensions_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | 
 def one_value(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A batch norm in training with a single value per channel."""
     got = sizes(match[1])
-    says = f"needs more than one value a channel in training, got {shape_text(got)}"
+    says = f"needs more than one value a channel in training, in eval mode one is enough; got {shape_text(got)}"
     tensor = failure.tensors[0] if failure.tensors else None
     misfits = (Misfit(tensor, 0, 2),) if tensor is not None and tensor.shape[:1] == (1,) else ()
-    return Explanation(says, misfits=misfits, note="in eval mode it takes one")
+    return Explanation(says, misfits=misfits)
 
 
 def one_position(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -10,6 +10,7 @@ from fwdtrace.trace import Call, Op, Shape, TensorMeta, Trace
 from fwdtrace.trace.values import tensors_in
 
 MOST_STEPS = 64
+_TURNING = ("transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
 
 
 def makers_of_size(trace: Trace, leaf: TensorMeta, dimension: int, wanted: int) -> Iterator[tuple[str, str, int]]:
@@ -34,15 +35,19 @@ def _makers(trace: Trace, leaf: TensorMeta, dimension: int, wanted: int, steps: 
             same = len(part.shape) == len(leaf.shape) and part.shape[dimension] == leaf.shape[dimension]
             before = [(dimension, wanted)] if same else []
         else:
-            before = list(_before(part.shape, leaf.shape, dimension, wanted))
+            turns = isinstance(event, Op) and event.name.rpartition(".")[2] in _TURNING
+            before = list(_before(part.shape, leaf.shape, dimension, wanted, turns=turns))
         for at, size in before:
             yield from _makers(trace, part, at, size, steps - 1)
         if before:
             return
 
 
-def _before(before: Shape, after: Shape, dimension: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Where a size of a tensor can have come from in one before it, and what that one has to be."""
+def _before(before: Shape, after: Shape, dimension: int, wanted: int, *, turns: bool) -> Iterator[tuple[int, int]]:
+    """Where a size of a tensor can have come from in one before it, and what that one has to be.
+
+    `turns`: what made the one of the other puts its dimensions in another order.
+    """
     size = after[dimension]
     old, new = _regrouped(before, after, dimension)
     if len(old) == 1 < len(new):  # it was split
@@ -52,7 +57,7 @@ def _before(before: Shape, after: Shape, dimension: int, wanted: int) -> Iterato
             others = size // before[at]
             if wanted % others == 0:
                 yield at, wanted // others
-    elif before != after and sorted(before) == sorted(after):  # turned, and another one may be as large
+    elif sorted(before) == sorted(after) and (turns or before != after):  # another one may be as large
         yield from ((at, wanted) for at, other in enumerate(before) if other == size)
     elif (same := same_size(before, size, dimension, len(after) - 1 - dimension)) is not None:
         yield same, wanted

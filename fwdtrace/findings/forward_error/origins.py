@@ -28,7 +28,7 @@ class Origin:
     `sum` and `product` are the sizes that were joined or merged into it, empty if none were. `event` is the call or op
     that made the size, `held` the argument, parameter or buffer that had it; both are None if that is not known.
     `chosen`: the event is a layer that was built to give this size.
-    `dimension` is that of the size in the tensor that had it first.
+    `dimension` is that of the size in the tensor that had it first, `shape` the shape of what held it.
     """
 
     sum: Shape
@@ -37,6 +37,7 @@ class Origin:
     held: Source | None
     dimension: int
     chosen: bool = False
+    shape: Shape = ()
 
 
 def origin_of_size(trace: Trace, leaf: TensorMeta, dimension: int) -> Origin:
@@ -46,7 +47,7 @@ def origin_of_size(trace: Trace, leaf: TensorMeta, dimension: int) -> Origin:
     for _ in range(MOST_STEPS):
         event = trace.flow.producer(leaf)
         if event is None or event.error is not None:
-            return Origin(joined, (), None, leaf.source, dimension)
+            return Origin(joined, (), None, leaf.source, dimension, shape=leaf.shape)
         size, place = leaf.shape[dimension], len(leaf.shape) - 1 - dimension
         given = tensors_in(event.inputs)
         if isinstance(event, Call) and event.class_name in CHOOSE_THEIR_OUTPUT and is_chosen(event, dimension, leaf):

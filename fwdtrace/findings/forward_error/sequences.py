@@ -7,8 +7,8 @@ from dataclasses import replace
 from math import prod
 
 from fwdtrace.findings.forward_error.arguments import as_dtype
-from fwdtrace.findings.forward_error.changes import Given, Proposal, Step
-from fwdtrace.findings.forward_error.failure import GIVE, Explain, Explanation, Failure, Misfit, sizes
+from fwdtrace.findings.forward_error.changes import PACKING, Called, Given, Proposal, Step
+from fwdtrace.findings.forward_error.failure import CALL, GIVE, Explain, Explanation, Failure, Misfit, sizes
 from fwdtrace.findings.forward_error.products import features
 from fwdtrace.trace import TensorMeta
 from fwdtrace.trace.text import shape_text
@@ -184,31 +184,51 @@ def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | No
 
 def _heads(failure: Failure, of_query: int, of_key: int, of_value: int) -> Explanation | None:
     """Heads of the keys and of the values that are not as many, or do not share those of the queries evenly."""
-    _, keys, values, *_ = failure.tensors
+    queries, keys, values, *_ = failure.tensors
     place = len(keys.shape) - 3
     if of_key != of_value and 1 not in (of_key, of_value):
         says = f"expects as many heads of key as of value, got {of_key} and {of_value}"
         both = failure.maker_built(values, place, of_key) + failure.maker_built(keys, place, of_value)
         return Explanation(says, both)
-    if "divide" not in failure.error.message or not of_key or of_query % of_key == 0:
+    if of_key == 0:
         return None
-    says = f"expects heads of key and value that share {of_query} heads of query evenly, got {of_key}"
-    fitting = sorted(
-        (each for each in range(1, of_query + 1) if of_query % each == 0), key=lambda each: abs(each - of_key)
-    )
+    if "divide" in failure.error.message and of_query % of_key:
+        says = f"expects heads of key and value that share {of_query} heads of query evenly, got {of_key}"
+        fitting = sorted(
+            (each for each in range(1, of_query + 1) if of_query % each == 0), key=lambda each: abs(each - of_key)
+        )
+        return Explanation(says, _of_both(failure, place, fitting))
+    if of_key == of_value and 1 not in (of_query, of_key) and set(sizes(failure.error.message)) >= {of_query, of_key}:
+        says = f"expects as many heads of query as of key, got {of_query} and {of_key}"
+        proposals = failure.maker_built(queries, place, of_key) + _of_both(failure, place, [of_query])
+        return Explanation(says, proposals) if of_query != of_key else None
+    return None
+
+
+def _of_both(failure: Failure, place: int, fitting: list[int]) -> tuple[Proposal, ...]:
+    """The layers that made the keys and the values, both built to give another number of heads."""
+    _, keys, values, *_ = failure.tensors
     pairs = (
         (key, value)
         for wanted in fitting
         for key in failure.maker_built(keys, place, wanted)
         for value in failure.maker_built(values, place, wanted)
     )
-    return Explanation(says, tuple(replace(key, changes=(*key.changes, *value.changes)) for key, value in pairs))
+    return tuple(replace(key, changes=(*key.changes, *value.changes)) for key, value in pairs)
 
 
 def unsorted(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """Sequences that are packed without the longest one first."""
     says = "expects the lengths from the longest to the shortest, got another order"
-    return Explanation(says, note="pack with enforce_sorted=False, or sort the sequences by their length")
+    note = "pack with enforce_sorted=False, or sort the sequences by their length"
+    return Explanation(says, _packed(failure, 3, "enforce_sorted", False), note=note)
+
+
+def _packed(failure: Failure, place: int, argument: str, value: bool) -> tuple[Proposal, ...]:
+    """The function of torch that packs, which the line calls, called with another argument."""
+    site = failure.op.site if failure.op is not None else None
+    name = next((each for each in PACKING if site is not None and f"{each}(" in site.code), None)
+    return (Proposal((Called(name, site, place, argument, value),), CALL),) if name and site is not None else ()
 
 
 def lengths(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -219,7 +239,8 @@ def lengths(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if padded[:2] in ((got, examples), (examples, got)) and got != examples:
         first = padded[0] == examples
         says += f"; it was called with batch_first={first}, and dimension {int(first)} has {got}"
-        return Explanation(says, note=f"batch_first={not first} takes the examples from there")
+        proposals = _packed(failure, 2, "batch_first", not first)
+        return Explanation(says, proposals, note=f"batch_first={not first} takes the examples from there")
     return Explanation(says)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step
+from fwdtrace.findings.forward_error.changes import Built, Called, Operand, Proposal, Shaped, Step, WithoutGrad
 from fwdtrace.findings.forward_error.failure import (
     BUILD,
     CALL,
@@ -41,10 +41,23 @@ def joined(failure: Failure, match: re.Match[str]) -> Explanation | None:
         misfits = [Misfit(first, at, two) for at, _, two in differing]
         misfits += [Misfit(other, at, one) for at, one, _ in differing]
         proposals = _along(failure, parts) + _resized(failure, first, other, differing)
+        if len(differing) == 1:
+            proposals += tuple(each for misfit in misfits for each in _made_otherwise(failure, misfit))
         from_end = [at - len(first.shape) for at, _, _ in differing]
         proposals += padded(failure, first, other, from_end) + padded(failure, other, first, from_end)
         return Explanation(says, proposals, tuple(misfits))
     return None
+
+
+def _made_otherwise(failure: Failure, misfit: Misfit) -> tuple[Proposal, ...]:
+    """What gave a part its size, a layer or a parameter, made to give the other one."""
+    tensor, at, wanted = misfit.tensor, misfit.dimension, misfit.wanted
+    origin = origin_of_size(failure.trace, tensor, at)
+    name = origin.held.parameter if origin.held is not None and not origin.sum else None
+    if name is None:
+        return failure.maker_built(tensor, at, wanted)
+    shape = (*origin.shape[: origin.dimension], wanted, *origin.shape[origin.dimension + 1 :])
+    return (Proposal((Shaped(name, shape),), BUILD + 0.2),)
 
 
 def _along(failure: Failure, parts: list[TensorMeta]) -> tuple[Proposal, ...]:
@@ -225,7 +238,25 @@ def leaf_in_place(failure: Failure, match: re.Match[str]) -> Explanation | None:
     what = (held_behind(failure.trace, written) or held_text(written.source)) if written is not None else ""
     part = "a part of " if match[1] else ""
     says = f"writes in place into {part}{what or 'a tensor'}, which requires grad: autograd does not allow that"
-    return Explanation(says, note="write under torch.no_grad(), or use the form that is not in place")
+    note = "write under torch.no_grad(), or use the form that is not in place"
+    return Explanation(says, _not_in_place(failure), note=note)
+
+
+def _not_in_place(failure: Failure) -> tuple[Proposal, ...]:
+    """What computes the same without a write, or writes what may be written again at each call.
+
+    A copy is written into only where the line goes on with the result, or the write would be lost.
+    """
+    op, site = failure.op, failure.op.site if failure.op is not None else None
+    if op is None:
+        return failure.built("inplace", False) if "inplace=True" in (failure.call.settings or "") else ()
+    if site is None:
+        return ()
+    if re.match(r"(return\b|\w+ *([-+*/@&|^%]|//|\*\*)?= )", site.code):
+        return failure.passed(Step("clone"))
+    others = any(leaf.requires_grad for leaf in failure.tensors[1:])
+    again = re.fullmatch(r"Tensor\.(clamp\w*|clip|fill|zero|copy|renorm|masked_fill|\w*normal|uniform)_|\[\]=", op.name)
+    return (Proposal((WithoutGrad(op.name, site),), CALL),) if again and not others else ()
 
 
 def expanded(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -80,8 +80,8 @@ from tests.helpers.crashes import (
         (
             layer("bn", "BatchNorm1d", tensor("input", 1, 4), state=(tensor("weight", 4),)),
             "Expected more than 1 value per channel when training, got input size torch.Size([1, 4])",
-            "bn (BatchNorm1d) needs more than one value a channel in training, got 1×4; given input 1×4, weight 4; "
-            "in eval mode it takes one (not tried)",
+            "bn (BatchNorm1d) needs more than one value a channel in training, in eval mode one is enough; got 1×4; "
+            "given input 1×4, weight 4",
         ),
         (
             layer("ln", "LayerNorm", tensor("input", 2, 8), state=(tensor("weight", 16),)),
