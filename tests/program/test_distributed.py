@@ -287,8 +287,9 @@ def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: i
     assert all("register_fsdp_forward_method" in finding.message for finding in found)
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(
+    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
+)
 def test_a_distributed_tensor_has_its_placements_and_both_its_shapes(processes: int, tmp_path: Path) -> None:
     _, said = launch("tensor", tmp_path, processes)
     assert said == [f"{processes} ranks made the same calls with the same shapes", "time: T … T"]
