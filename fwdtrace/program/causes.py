@@ -1,4 +1,4 @@
-"""Which call is to blame for what is not finite, and which calls that has been told of."""
+"""Which call is to blame for numbers that are not finite, and for which calls that has been reported."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from fwdtrace.program.steps import Optimizer, norm_of
 
 
 class Spoiled:
-    """What calls gave that was not finite, and the parameters behind it, since an optimizer has stepped on them."""
+    """Which roots gave numbers that are not finite, and from which parameters, since these were last stepped on."""
 
     def __init__(self) -> None:
         self._roots: weakref.WeakSet[Root] = weakref.WeakSet()
         self._behind: list[weakref.ref[Tensor]] = []
 
     def add(self, root: Root, outputs: Sequence[Tensor]) -> None:
-        """A call of a root gave this."""
+        """Note that a call of a root gave these outputs."""
         self._roots.add(root)
         self._behind += map(weakref.ref, leaves_behind(outputs))
 
     def leads_to(self, known: Optimizer, optimizer: Any) -> bool:
-        """Whether the gradients that an optimizer is to use may have come through it, as that of a loss."""
+        """Whether the gradients that an optimizer is about to use may have come through such numbers, as in a loss."""
         if any(known.owns(root, optimizer) for root in self._roots):
             return True
         behind = {id(leaf) for reference in self._behind if (leaf := reference()) is not None}
         return any(id(each) in behind for group in optimizer.param_groups for each in group["params"])
 
     def stepped(self, known: Optimizer, optimizer: Any) -> None:
-        """An optimizer steps."""
+        """Forget the roots and parameters on which this optimizer steps."""
         self._roots -= {root for root in self._roots if known.owns(root, optimizer)}
         if self._behind:
             stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
@@ -44,14 +44,14 @@ class Spoiled:
 
 
 def tell(passes: Iterable[Pass], blamed: Pass) -> None:
-    """Note that what went wrong in these passes has been told, and which of them was named for it."""
+    """Note that what went wrong in these passes has been reported, and which of them was named as the cause."""
     for each in passes:
         each.is_told = True
     blamed.is_blamed = True
 
 
 def is_told(passes: Sequence[Pass]) -> bool:
-    """Whether it has been told, for another optimizer, what went wrong in these passes."""
+    """Whether what went wrong in these passes has been reported already, for another optimizer."""
     return bool(passes) and all(each.is_told for each in passes)
 
 

@@ -53,7 +53,7 @@ class Optimizer:
 
 
 class Steps:
-    """All optimizers of a program, of which the last steps are kept."""
+    """The optimizers of a program, and the last steps of each."""
 
     def __init__(self, last: int) -> None:
         self._last = last

@@ -160,7 +160,7 @@ class ProgramTraces:
 
 
 def split_suffix(file: Path) -> tuple[str, str]:
-    """The name of a file and its suffix, of which `.trace.json` is one."""
+    """The name of a file without its suffix, and the suffix; `.trace.json` is one suffix."""
     suffix = ".trace.json" if file.name.endswith(".trace.json") else file.suffix
     return file.name.removesuffix(suffix), suffix
 

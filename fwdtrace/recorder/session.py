@@ -26,7 +26,7 @@ class Measure(Protocol):
         """A call or an op is about to run with these arguments."""
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
-        """It has returned this output; the last that was told of the beginning is told first.
+        """The call or op has returned this output; the measure whose `begins` was called last is called first.
 
         A call that raised is not reported, except to the ops measure.
         """

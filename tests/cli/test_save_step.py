@@ -23,10 +23,23 @@ class Net(nn.Module):
         return h + (h * (x[:, :1] != 7)).square().sum(1, keepdim=True).sqrt()
 
 
+class Descent:
+    def __init__(self, parameters):
+        self.parameters = list(parameters)
+
+    def step(self):
+        for parameter in self.parameters:
+            parameter.data -= 0.001 * parameter.grad
+
+    def zero_grad(self):
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
 def main():
     torch.manual_seed(3)
     net = Net({argument})
-    optimizer = torch.optim.Adam(net.parameters())
+    optimizer = {optimizer}(net.parameters())
     for step in range(4):
         x = torch.randn(2, 4)
         if step == 2:
@@ -42,8 +55,8 @@ if __name__ == "__main__":
 
 
 def saved(folder: Path, **parts: str) -> str:
-    """What is said of a program that saves its step into `step`."""
-    parts = {"parameter": "", "argument": "", "seven": "7", "scale": "1.0", **parts}
+    """What is said of a program that saves its step into `step`; an optimizer of torch's imports its compiler."""
+    parts = {"parameter": "", "argument": "", "seven": "7", "scale": "1.0", "optimizer": "Descent", **parts}
     (folder / "train.py").write_text(PROGRAM.format(**parts), encoding="utf-8")
     ran = finish(start("exec", "--on", "nonfinite", "-o", "t.json", "--save-step", "step", "train.py"))
     assert ran.status == 0, ran.err
@@ -55,7 +68,7 @@ def messages(file: Path | str) -> list[str]:
 
 
 def test_backward_runs_again_from_the_gradients_that_had_come(folder: Path, command: Command) -> None:
-    assert saved(folder).endswith("capsule.json")
+    assert saved(folder, optimizer="torch.optim.Adam").endswith("capsule.json")
     ran = command("run", "step/capsule.json", "--backward", "-o", "again.json")
     assert ran.status == 0, ran.err
     assert messages("again.json") == messages("t.json")
@@ -87,7 +100,7 @@ def test_it_runs_in_another_type(folder: Path, command: Command) -> None:
 
 
 def test_a_class_that_takes_arguments_is_to_be_named(folder: Path, command: Command) -> None:
-    saved(folder, parameter=", width", argument="4")
+    saved(folder, parameter=", width", argument="4", scale="float(step != 2)")
     refused = command("run", "step/capsule.json")
     assert refused.status == 2
     assert "how to build a __main__.Net is not known; name what builds it: fwdtrace run SPEC --capsule" in refused.err
@@ -95,7 +108,7 @@ def test_a_class_that_takes_arguments_is_to_be_named(folder: Path, command: Comm
 
 
 def test_an_argument_that_cannot_be_written_is_said(folder: Path, command: Command) -> None:
-    said = saved(folder, scale='__import__("fractions").Fraction(1)')
+    said = saved(folder, scale='__import__("fractions").Fraction(int(step != 2))')
     assert "it could not hold kwargs.scale: a fractions.Fraction" in said
     refused = command("run", "step/capsule.json")
     assert (refused.status, "this was not written: kwargs.scale" in refused.err) == (2, True)

@@ -88,7 +88,7 @@ def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> Outcome:
     """Wait for a process to end."""
     with ending(process):
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     return Outcome(process.returncode, out, err)
 
 

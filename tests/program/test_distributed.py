@@ -277,9 +277,8 @@ def test_the_stages_of_a_pipeline_are_shown_for_what_they_are(processes: int, tm
         assert "FT002" not in {finding.code for finding in trace.findings}
 
 
-@pytest.mark.parametrize(
-    ("mode", "times"), [("fsdp-bypass", 1), pytest.param("fsdp-registered", 0, marks=pytest.mark.sweep)]
-)
+@pytest.mark.sweep
+@pytest.mark.parametrize(("mode", "times"), [("fsdp-bypass", 1), ("fsdp-registered", 0)])
 def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: int, tmp_path: Path) -> None:
     out, _ = launch(mode, tmp_path)
     assert out.count("raised") == 2 * times
@@ -288,8 +287,9 @@ def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: i
     assert all("register_fsdp_forward_method" in finding.message for finding in found)
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(
+    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
+)
 def test_a_distributed_tensor_has_its_placements_and_both_its_shapes(processes: int, tmp_path: Path) -> None:
     _, said = launch("tensor", tmp_path, processes)
     assert said == [f"{processes} ranks made the same calls with the same shapes", "time: T … T"]

@@ -16,11 +16,11 @@ from torch import nn
 
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5 if "--drop" in sys.argv else 0.0))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for step in range(1000):
     model(torch.ones(2, 4)).sum().backward()
-    optimizer.step()
-    optimizer.zero_grad()
+    for parameter in model.parameters():  # an optimizer of torch's would import its compiler
+        parameter.data -= 0.1 * parameter.grad
+        parameter.grad = None
     print(step, flush=True)
     if step == 5:
         raise SystemExit("went on for too long")

@@ -24,7 +24,7 @@ from fwdtrace.trace.views import form_for
 from tests.helpers.commands import REPOSITORY, Outcome
 from tests.helpers.traces import call, lenet, trace
 
-KILLS = 8
+KILLS = 5
 
 
 def many(number: int) -> Trace:
