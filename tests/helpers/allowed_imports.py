@@ -219,17 +219,17 @@ recorder/accelerators: torch trace
 recorder/around: .measures/keeper .torch_internals torch trace
 recorder/boundaries: .code_exchange .frames .hooks .modules .notes .outside .session .torch_internals torch
 recorder/code_exchange: .frames errors torch
-recorder/describe: torch trace
+recorder/describe: .objects .parts torch trace
 recorder/drafts: trace
 recorder/earlier: torch trace
 recorder/finish: .around .finished_calls .hooks .measures/gradients .notes .session .torch_internals .tree findings
   torch trace version
 recorder/finished_calls: .describe .drafts .frames .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .notes .session .sources .tree trace
-recorder/flow: .earlier .notes .session .torch_internals torch
+recorder/flow: .earlier .leaves .notes .session .torch_internals torch
 recorder/frames: .torch_internals errors torch trace
 recorder/hooks: .frames .measures/values .notes .session .torch_internals torch
-recorder/leaves: .describe .drafts .torch_internals torch trace
+recorder/leaves: .describe .drafts .notes .objects .parts .torch_internals torch trace
 recorder/measures/backward_errors: .measures/backward_graph .measures/writes .notes .torch_internals torch trace
 recorder/measures/backward_graph: .measures/operands .measures/values .notes .torch_internals torch trace
 recorder/measures/costs: .notes .session .torch_internals torch
@@ -248,7 +248,9 @@ recorder/measures/values: .torch_internals torch trace
 recorder/measures/writes: .describe .measures/values .notes .torch_internals torch
 recorder/modules: .code_exchange .frames .hooks .notes .session .torch_internals .tree torch
 recorder/notes: .accelerators .frames .torch_internals torch trace
+recorder/objects: .parts torch
 recorder/outside: .torch_internals torch trace
+recorder/parts: torch
 recorder/recording: .boundaries .earlier .finish .hooks .measures/costs .measures/device_time .measures/finiteness
   .measures/gradients .measures/ops .measures/peak_memory .measures/statistics .modules .notes .session
   .torch_internals errors torch trace
