@@ -1,0 +1,50 @@
+"""The tensors in opaque objects: what is found again by the layout of the last one is what a new search would find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fwdtrace.recorder.objects import ObjectReader
+
+
+class Layer:
+    def __init__(self, keys: Any = None) -> None:
+        self.keys = keys
+        self.length = 0
+
+
+class Cache:
+    def __init__(self, *layers: Any) -> None:
+        self.layers = list(layers)
+
+
+def test_an_object_that_has_changed_is_described_as_by_a_new_search() -> None:
+    reader = ObjectReader()
+    cache = Cache(Layer(torch.ones(1)), Layer())
+    looped = Cache(Layer(torch.ones(1)), cache)
+    for change in (
+        lambda: None,
+        lambda: setattr(cache.layers[0], "keys", torch.ones(2)),  # another tensor in the same place
+        lambda: setattr(cache.layers[1], "keys", torch.ones(3)),  # a tensor where there was none
+        lambda: setattr(cache.layers[0], "more", torch.ones(4)),  # an attribute more
+        lambda: cache.layers.append(Layer(torch.ones(5))),
+        lambda: cache.layers.append({"state": torch.ones(6)}),
+        lambda: cache.layers.append(looped),
+        lambda: cache.layers.extend(Layer(torch.ones(7)) for _ in range(9)),  # more than are described
+        lambda: cache.layers.clear(),
+    ):
+        change()
+        for _ in range(2):
+            assert reader.leaves_in(cache, "past") == ObjectReader().leaves_in(cache, "past")
+    assert reader.leaves_in(cache, "past") == []
+
+
+def test_objects_of_one_class_that_are_built_differently_are_told_apart() -> None:
+    reader = ObjectReader()
+    one, two = Cache(Layer(torch.ones(1))), Cache(Layer(), torch.ones(2))
+    for _ in range(2):
+        assert [name for name, _ in reader.leaves_in(one, "past")] == ["past.layers[0].keys"]
+        assert [name for name, _ in reader.leaves_in(two, "past")] == ["past.layers[1]"]
+        assert [name for name, _ in reader.leaves_in(two, "other")] == ["other.layers[1]"]
