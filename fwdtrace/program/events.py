@@ -6,7 +6,6 @@ import math
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from sys import _getframe
 from time import perf_counter
 from typing import Any
@@ -15,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, tell
-from fwdtrace.program.device_clock import DeviceClock
 from fwdtrace.program.endings import stop
 from fwdtrace.program.loss import places_above
 from fwdtrace.program.moment import Moment, moment_before
 from fwdtrace.program.passes import Pass, await_backward, sum_of
-from fwdtrace.program.replay import Replay
-from fwdtrace.program.replays import TIMED, Happened, Keep, Replays
+from fwdtrace.program.replay import Replay, not_replayed
+from fwdtrace.program.replays import Happened, Keep, Replays
 from fwdtrace.program.roots import Root
 from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.slow_calls import SlowCalls
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of, single_numbers
 from fwdtrace.program.together import NEVER, all_call, collectives, groups_used, least
 from fwdtrace.program.wanted import Looks
@@ -31,8 +30,8 @@ from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.torch_internals import Unseen
 
-LATER = "its weights may be others by now, as only later the device was done"
-"""Why the replay of a call that was slow on the device may not be as at first."""
+MAY_WAIT = "it may wait for other ranks, which have not made this call"
+"""Why a call without gradients is not run again."""
 MOST_BEGUN = 64
 """So many backward passes are kept before a step, of a model that only all ranks together can run again."""
 MOST_BESIDE = 3
@@ -51,9 +50,9 @@ class Events:
         self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
     ) -> None:
         self._looks = looks
-        self._clock = DeviceClock()
         self._steps = Steps(looks.last)
         self._replays = Replays(unhooked, keep, saves, self._steps.optimizer_of)
+        self._slow = SlowCalls(looks.slow, self._steps, self._replays) if looks.slow is not None else None
         self.raised_at: Moment | None = None
         """The moment of the latest call, if it raised."""
         self._is_over = False
@@ -77,8 +76,9 @@ class Events:
             module, entry, args, kwargs, module if top is None else top, root.changing, position_of_caller(_getframe(2))
         )
         before = collectives()
-        end_now = self._look_at_device()
-        mark = self._clock.mark(moment.module) if self._looks.slow is not None else None
+        slow = self._slow
+        end_now = slow.look_at_device() if slow is not None else False
+        mark = slow.mark(moment.module) if slow is not None else None
         began = perf_counter()
         try:
             output = call(*args, **kwargs)
@@ -98,14 +98,11 @@ class Events:
         if any(number is not None and tensor.numel() == 1 for number, tensor in zip(sums, outputs, strict=True)):
             root.numbers += single_numbers(number, output, sums)
             self._called.add(root)
-        end = self._clock.mark(moment.module) if mark is not None else None
-        if mark is not None and end is not None:
-            self._clock.await_end(noted, mark, end)
-        elif self._is_slow(noted, seconds):
-            end_now |= self._explain_time(noted, seconds)
+        if slow is not None:
+            end_now |= slow.took(noted, mark, seconds)
         noted.is_spoiled = self._is_spoiled(noted, outputs)
         if used and not torch.is_grad_enabled():  # before no step, so that all ranks have to agree on it now
-            end_now |= all_call(module, before) and self._explain_evaluation(noted, used)
+            end_now |= (self._explain_evaluation if all_call(module, before) else self._tell_evaluation)(noted, used)
         elif noted.is_spoiled and not (root.groups if torch.is_grad_enabled() else used):
             self._given.add(root, outputs)
             end_now |= root not in self._spoiled and self._explain_output(noted, outputs)
@@ -154,6 +151,8 @@ class Events:
     def end(self) -> bool:
         """Explain nothing from now on; whether there are ranks that wait for this one to say so."""
         self._is_over = True
+        if self._slow is not None:
+            self._slow.end()
         return bool(self._together)
 
     def _look_at_gradients(self, optimizer: Any) -> None:
@@ -182,16 +181,12 @@ class Events:
         if root.groups:  # all ranks have to keep the same ones
             for each in earlier[:-MOST_BEGUN]:
                 self._begun.remove(each)
+        else:
+            self._begun = [each for each in self._begun if each not in earlier]
+        if earlier and root.skipped.is_endless():
+            self._explain_skipped(earlier[-1])
+        if root.groups or not earlier:
             return
-        if not earlier:
-            return
-        self._begun = [each for each in self._begun if each not in earlier]
-        if root.skipped.is_endless():
-            noted, happened = earlier[-1], Happened("nonfinite", self._steps.of_root(root), 1)
-            if self._replays.hand_over(
-                noted, self._replays.replay(noted, happened, noted.output(), noted.gradients), happened
-            ):
-                raise stop()
         top = root.module()
         gradients = (
             [each.grad for each in top.parameters() if each.is_leaf and each.grad is not None]
@@ -203,6 +198,22 @@ class Events:
         elif not any(each.root is root for each in self._suspected):
             self._suspected += earlier
 
+    def _explain_skipped(self, noted: Pass) -> None:
+        """Explain why a GradScaler leaves out one step after the other, on all ranks if they need each other for it.
+
+        They average the gradients, and so have left out the same steps.
+        """
+        happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
+        if noted.root.groups:
+            goes_on, first, last = least(
+                noted.root.groups, noted.moment.module, not self._is_over, noted.number, -noted.number
+            )
+            if not goes_on or first != -last:
+                return
+        replay = self._replays.replay(noted, happened, noted.output(), noted.gradients)
+        if self._replays.hand_over(noted, replay, happened):
+            raise stop()
+
     def _is_spoiled(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
         pairs = zip(outputs, noted.sums, strict=True)
         suspected = [tensor for tensor, number in pairs if number is not None and not math.isfinite(number)]
@@ -211,23 +222,6 @@ class Events:
         with Unseen():
             wrong = torch.isnan if noted.root.gives_infinity else lambda tensor: ~tensor.isfinite()
             return any(bool(wrong(tensor).any()) for tensor in suspected)
-
-    def _look_at_device(self) -> bool:
-        """Explain the calls that turn out to have been slow on the device; whether the program is to be ended."""
-        end_now = False
-        for noted, seconds in self._clock.ended():
-            end_now |= self._is_slow(noted, seconds) and self._explain_time(noted, seconds, LATER)
-        return end_now
-
-    def _is_slow(self, noted: Pass, seconds: float) -> bool:
-        factor = self._looks.slow if not self._is_over else None
-        return factor is not None and not noted.root.groups and noted.root.usual.is_exceeded(seconds, factor)
-
-    def _explain_time(self, noted: Pass, seconds: float, inexact: str = "") -> bool:
-        times = seconds * 1e6, noted.root.usual.median * 1e6
-        happened = Happened("slow", self._steps.of_root(noted.root), 1, *times)
-        replay = self._replays.replay(noted, happened, [] if inexact else noted.output(), None, TIMED)
-        return self._replays.hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
         if self._is_over or (self._spoiled and is_given_what_is_not_finite(noted)):
@@ -337,3 +331,12 @@ class Events:
         if fine or not goes_on or was_spoiled or (known is not None and known.is_spoiled):
             return False
         return self._explain_output_together([noted], 0, groups, Happened("nonfinite", known, 1))
+
+    def _tell_evaluation(self, noted: Pass, groups: Collection[str]) -> bool:
+        """Tell of a call without gradients that went wrong, which other ranks may not have made."""
+        was_spoiled = noted.root in self._spoiled
+        (self._spoiled.add if noted.is_spoiled else self._spoiled.discard)(noted.root)
+        if self._is_over or not noted.is_spoiled or was_spoiled:
+            return False
+        happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
+        return self._replays.hand_over(noted, not_replayed(noted.moment.module, noted.number, MAY_WAIT), happened)

@@ -38,13 +38,14 @@ EXACT, INEXACT = "exact", "inexact"
 class Replay:
     """A call that was run again: its trace, what it returned or raised, and why it was not as at first; "" if it was.
 
-    `raised` is also what ended the backward that was run behind it.
+    `raised` is also what ended the backward that was run behind it. If nothing `ran`, `inexact` says why.
     """
 
     trace: Trace
     output: Any
     raised: BaseException | None
     inexact: str = ""
+    ran: bool = True
 
     @property
     def interrupt(self) -> BaseException | None:
@@ -54,7 +55,8 @@ class Replay:
     @property
     def traced(self) -> Trace:
         """The trace that says how like the first time it ran."""
-        run = replace(self.trace.run, replay=INEXACT if self.inexact else EXACT, replay_reason=self.inexact or None)
+        how = (INEXACT if self.inexact else EXACT) if self.ran else None
+        run = replace(self.trace.run, replay=how, replay_reason=self.inexact or None)
         return replace(self.trace, run=run)
 
 
@@ -111,15 +113,21 @@ def replayed(
         raised = recorded(recording, run)
     trace = _trace_of(recording)
     if trace is None:
-        with Recording(model, replace(options, gradients=False), call=number) as nothing:
-            pass
-        return Replay(nothing.trace, None, raised, f"it could not be recorded: {type(raised).__name__}: {raised}")
+        nothing = not_replayed(model, number, f"it could not be recorded: {type(raised).__name__}: {raised}")
+        return replace(nothing, raised=raised, ran=True)
     inexact = ""
     if raised is not None and output is not None:
         inexact = f"the replay raised {type(raised).__name__}"
     elif output is not None and not _same(tensors_of(result[0]), output):
         inexact = _why_inexact(moment, written)
     return Replay(trace, result[0] if result else None, raised, inexact)
+
+
+def not_replayed(model: nn.Module, number: int | None, why: str) -> Replay:
+    """In place of the replay of a call, if there is none: a trace without calls."""
+    with Recording(model, Options(alone=True), call=number) as nothing:
+        pass
+    return Replay(nothing.trace, None, None, why, ran=False)
 
 
 def _trace_of(recording: Recording) -> Trace | None:

@@ -50,7 +50,9 @@ def replay_text(run: RunInfo) -> str:
         return f"it took {duration(run.first_us)}, {usual}; run once more to be seen"
     if run.replay == "exact":
         return "run once more, bit for bit as at first"
-    return f"run once more, but not as at first: {run.replay_reason}" if run.replay else "recorded as it ran"
+    if run.replay is None:
+        return f"not run again: {run.replay_reason}" if run.replay_reason else "recorded as it ran"
+    return f"run once more, but not as at first: {run.replay_reason}"
 
 
 def span(numbers: list[int]) -> str:

@@ -188,7 +188,7 @@ program/children: trace
 program/crash: .moment .replay .state .statement .tracebacks models recorder torch trace trials
 program/device_clock: .passes recorder torch
 program/endings: .tracebacks
-program/events: .causes .device_clock .endings .loss .moment .passes .replay .replays .roots .saved_step .steps
+program/events: .causes .endings .loss .moment .passes .replay .replays .roots .saved_step .slow_calls .steps
   .together .wanted recorder torch
 program/explanation: .backward_again .crash .traces .watch recorder trace trials
 program/first_module: .tracebacks torch
@@ -212,6 +212,7 @@ program/replays: .loss .names .passes .replay .roots .saved_step .steps recorder
 program/roots: .holders .moment .skipped .slow .wanted recorder torch trace
 program/saved_step: .passes models recorder torch
 program/skipped: torch
+program/slow_calls: .device_clock .passes .replays .steps torch
 program/startup/begin: .endings .python .signals
 program/startup/sitecustomize: .startup/begin sitecustomize
 program/state: recorder torch

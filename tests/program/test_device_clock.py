@@ -52,7 +52,7 @@ def test_no_more_than_the_latest_calls_are_held_while_the_device_is_behind(devic
         for _ in range(MOST_AWAITED + 20):
             net(torch.ones(1, 2))
         assert watch._watch.events is not None
-        assert len(watch._watch.events._clock._awaited) == MOST_AWAITED
+        assert len(watch._watch.events._slow._clock._awaited) == MOST_AWAITED
 
 
 def test_a_device_that_has_failed_is_not_asked(device: FakeAccelerator) -> None:

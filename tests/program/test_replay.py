@@ -167,18 +167,23 @@ def test_what_ran_otherwise_is_said_to_be_inexact(make: Callable[[], nn.Module],
     assert run.replay == "inexact" and (run.replay_reason or "").startswith(reason)
 
 
-def test_an_error_of_the_replay_ends_nothing() -> None:
+def no_memory() -> None:
+    raise MemoryError("no room")
+
+
+@pytest.mark.parametrize(("fail", "error"), [(no_memory, "MemoryError"), (lambda: torch.empty(2**60), "RuntimeError")])
+def test_an_error_of_the_replay_ends_nothing(fail: Callable[[], Any], error: str) -> None:
     class Once(nn.Linear):
         calls: list[int] = []  # noqa: RUF012
 
         def forward(self, x: Tensor) -> Tensor:
             self.calls.append(1)
             if len(self.calls) > 1:
-                raise MemoryError("no room")
+                fail()
             return super().forward(x)
 
     run = twice(Once(6, 6), X).traced.run
-    assert (run.replay, run.replay_reason) == ("inexact", "the replay raised MemoryError")
+    assert (run.replay, run.replay_reason) == ("inexact", f"the replay raised {error}")
 
 
 def test_nan_is_the_same_as_nan() -> None:

@@ -58,9 +58,9 @@ WAIT = "pathlib.Path('again').touch(); time.sleep(600)"
 LINE = "x = torch.sqrt(self.layer(x) - 100)"
 
 
-def started(folder: Path, in_replay: str, before: str = "") -> subprocess.Popen[str]:
+def started(folder: Path, in_replay: str, before: str = "", *options: str) -> subprocess.Popen[str]:
     (folder / "train.py").write_text(PROGRAM, encoding="utf-8")
-    command = [sys.executable, "-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json", "train.py"]
+    command = [sys.executable, "-m", "fwdtrace", "exec", "--on", "nonfinite", *options, "-o", "t.json", "train.py"]
     return subprocess.Popen(
         [*command, in_replay, before], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
@@ -110,6 +110,18 @@ def test_a_replay_is_saved_as_far_as_it_has_come_when_the_program_is_killed(tmp_
     assert told(trace) == (None, 1, "inexact", [LINE])
     assert trace.run.replay_reason == "the program was killed before it had ended"
     assert err.endswith("fwdtrace: saved t.json\n")
+
+
+@pytest.mark.sweep
+def test_what_was_recorded_before_is_whole_when_the_program_is_killed_at_once(tmp_path: Path) -> None:
+    first = "net = Net(); net.layer.bias.data += 200; net(torch.ones(2, 4)); runs.clear()"
+    program = started(tmp_path, WAIT, first, "--first", "1")
+    out, _ = interrupted(program, signal.SIGKILL, tmp_path)
+    assert (program.returncode, out) == (-signal.SIGKILL, "")
+    trace = load_trace(tmp_path / "t.json")
+    assert [call.class_name for call in trace.calls] == ["Net", "Linear"]
+    load_trace(tmp_path / "t.Net.json")
+    assert {file.name for file in tmp_path.iterdir()} == {"train.py", "again", "t.json", "t.Net.json"}
 
 
 class Loss(nn.Module):
