@@ -240,7 +240,7 @@ recorder/measures/gradients: .describe .frames .measures/backward_errors .measur
   .measures/writes .notes .session .torch_internals .tree torch trace
 recorder/measures/keeper: .describe .measures/values .notes .torch_internals torch trace
 recorder/measures/operands: .measures/values .torch_internals torch trace
-recorder/measures/ops: .flow .frames .notes .outside .session .torch_internals torch
+recorder/measures/ops: .flow .frames .notes .operators .outside .session .torch_internals torch
 recorder/measures/peak_memory: .measures/device_time .notes .session
 recorder/measures/statistics: .describe .measures/values .notes .session trace
 recorder/measures/training_keeper: .measures/keeper .measures/values .notes .torch_internals .tree torch
