@@ -20,7 +20,6 @@ from torch._ops import OpOverload
 from torch.nn.modules.module import Module
 
 TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
-
 FSDP_FOLDER = os.path.join(TORCH_FOLDER, "distributed", "fsdp", "")
 
 
@@ -44,7 +43,6 @@ INNER_CODE: CodeType = next(
 )
 """What runs hooks; before torch 2.5 `_call_impl` does so itself."""
 SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
-
 NAMES_OF_CODES = {
     INNER_CODE: "Module._call_impl.inner",
     WRAPPED_CALL_CODE: "Module._wrapped_call_impl",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dis
-import functools
 import threading
 from sys import _getframe
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -19,6 +17,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from fwdtrace.recorder.flow import DataFlow, last_changed, version_of
 from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
+from fwdtrace.recorder.operators import operator_at
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -287,7 +286,7 @@ def _shards(frame: FrameType | None) -> bool:
 
 def name_of_op(function: Any, position: Position) -> str:
     """The name by which a user knows what is called there: `torch.flatten`, `Tensor.view`, or the operator, `+`."""
-    return _operator(*position) or _function_name(function)
+    return operator_at(*position) or _function_name(function)
 
 
 def is_query(function: Any) -> bool:
@@ -328,44 +327,3 @@ def _function_name(function: Any) -> str:
         if name.startswith(long):
             return short + name[len(long) :]
     return name
-
-
-def _operator(code: CodeType, instruction: int) -> str:
-    return _operators_in(code).get(instruction, "")
-
-
-@functools.lru_cache(maxsize=64)
-def _operators_in(code: CodeType) -> dict[int, str]:
-    """The operators in a piece of code by where they stand."""
-    found = {}
-    for each in dis.get_instructions(code):
-        if each.opname in ("BINARY_OP", "COMPARE_OP"):
-            found[each.offset] = str(each.argrepr).removeprefix("bool(").removesuffix(")")
-        elif each.opname in _OPERATORS:
-            found[each.offset] = _OPERATORS[each.opname]
-    return found
-
-
-_OPERATORS = {
-    "BINARY_SUBSCR": "[]",
-    "STORE_SUBSCR": "[]=",
-    "UNARY_NEGATIVE": "-",
-    "UNARY_INVERT": "~",
-    "BINARY_ADD": "+",
-    "BINARY_SUBTRACT": "-",
-    "BINARY_MULTIPLY": "*",
-    "BINARY_TRUE_DIVIDE": "/",
-    "BINARY_FLOOR_DIVIDE": "//",
-    "BINARY_MODULO": "%",
-    "BINARY_POWER": "**",
-    "BINARY_MATRIX_MULTIPLY": "@",
-    "BINARY_AND": "&",
-    "BINARY_OR": "|",
-    "BINARY_XOR": "^",
-    "INPLACE_ADD": "+=",
-    "INPLACE_SUBTRACT": "-=",
-    "INPLACE_MULTIPLY": "*=",
-    "INPLACE_TRUE_DIVIDE": "/=",
-    "INPLACE_MATRIX_MULTIPLY": "@=",
-}
-"""By the instruction's name, where it does not carry the operator itself (the binary ones up to Python 3.10)."""
