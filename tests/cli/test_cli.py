@@ -47,7 +47,7 @@ def test_these_are_all_commands() -> None:
         (["run", "--bogus"], "No such option: --bogus"),
         (["run", "--depth", "deep"], "Invalid value for '--depth'"),
         (["run", "--seed", "-1"], "Invalid value for '--seed'"),
-        (["run", "lenet", "lenet"], "unexpected extra argument"),
+        (["run", "lenet", "lenet"], "write fwdtrace compare lenet lenet"),
     ],
 )
 def test_bad_usage_is_trouble(command: Command, arguments: list[str], told: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fwdtrace
-from fwdtrace.program import events
+from fwdtrace.program import slow_calls
 from fwdtrace.program.device_clock import MOST_AWAITED, DeviceClock
 from tests.helpers.fake_accelerator import FakeAccelerator, Layer
 
@@ -28,7 +28,7 @@ class Net(nn.Module):
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeAccelerator:
     fake = FakeAccelerator()
-    monkeypatch.setattr(events, "DeviceClock", lambda: DeviceClock(fake))
+    monkeypatch.setattr(slow_calls, "DeviceClock", lambda: DeviceClock(fake))
     return fake
 
 
