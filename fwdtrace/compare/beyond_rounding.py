@@ -1,4 +1,4 @@
-"""Where two runs part by more than rounding, behind a place where they part by rounding alone."""
+"""Where two runs part by more than rounding, when they part by rounding alone at an earlier call."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from fwdtrace.trace import Call
 from fwdtrace.trace.text import path_text
 
 _GREW = 4.0
-"""By how many times what a call gives is further apart than what it was given, if the call is wrong itself."""
+"""A call is wrong itself if its outputs are more than so many times further apart than its inputs."""
 _NEAR = 4
-"""How many of the calls before in the same caller may have given what is in a tensor."""
+"""How many calls before it, in the same caller, are looked at as the source of a tensor."""
 
 
 @dataclass(frozen=True)
 class Beyond:
-    """The origin of what is more than rounding, and what is different there if no call as a whole says it."""
+    """The origin of what is more than rounding, and a difference of its own if no recorded call shows it."""
 
     origin: Origin
     difference: Difference | None = None
@@ -36,7 +36,7 @@ class Beyond:
 def beyond_rounding(
     one: Side, two: Side, how: How, distances: DistancesOf, pairs: Sequence[Pair], forward: TraceComparison
 ) -> Beyond | None:
-    """Where what is more than rounding comes from, if `forward` does not begin there; None if there is no such."""
+    """The origin of what is more than rounding; None if `forward` begins there already, or there is none."""
     first = forward.origin
     if first is not None and (first.apart is None or not first.apart.close):
         return None
@@ -54,7 +54,7 @@ def beyond_rounding(
 
 
 def with_beyond(forward: TraceComparison, beyond: Beyond) -> TraceComparison:
-    """The comparison, led by what is more than rounding; where they part by rounding alone comes second."""
+    """The comparison, with a verdict that names first what is more than rounding, and then where rounding begins."""
     verdict, first = leaves_at(beyond.origin), forward.origin
     if first is not None and (first.path, first.nth) != (beyond.origin.path, beyond.origin.nth):
         why = f": {'; '.join(first.why)}" if first.why else ""
@@ -66,7 +66,7 @@ def with_beyond(forward: TraceComparison, beyond: Beyond) -> TraceComparison:
 
 
 def _is_its_own(one: Side, origin: Origin, distances: DistancesOf, pairs: Sequence[Pair]) -> bool:
-    """Whether what a call gives is much further apart than what it was given; else rounding may have added up."""
+    """Whether the outputs of a call are much further apart than its inputs; else rounding may have added up."""
     pair = next((pair for pair in pairs if (pair[0].path, pair[0].nth) == (origin.path, origin.nth)), None)
     if pair is None or origin.apart is None or origin.apart.times is not None:
         return True
@@ -77,9 +77,9 @@ def _is_its_own(one: Side, origin: Origin, distances: DistancesOf, pairs: Sequen
 
 
 def _added_share(one: Side, two: Side, distances: DistancesOf, pairs: Sequence[Pair]) -> tuple[int, Beyond] | None:
-    """The first tensor between calls that has more of what a call gave than in the first run, where rounding hides it.
+    """The first tensor that holds another multiple of an earlier call's output than it does in the first run.
 
-    With it comes the last id until there. It is the input of a call or the output of its caller.
+    The tensor is the input of a call or the output of the caller. Also returned: the id of the last event before it.
     """
     floor = coarse_floor(one.trace, two.trace)
     if floor is None:
@@ -96,7 +96,7 @@ def _added_share(one: Side, two: Side, distances: DistancesOf, pairs: Sequence[P
 
 
 def _with_children(one: Side, pairs: Sequence[Pair]) -> Iterator[tuple[Call, Call, list[Pair]]]:
-    """Each pair of calls that call others, inner ones first, with the pairs of these."""
+    """Each pair of calls that have children, inner pairs first, with the pairs of their children."""
     inside: dict[int, list[Pair]] = {}
     for call, other in pairs:
         if call.parent is not None:
@@ -115,7 +115,7 @@ def _share_in(
     floor: float,
     distances: DistancesOf,
 ) -> tuple[Call, float] | None:
-    """The call of which a tensor has another share than in the first run, and how many times as much."""
+    """The call whose output a tensor holds in another multiple than in the first run, and that multiple."""
     apart = distances(*place)[side == "outputs"]
     if apart is None or apart.same or (apart.times is None and not apart.close):
         return None

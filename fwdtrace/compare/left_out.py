@@ -1,4 +1,4 @@
-"""What one run does and the other leaves out, or does by another function, where they part -> in words, with lines."""
+"""In words and with lines: what the second run leaves out where the two part, or does by another function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fwdtrace.trace import Call, Event
 _FUNCTIONS = frozenset(
     ("relu", "relu6", "gelu", "silu", "sigmoid", "tanh", "_softmax", "_log_softmax", "softplus", "elu", "leaky_relu")
 ) | frozenset(("hardtanh", "hardswish", "hardsigmoid", "mish", "exp", "erf", "log_sigmoid_forward"))
-"""Steps that give each element, or each row, by a function of it."""
+"""Steps that apply a function to each element, or to each row."""
 _PUTS_TOGETHER = SUMS | frozenset(
     (
         "mm",
@@ -31,15 +31,15 @@ _PUTS_TOGETHER = SUMS | frozenset(
         "split",
     )
 )
-"""Steps that take the place of no norm and no activation."""
+"""Steps that never stand in for a norm or an activation."""
 _TURNS = frozenset(("t", "view", "_unsafe_view", "transpose", "expand", "permute", "clone", "unsqueeze"))
 
 
 def left_out(one: Event | None, two: Event | None, ours: Departure | None, before: Side, after: Side) -> str | None:
-    """What the first does to a tensor before it goes on, and the second does not.
+    """The step that the first run applies to a tensor and the second does not, in words; None if there is none.
 
-    `one` and `two` are what runs where they part. It must be given something that the second has as well, and uses as
-    it is in what can be no other way to do the same.
+    `one` and `two` are what the runs call where they part. The second run must have the same tensor as the first, and
+    use it as it is.
     """
     if ours is None or one is None:
         return None
@@ -62,7 +62,7 @@ def left_out(one: Event | None, two: Event | None, ours: Departure | None, befor
 
 
 def other_function(ours: Departure, theirs: Departure, before: Side, after: Side) -> str | None:
-    """The one function that only the second uses from there on, and the one that only the first does."""
+    """In words, the one function that only the second run uses, and the one that only the first uses; else None."""
     names = [
         Counter(name for step in found.ways if (name := side.steps.steps[step].name.rstrip("_")) in _FUNCTIONS)
         for side, found in ((before, ours), (after, theirs))
@@ -80,7 +80,7 @@ def other_function(ours: Departure, theirs: Departure, before: Side, after: Side
 
 
 def order_of_windows(one: Event | None, two: Event | None, after: Side) -> str | None:
-    """What puts the windows of a convolution into an order, where the second multiplies them with a matrix."""
+    """The op that reorders a convolution's windows, where the second run computes it as a matrix product; else None."""
     if one is None or two is None or not name_of(one).lower().removeprefix("f.").startswith("conv"):
         return None
     for number in _following(two, after):
@@ -93,26 +93,26 @@ def order_of_windows(one: Event | None, two: Event | None, after: Side) -> str |
 
 
 def _event_of(name: str, found: Departure, side: Side) -> Event | None:
-    """The call or op of the only step by this name, or of the first."""
+    """The call or op that ran the first step of this name."""
     step = min(step for step in found.ways if side.steps.steps[step].name.rstrip("_") == name)
     event = side.steps.steps[step].event
     return side.events.get(event) if event is not None else None
 
 
 def _following(event: Event, side: Side) -> Iterator[int]:
-    """What a call or op is given that depends on the input."""
+    """The inputs of a call or op that depend on the model's input."""
     held = side.steps.held
     return (n for n in side.steps.given.get(event.id, ()) if held[n].follows and held[n].content is not None)
 
 
 def _likes(side: Side, number: int) -> set[int]:
-    """The numbers of the other run that have the same elements."""
+    """The tensors of the other run that have the same elements, by their numbers."""
     content = side.steps.held[number].content
     return {like for like, _ in side.others.like(content)} if content is not None else set()
 
 
 def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Event | None:
-    """What the first runs before `one` on what the second uses as it is, if `one` is not given that."""
+    """What the first run applies, before `one`, to a tensor that the second uses as it is."""
     if likes.intersection(before.steps.given.get(one.id, ())):
         return None
     for id in sorted(before.own_steps):
@@ -128,7 +128,7 @@ def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Even
 
 
 def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> Event | None:
-    """The norm or function that the first runs on what the second puts together with others at once."""
+    """`one`, if it is a norm or a function whose input the second run uses at once in a sum, a product or a `cat`."""
     if not likes.intersection(before.steps.given.get(one.id, ())):
         return None
     ours, theirs = (
@@ -141,7 +141,7 @@ def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side
 
 
 def _before_repeated(number: int, side: Side) -> int:
-    """What the other run has, of what is repeated."""
+    """The tensor from which this one was repeated, back to one that the other run has too."""
     while not _likes(side, number):
         held = side.steps.held[number]
         step = side.steps.steps[held.made_by] if held.made_by is not None else None
@@ -152,7 +152,7 @@ def _before_repeated(number: int, side: Side) -> int:
 
 
 def _before_turned(number: int, side: Side) -> int:
-    """What a tensor was before its elements were put into another order."""
+    """The tensor before its elements were reordered."""
     while (made_by := side.steps.held[number].made_by) is not None:
         step = side.steps.steps[made_by]
         one = side.steps.held[step.given[0]].content if step.given else None
@@ -164,7 +164,7 @@ def _before_turned(number: int, side: Side) -> int:
 
 
 def _is_multiple(side: Side, number: int, id: int) -> bool:
-    """Whether an op only multiplies what it is given with a number."""
+    """Whether an op only multiplies this input by a number."""
     given = side.steps.held[number].content
     return any(_are_multiples(given, side.steps.held[gave].content) for gave in side.steps.gave.get(id, ()))
 
@@ -176,5 +176,5 @@ def _are_multiples(one: Content | None, two: Content | None) -> bool:
 
 
 def _maker_in_other(number: int, side: Side, other: Side) -> Event | None:
-    """What made the same in the other run."""
+    """The call or op that made the same tensor in the other run."""
     return next((maker for like in sorted(_likes(side, number)) if (maker := made_by(like, other)) is not None), None)

@@ -1,4 +1,4 @@
-"""Whether a small difference of two tensors goes one way: rounding goes up as often as down, a factor does not."""
+"""Whether two tensors differ by a common factor, and not by rounding, which goes up as often as down."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from fwdtrace.compare.saved_numbers import Values
 
 _FLOORS = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
-"""The distance of 1 to the next number: a number that is rounded once, and goes into all elements, is apart by less."""
+"""By dtype, the distance of 1 to the next number. A scale that was rounded once changes all elements by less."""
 _SURE = 8.0
-"""By how many standard deviations of what is left a share is too large to be an accident."""
+"""How many standard deviations a share must exceed, so that it is no accident."""
 _MOST_LEFT = 4.0
-"""How many times the floor may be left beside a factor, relative to the tensor: what is further apart is no factor."""
+"""How many times the floor may remain when the factor is taken away, relative to the tensor; else it is no factor."""
 _ENOUGH = 32.0
-"""Of fewer elements that matter, the mean says nothing."""
+"""The least number of elements that carry the mean; the mean of fewer says nothing."""
 
 
 def floor_of(dtypes: Iterable[str]) -> float | None:
-    """The share that is no rounding in the coarsest of these dtypes; None if each element alone says it."""
+    """The largest share that rounding explains in the coarsest of these dtypes; None if no dtype is coarse."""
     names = set(dtypes)
     return next((floor for dtype, floor in _FLOORS.items() if dtype in names), None)
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many times one array is in another in the mean, the least that is no accident, and what is left beside it.
+    """The best number `value` for which one array is about `value` times another, over all elements.
 
-    What is left is relative to the array.
+    `least` is the smallest value that is no accident. `left` is the size of what remains, relative to the other array.
     """
 
     value: float
@@ -37,7 +37,7 @@ class Share:
     left: float
 
     def is_beyond(self, floor: float, usual: float = 0.0) -> bool:
-        """Whether it is none that rounding gives, nor the usual one."""
+        """Whether rounding does not explain it, and it is not the usual share."""
         return abs(self.value - usual) > max(floor, self.least)
 
 
@@ -45,9 +45,9 @@ NOTHING = Share(0.0, 0.0, 0.0)
 
 
 def share_in(difference: Any, of: Any) -> Share | None:
-    """The share of one array in another; None if the elements that matter are too few to tell.
+    """How many times `of` the difference is in the mean; None if too few elements carry the mean.
 
-    Rows and columns may be rounded together, so the sums over each of these count, too.
+    Rows and columns may have been rounded together, so the spread of their sums counts too.
     """
     import numpy
 
@@ -67,7 +67,7 @@ def share_in(difference: Any, of: Any) -> Share | None:
 
 
 def share_of_saved(before: Values, one: int, after: Values, other: int) -> Share | None:
-    """The share of the first tensor in what the second has more; None if it cannot be told."""
+    """By what share of itself the first tensor has grown into the second; None if that cannot be computed."""
     if before.about(one)["digest"] == after.about(other)["digest"]:
         return NOTHING
     ours, theirs = array_of(before, one), array_of(after, other)
@@ -77,14 +77,14 @@ def share_of_saved(before: Values, one: int, after: Values, other: int) -> Share
 
 
 def times_by(share: Share | None, floor: float, usual: float = 0.0) -> float | None:
-    """The factor by which all elements are larger, and not only most of them; None if there is none beyond rounding."""
+    """The factor by which every element is larger; None if rounding explains it, or it holds for some elements only."""
     if share is None or share.left > _MOST_LEFT * floor or not share.is_beyond(floor, usual):
         return None
     return 1 + share.value
 
 
 def array_of(values: Values, number: int) -> Any:
-    """The elements in float64 and in their shape; None if they are not there or no floating-point numbers."""
+    """The elements as a float64 array in their shape; None if they were not saved or are no floating-point numbers."""
     array = values.array(number)
     if array is None or array.dtype.kind != "f":
         return None

@@ -1,4 +1,4 @@
-"""Which element of a sharded weight is another one, by what its layer gives and was given, and which rank holds it."""
+"""Which elements of a sharded weight are wrong, from its layer's inputs and outputs, and which rank holds them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fwdtrace.compare.systematic import array_of
 from fwdtrace.trace import Call
 
 _FAR = 1e-2
-"""What is left of a column beside the one input that explains it, relative to the column, and of columns that agree."""
+"""Relative to the largest difference, what is small enough to count as equal."""
 _FEW = 0.1
-"""The share of rows of a weight that are looked at one by one: if more are apart, it is no matter of elements."""
+"""The largest share of the rows of a weight that may be wrong; if more are, the fault is not in single elements."""
 
 
 def wrong_element(reference: Side, assembly: Assembly, call: Call) -> str | None:
-    """Which elements of the weight of a linear layer are others, and on which ranks; None if that cannot be told.
+    """Which elements of a linear layer's weight are wrong, and on which ranks; None if that cannot be found.
 
     One wrong element changes one column of the output, by a multiple of one column of the input.
     """
@@ -45,7 +45,7 @@ def wrong_element(reference: Side, assembly: Assembly, call: Call) -> str | None
         return None
     words = ", ".join(f"[{row}, {':' if column is None else column}]" for row, column in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"what is other in {name} is {words}{more}, on {ranks_text(places)}"
+    return f"the weight {name} differs at {words}{more}, on {ranks_text(places)}"
 
 
 def _first_array(side: Side, call: Call, which: Any) -> Any:
@@ -54,7 +54,7 @@ def _first_array(side: Side, call: Call, which: Any) -> Any:
 
 
 def _column(x: Any, apart: Any) -> int | None:
-    """The column of the input of which the difference is a multiple; None if there is none."""
+    """The column of the input that the difference is a multiple of; None if there is none."""
     sizes = (x * x).sum(0)
     sizes[sizes == 0] = 1.0
     factors = (x * apart[:, None]).sum(0) / sizes
@@ -64,7 +64,7 @@ def _column(x: Any, apart: Any) -> int | None:
 
 
 def _ranks_with(assembly: Assembly, name: str, row: int, column: int | None) -> list[int]:
-    """The ranks whose part of a weight has an element, or one of its row."""
+    """The ranks whose shard of a weight has this element; without a column, the ranks that have any of this row."""
     ranks = []
     for rank, side in enumerate(assembly.sides):
         held = side.step.state.get(name)

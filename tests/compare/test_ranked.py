@@ -137,7 +137,7 @@ WRONG = {
     ("fsdp", "other rate"): "are on rank 1. After the call before, optimizer lr is 0.2 on rank 1, 0.1 on the others.",
     ("tp", "other dropout"): "Rank 1 gets another result of layers.0.drop (Dropout) than the other ranks, though they",
     ("fsdp", "dropped shard"): "The wrong elements of layers.0.up.weight are on rank 1.",
-    ("fsdp", "other element"): "What is other in layers.0.up.weight is [24, 1], on rank 1.",
+    ("fsdp", "other element"): "The weight layers.0.up.weight differs at [24, 1], on rank 1.",
     ("tp", "no sum"): "What layers.1.down gives on each rank is a part of a sum.",
 }
 
