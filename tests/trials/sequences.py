@@ -78,17 +78,18 @@ class MasksKeys(nn.Module):
 
 
 class ViewsKeysLikeQueries(nn.Module):
-    """Keys of another length than the queries, viewed with the length of these."""
+    """Keys and values of another length than the queries, viewed with the length of these."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.query, self.key = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
 
     def forward(self, x: Tensor, others: Tensor) -> Any:
         examples, length, _ = x.shape
         query = self.query(x).view(examples, length, 2, -1).transpose(1, 2)
         key = self.key(others).view(examples, length, 2, -1).transpose(1, 2)
-        return (query @ key.mT).softmax(-1).sum((1, 3))
+        value = self.value(others).view(examples, length, 2, -1).transpose(1, 2)
+        return (query @ key.mT).softmax(-1) @ value
 
 
 class GathersOne(nn.Module):

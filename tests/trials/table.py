@@ -329,7 +329,8 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
     ),
     "turns for recurrence": (TurnsForRecurrence, ("2x6x5",), ["give the model x.transpose(1, 2)"]),
     "views keys like queries": (
-        ViewsKeysLikeQueries, ("2x5x8", "2x7x8"), ["call Tensor.view in line N with (x.shape[0], x.shape[1], 2, -1)"],
+        ViewsKeysLikeQueries, ("2x5x8", "2x7x8"),
+        [" and ".join(["call Tensor.view in line N with (x.shape[0], x.shape[1], 2, -1)"] * 2)],
     ),
     "gathers one": (
         GathersOne, ("6x4", "6:int64:0..3"),

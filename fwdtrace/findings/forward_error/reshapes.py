@@ -32,7 +32,7 @@ def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if other is not None:
         says += f"; dimension {other} has {source.shape[other]}, and the shape {target[other]} there"
         if failure.op is not None and failure.op.site is not None:
-            sizes_kept = (*(f"x.shape[{at}]" for at in range(other + 1)), *target[other + 1 :])
+            sizes_kept: tuple[int | str, ...] = (*(f"x.shape[{at}]" for at in range(other + 1)), *target[other + 1 :])
             proposals += (Proposal((Called(failure.op.name, failure.op.site, 1, "shape", sizes_kept),), CALL),)
     if divided is not None:
         at, factors = divided

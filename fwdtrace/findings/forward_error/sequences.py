@@ -64,9 +64,8 @@ def index_of_fewer_dimensions(failure: Failure, match: re.Match[str]) -> Explana
         return None
     given, index = failure.tensors[:2]
     along = failure.value("dim", 1)
-    says = (
-        f"expects an index of as many dimensions as its input, {shape_text(given.shape)}; got {shape_text(index.shape)}"
-    )
+    says = f"expects an index of as many dimensions as its input, {shape_text(given.shape)}"
+    says += f"; got {shape_text(index.shape)}"
     if along is None or not along.lstrip("-").isdigit() or len(index.shape) != len(given.shape) - 1:
         return Explanation(says)
     at = int(along) % len(given.shape)
