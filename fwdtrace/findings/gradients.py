@@ -13,7 +13,7 @@ from fwdtrace.findings.flow import Break, Paths, requires_gradient
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.trace import Call, Event, Finding, Gradient, GradientFault, Op, Site, Trace, tensors_in
 from fwdtrace.trace.mechanisms import mechanism_of
-from fwdtrace.trace.text import listed, name_of
+from fwdtrace.trace.text import listed, name_of, plural
 
 _RECOMPUTED = ("_orig", "_g", "_v")
 """How the parameters end from which a mechanism such as weight_norm recomputes the weight in a hook."""
@@ -68,7 +68,7 @@ def no_gradient(trace: Trace) -> Iterator[Finding]:
         elements = sum(prod(gradient.shape) for gradient, _ in cases)
         calls = list(dict.fromkeys(name_of(reason.call) for _, reason in cases if reason.call))
         first, site = cases[0][1].call, cases[0][1].site
-        message = f"{listed(names)} ({elements:,} parameters) {text.replace('{}', listed(calls))}"
+        message = f"{listed(names)} ({plural(elements, 'parameter')}) {text.replace('{}', listed(calls))}"
         yield Finding("FT008", "no-gradient", first.id if first else None, message, site)
 
 
@@ -130,7 +130,7 @@ def _zero(trace: Trace, faults: list[GradientFault]) -> _Reason:
         return _Reason(text)
     event = event_of(trace, faults[0])
     if event is None:
-        return _Reason(f"{text}, which came to the model like this: the loss does not depend on what the model gave")
+        return _Reason(f"{text}, which came to the model like this: the slope of the loss is 0 there")
     why = why_zero(trace, faults[0], event)
     made = f"{text}, made in the backward of {step_of(trace, faults[0], event)}"
     return _Reason(f"{made}: {why}" if why else made, _call(trace, event), event.site, everywhere=True)

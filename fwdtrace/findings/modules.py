@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.findings.readers import Reading, reader_text, readings, unmade
 from fwdtrace.trace import Call, Finding, Site, Trace, Uncalled
-from fwdtrace.trace.text import how_often, listed, name_of
+from fwdtrace.trace.text import how_often, listed, name_of, plural
 
 _PARAMETER_HOLDERS = ("ParameterList", "ParameterDict", "BufferList", "BufferDict")
 """Modules that have no `forward`: their parameters are used without a call."""
@@ -80,7 +80,7 @@ def _reading_in(path: str, read: dict[str, list[Reading]]) -> Reading | None:
 
 def _described(modules: list[Uncalled]) -> str:
     parameters = sum(module.parameters for module in modules)
-    return f"{listed([module.path for module in modules])} ({parameters:,} parameters)"
+    return f"{listed([module.path for module in modules])} ({plural(parameters, 'parameter')})"
 
 
 def shared_module(trace: Trace) -> Iterator[Finding]:

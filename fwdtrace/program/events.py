@@ -148,6 +148,11 @@ class Events:
         """Keep the replay that is running as far as it has come, for a program that is about to be killed."""
         self._replays.keep_open()
 
+    @property
+    def leaves_gradients(self) -> bool:
+        """Whether a backward began after which no optimizer has stepped, so that its gradients were not looked at."""
+        return bool(self._begun)
+
     def end(self) -> bool:
         """Explain nothing from now on; whether there are ranks that wait for this one to say so."""
         self._is_over = True

@@ -15,10 +15,18 @@ _LIKENESS = 0.6
 """How like a name must be to one that was asked for, from 0 to 1, to be offered in its place."""
 
 
-def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequence[str]) -> str:
-    """The reason, after these models were called, none as asked, and modules of these classes and paths."""
+def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequence[str], left: bool = False) -> str:
+    """The reason, after these models were called, none as asked, and modules of these classes and paths.
+
+    `left`: gradients were left that no optimizer used, before which they would have been looked at.
+    """
     if called and wanted.alone:
-        return f"{listed([f'{name} was called {how_often(count)}' for name, count in _counts(called).items()])}"
+        calls = listed([f"{name} was called {how_often(count)}" for name, count in _counts(called).items()])
+        return (
+            f"{calls}; no optimizer stepped after the last backward, so its gradients were not looked at"
+            if left
+            else calls
+        )
     if called:
         return _not_as_asked(wanted, called)
     if wanted.model is not None and names:

@@ -174,7 +174,8 @@ class Watch:
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
         with self._lock:
-            return why_nothing_was_kept(self._wanted, self._roots.not_kept(), self._roots.names())
+            roots, left = self._roots, self.events is not None and self.events.leaves_gradients
+            return why_nothing_was_kept(self._wanted, roots.not_kept(), roots.names(), left)
 
     def learn_of(self, module: nn.Module, origin: Origin | None = None) -> None:
         """Learn of a module that was made just now."""

@@ -305,7 +305,8 @@ def _note_error(session: Session, call: OpenCall, error: BaseException, args: tu
     rare.error = error_of(error)
     module = call.seen.module()
     if module is not None and not rare.error.raised_below:
-        rare.error = with_index_outside(rare.error, error, (*args[:1], module._parameters.get("weight")))
+        tensors = *args[:1], module._parameters.get("weight")
+        rare.error = with_index_outside(rare.error, error, tensors, args[1] if len(args) > 1 else None)
         rare.extra |= _state_of(session, module)
 
 

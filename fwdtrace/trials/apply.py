@@ -254,10 +254,15 @@ class _AtLine(TorchFunctionMode):
 def _called(change: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if change.argument == "shape":
         assert isinstance(change.value, tuple)
-        return (args[0], *(args[0].shape[0] if isinstance(each, str) else each for each in change.value)), {}
+        return (args[0], *(_size(args[0], each) for each in change.value)), {}
     if len(args) > change.place:
         return (*args[: change.place], change.value, *args[change.place + 1 :]), kwargs
     return args, {**kwargs, change.argument: change.value}
+
+
+def _size(tensor: Any, size: int | str) -> int:
+    """A size of a shape, written as a number or as `x.shape[1]`."""
+    return size if isinstance(size, int) else int(tensor.shape[int(size.removeprefix("x.shape[").rstrip("]"))])
 
 
 @contextmanager

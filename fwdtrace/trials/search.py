@@ -137,7 +137,7 @@ def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: Tim
 
 
 def _together(proposal: Proposal, outcome: Outcome) -> list[Proposal]:
-    """The proposal with one more layer built otherwise, if the copy failed there over the same size."""
+    """The proposal with one more change of its kind, if the copy failed there for the same reason."""
     if outcome.trace is None:
         return []
     found = proposals_for(outcome.trace, inputs=False)
@@ -159,6 +159,10 @@ def _cost_together(changes: tuple[Change, ...], further: Change) -> float:
         return 0.3
     if isinstance(further, Operand) and all(
         isinstance(each, Operand) and each.steps == further.steps for each in changes
+    ):
+        return 0.3
+    if isinstance(further, Called) and all(
+        isinstance(each, Called) and replace(each, site=further.site) == further for each in changes
     ):
         return 0.3
     first = changes[0]

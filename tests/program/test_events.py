@@ -226,6 +226,18 @@ def test_two_models_in_turn_are_told_apart() -> None:
     assert events[0].model.class_name.endswith("Net")
 
 
+@pytest.mark.parametrize("steps", [True, False])
+def test_gradients_before_which_no_optimizer_stepped_are_said_to_be_left(steps: bool) -> None:
+    watch = Watch(LOOKS, Options(), lambda kept: False, looks=NUMBERS)
+    watch.begin()
+    net = nn.Linear(2, 2)
+    net(torch.ones(1, 2)).sum().backward()
+    if steps:
+        torch.optim.SGD(net.parameters(), lr=0.1).step()
+    watch.end()
+    assert ("no optimizer stepped after the last backward" in watch.why_nothing_was_kept()) is not steps
+
+
 def test_a_step_that_a_scaler_leaves_out_is_no_event() -> None:
     with watched() as events:
         net = nn.Linear(4, 1)

@@ -42,6 +42,18 @@ def test_the_index_furthest_outside_is_named_with_its_first_place(ids: list[list
     assert error_of(ByFunction(), torch.tensor(ids)).outside == outside
 
 
+def test_a_target_without_a_class_is_named_with_its_place() -> None:
+    class Compares(nn.Module):
+        def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+            return F.cross_entropy(x, labels)
+
+    error = error_of(Compares(), torch.zeros(3, 4), torch.tensor([1, 0, 4]))
+    assert error.outside == Value("target[2]", "4")
+    assert error_of(nn.CrossEntropyLoss(), torch.zeros(3, 4), torch.tensor([1, 9, 3])).outside == Value(
+        "target[1]", "9"
+    )
+
+
 def test_an_index_error_of_something_else_names_none() -> None:
     class Picks(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -53,4 +65,4 @@ def test_an_index_error_of_something_else_names_none() -> None:
 def test_indices_without_values_name_none() -> None:
     found = CallError("IndexError", "out of range")
     tensors = torch.zeros(2, dtype=torch.int64, device="meta"), torch.zeros(5, 2)
-    assert with_index_outside(found, IndexError(), tensors) == found
+    assert with_index_outside(found, IndexError(), tensors, None) == found

@@ -75,3 +75,29 @@ class MasksKeys(nn.Module):
         query = self.query(x)
         scores = (query @ query.transpose(-2, -1)).masked_fill(mask.bool(), -1e9)
         return scores.softmax(-1) @ query
+
+
+class ViewsKeysLikeQueries(nn.Module):
+    """Keys and values of another length than the queries, viewed with the length of these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, others: Tensor) -> Any:
+        examples, length, _ = x.shape
+        query = self.query(x).view(examples, length, 2, -1).transpose(1, 2)
+        key = self.key(others).view(examples, length, 2, -1).transpose(1, 2)
+        value = self.value(others).view(examples, length, 2, -1).transpose(1, 2)
+        return (query @ key.mT).softmax(-1) @ value
+
+
+class GathersOne(nn.Module):
+    """The score of one class for each example, with an index that has no dimension for the classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, actions: Tensor) -> Any:
+        return self.fc(x).gather(1, actions)

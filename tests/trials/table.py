@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from tests.trials.sequences import (
     AttendsToOthers,
     AttendsToWider,
+    GathersOne,
     HidesKeys,
     MasksKeys,
     SequenceFirst,
     TurnsForRecurrence,
+    ViewsKeysLikeQueries,
 )
 
 
@@ -326,5 +328,16 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
         ],
     ),
     "turns for recurrence": (TurnsForRecurrence, ("2x6x5",), ["give the model x.transpose(1, 2)"]),
+    "views keys like queries": (
+        ViewsKeysLikeQueries, ("2x5x8", "2x7x8"),
+        [" and ".join(["call Tensor.view in line N with (x.shape[0], x.shape[1], 2, -1)"] * 2)],
+    ),
+    "gathers one": (
+        GathersOne, ("6x4", "6:int64:0..3"),
+        [
+            "give the model actions.unsqueeze(1)",
+            "apply .unsqueeze(1) to the second operand of Tensor.gather in line N",
+        ],
+    ),
     "before the skip is taken apart": (BeforeTheSkipIsTakenApart, ("2x8x4x4",), []),
 }  # fmt: skip

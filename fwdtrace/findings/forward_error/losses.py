@@ -70,6 +70,7 @@ def class_outside(failure: Failure, match: re.Match[str]) -> Explanation | None:
         return None
     classes = pair[0].shape[1]
     says = f"has an input of {classes} classes, so targets run from 0 to {classes - 1}; got {match[1]}"
+    says += f", at {failure.error.outside.name}" if failure.error.outside is not None else ""
     return Explanation(says, failure.maker_built(pair[0], 1, int(match[1]) + 1) if int(match[1]) >= classes else ())
 
 

@@ -28,6 +28,12 @@ def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
         keeps = Called(failure.op.name, failure.op.site, 1, "shape", ("x.shape[0]", -1))
         proposals += (Proposal((keeps,), CALL),)
     divided = _undivided(source.shape, target)
+    other = _of_another(source.shape, target) if divided is None else None
+    if other is not None:
+        says += f"; dimension {other} has {source.shape[other]}, and the shape {target[other]} there"
+        if failure.op is not None and failure.op.site is not None:
+            sizes_kept: tuple[int | str, ...] = (*(f"x.shape[{at}]" for at in range(other + 1)), *target[other + 1 :])
+            proposals += (Proposal((Called(failure.op.name, failure.op.site, 1, "shape", sizes_kept),), CALL),)
     if divided is not None:
         at, factors = divided
         size = source.shape[at]
@@ -42,6 +48,15 @@ def reshaped(failure: Failure, match: re.Match[str]) -> Explanation | None:
             proposals += failure.maker_built(source, at, want) if want else ()
         return Explanation(says, proposals, tuple(misfits))
     return Explanation(says, proposals, _misfits_of_reshape(source, target))
+
+
+def _of_another(source: Shape, target: Shape) -> int | None:
+    """The last of the dimensions that are taken over, if its size alone is not that of what is reshaped."""
+    for at in range(1, min(len(source), len(target))):
+        rest, known = prod(source[at + 1 :]), prod(size for size in target[at + 1 :] if size != -1)
+        if source[:at] == target[:at] and source[at] != target[at] > 1 and len(source) > at + 1 < len(target):
+            return at if known and (rest % known == 0 if -1 in target[at + 1 :] else rest == known) else None
+    return None
 
 
 def _undivided(source: Shape, target: Shape) -> tuple[int, tuple[int, ...]] | None:

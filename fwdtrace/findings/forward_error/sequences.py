@@ -58,6 +58,22 @@ def beyond(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, misfits=tuple(Misfit(given, dimension, each) for each in shorter))
 
 
+def index_of_fewer_dimensions(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """An index of `gather` and its like without the dimension that it is taken along."""
+    if failure.op is None or len(failure.tensors) < 2:
+        return None
+    given, index = failure.tensors[:2]
+    along = failure.value("dim", 1)
+    says = f"expects an index of as many dimensions as its input, {shape_text(given.shape)}"
+    says += f"; got {shape_text(index.shape)}"
+    if along is None or not along.lstrip("-").isdigit() or len(index.shape) != len(given.shape) - 1:
+        return Explanation(says)
+    at = int(along) % len(given.shape)
+    if index.shape != (*given.shape[:at], *given.shape[at + 1 :]):
+        return Explanation(says)
+    return Explanation(says, failure.passed(Step("unsqueeze", (at,)), tensor=1))
+
+
 def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An embedding that was given indices that are not whole numbers."""
     if "embedding" not in (failure.op.name if failure.op else failure.call.class_name).lower():
@@ -77,7 +93,8 @@ def recurrent(failure: Failure, match: re.Match[str]) -> Explanation | None:
 def hidden(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An initial hidden state whose shape does not fit the input."""
     expected, got = sizes(match[2]), sizes(match[3])
-    says = f"expects {match[1]} of {shape_text(expected)} (layers×batch×features), got {shape_text(got)}"
+    layers = "layers·directions" if "bidirectional=True" in (failure.call.settings or "") else "layers"
+    says = f"expects {match[1]} of {shape_text(expected)} ({layers}×batch×features), got {shape_text(got)}"
     tensor = failure.tensors[0] if failure.tensors else None
     if tensor is None or not len(tensor.shape) == len(expected) == len(got) == 3:
         return Explanation(says)
@@ -291,6 +308,10 @@ _SIZES = r"[\[(]([\d, ]*)[\])]"
 SEQUENCES: tuple[tuple[str, Explain], ...] = (
     (r"index out of range in self()", index_of_embedding),
     (r"index (-?\d+) is out of bounds for dimension (\d+) with size (\d+)", beyond),
+    (
+        r"Index tensor must have the same number of dimensions as|indices should have the same number of dimensions",
+        index_of_fewer_dimensions,
+    ),
     (r"input takes value (-?\d+) which is not in the valid range", index_of_embedding),
     (
         r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)",

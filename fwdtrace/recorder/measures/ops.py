@@ -259,7 +259,7 @@ class _OpMode(TorchFunctionMode):
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            op.error = with_index_outside(error_of(error), error, args)
+            op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
             session.log.append(op)
             raise
         finally:

@@ -10,6 +10,7 @@ from fwdtrace.findings import find
 from fwdtrace.trace import CallError, Source, Value
 from tests.helpers.crashes import (
     advised,
+    advised_op,
     explained,
     explained_op,
     layer,
@@ -89,3 +90,20 @@ def test_a_length_for_each_sequence_is_expected(got: int, batch: int, says: str)
     message = f"Expected `len(lengths)` to be equal to batch_size, but got {got} (batch_size={batch})"
     text = explained_op("torch._pack_padded_sequence", message, tensor("0", 4, 7, 12), tensor("1", got, dtype="int64"))
     assert f"expects a length for each of {batch} sequences, {says}" in text
+
+
+def test_an_index_without_the_dimension_that_is_gathered_is_given_one() -> None:
+    message = "Index tensor must have the same number of dimensions as input tensor"
+    given = tensor("0", 6, 2), Value("1", "1"), tensor("2", 6, dtype="int64")
+    assert explained_op("Tensor.gather", message, *given).startswith(
+        "Tensor.gather in the model (Net) expects an index of as many dimensions as its input, 6×2; got 6"
+    )
+    assert advised_op("Tensor.gather", message, *given) == [
+        "apply .unsqueeze(1) to the second operand of Tensor.gather in line 31"
+    ]
+
+
+def test_the_states_of_both_directions_are_counted_by_layers_and_directions() -> None:
+    call = layer("gru", "GRU", tensor("input", 3, 2, 4), tensor("hx", 1, 3, 8), settings="4, 8, bidirectional=True")
+    says = explained(call, "Expected hidden size (2, 3, 8), got [1, 3, 8]")
+    assert "expects hidden of 2×3×8 (layers·directions×batch×features), got 1×3×8" in says
