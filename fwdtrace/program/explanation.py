@@ -33,7 +33,7 @@ def explanation_of_end(watch: Watch, traces: ProgramTraces, of_backward: bool) -
             return _with_fixes(watch, traces, trace, error)
     with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
         raised_at = watch.events.raised_at if watch.events is not None else None
-        explanation = explained(error, watch.top, raised_at)
+        explanation = explained(error, watch.top, raised_at, watch.caught.left_by(error))
         if explanation is not None or not of_backward or any(trace.backward_errors for trace in traces.by_key.values()):
             return explanation
         kept = [(trace, watch.model(root)) for (root, _), trace in traces.by_key.items() if root >= 0]
