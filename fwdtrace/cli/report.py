@@ -89,6 +89,8 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     crashed = crashed or crash_of_child
     if crashed is not None:
         _print_crash(crashed, shown)
+    elif observed.raised_elsewhere is not None:
+        _say(observed.raised_elsewhere)
     if observed.backward_raised and crashed is None and not observed.program.backward:
         _say(
             "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"

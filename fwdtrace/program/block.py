@@ -37,9 +37,9 @@ class WatchedBlock:
         if "signal" in self._on:
             ignore_signal()
         if "error" in self._on and isinstance(error, Exception):
-            trace = explained(
-                error, self._watch.top, self._watch.events.raised_at if self._watch.events is not None else None
-            )
+            watch = self._watch
+            raised_at = watch.events.raised_at if watch.events is not None else None
+            trace = explained(error, watch.top, raised_at, watch.caught.left_by(error))
             self._traces += [trace] if trace is not None else []
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from fwdtrace.program.moment import Left, modes_now
 from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.trace import Trace
 from fwdtrace.trace.called import Caught
@@ -36,11 +37,13 @@ class CaughtErrors:
         self._unhooked = unhooked
         self._by_place: dict[_Place, Caught] = {}
         self._latest: dict[_Place, int] = {}
+        self._latest_left: tuple[int, Left] | None = None
 
     def raised(self, module: nn.Module, error: BaseException) -> None:
         """A call of a module raised this. Whatever the error is made of, the program alone has to do with it."""
         if isinstance(error, Exception):
             with contextlib.suppress(Exception):
+                self._latest_left = id(error), Left(modes_now(), self._top(module)[2])
                 self._note(module, error, sys._getframe(2))
 
     def _note(self, module: nn.Module, error: Exception, caller: FrameType | None) -> None:
@@ -62,6 +65,10 @@ class CaughtErrors:
                 known = replace(known, trace=_with_layer_named(trace, model, error) if trace is not None else None)
         self._by_place[place] = replace(known, count=known.count + 1)
         self._latest[place] = id(error)
+
+    def left_by(self, error: Exception) -> Left | None:
+        """How the call was made that this error left; None if it left none, or another error has left one since."""
+        return self._latest_left[1] if self._latest_left is not None and self._latest_left[0] == id(error) else None
 
     def _explained(self, error: Exception, *place: Any) -> Trace | None:
         from fwdtrace.program.crash import statement_explained

@@ -17,7 +17,7 @@ from torch import nn
 
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
-from fwdtrace.program.moment import Moment
+from fwdtrace.program.moment import Left, Moment
 from fwdtrace.program.replay import EXACT, INEXACT, called_at, is_interrupt, recorded, silence
 from fwdtrace.program.state import numbers_kept
 from fwdtrace.program.statement import Again, function_of
@@ -64,16 +64,20 @@ def tells(trace: Trace, error: Exception) -> bool:
     )
 
 
-def explained(error: Exception, top: Top, moment: Moment | None = None) -> Trace | None:
+def explained(error: Exception, top: Top, moment: Moment | None = None, left: Left | None = None) -> Trace | None:
     """A trace of the outermost call, or of the op between calls, that raised the error; None if it cannot be run again.
 
     If it is the call of this moment, it draws the same random numbers again. Otherwise the trace is exact if it draws
-    none.
+    none. `left` says how the call was made that the error has left, if it has left one.
     """
     frames = list(_frames(error.__traceback__))
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    trace = None if together else _call_again(error, frames, top, moment)  # the other ranks would have to run it too
-    return trace or _statement_again(error, frames, alone=together)
+    with left.modes.again() if left is not None else contextlib.nullcontext():
+        # The other ranks would have to run the call too.
+        trace = None if together else _call_again(error, frames, top, moment)
+        if trace is not None and left is not None and left.number is not None:  # there may have been later ones
+            trace = replace(trace, run=replace(trace.run, call=left.number))
+        return trace or _statement_again(error, frames, alone=together)
 
 
 def _call_again(error: Exception, frames: list[Frame], top: Top, moment: Moment | None) -> Trace | None:
@@ -114,8 +118,8 @@ def statement_explained(error: Exception, frame: FrameType, instruction: int, li
 def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trace | None:
     place = next((each for each in reversed(frames) if is_the_programs(each[0].f_code)), None)
     function = function_of(place[0], place[1].tb_lasti, place[1].tb_lineno, alone) if place is not None else None
-    if place is not None and function is None and alone:
-        return _layer_again(error, frames[-1], place)
+    if place is not None and function is None:
+        return _layer_again(error, frames[-1], place) if alone else _op_of_library_again(error, frames, place)
     if place is None or function is None:
         return None
     frame = place[0]
@@ -141,6 +145,22 @@ def _layer_again(error: Exception, inner: Frame, of_program: Frame) -> Trace | N
     with silence():
         trace = _trace_of_statement(error, function, _statement(frame, function))
     return _without_the_model(called_at(trace, (code, instruction)), _name_of(frame.f_code)) if trace else None
+
+
+def _op_of_library_again(error: Exception, frames: list[Frame], of_program: Frame) -> Trace | None:
+    """The op that raised in a library that the program runs, as where a DataLoader puts a batch together."""
+    of_library = frames[frames.index(of_program) + 1 :]
+    line = of_program[0].f_code.co_filename, of_program[1].tb_lineno
+    for frame, step in reversed(of_library):
+        function = function_of(frame, step.tb_lasti, step.tb_lineno, alone=True, seen_at=line)
+        if function is None:
+            continue
+        with silence():
+            trace = _trace_of_statement(error, function, _statement(frame, function))
+        if trace is not None:
+            called = called_at(trace, (of_program[0].f_code, of_program[1].tb_lasti))
+            return _without_the_model(called, _name_of(frame.f_code))
+    return None
 
 
 def _name_of(code: CodeType) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 from fwdtrace.program.backward_again import explained_backward
-from fwdtrace.program.crash import crash, explained, tells
+from fwdtrace.program.crash import crash, explained, frames_of_program, tells
+from fwdtrace.program.elsewhere import raised_elsewhere
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.measures.backward_errors import raised_by_backward
@@ -17,6 +19,15 @@ def raised_by_backward_of_program() -> Exception | None:
     """The error that ended the program, if it came out of a backward pass."""
     error = crash()
     return error if error is not None and raised_by_backward(error) else None
+
+
+def text_from_elsewhere() -> str | None:
+    """What raised the error that ended the program, if that was in another process, which had to send it as text."""
+    error = crash()
+    if error is None:
+        return None
+    here = [f"{os.path.basename(frame.f_code.co_filename)}:{line}" for frame, line in frames_of_program(error)]
+    return raised_elsewhere(error, here[-1] if here else "")
 
 
 def explanation_of_end(watch: Watch, traces: ProgramTraces, of_backward: bool) -> Trace | None:
@@ -33,7 +44,7 @@ def explanation_of_end(watch: Watch, traces: ProgramTraces, of_backward: bool) -
             return _with_fixes(watch, traces, trace, error)
     with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
         raised_at = watch.events.raised_at if watch.events is not None else None
-        explanation = explained(error, watch.top, raised_at)
+        explanation = explained(error, watch.top, raised_at, watch.caught.left_by(error))
         if explanation is not None or not of_backward or any(trace.backward_errors for trace in traces.by_key.values()):
             return explanation
         kept = [(trace, watch.model(root)) for (root, _), trace in traces.by_key.items() if root >= 0]

@@ -6,7 +6,7 @@ import contextlib
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,13 @@ def modes_now() -> Modes:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
+
+
+class Left(NamedTuple):
+    """How the call was made that an error has left: in which modes of torch, and its number."""
+
+    modes: Modes
+    number: int | None
 
 
 @dataclass(frozen=True)

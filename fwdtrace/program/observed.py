@@ -76,6 +76,7 @@ class ObservedProgram:
         self.crash: Trace | None = None
         self.caught: list[Caught] = []
         self.backward_raised = False
+        self.raised_elsewhere: str | None = None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -111,9 +112,7 @@ class ObservedProgram:
 
     def why_nothing_was_kept(self) -> str:
         """The reason, if no call was kept."""
-        if self._watch is None:
-            return why_nothing_was_kept(self._wanted, (), ())
-        return self._watch.why_nothing_was_kept()
+        return self._watch.why_nothing_was_kept() if self._watch else why_nothing_was_kept(self._wanted, (), ())
 
     @property
     def model_count(self) -> int:
@@ -257,8 +256,9 @@ class ObservedProgram:
         """The call that raised the error that ended the program; it is saved, unless it was kept already."""
         if self._watch is None or not an_error_ended_it():
             return None
-        from fwdtrace.program.explanation import explanation_of_end
+        from fwdtrace.program.explanation import explanation_of_end, text_from_elsewhere
 
+        self.raised_elsewhere = text_from_elsewhere()
         end = explanation_of_end(self._watch, self._traces, self.ranks is None and self.backward_raised)
         if end is not None and not self._traces.has(end):
             self._take_number()

@@ -17,6 +17,7 @@ from fwdtrace.program.moment import Changing
 from fwdtrace.program.skipped import SkippedSteps
 from fwdtrace.program.slow import UsualTime
 from fwdtrace.program.wanted import EVALUATION, MOST_ROOTS, TRAINING, WITHOUT_GRADIENTS, Round, Wanted
+from fwdtrace.recorder.torch_internals import graph_task
 from fwdtrace.recorder.tree import first_parameter
 from fwdtrace.trace import Trace
 from fwdtrace.trace.called import MODES, Called, Origin
@@ -92,6 +93,7 @@ class Root:
         self.gives_infinity = False
         self.earlier: tuple[EarlierCall, ...] = ()
         self.groups: set[str] = set()
+        self.in_backward = 0
         self.step: Literal["awaited", "open", "over"] | None = None
 
     def named(self, trace: Trace) -> Trace:
@@ -120,7 +122,8 @@ class Root:
         """How often it was called so far."""
         ways = {key: dict(zip(MODES, way.calls, strict=True)) for key, way in self.ways.items()}
         counted = self.counted and self.step not in ("open", "over")
-        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, counted, self.origin)
+        origin, again = self.origin, self.in_backward
+        return Called(self.class_name, self.name, self.path or None, self.wraps, ways, counted, origin, again)
 
 
 class Roots:
@@ -205,6 +208,12 @@ class Roots:
                 return
         _, first_id = root.rounds.get(round, (number, 0))
         root.rounds[round] = number, first_id + len(trace.events)
+
+    def count_in_backward(self, module: nn.Module, entry: str) -> None:
+        """Count a call of a root if it is backward that makes it."""
+        root = self._roots.get(id(module)) if entry == "__call__" and graph_task() != -1 else None
+        if root is not None and root.module() is module:
+            root.in_backward += 1
 
     def look_no_more(self) -> None:
         """Look only at the calls that may be kept for their number or mode."""

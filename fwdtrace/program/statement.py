@@ -29,10 +29,13 @@ class Again:
     arguments: tuple[Any, ...]
 
 
-def function_of(frame: FrameType, instruction: int, line: int, alone: bool = False) -> Again | None:
+def function_of(
+    frame: FrameType, instruction: int, line: int, alone: bool = False, seen_at: tuple[str, int] | None = None
+) -> Again | None:
     """The expression that this instruction belongs to; None if to run it again might do more than compute.
 
-    With `alone`, also if it calls a module that may communicate with other processes.
+    With `alone`, also if it calls a module that may communicate with other processes. With `seen_at`, what runs stands
+    at that line of that file, and not at its own, which is in a library.
     """
     code = frame.f_code
     expression = _expression(code, instruction, line)
@@ -45,10 +48,21 @@ def function_of(frame: FrameType, instruction: int, line: int, alone: bool = Fal
     names = sorted(name for name in used if name in frame.f_locals and not callable_alone(frame.f_locals[name]))
     others = {name: frame.f_locals[name] for name in used if name in frame.f_locals and name not in names}
     try:
-        forward = expressions_as_function([], expression, names, code.co_filename, {**frame.f_globals, **others})
+        file = code.co_filename
+        if seen_at is not None:
+            file = seen_at[0]
+            _move(expression, seen_at[1])
+        forward = expressions_as_function([], expression, names, file, {**frame.f_globals, **others})
     except (SyntaxError, ValueError):
         return None
     return Again(forward, tuple(frame.f_locals[name] for name in names))
+
+
+def _move(expression: ast.expr, line: int) -> None:
+    for node in ast.walk(expression):
+        if isinstance(node, ast.expr | ast.keyword):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
 
 
 def callable_alone(value: Any) -> bool:

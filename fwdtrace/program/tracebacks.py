@@ -83,6 +83,10 @@ def _is_our_file(file: str) -> bool:
 
 def is_the_programs(code: CodeType) -> bool:
     """Whether the code is of the program, and not of a library that it uses or of ours."""
-    file = code.co_filename
+    return is_a_file_of_the_program(code.co_filename)
+
+
+def is_a_file_of_the_program(file: str) -> bool:
+    """Whether the code in this file is of the program."""
     libraries = ("site-packages", "dist-packages", os.__file__[:-5])
     return not any(part in file for part in libraries) and not _is_our_file(file) and os.path.exists(file)

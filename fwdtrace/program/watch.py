@@ -193,6 +193,7 @@ class Watch:
     def _called(self, module: nn.Module, original: Callable[..., Any], entry: str, args: Any, kwargs: Any) -> Any:
         """A call from outside all modules that are watched: record it, or let it run as it would."""
         if not self._watches or is_no_plain_run() or module.__dict__.get("_is_replica"):
+            self._roots.count_in_backward(module, entry)
             return original(module, *args, **kwargs)
         if self._thread.recordings != self._recordings and runs_in_a_call(_getframe(2)):
             return original(module, *args, **kwargs)  # in one that began when another thread's call was recorded

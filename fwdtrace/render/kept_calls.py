@@ -81,7 +81,8 @@ def _model_line(group: list[Model], twice: set[str]) -> str:
     held = f" ({listed(names)})" if names else ""
     times = f" {multiplied(len(group))}" if len(group) > 1 else ""
     calls = _all_calls_text(called, traces)
-    return printable(f"{name}{held}{times}: {'each ' if times else ''}{calls}")
+    again = f", and {called.in_backward:,} more inside backward" if called.in_backward else ""
+    return printable(f"{name}{held}{times}: {'each ' if times else ''}{calls}{again}")
 
 
 def _all_calls_text(called: Called, traces: list[Trace]) -> str:
@@ -119,7 +120,8 @@ def _mode(trace: Trace) -> Mode:
 
 def _looks(model: Model) -> Any:
     called, traces = model
-    return called.class_name, called.wraps, _all_calls_text(called, traces), [look(trace) for trace in traces]
+    said = called.wraps, called.in_backward, _all_calls_text(called, traces)
+    return called.class_name, said, [look(trace) for trace in traces]
 
 
 def look(trace: Trace) -> Any:

@@ -23,7 +23,7 @@ class Called:
 
     `name` is the variable that held it, if one was found, `path` where it is in the module that holds it, `wraps` the
     class of the module that it wraps. `counted` is false if there may have been further calls. `origin` says how it
-    came to be, unless it was simply constructed.
+    came to be, unless it was simply constructed. `in_backward` counts the calls of the model itself that backward made.
     """
 
     class_name: str
@@ -33,6 +33,7 @@ class Called:
     ways: Mapping[Way, Mapping[Mode, int]]
     counted: bool = True
     origin: Origin | None = None
+    in_backward: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.session import running
+from fwdtrace.trace.called import MODES
 
 X = torch.ones(2, 4)
 
@@ -132,6 +133,18 @@ def test_what_backward_computes_again_is_seen_as_such() -> None:
     assert [(call.path, call.in_backward) for call in kept[0].trace.calls] == [
         ("", False), ("used", False), ("used", True),
     ]  # fmt: skip
+
+
+def test_calls_of_a_model_that_backward_makes_are_counted_apart() -> None:
+    watch = Watch(Wanted(), Options(), lambda kept: False)
+    watch.begin()
+    net = Net()
+    for _ in range(25):  # beyond which its calls are only counted
+        checkpoint(net, X.clone().requires_grad_(), use_reentrant=True).sum().backward()
+    (called,) = watch.called()
+    watch.end()
+    assert called.ways == {("", "__call__"): {mode: 25 * (mode == "training without gradients") for mode in MODES}}
+    assert called.in_backward == 25
 
 
 def test_an_error_ends_the_recording() -> None:

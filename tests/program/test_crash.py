@@ -11,7 +11,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.crash import crash, explained, tells
 from fwdtrace.trace import Trace
 
@@ -99,6 +101,32 @@ def test_a_layer_called_in_a_method_is_explained_as_a_call() -> None:
     assert trace is not None
     assert trace.calls[0].class_name == "Linear"
     assert findings(trace)[0][1] == "return self.last(x)"
+
+
+def test_an_op_of_a_library_is_explained_with_the_line_of_the_program() -> None:
+    data: Any = [torch.ones(3), torch.ones(4)]
+    trace = trace_of(lambda: list(DataLoader(data, batch_size=2)))
+    ((message, line),) = findings(trace)
+    assert message.startswith("torch.stack in collate_tensor_fn needs tensors of one shape, got 3 and 4")
+    assert line == "trace = trace_of(lambda: list(DataLoader(data, batch_size=2)))"
+
+
+def test_a_call_that_an_error_has_left_is_made_again_in_its_modes_and_keeps_its_number() -> None:
+    net = Net()
+    caught = CaughtErrors(lambda module: (net, "net", 3), lambda: None)
+
+    def call() -> None:
+        with torch.no_grad():
+            try:
+                net(torch.ones(5, 7))
+            except RuntimeError as error:
+                caught.raised(net, error)
+                raise
+
+    error = error_of(call)
+    trace = explained(error, lambda module: (net, "net", 4), left=caught.left_by(error))
+    assert trace is not None and (trace.run.grad, trace.run.call) == (False, 3)
+    assert torch.is_grad_enabled() and caught.left_by(ValueError()) is None
 
 
 def fit(x: Tensor, y: Tensor) -> Tensor:
