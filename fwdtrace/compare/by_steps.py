@@ -12,13 +12,16 @@ from fwdtrace.compare.left_out import left_out, order_of_windows, other_function
 from fwdtrace.compare.parting import (
     Departure,
     Side,
+    alike,
     counterpart_of,
     departure_of,
     entering,
     given_alike,
+    is_inserted,
     only_entering,
     shared_by,
     where_scaled,
+    without_effect,
 )
 from fwdtrace.compare.reasons import (
     changed_operands,
@@ -85,6 +88,8 @@ def origin_by_steps(
         theirs = departure_of(after, [number], constants=True)
         one = partner((call.path, call.nth)) or one
         two = theirs.event if theirs is not None else call
+    if one is not None and two is not None and _is_inserted(one, two, before, after, partner):
+        return _origin(before, after, None, two, [f"{name_of(two)} runs in the second only"], partner)
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
@@ -105,6 +110,18 @@ def _left_out(
     same = one is not None and two is not None and name_of(one) == name_of(two)
     if windows is None and missing is None and not same and ours is not None and theirs is not None:
         yield other_function(ours, theirs, before, after)
+
+
+def _is_inserted(one: Event, two: Event, before: Side, after: Side, partner: Partner) -> bool:
+    """Whether the second goes on with what `two` gave as the first does at once, in `one`."""
+
+    def is_one(event: Event) -> bool:
+        if not isinstance(one, Call) or not isinstance(event, Call):
+            return alike(one, event)
+        mine = partner((event.path, event.nth))
+        return mine is not None and (mine.path, mine.nth) == (one.path, one.nth)
+
+    return isinstance(two, Op) and not alike(one, two) and is_inserted(two, one, after, before, is_one)
 
 
 def _have_nothing_alike(one: Event | None, two: Event | None, before: Side, after: Side) -> bool:
@@ -163,6 +180,11 @@ def _events(
         assert ours is not None
         return ours.event, counterpart_of(ours.event, before, after, None)
     event = theirs.event
+    if ours is not None and not alike(ours.event, event):
+        if (one := without_effect(event, after, before, ours)) is not None:
+            return one, event
+        if (two := without_effect(ours.event, before, after, theirs)) is not None:
+            return ours.event, two
     named = partner((event.path, event.nth)) if isinstance(event, Call) else None
     if named is not None:
         same = next((call for call in before.trace.at(named.path) if call.nth == named.nth), None)

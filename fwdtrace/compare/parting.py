@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -145,11 +145,11 @@ def where_scaled(departure: Departure, side: Side) -> Departure:
 def counterpart_of(event: Event, side: Side, other: Side, departure: Departure | None) -> Event | None:
     """What the other run does in the place of a call or op: it is given the same, and its result is new as well."""
     users = shared_by(event, side, other)
-    if departure is not None and departure.event.id in users and _alike(departure.event, event):
+    if departure is not None and departure.event.id in users and alike(departure.event, event):
         return departure.event
     ways = departure.ways if departure is not None else frozenset()
     candidates = [
-        (_alike(other.events[id], event), len(numbers), -id)
+        (alike(other.events[id], event), len(numbers), -id)
         for id, numbers in users.items()
         if id in other.events and ways.intersection(other.own_steps.get(id, ()))
     ]
@@ -157,6 +157,58 @@ def counterpart_of(event: Event, side: Side, other: Side, departure: Departure |
     if best is not None and (best[0] or departure is None or departure.event.id not in users):
         return other.events[-best[2]]
     return departure.event if departure is not None else None
+
+
+def without_effect(event: Event, side: Side, other: Side, departure: Departure) -> Event | None:
+    """What the other run does in the place of a call or op and under its name, but so that nothing comes of it there.
+
+    As `x + 0.0` in the place of `x + 0.1`: the run departs later, by what it does next with the `x` that it still has.
+    """
+    contents = (side.steps.held[number] for number in side.steps.given.get(event.id, ()))
+    known = [
+        {like for like, _ in side.others.like(held.content)}
+        for held in contents
+        if held.follows and held.content is not None
+    ]
+    before = _leading_to(departure.step, other)
+    found = (
+        id
+        for id, given in other.steps.given.items()
+        if id in other.events
+        and alike(other.events[id], event)
+        and all(likes.intersection(given) for likes in known)
+        and before.intersection(gave := other.steps.gave.get(id, ()))
+        and all(other.is_new(number) or other.is_given(other.events[id], [number]) for number in gave)
+    )
+    return other.events.get(max(found, default=-1)) if known else None
+
+
+def is_inserted(event: Event, one: Event, side: Side, other: Side, is_one: Callable[[Event], bool]) -> bool:
+    """Whether a call or op only comes before the counterpart of `one`, which is what the other run does at once.
+
+    `is_one` says whether that is what another call or op of the side would be. Two that change places are not inserted.
+    """
+    later = _users_of(event, side)
+    return any(map(is_one, later)) and not any(alike(user, event) for user in _users_of(one, other))
+
+
+def _users_of(event: Event, side: Side) -> list[Event]:
+    """The calls and ops that are given what a call or op gave."""
+    gave = set(side.steps.gave.get(event.id, ()))
+    return [side.events[id] for id, given in side.steps.given.items() if id in side.events and gave.intersection(given)]
+
+
+def _leading_to(step: int, side: Side) -> set[int]:
+    """The numbers of all that a step depends on."""
+    found: set[int] = set()
+    waiting = list(side.steps.steps[step].given)
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            made_by = side.steps.held[number].made_by
+            waiting += side.steps.steps[made_by].given if made_by is not None else ()
+    return found
 
 
 def given_alike(one: Event, two: Event, before: Side, after: Side) -> bool:
@@ -194,7 +246,8 @@ def _first_following(event: Event, side: Side) -> Held | None:
     return next((held for held in given if held.follows), None)
 
 
-def _alike(one: Event, two: Event) -> bool:
+def alike(one: Event, two: Event) -> bool:
+    """Whether two ops have one name, or the modules of two calls one class."""
     if isinstance(one, Op) and isinstance(two, Op):
         return one.name == two.name
     return isinstance(one, Call) and isinstance(two, Call) and one.class_name == two.class_name

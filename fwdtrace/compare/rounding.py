@@ -139,6 +139,11 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
                 self.coarsest = max(self.coarsest, torch.finfo(leaf.dtype).eps)
         return result
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do not import what compiles models, which takes longer than most of them to run."""
+        return False
+
 
 def _copy_in_double(runnable: Runnable, doubles: Doubles) -> tuple[nn.Module, Any, Any]:
     return in_double(*light_copy(runnable.model, runnable.args, runnable.kwargs), doubles)

@@ -163,6 +163,11 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
         return result
 
     @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do not import what compiles models, which takes longer than most of them to run."""
+        return False
+
+    @classmethod
     def ignore_compile_internals(cls) -> bool:
         """Let torch.compile compile as it does without us."""
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from fwdtrace.models.imports import imported, is_path
 from fwdtrace.models.meant import name_on_the_hub, no_model
 from fwdtrace.models.sources import load_from_source
 from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, arguments_of, nearest, nearest_name, run_theirs
+from fwdtrace.models.spec import Building as Building
 from fwdtrace.models.spec import LoadedModel as LoadedModel
 from fwdtrace.models.zoo import BUILT_INS
 from fwdtrace.trace.text import first_few
@@ -42,21 +44,23 @@ class Target:
     arguments: Arguments | None = None
 
 
-def load_model(spec: str, *, trust: bool = False) -> LoadedModel:
+def load_model(spec: str, *, trust: bool = False, building: Building | None = None) -> LoadedModel:
     """Build the module that `spec` names; SpecError if it names none, or if the code that it names raised.
 
-    With `trust`, a `.pt2` file may run code as it is opened.
+    With `trust`, a `.pt2` file may run code as it is opened. `building` is entered while code of the user or of a
+    library builds the model, and not while a file is imported or opened.
 
     The folder of a file, or the current one for a module, stays on `sys.path`, as a model may import while it runs.
     """
     name, bracket, call = spec.partition("(")
     for model in BUILT_INS:
         if name == model.name:
-            return LoadedModel(_build(_parse(f"{zoo.__name__}.{model.target}{bracket}{call}")), spec, model.inputs)
-    found = load_from_source(spec, trust=trust)
+            target = _parse(f"{zoo.__name__}.{model.target}{bracket}{call}")
+            return LoadedModel(_build(target, building), spec, model.inputs)
+    found = load_from_source(spec, trust=trust, building=building)
     if found is not None:
         return found
-    module = _build(_parse(spec))
+    module = _build(_parse(spec), building)
     declared = declared_inputs(module)
     if declared is not None:
         return LoadedModel(module, spec, declared)
@@ -102,7 +106,7 @@ def _is_dotted_name(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
-def _build(target: Target) -> nn.Module:
+def _build(target: Target, building: Building | None = None) -> nn.Module:
     home = imported(target.where)
     if not target.name:
         target = Target(target.where, _only_model(home, target.where))
@@ -118,7 +122,9 @@ def _build(target: Target) -> nn.Module:
     arguments = target.arguments or Arguments()
     args, kwargs = arguments.args, arguments.kwargs or {}
     _check_arguments(named, spec, args, kwargs)
-    module = run_theirs(partial(named, *args, **kwargs), f"building {spec!r} raised; the traceback above is its own")
+    raised = f"building {spec!r} raised; the traceback above is its own"
+    with building or nullcontext():
+        module = run_theirs(partial(named, *args, **kwargs), raised)
     if not isinstance(module, nn.Module):
         raise SpecError(f"{spec!r} returned a {type(module).__name__}, not an nn.Module; return the module alone")
     return module

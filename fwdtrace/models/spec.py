@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 HOW_TO_NAME = "a model of yours is file.py:Name or package.module:Name"
 LITERALS_ONLY = "arguments are literals such as 3, 'gelu' or [1, 2]"
+
+Building = AbstractContextManager[Any]
+"""What is entered while a model is built."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from fwdtrace.compare import How
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.lively import draw_lively
 from fwdtrace.compare.names import Renames, renamed
+from fwdtrace.compare.quick_draws import QuickDraws
 from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
 from fwdtrace.compare.runs import ModelRaised, compare_runs
 from fwdtrace.compare.watched import not_fused
@@ -75,12 +76,9 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     plan, map_file = _without_file(plan)
     renamed({}, plan.maps)  # a map that cannot be read is refused before anything runs
     try:
-        before, after = _both(plan)
+        built = _with_weights(plan, map_file)
+        before, after, ran, weights, fused = built.before, built.after, built.ran, built.weights, built.fused
         notes = [f"--map {text} matches no name of the first" for text in plan.maps if not _matches(text, before.model)]
-        fused = plan.fused and _has_layers(before.model) == _has_layers(after.model)
-        ran = _runs(plan, before, after)
-        with contextlib.nullcontext() if fused else not_fused():
-            weights = _moved(plan, map_file, before, after, None if fused and _has_layers(before.model) else ran)
         if weights is not None:
             notes.append(in_words(weights))
         if not fused:
@@ -101,6 +99,28 @@ def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     except KeyboardInterrupt:
         raise FwdtraceError(f"interrupted while {plan.spec!r} was compared") from None
     return TwoRunsResult(comparison)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """Both models with their weights, their runs if these may be made before, and whether torch may fuse layers."""
+
+    before: Runnable
+    after: Runnable
+    ran: tuple[Once, Once] | None
+    weights: WeightMap | None
+    fused: bool
+
+
+def _with_weights(plan: TwoRunsPlan, map_file: Path | None) -> _Built:
+    """Build both models and move the weights; what is drawn for the second need not be if all of it is replaced."""
+    are_replaced = (plan.same_init or plan.weights) and plan.weights_of_second is None and not plan.train
+    quick = QuickDraws() if are_replaced and plan.other is not None else None
+    built = _moved(plan, map_file, *_both(plan, quick))
+    moved = [move.target for move in built.weights.moves] if built.weights is not None else []
+    if quick is not None and not quick.only_in(built.after.model, moved):
+        built = _moved(plan, map_file, *_both(plan))
+    return _weighed(plan, built)
 
 
 def _without_file(plan: TwoRunsPlan) -> tuple[TwoRunsPlan, Path | None]:
@@ -130,38 +150,51 @@ def _runs(plan: TwoRunsPlan, before: Runnable, after: Runnable) -> tuple[Once, O
     return Once(before, plan.seed, plan.max_bytes // 2), Once(after, plan.seed, plan.max_bytes // 2)
 
 
-def _moved(
+def _moved(plan: TwoRunsPlan, map_file: Path | None, before: Runnable, after: Runnable) -> _Built:
+    """Move the weights of the first into the second, by a map that was saved if there is one."""
+    fused = plan.fused and _has_layers(before.model) == _has_layers(after.model)
+    ran = _runs(plan, before, after)
+    with contextlib.nullcontext() if fused else not_fused():
+        weights = _weights(plan, map_file, before, after, None if fused and _has_layers(before.model) else ran)
+    return _Built(before, after, ran, weights, fused)
+
+
+def _weights(
     plan: TwoRunsPlan, map_file: Path | None, before: Runnable, after: Runnable, ran: tuple[Once, Once] | None
 ) -> WeightMap | None:
-    """Move the weights of the first into the second, by a map that was saved if there is one; None if nobody asked."""
+    """What was moved; None if nobody asked."""
     if plan.weights_of_second is not None:
         load_weights(after.model, plan.weights_of_second)
         return None
-    if map_file is not None:
-        if not plan.weights:
-            draw_lively(before.model, plan.seed)
-        weights = apply(read_map(map_file).moves, before.model, after.model)
-    elif plan.same_init or plan.weights:
-        if not plan.weights:
-            draw_lively(before.model, plan.seed)
-        weights = copy_weights(before, after, plan.maps, plan.seed, ran)
-    else:
+    if map_file is None and not plan.same_init and not plan.weights:
         return None
-    parameters = {name for name, _ in after.model.named_parameters()}
-    left = [name for name in weights.left if name in parameters]
-    weights = replace(weights, matter=those_that_matter(after, left, plan.seed))
+    if not plan.weights:
+        draw_lively(before.model, plan.seed)
+    if map_file is not None:
+        return apply(read_map(map_file).moves, before.model, after.model)
+    return copy_weights(before, after, plan.maps, plan.seed, ran)
+
+
+def _weighed(plan: TwoRunsPlan, built: _Built) -> _Built:
+    """With those of the weights that were left which matter, and the map saved if that was asked for."""
+    if built.weights is None:
+        return built
+    parameters = {name for name, _ in built.after.model.named_parameters()}
+    left = [name for name in built.weights.left if name in parameters]
+    with contextlib.nullcontext() if built.fused else not_fused():
+        weights = replace(built.weights, matter=those_that_matter(built.after, left, plan.seed))
     if plan.save_map is not None:
         weights.save(plan.save_map)
-    return weights
+    return replace(built, weights=weights)
 
 
-def _both(plan: TwoRunsPlan) -> tuple[Runnable, Runnable]:
+def _both(plan: TwoRunsPlan, quick: QuickDraws | None = None) -> tuple[Runnable, Runnable]:
     """Both models, each built from the same random state, with equal inputs; the first with its weights loaded."""
     other = plan.other or plan.spec
     seed_all(plan.seed)
     before = load_model(plan.spec, trust=plan.trust)
     seed_all(plan.seed)
-    after = load_model(other, trust=plan.trust)
+    after = load_model(other, trust=plan.trust, building=quick)
     texts = plan.inputs or before.inputs
     first = build_inputs(_for_side(texts, 0), before.module, plan.seed)
     second = _inputs_of_second(texts, after.module, plan, other)

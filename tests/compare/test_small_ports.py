@@ -87,3 +87,23 @@ def test_a_part_that_was_built_in_training_mode_stays_in_it() -> None:
     specs = [f"{small_ports.__name__}:{name}" for name in ("in_evaluation", "in_evaluation(but='drop')")]
     found = compare_two(TwoRunsPlan(*specs, inputs=("2x8",), same_init=True)).comparison
     assert found.origin is not None and found.origin.path == "drop", found.verdict
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        ("sum", "+(0.0 became 0.1)"),
+        ("residual", "*(0.0 became 0.1)"),
+        ("dropout", "F.dropout(p=0.0 became 0.1)"),
+        ("more", "+ runs in the second only"),
+    ],
+)
+def test_what_has_no_effect_in_one_model_is_the_origin_if_it_has_one_in_the_other(way: str, why: str) -> None:
+    specs = [f"{small_ports.__name__}:Between(way={way!r}, number={number})" for number in (0.0, 0.1)]
+    lines = Path(small_ports.__file__).read_text(encoding="utf-8").splitlines()
+    marked = next(number for number, line in enumerate(lines, 1) if line.endswith(f"# {way}"))
+    for pair in (specs, specs[::-1])[: 1 if way == "more" else 2]:
+        origin = compare_two(TwoRunsPlan(pair[0], pair[1], inputs=("2x8",), same_init=True)).comparison.origin
+        expected = why if pair is specs else why.replace("0.0 became 0.1", "0.1 became 0.0")
+        assert origin is not None and origin.why == (expected,)
+        assert origin.site is not None and origin.site.line == marked

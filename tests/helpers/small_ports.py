@@ -273,3 +273,24 @@ def in_evaluation(but: str = "") -> nn.Module:
     if but:
         model.get_submodule(but).train()
     return model
+
+
+class Between(nn.Module):
+    """Two layers, and between them something that has no effect as long as its number is 0."""
+
+    def __init__(self, way: str, number: float) -> None:
+        super().__init__()
+        self.way, self.number = way, number
+        self.start, self.end = nn.Linear(8, WIDTH), nn.Linear(WIDTH, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.start(x)
+        if self.way == "sum":
+            x = x + self.number  # sum
+        if self.way == "residual":
+            x = x + self.number * x.tanh()  # residual
+        if self.way == "dropout":
+            x = functional.dropout(x, self.number, training=True)  # dropout
+        if self.way == "more" and self.number:
+            x = x + self.number  # more
+        return self.end(x)  # type: ignore[no-any-return]

@@ -8,12 +8,13 @@ all names. A library adds its own source by an entry point of the group `fwdtrac
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, cast
 
 from fwdtrace.errors import SpecError
-from fwdtrace.models.spec import LoadedModel, name_and_arguments, nearest, nearest_name, run_theirs
+from fwdtrace.models.spec import Building, LoadedModel, name_and_arguments, nearest, nearest_name, run_theirs
 
 GROUP = "fwdtrace.sources"
 LIBRARIES = ("torchvision", "timm", "transformers")
@@ -30,10 +31,10 @@ class Source(Protocol):
         """The names that `load` takes."""
 
 
-def load_from_source(spec: str, *, trust: bool = False) -> LoadedModel | None:
+def load_from_source(spec: str, *, trust: bool = False, building: Building | None = None) -> LoadedModel | None:
     """Build the model that a spec names by prefix or suffix; None if the spec names something else.
 
-    With `trust`, a `.pt2` file may run code as it is opened.
+    With `trust`, a `.pt2` file may run code as it is opened. `building` is entered while a library builds a model.
     """
     suffix = next((suffix for suffix in PROGRAMS if spec.endswith(suffix)), None)
     if suffix is not None:
@@ -45,7 +46,8 @@ def load_from_source(spec: str, *, trust: bool = False) -> LoadedModel | None:
     if source is None:
         return None
     name, arguments = name_and_arguments(text)
-    return LoadedModel(*_loaded(spec, partial(source.load, name, *arguments.args, **(arguments.kwargs or {}))))
+    with building or nullcontext():
+        return LoadedModel(*_loaded(spec, partial(source.load, name, *arguments.args, **(arguments.kwargs or {}))))
 
 
 def names_of(prefix: str) -> list[str]:

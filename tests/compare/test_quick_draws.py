@@ -1,0 +1,104 @@
+"""Weights that others replace are not drawn, and all that differs for it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fwdtrace.compare import quick_draws
+from fwdtrace.compare.quick_draws import QuickDraws
+from fwdtrace.compare.rounding import _Precision
+from fwdtrace.compare.steps import Watch
+from fwdtrace.run.two import TwoRunsPlan, compare_two
+
+SIDE = 320
+
+
+class Model(nn.Module):
+    """A large layer, and what may come of its numbers."""
+
+    def __init__(self, more: Callable[[nn.Module, Tensor], None] | None = None) -> None:
+        super().__init__()
+        self.small = nn.Linear(4, 4)
+        self.large = nn.Linear(SIDE, SIDE, bias=False)
+        if more is not None:
+            more(self, self.large.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.large(x)  # type: ignore[no-any-return]
+
+
+class Left(Model):
+    """A model with a weight that the other has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(SIDE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.shift
+
+
+def drawn_quickly(more: Callable[[nn.Module, Tensor], None] | None = None) -> tuple[Model, QuickDraws]:
+    quick = QuickDraws()
+    with quick:
+        model = Model(more)
+    return model, quick
+
+
+def test_a_large_weight_alone_is_drawn_otherwise() -> None:
+    torch.manual_seed(0)
+    expected = Model()
+    torch.manual_seed(0)
+    model, quick = drawn_quickly()
+    assert torch.equal(model.small.weight, expected.small.weight)
+    assert not torch.equal(model.large.weight, expected.large.weight)
+    assert abs(float((model.large.weight.std() / expected.large.weight.std()).detach()) - 1) < 0.05
+    assert quick.only_in(model, ["large.weight"])
+    assert not quick.only_in(model, ["small.weight"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda model, weight: model.register_buffer("norms", weight.norm(dim=0)),
+        lambda model, weight: model.register_buffer("kept", torch.empty(SIDE).copy_(weight[0]), persistent=False),
+        lambda model, weight: setattr(model, "lines", [weight[:2] * 2]),
+        lambda model, weight: setattr(model, "later", nn.Linear(2, 2)),
+        lambda model, weight: setattr(model, "mask", torch.rand(5) > 0.5),
+        lambda model, weight: setattr(model, "size", float(weight.sum())),
+    ],
+    ids=["computed", "written", "listed", "drawn later", "made of later", "read"],
+)
+def test_what_depends_on_it_is_known(more: Callable[[nn.Module, Tensor], None]) -> None:
+    model, quick = drawn_quickly(more)
+    assert not quick.only_in(model, ["large.weight"])
+
+
+def test_what_does_not_depend_on_it_is_not_taken_for_it() -> None:
+    def more(model: nn.Module, weight: Tensor) -> None:
+        generator = torch.Generator().manual_seed(1)
+        model.register_buffer("own", torch.rand(5, generator=generator))
+        model.register_buffer("zeros", torch.zeros(weight.shape[0]))
+
+    model, quick = drawn_quickly(more)
+    assert quick.only_in(model, ["large.weight"])
+
+
+@pytest.mark.parametrize("second", ["Model", "Left"])
+def test_the_seed_decides_on_the_weights_that_are_left(second: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = TwoRunsPlan(f"{__name__}:Model", f"{__name__}:{second}", inputs=(f"2x{SIDE}",), same_init=True)
+    quickly = compare_two(plan).comparison
+    monkeypatch.setattr(quick_draws, "_LARGE", 10**9)
+    assert compare_two(plan).comparison == quickly
+    assert quickly.equal == (second == "Model")
+
+
+@pytest.mark.parametrize("mode", [QuickDraws, Watch, _Precision])
+def test_no_mode_has_torch_import_its_compiler(mode: type) -> None:
+    assert not hasattr(
+        vars(mode)["__torch_dispatch__"], "__wrapped__"
+    )  # torch wraps it, to import it at the first call
