@@ -16,7 +16,7 @@ from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import Position
 from fwdtrace.recorder.measures.values import version_of
 from fwdtrace.recorder.parts import SCALARS
-from fwdtrace.recorder.torch_internals import Unseen
+from fwdtrace.recorder.torch_internals import Unseen, transforms
 
 MOST_BUFFER_BYTES = 2**22
 """Buffers are copied before a call up to so many bytes for each model."""
@@ -30,7 +30,10 @@ Attributes = tuple[tuple[weakref.ref[nn.Module], dict[str, Any]], ...]
 
 @dataclass(frozen=True)
 class Modes:
-    """The modes of torch that decide how an op computes: gradients, autocast by kind of device, determinism."""
+    """The modes of torch that decide how an op computes: gradients, autocast by kind of device, determinism.
+
+    `transforms` says how many transforms of `torch.func` run around the call, whose tensors do not outlive them.
+    """
 
     grad: bool
     inference: bool
@@ -38,6 +41,7 @@ class Modes:
     autocast_cache: bool
     deterministic: bool
     warn_only: bool
+    transforms: int | None
 
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
@@ -65,6 +69,7 @@ def modes_now() -> Modes:
         torch.is_autocast_cache_enabled(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
+        transforms(),
     )
 
 

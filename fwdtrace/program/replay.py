@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.moment import Moment
+from fwdtrace.program.moment import Moment, modes_now
 from fwdtrace.program.passes import run_backward, sum_of
 from fwdtrace.program.state import state_kept
 from fwdtrace.program.together import synchronise_nothing
@@ -32,6 +32,8 @@ from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace import Trace
 
 EXACT, INEXACT = "exact", "inexact"
+TRANSFORMED = "torch.func ran it, as vmap and grad do, and its tensors end with that"
+"""Why a call is not run again whose tensors are gone, though the program may hold them."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def replayed(
     `model` is at the top of what holds the module that is called, `number` that of the call. With `gradients`, the
     backward is run behind it, from these gradients of the tensors that it had returned.
     """
+    if moment.modes.transforms not in (None, modes_now().transforms):
+        return not_replayed(model, number, TRANSFORMED)
     args, kwargs = moment.args, moment.kwargs
     options = replace(options, gradients=gradients is not None, alone=True)
     recording = Recording(model, options, call=number)
