@@ -52,9 +52,8 @@ def test_the_page_has_a_chart_of_the_steps_and_one_of_the_modules() -> None:
 
 
 def test_what_happened_on_another_rank_is_said_with_its_number() -> None:
-    run = replace(
-        grown().run, call=6, step=3, rank=1, earlier=(), last_steps=(), replay=None, replay_reason="no memory"
-    )
-    assert event_lines_of_ranks([replace(made, run=run)]) == [
+    made = grown()
+    alone = replace(made.run, earlier=(), last_steps=(), replay=None, replay_reason="no memory")
+    assert event_lines_of_ranks([replace(made, run=replace(alone, call=6, step=3, rank=1))]) == [
         "rank 1: not finite: call 6 of Net, step 3; not run again: no memory"
     ]
