@@ -78,7 +78,8 @@ class Moment:
     """A call that is about to be made: how it is made, and the random states, modes and buffers of then.
 
     `versions` says how often each tensor in the arguments had been written into. `buffers` and `attributes`
-    have what may be about to change. `position` is the line of the program's that makes the call.
+    have what may be about to change. `position` is the line of the program's that makes the call. `has_other_weights`
+    says that `torch.func.functional_call` has put tensors in place of the module's parameters.
     """
 
     module: nn.Module
@@ -91,6 +92,7 @@ class Moment:
     buffers: Values = ()
     attributes: Attributes = ()
     position: Position | None = None
+    has_other_weights: bool = False
 
     def run(self, args: Any, kwargs: Any) -> Any:
         """Make the call, with these arguments in place of its own."""
@@ -154,7 +156,10 @@ def moment_before(
 ) -> Moment:
     """What the call that is about to be made needs to be run again; `model` is at the top of what holds the module."""
     versions = versions_of(args, kwargs)
-    return Moment(module, entry, args, kwargs, versions, random_state(), modes_now(), *changing.before(model), position)
+    buffers, attributes = changing.before(model)
+    others = type(next(module.parameters(), None)) is Tensor
+    modes = modes_now()
+    return Moment(module, entry, args, kwargs, versions, random_state(), modes, buffers, attributes, position, others)
 
 
 def versions_of(args: Any, kwargs: Any) -> tuple[int, ...]:

@@ -228,6 +228,8 @@ def _why_inexact(moment: Moment, written: Sequence[Tensor]) -> str:
         return "an argument was written into after the call had begun"
     if any(isinstance(tensor, nn.Parameter) for tensor in written):
         return "it writes into its own parameters"
+    if moment.has_other_weights:
+        return "it ran with weights that torch.func.functional_call gave it, and now with its own"
     return "it computes from something that changes with each call: other random numbers, or what it keeps in Python"
 
 

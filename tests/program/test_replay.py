@@ -202,6 +202,17 @@ def test_a_call_in_a_transform_is_run_again_as_long_as_that_runs_and_no_longer()
     assert not after.ran and after.traced.run.replay_reason == TRANSFORMED
 
 
+def test_other_weights_than_its_own_are_given_as_the_reason() -> None:
+    class Kept(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            moments.append(moment_before(self, "__call__", (x,), {}, self, Changing()))
+            return super().forward(x)
+
+    net, moments = Kept(6, 2), []
+    output = torch.func.functional_call(net, {"weight": torch.ones(2, 6), "bias": torch.ones(2)}, (X,))
+    assert replayed(moments[0], net, Options(), 1, [output]).inexact.startswith("it ran with weights that torch.func")
+
+
 def test_nan_is_the_same_as_nan() -> None:
     net = nn.Linear(6, 2)
     assert not twice(net, X * float("nan")).inexact
