@@ -16,6 +16,7 @@ from fwdtrace.trace.text import plural
 if TYPE_CHECKING:
     from fwdtrace.program.observed import ObservedProgram
     from fwdtrace.program.rank_files import Ranks
+    from fwdtrace.program.ranks import RankReport
     from fwdtrace.trace import Trace
 
 MOST_FILES = 4
@@ -83,9 +84,9 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     crash_of_child = _report_children(observed)
     ranks = observed.compare_ranks()
     if ranks is not None:
-        for line in ranks.lines:
+        for line in ranks.lines if traces else [*ranks.lines, *_events_elsewhere(ranks)]:
             _say(line)
-        traces += ranks.traces
+        traces += tuple(ranks.traces.values())
     crashed = crashed or crash_of_child
     if crashed is not None:
         _print_crash(crashed, shown)
@@ -96,6 +97,15 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
             "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"
         )
     annotate((finding for trace in traces for finding in trace.findings), codes)
+
+
+def _events_elsewhere(ranks: RankReport) -> list[str]:
+    """What happened on other ranks, where nothing did on this one, and the files that tell of it."""
+    from fwdtrace.render.kept_calls import event_lines_of_ranks
+
+    events = {file: trace for file, trace in ranks.traces.items() if trace.run.event is not None}
+    saved = [f"saved {_listed_files([_near(file) for file in events])}"] if events else []
+    return [*event_lines_of_ranks(list(events.values())), *saved]
 
 
 def _report_children(observed: ObservedProgram) -> Trace | None:

@@ -73,3 +73,9 @@ def is_given_what_is_not_finite(noted: Pass) -> bool:
 def made_in(replay: Replay) -> bool:
     """Whether the backward of the call itself made what is not finite."""
     return any(fault.kind == "non-finite" and fault.event is not None for fault in replay.trace.gradient_faults)
+
+
+def only_given(replay: Replay) -> bool:
+    """Whether what was run again was given what is not finite, and nothing in it made more of that."""
+    numbers = [event.nonfinite for event in replay.trace.events if event.nonfinite is not None]
+    return any(each.spoiled_inputs for each in numbers) and not any(each.inputs_finite for each in numbers)

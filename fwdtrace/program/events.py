@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, tell
+from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, only_given, tell
 from fwdtrace.program.endings import stop
 from fwdtrace.program.loss import places_above
 from fwdtrace.program.moment import Moment, moment_before
@@ -243,6 +243,7 @@ class Events:
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
         own = [each for each in candidates if known.owns(each.root, optimizer)]
+        others = {each for each in self._spoiled if not known.owns(each, optimizer)}
         self._spoiled.update(each.root for each in own)
         if self._is_over or self._given.leads_to(known, optimizer):
             return False
@@ -268,8 +269,8 @@ class Events:
                 best = each, replay
         if best is not None and not (made_in(best[1]) or best[0].backward_from or best[1].interrupt):
             best = self._beside(candidates, happened) or best
-        if best is None:
-            return False
+        if best is None or (others and only_given(best[1])):
+            return False  # what another model gave, which has been reported
         tell(candidates, best[0])
         return self._replays.hand_over(*best, happened)
 

@@ -16,7 +16,7 @@ from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import Position
 from fwdtrace.recorder.measures.values import version_of
 from fwdtrace.recorder.parts import SCALARS
-from fwdtrace.recorder.torch_internals import Unseen
+from fwdtrace.recorder.torch_internals import Unseen, transforms
 
 MOST_BUFFER_BYTES = 2**22
 """Buffers are copied before a call up to so many bytes for each model."""
@@ -30,7 +30,10 @@ Attributes = tuple[tuple[weakref.ref[nn.Module], dict[str, Any]], ...]
 
 @dataclass(frozen=True)
 class Modes:
-    """The modes of torch that decide how an op computes: gradients, autocast by kind of device, determinism."""
+    """The modes of torch that decide how an op computes: gradients, autocast by kind of device, determinism.
+
+    `transforms` says how many transforms of `torch.func` run around the call, whose tensors do not outlive them.
+    """
 
     grad: bool
     inference: bool
@@ -38,6 +41,7 @@ class Modes:
     autocast_cache: bool
     deterministic: bool
     warn_only: bool
+    transforms: int | None
 
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
@@ -65,6 +69,7 @@ def modes_now() -> Modes:
         torch.is_autocast_cache_enabled(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
+        transforms(),
     )
 
 
@@ -80,7 +85,8 @@ class Moment:
     """A call that is about to be made: how it is made, and the random states, modes and buffers of then.
 
     `versions` says how often each tensor in the arguments had been written into. `buffers` and `attributes`
-    have what may be about to change. `position` is the line of the program's that makes the call.
+    have what may be about to change. `position` is the line of the program's that makes the call. `has_other_weights`
+    says that `torch.func.functional_call` has put tensors in place of the module's parameters.
     """
 
     module: nn.Module
@@ -93,6 +99,7 @@ class Moment:
     buffers: Values = ()
     attributes: Attributes = ()
     position: Position | None = None
+    has_other_weights: bool = False
 
     def run(self, args: Any, kwargs: Any) -> Any:
         """Make the call, with these arguments in place of its own."""
@@ -156,7 +163,10 @@ def moment_before(
 ) -> Moment:
     """What the call that is about to be made needs to be run again; `model` is at the top of what holds the module."""
     versions = versions_of(args, kwargs)
-    return Moment(module, entry, args, kwargs, versions, random_state(), modes_now(), *changing.before(model), position)
+    buffers, attributes = changing.before(model)
+    others = type(next(module.parameters(), None)) is Tensor
+    modes = modes_now()
+    return Moment(module, entry, args, kwargs, versions, random_state(), modes, buffers, attributes, position, others)
 
 
 def versions_of(args: Any, kwargs: Any) -> tuple[int, ...]:

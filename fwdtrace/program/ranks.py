@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from fwdtrace.compare.rank_differences import differences_of_ranks
 from fwdtrace.errors import TraceFileError
@@ -22,10 +23,10 @@ TracesByPart = Mapping[str, Trace]
 
 @dataclass(frozen=True)
 class RankReport:
-    """What there is to say of the ranks of one machine, as lines, and the traces of all of them."""
+    """What there is to say of the ranks of one machine, as lines, and the traces of all of them by file."""
 
     lines: tuple[str, ...]
-    traces: tuple[Trace, ...] = ()
+    traces: Mapping[Path, Trace] = field(default_factory=dict)
 
 
 def compare_ranks(files: RankFiles, ranks: Ranks) -> RankReport:
@@ -35,20 +36,23 @@ def compare_ranks(files: RankFiles, ranks: Ranks) -> RankReport:
     late = files.wait(ranks.near)
     lines = [f"rank {rank} has not ended; this is what it has made so far" for rank in late]
     traces: dict[int, dict[str, Trace]] = {}
+    by_file: dict[Path, Trace] = {}
     for rank in range(ranks.near):
         traces[rank] = {}
         for part, file in files.of(rank).items():
             try:
-                traces[rank][part] = load_trace(file)
+                traces[rank][part] = by_file[file] = load_trace(file)
             except TraceFileError as error:
                 lines.append(str(error))
     lines += rank_differences(traces)
-    return RankReport(tuple(lines), tuple(trace for parts in traces.values() for trace in parts.values()))
+    return RankReport(tuple(lines), by_file)
 
 
 def rank_differences(traces: Mapping[int, TracesByPart]) -> list[str]:
     """Lines that say how the traces of each rank differ from those of the lowest rank that has the same part."""
-    lines = [f"rank {rank}: no trace was found" for rank, parts in traces.items() if not parts]
+    events = [trace.run.event for parts in traces.values() for trace in parts.values()]
+    nothing = "no event" if events and all(events) else "no trace was found"
+    lines = [f"rank {rank}: {nothing}" for rank, parts in traces.items() if not parts]
     reports = {}
     for part in dict.fromkeys(part for parts in traces.values() for part in parts):
         by_rank = {rank: parts[part] for rank, parts in traces.items() if part in parts}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from fwdtrace.models.randomness import random_state
-from fwdtrace.program.moment import Moment
+from fwdtrace.program.moment import Moment, modes_now
 from fwdtrace.program.passes import run_backward, sum_of
 from fwdtrace.program.state import state_kept
 from fwdtrace.program.together import synchronise_nothing
@@ -32,6 +32,8 @@ from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace import Trace
 
 EXACT, INEXACT = "exact", "inexact"
+TRANSFORMED = "torch.func ran it, as vmap and grad do, and its tensors end with that"
+"""Why a call is not run again whose tensors are gone, though the program may hold them."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def replayed(
     `model` is at the top of what holds the module that is called, `number` that of the call. With `gradients`, the
     backward is run behind it, from these gradients of the tensors that it had returned.
     """
+    if moment.modes.transforms not in (None, modes_now().transforms):
+        return not_replayed(model, number, TRANSFORMED)
     args, kwargs = moment.args, moment.kwargs
     options = replace(options, gradients=gradients is not None, alone=True)
     recording = Recording(model, options, call=number)
@@ -224,6 +228,8 @@ def _why_inexact(moment: Moment, written: Sequence[Tensor]) -> str:
         return "an argument was written into after the call had begun"
     if any(isinstance(tensor, nn.Parameter) for tensor in written):
         return "it writes into its own parameters"
+    if moment.has_other_weights:
+        return "it ran with weights that torch.func.functional_call gave it, and now with its own"
     return "it computes from something that changes with each call: other random numbers, or what it keeps in Python"
 
 

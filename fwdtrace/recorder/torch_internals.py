@@ -86,6 +86,8 @@ torch_function_modes = torch._C._len_torch_function_stack
 dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 without_torch_function = torch._C.DisableTorchFunction
 is_functional: Callable[[torch.Tensor], bool] = torch._is_functional_tensor
+transforms: Callable[[], int | None] = torch._C._functorch.maybe_current_level
+"""How many transforms of `torch.func`, such as `vmap` and `grad`, run around this line; None if there is none."""
 push_function_mode: Callable[[Any], None] = torch.overrides._push_mode
 pop_function_mode: Callable[[], Any] = torch.overrides._pop_mode
 push_dispatch_mode: Callable[[Any], None] = dispatch_file._push_mode

@@ -52,6 +52,11 @@ def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def event_lines_of_ranks(events: Sequence[Trace]) -> list[str]:
+    """What happened in each of these calls of other ranks."""
+    return [f"rank {trace.run.rank}: {line}" for trace in events for line in event_lines([trace], True)]
+
+
 def caught_lines(errors: Sequence[Caught]) -> list[str]:
     """For each error that the program caught, the call that raised it, and what was wrong if that is known."""
     lines = []

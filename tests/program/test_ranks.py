@@ -55,6 +55,11 @@ def test_each_part_is_compared_with_the_lowest_rank_that_has_it() -> None:
     ]
 
 
+def test_a_rank_without_an_event_is_said_to_have_none() -> None:
+    event = replace(net(), run=replace(net().run, event="nonfinite", rank=1))
+    assert rank_differences({0: {}, 1: {"t": event}}) == ["rank 0: no event"]
+
+
 def test_saved_files_are_compared_and_what_is_late_or_broken_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +69,7 @@ def test_saved_files_are_compared_and_what_is_late_or_broken_is_said(
     files.end(0)
     files.begin(1).write_text("{", encoding="utf-8")
     report = compare_ranks(files, Ranks(0, 2))
-    assert report.traces == (net(),)
+    assert report.traces == {tmp_path / "t.rank0.json": net()}
     assert report.lines[0] == "rank 1 has not ended; this is what it has made so far"
     assert "t.rank1.json" in report.lines[1]
     assert report.lines[2:] == ("rank 1: no trace was found",)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.program.moment import Changing, moment_before
-from fwdtrace.program.replay import Replay, replayed
+from fwdtrace.program.replay import TRANSFORMED, Replay, replayed
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.notes import Options
 
@@ -184,6 +184,33 @@ def test_an_error_of_the_replay_ends_nothing(fail: Callable[[], Any], error: str
 
     run = twice(Once(6, 6), X).traced.run
     assert (run.replay, run.replay_reason) == ("inexact", f"the replay raised {error}")
+
+
+def test_a_call_in_a_transform_is_run_again_as_long_as_that_runs_and_no_longer() -> None:
+    net, kept = nn.Linear(6, 2), []
+
+    def of_one(x: Tensor) -> Tensor:
+        kept.append(moment_before(net, "__call__", (x,), {}, net, Changing()))
+        result: Tensor = net(x)
+        inside.append(replayed(kept[0], net, Options(), 1))
+        return result
+
+    inside: list[Replay] = []
+    torch.func.vmap(of_one)(X)
+    after = replayed(kept[0], net, Options(), 1)
+    assert inside[0].ran and inside[0].raised is None
+    assert not after.ran and after.traced.run.replay_reason == TRANSFORMED
+
+
+def test_other_weights_than_its_own_are_given_as_the_reason() -> None:
+    class Kept(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            moments.append(moment_before(self, "__call__", (x,), {}, self, Changing()))
+            return super().forward(x)
+
+    net, moments = Kept(6, 2), []
+    output = torch.func.functional_call(net, {"weight": torch.ones(2, 6), "bias": torch.ones(2)}, (X,))
+    assert replayed(moments[0], net, Options(), 1, [output]).inexact.startswith("it ran with weights that torch.func")
 
 
 def test_nan_is_the_same_as_nan() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fwdtrace.render.closing import totals_and_findings
 from fwdtrace.render.happened import charts, magnitude_lines
 from fwdtrace.render.html import html_text
+from fwdtrace.render.kept_calls import event_lines_of_ranks
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.trace import Stats, Trace
 from fwdtrace.trace.info import EarlierCall, Magnitude, StepInfo
@@ -48,3 +49,11 @@ def test_the_page_has_a_chart_of_the_steps_and_one_of_the_modules() -> None:
     page = html_text(grown())
     assert page.count("<figure class") == 2
     assert "run once more, bit for bit as at first" in page
+
+
+def test_what_happened_on_another_rank_is_said_with_its_number() -> None:
+    made = grown()
+    alone = replace(made.run, earlier=(), last_steps=(), replay=None, replay_reason="no memory")
+    assert event_lines_of_ranks([replace(made, run=replace(alone, call=6, step=3, rank=1))]) == [
+        "rank 1: not finite: call 6 of Net, step 3; not run again: no memory"
+    ]
