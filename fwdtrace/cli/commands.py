@@ -18,6 +18,8 @@ from fwdtrace.cli.rule import rule
 from fwdtrace.cli.run import run
 from fwdtrace.cli.sets import as_typer_takes_it
 from fwdtrace.cli.show import show
+from fwdtrace.cli.usage import WrongUsage, in_one_line
+from fwdtrace.errors import FwdtraceError
 from fwdtrace.version import __version__
 
 app = typer.Typer(
@@ -37,8 +39,11 @@ app.command()(as_typer_takes_it(rule))
 
 
 def run_with_typer(words: list[str]) -> None:
-    """Have typer read the command line and run the command; it ends the program."""
-    typer.main.get_command(app)(words)  # app() itself would replace sys.excepthook
+    """Have typer read the command line and run the command; FwdtraceError if it is wrong."""
+    try:
+        typer.main.get_command(app).main(words, standalone_mode=False)  # app() itself would replace sys.excepthook
+    except WrongUsage as error:
+        raise FwdtraceError(in_one_line(error, words)) from None
 
 
 @app.callback(invoke_without_command=True)

@@ -20,10 +20,9 @@ from fwdtrace.cli.files import check_files, check_values_file
 from fwdtrace.cli.options import Chosen, Measured, Shown, with_what_is_shown
 from fwdtrace.cli.sets import as_typer_takes_it
 from fwdtrace.cli.terminal import to_stderr
+from fwdtrace.cli.usage import WrongUsage, in_one_line
 from fwdtrace.errors import FwdtraceError
 
-WrongUsage: Any = typer.BadParameter.__base__
-"""What is raised for an option that there is not, by whichever click typer has."""
 CELL = "cell"
 """The name of the program, after which files are named where nobody has named one."""
 
@@ -45,10 +44,12 @@ def unload_ipython_extension(shell: Any) -> None:
 
 def _run_cell(shell: Any, line: str, cell: str) -> None:
     with redirect_stderr(sys.stdout):  # what is on stderr a notebook shows as an error
+        words: list[str] = []
         try:
-            settings = _settings_of(shlex.split(line))
+            words = shlex.split(line)
+            settings = _settings_of(words)
         except (FwdtraceError, WrongUsage) as error:
-            to_stderr(f"fwdtrace: {error.format_message() if isinstance(error, WrongUsage) else error}")
+            to_stderr(f"fwdtrace: {in_one_line(error, words) if isinstance(error, WrongUsage) else error}")
             return
     if settings is None:  # for --help, which has been shown
         return

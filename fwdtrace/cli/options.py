@@ -140,6 +140,10 @@ class Shown:
     no_fold: NoFold = False
     color: Color = "auto"
 
+    def __post_init__(self) -> None:
+        if self.source and self.sort:
+            raise FwdtraceError("--source and --sort are different views; give one of them")
+
     @property
     def column_keys(self) -> list[str]:
         """The columns to show, none if nobody says."""

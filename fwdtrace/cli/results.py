@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwdtrace.cli.pager import paged
-from fwdtrace.cli.terminal import result_console, result_is_given
+from fwdtrace.cli.terminal import result_console, result_is_given, to_stderr
 from fwdtrace.errors import FwdtraceError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def give_trace(trace: Trace, shown: Shown, result: Result) -> None:
         from fwdtrace.trace.trace import write_trace
 
         write_trace(trace, sys.stdout)
+        if unused := _of_the_screen(shown):
+            to_stderr(f"fwdtrace: --json gives the whole trace, with or without {', '.join(unused)}")
     else:
         with paged(console, off=result.no_pager):
             print_trace(trace, shown, console)
@@ -88,6 +90,12 @@ def print_trace(trace: Trace, shown: Shown, console: Console) -> None:
         from fwdtrace.render.tree import print_tree
 
         print_tree(trace, console, **_view(shown))
+
+
+def _of_the_screen(shown: Shown) -> list[str]:
+    """The options that say what is shown of a trace, as far as they are given; columns and keys are measured too."""
+    given = {"--source": shown.source, "--only": shown.only, "--depth": shown.depth is not None}
+    return [name for name, is_given in given.items() if is_given]
 
 
 def _view(shown: Shown) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def run(
     measured = replace(measured, backward=measured.backward or bool(loss))
     with full_tracebacks(full_traceback), stdout_kept_clean():
         import_torch()
+        from fwdtrace.run.guess import ran_with
         from fwdtrace.run.once import Measures, RunPlan, calls_so_far, prepare, run_once
 
         measures = Measures(**asdict(measured), loss=loss, repeat=repeat)
@@ -86,8 +87,7 @@ def run(
     give_trace(ran.trace, shown, result)
     annotate(ran.trace.findings, codes)
     if ran.tried:
-        options = " ".join(f"--input {text}" for text in ran.tried)
-        to_stderr(f"fwdtrace: no --input was given; the model takes {options}, and ran with that")
+        to_stderr(f"fwdtrace: {ran_with(ran.tried)}")
     if ran.error is not None:
         ran.error.full_traceback = full_traceback
         raise ran.error

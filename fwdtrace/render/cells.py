@@ -118,8 +118,17 @@ class Listing(NamedTuple):
                 if cell_len(counted) <= width:
                     return counted
         if room <= 1:
-            return cut(self.least, width)
-        return joined([cut(self.shapes[0], room)], self.leaves - 1, self.bundle)
+            return _cut_between_sizes(self.least, width)
+        return joined([_cut_between_sizes(self.shapes[0], room)], self.leaves - 1, self.bundle)
+
+
+def _cut_between_sizes(text: str, width: int) -> str:
+    """The text cut at its end, but in no number, as `1×16×3…` for `1×16×32000` looks like another shape."""
+    shown = cut(text, width)
+    end = len(shown) - 1
+    if shown == text or end < 1 or not text[end - 1 : end + 1].isdecimal():
+        return shown
+    return shown[:end].rstrip("0123456789") + "…"
 
 
 def joined(texts: Sequence[str], left_out: int, bundle: bool) -> str:

@@ -155,6 +155,9 @@ BY_KEY = {column.key: column for column in COLUMNS}
 
 NAME_TITLE = Name("", "module", "")
 
+MEASURED_BY: dict[Key, str] = {"flops": "--costs", **dict.fromkeys(STATISTICS, "--stats"), "grad": "--backward"}
+"""The option that measures what is in a column, where it is not measured anyway."""
+
 USUAL = ("called", "input", "output", "params", "from")
 """The columns that every trace has something for."""
 
@@ -187,6 +190,17 @@ def notes_on(columns: Sequence[Column]) -> list[str]:
         notes.append("mean, std, min and max: those of the output")
     if "grad" in keys:
         notes.append("grad: the norm over a module's parameters; a cell of the bar is a factor of ten")
+    return notes
+
+
+def notes_on_absent(keys: Sequence[str], numbers: Numbers) -> list[str]:
+    """Which of the columns that were asked for have no number, and what measures it."""
+    there = numbers.measured()
+    absent = [key for key in MEASURED_BY if key in keys and key not in there]
+    options = " ".join(dict.fromkeys(MEASURED_BY[key] for key in absent))
+    notes = [f"{', '.join(absent)}: nothing in this trace; measured with {options}"] if absent else []
+    if "nan" in keys and "nan" not in there:
+        notes.append("nan: nothing in this trace, as far as --check-finite looked")
     return notes
 
 

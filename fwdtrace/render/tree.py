@@ -21,6 +21,7 @@ from fwdtrace.render.columns import (
     name_files_once,
     name_of,
     notes_on,
+    notes_on_absent,
     style_of,
 )
 from fwdtrace.render.fold import Amount, Repeat
@@ -121,7 +122,7 @@ def tree_lines(
         yield from _event_lines(row, row.entry, names[number], drawn.cells[number], styles, layout, sheet)
         if not isinstance(row.entry, Call) or row.entry.id not in shown_by_op:
             yield from _error_lines(row, row.entry, sheet)
-    notes = notes_on(layout.shown)
+    notes = [*notes_on(layout.shown), *notes_on_absent(keys, drawn.numbers)]
     if patterns:
         notes.insert(0, calls.left_out_text(patterns, len(rows), left_out, sheet))
     if layout.dropped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.randomness import seed_all
+from fwdtrace.run.guess import other_inputs, ran_with
 
 
 def compare_direct_forward(
@@ -30,8 +32,29 @@ def compare_direct_forward(
 
     `at` holds qualified names, `""` for the model itself; with `each`, every submodule is taken. `inputs` are texts as
     `--input` takes them. With `trust`, a `.pt2` file may run code as it is opened. `tell` is called with the name of
-    each part, such as `c1.forward(x)`, before it runs.
+    each part, such as `c1.forward(x)`, before it runs. Where none are given and the model raises, others are tried.
     """
+    try:
+        return _compared(spec, at, each, inputs, seed, trust, tell)
+    except FwdtraceError as error:
+        if inputs or error.__cause__ is None or not (tried := other_inputs(spec, seed, trust=trust)):
+            raise
+    try:
+        comparison = _compared(spec, at, each, tried, seed, trust, tell)
+    except FwdtraceError as error:
+        raise FwdtraceError(f"{error}; {ran_with(tried, raised=True)}") from error.__cause__
+    return replace(comparison, notes=(ran_with(tried), *comparison.notes))
+
+
+def _compared(
+    spec: str,
+    at: Sequence[str],
+    each: bool,
+    inputs: Sequence[str],
+    seed: int,
+    trust: bool,
+    tell: Callable[[str], None],
+) -> DirectComparison:
 
     def build() -> nn.Module:
         seed_all(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,8 @@ from fwdtrace.findings.forward_error.changes import Given, Proposal
 from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.guess import guessed_inputs
 from fwdtrace.models.inputs import build_inputs
+from fwdtrace.models.load import load_model
+from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.spec import Inputs
 from fwdtrace.trace import Trace
 from fwdtrace.trials.apply import CannotChange
@@ -53,6 +56,26 @@ def better_guess(module: nn.Module, trace: Trace | None, seed: int) -> tuple[str
     return further
 
 
+def other_inputs(spec: str, seed: int, *, trust: bool = False) -> tuple[str, ...]:
+    """The `--input` texts that the model of a spec takes, where nobody gave any and the first guess failed.
+
+    None if the model says itself what it takes, and on ranks, each of which might find other ones.
+    """
+    if "RANK" in os.environ:
+        return ()
+    seed_all(seed)
+    loaded = load_model(spec, trust=trust)
+    return better_guess(loaded.module.eval(), None, seed) if loaded.guessed else ()
+
+
+def ran_with(tried: tuple[str, ...], *, raised: bool = False) -> str:
+    """The sentence that says what a model was given, where nobody gave anything."""
+    options = " ".join(f"--input {text}" for text in tried)
+    if raised:
+        return f"no --input was given: this is with {options}, a guess, and the model may want another"
+    return f"no --input was given; the model takes {options}, and ran with that"
+
+
 def _place(trace: Trace | None) -> int:
     """How many calls came to their end."""
     return 0 if trace is None else sum(call.error is None for call in trace.calls)
@@ -86,8 +109,7 @@ def _with_sizes(text: str, shape: tuple[int, ...] | None) -> str:
 
 def nobody_chose(trace: Trace, tried: tuple[str, ...]) -> Trace:
     """The trace whose crash is said first to be one over an input that nobody gave."""
-    options = " ".join(f"--input {text}" for text in tried)
-    says = f"no --input was given: this is with {options}, a guess, and the model may want another; "
+    says = f"{ran_with(tried, raised=True)}; "
     findings = tuple(
         replace(each, message=says + each.message) if each.code == "FT006" else each for each in trace.findings
     )

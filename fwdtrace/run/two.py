@@ -28,6 +28,7 @@ from fwdtrace.models.inputs import Inputs, build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
+from fwdtrace.run.guess import other_inputs, ran_with
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,19 @@ class TwoRunsResult:
 
 
 def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
-    """Run both models and compare them; FwdtraceError if one of them cannot be built or fed."""
+    """Run both models and compare them; FwdtraceError if one of them cannot be built or fed.
+
+    Where no inputs are given and a model raises, others are tried.
+    """
+    result = _compared(plan)
+    if result.error is None or plan.inputs or not (tried := other_inputs(plan.spec, plan.seed, trust=plan.trust)):
+        return result
+    again = _compared(replace(plan, inputs=tried))
+    notes = (ran_with(tried, raised=again.error is not None), *again.comparison.notes)
+    return replace(again, comparison=replace(again.comparison, notes=notes))
+
+
+def _compared(plan: TwoRunsPlan) -> TwoRunsResult:
     if plan.dtype is not None:
         dtype_named(plan.dtype)  # a wrong name is refused before anything runs
     plan, map_file = _without_file(plan)

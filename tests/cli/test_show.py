@@ -45,3 +45,15 @@ def test_several_ranks_are_shown_as_one_and_a_pattern_is_expanded(command: Comma
     assert command("show", "t.rank0.json", "t.rank1.json", "--json").out == (folder / "t.json").read_text()
     assert command("show", "t.rank*.json", "-o", "t.svg").status == 2
     assert command("show", "u.rank*.json").status == 2
+
+
+def test_json_says_which_options_do_not_change_it(command: Command, folder: Path) -> None:
+    command("run", "lenet-functional", "-o", "saved.json")
+    plain, asked = command("show", "saved.json", "--json"), command("show", "saved.json", "--json", "--source")
+    assert (plain.err, asked.out) == ("", plain.out)
+    assert asked.err == "fwdtrace: --json gives the whole trace, with or without --source\n"
+
+
+def test_one_view_is_shown_at_a_time(command: Command) -> None:
+    ran = command("show", "saved.json", "--source", "--sort", "time")
+    assert (ran.status, ran.err) == (2, "fwdtrace: --source and --sort are different views; give one of them\n")

@@ -24,6 +24,13 @@ def test_a_listing_shows_as_many_shapes_as_fit_and_counts_the_others(width: int,
     assert SHAPES.within(width) == text
 
 
+@pytest.mark.parametrize(
+    ("width", "text"), [(10, "1×16×32000"), (9, "1×16×…"), (6, "1×16×…"), (5, "1×16…"), (4, "1×…")]
+)
+def test_a_shape_is_not_cut_inside_a_number(width: int, text: str) -> None:
+    assert Listing.of("1×16×32000").within(width) == text
+
+
 def test_a_bundle_is_in_brackets() -> None:
     assert joined(["2", "3"], 0, bundle=True) == "(2, 3)"
     assert joined(["2"], 4, bundle=True) == "(2, …4 more)"

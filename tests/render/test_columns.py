@@ -9,6 +9,7 @@ from fwdtrace.render.columns import Seen, cells_of, columns_of, name_files_once,
 from fwdtrace.render.numbers import Numbers
 from fwdtrace.render.rows import tree_rows
 from fwdtrace.render.sheet import sheet_for
+from fwdtrace.render.tree import tree_text
 from fwdtrace.trace import Event, Gradient, NonFinite, Op, Source, Stats, TensorMeta, Trace
 from tests.helpers.drawings import rows
 from tests.helpers.traces import call, residual, tensor, trace
@@ -103,3 +104,11 @@ def test_the_name_of_a_row_stands_behind_its_guides() -> None:
     rows = tree_rows(small(), depth=None, fold=True, deepest=9)
     sheet = sheet_for(small())
     assert [name_of(row, row.entry, sheet).whole for row in rows] == ["Net", "├╴fc Linear", "└╴torch.relu"]  # type: ignore[arg-type]
+
+
+def test_a_column_that_was_asked_for_and_has_nothing_is_named_with_what_measures_it() -> None:
+    assert tree_text(small(), columns=["output", "flops", "mean", "nan"]).splitlines()[6:8] == [
+        "flops, mean: nothing in this trace; measured with --costs --stats",
+        "nan: nothing in this trace, as far as --check-finite looked",
+    ]
+    assert "nothing in this trace" not in tree_text(small()) + tree_text(small(), columns=["output", "time"])

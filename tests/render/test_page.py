@@ -341,3 +341,10 @@ def test_numbers_are_columns_that_put_the_rows_in_order(page: Open) -> None:
     shown.set_window_size(400, 800)
     cell = shown.find_element("css selector", ".tree tbody .mean")
     assert cell.is_displayed() and cell.get_attribute("data-title") == "mean"
+
+
+def test_what_is_long_is_broken_behind_a_sign_and_not_inside_a_word(page: Open) -> None:
+    given = tensor(1, 16), tensor(1, 16, name="attention_mask")
+    browser = page(html_text(trace(replace(call(0, None, "", "Net"), inputs=given))))
+    cell = browser.find_element("css selector", "td.input").get_attribute("innerHTML")
+    assert cell == "1×16, attention_<wbr>mask 1×16"

@@ -119,3 +119,23 @@ def test_an_input_that_was_tried_is_shown_as_the_option_to_type(command: Command
         "fwdtrace: no --input was given; the model takes --input 1x8:int64:0..50, and ran with that"
     )
     assert command("run", "nets.py:Tokens", "--input", "1x8:int64:0..50").err == ""
+
+
+@pytest.mark.parametrize("options", [["nets.py:Tokens"], ["--direct-forward"]])
+def test_a_comparison_gives_what_the_model_can_take_too(command: Command, folder: Path, options: list[str]) -> None:
+    (folder / "nets.py").write_text(MODELS)
+    ran = command("compare", "nets.py:Tokens", *options)
+    assert (ran.status, ran.err) == (0, "")
+    assert "no --input was given; the model takes --input 1x8:int64:0..50, and ran with that" in " ".join(
+        ran.out.split()
+    )
+
+
+@pytest.mark.parametrize("options", [["nets.py:Broken"], ["--direct-forward"]])
+def test_a_comparison_says_of_a_model_that_raises_that_nobody_gave_it_inputs(
+    command: Command, folder: Path, options: list[str]
+) -> None:
+    (folder / "nets.py").write_text(MODELS)
+    ran = command("compare", "nets.py:Broken", *options)
+    assert ran.status == 2
+    assert "no --input was given: this is with --input 1x7, a guess" in " ".join((ran.out + ran.err).split())

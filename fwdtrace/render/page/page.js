@@ -34,6 +34,11 @@ function element(name, attributes, ...content) {
   return made;
 }
 
+// A text that is broken behind a sign where there is no room, not inside a word.
+function breakable(text) {
+  return text.split(/(?<=[_=(,])(?=\S)/).flatMap((part, place) => place ? [element("wbr"), part] : [part]);
+}
+
 // A table; more cells for each row may be given, below a title of their own.
 function tableOf([title, head, rows], moreTitle, more) {
   const line = (name, cells) => element("tr", null, ...cells.map((cell) => element(name, null, ...[cell].flat())));
@@ -231,7 +236,7 @@ function view(trace) {
       const alarming = ["nan", "none"].includes(text) ? " alarming" : "";
       return element("td", {
         class: MEASURED.includes(column) ? `${column} measured${alarming}` : column, "data-title": TITLES[column] ?? column,
-      }, text);
+      }, ...["input", "output"].includes(column) ? breakable(text) : [text]);
     });
     return element("tr", {
       class: ["op", "direct", "error"].filter((each) => kind[each])
@@ -468,7 +473,7 @@ function view(trace) {
       ? element("button", { class: "sort", title: `sort by ${title}`, click: () => orderBy(column) }, title) : title);
   });
   const place = element("main", null,
-    element("h1", null, element("bdi", null, trace.title)),
+    element("h1", null, element("bdi", null, ...breakable(trace.title))),
     element("p", { class: "facts" }, trace.facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ")),
     ...trace.happened.map((text) => element("p", { class: "facts" }, text)),
     element("ul", { class: "findings", hidden: !trace.findings.length }, ...trace.findings.map((finding) => element("li", null,
