@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import ref
 
 from torch import nn
 
@@ -33,9 +34,9 @@ class Sources:
         if self._recorded.names.get(call.seen, ())[:1] == ("",):
             tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
             for leaf, entry in zip(tensors, entries_of(taken), strict=False):
-                source = self._source(entry[2], entry[3])
+                source = self._source(entry.maker, entry.place)
                 if source is None or source.argument is not None:
-                    self._sources[id(entry[2]), entry[3]] = Source(argument=leaf.name)
+                    self._sources[id(entry.maker), entry.place] = Source(argument=leaf.name)
                     self._leaves.clear()  # which may have been given the argument of an earlier call
         return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
 
@@ -51,8 +52,11 @@ class Sources:
     def made(self) -> Iterator[Made]:
         """The tensors that are known, weakly, and where in this recording they were made."""
         for entry in self._flow.entries():
-            if entry[2] in self._ids and (source := self._source(entry[2], entry[3])) is not None:
-                yield entry[0], source
+            tensor = entry()
+            if tensor is not None and entry.maker in self._ids:
+                source = self._source(entry.maker, entry.place)
+                if source is not None:
+                    yield ref(tensor), source  # an entry itself would keep all that was noted
 
     def _with(self, leaves: Leaves, noted: Noted) -> Leaves:
         """The leaves with the source of each tensor, in the order of what was noted."""
@@ -63,7 +67,8 @@ class Sources:
         found: list[Leaf] = []
         for leaf in leaves:
             if type(leaf) is TensorMeta:
-                _, _, maker, output, writer, _, _ = entries[place]
+                entry = entries[place]
+                maker, output, writer = entry.maker, entry.place, entry.writer
                 place += 1
                 key = id(leaf), id(maker), output, id(writer)
                 known = leaf_of.get(key)
