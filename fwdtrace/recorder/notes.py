@@ -104,7 +104,7 @@ class SeenModule:
         self.torch_forward = of.torch_forward
         self.shows_ops = of.is_users and bool(module._modules)
         self.parameters: int | None = None
-        self.calls_awaiting_backward: list[OpenCall] = []
+        self.calls_awaiting_backward: list[OpenCall] | None = None
 
 
 class HookRun:

@@ -11,7 +11,7 @@ from torch import nn
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
-from fwdtrace.recorder.notes import HookRun, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
+from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
@@ -25,8 +25,8 @@ class Sources:
         self._ids = ids
         self._names = _first_names(recorded.root)
         self._sources: dict[tuple[int, int], Source | None] = {}
-        # By the leaf without a source, which is kept so that no other has its identity, the maker, place and writer.
-        self._leaves: dict[tuple[int, int, int, int], tuple[TensorMeta, TensorMeta]] = {}
+        # By the leaf without a source, kept so that no other has its identity, and by what is known of a tensor.
+        self._leaves: dict[tuple[int, int], tuple[TensorMeta, TensorMeta]] = {}
 
     def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
@@ -62,25 +62,29 @@ class Sources:
         """The leaves with the source of each tensor, in the order of what was noted."""
         if not noted:
             return leaves
-        entries = entries_of(noted)
         leaf_of, place = self._leaves, 0
+        if type(noted) is Known and len(leaves) == 1:  # as mostly
+            only = leaves[0]
+            known = leaf_of.get((id(only), id(noted)))
+            if known is not None:
+                return (known[1],)
+        entries = entries_of(noted)
         found: list[Leaf] = []
         for leaf in leaves:
             if type(leaf) is TensorMeta:
                 entry = entries[place]
-                maker, output, writer = entry.maker, entry.place, entry.writer
                 place += 1
-                key = id(leaf), id(maker), output, id(writer)
+                key = id(leaf), id(entry)
                 known = leaf_of.get(key)
                 if known is None:
-                    known = leaf_of[key] = leaf, self._with_source(leaf, maker, output, writer)
+                    known = leaf_of[key] = leaf, self._with_source(leaf, entry)
                 leaf = known[1]
             found.append(leaf)
         return tuple(found)
 
-    def _with_source(self, leaf: TensorMeta, maker: Any, place: int, writer: Note | None) -> TensorMeta:
-        source = self._source(maker, place)
-        changed_by = self._ids.get(writer) if writer is not None else None
+    def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
+        source = self._source(entry.maker, entry.place)
+        changed_by = self._ids.get(entry.writer) if entry.writer is not None else None
         if source is None and changed_by is None:
             return leaf
         draft: Any = TensorDraft()
