@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fwdtrace.trace import Event, TensorMeta, Trace, tensors_in
+from fwdtrace.trace import Event, Leaf, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.mechanisms import Mechanism, mechanism_of
 from fwdtrace.trace.text import name_of
 
@@ -47,7 +47,7 @@ def _without_values(trace: Trace) -> dict[str, Reading]:
     """By the path of a module: who computed numbers from a tensor of it that had none, as it was on meta."""
     found: dict[str, Reading] = {}
     for event in trace.events:
-        empty = next((leaf for leaf in tensors_in(event.inputs) if leaf.device == "meta"), None)
+        empty = _first_on_meta(event.inputs)
         if empty is None or trace.made_by(event) or _takes_shapes_alone(name_of(event)):
             continue
         if all(leaf.device == "meta" for leaf in tensors_in(event.outputs)):
@@ -59,8 +59,15 @@ def _without_values(trace: Trace) -> dict[str, Reading]:
                 found.setdefault(path, Reading(event, name))
             if name or maker is None:
                 break
-            empty = next((leaf for leaf in tensors_in(maker.inputs) if leaf.device == "meta"), None)
+            empty = _first_on_meta(maker.inputs)
     return found
+
+
+def _first_on_meta(leaves: tuple[Leaf, ...]) -> TensorMeta | None:
+    for leaf in leaves:  # a loop, because it looks at every input of a trace
+        if type(leaf) is TensorMeta and leaf.device == "meta":
+            return leaf
+    return None
 
 
 def _takes_shapes_alone(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from torch import Tensor, is_inference_mode_enabled, nn
 
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.leaves import LIKE_NOTHING
-from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of
+from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of, known_as
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
@@ -44,11 +43,11 @@ class DataFlow:
     only hands a tensor on did not. All views of one memory have one version, so a write into a view is noticed at its
     base too; who wrote is then found by the memory that they share.
 
-    What is noted of a call or op is an entry for each tensor: a weak reference, its version, what made it, its place
-    among the tensors that this made, what has written into it since, how long the log was when it was met, and those
-    that it was like. What made it is a call or op, or the place in a module, the hook or the earlier recording that it
-    came from; it is None if that is not known. Where it is no call or op, the place among others is a number that no
-    other tensor has.
+    What is noted of a call or op is an entry for each tensor: a weak reference with its `version`, what made it, its
+    `place` among the tensors that this made, what has written into it since, how long the log was when it was met, and
+    those that it was like. Its `maker` is a call or op, or the place in a module, the hook or the earlier recording
+    that it came from; it is None if that is not known. Where it is no call or op, the place among others is a number
+    that no other tensor has.
     """
 
     def __init__(self, session: Session) -> None:
@@ -75,10 +74,10 @@ class DataFlow:
         for tensor, held in pairs:
             key = id(tensor)
             entry = self._known.get(key)
-            if entry is None or entry[0]() is not tensor:
+            if entry is None or entry() is not tensor:
                 maker = self._carried(tensor) or held
                 number = next(self._numbers)
-                self._known[key] = weakref.ref(tensor), version_of(tensor), maker, number, None, 0, LIKE_NOTHING
+                self._known[key] = known_as(tensor, version_of(tensor), maker, number, None, 0, LIKE_NOTHING)
 
     def entries(self) -> list[Known]:
         """The latest entry of each tensor that is known, and of some that are gone."""
@@ -97,18 +96,18 @@ class DataFlow:
         because versions are read.
         """
         for place, tensor in enumerate(found):
-            if type(tensor) is tuple:
+            if type(tensor) is Known:
                 continue
             entry = self._known.get(id(tensor))
-            if entry is None or entry[0]() is not tensor:
+            if entry is None or entry() is not tensor:
                 entry = self._met(tensor, hook)
-            elif entry[1] >= 0 and entry[1] != tensor._version:
+            elif entry.version >= 0 and entry.version != tensor._version:
                 entry = self._changed(tensor, entry, None)
             like = self._leaves.alike_with(tensor)
-            if like is not entry[6]:
-                entry = self._known[id(tensor)] = (*entry[:6], like)
+            if like is not entry.like:
+                entry = self._know(tensor, entry.version, entry.maker, entry.place, entry.writer, entry.clock, like)
             found[place] = entry
-        return found[0] if len(found) == 1 else found
+        return found[0] if len(found) == 1 else found or ()
 
     def gives(self, note: Note, found: list[Any], taken: Noted, hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op gave; `taken` are those that it was given.
@@ -118,49 +117,53 @@ class DataFlow:
         self.sees_writes(note, taken)
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
-            if type(tensor) is tuple:
-                tensor = tensor[0]()
-            key = id(tensor)
-            entry = known.get(key)
-            if entry is None or entry[0]() is not tensor:
+            if type(tensor) is Known:
+                tensor = tensor()
+            entry = known.get(id(tensor))
+            if entry is None or entry() is not tensor:
                 like = self._leaves.alike_with(tensor)
-                entry = known[key] = weakref.ref(tensor), version_of(tensor), note, place, None, clock, like
+                entry = self._know(tensor, version_of(tensor), note, place, None, clock, like)
                 if hook is not None and isinstance(note, OpenCall):
                     self.replaced[note, place] = hook
-            elif entry[1] >= 0:
-                if entry[1] != tensor._version:
+            elif entry.version >= 0:
+                if entry.version != tensor._version:
                     entry = self._changed(tensor, entry, note)
-            elif _writes_by_name(note) and any(before[0]() is tensor for before in entries_of(taken)):
-                entry = known[key] = (*entry[:4], note, *entry[5:])
+            elif _writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
+                entry = self._know(tensor, entry.version, entry.maker, entry.place, note, entry.clock, entry.like)
             found[place] = entry
-        return found[0] if len(found) == 1 else found
+        return found[0] if len(found) == 1 else found or ()
 
     def sees_writes(self, note: Note, taken: Noted) -> None:
         """Note what a call or op wrote into of that which it was given, if nothing inside is known to have done so."""
         for before in entries_of(taken):
-            if before[1] >= 0:
-                written = before[0]()
-                if written is not None and before[1] != written._version:
+            if before.version >= 0:
+                written = before()
+                if written is not None and before.version != written._version:
                     latest = self._known.get(id(written), before)
-                    if latest[1] != written._version:
+                    if latest.version != written._version:
                         self._changed(written, latest, note)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
         version, memory, clock = tensor._version, memory_of(tensor), len(self._session.log)
         last = self._writes.get(memory)
-        if last is not None and last[1] == version and last[2] >= entry[5]:
+        if last is not None and last[1] == version and last[2] >= entry.clock:
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
-        changed = self._known[id(tensor)] = (entry[0], version, entry[2], entry[3], writer, entry[5], entry[6])
-        return changed
+        return self._know(tensor, version, entry.maker, entry.place, writer, entry.clock, entry.like)
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
         maker = self._carried(tensor) or self._holder(tensor) or hook
         number, clock, like = next(self._numbers), len(self._session.log), self._leaves.alike_with(tensor)
-        entry = self._known[id(tensor)] = (weakref.ref(tensor), version_of(tensor), maker, number, None, clock, like)
+        return self._know(tensor, version_of(tensor), maker, number, None, clock, like)
+
+    def _know(
+        self, tensor: Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
+    ) -> Known:
+        """The new entry of a tensor, which takes the place of the one that it had."""
+        entry = self._known[id(tensor)] = known_as(tensor, version, maker, place, writer, clock, like)
         return entry
 
     def _carried(self, tensor: Tensor) -> Carried | None:

@@ -78,7 +78,8 @@ def watch_hooks(module: nn.Module, call: OpenCall) -> dict[Any, HookRun]:
                 put_in_place(hooks, key, hook)
             runs[key] = describe_hook(_exact_kind(kind, key, module), hook.original)
     if any("backward" in run.kind for run in runs.values()):
-        call.seen.calls_awaiting_backward.append(call)
+        awaiting = call.seen.calls_awaiting_backward = call.seen.calls_awaiting_backward or []
+        awaiting.append(call)
     return runs
 
 
@@ -157,7 +158,7 @@ def _run_of(kind: str, key: int, module: Any) -> HookRun | None:
     if session is None or entry is None:
         return None
     if "backward" in kind:
-        calls = [call for call in entry.calls_awaiting_backward if call.hooks and key in call.hooks]
+        calls = [call for call in entry.calls_awaiting_backward or () if call.hooks and key in call.hooks]
         return next((call.hooks[key] for call in reversed(calls) if call.hooks and not call.hooks[key].fired), None)
     stack = session.threads.stack
     call = stack[-1] if stack else None

@@ -89,7 +89,7 @@ class LeafTable:
             entry = self.known_still(tensor)
             if entry is not None:
                 found.append(entry)
-                return entry[6].as_input  # type: ignore[no-any-return]
+                return entry.like.as_input  # type: ignore[no-any-return]
             alike = self.alike_with(tensor)
             if alike is not LIKE_NOTHING:
                 found.append(tensor)
@@ -119,9 +119,9 @@ class LeafTable:
     def known_still(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor by which nothing has been written and that is described as before."""
         entry = self.known.get(id(tensor))
-        if entry is None or entry[0]() is not tensor or not entry[6].accepts(tensor):
+        if entry is None or entry() is not tensor or not entry.like.accepts(tensor):
             return None
-        return entry if entry[1] < 0 or entry[1] == tensor._version else None
+        return entry if entry.version < 0 or entry.version == tensor._version else None
 
     def alike_with(self, tensor: Tensor) -> _Alike:
         """How tensors like this one are described; like nothing if only the tensor itself can tell."""
@@ -159,11 +159,11 @@ class LeafTable:
                 entry = known.get(id(value))
                 if (
                     entry is not None
-                    and entry[0]() is value
-                    and entry[6].accepts(value)
-                    and (entry[1] < 0 or entry[1] == value._version)
+                    and entry() is value
+                    and entry.like.accepts(value)
+                    and (entry.version < 0 or entry.version == value._version)
                 ):
-                    parts.append(entry[6])
+                    parts.append(entry.like)
                     found.append(entry)
                     continue
                 if not last.accepts(value):
@@ -260,7 +260,7 @@ class LeafTable:
             return self._value(name, part)
         entry = self.known_still(part)
         found.append(part if entry is None else entry)
-        alike = self.alike_with(part) if entry is None else entry[6]
+        alike = self.alike_with(part) if entry is None else entry.like
         if alike is LIKE_NOTHING:
             return self._new_tensor(part, name)
         return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(part, name))

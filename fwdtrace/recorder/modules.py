@@ -77,12 +77,9 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
     cls = type(module)
     of = session.classes.get(cls) or _look_at(session, module, observe)
     entry = SeenModule(module, of, partial(_gone, id(module)))
-    session.seen[id(module)] = entry
-    if of.is_script:
-        return entry
-    own = vars(module)
-    forward = own.get("forward")
-    if callable(forward):
+    session.seen[entry.key] = entry
+    forward = module.__dict__.get("forward")
+    if forward is not None and not of.is_script and callable(forward):
         _watch_own(session, module, forward, observe)
     return entry
 

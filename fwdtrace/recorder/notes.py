@@ -21,8 +21,36 @@ if TYPE_CHECKING:
 
 Leaves = tuple[Leaf, ...]
 
-Known = tuple[Callable[[], Any], int, Any, int, Any, int, Any]
-"""What is known of a tensor; `DataFlow` says what each part is."""
+
+class Known(weakref.ref[Any]):
+    """What is known of a tensor, and the weak reference to it: as one object, since Python's garbage collector counts
+    objects. It never changes; `DataFlow` says what each part is.
+    """
+
+    __slots__ = ("clock", "like", "maker", "place", "version", "writer")
+
+    version: int
+    maker: Any
+    place: int
+    writer: Note | None
+    clock: int
+    like: Any
+
+    if TYPE_CHECKING:
+
+        def __call__(self) -> Any:
+            """The tensor, None if it is gone."""
+
+
+def known_as(
+    tensor: torch.Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
+) -> Known:
+    """What is known of a tensor."""
+    known = Known(tensor)
+    known.version, known.maker, known.place = version, maker, place
+    known.writer, known.clock, known.like = writer, clock, like
+    return known
+
 
 Noted = Known | list[Known] | tuple[()]
 """What is known of the tensors that a call or op is given, or gives. Of one, as mostly, it is in no list: Python's
@@ -76,7 +104,7 @@ class SeenModule:
         self.torch_forward = of.torch_forward
         self.shows_ops = of.is_users and bool(module._modules)
         self.parameters: int | None = None
-        self.calls_awaiting_backward: list[OpenCall] = []
+        self.calls_awaiting_backward: list[OpenCall] | None = None
 
 
 class HookRun:
@@ -139,6 +167,10 @@ class OpenCall:
     taken_by_forward: Noted
     given_by_forward: Noted
 
+    def forget_tensors(self) -> None:
+        """Let go of what is known of tensors, which knows the call that made them: that would be a circle."""
+        self.taken = self.given = self.taken_by_forward = self.given_by_forward = ()
+
     def with_rare(self) -> RareNotes:
         """What few calls have, to be filled in."""
         if self.rare is None:
@@ -159,6 +191,10 @@ class OpenOp:
     error: CallError | None
     taken: Noted
     given: Noted
+
+    def forget_tensors(self) -> None:
+        """As in a call."""
+        self.taken = self.given = ()
 
 
 Note = OpenCall | OpenOp

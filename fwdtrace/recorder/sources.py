@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import ref
 
 from torch import nn
 
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
-from fwdtrace.recorder.notes import HookRun, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
+from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
@@ -24,8 +25,8 @@ class Sources:
         self._ids = ids
         self._names = _first_names(recorded.root)
         self._sources: dict[tuple[int, int], Source | None] = {}
-        # By the leaf without a source, which is kept so that no other has its identity, the maker, place and writer.
-        self._leaves: dict[tuple[int, int, int, int], tuple[TensorMeta, TensorMeta]] = {}
+        # By the leaf without a source, kept so that no other has its identity, and by what is known of a tensor.
+        self._leaves: dict[tuple[int, int], tuple[TensorMeta, TensorMeta]] = {}
 
     def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
@@ -33,9 +34,9 @@ class Sources:
         if self._recorded.names.get(call.seen, ())[:1] == ("",):
             tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
             for leaf, entry in zip(tensors, entries_of(taken), strict=False):
-                source = self._source(entry[2], entry[3])
+                source = self._source(entry.maker, entry.place)
                 if source is None or source.argument is not None:
-                    self._sources[id(entry[2]), entry[3]] = Source(argument=leaf.name)
+                    self._sources[id(entry.maker), entry.place] = Source(argument=leaf.name)
                     self._leaves.clear()  # which may have been given the argument of an earlier call
         return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
 
@@ -51,31 +52,39 @@ class Sources:
     def made(self) -> Iterator[Made]:
         """The tensors that are known, weakly, and where in this recording they were made."""
         for entry in self._flow.entries():
-            if entry[2] in self._ids and (source := self._source(entry[2], entry[3])) is not None:
-                yield entry[0], source
+            tensor = entry()
+            if tensor is not None and entry.maker in self._ids:
+                source = self._source(entry.maker, entry.place)
+                if source is not None:
+                    yield ref(tensor), source  # an entry itself would keep all that was noted
 
     def _with(self, leaves: Leaves, noted: Noted) -> Leaves:
         """The leaves with the source of each tensor, in the order of what was noted."""
         if not noted:
             return leaves
-        entries = entries_of(noted)
         leaf_of, place = self._leaves, 0
+        if type(noted) is Known and len(leaves) == 1:  # as mostly
+            only = leaves[0]
+            known = leaf_of.get((id(only), id(noted)))
+            if known is not None:
+                return (known[1],)
+        entries = entries_of(noted)
         found: list[Leaf] = []
         for leaf in leaves:
             if type(leaf) is TensorMeta:
-                _, _, maker, output, writer, _, _ = entries[place]
+                entry = entries[place]
                 place += 1
-                key = id(leaf), id(maker), output, id(writer)
+                key = id(leaf), id(entry)
                 known = leaf_of.get(key)
                 if known is None:
-                    known = leaf_of[key] = leaf, self._with_source(leaf, maker, output, writer)
+                    known = leaf_of[key] = leaf, self._with_source(leaf, entry)
                 leaf = known[1]
             found.append(leaf)
         return tuple(found)
 
-    def _with_source(self, leaf: TensorMeta, maker: Any, place: int, writer: Note | None) -> TensorMeta:
-        source = self._source(maker, place)
-        changed_by = self._ids.get(writer) if writer is not None else None
+    def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
+        source = self._source(entry.maker, entry.place)
+        changed_by = self._ids.get(entry.writer) if entry.writer is not None else None
         if source is None and changed_by is None:
             return leaf
         draft: Any = TensorDraft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -81,3 +82,26 @@ def test_the_count_of_bytes_sees_a_tensor_that_is_held() -> None:
     for block in model:
         block.register_forward_hook(lambda module, args, output: held.append(output))
     assert peak(model, forward, ops=None) > bare * 1.01
+
+
+def left_to_the_collector(runs: int) -> int:
+    """How many objects of a recording that is over, and whose trace is gone, only the garbage collector finds."""
+    model = nn.Sequential(Block(32), Block(32))
+    forward(model)
+    gc.disable()
+    gc.freeze()  # so that it looks at nothing else
+    try:
+        with fwdtrace.record(model, ops=True) as recording:
+            for _ in range(runs):
+                forward(model)
+        assert len(recording.trace.ops or ()) == 10 * runs
+        del recording
+        return gc.collect()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def test_what_was_noted_goes_when_the_recording_ends_and_not_when_python_looks_for_circles() -> None:
+    left_to_the_collector(1)
+    assert left_to_the_collector(8) == left_to_the_collector(1)

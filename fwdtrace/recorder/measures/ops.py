@@ -6,7 +6,6 @@ import threading
 from sys import _getframe
 from types import FrameType
 from typing import Any
-from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from fwdtrace.recorder.flow import DataFlow, last_changed, version_of
 from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
-from fwdtrace.recorder.notes import HookRun, Leaves, Note, OpenCall, OpenOp
+from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp
 from fwdtrace.recorder.operators import operator_at
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
@@ -56,19 +55,20 @@ _QUERIES = _METHODS_THAT_READ.union(
 """Methods that read a tensor or say something of it, and the attributes that do; no step of the computation."""
 
 
-class Ops:
-    """The measure of functional ops: turns a mode of torch's on and off with the forwards that show their ops.
+class Ops(TorchFunctionMode):
+    """The measure of functional ops: a mode of torch's, turned on and off with the forwards that show their ops.
 
     It is off inside leaf modules and torch's own, because fused fast paths ask whether a mode is on.
     """
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self.session = session
         self._leaves = session.leaves
         self.here = _InThread(session)
         self.is_stopped = False
         self.flow = DataFlow(session)
-        self._mode = _OpMode(self)
+        self._began = len(session.log)
 
     def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call is given; where its tensors came from is noted."""
@@ -96,8 +96,8 @@ class Ops:
         """The same where no mode of torch's listens."""
         entry = self._leaves.known.get(id(output))
         found: list[Any]
-        if entry is not None and entry[0]() is output and entry[6].accepts(output):
-            leaves, found = entry[6].as_output, [entry]
+        if entry is not None and entry() is output and entry.like.accepts(output):
+            leaves, found = entry.like.as_output, [entry]
         else:
             leaves, found = self._read_output(id(call.seen), output)
         call.given = self.flow.gives(call, found, call.taken, hook)
@@ -120,12 +120,14 @@ class Ops:
         op.outputs = alike.as_output
         known, key = leaves.known, id(result)
         entry = known.get(key)
-        if entry is not None and entry[0]() is result:
+        if entry is not None and entry() is result:
             op.given = self.flow.gives(op, [entry], op.taken)
             return
         self.flow.sees_writes(op, op.taken)
         clock = len(self.session.log)
-        op.given = known[key] = (ref(result), version_of(result), op, 0, None, clock, alike)
+        entry = op.given = known[key] = Known(result)
+        entry.version, entry.maker, entry.place = version_of(result), op, 0
+        entry.writer, entry.clock, entry.like = None, clock, alike
 
     def _read_output(self, place: int, output: Any) -> tuple[Leaves, list[Any]]:
         """The leaves of what is given at a place, and its tensors as a LeafTable finds them."""
@@ -163,9 +165,9 @@ class Ops:
             return
         here.shows_ops = shown
         if shown:
-            push_function_mode(self._mode)
+            push_function_mode(self)
             here.changes.append("pushed")
-        elif top_function_mode() is self._mode:
+        elif top_function_mode() is self:
             pop_function_mode()
             here.changes.append("popped")
         else:  # a mode of the user's lies on ours
@@ -179,10 +181,10 @@ class Ops:
             return
         here.shows_ops = not here.shows_ops
         if change == "popped":
-            push_function_mode(self._mode)
+            push_function_mode(self)
         elif change == "pushed":
             above = []
-            while top_function_mode() is not self._mode:  # the user's forward left a mode behind: it stays, ours goes
+            while top_function_mode() is not self:  # the user's forward left a mode behind: it stays, ours goes
                 above.append(pop_function_mode())
             pop_function_mode()
             for mode in reversed(above):
@@ -192,6 +194,63 @@ class Ops:
         """Note no more ops; a mode that is on is turned off where its call ends."""
         self.is_stopped = True
         self.flow.stop()
+        for note in self.session.log[self._began :]:
+            note.forget_tensors()
+
+    @frame_role("stand-in")
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the function; note what it was given and what it gave if it is an op of the innermost open call."""
+        if kwargs is None:
+            kwargs = {}
+        if is_dynamo_compiling():
+            return function(*args, **kwargs)
+        session = self.session
+        takes_out = is_query(function)
+        if takes_out and (function not in _NUMBERS_OUT or not _leaves_graph(session, args)):
+            return function(*args, **kwargs)
+        here = self.here.state
+        stack = here.stack
+        caller = _getframe(1)
+        if not here.shows_ops or not stack or here.in_op or self.is_stopped:
+            return function(*args, **kwargs)
+        if from_torch(caller.f_code) and _shards(caller):
+            return function(*args, **kwargs)
+        op = OpenOp()
+        parent = op.parent = stack[-1]
+        op.function = function
+        op.position = position_outside_torch(caller, parent.position)
+        quiet = not torch_function_modes()  # torch has taken ours off
+        if quiet:
+            self.op_begins(op, args, kwargs)
+        else:
+            with without_torch_function():  # a mode of the user's must not see us read attributes
+                self.op_begins(op, args, kwargs)
+        op.outputs = ()
+        op.error = None
+        others = session.measures
+        if others:
+            for other in others:
+                other.begins(op, args, kwargs)
+        here.in_op = True
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
+            session.log.append(op)
+            raise
+        finally:
+            here.in_op = False
+        if quiet:
+            self.op_ends(op, result)
+        else:
+            with without_torch_function():
+                self.op_ends(op, result)
+        if others:
+            for other in others:
+                other.ends(op, result)
+        if op.given or function is Tensor.__setitem__ or takes_out:
+            session.log.append(op)
+        return result
 
 
 class _State:
@@ -211,70 +270,6 @@ class _InThread(threading.local):
 
     def __init__(self, session: Session) -> None:
         self.state = _State(session.threads.stack)
-
-
-class _OpMode(TorchFunctionMode):
-    """Notes each torch function or method that the forward itself runs; torch takes it off while the function runs."""
-
-    def __init__(self, measure: Ops) -> None:
-        super().__init__()
-        self._measure = measure
-
-    @frame_role("stand-in")
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the function; note what it was given and what it gave if it is an op of the innermost open call."""
-        if kwargs is None:
-            kwargs = {}
-        if is_dynamo_compiling():
-            return function(*args, **kwargs)
-        measure = self._measure
-        session = measure.session
-        takes_out = is_query(function)
-        if takes_out and (function not in _NUMBERS_OUT or not _leaves_graph(session, args)):
-            return function(*args, **kwargs)
-        here = measure.here.state
-        stack = here.stack
-        caller = _getframe(1)
-        if not here.shows_ops or not stack or here.in_op or measure.is_stopped:
-            return function(*args, **kwargs)
-        if from_torch(caller.f_code) and _shards(caller):
-            return function(*args, **kwargs)
-        op = OpenOp()
-        parent = op.parent = stack[-1]
-        op.function = function
-        op.position = position_outside_torch(caller, parent.position)
-        quiet = not torch_function_modes()  # torch has taken ours off
-        if quiet:
-            measure.op_begins(op, args, kwargs)
-        else:
-            with without_torch_function():  # a mode of the user's must not see us read attributes
-                measure.op_begins(op, args, kwargs)
-        op.outputs = ()
-        op.error = None
-        others = session.measures
-        if others:
-            for other in others:
-                other.begins(op, args, kwargs)
-        here.in_op = True
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
-            session.log.append(op)
-            raise
-        finally:
-            here.in_op = False
-        if quiet:
-            measure.op_ends(op, result)
-        else:
-            with without_torch_function():
-                measure.op_ends(op, result)
-        if others:
-            for other in others:
-                other.ends(op, result)
-        if op.given or function is Tensor.__setitem__ or takes_out:
-            session.log.append(op)
-        return result
 
 
 def _shards(frame: FrameType | None) -> bool:
