@@ -12,7 +12,7 @@ LATE = {
         "program/observed": "program/explanation program/ranks program/watch recorder/notes",
         "program/startup/begin": "program/first_module",
         "program/watch": "program/events program/saved_step",
-        "cli/run": "run/once",
+        "cli/run": "run/guess run/once",
         "models/sources/__init__": "torch",
         "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
         "run/cold_start": "torch",
