@@ -126,4 +126,6 @@ def _behind(program: list[str]) -> list[str]:
         text = Path(program[0]).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return sorted(name for name in given if name.strip("-").replace("-", "_") not in text.replace("-", "_"))
+    words = {name: name.strip("-").replace("-", "_") for name in given}
+    text = text.replace("-", "_")  # in which `net.train()` is no option
+    return sorted(name for name, word in words.items() if not re.search(rf"(?<![a-z]){word}\b(?!\()", text))

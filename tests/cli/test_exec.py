@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace import load_trace
+from fwdtrace.cli.exec import _behind
 from tests.helpers.commands import REPOSITORY, finish, start
 
 TRAIN = """\
@@ -177,3 +178,18 @@ def test_of_many_events_the_first_are_kept_and_it_is_said_that_there_may_be_more
     ran = finish(start("exec", "--on", "nonfinite", "--keep", "2", "-o", "t.json", "many.py"))
     assert "that is --keep 2, so no further events were looked for" in ran.err
     assert sorted(file.name for file in folder.glob("*.json")) == ["t.2.json", "t.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "behind"),
+    [
+        ("net.train()\ndrops = 1\n", ["--ops", "--train"]),
+        ("parser.add_argument('--train')\n", ["--ops"]),
+        ("def main(train=False, ops=1): net.train()\n", []),
+    ],
+)
+def test_an_option_of_ours_behind_a_script_that_has_none_like_it_is_noticed(
+    text: str, behind: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "t.py").write_text(text)
+    assert _behind([str(tmp_path / "t.py"), "--train", "--ops", "--lr=1"]) == behind
