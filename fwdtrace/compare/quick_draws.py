@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from fwdtrace.recorder.dispatch_mode import DispatchMode
 
 _FILLS = frozenset((torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default))
 _LARGE = 100_000
@@ -17,7 +18,7 @@ _DRAWN = 10_007
 """So many elements of a large tensor are drawn; they are repeated in the rest of it."""
 
 
-class QuickDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+class QuickDraws(DispatchMode):
     """While it is on, a large tensor is filled with a few random numbers over and over.
 
     It knows the memory of all that is otherwise for this: these tensors, what is drawn after them, as the generator has
@@ -25,7 +26,7 @@ class QuickDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._changed: set[StorageWeakRef] = set()
         self._is_read = False
 
@@ -44,11 +45,6 @@ class QuickDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
                 self._is_read |= not gave and result is not None
                 self._changed.update(_memory(tensor) for tensor in (given if result is None else gave))
         return result
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do not import what compiles models, which takes longer than most of them to run."""
-        return False
 
     def only_in(self, model: nn.Module, names: Iterable[str]) -> bool:
         """Whether nothing of the model but the weights by these names is otherwise than without this."""

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.outputs import turned
@@ -19,6 +18,7 @@ from fwdtrace.compare.recorded import Runnable, named_tensors
 from fwdtrace.compare.watched import Doubles, Watches, in_double
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides
 from fwdtrace.trace import Call
 
@@ -124,11 +124,11 @@ def _may_round(pair: OutputPair) -> bool:
     return apart.same or (apart.absolute is not None and apart.relative is not None and apart.relative < _NEVER_MORE)
 
 
-class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+class _Precision(DispatchMode):
     """Notes the coarsest precision of what the operations give."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.coarsest = 0.0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -138,11 +138,6 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __i
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
                 self.coarsest = max(self.coarsest, torch.finfo(leaf.dtype).eps)
         return result
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do not import what compiles models, which takes longer than most of them to run."""
-        return False
 
 
 def _copy_in_double(runnable: Runnable, doubles: Doubles) -> tuple[nn.Module, Any, Any]:

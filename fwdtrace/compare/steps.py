@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.frames import NOWHERE, Position, position_outside_torch
 from fwdtrace.recorder.measures.values import has_values, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
@@ -99,16 +99,14 @@ class Steps:
         return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=torch.float64)
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+class Watch(DispatchMode):
     """Notes the steps while a model runs; a measure as well, so that each step knows the call or op that ran it.
 
     Tensors are known by identity, weakly, and with their version, so that what is written into holds something new.
     """
 
-    supports_higher_order_operators = True
-
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found = Steps()
         self._names = {
             id(tensor): name
@@ -161,16 +159,6 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_s
             name = str(getattr(function, "overloadpacket", function)).rpartition(".")[2]
             self._note(name, given, result, _written(function, args, kwargs), position)
         return result
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Do not import what compiles models, which takes longer than most of them to run."""
-        return False
-
-    @classmethod
-    def ignore_compile_internals(cls) -> bool:
-        """Let torch.compile compile as it does without us."""
-        return True
 
     def _note(self, name: str, given: list[int], result: Any, written: list[Tensor], position: Position) -> None:
         step = len(self.found.steps)

@@ -47,10 +47,9 @@ if TYPE_CHECKING:
 class Watch:
     """One watch over the program.
 
-    `keep` is called with each recorded call when it has ended, however it ended, and with it the backward, if gradients
-    are asked for; if it returns true, the program is asked to end, by `stop`. With `max_bytes`, the numbers of every
-    call are kept, in copies of at most so many bytes. Where every call is looked at, `keep_event` is called with the
-    trace of each in which something happened.
+    `keep` is called with each recorded call when it has ended, with its backward if gradients are asked for; if it
+    returns true, `stop` ends the program. `max_bytes` limits the copies of the numbers that are kept of a call. Where
+    every call is looked at, `keep_event` is called with the trace of each event.
     """
 
     def __init__(

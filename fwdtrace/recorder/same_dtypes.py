@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.frames import frame_role
 
 _ATEN = torch.ops.aten
@@ -16,13 +16,8 @@ _CHECKED = {_ATEN.mm.default, _ATEN.addmm.default, _ATEN.convolution.default, *_
 _HALVES = (torch.float16, torch.bfloat16)
 
 
-class SameDtypes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+class SameDtypes(DispatchMode):
     """Raises where a product or a norm is given different dtypes, as long as the block runs."""
-
-    supports_higher_order_operators = True
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
 
     @frame_role("stand-in")
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

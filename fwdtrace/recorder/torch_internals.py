@@ -67,7 +67,6 @@ MODULE_HOOKS = (
 
 NO_FORWARD = Module.forward
 """What a class has for `forward` that defines none; a module of it holds others, or a graph reads its parameters."""
-
 GENERATED = "<eval_with_key>"
 """How the file name begins of the code that `torch.fx` generates for a graph."""
 
@@ -75,7 +74,6 @@ REENTRANT_CODE: CodeType = checkpoint_file.CheckpointFunction.forward.__code__
 """In which `checkpoint(use_reentrant=True)` runs what it was given, without a graph."""
 REENTRANT_NODE = "CheckpointFunctionBackward"
 """The name of its node, in which a backward pass of its own runs."""
-
 STOP_RECOMPUTATION = "_StopRecomputationError"
 """The exception by which a checkpointed forward is left once its recomputation has what backward needs."""
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.notes import OpenCall, OpenOp
 from fwdtrace.recorder.session import OpenCalls, Session
 from fwdtrace.recorder.torch_internals import dispatch_modes, is_composite, run_composite
@@ -52,16 +52,14 @@ class Costs:
         return {call: total for call, total in totals.items() if total is not None}
 
 
-class _CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__
+class _CostMode(DispatchMode):
     """Counts each operation of torch for the innermost call that is open in its thread, as `FlopCounterMode` does.
 
     An operation that torch has no formula for counts as nothing; so does backward, during which no call is open.
     """
 
-    supports_higher_order_operators = True
-
     def __init__(self, threads: OpenCalls, counts: dict[OpenCall, int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._threads = threads
         self._counts = counts
 
@@ -83,16 +81,6 @@ class _CostMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __in
         if stack:
             self._counts[stack[-1]] = self._counts.get(stack[-1], 0) + _flops(formula, args, kwargs, result)
         return result
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler at the first operation, a second that the first layer would take."""
-        return False
-
-    @classmethod
-    def ignore_compile_internals(cls) -> bool:
-        """Let torch.compile compile as it does without us."""
-        return True
 
 
 def _flops(formula: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> int:
