@@ -83,10 +83,7 @@ def with_tried_fixes(
     if guessed:
         proposals = tuple(replace(each, cost=each.cost - 1) if _gives(each) else each for each in proposals)
     proposals = likely_first(model, proposals)
-    working: tuple[Working, ...] = ()
-    if failing is not None:
-        with time.for_all():
-            working = working_proposals(failing, proposals, time)
+    working = working_proposals(failing, proposals, time) if failing is not None else ()
     if working:
         finding = _with_fixes(finding, working, "" if is_statement else call.path or "the model")
     said = last_crash(trace)
@@ -98,6 +95,11 @@ def with_tried_fixes(
 
 def working_proposals(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
     """Those of the proposals that work, the best first; what else has to change with them is changed as well."""
+    with time.for_all():
+        return _working_proposals(failing, proposals, time)
+
+
+def _working_proposals(failing: Failing, proposals: Sequence[Proposal], time: TimeLeft) -> tuple[Working, ...]:
     copy, part, longest = failing.copy, failing.part, 0.0  # what runs to its end is run once more
     waiting = [(each.cost, number, each) for number, each in enumerate(proposals)]
     heapq.heapify(waiting)
