@@ -48,12 +48,14 @@ class QuickDraws(DispatchMode):
 
     def only_in(self, model: nn.Module, names: Iterable[str]) -> bool:
         """Whether nothing of the model but the weights by these names is otherwise than without this."""
-        if not self._changed:
-            return True
+        return not self._changed or not (self._is_read or self.is_in(model, names))
+
+    def is_in(self, model: nn.Module, names: Iterable[str]) -> bool:
+        """Whether the model holds a tensor that is otherwise than without this, beside the weights by these names."""
         state = model.state_dict(keep_vars=True)
         among = {id(state[name]) for name in names}
         held = (tensor for module in model.modules() for tensor in _tensors(vars(module)))
-        return not self._is_read and not any(self._is_changed(tensor) for tensor in held if id(tensor) not in among)
+        return any(self._is_changed(tensor) for tensor in held if id(tensor) not in among)
 
     def _is_changed(self, tensor: Tensor) -> bool:
         return tensor.layout is torch.strided and _memory(tensor) in self._changed

@@ -130,10 +130,18 @@ def _with_weights(plan: TwoRunsPlan, map_file: Path | None) -> _Built:
     are_replaced = (plan.same_init or plan.weights) and plan.weights_of_second is None and not plan.train
     quick = QuickDraws() if are_replaced and plan.other is not None else None
     built = _moved(plan, map_file, *_both(plan, quick))
-    moved = [move.target for move in built.weights.moves] if built.weights is not None else []
-    if quick is not None and not quick.only_in(built.after.model, moved):
+    if quick is not None and not quick.only_in(built.after.model, _targets(built)):
         built = _moved(plan, map_file, *_both(plan))
+        if quick.is_in(built.after.model, _targets(built)):
+            raise FwdtraceError(
+                f"{plan.other} gives the model that it gave before; name what builds a new one each time"
+            )
     return _weighed(plan, built)
+
+
+def _targets(built: _Built) -> list[str]:
+    """The names of the weights of the second model that were moved."""
+    return [move.target for move in built.weights.moves] if built.weights is not None else []
 
 
 def _without_file(plan: TwoRunsPlan) -> tuple[TwoRunsPlan, Path | None]:

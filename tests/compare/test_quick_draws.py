@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from fwdtrace.compare import quick_draws
 from fwdtrace.compare.quick_draws import QuickDraws
-from fwdtrace.compare.rounding import _Precision
-from fwdtrace.compare.steps import Watch
+from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.two import TwoRunsPlan, compare_two
 
 SIDE = 320
@@ -40,6 +39,15 @@ class Left(Model):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + self.shift
+
+
+BUILT: list[Left] = []
+
+
+def the_same() -> Left:
+    if not BUILT:
+        BUILT.append(Left())
+    return BUILT[0]
 
 
 def drawn_quickly(more: Callable[[nn.Module, Tensor], None] | None = None) -> tuple[Model, QuickDraws]:
@@ -97,8 +105,7 @@ def test_the_seed_decides_on_the_weights_that_are_left(second: str, monkeypatch:
     assert quickly.equal == (second == "Model")
 
 
-@pytest.mark.parametrize("mode", [QuickDraws, Watch, _Precision])
-def test_no_mode_has_torch_import_its_compiler(mode: type) -> None:
-    assert not hasattr(
-        vars(mode)["__torch_dispatch__"], "__wrapped__"
-    )  # torch wraps it, to import it at the first call
+def test_a_model_that_is_built_only_once_is_refused_where_a_weight_was_drawn_otherwise() -> None:
+    plan = TwoRunsPlan(f"{__name__}:Model", f"{__name__}:the_same", inputs=(f"2x{SIDE}",), same_init=True)
+    with pytest.raises(FwdtraceError, match="name what builds a new one each time"):
+        compare_two(plan)
