@@ -1,4 +1,4 @@
-"""Build a model without the time that it takes to draw its large weights, which those of another are to replace."""
+"""Build a model without drawing all numbers of its large weights, which those of another model will replace."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fwdtrace.recorder.dispatch_mode import DispatchMode
 _FILLS = frozenset((torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default))
 _LARGE = 100_000
 _DRAWN = 10_007
-"""So many elements of a large tensor are drawn; they are repeated in the rest of it."""
+"""How many elements of a large tensor are drawn; the rest of it repeats them."""
 
 
 class QuickDraws(DispatchMode):
     """While it is on, a large tensor is filled with a few random numbers over and over.
 
-    It knows the memory of all that is otherwise for this: these tensors, what is drawn after them, as the generator has
-    not gone as far, and what is computed from either.
+    It remembers the memory of every tensor that gets other numbers by this: the large ones, all that are drawn after
+    them, since the generator has drawn less, and what is computed from either.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class QuickDraws(DispatchMode):
         return result
 
     def only_in(self, model: nn.Module, names: Iterable[str]) -> bool:
-        """Whether nothing of the model but the weights by these names is otherwise than without this."""
+        """Whether this changed nothing of the model but the weights by these names."""
         return not self._changed or not (self._is_read or self.is_in(model, names))
 
     def is_in(self, model: nn.Module, names: Iterable[str]) -> bool:
-        """Whether the model holds a tensor that is otherwise than without this, beside the weights by these names."""
+        """Whether the model holds a tensor that this changed, other than the weights by these names."""
         state = model.state_dict(keep_vars=True)
         among = {id(state[name]) for name in names}
         held = (tensor for module in model.modules() for tensor in _tensors(vars(module)))

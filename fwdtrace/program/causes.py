@@ -76,6 +76,6 @@ def made_in(replay: Replay) -> bool:
 
 
 def only_given(replay: Replay) -> bool:
-    """Whether what was run again was given what is not finite, and nothing in it made more of that."""
+    """Whether the replay was given NaN or infinities, and nothing in it made new ones."""
     numbers = [event.nonfinite for event in replay.trace.events if event.nonfinite is not None]
     return any(each.spoiled_inputs for each in numbers) and not any(each.inputs_finite for each in numbers)

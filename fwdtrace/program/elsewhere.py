@@ -1,4 +1,4 @@
-"""An error that another process has sent home as text: what raised it there, and at which line."""
+"""An error that another process sent to this one as text: what raised it there, and at which line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BEHIND = ("RemoteTraceback", "_RemoteTraceback")
 def raised_elsewhere(error: BaseException, here: str) -> str | None:
     """Where another process raised this, by which code, and what it says; None if it was raised here.
 
-    `here` is the line of the program's that got it, which is said where none of its lines raised it.
+    `here` is the line of the program that received it, which is named if no line of the program raised it.
     """
     who, text = _sent(error)
     traceback = text.rpartition(_BEGINS)[2]

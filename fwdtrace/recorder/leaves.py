@@ -117,7 +117,7 @@ class LeafTable:
         return self._described_before(parts) or self._remembered(parts, self._described([("", value)], found))
 
     def known_still(self, tensor: Tensor) -> Known | None:
-        """What is known of a tensor by which nothing has been written and that is described as before."""
+        """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
         entry = self.known.get(id(tensor))
         if entry is None or entry() is not tensor or not entry.like.accepts(tensor):
             return None

@@ -133,9 +133,7 @@ def _with_weights(plan: TwoRunsPlan, map_file: Path | None) -> _Built:
     if quick is not None and not quick.only_in(built.after.model, _targets(built)):
         built = _moved(plan, map_file, *_both(plan))
         if quick.is_in(built.after.model, _targets(built)):
-            raise FwdtraceError(
-                f"{plan.other} gives the model that it gave before; name what builds a new one each time"
-            )
+            raise FwdtraceError(f"{plan.other} gave the same model twice; name what builds a new one each time")
     return _weighed(plan, built)
 
 
