@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fwdtrace.recorder.torch_internals import without_torch_function
@@ -24,10 +25,21 @@ def with_index_outside(found: CallError, error: BaseException, tensors: Iterable
     try:
         with without_torch_function(), torch.no_grad():
             target = re.fullmatch(r"Target (-?\d+) is out of bounds\.?", str(error))
-            outside = _target_outside(second, int(target[1])) if target else _outside(tensors)
+            outside = _target_outside(second, int(target[1])) if target else _outside(_looked_up(error) or tensors)
     except Exception:  # a tensor without values, or a stranger's: it must not replace the error it is asked about
         return found
     return replace(found, outside=outside)
+
+
+def _looked_up(error: BaseException) -> tuple[Any, ...]:
+    """What `F.embedding` was given if it raised: a layer may have added something to its own argument."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code is F.embedding.__code__:
+            return frame.f_locals["input"], frame.f_locals["weight"]
+        traceback = traceback.tb_next
+    return ()
 
 
 def _target_outside(targets: Tensor, index: int) -> Value:

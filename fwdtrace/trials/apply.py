@@ -69,13 +69,21 @@ def applied(model: nn.Module, changes: Iterable[Change]) -> Iterator[nn.Module]:
 def after_steps(value: Any, steps: Iterable[Step]) -> Any:
     """A tensor after these steps."""
     for step in steps:
-        if step.method == "[0]":
-            value = value[0]
+        if step.method == "part":
+            value = _part(value, str(step.args[0]))
         elif step.method == "interpolate":
             value = F.interpolate(value, size=[int(size) for size in step.args])
         else:
             value = getattr(value, step.method)(*map(_argument, step.args))
     return value
+
+
+def _part(value: Any, part: str) -> Any:
+    """A field, as `.logits`, or an item, as `[0]` or `['x']`."""
+    if part.startswith("."):
+        return getattr(value, part[1:])
+    key = part[1:-1]
+    return value[int(key) if key.isdecimal() else key.strip("'")]
 
 
 def dtype_named(name: str) -> torch.dtype:
@@ -212,8 +220,8 @@ def _passed(module: nn.Module, change: PassedTo) -> Iterator[None]:
 
 def _replaced(args: Any, kwargs: Any, number: int, steps: tuple[Step, ...]) -> tuple[Any, Any]:
     """The arguments with one of their tensors after some steps."""
-    if steps[0].method == "[0]" and args:
-        return (args[0][0], *args[1:]), kwargs
+    if steps[0].method == "part" and args:
+        return (after_steps(args[0], steps), *args[1:]), kwargs
     leaves, form = tree_flatten((args, kwargs))
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     if number < len(places):

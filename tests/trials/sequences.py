@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -101,3 +102,46 @@ class GathersOne(nn.Module):
 
     def forward(self, x: Tensor, actions: Tensor) -> Any:
         return self.fc(x).gather(1, actions)
+
+
+class Returned(NamedTuple):
+    """The features of a backbone, and what is beside them."""
+
+    features: Tensor
+    pooled: Tensor
+
+
+def by_name(features: Tensor, pooled: Tensor) -> dict[str, Tensor]:
+    """The same as a dictionary."""
+    return {"features": features, "pooled": pooled}
+
+
+class TakesAnObject(nn.Module):
+    """A head that is given the object that a backbone returns; two fields, or items, are tensors."""
+
+    def __init__(self, kind: Callable[[Tensor, Tensor], Any] = Returned) -> None:
+        super().__init__()
+        self.kind, self.fc, self.head = kind, nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.fc(x)
+        return self.head(self.kind(x, x.mean(1)))
+
+
+class PositionsFromTwo(nn.Embedding):
+    """Positions of which the first two rows are for something else."""
+
+    def forward(self, length: int, positions: Tensor) -> Tensor:
+        return super().forward(positions + 2)
+
+
+class AddsPositionsFromTwo(nn.Module):
+    """A text that is longer than its table of positions, less the two rows that are for something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(50, 4), PositionsFromTwo(10, 4)
+
+    def forward(self, ids: Tensor) -> Any:
+        places = torch.arange(ids.shape[1]).expand(ids.shape)
+        return self.tokens(ids) + self.positions(ids.shape[1], places)

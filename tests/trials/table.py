@@ -10,14 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.trials.sequences import (
+    AddsPositionsFromTwo,
     AttendsToOthers,
     AttendsToWider,
     GathersOne,
     HidesKeys,
     MasksKeys,
     SequenceFirst,
+    TakesAnObject,
     TurnsForRecurrence,
     ViewsKeysLikeQueries,
+    by_name,
 )
 
 
@@ -334,10 +337,13 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
     ),
     "gathers one": (
         GathersOne, ("6x4", "6:int64:0..3"),
-        [
-            "give the model actions.unsqueeze(1)",
-            "apply .unsqueeze(1) to the second operand of Tensor.gather in line N",
-        ],
+        ["give the model actions.unsqueeze(1)", "apply .unsqueeze(1) to the second operand of Tensor.gather in line N"],
+    ),
+    "takes an object": (TakesAnObject, ("2x3x4",), ["pass input.features to head"]),
+    "takes a dictionary": (lambda: TakesAnObject(by_name), ("2x3x4",), ["pass input['features'] to head"]),
+    "adds positions from two": (
+        AddsPositionsFromTwo, ("2x12:int64:0..50",),
+        ["give the model ids of 2×8", "set num_embeddings=14 in positions or more"],
     ),
     "before the skip is taken apart": (BeforeTheSkipIsTakenApart, ("2x8x4x4",), []),
 }  # fmt: skip

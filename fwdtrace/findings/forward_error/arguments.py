@@ -96,7 +96,10 @@ def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if not tensors:
         return Explanation(says)
     says += f"; {tensors[0].name} in it is {shape_text(tensors[0].shape)}"
-    return Explanation(says, failure.passed(Step("[0]")))
+    part = tensors[0].name.removeprefix(parameter)
+    if got == "dict" and part.startswith("."):
+        part = f"[{part[1:]!r}]"
+    return Explanation(says, failure.passed(Step("part", (part,))))
 
 
 def _returned_by(failure: Failure, parts: tuple[TensorMeta, ...]) -> str:

@@ -14,15 +14,15 @@ PACKING = ("pack_padded_sequence", "pack_sequence")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A method of a tensor with its arguments, as in `x.transpose(1, 2)`; `[0]` is the first item of a tuple."""
+    """A method of a tensor with its arguments, as `x.transpose(1, 2)`; `part` is a field or an item, as `x.logits`."""
 
     method: str
     args: tuple[int | str, ...] = ()
 
     def of(self, name: str) -> str:
         """The step as code, on a tensor of this name."""
-        if self.method == "[0]":
-            return f"{name}[0]"
+        if self.method == "part":
+            return f"{name}{self.args[0]}"
         if self.method == "interpolate":
             return f"F.interpolate({name}, size=({', '.join(map(str, self.args))}))"
         return f"{name}.{self.method}({', '.join(map(str, self.args))})"

@@ -126,8 +126,8 @@ class Failure:
             return ()
         change: Change
         name = self.tensors[tensor].name
-        if steps[0].method == "[0]":
-            name = name.partition("[")[0]
+        if steps[0].method == "part":
+            name = re.split(r"[.\[]", name)[0]
         if self.op is not None:
             if self.op.site is None or back:
                 return ()
@@ -138,7 +138,7 @@ class Failure:
             return ()
         here = Proposal((change,), CALL + 0.1 * len(back), why)
         source = self.tensors[tensor].source
-        if back or source is None or source.argument is None or steps[0].method in ("[0]", "to"):
+        if back or source is None or source.argument is None or steps[0].method in ("part", "to"):
             return (here,)
         return (Proposal((Given(source.argument, steps=steps),), CALL - 0.1, why), here)
 

@@ -15,12 +15,14 @@ from fwdtrace.trace.text import shape_text
 from fwdtrace.trace.values import Shape, tensors_in
 
 FIRST_POSITIONS = 4
-"""Positions may not begin at 0, as those of RoBERTa: a text is tried with up to so many tokens less than the table."""
+"""Indices may be positions, which may not begin at 0, as those of RoBERTa: a text is tried with up to so many tokens
+less than the table."""
 
 
 def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """An embedding that was given an index it has no row for."""
-    if "embedding" not in (failure.op.name if failure.op else failure.call.class_name).lower():
+    name = failure.op.name if failure.op else failure.call.class_name
+    if "embedding" not in name.lower() and failure.error.outside is None:
         return None
     weight = failure.tensors[1] if failure.op and len(failure.tensors) > 1 else failure.parameter("weight")
     if weight is None or len(weight.shape) != 2 or not failure.tensors:
@@ -33,17 +35,16 @@ def index_of_embedding(failure: Failure, match: re.Match[str]) -> Explanation | 
     index = int(outside.value)
     if index < 0:
         return Explanation(f"{says}: no table has a negative index", note=f"put another index in place of {index}")
-    ids = failure.tensors[0]
-    positions = _counts_up_to(failure, index)
-    misfits = (Misfit(ids, positions, rows),) if positions is not None else ()
+    place = sizes(outside.name)
+    misfits = tuple(
+        Misfit(ids, len(place) - 1, rows - first)
+        for ids in failure.tensors
+        if place and len(ids.shape) == len(place) and place[-1] == ids.shape[-1] - 1
+        for first in [index - place[-1]]
+        if 0 <= first < min(rows, FIRST_POSITIONS)
+    )[:1]
     built = tuple(replace(each, why=" or more") for each in failure.built("num_embeddings", index + 1))
     return Explanation(says, built, misfits)
-
-
-def _counts_up_to(failure: Failure, index: int) -> int | None:
-    """The dimension of the indices that they may count, as positions do: the last one is at its end."""
-    ids = failure.tensors[0]
-    return next((at for at in reversed(range(len(ids.shape))) if ids.shape[at] == index + 1), None)
 
 
 def beyond(failure: Failure, match: re.Match[str]) -> Explanation | None:
