@@ -175,10 +175,11 @@ class Namespace:
 
 
 def _is_local(module: nn.Module) -> bool:
-    """Whether a module is a layer of torch's that only computes with what it holds itself."""
+    """Whether a module is a layer of torch's, or holds such layers, that only computes with what it holds itself."""
     hooks = module._forward_pre_hooks or module._forward_hooks
     plain = all(type(parameter) is nn.Parameter for parameter in module.parameters())
-    return type(module).__module__.startswith("torch.nn.modules.") and not module._modules and not hooks and plain
+    from_torch = type(module).__module__.startswith("torch.nn.modules.")
+    return from_torch and not hooks and plain and all(map(_is_local, module.children()))
 
 
 def dotted(node: ast.AST) -> Iterator[str]:

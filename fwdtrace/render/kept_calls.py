@@ -58,7 +58,7 @@ def event_lines_of_ranks(events: Sequence[Trace]) -> list[str]:
 
 
 def caught_lines(errors: Sequence[Caught]) -> list[str]:
-    """For each error that the program caught, the call that raised it, and what was wrong if that is known."""
+    """For each error that did not end the program, the call that raised it, and what was wrong if that is known."""
     lines = []
     for each in errors[:MOST_CAUGHT]:
         call = f"call {each.call:,} of " if each.call is not None else "a call of "
@@ -66,11 +66,11 @@ def caught_lines(errors: Sequence[Caught]) -> list[str]:
         place = f"{each.file.rpartition('/')[2]}:{each.line}"
         again = f", {each.count:,} times in all" if each.count > 1 else ""
         text = f": {cut(each.text, MOST_OF_MESSAGE)}" if each.text else ""
-        lines.append(f"{call}{model} raised {each.error} at {place}, and the program caught it{again}{text}")
+        lines.append(f"{call}{model} raised {each.error} at {place}, and the program went on{again}{text}")
         found = each.trace.findings if each.trace is not None else ()
         lines += [f"{finding.code} {place}: {finding.message}" for finding in found]
     if len(errors) > MOST_CAUGHT:
-        lines.append(f"{plural(len(errors) - MOST_CAUGHT, 'more error')} of calls that the program caught")
+        lines.append(f"{plural(len(errors) - MOST_CAUGHT, 'more error')} of calls that did not end the program")
     return [printable(line) for line in lines]
 
 

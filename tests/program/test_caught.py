@@ -95,6 +95,20 @@ def test_errors_of_one_place_are_counted_and_the_first_says_which_layer_was_give
     ]
 
 
+def test_a_layer_in_a_sequence_of_layers_is_named() -> None:
+    class Holds(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x)  # type: ignore[no-any-return]
+
+    net = Holds()
+    net.body = nn.Sequential(nn.ReLU(), nn.Linear(4, 3))
+    (caught,) = seen(net, [torch.ones(2, 5)], nullcontext())
+    assert caught.trace is not None
+    assert [finding.message for finding in caught.trace.findings] == [
+        "body.1 (Linear) expects 4 features, got 5; given input 2×5 from ReLU, weight 3×4, bias 3"
+    ]
+
+
 def test_an_error_that_the_program_raises_itself_is_counted_and_no_more() -> None:
     (caught,) = seen(Net(), [torch.ones(4)], nullcontext())
     assert (caught.error, caught.text, caught.count, caught.trace) == ("LookupError", "no batch", 1, None)
@@ -134,7 +148,7 @@ def test_a_server_that_answers_with_an_error_gets_it_explained(ends: list[str], 
     assert (ran.returncode, ran.stdout) == (len(ends), f"{[200] * 30 + [500, 200, 500, 200]}\n")
     said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]
     assert said[1:3] == [
-        "fwdtrace: call 31 of Net (net) raised RuntimeError at server.py:12, and the program caught it, "
+        "fwdtrace: call 31 of Net (net) raised RuntimeError at server.py:12, and the program went on, "
         "2 times in all: mat1 and mat2 shapes cannot be multiplied (2x7 and 8x16)",
         "fwdtrace: FT006 server.py:12: first (Linear) expects 8 features, got 7; given input 2×7 (the argument x), "
         "weight 16×8, bias 16",

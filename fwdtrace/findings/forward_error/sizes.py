@@ -155,8 +155,9 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
     long, short = (left, right) if len(left.shape) >= len(right.shape) else (right, left)
     proposals: tuple[Proposal, ...] = ()
     missing = len(long.shape) - len(short.shape)
-    for at in _unsqueezed(long.shape, short.shape, failure.name) if missing and short in failure.tensors else ():
-        steps = (Step("unsqueeze", (at,)),) * missing
+    ones = _unsqueezed(long.shape, short.shape, failure.name) if missing and short in failure.tensors else ()
+    for at, times in ones:
+        steps = (Step("unsqueeze", (at,)),) * times
         proposals += failure.passed(*steps, tensor=failure.tensors.index(short))
     if len(left.shape) == len(right.shape) >= 2 and left.shape == (*right.shape[:-2], *right.shape[-2:][::-1]):
         for number in (1, 0):
@@ -182,17 +183,20 @@ def _broadcast(failure: Failure, left: TensorMeta, right: TensorMeta, places: li
     return Explanation(f"{says}: {clash}" + "".join(f"; {text}" for text in told), proposals, tuple(misfits))
 
 
-def _unsqueezed(long: Shape, short: Shape, op: str) -> Iterator[int]:
-    """Where a tensor of fewer dimensions may get ones, so that it fits: behind its own, or behind that of the examples.
+def _unsqueezed(long: Shape, short: Shape, op: str) -> Iterator[tuple[int, int]]:
+    """Where a tensor of fewer dimensions may get ones, and how many, so that it fits.
 
-    A mask of examples and keys hides keys, which are last.
+    They may stand behind its own dimensions, as behind channels, or behind that of the examples. A mask of examples
+    and keys hides keys, which are last.
     """
-    last = len(short) - 1
+    last, missing = len(short) - 1, len(long) - len(short)
     behind_examples = last > 0 and short == (long[0], *long[len(long) - last :])
     if short == long[: len(short)] and not (behind_examples and "masked_fill" in op):
-        yield -1
+        yield -1, missing
+    if missing > 1 and short == long[1 : len(short) + 1]:
+        yield -1, missing - 1
     if behind_examples:
-        yield 1
+        yield 1, missing
 
 
 def _named(leaf: TensorMeta) -> str:

@@ -203,3 +203,10 @@ def test_a_grid_is_made_of_a_matrix_for_each_example() -> None:
     assert "expects a matrix of 2×3 for each of 4 examples, got 4×6" in explained_op(*flat)
     assert advised_op(*flat) == ["apply .view(-1, 2, 3) to the operand of F.affine_grid in line 31"]
     assert advised_op("F.affine_grid", message.format("[4, 5]"), tensor("theta", 4, 5)) == []
+
+
+def test_numbers_of_each_channel_get_ones_behind_them() -> None:
+    message = "The size of tensor a (8) must match the size of tensor b (3) at non-singleton dimension 3"
+    assert advised_op("-", message, tensor("0", 2, 3, 8, 8), tensor("1", 3)) == [
+        "apply .unsqueeze(-1).unsqueeze(-1) to the second operand of - in line 31"
+    ]
