@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import backends
 
-from fwdtrace.recorder.measures.keeper import digest_of
+from fwdtrace.recorder.measures.keeper import digest_in_memory
 from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace import Value
 
@@ -108,4 +108,5 @@ def _processes() -> Iterator[tuple[str, Any]]:
 
 def _random_state() -> str:
     with Unseen():
-        return digest_of(torch.get_rng_state()).hex()
+        state = torch.get_rng_state()  # an op on it would be one of `torch.func.grad`, if that runs around the call
+    return digest_in_memory(state).hex()

@@ -80,3 +80,15 @@ def test_nothing_is_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         around_run("cpu")
+
+
+def test_a_model_inside_a_gradient_of_torch_func_is_recorded() -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        with record(model) as recording:
+            output: torch.Tensor = model(x)
+        found.append(recording.trace)
+        return output.sum()
+
+    model, x, found = nn.Linear(3, 2), torch.ones(4, 3), list[Trace]()
+    assert torch.equal(torch.func.grad(loss)(x), model.weight.sum(0).expand(4, 3))
+    assert [len(trace.calls) for trace in found] == [1]

@@ -137,6 +137,11 @@ def digest_of(tensor: Tensor) -> bytes:
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if type(plain) is not Tensor and type(plain) is not nn.Parameter:
         plain = plain.clone()  # of one that awaits a collective, the clone is what comes of it
+    return digest_in_memory(plain)
+
+
+def digest_in_memory(plain: Tensor) -> bytes:
+    """The digest of a tensor that has its elements one after the other in the memory of the host."""
     size = plain.numel() * plain.element_size()
     if size and not plain.data_ptr():
         raise RuntimeError("the numbers are in other tensors")
