@@ -23,6 +23,7 @@ from fwdtrace.program.state import numbers_kept
 from fwdtrace.program.statement import Again, function_of
 from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.recorder.frames import from_torch, name_of_code
+from fwdtrace.recorder.measures.backward_errors import raised_by_backward
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE, is_compiled, wraps_compiled
@@ -119,7 +120,9 @@ def _statement_again(error: Exception, frames: list[Frame], alone: bool) -> Trac
     place = next((each for each in reversed(frames) if is_the_programs(each[0].f_code)), None)
     function = function_of(place[0], place[1].tb_lasti, place[1].tb_lineno, alone) if place is not None else None
     if place is not None and function is None:
-        return _layer_again(error, frames[-1], place) if alone else _op_of_library_again(error, frames, place)
+        if alone:
+            return _layer_again(error, frames[-1], place)
+        return None if raised_by_backward(error) else _op_of_library_again(error, frames, place)
     if place is None or function is None:
         return None
     frame = place[0]

@@ -111,6 +111,12 @@ def test_an_op_of_a_library_is_explained_with_the_line_of_the_program() -> None:
     assert line == "trace = trace_of(lambda: list(DataLoader(data, batch_size=2)))"
 
 
+def test_the_engine_of_backward_is_not_run_again() -> None:
+    loss = torch.ones(2, requires_grad=True).exp().sum()
+    loss.backward()
+    assert explained(error_of(lambda: loss.backward()), lambda module: (module, None, None)) is None
+
+
 def test_a_call_that_an_error_has_left_is_made_again_in_its_modes_and_keeps_its_number() -> None:
     net = Net()
     caught = CaughtErrors(lambda module: (net, "net", 3), lambda: None)

@@ -22,6 +22,8 @@ from fwdtrace.trace.text import error_text, name_of
 from fwdtrace.trace.values import tensors_in
 
 LONGEST_ERROR = 300
+MADE = "<string>"
+"""The file of code that torch has made, as for the guards of an exported program: no one can go to a line of it."""
 MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
@@ -82,10 +84,12 @@ def _line(failure: Failure) -> Site | None:
     for site in [inside, *(each.site for each in around)]:
         if site is None or site == around[-1].site:  # the line that calls the model is none of the model's own
             continue
+        if site.file == MADE:
+            continue
         _, installed, rest = site.file.replace("\\", "/").rpartition("-packages/")
         if not installed or rest.startswith((f"{own}/", f"{own}.")):
             return site
-    return inside or around[-1].site
+    return (inside if inside is not None and inside.file != MADE else None) or around[-1].site or inside
 
 
 def _innermost(trace: Trace, call: Call, error: CallError) -> tuple[Failure, Call | None]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fwdtrace.findings import find
-from fwdtrace.trace import CallError, Finding, Value
+from fwdtrace.trace import CallError, Finding, Site, Value
 from tests.helpers.crashes import (
     PRODUCT,
     SITE,
@@ -131,4 +131,12 @@ def test_an_error_that_a_caller_caught_is_no_finding() -> None:
 def test_where_no_line_of_the_model_is_on_the_stack_the_line_that_calls_it_is_named() -> None:
     failed = replace(FAILED, site=None, error=CallError("RuntimeError", "no"))
     (finding,) = find(trace_of(replace(root("RuntimeError", "no", raised_below=True), site=SITE), failed))
+    assert finding.site == SITE
+
+
+def test_code_that_was_made_is_no_line_to_go_to() -> None:
+    error = CallError("AssertionError", "Guard failed: x.size()[0] == 2", site=Site("<string>", 3, "f", "check(x)"))
+    failed = replace(layer("_guards_fn", "GuardsFn", tensor("x", 3)), error=error, site=None)
+    above = replace(root("AssertionError", error.message, raised_below=True), site=SITE)
+    (finding,) = find(trace_of(above, failed))
     assert finding.site == SITE
