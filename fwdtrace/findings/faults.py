@@ -113,6 +113,8 @@ def _zeroed(fault: GradientFault, event: Event) -> str:
         return "its result is 0 everywhere, as no element of its input is above 0: a dead ReLU"
     if result is not None and function == "softmax" and _is_all(result, 1):
         return "it runs over a single element, so that its result is always 1"
+    if function == "softmax" and any(each.name == "gradient" and _is_even(each) for each in fault.operands):
+        return "it got one gradient for all elements, as of their sum, which is 1 whatever its input is"
     if result is not None and function in _SATURATE and _is_saturated(result):
         return "its result is saturated everywhere, where its slope is 0"
     if function == "clamp":
@@ -147,6 +149,11 @@ def _is_saturated(operand: Operand) -> bool:
 def _is_all(operand: Operand, number: float) -> bool:
     stats = operand.stats
     return stats is not None and stats.min == stats.max == number and not (stats.nan or stats.inf)
+
+
+def _is_even(operand: Operand) -> bool:
+    stats = operand.stats
+    return stats is not None and stats.min is not None and _is_all(operand, stats.min)
 
 
 def _was_given(event: Event, name: str) -> bool:

@@ -51,6 +51,10 @@ def chooses_of_one(model: Any, x: Tensor) -> Tensor:
     return model.out(torch.softmax(model.a(x)[:, :1], -1).expand(-1, 4))
 
 
+def sums_shares(model: Any, x: Tensor) -> Tensor:
+    return torch.softmax(model.a(x) * 0, -1).sum() + model.out(x).sum()
+
+
 def normalises_one(model: Any, x: Tensor) -> Tensor:
     return model.out(model.norm(model.a(x)[:, :1]).expand(-1, 4))
 
@@ -95,6 +99,11 @@ ZEROS: list[tuple[Forward, str, str]] = [
         chooses_of_one,
         "torch.softmax in the model",
         "it runs over a single element, so that its result is always 1",
+    ),
+    (
+        sums_shares,
+        "torch.softmax in the model",
+        "it got one gradient for all elements, as of their sum, which is 1 whatever its input is",
     ),
     (normalises_one, "norm", "it normalises a single value, so its result does not depend on it"),
     (is_gated_by_zeros, "* in the model", "its other operand of 4 is 0 everywhere"),
