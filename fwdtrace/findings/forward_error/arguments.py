@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 
 from fwdtrace.findings.forward_error.changes import Converted, Given, Proposal, Step
 from fwdtrace.findings.forward_error.failure import GIVE, SHAPE, Explain, Explanation, Failure
@@ -79,6 +80,17 @@ def no_forward(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(
         "has no forward", note=f"define forward in {match[1]}; a wrong indent or a typo in its name hides it"
     )
+
+
+def no_attribute(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A part of the module that its forward calls by a name that is nearly right, as Python itself would say."""
+    if failure.op or match[1] != failure.call.class_name or failure.call.path is None:
+        return None
+    inside = f"{failure.call.path}." if failure.call.path else ""
+    paths = [each.path for each in (*failure.trace.calls, *failure.trace.uncalled) if each.path]
+    names = {path.removeprefix(inside).partition(".")[0] for path in paths if path.startswith(inside)}
+    near = get_close_matches(match[2], sorted(names), 1)
+    return Explanation(f"has no attribute {match[2]}; the nearest name of its parts is {near[0]}") if near else None
 
 
 def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -209,6 +221,7 @@ ARGUMENTS: tuple[tuple[str, Explain], ...] = (
     (_FORWARD + r"got an unexpected keyword argument '(\w+)'", unexpected),
     (_FORWARD + r"takes ((?:from \d+ to )?\d+) positional arguments? but (\d+)", too_many),
     (r'Module \[(\w+)\] is missing the required "forward" function', no_forward),
+    (r"^'(\w+)' object has no attribute '(\w+)'", no_attribute),
     (r"^(\w+)\(\): argument '\w+' \(position 1\) must be Tensor, not (\w+)", no_tensor),
     (
         r"^(\w+)\(\) received an invalid combination of arguments - got \((\w+)(?<!Tensor)(?<!Parameter)[,)]",

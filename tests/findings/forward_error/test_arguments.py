@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fwdtrace.findings import find
-from fwdtrace.trace import CallError, Leaf, Source, Value
+from fwdtrace.trace import Call, CallError, Leaf, Source, Uncalled, Value
 from tests.helpers.crashes import (
     advised,
     explained,
@@ -135,3 +135,12 @@ def test_a_missing_input_of_the_model_is_named_as_an_option_of_the_command() -> 
     message = "Net.forward() missing 1 required positional argument: 'mask'"
     (finding,) = find(trace_of(root("TypeError", message, raised_below=False), spec="net.py:Net"))
     assert finding.message.endswith("; give --input mask=SHAPE (not tried)")
+
+
+@pytest.mark.parametrize(("path", "part"), [("", "head"), ("net", "net.head")])
+def test_a_misspelt_part_is_told_with_the_nearest_name(path: str, part: str) -> None:
+    error = CallError("AttributeError", "'Net' object has no attribute 'haed'")
+    call = Call(0, None, 0, path, "Net", 1, "__call__", inputs=(tensor("x", 2),), error=error)
+    for uncalled, says in [(part, "has no attribute haed; the nearest name of its parts is head"), ("body", "raised")]:
+        (finding, *_) = find(replace(trace_of(call), uncalled=(Uncalled(uncalled, "Linear", 6),)))
+        assert finding.message.partition(" (Net) ")[2].startswith(says)
