@@ -204,6 +204,16 @@ def pixel_shuffle(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, failure.maker_built(tensor, len(tensor.shape) - 3, more))
 
 
+def halved(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A gated linear unit, which takes one half of a dimension times the other, over an odd number."""
+    at, got = int(match[1]), int(match[2])
+    says = f"expects an even number to halve in dimension {at}, got {got}"
+    tensor = failure.tensors[0] if failure.tensors else None
+    if tensor is None or tensor.shape[at : at + 1] != (got,):
+        return Explanation(says)
+    return Explanation(says, failure.maker_built(tensor, at, got + 1) + failure.maker_built(tensor, at, got - 1))
+
+
 _SIZES = r"\[([\d, ]*)\]"
 LAYERS: tuple[tuple[str, Explain], ...] = (
     (
@@ -239,5 +249,6 @@ LAYERS: tuple[tuple[str, Explain], ...] = (
     ),
     (r"Found parameter numbers = (\d+) and channel size = (\d+)", prelu),
     (r"input\.size\(-3\)=(\d+) is not divisible by (\d+)", pixel_shuffle),
+    (r"Halving dimension must be even, but dimension (\d+) is size (\d+)", halved),
 )
 """Patterns of the messages of torch, each with the function that explains it."""

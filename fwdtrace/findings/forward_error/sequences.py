@@ -160,6 +160,15 @@ def padding_mask(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, proposals, (Misfit(mask, at, wanted),))
 
 
+def padding_mask_turned(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A padding mask that is keys×batch, as the fused path of an encoder says it."""
+    mask = next((leaf for leaf in failure.tensors if "padding_mask" in leaf.name), None)
+    if mask is None or mask.shape != failure.tensors[0].shape[:2][::-1]:
+        return None
+    says = f"expects {mask.name} {shape_text(mask.shape[::-1])} (batch×keys), got {shape_text(mask.shape)}"
+    return Explanation(says, failure.passed(Step("transpose", (0, 1)), tensor=failure.tensors.index(mask)))
+
+
 def fused_mask_of_heads(failure: Failure, match: re.Match[str]) -> Explanation | None:
     """A fused attention whose mask has as many parts as there are examples, and not as many as examples and heads."""
     mask = next((leaf for leaf in failure.tensors if leaf.name == "attn_mask"), None)
@@ -328,6 +337,7 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
         attention_mask,
     ),
     (r"Expected key_padded_mask\.shape\[(\d)\] to be (\d+), but got (\d+)", padding_mask),
+    (r"Mask size should match input size", padding_mask_turned),
     (r"`lengths` array must be sorted in decreasing order", unsorted),
     (r"Expected `len\(lengths\)` to be equal to batch_size, but got (\d+) \(batch_size=(\d+)\)", lengths),
     (r"mask_type == 2 mask shape should match", fused_mask_of_heads),

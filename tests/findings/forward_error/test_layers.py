@@ -200,3 +200,11 @@ def test_an_instance_norm_of_one_position_says_so() -> None:
     message = "Expected more than 1 spatial element when training, got input size torch.Size([2, 3, 1, 1])"
     norm = layer("n", "InstanceNorm2d", tensor("input", 2, 3, 1, 1))
     assert explained(norm, message).startswith("n (InstanceNorm2d) needs more than one position a channel, got 2×3×1×1")
+
+
+def test_a_half_of_an_odd_number_has_its_maker_built_otherwise() -> None:
+    message = "Halving dimension must be even, but dimension 1 is size 15"
+    maker = replace(ran(1, "p", "Linear", (2, 8), (2, 15)), settings="in_features=8, out_features=15, bias=True")
+    gate = layer("g", "GLU", tensor("input", 2, 15, source=1))
+    assert explained(gate, message, maker).startswith("g (GLU) expects an even number to halve in dimension 1, got 15")
+    assert advised(gate, message, maker) == ["set out_features=16 in p", "set out_features=14 in p"]

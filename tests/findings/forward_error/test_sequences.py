@@ -107,3 +107,13 @@ def test_the_states_of_both_directions_are_counted_by_layers_and_directions() ->
     call = layer("gru", "GRU", tensor("input", 3, 2, 4), tensor("hx", 1, 3, 8), settings="4, 8, bidirectional=True")
     says = explained(call, "Expected hidden size (2, 3, 8), got [1, 3, 8]")
     assert "expects hidden of 2×3×8 (layers·directions×batch×features), got 1×3×8" in says
+
+
+def test_a_padding_mask_that_is_turned_around_is_told_by_its_sizes() -> None:
+    mask = tensor("src_key_padding_mask", 6, 2, dtype="bool")
+    call = layer("e", "TransformerEncoder", tensor("src", 2, 6, 32), mask)
+    message = "Mask size should match input size"
+    assert explained(call, message).startswith(
+        "e (TransformerEncoder) expects src_key_padding_mask 2×6 (batch×keys), got 6×2;"
+    )
+    assert advised(call, message) == ["pass src_key_padding_mask.transpose(0, 1) to e"]
