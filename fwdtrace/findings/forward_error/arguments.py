@@ -87,8 +87,8 @@ def no_attribute(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if failure.op or match[1] != failure.call.class_name or failure.call.path is None:
         return None
     inside = f"{failure.call.path}." if failure.call.path else ""
-    paths = [each.path for each in (*failure.trace.calls, *failure.trace.uncalled) if each.path]
-    names = {path.removeprefix(inside).partition(".")[0] for path in paths if path.startswith(inside)}
+    paths = [*(each.path for each in failure.trace.calls), *(each.path for each in failure.trace.uncalled)]
+    names = {path.removeprefix(inside).partition(".")[0] for path in paths if path and path.startswith(inside)}
     near = get_close_matches(match[2], sorted(names), 1)
     return Explanation(f"has no attribute {match[2]}; the nearest name of its parts is {near[0]}") if near else None
 
