@@ -92,10 +92,11 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
         _print_crash(crashed, shown)
     elif observed.raised_elsewhere is not None:
         _say(observed.raised_elsewhere)
-    if observed.backward_raised and crashed is None and not observed.program.backward:
-        _say(
-            "backward raised; exec --backward records it, and names the op that wrote or the graph that was used twice"
-        )
+    recorded = observed.program.backward and observed.program.call is not None
+    if observed.backward_raised and crashed is None and not recorded:
+        from fwdtrace.render.kept_calls import how_to_record_backward
+
+        _say(how_to_record_backward([called for called, _ in observed.by_model]))
     annotate((finding for trace in traces for finding in trace.findings), codes)
 
 

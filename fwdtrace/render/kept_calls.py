@@ -74,6 +74,14 @@ def caught_lines(errors: Sequence[Caught]) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def how_to_record_backward(models: Sequence[Called]) -> str:
+    """What to run after a backward that raised, for a backward that was not recorded: the last call of one model."""
+    counts = [sum(sum(modes.values()) for modes in each.ways.values()) for each in models]
+    number = counts[0] if len(counts) == 1 and models[0].counted else "N"
+    says = f"backward raised; exec --backward --call {number} records call {number} until an optimizer steps"
+    return f"{says}: if backward raises by then, it names the op that wrote or the graph that was used twice"
+
+
 def _model_line(group: list[Model], twice: set[str]) -> str:
     """The line for models that ran alike; of classes that are there `twice` it says how each came to be."""
     called, traces = group[0]

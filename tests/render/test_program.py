@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fwdtrace.render.kept_calls import Model, model_lines
+from fwdtrace.render.kept_calls import Model, how_to_record_backward, model_lines
 from fwdtrace.render.program import (
     ROOM_FOR_CRASH,
     SCREEN,
@@ -157,3 +157,13 @@ def test_where_room_is_short_the_trees_of_training_are_shown() -> None:
     traces = [net(rows=1, training=False), net(rows=2), net(rows=3)]
     assert _those_with_room(traces, 20) == traces[1:]
     assert _those_with_room(traces, 1) == traces[1:2]
+
+
+def test_the_last_call_of_the_only_model_is_the_one_to_record_after_a_backward_that_raised() -> None:
+    one = called({TRAIN: 41, "evaluation": 1})
+    assert how_to_record_backward([one]) == (
+        "backward raised; exec --backward --call 42 records call 42 until an optimizer steps: if backward raises by "
+        "then, it names the op that wrote or the graph that was used twice"
+    )
+    for models in ([one, one], [replace(one, counted=False)], []):
+        assert "--call N records call N " in how_to_record_backward(models)
