@@ -27,16 +27,21 @@ def start(arguments: Sequence[str], folder: Path, **settings: str) -> subprocess
 
 
 def start_ranks(number: int, arguments: Sequence[str], folder: Path) -> list[subprocess.Popen[str]]:
-    """Start so many processes; `MEETING` is what each is to give to `init_process_group`."""
+    """Start so many processes."""
+    return [start(arguments, folder, **settings) for settings in settings_of_ranks(number, folder)]
+
+
+def settings_of_ranks(number: int, folder: Path) -> list[dict[str, str]]:
+    """The environment of each of so many ranks; `MEETING` is what it is to give to `init_process_group`."""
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
     return [
-        start(
-            arguments, folder, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(number),
-            MEETING=f"{meeting.as_uri()}?rank={rank}&world_size={number}",
-        )
+        {
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(number)},
+            "MEETING": f"{meeting.as_uri()}?rank={rank}&world_size={number}",
+        }
         for rank in range(number)
-    ]  # fmt: skip
+    ]
 
 
 def ends(processes: Sequence[subprocess.Popen[str]]) -> list[Outcome]:

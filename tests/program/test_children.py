@@ -109,7 +109,7 @@ def test_a_forked_process_knows_the_models_of_its_parent_and_counts_its_own_call
     ]
 
 
-@pytest.mark.parametrize("how", ["fork", pytest.param("torch", marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("how", ["fork", pytest.param("torch", marks=pytest.mark.long)])
 def test_the_call_that_raised_in_a_child_is_shown_last_and_no_traceback_has_frames_of_ours(
     how: str, tmp_path: Path
 ) -> None:

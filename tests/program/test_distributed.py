@@ -186,9 +186,8 @@ def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(tmp_path: Pa
     assert [op.name for op in load_trace(tmp_path / "train.rank0.json").ops or ()] == ["torch.relu"]
 
 
-@pytest.mark.parametrize(
-    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [2, 4])
 def test_another_shape_on_a_rank_is_told(processes: int, tmp_path: Path) -> None:
     _, said = launch("ragged", tmp_path, processes)
     assert said[:2] == [
@@ -217,7 +216,7 @@ def test_another_shape_is_told_and_a_call_past_ddp_named_with_its_line_unless_no
     assert "FT002" not in {finding.code for finding in evaluated.findings}
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 def test_the_module_in_ddp_called_alone_is_named_with_its_line(tmp_path: Path) -> None:
     launch("past", tmp_path)
     trace = load_trace(tmp_path / "train.rank0.json")

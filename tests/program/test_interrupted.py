@@ -132,7 +132,7 @@ SIGNALS = [
 """Each program and both signals, in turn another one first."""
 
 
-@pytest.mark.parametrize(("name", "number"), [*one_in(2, [(name, None) for name in PROGRAMS]), *one_in(2, SIGNALS)])
+@pytest.mark.parametrize(("name", "number"), [*one_in(4, [(name, None) for name in PROGRAMS]), *one_in(2, SIGNALS)])
 def test_every_program_leaves_what_it_leaves_below_python(
     name: str, number: signal.Signals | None, tmp_path: Path
 ) -> None:

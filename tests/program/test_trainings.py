@@ -12,7 +12,8 @@ import pytest
 from fwdtrace import load_trace
 from fwdtrace.trace import Trace
 from tests.helpers.commands import REPOSITORY
-from tests.helpers.ranks import ends, start, start_ranks
+from tests.helpers.forks import printed_by
+from tests.helpers.ranks import ends, settings_of_ranks, start, start_ranks
 
 TRAININGS = REPOSITORY / "tests" / "helpers" / "trainings"
 WATCHED = ["-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json"]
@@ -48,7 +49,7 @@ ALIKE = [
 ]
 """More of these, for the long run."""
 
-IN_RANKS = [("ddp", 2), ("fsdp", 2), ("tensor", 2), ("ddp", 4)]
+IN_RANKS = [("fsdp", 2), ("tensor", 2), ("ddp", 4)]
 
 
 def printed(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
@@ -83,7 +84,7 @@ def test_the_op_and_the_line_are_named_and_the_program_trains_as_it_does_alone(
     if script == "with_lightning" and importlib.util.find_spec("lightning") is None:
         pytest.skip("lightning is not installed")
     command = [str(TRAININGS / f"{script}.py"), *options, "--plant", plant, "--at", str(at)]
-    bare = printed([start(command, tmp_path)])
+    bare = printed_by(command, tmp_path)
     assert printed([start([*WATCHED, *command], tmp_path)]) == bare
     trace = load_trace(tmp_path / "t.json")
     ((file, line, message),) = explained(trace)
@@ -97,7 +98,7 @@ def test_the_op_and_the_line_are_named_and_the_program_trains_as_it_does_alone(
 @pytest.mark.sweep
 def test_a_step_that_a_scaler_skips_is_none(tmp_path: Path) -> None:
     command = [str(TRAININGS / "nanogpt.py"), "--dtype", "float16", "--plant", "backward"]
-    bare = printed([start(command, tmp_path)])
+    bare = printed_by(command, tmp_path)
     assert printed([start([*WATCHED, *command], tmp_path)]) == bare
     assert list(tmp_path.glob("*.json")) == []
 
@@ -105,13 +106,13 @@ def test_a_step_that_a_scaler_skips_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parallel", "processes"),
     [pytest.param(*case, marks=pytest.mark.sweep) for case in IN_RANKS]
-    + [pytest.param(parallel, 4, marks=pytest.mark.long) for parallel in ("fsdp", "tensor")],
+    + [pytest.param(*case, marks=pytest.mark.long) for case in (("ddp", 2), ("fsdp", 4), ("tensor", 4))],
 )
 def test_what_goes_wrong_on_one_rank_is_explained_there_and_no_rank_waits_for_another(
     parallel: str, processes: int, tmp_path: Path
 ) -> None:
     program = [str(TRAININGS / "ranks.py"), "--parallel", parallel]
-    bare = printed(start_ranks(processes, program, tmp_path))
+    bare = printed_by(program, tmp_path, settings_of_ranks(processes, tmp_path))
     assert printed(start_ranks(processes, [*WATCHED, *program], tmp_path)) == bare
     for plant, op, number in (
         ("forward", "/ in ", ""),

@@ -12,6 +12,7 @@ from tests.cli.test_broken_models import BROKEN
 from tests.helpers import broken_models
 from tests.helpers.advice import broken, follow, must_work
 from tests.helpers.broken_real_models import CRASHES, Crash
+from tests.helpers.cheap_weights import cheap_weights
 from tests.trials.table import MENDED
 
 
@@ -38,7 +39,9 @@ def test_the_first_advice_is_the_right_one_and_can_be_followed(name: str) -> Non
 @pytest.mark.parametrize("crash", CRASHES, ids=[crash.name for crash in CRASHES])
 def test_a_real_model_that_is_broken_in_one_place_is_explained_and_mended(crash: Crash) -> None:
     torch.manual_seed(0)
-    case = broken(crash.build(), *crash.inputs, train=crash.train)
+    with cheap_weights():
+        model = crash.build()
+    case = broken(model, *crash.inputs, train=crash.train)
     finding = case.finding
     assert finding.call is not None and case.trace.call(finding.call).path == crash.path
     assert finding.site is not None
