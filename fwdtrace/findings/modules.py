@@ -88,6 +88,8 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
 
     Of nested modules it is the outermost one.
     """
+    if len({call.path for call in trace.calls}) == len(trace.calls) and not any(call.aliases for call in trace.calls):
+        return  # as mostly
     by_path: dict[str, list[Call]] = {}
     for call in trace.calls:
         if call.path and call.parent is not None and call.parameters:

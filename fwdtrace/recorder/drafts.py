@@ -1,6 +1,8 @@
 """Values of the trace that are filled in field by field: the constructor of a frozen one takes ten times as long.
 
-Once all fields are set, `draft.__class__` is set to the class of the value, and the draft is that value.
+Once all fields are set, `draft.__class__` is set to the class of the value, and the draft is that value. A draft is of
+a subclass that adds nothing, since Python compares the names of all fields where a class gives way to an unrelated one.
+Its fields are set as fast as those of any class only if setting and deleting them are both as in `object`.
 """
 
 from __future__ import annotations
@@ -10,28 +12,32 @@ from typing import Any
 from fwdtrace.trace import Call, Op, Source, TensorMeta
 
 
-class CallDraft:
+class CallDraft(Call):
     """A Call that is being filled in."""
 
-    __slots__ = Call.__slots__
+    __slots__ = ()
+    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
-class OpDraft:
+class OpDraft(Op):
     """An Op that is being filled in."""
 
-    __slots__ = Op.__slots__
+    __slots__ = ()
+    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
-class SourceDraft:
+class SourceDraft(Source):
     """A Source that is being filled in."""
 
-    __slots__ = Source.__slots__
+    __slots__ = ()
+    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
-class TensorDraft:
+class TensorDraft(TensorMeta):
     """A TensorMeta that is being filled in."""
 
-    __slots__ = TensorMeta.__slots__
+    __slots__ = ()
+    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
 def plain_tensor(

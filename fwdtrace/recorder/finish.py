@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 import torch
@@ -75,7 +75,7 @@ def finished_trace(
         replace(surroundings.run, duration_us=duration / 1000, call=recorded.call),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
-        uncalled=_uncalled(recorded, sizes.counts.keys(), finisher.notes, calls),
+        uncalled=_uncalled(recorded, sizes.counts.keys(), finisher.ids, calls),
     )
     made = finisher.sources.made() if finisher.sources is not None else ()
     recorded.earlier.remember(recorded.call, sum(call.path == "" for call in calls), recorded.first_id, made)
@@ -89,7 +89,7 @@ def finished_trace(
 
 
 def _uncalled(
-    recorded: Recorded, modules: Set[int], notes: list[OpenCall | OpenOp], calls: list[Call]
+    recorded: Recorded, modules: Set[int], notes: Iterable[OpenCall | OpenOp], calls: list[Call]
 ) -> tuple[Uncalled, ...]:
     """The modules of the tree with parameters of their own that no call is of, though they could be called."""
     if modules <= {note.seen.key for note in notes if type(note) is OpenCall}:

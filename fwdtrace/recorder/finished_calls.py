@@ -33,8 +33,17 @@ class _Alike:
         self.chains: dict[int | tuple[int, int], tuple[str, ...]] = {}
 
 
-_Shared = tuple[str | None, tuple[str, ...], str, int, _Alike]
-"""What all calls of a module share: its path and aliases, its class, how many parameters it has, and its kind."""
+class _OfModule:
+    """What all calls of a module share, and how many of them have been made."""
+
+    __slots__ = ("aliases", "alike", "calls", "class_name", "parameters", "path")
+
+    path: str | None
+    aliases: tuple[str, ...]
+    class_name: str
+    parameters: int
+    alike: _Alike
+    calls: int
 
 
 class Finisher:
@@ -63,13 +72,13 @@ class Finisher:
         self.parents: list[int | None] = []
         self.depths: list[int] = []
         self.callers: set[int] = set()
-        self.notes = self._own_notes(session.log[recorded.start :])
+        self._number(session.log[recorded.start :])
         ops = session.kinds.get(Ops) if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
-        self.modules: dict[SeenModule, _Shared] = {}
+        self.modules: dict[SeenModule, _OfModule] = {}
         self.classes: dict[SeenClass, _Alike] = {}
         self.sites: dict[int, Site] = {}
-        self.durations: dict[int, float] = {}
+        self.durations: dict[int, float] = {}  # in microseconds, by nanoseconds: equal ones are one object
         self.op_names: dict[tuple[int, int], str] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
@@ -78,15 +87,12 @@ class Finisher:
         self._sum_up_measures()
         tables = (self.device_times, self.nonfinite, self.memory, self.flops, self.backwards, self.without_grad)
         self.measured = any(tables)
-        nths: dict[SeenModule, int] = {}
         calls, ops = [], []
-        for number, note in enumerate(self.notes):
+        for note, number in self.ids.items():
             if type(note) is OpenOp:
                 ops.append(self._op(number, note))
             elif type(note) is OpenCall:
-                seen = note.seen
-                nths[seen] = nth = nths.get(seen, 0) + 1
-                calls.append(self._call(number, note, nth))
+                calls.append(self._call(number, note))
         return calls, ops
 
     def _sum_up_measures(self) -> None:
@@ -95,7 +101,7 @@ class Finisher:
         costs, gradients, memory = (self.kinds.get(kind) for kind in (Costs, Gradients, PeakMemory))
         if not (options.costs or options.gradients or options.peak_memory):
             return
-        opened = [note for note in self.notes if type(note) is OpenCall]
+        opened = [note for note in self.ids if type(note) is OpenCall]
         if options.costs and isinstance(costs, Costs):
             self.flops = costs.totals(opened, lambda call: bool(call.thread) or _is_compiled(call))
         if options.gradients and isinstance(gradients, Gradients):
@@ -103,11 +109,10 @@ class Finisher:
         if options.peak_memory and isinstance(memory, PeakMemory):
             self.memory = memory.totals(opened)
 
-    def _own_notes(self, log: list[OpenCall | OpenOp]) -> list[OpenCall | OpenOp]:
+    def _number(self, log: list[OpenCall | OpenOp]) -> None:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
         names, options = self.recorded.names, self.recorded.options
         ids, parents, depths, callers = self.ids, self.parents, self.depths, self.callers
-        own: list[OpenCall | OpenOp] = []
         for note in log:
             above = ids.get(note.parent) if note.parent is not None else None
             if above is not None:
@@ -121,9 +126,7 @@ class Finisher:
             else:
                 continue
             parents.append(above)
-            ids[note] = len(own)
-            own.append(note)
-        return own
+            ids[note] = len(ids)
 
     def _op(self, number: int, op: OpenOp) -> Op:
         draft: Any = OpDraft()
@@ -141,16 +144,15 @@ class Finisher:
         draft.__class__ = Op
         return draft  # type: ignore[no-any-return]
 
-    def _call(self, number: int, call: OpenCall, nth: int) -> Call:
+    def _call(self, number: int, call: OpenCall) -> Call:
         seen, rare = call.seen, call.rare
+        module = self.modules.get(seen) or self._module(seen)
+        module.calls += 1
+        alike = module.alike
         draft: Any = CallDraft()
-        draft.id = number
-        draft.nth = nth
-        draft.parent = self.parents[number]
-        draft.depth = self.depths[number]
-        draft.path, draft.aliases, draft.class_name, draft.parameters, alike = self.modules.get(seen) or self._module(
-            seen
-        )
+        draft.id, draft.parent, draft.depth = number, self.parents[number], self.depths[number]
+        draft.path, draft.aliases, draft.class_name = module.path, module.aliases, module.class_name
+        draft.nth, draft.parameters = module.calls, module.parameters
         inputs, outputs, chain = alike.inputs.get(id(call.inputs)), call.outputs, alike.chains.get(id(call.chain))
         if rare is None:
             draft.entry = "__call__"
@@ -177,7 +179,11 @@ class Finisher:
         draft.chain = self._chain(call, alike) if chain is None else chain
         draft.site = self.sites.get(id(call.position)) or self._site(call.position)
         draft.hooks = self._hooks(call) if call.hooks else ()
-        draft.duration_us = self._duration(call.end - call.begin) if call.begin and call.end else None
+        if call.begin and call.end:
+            took = call.end - call.begin
+            draft.duration_us = self.durations.get(took) or self.durations.setdefault(took, took / 1000)
+        else:
+            draft.duration_us = None
         draft.thread = call.thread
         draft.state = ()
         draft.forward_inputs = draft.forward_outputs = draft.settings = draft.host_us = draft.cold_us = None
@@ -218,16 +224,17 @@ class Finisher:
             extra.pop("forward_outputs", None)
         return extra
 
-    def _module(self, seen: SeenModule) -> _Shared:
-        """What all calls of a module share."""
-        of, names = seen.of, self.recorded.names.get(seen, ())
+    def _module(self, seen: SeenModule) -> _OfModule:
+        of, parameters = seen.of, self.counts.get(seen.key)
         alike = self.classes.get(of) or self.classes.setdefault(of, _Alike(of))
-        parameters = self.counts.get(seen.key)
         if parameters is None:
             parameters = self._parameters(seen)
-        known = names[0] if names else None, names[1:], of.module_class.__name__, parameters, alike
-        self.modules[seen] = known
-        return known
+        names = self.recorded.names.get(seen)
+        module = self.modules[seen] = _OfModule()
+        module.path, module.aliases = (names[0], names[1:]) if names else (None, ())
+        module.class_name, module.parameters = of.module_class.__name__, parameters
+        module.alike, module.calls = alike, 0
+        return module
 
     def _inputs(self, call: OpenCall, alike: _Alike) -> Leaves:
         inputs = named_by_parameters(call.inputs, *_signature(call, alike))
@@ -253,13 +260,6 @@ class Finisher:
             if not outer:
                 alike.chains[id(call.chain)] = chain
         return chain
-
-    def _duration(self, nanoseconds: int) -> float:
-        """In microseconds; equal ones are one object."""
-        known = self.durations.get(nanoseconds)
-        if known is None:
-            known = self.durations[nanoseconds] = nanoseconds / 1000
-        return known
 
     def _hooks(self, call: OpenCall) -> tuple[Hook, ...]:
         hooks = hooks_of(call.hooks or {})

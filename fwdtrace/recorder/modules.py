@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
-from weakref import ref
 
 from torch import nn
 from torch.nn.modules.module import Module
@@ -14,7 +12,7 @@ from torch.nn.modules.module import Module
 from fwdtrace.recorder.code_exchange import take_back_names
 from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.hooks import StandIn, put_in_place
-from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule, seen_as
 from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.recorder.tree import count_parameters, modules_and_names
@@ -76,8 +74,7 @@ def let_forwards_go(session: Session) -> None:
 def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
     cls = type(module)
     of = session.classes.get(cls) or _look_at(session, module, observe)
-    entry = SeenModule(module, of, partial(_gone, id(module)))
-    session.seen[entry.key] = entry
+    entry = session.seen[id(module)] = seen_as(module, of, _gone)
     forward = module.__dict__.get("forward")
     if forward is not None and not of.is_script and callable(forward):
         _watch_own(session, module, forward, observe)
@@ -102,12 +99,11 @@ def _look_at(session: Session, module: nn.Module, observe: Observe) -> SeenClass
     return of
 
 
-def _gone(key: int, reference: ref[nn.Module]) -> None:
-    # Not a method: a module that knew of its entry would outlive the recording until garbage is collected.
+def _gone(entry: SeenModule) -> None:
+    # Not a method: a module that knew of its session would keep it until garbage is collected.
     session = running.session
-    entry = session.seen.get(key) if session is not None else None
-    if session is not None and entry is not None and entry.module is reference:
-        del session.seen[key]
+    if session is not None and session.seen.get(entry.key) is entry:
+        del session.seen[entry.key]
 
 
 def _without_module(forward: Callable[..., Any]) -> FunctionType:

@@ -86,25 +86,42 @@ class SeenClass:
         self.may_be_opaque = self.is_script or self.wraps_compiled
 
 
-class SeenModule:
-    """A module that was met while a recording ran."""
+class SeenModule(weakref.ref[nn.Module]):
+    """A module that was met while a recording ran, and the weak reference to it: as one object, as in `Known`.
+
+    Weak: a module swapped out during forward must not keep its parameters because somebody watches.
+    """
 
     __slots__ = (
-        *("calls_awaiting_backward", "goes_straight", "key", "module", "of", "own_call", "parameters", "shows_ops"),
+        *("calls_awaiting_backward", "goes_straight", "key", "of", "own_call", "parameters", "shows_ops"),
         "torch_forward",
     )
 
-    def __init__(self, module: nn.Module, of: SeenClass, gone: Callable[[weakref.ref[nn.Module]], None]) -> None:
-        self.key = id(module)
-        # Weak: a module swapped out during forward must not keep its parameters because somebody watches.
-        self.module = weakref.ref(module, gone)
-        self.of = of
-        self.own_call = of.own_call
-        self.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
-        self.torch_forward = of.torch_forward
-        self.shows_ops = of.is_users and bool(module._modules)
-        self.parameters: int | None = None
-        self.calls_awaiting_backward: list[OpenCall] | None = None
+    key: int
+    of: SeenClass
+    own_call: CodeType | None
+    goes_straight: bool
+    torch_forward: CodeType | None
+    shows_ops: bool
+    parameters: int | None
+    calls_awaiting_backward: list[OpenCall] | None
+
+    # References to equal modules are equal, if both still live; these entries are as many as there are modules.
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    def module(self) -> nn.Module | None:
+        """The module, None if it is gone."""
+        return self()
+
+
+def seen_as(module: nn.Module, of: SeenClass, gone: Callable[[SeenModule], None]) -> SeenModule:
+    """The entry of a module; `gone` is called with it once the module is gone."""
+    seen = SeenModule(module, gone)
+    seen.key, seen.of, seen.own_call, seen.torch_forward = id(module), of, of.own_call, of.torch_forward
+    seen.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
+    seen.shows_ops = of.is_users and bool(module._modules)
+    seen.parameters = seen.calls_awaiting_backward = None
+    return seen
 
 
 class HookRun:

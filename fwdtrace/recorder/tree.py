@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import Parameter, is_lazy
 
 MOST_NAMES = 9
 """Names kept of one module, path and aliases; a tree that shares at every level has exponentially many."""
@@ -16,7 +16,7 @@ MOST_NAMES = 9
 
 def modules_and_names(root: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]]:
     """Every module of the tree with all its names, in the order of `named_modules`; cycles are entered once."""
-    names: dict[int, tuple[nn.Module, list[str]]] = {id(root): (root, [""])}
+    names: dict[int, tuple[nn.Module, tuple[str, ...]]] = {id(root): (root, ("",))}
     path = {id(root)}
     pending = [(root, "", iter(root._modules.items()))]
     while pending:
@@ -25,13 +25,14 @@ def modules_and_names(root: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]
             if child is None:
                 continue
             identity = id(child)
-            known = names.get(identity)
-            if known is None:
-                known = names[identity] = child, []
-            if identity in path or len(known[1]) == MOST_NAMES:
-                continue
             name = prefix + key
-            known[1].append(name)
+            if identity not in names:
+                names[identity] = child, (name,)
+            else:
+                known = names[identity][1]
+                if identity in path or len(known) == MOST_NAMES:
+                    continue
+                names[identity] = child, (*known, name)
             if child._modules:
                 path.add(identity)
                 pending.append((child, name + ".", iter(child._modules.items())))
@@ -39,7 +40,7 @@ def modules_and_names(root: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]
         else:
             pending.pop()
             path.discard(id(module))
-    return [(module, tuple(known)) for module, known in names.values()]
+    return list(names.values())
 
 
 def modules_below(root: nn.Module) -> list[nn.Module]:
@@ -112,36 +113,41 @@ def sizes_of(root: nn.Module) -> Sizes:
     """The sizes of a tree; each of its tensors is asked once."""
     order, is_tree = _bottom_up(root)
     counts: dict[int, int] = {}
-    met: set[int] = set()
-    places = trainable = in_parameters = in_buffers = 0
+    held: list[Tensor] = []
+    trainable = in_parameters = 0
     for module in order:
         count = 0
         for parameter in module._parameters.values():
-            if parameter is None or (type(parameter) is not nn.Parameter and is_lazy(parameter)):
+            if type(parameter) is not Parameter and (parameter is None or is_lazy(parameter)):
                 continue
+            held.append(parameter)
             number = parameter.numel()
             count += number
-            places += 1
-            key = id(parameter)
-            if key not in met:
-                met.add(key)
-                in_parameters += number * parameter.itemsize
-                if parameter.requires_grad:
-                    trainable += number
-        if module._buffers:
-            for buffer in module._buffers.values():
-                if buffer is not None and id(buffer) not in met and not is_lazy(buffer):
-                    places += 1
-                    met.add(id(buffer))
-                    in_buffers += buffer.numel() * buffer.itemsize
-        if module._modules and is_tree:
+            in_parameters += number * parameter.itemsize
+            if parameter.requires_grad:
+                trainable += number
+        if is_tree and module._modules:
             for child in module._modules.values():
                 if child is not None:
                     count += counts[id(child)]
         counts[id(module)] = count
-    if not is_tree or len(met) < places:
+    met = set(map(id, held))
+    if not is_tree or len(met) < len(held):
         counts = _counts_with_sharing(order)
-    return Sizes(counts, trainable, in_parameters, in_buffers)
+        once = {id(parameter): parameter for parameter in held}.values()
+        in_parameters = sum(parameter.numel() * parameter.itemsize for parameter in once)
+        trainable = sum(parameter.numel() for parameter in once if parameter.requires_grad)
+    return Sizes(counts, trainable, in_parameters, _in_buffers(order, met))
+
+
+def _in_buffers(modules: list[nn.Module], parameters: set[int]) -> int:
+    """The bytes of the buffers of these modules that are no parameters too, each counted once."""
+    buffers: dict[int, Tensor] = {}
+    for module in modules:
+        for buffer in module._buffers.values():
+            if buffer is not None and id(buffer) not in parameters and not is_lazy(buffer):
+                buffers[id(buffer)] = buffer
+    return sum(buffer.numel() * buffer.itemsize for buffer in buffers.values())
 
 
 def own_parameters(module: nn.Module) -> list[Tensor]:

@@ -64,11 +64,13 @@ class Trace:
 
     def call(self, id: int) -> Call:
         """The call with this id; KeyError if there is none."""
+        if not self.ops and 0 <= id < len(self.calls) and self.calls[id].id == id:  # mostly, and it takes no table
+            return self.calls[id]
         return self._call_by_id[id]
 
     def caller(self, event: Event) -> Call | None:
         """The call that made this call or op; None if nothing recorded made it."""
-        return None if event.parent is None else self._call_by_id[event.parent]
+        return None if event.parent is None else self.call(event.parent)
 
     def callers(self, event: Event) -> Iterator[Call]:
         """The calls around this call or op, the innermost first."""
@@ -79,7 +81,7 @@ class Trace:
 
     def children(self, parent: Call | None = None) -> tuple[Call, ...]:
         """The calls made directly by `parent`; with None, those that nothing recorded made."""
-        return self._calls_by_parent.get(parent.id if parent else None, ())
+        return self._outermost if parent is None else self._calls_by_parent.get(parent.id, ())
 
     def made_by(self, parent: Event | None = None) -> tuple[Event, ...]:
         """The calls and ops made directly by `parent`, none by an op; with None, those that nothing recorded made."""
@@ -156,6 +158,10 @@ class Trace:
     def _repr_html_(self) -> str:
         """The tree for a notebook, in the colours of the terminal."""
         return view("notebook")(self)
+
+    @cached_property
+    def _outermost(self) -> tuple[Call, ...]:
+        return tuple([call for call in self.calls if call.parent is None])
 
     @cached_property
     def _call_by_id(self) -> dict[int, Call]:

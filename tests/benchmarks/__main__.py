@@ -18,7 +18,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import fwdtrace
-from tests.benchmarks.apart import per_peer, per_process, per_size, per_step
+from tests.benchmarks.apart import per_million, per_peer, per_process, per_size, per_step
 from tests.benchmarks.contenders import (
     ESSENTIAL,
     MORE,
@@ -26,6 +26,7 @@ from tests.benchmarks.contenders import (
     Contender,
     Pass,
     bare,
+    count_time_of_cpu,
     identities,
     linears,
     llama_405b_on_meta,
@@ -188,12 +189,13 @@ def count(model: nn.Module, x: Tensor) -> int:
 
 PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "call": (per_call, 25),
-    "module": (per_module, 15),
+    "module": (per_module, 25),
     "model": (per_model, 5),
     "process": (per_process, 7),
     "peer": (per_peer, 1),
     "byte": (per_byte, 1),
     "size": (per_size, 1),
+    "million": (per_million, 1),
     "step": (per_step, 15),
     "events": (per_watched_step, 40),
 }
@@ -204,11 +206,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, help="rounds of each measurement")
+    parser.add_argument("--cpu", action="store_true", help="count the CPU's time in call, module and model")
     options = parser.parse_args()
     unknown = sorted(set(options.parts) - set(PARTS))
     if unknown:
         parser.error(f"no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
+    if options.cpu:
+        count_time_of_cpu()
     console = Console(width=120)
     for part in options.parts or PARTS:
         measure, rounds = PARTS[part]

@@ -67,35 +67,53 @@ def per_process(console: Console, rounds: int) -> None:
 
 GROWING = """
 import sys, time, torch, fwdtrace
-from tests.benchmarks.contenders import Stepped
+from tests.benchmarks.contenders import Repeated
 from tests.benchmarks.memory import most_memory
 torch.set_num_threads(1)
-steps = int(sys.argv[1])
-model, x = Stepped(steps).eval(), torch.rand(1, 32)
+number = int(sys.argv[1])
+model, x = Repeated(number).eval(), torch.rand(1, 16)
+now = lambda: (time.perf_counter(), time.thread_time())
 with torch.no_grad():
-    Stepped(10)(x)
-    begin = time.perf_counter()
+    first = Repeated(10)
+    with fwdtrace.record(first) as recording:  # what is loaded for the first recording is no part of a call
+        first(x)
+    times = [now()]
     model(x)
-    bare = time.perf_counter() - begin
+    times.append(now())
     before = most_memory()
-    begin = time.perf_counter()
     with fwdtrace.record(model) as recording:
         model(x)
+        times.append(now())
     calls = len(recording.trace.calls)
-    took = time.perf_counter() - begin
-print(calls, bare, took, most_memory() - before)
+    times.append(now())
+print(calls, *(end - begin for one, next in zip(times, times[1:]) for begin, end in zip(one, next)))
+print(most_memory() - before)
 """
 
 
 def per_size(console: Console, rounds: int) -> None:
     """How time and memory grow with the number of calls: each size in a process of its own."""
-    table = Table("calls", "bare µs", "recorded and finished µs", "µs added", "peak bytes", title="of one call")
-    for steps in (1_000, 10_000, 100_000, 1_000_000):
-        ended = subprocess.run([sys.executable, "-c", GROWING, str(steps)], capture_output=True, text=True, check=True)
-        calls, bare_took, took, peak = map(float, ended.stdout.split())
-        cells = (f"{seconds * 1e6 / calls:.1f}" for seconds in (bare_took, took, took - bare_took))
+    console.print(_growth(1_000, 10_000, 100_000))
+
+
+def per_million(console: Console, rounds: int) -> None:
+    """A million calls, which take ten times as long as the largest size of `size` if all is linear."""
+    console.print(_growth(1_000_000))
+
+
+def _growth(*sizes: int) -> Table:
+    """What a call of a module that does nothing takes, by the clock and of the CPU, and what it holds at most."""
+    table = Table(title="µs of one call of an Identity, by the clock / of the CPU")
+    for heading in ("calls", "bare", "recorded", "finished", "begin to end", "peak bytes"):
+        table.add_column(heading, justify="right")
+    for size in sizes:
+        ended = subprocess.run([sys.executable, "-c", GROWING, str(size)], capture_output=True, text=True, check=True)
+        calls, *took, peak = map(float, ended.stdout.split())
+        pairs = [(wall * 1e6 / calls, cpu * 1e6 / calls) for wall, cpu in zip(took[::2], took[1::2], strict=True)]
+        whole = pairs[1][0] + pairs[2][0], pairs[1][1] + pairs[2][1]
+        cells = (f"{wall:.1f} / {cpu:.1f}" for wall, cpu in (*pairs, whole))
         table.add_row(f"{int(calls):,}", *cells, f"{peak / calls:.0f}")
-    console.print(table)
+    return table
 
 
 # Peers that leave torch's functions wrapped, or print: whoever came after them in a process would be measured through

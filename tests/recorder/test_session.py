@@ -47,6 +47,23 @@ def test_a_session_goes_with_its_last_recording_although_a_bound_forward_of_ours
     assert [thing for thing in gc.get_objects() if type(thing) in (Session, OpenCall, SeenModule)] == []
 
 
+class Alike(nn.Linear):
+    """A layer that says that it equals every other."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+def test_modules_that_say_they_are_equal_have_their_own_names() -> None:
+    net = nn.Sequential(Alike(4, 4), Alike(4, 4))
+    with fwdtrace.record(net) as recording:
+        net(X)
+    assert [(call.path, call.nth) for call in recording.trace.calls] == [("", 1), ("0", 1), ("1", 1)]
+
+
 def test_calls_are_counted_while_they_run() -> None:
     net = model()
     with fwdtrace.record(net):
