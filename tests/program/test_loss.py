@@ -84,7 +84,7 @@ def test_the_loss_of_an_earlier_small_batch_is_run_again_with_what_its_names_wer
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         for factor in (0.0, 1.0):
             loss = torch.sqrt(net(torch.ones(2, 4)).square() * factor).sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     line = "loss = torch.sqrt(net(torch.ones(2, 4)).square() * factor).sum()"
     assert [told(event) for event in events] == [(1, 1, "exact", [line])]
@@ -98,7 +98,7 @@ def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps() -> None:
         for _ in range(14):
             optimizer.zero_grad()
             loss = torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
     line = "loss = torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()"
