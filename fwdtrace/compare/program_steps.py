@@ -15,6 +15,7 @@ from fwdtrace.compare.beyond_rounding import beyond_rounding, with_beyond
 from fwdtrace.compare.comparison import Origin, Step, TraceComparison
 from fwdtrace.compare.difference import Difference, Severity, worst_first
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
+from fwdtrace.compare.dropped import said_of_dropped
 from fwdtrace.compare.judged import coarse_floor, judged_distances
 from fwdtrace.compare.leaves import dtypes_of
 from fwdtrace.compare.program_verdict import BEYOND_SAMPLE, OneStep, program_verdict
@@ -226,6 +227,7 @@ def _why(
     if before.model.training != after.model.training:
         modes = ["training mode" if trace.model.training else "evaluation mode" for trace in (before, after)]
         yield " became ".join(modes)
+    yield from said_of_dropped(one.values, call, two.values, other)
     for said in weights.alone if weights is not None else ():
         if said.partition(" ")[0].rpartition(".")[0] in (call.path, other.path):
             yield said

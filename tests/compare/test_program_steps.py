@@ -155,6 +155,13 @@ def test_other_dropout_is_named_with_the_random_state(folder: Path) -> None:
     assert ("torch.initial_seed()", "0", "4") in [(each.name, each.first, each.second) for each in found.around]
 
 
+def test_a_dropout_layer_that_drops_another_share_is_said(folder: Path) -> None:
+    saved(folder, "dropped", Way(dropout=0.1, steps=1), 1)
+    found = compared(folder, Way(dropout=0.3, steps=1), "dropped", 1)
+    assert origin(found) == ("h.0.mlp.3", "forward", 1)
+    assert "its output does not: it drops 0.1 of the elements in the first, 0.3 in the second." in found.verdict
+
+
 def test_other_weights_at_the_beginning_lead(folder: Path) -> None:
     found = compared(folder, Way(seed=1))
     assert origin(found) == ("wte", "weights", 1)
