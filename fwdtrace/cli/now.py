@@ -23,6 +23,8 @@ def now(
     folder = Path("/proc", str(process))
     if not Path("/proc/self/status").exists():
         raise FwdtraceError(f"this system does not tell what process {process} is; kill -USR1 {process} asks it")
+    if not folder.exists():
+        raise FwdtraceError(f"there is no process {process}; ask the one that fwdtrace exec --on signal has started")
     try:
         heeds = _heeds(folder)
     except OSError as error:

@@ -35,7 +35,21 @@ def to_stderr(text: str) -> None:
     """Write the text on a line of stderr, if there is a stderr and it takes any."""
     if sys.stderr is not None:  # print would take stdout in its place
         with suppress(OSError):
+            if text.startswith("fwdtrace: ") and sys.stderr.isatty():
+                text = _wrapped(text)
             print(text, file=sys.stderr, flush=True)
+
+
+def _wrapped(text: str) -> str:
+    """The text in lines that fit the terminal, broken between words, but not within a command to copy."""
+    import re
+    import shutil
+    import textwrap
+
+    columns = shutil.get_terminal_size().columns
+    whole = re.sub(r"\bfwdtrace [a-z]+ \S+", lambda match: match[0].replace(" ", "\0"), text)
+    fill = textwrap.TextWrapper(columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False).fill
+    return "\n".join(map(fill, whole.split("\n"))).replace("\0", " ")
 
 
 def result_is_given() -> None:

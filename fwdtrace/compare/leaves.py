@@ -50,17 +50,24 @@ def name_of(event: Event) -> str:
 
 
 def with_number(event: Event) -> str:
-    """The same, where an operator has a number on one side with that: `* 1.01`."""
+    """The same, where an operator has a number on one side with that: `* 1.01` and `8 /`."""
     name = name_of(event)
-    numbers = [leaf.value for leaf in event.inputs if isinstance(leaf, Value)] if name in ("*", "/") else []
+    numbers = [leaf for leaf in event.inputs if isinstance(leaf, Value)] if name in ("*", "/") else []
+    if len(numbers) != 1:
+        return name
     try:
-        return f"{name} {float(numbers[0]):.6g}" if len(numbers) == 1 else name
+        number = f"{float(numbers[0].value):.6g}"
+        return f"{number} {name}" if name == "/" and numbers[0].name == "0" else f"{name} {number}"
     except ValueError:
         return name
 
 
 _LIKE_NONE = frozenset(("None", "False", "0", "0.0", "()", "[]"))
 """What an argument is most often when it is left out."""
+
+
+_SIDES = {"0": "left", "1": "right"}
+"""Where an operand of an operator stands, by its place."""
 
 
 def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
@@ -72,6 +79,10 @@ def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
         return [], []
     ours, theirs = _values(one.inputs), _values(two.inputs)
     changed, alone = [], []
+    if len(ours) == len(theirs) == 1 and {*ours, *theirs} == set(_SIDES):  # 1 - x and x - 1
+        return [
+            " became ".join(f"{value} on the {_SIDES[at]}" for side in (ours, theirs) for at, value in side.items())
+        ], []
     for name in dict.fromkeys([*ours, *theirs]):
         before, after = ours.get(name), theirs.get(name)
         label = "" if name.isdigit() or not name else f"{name}="

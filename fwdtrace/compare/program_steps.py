@@ -13,11 +13,12 @@ from fwdtrace.compare.align import align
 from fwdtrace.compare.around import RANDOM_STATE, differences_around, settings_of_optimizer
 from fwdtrace.compare.beyond_rounding import beyond_rounding, with_beyond
 from fwdtrace.compare.comparison import Origin, Step, TraceComparison
-from fwdtrace.compare.difference import Difference, worst_first
+from fwdtrace.compare.difference import Difference, Severity, worst_first
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
+from fwdtrace.compare.dropped import said_of_dropped
 from fwdtrace.compare.judged import coarse_floor, judged_distances
 from fwdtrace.compare.leaves import dtypes_of
-from fwdtrace.compare.program_verdict import OneStep, program_verdict
+from fwdtrace.compare.program_verdict import BEYOND_SAMPLE, OneStep, program_verdict
 from fwdtrace.compare.saved_backward import BackwardCompared, Side, compare_backward
 from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved, measure
 from fwdtrace.compare.systematic import array_of, share_in
@@ -90,7 +91,8 @@ def compare_state(one: Side, two: Side) -> Weights | None:
         distance = NOT_COMPARABLE
         if about["shape"] == other["shape"] and a.sample is not None and b.sample is not None:
             distance = distance_of_saved(one.values, a.sample, two.values, b.sample)
-            if distance.same and None in (about["digest"], other["digest"]):  # there is nothing more to go by
+            known = None not in (about["digest"], other["digest"]) and about["dtype"] == other["dtype"]
+            if (distance.same or distance.absolute == 0) and not known:  # there is nothing more to go by
                 continue
             distance = replace(distance, same=False)
         apart.append((name, distance))
@@ -177,7 +179,7 @@ def _compared(
     gradients = [each for each in forward.differences if each.kind == "gradient"]
     if backward is not None:
         gradients = list(backward.differences)
-    of_weights = [_difference(name, distance) for name, distance in (weights.apart if weights else ())]
+    of_weights = list(_differences(weights)) if weights is not None else []
     differences = worst_first([*of_weights, *own, *gradients])
     reason = None
     if backward is not None and backward.origin is not None:
@@ -225,6 +227,7 @@ def _why(
     if before.model.training != after.model.training:
         modes = ["training mode" if trace.model.training else "evaluation mode" for trace in (before, after)]
         yield " became ".join(modes)
+    yield from said_of_dropped(one.values, call, two.values, other)
     for said in weights.alone if weights is not None else ():
         if said.partition(" ")[0].rpartition(".")[0] in (call.path, other.path):
             yield said
@@ -244,9 +247,12 @@ def _scaled(backward: BackwardCompared | None) -> Iterator[str]:
         )
 
 
-def _difference(name: str, apart: Distance) -> Difference:
-    message = f"{name} is other before the call, {apart.text}"
-    return Difference("weight", "rounding" if apart.close else "numbers", name, "", "", message)
+def _differences(weights: Weights) -> Iterator[Difference]:
+    is_measured = any(distance.absolute != 0 for _, distance in weights.apart)
+    for name, apart in weights.apart:
+        how_far = BEYOND_SAMPLE if apart.absolute == 0 else apart.text
+        severity: Severity = "rounding" if apart.close and is_measured else "numbers"
+        yield Difference("weight", severity, name, "", "", f"{name} is other before the call, {how_far}")
 
 
 def _row(one: Side, two: Side, weights: Weights | None) -> Step:
@@ -256,7 +262,7 @@ def _row(one: Side, two: Side, weights: Weights | None) -> Step:
     inputs = [inputs for inputs, _ in apart if inputs is not None]
     ours, theirs = one.step.gradients, two.step.gradients
     gradients = [
-        distance_of_saved(one.values, ours[name].tensor, two.values, theirs[name].tensor)
+        (name, distance_of_saved(one.values, ours[name].tensor, two.values, theirs[name].tensor))
         for name in ours
         if name in theirs
         and one.values.about(ours[name].tensor)["shape"] == two.values.about(theirs[name].tensor)["shape"]
@@ -268,5 +274,24 @@ def _row(one: Side, two: Side, weights: Weights | None) -> Step:
         tuple(name for name, _ in weights.apart) if weights is not None else None,
         weights.furthest if weights is not None else None,
         furthest(outputs for _, outputs in apart if outputs is not None),
-        furthest(gradients),
+        _furthest_gradient(gradients),
     )
+
+
+def _furthest_gradient(apart: Sequence[tuple[str, Distance]]) -> Distance | None:
+    """The largest distance of gradients, each relative to the largest gradient that is apart in its module.
+
+    The gradient of the bias of keys in attention is nothing but rounding.
+    """
+    largest: dict[str, float] = {}
+    for name, distance in apart:
+        module = name.rpartition(".")[0]
+        size = (distance.absolute or 0.0) / distance.relative if distance.relative else 0.0
+        largest[module] = max(largest.get(module, 0.0), size)
+    relative = [
+        replace(distance, relative=distance.absolute / size)
+        if distance.absolute and (size := largest[name.rpartition(".")[0]])
+        else distance
+        for name, distance in apart
+    ]
+    return max(relative, key=lambda each: (not each.same, each.absolute is None, each.relative or 0.0), default=None)

@@ -72,6 +72,10 @@ def program_verdict(step: OneStep, differences: Sequence[Difference]) -> str:
     return f"No difference found: {weights}forward and backward of {calls} are {bits}."
 
 
+BEYOND_SAMPLE = "in elements that are not among those sampled of it, so it is not known how far"
+"""What is said of a tensor whose digest is another, though its sample of elements is the same."""
+
+
 def far(distance: Distance) -> str:
     """A distance in few words: `up to 0.031 of the largest element`."""
     if distance.absolute is None:
@@ -95,9 +99,11 @@ def _agree(before: Sequence[Step]) -> str:
 
 def _weights(step: OneStep, weights: WeightsApart, number: int) -> str:
     """That the weights differ before the call, and what that says of what came before."""
-    name, apart = weights.apart[0]
-    rounding = ", by rounding alone" if all(distance.close for _, distance in weights.apart) else ""
-    which = f"{len(weights.apart)} of {weights.of} parameters and buffers, {name} first, {far(apart)}"
+    measured = [each for each in weights.apart if each[1].absolute != 0]
+    name, apart = (measured or weights.apart)[0]
+    rounding = ", by rounding alone" if measured and all(each.close for _, each in measured) else ""
+    how_far = BEYOND_SAMPLE if apart.absolute == 0 else far(apart)
+    which = f"{len(weights.apart)} of {weights.of} parameters and buffers, {name} first, {how_far}"
     if step.before and step.before[-1].call == number - 1:
         return (
             f"Then the weights part{rounding}, between call {number - 1} and call {number}, where the optimizer steps: "

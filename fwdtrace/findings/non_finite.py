@@ -49,16 +49,17 @@ def non_finite(trace: Trace) -> Iterator[Finding]:
     forward = _in_forward(trace)
     backward = None if gave_non_finite(trace) else _in_backward(trace)  # else it is what forward made that came back
     if forward is not None and (backward is None or backward.site != forward[0].site):
-        yield _finding(*forward)
+        yield _finding(trace, *forward)
     if backward is not None:
         yield backward
     if forward is None and backward is None and trace.run.event == "nonfinite" and trace.calls:
-        yield _finding(trace.calls[0], _outside(trace))
+        yield _finding(trace, trace.calls[0], _outside(trace))
 
 
-def _finding(event: Event, message: str, site: Site | None = None) -> Finding:
+def _finding(trace: Trace, event: Event, message: str, site: Site | None = None) -> Finding:
     call = event.id if isinstance(event, Call) else event.parent
-    return Finding("FT005", "non-finite", call, message, site or event.site)
+    sites = (each.site for each in (event, *trace.callers(event)))  # torch's own containers call from no line of a user
+    return Finding("FT005", "non-finite", call, message, site or next(filter(None, sites), None))
 
 
 def _in_forward(trace: Trace) -> tuple[Event, str] | None:
@@ -86,9 +87,10 @@ def _in_backward(trace: Trace) -> Finding | None:
     named = step.replace("{}", name)
     if fault.between == "result":
         made_so = f"a hook on what {named} gave made NaN or infinite values of its gradient, which was finite"
-        return _finding(event, made_so)
+        return _finding(trace, event, made_so)
     if fault.between == "parameter":
         return _finding(
+            trace,
             event,
             f"the gradient of {listed(fault.parameters)} was finite when the backward of {named} gave it, and is not"
             " now: a hook on the parameter, or what ran after backward, made it so",
@@ -96,7 +98,7 @@ def _in_backward(trace: Trace) -> Finding | None:
     if fault.site is not None:
         why = f"{fault.made_by} made them in {fault.site.function}"
     message = f"the backward of {named} made {counts} out of a finite gradient"
-    return _finding(event, f"{message}: {why}" if why else message, fault.site)
+    return _finding(trace, event, f"{message}: {why}" if why else message, fault.site)
 
 
 def _outside(trace: Trace) -> str:
@@ -174,8 +176,22 @@ def _subject(trace: Trace, event: Event) -> str:
 
 def _made(trace: Trace, spoiled: _Spoiled) -> str:
     own = spoiled.numbers.parameters
-    source = f"with non-finite values in its {listed(own)}" if own else f"out of finite inputs{_because(spoiled)}"
+    source = (
+        f"with non-finite values in its {listed(own)}{_since(trace)}"
+        if own
+        else f"out of finite inputs{_because(spoiled)}"
+    )
     return f"{_subject(trace, spoiled.event)} made {_counts_of(spoiled)} {source}"
+
+
+def _since(trace: Trace) -> str:
+    """That the latest step of the optimizer had finite gradients, which made weights that are not finite."""
+    step = next(iter(trace.run.last_steps[-1:]), None)
+    if trace.run.event != "nonfinite" or step is None or step.gradient_norm is None:
+        return ""
+    return (
+        f"; the gradients of step {step.number:,} were finite, so the optimizer wrote such values, or what ran after it"
+    )
 
 
 def _because(spoiled: _Spoiled) -> str:

@@ -27,7 +27,7 @@ from fwdtrace.models.spec import HOW_TO_NAME, LITERALS_ONLY, Arguments, argument
 from fwdtrace.models.spec import Building as Building
 from fwdtrace.models.spec import LoadedModel as LoadedModel
 from fwdtrace.models.zoo import BUILT_INS
-from fwdtrace.trace.text import first_few
+from fwdtrace.trace.text import first_few, with_article
 
 DEFAULT_INPUTS = ("1x3x32x32",)
 MODELS_SHOWN = 8
@@ -118,7 +118,7 @@ def _build(target: Target, building: Building | None = None) -> nn.Module:
         return named
     if not callable(named) or (inspect.isclass(named) and not issubclass(named, nn.Module)):
         kind = "class" if inspect.isclass(named) else type(named).__name__.replace("module", "Python module")
-        raise SpecError(f"{spec!r} is a {kind}, not an nn.Module{_models_listed(home)}")
+        raise SpecError(f"{spec!r} is {with_article(kind)}, not an nn.Module{_models_listed(home)}")
     arguments = target.arguments or Arguments()
     args, kwargs = arguments.args, arguments.kwargs or {}
     _check_arguments(named, spec, args, kwargs)
@@ -126,7 +126,9 @@ def _build(target: Target, building: Building | None = None) -> nn.Module:
     with building or nullcontext():
         module = run_theirs(partial(named, *args, **kwargs), raised)
     if not isinstance(module, nn.Module):
-        raise SpecError(f"{spec!r} returned a {type(module).__name__}, not an nn.Module; return the module alone")
+        raise SpecError(
+            f"{spec!r} returned {with_article(type(module).__name__)}, not an nn.Module; return the module alone"
+        )
     return module
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, only_given, tell
 from fwdtrace.program.endings import stop
-from fwdtrace.program.loss import places_above
 from fwdtrace.program.moment import Moment, moment_before
 from fwdtrace.program.passes import Pass, await_backward, sum_of
 from fwdtrace.program.replay import Replay, not_replayed
 from fwdtrace.program.replays import Happened, Keep, Replays
 from fwdtrace.program.roots import Root
 from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.scopes import places_above, scopes_above
 from fwdtrace.program.slow_calls import SlowCalls
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of, single_numbers
 from fwdtrace.program.together import NEVER, all_call, collectives, groups_used, least
@@ -122,7 +122,7 @@ class Events:
             self._begun.append(noted)
         came = (sum_of(gradient) for gradient in gradients if gradient is not None)
         if not noted.backward_from and any(number is not None and not math.isfinite(number) for number in came):
-            noted.backward_from = tuple(places_above(_getframe(1)))
+            noted.backward_from = scopes_above(_getframe(1), noted.called_from)
 
     def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """Look at the gradients before an optimizer writes; what it is to be given instead of its arguments, if any.
@@ -216,6 +216,8 @@ class Events:
             if not goes_on or first != -last:
                 return
         replay = self._replays.replay(noted, happened, noted.output(), noted.gradients)
+        if noted.backward_from and not (noted.root.groups or made_in(replay) or replay.interrupt):
+            replay = self._replays.replay_loss(noted, happened) or replay
         if self._replays.hand_over(noted, replay, happened):
             raise stop()
 
@@ -279,9 +281,8 @@ class Events:
 
         It is looked for up to where the optimizer steps, from each of the first calls on.
         """
-        places = tuple(places_above(_getframe(2)))
         for each in sorted(candidates, key=lambda each: each.number)[:MOST_BESIDE]:
-            each.backward_from = places
+            each.backward_from = scopes_above(_getframe(2), each.called_from)
             loss = self._replays.replay_loss(each, happened)
             if loss is not None:
                 return each, loss

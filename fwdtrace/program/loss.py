@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from inspect import CO_OPTIMIZED
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import torch
@@ -15,32 +14,19 @@ from torch import Tensor, nn
 
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.replay import Begun, Replay, replayed
+from fwdtrace.program.scopes import Place, Scope
 from fwdtrace.program.statement import callable_alone, expressions_as_function
-from fwdtrace.recorder.frames import from_torch, is_ours
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace import Trace
 
-MOST_FRAMES = 6
 AND_LOSS = " and loss"
 """Behind the class of a model, where what ran is the model and what is computed from its output."""
-Place = tuple[CodeType, int]
-"""The code of a frame, and the line that it was at."""
-
-
-def places_above(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
-    """The frames of the program at and above this one, innermost first, and the line of each."""
-    count = 0
-    while frame is not None and count < MOST_FRAMES:
-        if not from_torch(frame.f_code) and not is_ours(frame.f_code):
-            yield frame, frame.f_lineno
-            count += 1
-        frame = frame.f_back
 
 
 def loss_again(
     moment: Moment,
     called_from: Sequence[Place],
-    backward_from: Sequence[tuple[FrameType, int]],
+    backward_from: Sequence[Scope],
     model: nn.Module,
     options: Options,
     number: int,
@@ -51,11 +37,11 @@ def loss_again(
     It is found in a function that was running at both times: from the statement in which the call was made to the one
     in which backward began, or to the latest backward before the line, those statements alone that it depends on.
     """
-    for frame, line in backward_from:
-        called_at = next((at for code, at in called_from if code is frame.f_code), None)
-        part = _part(frame.f_code, called_at, line) if called_at is not None else None
+    for scope in backward_from:
+        called_at = next((at for code, at in called_from if code is scope.code), None)
+        part = _part(scope.code, called_at, scope.line) if called_at is not None else None
         if part is not None:
-            return _run_again(part, frame, moment, model, options, number, begun)
+            return _run_again(part, scope, moment, model, options, number, begun)
     return None
 
 
@@ -68,19 +54,19 @@ class _Part:
 
 
 def _run_again(
-    part: _Part, frame: FrameType, moment: Moment, model: nn.Module, options: Options, number: int, begun: Begun
+    part: _Part, scope: Scope, moment: Moment, model: nn.Module, options: Options, number: int, begun: Begun
 ) -> Replay | None:
-    found, local = _values_in(frame)
+    found, local = scope.values, scope.local
     used = {
         node.id for each in (*part.statements, part.result) for node in ast.walk(each) if isinstance(node, ast.Name)
     }
     values = {name: found[name] for name in sorted(used) if name in local}
     names = [name for name, value in values.items() if not callable_alone(value) and not isinstance(value, nn.Module)]
     try:
-        forward = expressions_as_function(part.statements, part.result, names, frame.f_code.co_filename, found)
+        forward = expressions_as_function(part.statements, part.result, names, scope.code.co_filename, found)
     except (SyntaxError, ValueError):
         return None
-    namespace = {"forward": forward, "__module__": frame.f_globals.get("__name__", "")}
+    namespace = {"forward": forward, "__module__": found.get("__name__", "")}
     step = type(type(model).__name__ + AND_LOSS, (nn.Module,), namespace)()
     step._modules["model"] = model  # not by assignment: nobody is to take it for the model's place
     step.train(model.training)
@@ -91,15 +77,6 @@ def _run_again(
     if output is None:
         replay = replace(replay, inexact="there is nothing to compare its result with")
     return replay
-
-
-def _values_in(frame: FrameType) -> tuple[dict[str, Any], set[str]]:
-    """What all names are in a frame, and which of them are local."""
-    local = frame.f_locals
-    names, found = set(local), {**frame.f_globals, **local}
-    if frame.f_code.co_flags & CO_OPTIMIZED and type(local) is dict:  # a copy, which the frame would hold on to
-        local.clear()
-    return found, names
 
 
 def with_loss_named(trace: Trace) -> Trace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.roots import Root
+from fwdtrace.program.scopes import Scope
 from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, torch_function_modes
@@ -22,9 +23,10 @@ class Pass:
 
     `outputs` are the tensors that it returned as long as the program holds them, and `sums` the sum of each of those
     that have one. `gradients` are those that came to them when the backward through the call began.
-    `called_from` says which code of the program was running then, and `backward_from` which when backward began, if
-    the gradients that came were not finite. `is_spoiled` says that what it returned is not finite, where that is told
-    only before the optimizer steps. `goes_on` says that its backward is part of the graph, as of a gradient penalty.
+    `called_from` says which code of the program was running then, and `backward_from` which when backward began, with
+    what its names were, if the gradients that came were not finite. `is_spoiled` says that what it returned is not
+    finite, where that is told only before the optimizer steps. `goes_on` says that its backward is part of the graph,
+    as of a gradient penalty.
     `is_told` says that what went wrong in its backward has been told, and `is_blamed` that it was named for it.
     """
 
@@ -51,7 +53,7 @@ class Pass:
         self.outputs = [(weakref.ref(tensor), tensor._version) for tensor in outputs]
         self.sums = sums
         self.called_from: tuple[tuple[CodeType, int], ...] = ()
-        self.backward_from: tuple[tuple[FrameType, int], ...] = ()
+        self.backward_from: tuple[Scope, ...] = ()
         self.is_spoiled = self.goes_on = self.is_told = self.is_blamed = False
         self.gradients: list[Tensor | None] = [None] * len(outputs)
 

@@ -23,7 +23,7 @@ def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequen
     if called and wanted.alone:
         calls = listed([f"{name} was called {how_often(count)}" for name, count in _counts(called).items()])
         return (
-            f"{calls}; no optimizer stepped after the last backward, so its gradients were not looked at"
+            f"{calls}; the last backward left gradients that were not looked at, as no optimizer of theirs stepped"
             if left
             else calls
         )

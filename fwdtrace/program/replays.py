@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.loss import loss_again, with_loss_named
+from fwdtrace.program.moment import Moment
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass
 from fwdtrace.program.replay import Replay, called_at, replayed, sound_again
@@ -18,12 +20,16 @@ from fwdtrace.program.saved_step import SavedStep
 from fwdtrace.program.steps import Optimizer
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
+from fwdtrace.recorder.torch_internals import wraps_compiled
 from fwdtrace.trace import Trace
 
 OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
 """What a replay measures."""
 TIMED = Options(ops=True, alone=True)
 """What the replay of a slow call measures."""
+
+NOT_COMPILED = "it ran without being compiled"
+"""Why what compiled code gave is not the same bit for bit when it is run again as the Python that it was made of."""
 
 Keep = Callable[[Root, Trace], bool]
 """Takes the trace of an event; whether the program is to be ended."""
@@ -76,9 +82,17 @@ class Replays:
 
         try:
             with self._unhooked():
-                return replayed(noted.moment, model, options, noted.number, output, gradients, begun)
+                replay = replayed(noted.moment, model, options, noted.number, output, gradients, begun)
+                if noted.root.groups or not _went_wrong_compiled(noted, replay):
+                    return replay
+                moment, top = _as_python(noted.moment, model)
+                with torch.compiler.set_stance("force_eager"):
+                    eager = replayed(moment, top, options, noted.number, output, gradients, begun)
         finally:
             self._open = None
+        if eager.interrupt is not None or not _tells_of_numbers(eager):
+            return eager if eager.interrupt is not None else replay
+        return replace(eager, inexact=NOT_COMPILED) if eager.inexact else eager
 
     def replay_loss(self, noted: Pass, happened: Happened) -> Replay | None:
         """What was computed from the output, if that is where the numbers went wrong."""
@@ -95,7 +109,7 @@ class Replays:
             self._open = None
         if replay is None or replay.interrupt is not None:
             return replay
-        return replay if any(finding.code == "FT005" for finding in replay.trace.findings) else None
+        return replay if _tells_of_numbers(replay) else None
 
     def hand_over(self, noted: Pass, replay: Replay, happened: Happened) -> bool:
         """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended."""
@@ -132,6 +146,27 @@ class Replays:
         if noted.root.name is None and model is not None:
             noted.root.name = name_of_called(model, model, None)
         return with_loss_named(called_at(replace(trace, run=run), noted.moment.position))
+
+
+def _tells_of_numbers(replay: Replay) -> bool:
+    return any(finding.code == "FT005" for finding in replay.trace.findings)
+
+
+def _went_wrong_compiled(noted: Pass, replay: Replay) -> bool:
+    """Whether numbers went wrong in a call of compiled code, which shows no op, and torch can run it without that."""
+    is_compiled = wraps_compiled(type(noted.moment.module)) or any(
+        call.opaque == "compiled" for call in replay.trace.calls
+    )
+    return is_compiled and _tells_of_numbers(replay) and hasattr(torch.compiler, "set_stance")
+
+
+def _as_python(moment: Moment, model: nn.Module) -> tuple[Moment, nn.Module]:
+    """The call, and the model at the top, without what only compiles them."""
+    wrapper: Any = moment.module
+    if not wraps_compiled(type(wrapper)):
+        return moment, model
+    plain = wrapper._orig_mod
+    return replace(moment, module=plain), plain if model is wrapper else model
 
 
 def _model(noted: Pass) -> nn.Module:

@@ -25,6 +25,8 @@ _NAMES = ("PYTHONHASHSEED", "XLA_FLAGS")
 """The variables that libraries of numbers read; those with one of the prefixes are of such a library too."""
 _NO_MATTER = ("HOME", "PATH", "DIR", "CACHE", "LOGS", "FILE", "TOKEN", "KEY", "SECRET", "PASSWORD", "_ID", "PORT")
 """How the names of those variables end that say where things are, or that are nobody's business."""
+_OF_TORCHRUN = ("TORCHELASTIC_", "TORCH_NCCL_ASYNC_ERROR_HANDLING")
+"""What torchrun sets for each of its processes, and no number depends on."""
 _LIBRARIES = (
     *("numpy", "triton", "flash_attn", "xformers", "transformers", "torchvision", "timm", "accelerate", "deepspeed"),
     *("bitsandbytes", "apex", "transformer_engine", "peft", "torchao", "lightning"),
@@ -79,7 +81,9 @@ def _versions() -> Iterator[tuple[str, Any]]:
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name in sorted(environment):
-        if (name.startswith(_PREFIXES) or name in _NAMES) and not name.endswith(_NO_MATTER):
+        if name.startswith(_OF_TORCHRUN) or name.endswith(_NO_MATTER):
+            continue
+        if name.startswith(_PREFIXES) or name in _NAMES:
             yield name, environment[name]
 
 

@@ -32,7 +32,9 @@ def step_cells(step: Step) -> tuple[str, str, str, str, str]:
     inputs = "—" if step.inputs_agree is None else "same" if step.inputs_agree else "other"
     weights = "—" if step.weights is None else "same"
     if step.weights:
-        weights = f"{len(step.weights):,} by {_distance(step.weights_apart)}"
+        weights = f"{len(step.weights):,}"
+        if step.weights_apart is None or step.weights_apart.absolute != 0:  # else they differ beyond the sample
+            weights += f" by {_distance(step.weights_apart)}"
     return number, inputs, weights, _distance(step.forward), _distance(step.backward)
 
 

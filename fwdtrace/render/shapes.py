@@ -73,11 +73,11 @@ def _listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
 
 
 def _operands(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
-    """The tensors that an op was given, and a number if that is its second operand; other arguments are not shown."""
+    """The tensors that an op was given, and a number if that is its other operand; other arguments are not shown."""
     tensors = tensors_in(leaves)
-    number = [leaf for leaf in leaves if leaf.name == "1" and not isinstance(leaf, TensorMeta)]
-    operands: list[Leaf] = [*tensors, *(number if len(tensors) == 1 == len(leaves) - 1 else [])]
-    return tuple(operands) or leaves
+    if len(tensors) == 1 == len(leaves) - 1 and {leaf.name for leaf in leaves} == {"0", "1"}:
+        return leaves
+    return tensors or leaves
 
 
 def _is_alone(leaf: Leaf, is_output: bool) -> bool:
@@ -108,6 +108,8 @@ def _new_listing(leaves: tuple[Leaf, ...], sheet: Sheet, side: str) -> Listing:
         return Listing.of("()")
     is_output = side == "outputs"
     ordered = sorted(leaves, key=lambda leaf: 2 if is_none(leaf) else not isinstance(leaf, TensorMeta))
+    if side == "operands" and len(leaves) == 2:  # 1 - x is not x - 1
+        ordered = list(leaves)
     sizes = Counter(root_of(leaf.name) for leaf in leaves)
     nothing = sum(map(is_none, leaves))
     texts: list[str] = []

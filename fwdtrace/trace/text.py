@@ -80,6 +80,11 @@ def how_often(number: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
+def with_article(noun: str) -> str:
+    """`an int`, `a tuple`."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def listed(names: Sequence[str], most: int = MOST_LISTED) -> str:
     """Names in a sentence: `a`, `a and b`, `a, b and c`; of many the first `most`: `a, b, c and 9 more`.
 

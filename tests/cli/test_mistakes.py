@@ -80,7 +80,7 @@ MISTAKES = [
     ("run lenet --columns parameters", "there are called,input,output,params", "run lenet --columns params"),
     ("run lenet -o tree.png", "use one of .json .txt .svg", "run lenet -o tree.svg"),
     ("run lenet -o out/tree.svg", "there is no folder 'out'; make it first", "run lenet -o tree.svg"),
-    ("run lenet --device gpu", "use cpu, cuda, cuda:N or meta", "run lenet --device cpu"),
+    ("run lenet --device gpu", "torch has no such kind of device); use cpu", "run lenet --device cpu"),
     ("show net.py", "net.py", "show trace.json"),
     ("models --source torchvison", "the nearest is 'torchvision'", "models --source torchvision resnet18"),
     ("compare lenet", "say what with: a second SPEC", "compare lenet lenet"),

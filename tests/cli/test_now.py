@@ -18,4 +18,5 @@ def test_a_process_that_does_not_wait_for_it_is_left_alone(command: Command) -> 
 
 
 def test_a_process_that_is_not_there_is_said_to_be_so(command: Command) -> None:
-    assert command("now", "4194305").status == 2
+    ran = command("now", "4194305")
+    assert (ran.status, ran.err.startswith("fwdtrace: there is no process 4194305")) == (2, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from pytest import MonkeyPatch
 
+from fwdtrace.cli.terminal import to_stderr
 from tests.helpers.commands import REPOSITORY, Command, finish, start
 from tests.helpers.traces import call, lenet, trace
 
@@ -152,3 +154,21 @@ def test_color_says_when_there_are_colours(folder: Path) -> None:
         assert "\x1b[" in coloured, where
     assert "\x1b" not in finish(start("show", "t.json", "--color", "auto")).out
     assert "\x1b" not in finish(start("show", "t.json", "--color", "never", FORCE_COLOR="1", TERM="xterm")).out
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_long_line_is_wrapped_on_a_terminal_alone_and_a_command_stays_whole(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "fwdtrace: saved the step, bit for bit, for fwdtrace run step/capsule.json"
+    stream = _Terminal() if is_terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "50")
+    to_stderr(text)
+    wrapped = "fwdtrace: saved the step, bit for bit, for\n  fwdtrace run step/capsule.json"
+    assert stream.getvalue() == (wrapped if is_terminal else text) + "\n"

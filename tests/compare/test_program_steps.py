@@ -119,6 +119,9 @@ def test_a_fault_of_backward_alone_is_named_with_the_parameter(folder: Path) -> 
         (Way(fault="not set to zero"), ("lm_head", "backward", 2), "gradients of call 1 are still in those of one run"),
         (Way(fault="no decay"), ("wte", "weights", 2), " There, optimizer weight_decay: 0.01 became 0.0."),
         (Way(smoothing=0.1), ("", "forward", 1), "in F.cross_entropy: label_smoothing=0.0 became 0.1, small_gpt.py:"),
+        (Way(fault="one element", steps=1), ("h.1.mlp.0", "weights", 1), "1 of 37 parameters and buffers, "
+            "h.1.mlp.0.weight first, in elements that are not among those sampled of it, so it is not known how far."),
+        (Way(fault="float64", steps=1), ("wte", "forward", 1), "float32 became float64. All of it is rounding, up to "),
         (Way(fault="tied"), ("lm_head", "forward", 1), "not: lm_head.weight is held by the first only."),
     ],
 )  # fmt: skip
@@ -150,6 +153,13 @@ def test_other_dropout_is_named_with_the_random_state(folder: Path) -> None:
     assert origin(found) == ("h.0.mlp.3", "forward", 1)
     assert "the random generator was in another state" in found.verdict
     assert ("torch.initial_seed()", "0", "4") in [(each.name, each.first, each.second) for each in found.around]
+
+
+def test_a_dropout_layer_that_drops_another_share_is_said(folder: Path) -> None:
+    saved(folder, "dropped", Way(dropout=0.1, steps=1), 1)
+    found = compared(folder, Way(dropout=0.3, steps=1), "dropped", 1)
+    assert origin(found) == ("h.0.mlp.3", "forward", 1)
+    assert "its output does not: it drops 0.1 of the elements in the first, 0.3 in the second." in found.verdict
 
 
 def test_other_weights_at_the_beginning_lead(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fwdtrace.findings import find
 from fwdtrace.trace import Call, Finding, GradientFault, NonFinite, Op, Operand, Site, Stats, Value
+from fwdtrace.trace.info import StepInfo
 from tests.helpers.traces import call, tensor, trace
 
 SITE = Site("/home/user/model.py", 20, "Net.forward", "x = x / norm")
@@ -51,6 +52,19 @@ def test_parameters_that_had_nan_already_are_named() -> None:
     (finding,) = found(replace(ROOT, nonfinite=MADE), layer)
     assert finding.message == (
         "layer (Linear) made 16 NaN of 16 elements with non-finite values in its weight and bias"
+    )
+
+
+def test_of_weights_that_an_optimizer_spoiled_it_is_said_and_where_the_model_was_called() -> None:
+    site = Site("/home/user/train.py", 14, "<module>", "loss = net(x)")
+    layer = replace(call(1, 0, "0", "Linear", nonfinite=NonFinite(16, 0, True, ("weight",))), site=None)
+    spoiled = trace(replace(ROOT, nonfinite=MADE, site=site), layer)
+    run = replace(spoiled.run, event="nonfinite", last_steps=(StepInfo(7, (0.1,), 0.5),))
+    (finding,) = find(replace(spoiled, run=run))
+    assert finding.site == site
+    assert finding.message == (
+        "0 (Linear) made 16 NaN of 16 elements with non-finite values in its weight; the gradients of step 7 were"
+        " finite, so the optimizer wrote such values, or what ran after it"
     )
 
 

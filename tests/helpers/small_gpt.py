@@ -98,7 +98,9 @@ class GPT(nn.Module):
 def train(way: Way) -> None:
     """Train as the way says."""
     torch.manual_seed(way.seed)
-    model = GPT(way)
+    model = GPT(way).to(torch.float64 if way.fault == "float64" else torch.float32)
+    if way.fault == "one element":
+        model.h[1].mlp[0].weight.data[5, 7] += 0.01
     decay = 0.0 if way.fault == "no decay" else 1e-2
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=decay, fused=way.fused)
     if way.fault == "evaluation":

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.crash import crash, explained, tells
 from fwdtrace.trace import Trace
+from tests.program.test_events import told, watched
 
 
 class Net(nn.Module):
@@ -277,6 +278,22 @@ def test_a_compiled_model_that_raised_is_explained_by_running_it_without_being_c
         and code == "return self.last(torch.relu(self.first(x)))"
     )
     assert run(torch.ones(2, 4)).shape == (2, 2)
+
+
+class Norm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.norm() * self.scale
+
+
+def test_compiled_code_whose_numbers_go_wrong_is_run_again_as_its_python() -> None:
+    with watched() as events:
+        net: Any = torch.compile(Norm(), backend="eager")
+        net(torch.zeros(2, 4))
+    assert [told(event)[2:] for event in events] == [("exact", ["return x / x.norm() * self.scale"])]
 
 
 def test_in_a_process_group_the_op_in_a_layer_runs_again_without_the_hooks_of_the_layer(

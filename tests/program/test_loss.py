@@ -76,3 +76,30 @@ def test_what_is_wrong_with_a_penalty_is_not_blamed_on_the_call_though_it_is_not
             optimizer.step()
     ((finding,),) = [[each for each in event.findings if each.code == "FT005"] for event in events]
     assert "something beside it made them so" in finding.message
+
+
+def test_the_loss_of_an_earlier_small_batch_is_run_again_with_what_its_names_were() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (0.0, 1.0):
+            loss = torch.sqrt(net(torch.ones(2, 4)).square() * factor).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    line = "loss = torch.sqrt(net(torch.ones(2, 4)).square() * factor).sum()"
+    assert [told(event) for event in events] == [(1, 1, "exact", [line])]
+
+
+def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu")
+        for _ in range(14):
+            optimizer.zero_grad()
+            loss = torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+    line = "loss = torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()"
+    assert [(event.run.replay, told(event)[3]) for event in events] == [("exact", [line])]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fwdtrace.render.tree import tree_text
-from fwdtrace.trace import TensorMeta, Value
+from fwdtrace.trace import Op, TensorMeta, Value
 from tests.helpers.drawings import below_root, row_of
 from tests.helpers.traces import call, tensor, trace
 
@@ -36,6 +37,13 @@ from tests.helpers.traces import call, tensor, trace
 )
 def test_leaves_are_shown_in_few_words(fields: dict[str, Any], cell: str) -> None:
     assert cell in " ".join(row_of("layer", below_root(**fields)).split())
+
+
+def test_a_number_stands_on_its_side_of_an_operator() -> None:
+    tensors = tensor(2, 3, name="0"), tensor(2, 3, name="1")
+    ops = (Op(1, 0, "-", (Value("0", "1"), tensors[1])), Op(2, 0, "-", (tensors[0], Value("1", "1"))))
+    text = tree_text(replace(trace(call(0, None, "", "Net")), ops=ops))
+    assert "1, 2×3" in text and "2×3, 1" in text
 
 
 def test_a_distributed_tensor_is_shown_with_its_placements_and_the_shape_of_its_part() -> None:

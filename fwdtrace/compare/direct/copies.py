@@ -13,6 +13,7 @@ from torch import nn
 from fwdtrace.compare.direct.leaves import same_leaf
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.randomness import random_state
+from fwdtrace.trace.text import with_article
 
 Build = Callable[[], nn.Module]
 
@@ -77,7 +78,9 @@ def _rebuilt(build: Build) -> Copies:
         start.restore()
         model = build()
         if not isinstance(model, nn.Module):
-            raise FwdtraceError(f"the function returned a {type(model).__name__}, not an nn.Module; return the model")
+            raise FwdtraceError(
+                f"the function returned {with_article(type(model).__name__)}, not an nn.Module; return the model"
+            )
         return model
 
     first, second = fresh(), fresh()

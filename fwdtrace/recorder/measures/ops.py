@@ -45,6 +45,13 @@ _NUMBERS_OUT = frozenset(
 )
 """Those that take numbers out of a graph. They are noted where gradients are asked for and the tensor requires one."""
 
+_RIGHT_OPERATORS = """
+    __radd__ __rand__ __rdiv__ __rfloordiv__ __rlshift__ __rmatmul__ __rmod__ __rmul__ __ror__ __rpow__ __rrshift__
+    __rsub__ __rtruediv__ __rxor__
+"""
+_REFLECTED = frozenset(_RIGHT_OPERATORS.split())
+"""The methods of an operator whose tensor stands on its right, as in `1 - x`."""
+
 _METHOD_WRAPPER = type(Tensor.shape.__get__)  # type: ignore[attr-defined]
 
 _QUERIES = _METHODS_THAT_READ.union(
@@ -220,17 +227,18 @@ class Ops(TorchFunctionMode):
         op.function = function
         op.position = position_outside_torch(caller, parent.position)
         quiet = not torch_function_modes()  # torch has taken ours off
+        given = args[::-1] if getattr(function, "__name__", "") in _REFLECTED else args
         if quiet:
-            self.op_begins(op, args, kwargs)
+            self.op_begins(op, given, kwargs)
         else:
             with without_torch_function():  # a mode of the user's must not see us read attributes
-                self.op_begins(op, args, kwargs)
+                self.op_begins(op, given, kwargs)
         op.outputs = ()
         op.error = None
         others = session.measures
         if others:
             for other in others:
-                other.begins(op, args, kwargs)
+                other.begins(op, given, kwargs)
         here.in_op = True
         try:
             result = function(*args, **kwargs)

@@ -256,7 +256,7 @@ def test_a_function_that_gives_one_and_the_same_model_is_copied() -> None:
 
 
 def test_a_function_that_gives_no_model_is_refused() -> None:
-    with pytest.raises(FwdtraceError, match="returned a int, not an nn"):
+    with pytest.raises(FwdtraceError, match="returned an int, not an nn"):
         fwdtrace.compare_direct(lambda: 3, ROW)  # type: ignore[arg-type, return-value]
 
 

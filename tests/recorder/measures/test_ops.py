@@ -86,6 +86,13 @@ def cat_with_itself(self: nn.Module, x: Tensor) -> Tensor:
     return torch.cat((x, x), dim=0)
 
 
+def test_the_operands_of_an_operator_are_in_the_order_of_the_code() -> None:
+    for step, place in ((lambda self, x: 8 / x, 0), (lambda self, x: x / 8, 1), (lambda self, x: 1 - x, 0)):
+        (op,) = recorded(Runs(step), X, ops=True).ops or ()
+        assert [isinstance(leaf, Value) for leaf in op.inputs] == [place == 0, place == 1]
+        assert [leaf.name for leaf in op.inputs] == ["0", "1"]
+
+
 def test_an_op_that_raises_is_recorded_with_its_error() -> None:
     model = Runs(lambda self, x: x.view(3, 3))
     with pytest.raises(RuntimeError), fwdtrace.record(model, ops=True) as recording:
