@@ -96,6 +96,33 @@ def test_what_does_not_depend_on_it_is_not_taken_for_it() -> None:
     assert quick.only_in(model, ["large.weight"])
 
 
+def test_what_is_done_to_each_number_alone_is_done_to_few_of_them_and_reading_them_to_reject_some_decides_nothing() -> (
+    None
+):
+    def more(model: nn.Module, weight: Tensor) -> None:
+        weight.uniform_(-1, 1).erfinv_().mul_(2.0).clamp_(-0.5, 0.5)
+        model.other = nn.Parameter(torch.empty_like(weight))
+        nn.init.trunc_normal_(model.other, std=0.1, a=-0.05, b=0.05)
+
+    model, quick = drawn_quickly(more)
+    weight, other = model.large.weight.detach().view(-1), model.get_parameter("other").detach()
+    few = quick_draws.FEW
+    assert torch.equal(weight[few : 2 * few], weight[:few])
+    assert weight.aminmax() == (-0.5, 0.5)
+    assert abs(float(weight.std()) - 0.457) < 0.01
+    assert float(other.abs().max()) <= 0.05
+    assert quick.only_in(model, ["large.weight", "other"])
+
+
+def test_what_is_written_into_a_part_of_a_weight_is_there_after_all_of_it_is_scaled() -> None:
+    def more(model: nn.Module, weight: Tensor) -> None:
+        weight[-1].zero_()
+        weight.mul_(2.0)
+
+    model, _ = drawn_quickly(more)
+    assert not model.large.weight[-1].any()
+
+
 @pytest.mark.parametrize("second", ["Model", "Left"])
 def test_the_seed_decides_on_the_weights_that_are_left(second: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = TwoRunsPlan(f"{__name__}:Model", f"{__name__}:{second}", inputs=(f"2x{SIDE}",), same_init=True)
