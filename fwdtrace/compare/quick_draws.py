@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import init
-from torch.utils import _pytree
 
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 
@@ -110,7 +109,12 @@ def _filled(tensor: Tensor, few: Tensor) -> Tensor:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor))
+    """The tensors in a value, found in less time than the trees of torch take."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
 
 
 def _memory(tensor: Tensor) -> StorageWeakRef:

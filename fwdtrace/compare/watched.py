@@ -79,10 +79,15 @@ def in_double(model: nn.Module, args: Any, kwargs: Any, doubles: Doubles) -> tup
     """A light copy and its arguments in float64; what the `doubles` have of its parameters is taken from there."""
     for parameter in model.parameters():
         if type(parameter) is nn.Parameter and parameter.is_floating_point() and parameter.layout is torch.strided:
-            key = parameter.data_ptr(), parameter.dtype, parameter.shape, parameter.stride()
-            if key[0] and key not in doubles:
+            # Contiguous numbers are the same in each shape: a convolution over all there is has those of a linear layer.
+            is_flat = parameter.is_contiguous()
+            form = (parameter.numel(),) if is_flat else (parameter.shape, parameter.stride())
+            key = parameter.data_ptr(), parameter.dtype, *form
+            if not key[0]:
+                continue
+            if key not in doubles:
                 doubles[key] = parameter.detach().double()
-            parameter.data = doubles.get(key, parameter.data)
+            parameter.data = doubles[key].view(parameter.shape) if is_flat else doubles[key]
     args, kwargs = _pytree.tree_map(
         lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, (args, kwargs)
     )
