@@ -14,7 +14,8 @@ from fwdtrace.recorder.measures.values import version_of
 from fwdtrace.recorder.torch_internals import Unseen
 
 _COSTLY = frozenset((torch.ops.aten.convolution.default, torch.ops.aten.addmm.default, torch.ops.aten.mm.default))
-_MOST_BYTES = 2**29
+_MOST_BYTES = 2**28
+"""Of the results; what was given to the operations is mostly as large, or a weight that is there anyway."""
 
 
 @dataclass(frozen=True, slots=True)
