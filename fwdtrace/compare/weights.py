@@ -213,10 +213,13 @@ def _run_without_numbers(runnable: Runnable, seed: int) -> Recorded:
 
 
 def _is_known_by_numbers(module: nn.Module) -> bool:
-    """Whether what a module is given and gives tells how its matrix lies, as in the Conv1D of GPT-2."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        return False
-    return isinstance(module, nn.MultiheadAttention) or any(each.dim() == 2 for each in module.parameters(False))
+    """Whether what a module is given and gives tells how its matrix lies, as in the Conv1D of GPT-2, or has yet to."""
+    if isinstance(module, nn.MultiheadAttention):
+        return True
+    own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+    if any(map(is_lazy, own.values())):
+        return True
+    return "weight" in own and own["weight"].dim() == 2 and not isinstance(module, nn.Linear | nn.Embedding)
 
 
 def _outside(state: State, units: Iterable[Unit]) -> State:
