@@ -10,7 +10,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
@@ -164,7 +163,7 @@ def _by_running(
     target = state_of(after.model)
     made: Made = {}
     run = ran[0].run if ran is not None else _run_copy(before, seed)
-    ours, theirs = units_of(run, before.model), units_of(_run_without_numbers(after, seed), after.model)
+    ours, theirs = units_of(run, before.model), units_of(_run_copy(after, seed), after.model)
     start = {**given, **left_over(_outside(source, ours), _outside(target, theirs), given)}
     for _ in range(2):
         known = known_of(ours, before.model, source, made)
@@ -194,32 +193,6 @@ def _run_copy(runnable: Runnable, seed: int) -> Recorded:
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     with not_fused():
         return recorded(Runnable(model, args, kwargs), seed, MAX_BYTES // 2, ops=False)
-
-
-def _run_without_numbers(runnable: Runnable, seed: int) -> Recorded:
-    """The run of a copy on meta, by which its units are known; with numbers where it needs them, or its units do.
-
-    A model of tokens mostly makes positions of its own, with numbers.
-    """
-    given = [leaf for leaf in tree_leaves((runnable.args, runnable.kwargs)) if isinstance(leaf, Tensor)]
-    if all(map(Tensor.is_floating_point, given)) and not any(map(_is_known_by_numbers, runnable.model.modules())):
-        model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
-        args, kwargs = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-        with not_fused():  # what the model makes stays where it makes it, since it may keep it for other runs
-            run = recorded(Runnable(model.to("meta"), args, kwargs), seed, 0, ops=False)
-        if run.error is None:
-            return run
-    return _run_copy(runnable, seed)
-
-
-def _is_known_by_numbers(module: nn.Module) -> bool:
-    """Whether what a module is given and gives tells how its matrix lies, as in the Conv1D of GPT-2, or has yet to."""
-    if isinstance(module, nn.MultiheadAttention):
-        return True
-    own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
-    if any(map(is_lazy, own.values())):
-        return True
-    return "weight" in own and own["weight"].dim() == 2 and not isinstance(module, nn.Linear | nn.Embedding)
 
 
 def _outside(state: State, units: Iterable[Unit]) -> State:

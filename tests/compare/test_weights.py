@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
@@ -59,26 +58,6 @@ class Columns(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.weight + self.bias
-
-
-class Noted(nn.Module):
-    """A matrix between two layers, with a note of where each call runs; one that looks at numbers cannot on meta."""
-
-    def __init__(self, layer: nn.Module, *, looks: bool = False) -> None:
-        super().__init__()
-        self.start, self.layer, self.looks = nn.Linear(4, 4), layer, looks
-        self.ran_on: list[str] = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Noted:
-        copied = Noted(copy.deepcopy(self.layer, memo), looks=self.looks)
-        copied.start, copied.ran_on = copy.deepcopy(self.start, memo), self.ran_on
-        return copied
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.ran_on.append(x.device.type)
-        if self.looks and float(x.sum()) < 0:
-            x = -x
-        return self.layer(self.start(x))  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
@@ -258,23 +237,3 @@ def test_a_model_with_a_fault_before_a_module_still_gets_the_weights_of_that_mod
     found = compare_runs(sides[0], replace(sides[1], args=(x,)))
     assert found.origin is not None and found.origin.op == "*"
     assert found.outputs is not None and found.outputs.equal is False
-
-
-@pytest.mark.parametrize(
-    ("second", "ran_on"),
-    [
-        (Noted(nn.Linear(4, 4)), {"meta", "cpu"}),
-        (Noted(nn.Linear(4, 4), looks=True), {"meta", "cpu"}),
-        (Noted(Columns(4, 4)), {"cpu"}),
-    ],
-    ids=["shapes are enough", "it needs numbers", "its layout shows in numbers"],
-)
-def test_the_units_of_the_second_are_learnt_without_numbers_where_these_are_not_needed(
-    second: Noted, ran_on: set[str]
-) -> None:
-    first = nn.Sequential(OrderedDict(begin=nn.Linear(4, 4), end=nn.Linear(4, 4)))
-    x = torch.rand(3, 4)
-    weights = copy_weights(Runnable(first, (x,), {}), Runnable(second, (x,), {}))
-    assert {*second.ran_on} == ran_on
-    assert not weights.left
-    assert torch.allclose(first(x), second(x), atol=1e-6)
