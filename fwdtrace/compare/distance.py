@@ -73,19 +73,23 @@ def distance_of_arrays(one: Any, other: Any, dtypes: tuple[str, str], unequal: A
     these are whole numbers too large for float64.
     """
     difference = abs(one - other)
-    difference[(one == other) | ((one != one) & (other != other))] = 0.0
     if unequal is not None:
         difference[unequal & (difference < 1.0)] = 1.0
-    difference[difference != difference] = math.inf
     if not len(difference):
         return Distance(0.0, None, None, same=False, close=True)
     place = int(difference.argmax())
     absolute = float(difference[place])
     if not math.isfinite(absolute):
+        difference[(one == other) | ((one != one) & (other != other))] = 0.0
+        difference[difference != difference] = math.inf
+        place = int(difference.argmax())
+        absolute = float(difference[place])
+    if not math.isfinite(absolute):
         return NOT_COMPARABLE
     sizes = abs(one)
     size = float(sizes[place])
-    sizes[~(sizes < math.inf)] = 0.0
+    if not math.isfinite(float(sizes.max())):
+        sizes[~(sizes < math.inf)] = 0.0
     return _distance(absolute, float(sizes.max()), _ulp(absolute, size, dtypes), dtypes)
 
 

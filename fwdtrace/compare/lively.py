@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fwdtrace.compare.quick_draws import FEW, in_parts, is_large
+
 _SCALES = ("weight", "gamma", "scale", "lambda", "layer_scale", "layerscale", "g")
 _ENOUGH = 10_007
 _OUT_OF_RANGE = 8
@@ -47,7 +49,9 @@ def _draw(name: str, parameter: Tensor, generator: torch.Generator) -> None:
         return
     size = (parameter.numel() / len(parameter)) ** -0.5
     if float(_some_of(parameter).float().std()) < 0.5 * size:
-        parameter.add_(_noise(parameter, generator), alpha=0.7 * size)
+        noise = _noise(parameter, generator) if not is_large(parameter) else _noise(parameter.new_empty(FEW), generator)
+        for part, numbers in in_parts(parameter, noise) if is_large(parameter) else [(parameter, noise)]:
+            part.add_(numbers, alpha=0.7 * size)
 
 
 def _some_of(tensor: Tensor) -> Tensor:

@@ -1,48 +1,60 @@
-"""Build a model without drawing all numbers of its large weights, which those of another model will replace."""
+"""Build a model without drawing all numbers of its large weights, of which a few repeated are random enough."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from sys import _getframe
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils import _pytree
+from torch.nn import init
 
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 
 _FILLS = frozenset((torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default))
 _LARGE = 100_000
-_DRAWN = 10_007
+FEW = 10_007
 """How many elements of a large tensor are drawn; the rest of it repeats them."""
 
 
 class QuickDraws(DispatchMode):
     """While it is on, a large tensor is filled with a few random numbers over and over.
 
-    It remembers the memory of every tensor that gets other numbers by this: the large ones, all that are drawn after
-    them, since the generator has drawn less, and what is computed from either.
+    What is then done to each of its numbers alone is done to those few. It remembers the memory of every tensor that
+    gets other numbers by this: the large ones, all that are drawn after them, since the generator has drawn less, and
+    what is computed from either.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._changed: set[StorageWeakRef] = set()
+        self._repeat: set[StorageWeakRef] = set()
+        """The memory that still holds nothing but a few numbers over and over."""
         self._is_read = False
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, or fill the tensor."""
         kwargs = kwargs or {}
         is_drawn = torch.Tag.nondeterministic_seeded in function.tags and kwargs.get("generator") is None
-        if is_drawn and function in _FILLS and _is_large(args[0]):
+        if is_drawn and function in _FILLS and is_large(args[0]):
             self._changed.add(_memory(args[0]))
-            return _filled(function, *args, **kwargs)
+            if _is_all_there_is(args[0]):
+                self._repeat.add(_memory(args[0]))
+            return _filled(args[0], function(args[0].new_empty(FEW), *args[1:], **kwargs))
+        if self._repeat and function._schema.is_mutable:
+            if self._does_each_alone(function, args, kwargs):
+                few = function(args[0].view(-1)[:FEW].clone(), *args[1:], **kwargs)
+                return _filled(args[0], few)
+            self._repeat.difference_update(_memory(tensor) for tensor in _tensors((args, kwargs)) if _is_plain(tensor))
         result = function(*args, **kwargs)
         if self._changed:
             given = [*_tensors((args, kwargs))]
             if is_drawn or any(map(self._is_changed, given)):
                 gave = [*_tensors(result)]
-                self._is_read |= not gave and result is not None
+                # What torch's own rejection sampling reads only tells it when to end.
+                self._is_read |= not gave and result is not None and _getframe(1).f_globals is not vars(init)
                 self._changed.update(_memory(tensor) for tensor in (given if result is None else gave))
         return result
 
@@ -57,26 +69,52 @@ class QuickDraws(DispatchMode):
         held = (tensor for module in model.modules() for tensor in _tensors(vars(module)))
         return any(self._is_changed(tensor) for tensor in held if id(tensor) not in among)
 
+    def _does_each_alone(self, function: Any, args: Any, kwargs: Any) -> bool:
+        """Whether an operation does the same to each number of a tensor that still holds a few over and over."""
+        if torch.Tag.pointwise not in function.tags or len([*_tensors((args, kwargs))]) != 1:
+            return False
+        is_whole = isinstance(args[0], Tensor) and is_large(args[0]) and _is_all_there_is(args[0])
+        return is_whole and _memory(args[0]) in self._repeat
+
     def _is_changed(self, tensor: Tensor) -> bool:
-        return tensor.layout is torch.strided and _memory(tensor) in self._changed
+        return _is_plain(tensor) and _memory(tensor) in self._changed
 
 
-def _is_large(tensor: Tensor) -> bool:
-    is_plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and tensor.is_contiguous()
-    return is_plain and tensor.numel() >= _LARGE
+def is_large(tensor: Tensor) -> bool:
+    """Whether to draw all its numbers takes so long that a few of them are repeated."""
+    in_order = _is_plain(tensor) and tensor.device.type == "cpu" and tensor.is_contiguous()
+    return in_order and tensor.numel() >= _LARGE
 
 
-def _filled(function: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def in_parts(tensor: Tensor, few: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of a large tensor that each are as many as a few numbers, and what is left, with as many of those."""
     flat = tensor.view(-1)
-    drawn = function(flat.new_empty(_DRAWN), *args, **kwargs)
-    whole = len(flat) - len(flat) % _DRAWN
-    flat[:whole].view(-1, _DRAWN).copy_(drawn)
-    flat[whole:].copy_(drawn[: len(flat) - whole])
+    whole = len(flat) - len(flat) % len(few)
+    yield flat[:whole].view(-1, len(few)), few
+    yield flat[whole:], few[: len(flat) - whole]
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided
+
+
+def _is_all_there_is(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
+def _filled(tensor: Tensor, few: Tensor) -> Tensor:
+    for part, numbers in in_parts(tensor, few):
+        part.copy_(numbers)
     return tensor
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor))
+    """The tensors in a value, found in less time than the trees of torch take."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
 
 
 def _memory(tensor: Tensor) -> StorageWeakRef:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from fwdtrace.compare.known_results import KnownResults
 from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.outputs import turned
 from fwdtrace.compare.outputs_value import OutputPair, Outputs
@@ -127,13 +128,14 @@ def _may_round(pair: OutputPair) -> bool:
 class _Precision(DispatchMode):
     """Notes the coarsest precision of what the operations give."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: KnownResults) -> None:
         super().__init__()
         self.coarsest = 0.0
+        self._known = known
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation."""
-        result = function(*args, **(kwargs or {}))
+        result = self._known.result_of(function, args, kwargs or {})
         for leaf in _pytree.tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
                 self.coarsest = max(self.coarsest, torch.finfo(leaf.dtype).eps)
@@ -159,7 +161,7 @@ def _in_double(
             noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.device)
             parameter.data = parameter.data * (1 + size * (noise - 0.5))
         seed_all(watches.seed)
-        with torch.no_grad(), _Precision() as precision:
+        with torch.no_grad(), _Precision(watches.known) as precision:
             return named_tensors(model(*args, **kwargs)), precision.coarsest
     except Exception:  # the model is the user's: it may make tensors of a type of its own
         return None

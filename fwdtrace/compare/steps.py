@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from fwdtrace.compare.contents import Content, content_of
+from fwdtrace.compare.known_results import KnownResults
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.frames import NOWHERE, Position, position_outside_torch
@@ -105,9 +106,10 @@ class Watch(DispatchMode):
     Tensors are known by identity, weakly, and with their version, so that what is written into holds something new.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, known: KnownResults) -> None:
         super().__init__()
         self.found = Steps()
+        self._known_results = known
         self._names = {
             id(tensor): name
             for name, tensor in (*model.named_buffers(remove_duplicate=False), *model.named_parameters())
@@ -152,7 +154,7 @@ class Watch(DispatchMode):
         kwargs = kwargs or {}
         with Unseen():
             given = [self._number(leaf) for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        result = function(*args, **kwargs)
+        result = self._known_results.result_of(function, args, kwargs)
         is_in_op = bool(self._open) and isinstance(self._open[-1], OpenOp)
         position = NOWHERE if is_in_op else position_outside_torch(_getframe(1), NOWHERE)
         with Unseen():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 
+from fwdtrace.compare.known_results import KnownResults
 from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.recorded import Runnable, named_tensors
 from fwdtrace.compare.steps import Steps, Watch
@@ -34,7 +35,7 @@ Doubles = dict[tuple[object, ...], Tensor]
 """Parameters in float64, by where and how the numbers are stored: to write them takes longer than many a forward."""
 
 
-def watch(runnable: Runnable, seed: int, doubles: Doubles | None) -> Watched:
+def watch(runnable: Runnable, seed: int, doubles: Doubles | None, known: KnownResults | None = None) -> Watched:
     """Run a copy of the model and note its steps; with `doubles`, all its floating numbers are float64.
 
     Attention is computed by the operations that it is made of, and torch's fused layers are not fused, so that what
@@ -43,7 +44,7 @@ def watch(runnable: Runnable, seed: int, doubles: Doubles | None) -> Watched:
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     if doubles is not None:
         model, args, kwargs = in_double(model, args, kwargs, doubles)
-    watching = Watch(model)
+    watching = Watch(model, known or KnownResults())
     recording = Recording(model, Options(ops=True, keeper=watching), None, seed)
     seed_all(seed)
     raised, output = None, None
@@ -59,19 +60,20 @@ def watch(runnable: Runnable, seed: int, doubles: Doubles | None) -> Watched:
 class Watches:
     """The models of a comparison, each watched in float64 once, when that is first asked for.
 
-    `doubles` are their parameters in float64.
+    `doubles` are their parameters in float64, `known` what their costly operations gave in it.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.doubles: Doubles = {}
+        self.known = KnownResults()
         self._watched: dict[int, Watched] = {}
 
     def of(self, runnable: Runnable) -> Watched:
         """The run of a model, which is there as long as we are."""
         key = id(runnable)
         if key not in self._watched:
-            self._watched[key] = watch(runnable, self.seed, self.doubles)
+            self._watched[key] = watch(runnable, self.seed, self.doubles, self.known)
         return self._watched[key]
 
 
@@ -79,10 +81,15 @@ def in_double(model: nn.Module, args: Any, kwargs: Any, doubles: Doubles) -> tup
     """A light copy and its arguments in float64; what the `doubles` have of its parameters is taken from there."""
     for parameter in model.parameters():
         if type(parameter) is nn.Parameter and parameter.is_floating_point() and parameter.layout is torch.strided:
-            key = parameter.data_ptr(), parameter.dtype, parameter.shape, parameter.stride()
-            if key[0] and key not in doubles:
+            # A convolution over all there is has the numbers of a linear layer, in another shape.
+            is_flat = parameter.is_contiguous()
+            form = (parameter.numel(),) if is_flat else (parameter.shape, parameter.stride())
+            key = parameter.data_ptr(), parameter.dtype, *form
+            if not key[0]:
+                continue
+            if key not in doubles:
                 doubles[key] = parameter.detach().double()
-            parameter.data = doubles.get(key, parameter.data)
+            parameter.data = doubles[key].view(parameter.shape) if is_flat else doubles[key]
     args, kwargs = _pytree.tree_map(
         lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, (args, kwargs)
     )

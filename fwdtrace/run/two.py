@@ -126,15 +126,27 @@ class _Built:
 
 
 def _with_weights(plan: TwoRunsPlan, map_file: Path | None) -> _Built:
-    """Build both models and move the weights; what is drawn for the second need not be if all of it is replaced."""
-    are_replaced = (plan.same_init or plan.weights) and plan.weights_of_second is None and not plan.train
-    quick = QuickDraws() if are_replaced and plan.other is not None else None
-    built = _moved(plan, map_file, *_both(plan, quick))
-    if quick is not None and not quick.only_in(built.after.model, _targets(built)):
+    """Build both models and move the weights.
+
+    Those of the first need not be those that the seed gives, nor those of the second if all are replaced: then they are
+    drawn quickly, unless something else depends on them.
+    """
+    are_free = (plan.same_init or plan.weights) and plan.weights_of_second is None and not plan.train
+    if not are_free or plan.other is None:
+        return _weighed(plan, _moved(plan, map_file, *_both(plan)))
+    quick = QuickDraws(), QuickDraws()
+    both = _both(plan, quick)
+    built = _moved(plan, map_file, *both) if quick[0].only_in(both[0].model, both[0].model.state_dict()) else None
+    if built is None or not quick[1].only_in(built.after.model, _targets(built)):
         built = _moved(plan, map_file, *_both(plan))
-        if quick.is_in(built.after.model, _targets(built)):
-            raise FwdtraceError(f"{plan.other} gave the same model twice; name what builds a new one each time")
+        if quick[0].is_in(built.before.model, built.before.model.state_dict()):
+            raise FwdtraceError(f"{plan.spec} {_ONCE}")
+        if quick[1].is_in(built.after.model, _targets(built)):
+            raise FwdtraceError(f"{plan.other} {_ONCE}")
     return _weighed(plan, built)
+
+
+_ONCE = "gave the same model twice; name what builds a new one each time"
 
 
 def _targets(built: _Built) -> list[str]:
@@ -207,13 +219,13 @@ def _weighed(plan: TwoRunsPlan, built: _Built) -> _Built:
     return replace(built, weights=weights)
 
 
-def _both(plan: TwoRunsPlan, quick: QuickDraws | None = None) -> tuple[Runnable, Runnable]:
+def _both(plan: TwoRunsPlan, quick: tuple[QuickDraws, QuickDraws] | None = None) -> tuple[Runnable, Runnable]:
     """Both models, each built from the same random state, with equal inputs; the first with its weights loaded."""
     other = plan.other or plan.spec
     seed_all(plan.seed)
-    before = load_model(plan.spec, trust=plan.trust)
+    before = load_model(plan.spec, trust=plan.trust, building=quick and quick[0])
     seed_all(plan.seed)
-    after = load_model(other, trust=plan.trust, building=quick)
+    after = load_model(other, trust=plan.trust, building=quick and quick[1])
     texts = plan.inputs or before.inputs
     first = build_inputs(_for_side(texts, 0), before.module, plan.seed)
     second = _inputs_of_second(texts, after.module, plan, other)

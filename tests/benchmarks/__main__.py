@@ -39,6 +39,7 @@ from tests.benchmarks.contenders import (
     vit_b_16,
 )
 from tests.benchmarks.events import per_watched_step
+from tests.benchmarks.pairs import per_pair
 from tests.benchmarks.rounds import NOTHING, milliseconds, passes, ratio
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
 
@@ -198,6 +199,7 @@ PARTS: dict[str, tuple[Callable[[Console, int], None], int]] = {
     "million": (per_million, 1),
     "step": (per_step, 15),
     "events": (per_watched_step, 40),
+    "pair": (per_pair, 3),
 }
 
 

@@ -19,7 +19,7 @@ SIDE = 320
 class Model(nn.Module):
     """A large layer, and what may come of its numbers."""
 
-    def __init__(self, more: Callable[[nn.Module, Tensor], None] | None = None) -> None:
+    def __init__(self, more: Callable[[nn.Module, Tensor], object] | None = None) -> None:
         super().__init__()
         self.small = nn.Linear(4, 4)
         self.large = nn.Linear(SIDE, SIDE, bias=False)
@@ -50,7 +50,7 @@ def the_same() -> Left:
     return BUILT[0]
 
 
-def drawn_quickly(more: Callable[[nn.Module, Tensor], None] | None = None) -> tuple[Model, QuickDraws]:
+def drawn_quickly(more: Callable[[nn.Module, Tensor], object] | None = None) -> tuple[Model, QuickDraws]:
     quick = QuickDraws()
     with quick:
         model = Model(more)
@@ -94,6 +94,30 @@ def test_what_does_not_depend_on_it_is_not_taken_for_it() -> None:
 
     model, quick = drawn_quickly(more)
     assert quick.only_in(model, ["large.weight"])
+
+
+def test_what_is_done_to_each_number_alone_is_done_to_few_of_them() -> None:
+    model, quick = drawn_quickly(lambda model, weight: weight.uniform_(-1, 1).erfinv_().mul_(2.0).clamp_(-0.5, 0.5))
+    weight = model.large.weight.detach().view(-1)
+    assert torch.equal(weight[quick_draws.FEW : 2 * quick_draws.FEW], weight[: quick_draws.FEW])
+    assert weight.aminmax() == (-0.5, 0.5)
+    assert abs(float(weight.std()) - 0.457) < 0.01
+    assert quick.only_in(model, ["large.weight"])
+
+
+def test_what_torch_reads_of_numbers_to_reject_some_of_them_decides_nothing_else() -> None:
+    model, quick = drawn_quickly(lambda model, weight: nn.init.trunc_normal_(weight, std=0.1, a=-0.05, b=0.05))
+    assert float(model.large.weight.abs().max().detach()) <= 0.05
+    assert quick.only_in(model, ["large.weight"])
+
+
+def test_what_is_written_into_a_part_of_a_weight_is_there_after_all_of_it_is_scaled() -> None:
+    def more(model: nn.Module, weight: Tensor) -> None:
+        weight[-1].zero_()
+        weight.mul_(2.0)
+
+    model, _ = drawn_quickly(more)
+    assert not model.large.weight[-1].any()
 
 
 @pytest.mark.parametrize("second", ["Model", "Left"])
