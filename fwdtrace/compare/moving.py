@@ -24,6 +24,8 @@ from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.measures.values import version_of
 
 MOST_TRIED = 6
+_ENOUGH = 8
+"""Of fewer elements, one being a multiple of others says nothing."""
 
 
 @dataclass
@@ -179,6 +181,12 @@ def _gives(result: Any, gave: Sample) -> bool:
     return content_of(tensor).same_elements(gave.content, CLOSE)
 
 
+def _are_multiples(one: Content, other: Content) -> bool:
+    """Whether one is the other multiplied by a number, which a model may do after the module as well as in it."""
+    size = other.moments[2]
+    return size > 0 and one.count >= _ENOUGH and one.same_elements(other.times(one.moments[2] / size), CLOSE)
+
+
 def _first(result: Any) -> Tensor | None:
     return next((leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, Tensor)), None)
 
@@ -188,7 +196,7 @@ def _forced(candidate: Candidate, result: Any, proved: bool) -> Any:
     if proved and candidate.same_input:
         return result
     gave, tensor = candidate.gave.tensor if candidate.gave is not None else None, _first(result)
-    if tensor is None or gave is None:
+    if tensor is None or gave is None or _are_multiples(content_of(tensor), content_of(gave)):
         return result
     if gave.shape != tensor.shape and gave.dim() > 2 and gave.transpose(0, 1).shape == tensor.shape:
         gave = gave.transpose(0, 1)  # one of the two has the examples first
