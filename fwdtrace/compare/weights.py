@@ -168,6 +168,10 @@ def _by_running(
     start = {**given, **left_over(_outside(source, ours), _outside(target, theirs), given)}
     moves, ambiguous = _settled(source, before, after, (ours, theirs), given, start, seed, made)
     parameters = [name for name, _ in after.model.named_parameters(remove_duplicate=False) if name in target]
+    if any(name not in moves for name in parameters):
+        other = _settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
+        if len(other[0]) > len(moves):
+            moves, ambiguous = other
     doubles: Doubles = {}
     steps = None
     while any(name not in moves for name in parameters) and run.error is None:
@@ -201,11 +205,13 @@ def _settled(
     start: Moves,
     seed: int,
     made: Made,
+    *,
+    keeps_scale: bool = True,
 ) -> tuple[Moves, Iterable[str]]:
     """The moves that runs of the second model find; in a second run, what was left over at first is in its place."""
     for _ in range(2):
         known = known_of(units[0], before.model, source, made)
-        found = move_while_running(known, after, _without(units[1], given), seed, start)
+        found = move_while_running(known, after, _without(units[1], given), seed, start, keeps_scale=keeps_scale)
         moves = {**found.moves, **given}
         more = left_over(source, state_of(after.model), moves)
         moves |= more
