@@ -8,7 +8,7 @@ from dataclasses import replace
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
 from fwdtrace.compare.leaves import changed_arguments, name_of
-from fwdtrace.compare.left_out import left_out, order_of_windows, other_function
+from fwdtrace.compare.left_out import left_out, order_of_windows, other_function, swapped_product
 from fwdtrace.compare.parting import (
     Departure,
     Side,
@@ -16,6 +16,7 @@ from fwdtrace.compare.parting import (
     counterpart_of,
     departure_of,
     entering,
+    following,
     given_alike,
     is_inserted,
     only_entering,
@@ -24,16 +25,18 @@ from fwdtrace.compare.parting import (
     without_effect,
 )
 from fwdtrace.compare.reasons import (
+    ORDERS,
     changed_operands,
     given_to,
     made_by,
+    new_apart_from_input,
     new_constant_of_call,
     new_constants,
     operand_in_other_order,
     put_in_other_order,
     with_line,
 )
-from fwdtrace.compare.steps import Steps
+from fwdtrace.compare.steps import Step, Steps
 from fwdtrace.compare.traces import Partner
 from fwdtrace.recorder.frames import NOWHERE, site_at
 from fwdtrace.trace import Call, Event, Op, Site, Trace
@@ -70,8 +73,20 @@ def origin_by_steps(
         return _by_order(before, after, outputs, partner)
     theirs = where_scaled(theirs, after) if theirs is not None else None
     one, two = _events(before, after, ours, theirs, partner)
-    if ours is not None and theirs is not None and _have_nothing_alike(one, two, before, after):
-        used = _used_otherwise(before, ours, after, theirs, partner)
+    apart = new_apart_from_input(two, after) if two is not None else None
+    if apart is not None:
+        return origin_by_steps(
+            following(before),
+            following(after),
+            [(number, apart) for number, _ in outputs],
+            why,
+            attributes,
+            partner,
+            other_weight,
+        )
+    if ours is not None and theirs is not None and _are_other_ops(one, two):
+        unlike = one is not None and two is not None and one.id not in shared_by(two, after, before)
+        used = _used_otherwise(before, ours, after, theirs, partner, unlike)
         if used is not None:
             return used
     if one is not None and two is not None:
@@ -79,6 +94,9 @@ def origin_by_steps(
         moved = _by_order(before, after, [operands], partner) if operands is not None else None
         if moved is not None:
             return moved
+    product = swapped_product(given_to(two, after), after) if two is not None else None
+    if product is not None:
+        return _origin(before, after, None, product[0], [product[1]], partner)
     reordered = put_in_other_order(given_to(two, after), after) if two is not None else None
     if reordered is not None:
         return _origin(before, after, None, reordered.event, [_OTHER_ORDER], partner)
@@ -86,8 +104,8 @@ def origin_by_steps(
     if constant is not None:
         number, call = constant
         theirs = departure_of(after, [number], constants=True)
-        one = partner((call.path, call.nth)) or one
         two = theirs.event if theirs is not None else call
+        one = partner((call.path, call.nth)) or one
     if one is not None and two is not None and _is_inserted(one, two, before, after, partner):
         return _origin(before, after, None, two, [f"{name_of(two)} runs in the second only"], partner)
     name = after.steps.steps[theirs.step].name if theirs is not None else None
@@ -105,11 +123,15 @@ def _left_out(
 ) -> Iterable[str | None]:
     """What else may be behind it that two events of other names run there."""
     windows, missing = order_of_windows(one, two, after), left_out(one, two, ours, before, after)
-    yield windows
-    yield missing
     same = one is not None and two is not None and name_of(one) == name_of(two)
-    if windows is None and missing is None and not same and ours is not None and theirs is not None:
-        yield other_function(ours, theirs, before, after)
+    other = None
+    if windows is None and not same and ours is not None and theirs is not None:
+        other = other_function(ours, theirs, before, after)
+    yield windows
+    if missing is None or (other is not None and missing.partition(" is left out")[0] in other):
+        yield other
+    else:
+        yield missing
 
 
 def _is_inserted(one: Event, two: Event, before: Side, after: Side, partner: Partner) -> bool:
@@ -124,20 +146,21 @@ def _is_inserted(one: Event, two: Event, before: Side, after: Side, partner: Par
     return isinstance(two, Op) and not alike(one, two) and is_inserted(two, one, after, before, is_one)
 
 
-def _have_nothing_alike(one: Event | None, two: Event | None, before: Side, after: Side) -> bool:
-    """Whether these are two ops of other names that are given nothing that is the same."""
-    if not isinstance(one, Op) or not isinstance(two, Op) or name_of(one) == name_of(two):
-        return False
-    return one.id not in shared_by(two, after, before)
+def _are_other_ops(one: Event | None, two: Event | None) -> bool:
+    """Whether these are two ops of other names."""
+    return isinstance(one, Op) and isinstance(two, Op) and name_of(one) != name_of(two)
 
 
-def _used_otherwise(before: Side, ours: Departure, after: Side, theirs: Departure, partner: Partner) -> Origin | None:
-    """Of runs that part in steps which have nothing alike: what one uses there and the other does not.
+def _used_otherwise(
+    before: Side, ours: Departure, after: Side, theirs: Departure, partner: Partner, unlike: bool
+) -> Origin | None:
+    """Of runs that part in ops of other names: what one uses from there on and the other does not.
 
-    A model may be written otherwise from there on, and still has to use the same.
+    A model may be written otherwise from there on, and still has to use the same. `unlike` says that the two ops are
+    given nothing that is the same.
     """
     alone = only_entering(before, ours, after, theirs)
-    if not alone[0] and not alone[1]:
+    if unlike and not alone[0] and not alone[1]:
         turned = put_in_other_order(entering(after, theirs), after)
         return _origin(before, after, None, turned.event, [_OTHER_ORDER], partner) if turned is not None else None
     if len(alone[0]) != 1 or len(alone[1]) != 1:
@@ -255,6 +278,8 @@ def _by_order(before: Side, after: Side, pairs: Sequence[tuple[int, int]], partn
         return _origin(before, after, None, theirs.event, reason, partner)
     if ours is None:
         return None
+    if before.steps.steps[ours.step].name in ORDERS:
+        reason = [f"{with_line(ours.event)} is left out"]
     origin = _origin(before, after, ours.event, None, reason, partner)
     return replace(origin, site=_line_without_turn(ours, before, after))
 
@@ -264,9 +289,20 @@ def _line_without_turn(ours: Departure, before: Side, after: Side) -> Site | Non
     content = before.steps.held[before.steps.steps[ours.step].gave[0]].content
     likes = [number for number, _ in before.others.like(content)] if content is not None else []
     makers = [step for number in likes if (step := after.steps.held[number].made_by) is not None]
-    events = [after.events[id] for step in makers if (id := after.steps.steps[step].event) in after.events]
+    events = [
+        after.events[id]
+        for step in makers
+        if (id := after.steps.steps[step].event) in after.events
+        and not (isinstance(after.events[id], Call) and _only_shapes(after.steps.steps[step], after))
+    ]
     last = max(events, key=lambda event: (not isinstance(event, Call), event.id), default=None)
     return last.site if last is not None else None
+
+
+def _only_shapes(step: Step, side: Side) -> bool:
+    """Whether a step gives what it is given in another shape, as a linear layer does before it computes."""
+    held = [side.steps.held[number].content for number in (*step.given[:1], *step.gave[:1])]
+    return len(held) == 2 and held[0] == held[1]
 
 
 def _only_orders(departure: Departure, side: Side) -> bool:

@@ -88,11 +88,18 @@ def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
         label = "" if name.isdigit() or not name else f"{name}="
         if before is not None and after is not None:
             changed += [f"{label}{before} became {after}"] if before != after else []
-        elif before is not None and before not in _LIKE_NONE:
+        elif before is not None and before not in _LIKE_NONE and not _is_given(name, before, theirs, ours):
             alone.append(f"{label}{before} is given in the first only")
-        elif after is not None and after not in _LIKE_NONE:
+        elif after is not None and after not in _LIKE_NONE and not _is_given(name, after, ours, theirs):
             alone.append(f"{label}{after} is given in the second only")
     return changed, alone
+
+
+def _is_given(name: str, value: str, others: dict[str, str], own: dict[str, str]) -> bool:
+    """Whether the other is given the same without its name, or with it: `dim=1` and `1`."""
+    return any(
+        other == value and each not in own and each.isdigit() != name.isdigit() for each, other in others.items()
+    )
 
 
 def _values(leaves: Iterable[Leaf]) -> dict[str, str]:

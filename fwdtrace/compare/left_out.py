@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fwdtrace.compare.contents import Content
 from fwdtrace.compare.leaves import line_of, name_of
-from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
+from fwdtrace.compare.parting import SUMS, Departure, Side, alike, departure_of, users_of
 from fwdtrace.compare.reasons import made_by, with_line
+from fwdtrace.compare.steps import Step
 from fwdtrace.trace import Call, Event
 
 _FUNCTIONS = frozenset(
@@ -32,6 +33,9 @@ _PUTS_TOGETHER = SUMS | frozenset(
     )
 )
 """Steps that never stand in for a norm or an activation."""
+_MASKS = frozenset(("+", "add", "masked_fill", "where"))
+"""Ops by which a mask is put over scores."""
+_MOST_PASSED = 4
 _TURNS = frozenset(("t", "view", "_unsafe_view", "transpose", "expand", "permute", "clone", "unsqueeze"))
 
 
@@ -52,7 +56,7 @@ def left_out(one: Event | None, two: Event | None, ours: Departure | None, befor
         likes = _likes(after, number)
         skipped = _skipped(one, likes, ours, before)
         if skipped is None and name_of(one) != name_of(two):
-            skipped = _replaced(one, two, likes, before, after)
+            skipped = _replaced(one, two, likes, before, after) or _passed_over(one, two, likes, before)
         if skipped is not None:
             maker = made_by(_before_turned(number, after), after)
             start, end = line_of(maker.site) if maker is not None else "", line_of(two.site)
@@ -89,6 +93,37 @@ def order_of_windows(one: Event | None, two: Event | None, after: Side) -> str |
         departure = departure_of(after, [number], order=True)
         if departure is not None:
             return f"what it is given is put into another order by {with_line(departure.event)}"
+    return None
+
+
+def swapped_product(numbers: Iterable[int], side: Side) -> tuple[Event, str] | None:
+    """The matrix product behind one of these whose two operands are in each other's place, and that in words."""
+    for number in numbers:
+        if not side.steps.held[number].follows or side.is_new(number) or not side.is_in_new_order(number):
+            continue
+        step = _product_behind(number, side)
+        event = side.events.get(step.event) if step is not None and step.event is not None else None
+        makers = (
+            [made_by(_before_turned(each, side), side) for each in side.steps.given.get(event.id, ())]
+            if event is not None
+            else []
+        )
+        if event is not None and len(makers) == 2 and makers[0] is not None and makers[1] is not None:
+            return event, f"its operands are swapped, {with_line(makers[0])} and {with_line(makers[1])}"
+    return None
+
+
+def _product_behind(number: int, side: Side) -> Step | None:
+    """The product of two tensors that a tensor comes of by a scale and other shapes alone."""
+    while (made_by := side.steps.held[number].made_by) is not None:
+        step = side.steps.steps[made_by]
+        following = [each for each in step.given if side.steps.held[each].follows]
+        if step.name in ("mm", "bmm"):
+            square = len(set(side.steps.held[step.gave[0]].shape[-2:])) == 1
+            return step if len(following) == 2 and square else None
+        if len(following) != 1 or not side.is_multiple(number):
+            return None
+        number = following[0]
     return None
 
 
@@ -138,6 +173,26 @@ def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side
     if "norm" not in name_of(one).lower() and not any(name.rstrip("_") in _FUNCTIONS for name in ours):
         return None
     return one if theirs & _PUTS_TOGETHER and theirs <= _PUTS_TOGETHER | _TURNS else None
+
+
+def _passed_over(one: Event, two: Event, likes: set[int], before: Side) -> Event | None:
+    """`one`, if the first does a few steps after it what the second does at once with the same tensor, in `two`."""
+    if not likes.intersection(before.steps.given.get(one.id, ())):
+        return None
+    current: list[Event] = [one]
+    for _ in range(_MOST_PASSED):
+        users = [user for event in current[:1] for user in users_of(event, before)]
+        if any(_do_one_job(user, two) for user in users):
+            return one
+        current = users if len(users) == 1 else []
+    return None
+
+
+def _do_one_job(one: Event, two: Event) -> bool:
+    if alike(one, two):
+        return True
+    names = [name_of(event).lower().rpartition(".")[2].removesuffix("_") for event in (one, two)]
+    return all("norm" in name for name in names) or all(name in _MASKS for name in names)
 
 
 def _before_repeated(number: int, side: Side) -> int:

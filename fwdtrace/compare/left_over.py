@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.compare.name_parts import likeness, template
+from fwdtrace.compare.stacked import stacked
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weight_values import State
 
@@ -28,7 +29,10 @@ def left_over(source: State, target: State, moves: Mapping[str, Move]) -> dict[s
         left = {name: tensor for name, tensor in target.items() if name not in moves and name not in found}
         for shape, wanted in _by_shape(left, with_ones).items():
             found |= _paired(wanted, ours.get(shape, []), source, target)
-    return found | _matrices(source, target, {**moves, **found})
+    found |= _matrices(source, target, {**moves, **found})
+    used = {name for move in (*moves.values(), *found.values()) for piece in move.pieces for name in piece.names}
+    free = [name for name in _each_once([*source], source) if name not in used]
+    return found | stacked(source, target, free, [name for name in target if name not in moves and name not in found])
 
 
 def _matrices(source: State, target: State, moves: Mapping[str, Move]) -> dict[str, Move]:

@@ -29,7 +29,7 @@ def one_matrix(
         if math.prod(other.columns) != width:
             continue
         same = same_first(given, other.given)
-        if other.role is not None and other.rows == part.rows:
+        if other.role is not None and other.rows == part.rows and not _plays_another(part, other.role):
             yield _of_part(part, unit, known, other, (other.weight, other.bias), same, other.gave)
         if same and other.rows < part.rows and not single:
             together.append(other)
@@ -45,6 +45,11 @@ def one_matrix(
 def _plays_one_role(part: Part) -> bool:
     """Whether the name says that the matrix is one of those that are often fused, and not all of them."""
     return bool(part.roles & {"q", "k", "v"}) and not part.roles & {"qkv", "kv"}
+
+
+def _plays_another(part: Part, role: str) -> bool:
+    """Whether the name says that the matrix is another one of those that are often fused."""
+    return _plays_one_role(part) and role in ("q", "k", "v") and role not in part.roles
 
 
 def _rows(part: Part, unit: Unit, known: Known, other: Part) -> Iterator[Candidate]:

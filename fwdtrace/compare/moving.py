@@ -24,22 +24,32 @@ from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.measures.values import version_of
 
 MOST_TRIED = 6
+_ENOUGH = 8
+"""Of fewer elements, one being a multiple of others says nothing."""
 
 
 @dataclass
 class Moving:
     """What has been moved so far, and for which modules others of the first would do as well.
 
-    `last_seen` is the last tensor that was looked at, with its version and its content.
+    `last_seen` is the last tensor that was looked at, with its version and its content. With `keeps_scale`, what is a
+    multiple of what a counterpart gave goes on as it is, as the model may scale it later.
     """
 
     moves: dict[str, Move] = field(default_factory=dict)
     ambiguous: dict[str, list[str]] = field(default_factory=dict)
     last_seen: tuple[weakref.ref[Tensor], int, Content] | None = None
+    keeps_scale: bool = True
 
 
 def move_while_running(
-    known: Known, runnable: Runnable, units: Sequence[Unit], seed: int, start: Mapping[str, Move]
+    known: Known,
+    runnable: Runnable,
+    units: Sequence[Unit],
+    seed: int,
+    start: Mapping[str, Move],
+    *,
+    keeps_scale: bool = True,
 ) -> Moving:
     """Run a copy of the second model, and find for each of its units, as it runs, the weights that it is to have.
 
@@ -47,7 +57,7 @@ def move_while_running(
     model without a fault before it. What is moved from the `start` is in place before it runs.
     """
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
-    moving, state = Moving(), tensors_of(model)
+    moving, state = Moving(keeps_scale=keeps_scale), tensors_of(model)
     with torch.no_grad():
         shapes = {name: each.shape for name, each in state.items()}
         for name, value in values_of(start.values(), known.state, shapes, known.made).items():
@@ -111,7 +121,7 @@ class _Settling:
             else:
                 self._load(best)
         self._note(best, found, proved)
-        return _forced(best, result, proved)
+        return _forced(best, result, proved, keeps_scale=self._moving.keeps_scale)
 
     def _content_of(self, tensor: Tensor) -> Content:
         """The content, worked out once of what is given to several units one after the other."""
@@ -179,16 +189,24 @@ def _gives(result: Any, gave: Sample) -> bool:
     return content_of(tensor).same_elements(gave.content, CLOSE)
 
 
+def _are_multiples(one: Content, other: Content) -> bool:
+    """Whether one is the other multiplied by a number, which a model may do after the module as well as in it."""
+    size = other.moments[2]
+    return size > 0 and one.count >= _ENOUGH and one.same_elements(other.times(one.moments[2] / size), CLOSE)
+
+
 def _first(result: Any) -> Tensor | None:
     return next((leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, Tensor)), None)
 
 
-def _forced(candidate: Candidate, result: Any, proved: bool) -> Any:
+def _forced(candidate: Candidate, result: Any, proved: bool, *, keeps_scale: bool) -> Any:
     """What the unit is to give: what its counterpart gave, unless that is the same or cannot be put in its place."""
     if proved and candidate.same_input:
         return result
     gave, tensor = candidate.gave.tensor if candidate.gave is not None else None, _first(result)
     if tensor is None or gave is None:
+        return result
+    if keeps_scale and _are_multiples(content_of(tensor), content_of(gave)):
         return result
     if gave.shape != tensor.shape and gave.dim() > 2 and gave.transpose(0, 1).shape == tensor.shape:
         gave = gave.transpose(0, 1)  # one of the two has the examples first

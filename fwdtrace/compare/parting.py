@@ -77,6 +77,12 @@ class Departure:
     ways: frozenset[int]
 
 
+def following(side: Side) -> Side:
+    """The same as if everything in it depended on the inputs, as what a model computes of its weights alone may be."""
+    held = [replace(each, follows=True) for each in side.steps.held]
+    return replace(side, steps=replace(side.steps, held=held))
+
+
 def departure_of(
     side: Side, outputs: Iterable[int], *, order: bool = False, constants: bool = False
 ) -> Departure | None:
@@ -188,11 +194,11 @@ def is_inserted(event: Event, one: Event, side: Side, other: Side, is_one: Calla
 
     `is_one` says whether that is what another call or op of the side would be. Two that change places are not inserted.
     """
-    later = _users_of(event, side)
-    return any(map(is_one, later)) and not any(alike(user, event) for user in _users_of(one, other))
+    later = users_of(event, side)
+    return any(map(is_one, later)) and not any(alike(user, event) for user in users_of(one, other))
 
 
-def _users_of(event: Event, side: Side) -> list[Event]:
+def users_of(event: Event, side: Side) -> list[Event]:
     """The calls and ops that are given what a call or op gave."""
     gave = set(side.steps.gave.get(event.id, ()))
     return [side.events[id] for id, given in side.steps.given.items() if id in side.events and gave.intersection(given)]

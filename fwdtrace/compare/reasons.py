@@ -19,7 +19,7 @@ def with_line(event: Event) -> str:
     return f"{name_of(event)} at {line}" if line else name_of(event)
 
 
-_ORDERS = frozenset(("repeat", "cat", "stack", "roll", "flip", "index", "index_select", "gather"))
+ORDERS = frozenset(("repeat", "cat", "stack", "roll", "flip", "index", "index_select", "gather"))
 """Operations whose result has the elements that it was given in an order that is chosen."""
 
 
@@ -92,7 +92,8 @@ def new_constants(event: Event, side: Side) -> Iterator[str]:
             continue
         is_new = side.is_new(number)
         departure = departure_of(side, [number], constants=True, order=not is_new)
-        maker = with_line(departure.event) if departure is not None else maker_of(number, side)
+        starts = departure is not None and (is_new or side.steps.steps[departure.step].given)
+        maker = with_line(departure.event) if departure is not None and starts else maker_of(number, side)
         label = name if name and not name.isdigit() else "an operand"
         yield f"{label} {'is new' if is_new else 'has its elements in another order'}, of {maker}"
 
@@ -102,10 +103,19 @@ def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
     for _, number in _operands(event, side):
         held = side.steps.held[number]
         if not held.follows and held.made_by is not None and side.is_new(number):
-            maker = side.steps.steps[held.made_by].event
-            call = side.events.get(maker) if maker is not None else None
+            call = made_by(number, side)
             if isinstance(call, Call):
                 return number, call
+    return None
+
+
+def new_apart_from_input(event: Event, side: Side) -> int | None:
+    """The first tensor that it is given that is new, and comes of a module that is given nothing of the input."""
+    for _, number in _operands(event, side):
+        if not side.steps.held[number].follows and side.is_new(number):
+            departure = departure_of(side, [number], constants=True)
+            if departure is not None and isinstance(departure.event, Call):
+                return number
     return None
 
 
@@ -135,7 +145,7 @@ def put_in_other_order(numbers: Iterable[int], side: Side) -> Departure | None:
     for number in numbers:
         if side.steps.held[number].follows and not side.is_new(number) and side.is_in_new_order(number):
             departure = departure_of(side, [number], order=True)
-            if departure is not None and side.steps.steps[departure.step].name in _ORDERS:
+            if departure is not None and side.steps.steps[departure.step].name in ORDERS:
                 return departure
     return None
 

@@ -158,8 +158,7 @@ class Watch(DispatchMode):
         is_in_op = bool(self._open) and isinstance(self._open[-1], OpenOp)
         position = NOWHERE if is_in_op else position_outside_torch(_getframe(1), NOWHERE)
         with Unseen():
-            name = str(getattr(function, "overloadpacket", function)).rpartition(".")[2]
-            self._note(name, given, result, _written(function, args, kwargs), position)
+            self._note(name_of(function), given, result, _written(function, args, kwargs), position)
         return result
 
     def _note(self, name: str, given: list[int], result: Any, written: list[Tensor], position: Position) -> None:
@@ -216,6 +215,11 @@ class Watch(DispatchMode):
         self.found.held.append(held)
         self._known[id(tensor)] = weakref.ref(tensor), version, len(self.found.held) - 1
         return len(self.found.held) - 1
+
+
+def name_of(function: Any) -> str:
+    """The name of an operation, without its overload."""
+    return str(getattr(function, "overloadpacket", function)).rpartition(".")[2]
 
 
 def _written(function: Any, args: Any, kwargs: Any) -> list[Tensor]:

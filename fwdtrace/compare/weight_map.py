@@ -20,7 +20,7 @@ class Piece:
     With `transposed`, the columns of what is stored are the rows. With `heads`, several matrices take turns in it, head
     by head, and are put one below the other first. With `magnitude`, the weight stored under that name has the norms of
     what is stored here, as under weight norm. With `norms`, it is the norms themselves, one for each place along the
-    dimension that the target has.
+    dimension that the target has. With `stacked`, the rows are those of all matrices of it, one below the other.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Piece:
     heads: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     magnitude: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     norms: bool | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    stacked: bool | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ def _piece(source: State, piece: Piece, shape: Sequence[int]) -> Tensor:
         return _norms(tensor, shape)
     if piece.magnitude is not None:
         tensor = _with_norms(tensor, source[piece.magnitude])
+    if piece.stacked:
+        tensor = tensor.flatten(0, -2)
     if piece.transposed:
         tensor = tensor.t()
     if piece.start is None or piece.stop is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fwdtrace.compare.at_ops import move_at_ops
 from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
@@ -19,7 +20,7 @@ from fwdtrace.compare.names import renamed
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.recorded import MAX_BYTES, Once, Recorded, Runnable, named_tensors, recorded
 from fwdtrace.compare.units import Unit, state_of, units_of
-from fwdtrace.compare.watched import not_fused
+from fwdtrace.compare.watched import Doubles, not_fused, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
@@ -165,17 +166,24 @@ def _by_running(
     run = ran[0].run if ran is not None else _run_copy(before, seed)
     ours, theirs = units_of(run, before.model), units_of(_run_copy(after, seed), after.model)
     start = {**given, **left_over(_outside(source, ours), _outside(target, theirs), given)}
-    for _ in range(2):
-        known = known_of(ours, before.model, source, made)
-        found = move_while_running(known, after, _without(theirs, given), seed, start)
-        moves = {**found.moves, **given}
-        more = left_over(source, target, moves)
-        moves |= more
-        if all(start.get(name) == move for name, move in more.items()):
+    moves, ambiguous = _settled(source, before, after, (ours, theirs), given, start, seed, made)
+    parameters = [name for name, _ in after.model.named_parameters(remove_duplicate=False) if name in target]
+    if any(name not in moves for name in parameters):
+        other = _settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
+        if len(other[0]) > len(moves):
+            moves, ambiguous = other
+    doubles: Doubles = {}
+    steps = None
+    while any(name not in moves for name in parameters) and run.error is None:
+        steps = steps or watch(before, seed, doubles).steps
+        proved = {name: move for name, move in moves.items() if move.proof == "run"}
+        more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+        if not more:
             break
-        start = {**given, **more}
-    weights = _apply(moves.values(), source, after.model, tuple(found.ambiguous), made, share=ran is not None)
-    if run.error is not None or not (found.ambiguous or any(map(_is_matrix, moves.values()))):
+        given = {**given, **more}
+        moves, ambiguous = _settled(source, before, after, (ours, _without(theirs, given)), given, given, seed, made)
+    weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
+    if run.error is not None or not (ambiguous or any(map(_is_matrix, moves.values()))):
         return weights
     gave = ran[1].run.gave.items() if ran is not None else _results(after, seed, {})
     if _agree(run.gave, gave):
@@ -186,6 +194,31 @@ def _by_running(
     if ran is not None:
         ran[1].forget()
     return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+
+
+def _settled(
+    source: State,
+    before: Runnable,
+    after: Runnable,
+    units: tuple[list[Unit], list[Unit]],
+    given: Moves,
+    start: Moves,
+    seed: int,
+    made: Made,
+    *,
+    keeps_scale: bool = True,
+) -> tuple[Moves, Iterable[str]]:
+    """The moves that runs of the second model find; in a second run, what was left over at first is in its place."""
+    for _ in range(2):
+        known = known_of(units[0], before.model, source, made)
+        found = move_while_running(known, after, _without(units[1], given), seed, start, keeps_scale=keeps_scale)
+        moves = {**found.moves, **given}
+        more = left_over(source, state_of(after.model), moves)
+        moves |= more
+        if all(start.get(name) == move for name, move in more.items()):
+            break
+        start = {**given, **more}
+    return moves, found.ambiguous
 
 
 def _run_copy(runnable: Runnable, seed: int) -> Recorded:
