@@ -87,7 +87,7 @@ import torch
 
 net = torch.nn.Linear(2, 2)
 if sys.argv[1] == "thread":
-    threading.Timer(0.3, net.forward, [torch.ones(1, 2)]).start()
+    threading.Thread(target=lambda: (threading.main_thread().join(), net.forward(torch.ones(1, 2)))).start()
 else:
     net.forward(torch.ones(1, 2))
     sys.exit(4)
