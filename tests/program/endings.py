@@ -35,8 +35,8 @@ def ones(*shape): pass
 
 NEED_TORCH = ("workers of a DataLoader", "inside a call")
 
-STAY = {"a command": 1, "forked daemons": 2, "a spawned daemon": 1}
-"""How many processes a program leaves behind if SIGTERM ends it: they sleep on, and nobody ends them."""
+STAY = {"a command": 1, "forked daemons": 2, "a spawned daemon": 2}
+"""How many processes a program that SIGTERM ends leaves behind: they sleep on, one beside what tracks its resources."""
 
 PROGRAMS = {
     "exit handlers": """\
