@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.commands import HANG
+
 PACKAGE = str(Path(__file__).parents[1])
 
 TEST = """\
 import pytest
 import torch
+from tests.helpers.commands import HANG
 from torch import nn
 
 
@@ -84,7 +87,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
     """The status and output of pytest over the test files."""
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "fwdtrace", "-p", "no:cacheprovider", "-q", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=120,
+        cwd=folder, capture_output=True, text=True, timeout=HANG,
         env={**os.environ, "PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1", **ALONE},
     )  # fmt: skip
     return ran.returncode, ran.stdout

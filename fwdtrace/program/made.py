@@ -14,6 +14,12 @@ from fwdtrace.program.tracebacks import hide_our_frames
 from fwdtrace.recorder.frames import frame_role
 
 
+def take_out(removals: list[Callable[[], None]]) -> None:
+    """Do what takes out something that was put in place, the latest first."""
+    while removals:
+        removals.pop()()
+
+
 def notice_modules(
     constructed: Callable[[nn.Module], None], copied: Callable[[nn.Module], None]
 ) -> Iterator[Callable[[], None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -105,13 +105,6 @@ class Root:
         largest = largest_magnitudes(trace)
         if largest and most:
             self.earlier = (*self.earlier, EarlierCall(call, largest))[-most:]
-
-    def count_more(self, calls: Mapping[int, int]) -> None:
-        """Count the calls of modules, by their ids, that came while nothing was hooked."""
-        for way in self.ways.values():
-            module = way.module()
-            if module is not None and id(module) in calls:
-                way.calls[mode_of(module)] += calls[id(module)]
 
     def has_gradients(self) -> bool:
         """Whether some parameter has a gradient, which the step of an optimizer may be about to use."""
@@ -214,6 +207,12 @@ class Roots:
         root = self._roots.get(id(module)) if entry == "__call__" and graph_task() != -1 else None
         if root is not None and root.module() is module:
             root.in_backward += 1
+
+    def count_elsewhere(self, module: nn.Module, entry: str) -> None:
+        """Count a call by a way that is known, which came while nothing was hooked."""
+        for way in [way for root in self._roots.values() for way in root.ways.values()]:
+            if way.entry == entry and way.module() is module:
+                way.calls[mode_of(module)] += 1
 
     def look_no_more(self) -> None:
         """Look only at the calls that may be kept for their number or mode."""

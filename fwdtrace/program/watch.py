@@ -24,7 +24,7 @@ from fwdtrace.program.endings import stop
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.kept import Kept, Open, open_for
-from fwdtrace.program.made import notice_modules
+from fwdtrace.program.made import notice_modules, take_out
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.optimizers import Steps, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
@@ -72,8 +72,7 @@ class Watch:
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._one_replay = threading.RLock()
         self._watches, self._replays, self._recordings = False, False, 0
-        self._removals: list[Callable[[], None]] = []
-        self._last_removals: list[Callable[[], None]] = []
+        self._removals, self._last_removals = list[Callable[[], None]](), list[Callable[[], None]]()
         self._keep_event, self._looks = keep_event, looks
         self.saves: SavedStep | None = None
         self.events: Events | None = None
@@ -109,16 +108,11 @@ class Watch:
         with self._lock:
             self._watches = False
             self._classes.unhook()
-            self._learn_no_more()
+            take_out(self._removals)
             self._steps.notice(False)
             for opened in list(self._pending.values()):
                 self._end_pending(opened, error)
-        while self._last_removals:
-            self._last_removals.pop()()
-
-    def _learn_no_more(self) -> None:
-        while self._removals:
-            self._removals.pop()()
+        take_out(self._last_removals)
 
     def before_fork(self) -> None:
         """Wait for the threads that are changing something: they do not exist in the child."""
@@ -222,49 +216,53 @@ class Watch:
         """Count a call, and if it is wanted and no other is being recorded, make the recording for it; its number."""
         round, count = self._roots.count(root, path, module, entry)
         event = "signal" if round is None and count and is_wished() else None
-        if event is not None:
-            round = event, count
+        round = (event, count) if event is not None else round
         if round is None or self._open is not None or self._replays or root in self._pending:
             return None, count
-        self._classes.unhook()
-        top = root.module()  # which may be false: a model may have a length
-        top = module if top is None else top
+        top = module if (top := root.module()) is None else top  # which may be false: a model may have a length
         if root.kept_as is None:
             root.name = name_of_called(top, module, _getframe(3))
         if event is None:
             self._roots.number_of_kept(root)
         options = replace(self._options, gradients=self._options.gradients and mode_of(module) == TRAINING)
-        self._open = open_for(root, top, round, (path, entry), count, options, self._max_bytes, event)
+        self._thread.inside = True  # the state of the model may be read by calls
+        try:
+            self._open = open_for(root, top, round, (path, entry), count, options, self._max_bytes, event)
+        finally:
+            self._thread.inside = False
         return self._open, count
 
     @frame_role("boundary")
     def _recorded(self, opened: Open, module: nn.Module, entry: str, /, *args: Any, **kwargs: Any) -> Any:
-        end_now = False
-        recording = opened.recording
-        recording.__enter__()
+        with self._lock:
+            # A call of another thread is seen all the time: by our hooks until the recording sees it, and after that.
+            opened.recording.begin(self._classes.unhook, self._called_elsewhere)
         try:
             output = module(*args, **kwargs) if entry == "__call__" else module.forward(*args, **kwargs)
         except BaseException as error:
-            opened.awaits_backward = False
-            recording.__exit__(type(error), error, error.__traceback__)
+            self._is_over(opened, error)
             forget_our_frames(error)
             raise
-        finally:
-            with self._lock:
-                if not opened.awaits_backward:
-                    recording.__exit__(None, None, None)
-                opened.root.count_more(recording.calls_of_other_threads())
-                self._open = None
-                self._recordings += 1
-                self._thread.recordings = self._recordings
-                if opened.awaits_backward:
-                    self._pending[opened.root] = opened
-                    self._steps.notice()
-                self._hook_what_is_wanted()
-                end_now = not opened.awaits_backward and self._hand_over(opened)
-        if end_now:
+        if self._is_over(opened):
             raise stop()
         return output
+
+    def _called_elsewhere(self, module: nn.Module, entry: str) -> None:
+        """Count a call of another thread, which our hooks are not there to see, or were there for and have counted."""
+        if not self._thread.inside:
+            with self._lock:
+                self._roots.count_elsewhere(module, entry)
+
+    def _is_over(self, opened: Open, error: BaseException | None = None) -> bool:
+        """A call that was being recorded has come to its end; whether the program is to be ended."""
+        with self._lock:
+            self._open = None
+            if error is not None or not opened.awaits_backward:
+                opened.recording.end(error, self._hook_again)
+                return self._hand_over(opened)
+            self._pending[opened.root] = opened
+            self._hook_again()
+            return False
 
     def _called_again(self, root: Root, path: str, entry: str) -> bool:
         """End the recording that awaits a backward if this is a call like it; whether the program is to be ended."""
@@ -283,8 +281,8 @@ class Watch:
         if opened.event is not None:
             return self._keep_event(trace)
         root.remember(opened.number, trace, self._looks.last if self.events is not None else 0)
-        if root.kept_as is None and self._roots.is_full:  # other threads have had theirs recorded meanwhile
-            return False
+        if root.kept_as is None and self._roots.is_full:
+            return False  # other threads have had theirs recorded meanwhile
         self._roots.recorded(root, opened.way, opened.round, opened.number, trace)
         values = opened.keeper.values if opened.keeper is not None else None
         return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
@@ -301,10 +299,8 @@ class Watch:
                 yield
             finally:
                 with self._lock:
-                    self._replays = False
-                    self._recordings += 1
-                    self._thread.inside, self._thread.recordings = inside, self._recordings
-                    self._hook_what_is_wanted()
+                    self._replays, self._thread.inside = False, inside
+                    self._hook_again()
 
     def _unhooked_if_idle(self) -> contextlib.AbstractContextManager[None] | None:
         """That block; None while a recording is open, which would take in what runs there."""
@@ -337,8 +333,12 @@ class Watch:
             return
         self._hook_classes()
         if self._roots.is_complete:
-            self._learn_no_more()
+            take_out(self._removals)
         self._steps.notice(bool(self._pending or self._roots.awaiting_a_step()))
+
+    def _hook_again(self) -> None:
+        self._recordings = self._thread.recordings = self._recordings + 1
+        self._hook_what_is_wanted()
 
     def _hook_classes(self) -> None:
         self._classes.unhook()

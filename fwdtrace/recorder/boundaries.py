@@ -40,8 +40,10 @@ from fwdtrace.recorder.torch_internals import (
     TORCHS_CALL,
     WRAPPED_CALL_CODE,
     graph_task,
+    is_no_plain_run,
     is_tracing,
 )
+from fwdtrace.trace import Entry
 
 _FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 """The chain of a module that has nothing to run but its forward."""
@@ -85,6 +87,8 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
         stack = session.threads.stack
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
         if seen is None:
+            if not stack:
+                _hear(session, module, "__call__", _getframe(1))
             return found(module, *args, **kwargs)
         call = OpenCall()
         call.seen = seen
@@ -174,6 +178,8 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
     if not is_tracing():
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
     if seen is None:
+        if not stack:
+            _hear(session, module, "forward", frame)
         return original(module, *args, **kwargs)
     how = how_entered(module, original, frame)
     open_already = stack[-1] if stack and stack[-1].seen is seen else None
@@ -295,6 +301,15 @@ def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], fr
     # A module that is being called there did not start this thread to be called again: that is somebody else's call.
     works_for = (home[-1] for home in homes if home and all(above.seen is not call.seen for above in home))
     call.parent = next(works_for, None)
+    if call.parent is None:
+        _hear(session, call.seen.module(), "__call__" if call.rare is None else call.rare.entry, frame)
+
+
+def _hear(session: Session, module: Any, entry: Entry, frame: FrameType) -> None:
+    """Tell of a call that is in no other and of no recording, if it is a plain run."""
+    if session.elsewhere and not is_no_plain_run() and not runs_in_a_call(frame):
+        for hears in session.elsewhere:
+            hears(module, entry)
 
 
 def _note_error(session: Session, call: OpenCall, error: BaseException, args: tuple[Any, ...]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from types import TracebackType
@@ -23,8 +22,8 @@ from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import include, let_forwards_go, scan
-from fwdtrace.recorder.notes import OpenCall, Options, Recorded
-from fwdtrace.recorder.session import Measure, Session, changing, listen_for_changes, running
+from fwdtrace.recorder.notes import Options, Recorded
+from fwdtrace.recorder.session import Elsewhere, Measure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
 from fwdtrace.trace.garbage import nothing_collected
@@ -60,18 +59,26 @@ class Recording:
         self._surroundings: Surroundings | None = None
         self._began = 0
         self._trace: Trace | None = None
-        self._elsewhere: Counter[int] | None = None
 
     def __enter__(self) -> Recording:
+        self.begin()
+        return self
+
+    def begin(self, observed: Callable[[], None] = lambda: None, elsewhere: Elsewhere | None = None) -> None:
+        """Begin to record, for whom has other threads that may be calling models.
+
+        `observed` is called once a call of any module in any thread is observed, and before what it is that is called
+        is looked at. `elsewhere` is given each call that another thread makes by itself, in that thread.
+        """
         if self._open is not None or self._trace is not None:
             raise RuntimeError("this recording was used already; call fwdtrace.record(model) again for another")
         if self._surroundings is None:
             self.look_around()
         with without_torch_function():
-            self._open = _begin(self._model, self._options, self._call, self._first_id)
+            recorded = self._model, self._options, self._call, self._first_id
+            self._open = _begin(*recorded, observed, elsewhere)
         del self._model  # who keeps a recording keeps its trace, and not the model
         self._began = perf_counter_ns()
-        return self
 
     def look_around(self) -> None:
         """Note how the run begins, for whom entering must be quick: another thread may be about to call the model."""
@@ -79,6 +86,10 @@ class Recording:
             self._surroundings = surroundings_of(self._model, self._spec, self._seed)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.end(error)
+
+    def end(self, error: BaseException | None = None, about_to: Callable[[], None] = lambda: None) -> None:
+        """End the recording, which this error has ended; `about_to` is called while calls are observed a last time."""
         duration = perf_counter_ns() - self._began
         opened, self._open = self._open, None
         if opened is None:
@@ -90,26 +101,13 @@ class Recording:
                 device_time.wait()  # but Ctrl-C must not wait for a device that hangs
             self._trace = self._finish(session, recorded, duration, error)
         finally:
-            self.calls_of_other_threads(opened)
+            about_to()
             with changing:
                 _end(session, recorded)
         if self._explain is not None and isinstance(error, Exception):
             self._trace = self._explain(self._trace, recorded.root, error)
         if error is not None:
             forget_our_frames(error)
-
-    def calls_of_other_threads(self, opened: tuple[Session, Recorded] | None = None) -> Counter[int]:
-        """How often other threads have called each module, by its id, up to the first time that this is asked for.
-
-        Those calls are none of this recording, which asks at its end.
-        """
-        opened = self._open if opened is None else opened
-        if self._elsewhere is None:
-            session, recorded = opened if opened is not None else (None, None)
-            log = session.log[recorded.start :] if session is not None and recorded is not None else ()
-            others = (each for each in log if isinstance(each, OpenCall) and each.parent is None and each.thread)
-            self._elsewhere = Counter(each.seen.key for each in others)
-        return self._elsewhere
 
     def include(self, module: nn.Module) -> None:
         """Record the calls of a module that is not in the model's tree, too, such as a loss; inside the block."""
@@ -134,7 +132,14 @@ class Recording:
             return finished_trace(session, recorded, self._surroundings, duration, error)
 
 
-def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) -> tuple[Session, Recorded]:
+def _begin(
+    model: nn.Module,
+    options: Options,
+    call: int | None,
+    first_id: int,
+    observed: Callable[[], None],
+    elsewhere: Elsewhere | None,
+) -> tuple[Session, Recorded]:
     with changing, nothing_collected():
         session = running.session or Session()
         start, home, earlier = len(session.log), session.threads.stack, earlier_calls_of(model)
@@ -144,6 +149,9 @@ def _begin(model: nn.Module, options: Options, call: int | None, first_id: int) 
             if running.session is None:
                 running.session = session
                 _install(session)
+            if elsewhere is not None and elsewhere not in session.elsewhere:
+                session.elsewhere = (*session.elsewhere, elsewhere)
+            observed()
             scan(session, recorded, observe_forward)
             for kind in _asked(options):
                 if kind not in session.kinds:

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenClass, SeenModule
+from fwdtrace.trace import Entry
 
 
 class Measure(Protocol):
@@ -56,6 +57,10 @@ class OpsMeasure(Measure, Protocol):
         """The leaves of what a call's `forward` gives to its forward hooks."""
 
 
+Elsewhere = Callable[[Any, Entry], None]
+"""Who hears of each call by a thread that no recording is of and that works for none; there, before it runs."""
+
+
 class OpenCalls(threading.local):
     """The open calls of this thread, outermost first."""
 
@@ -70,13 +75,14 @@ class Session:
     `log` has all calls and ops since the session began, in order of beginning. `kinds` has the running measures by
     their class, which makes them; `measures` and `ops` are the same ones again, as the boundaries need them.
     `straight` says whether nobody stood between us and torch's own `__call__` when the session began.
+    `elsewhere` hears also of a call that began before the last recording ended, and gets to us when it has.
     `forwards` has the functions that are observed by their ids, each with what ends that; `stand_ins` and `removals`
     say what else is in place and how to take it out.
     """
 
     __slots__ = (
-        *("classes", "forwards", "kinds", "leaves", "log", "measures", "ops", "recordings", "removals", "seen"),
-        *("stand_ins", "straight", "threads"),
+        *("classes", "elsewhere", "forwards", "kinds", "leaves", "log", "measures", "ops", "recordings", "removals"),
+        *("seen", "stand_ins", "straight", "threads"),
     )
 
     def __init__(self) -> None:
@@ -84,6 +90,7 @@ class Session:
         self.seen: dict[int, SeenModule] = {}
         self.log: list[OpenCall | OpenOp] = []
         self.threads = OpenCalls()
+        self.elsewhere: tuple[Elsewhere, ...] = ()
         self.leaves = LeafTable()
         self.kinds: dict[Callable[[Session], Measure], Measure] = {}
         self.measures: tuple[Measure, ...] = ()

@@ -11,7 +11,7 @@ import pytest
 
 from fwdtrace import load_trace
 from fwdtrace.cli.exec import _behind
-from tests.helpers.commands import REPOSITORY, finish, start
+from tests.helpers.commands import CHILDS_PATH, HANG, finish, start
 
 TRAIN = """\
 import torch
@@ -31,8 +31,8 @@ for step in range(2):
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "train.py").write_text(TRAIN, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=HANG,
+        env={**os.environ, "PYTHONPATH": CHILDS_PATH, "COLUMNS": "80"},
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ import torch
 
 net = torch.nn.Linear(2, 2)
 if sys.argv[1] == "thread":
-    threading.Timer(0.3, net.forward, [torch.ones(1, 2)]).start()
+    threading.Thread(target=lambda: (threading.main_thread().join(), net.forward(torch.ones(1, 2)))).start()
 else:
     net.forward(torch.ones(1, 2))
     sys.exit(4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import REPOSITORY, ending, finish, start
+from tests.helpers.commands import HANG, REPOSITORY, ending, finish, start
 from tests.helpers.drawings import blocks
 from tests.helpers.traces import lenet
 
@@ -32,7 +32,7 @@ def on_a_terminal(*arguments: str, lines: int = 24, **settings: str) -> str:
         with suppress(OSError):  # the end of a terminal is an error on Linux
             while piece := terminal.read(65536):
                 written += piece
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=HANG) == 0
     return written.decode("utf-8")
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest import MonkeyPatch
 
 from fwdtrace.cli.terminal import to_stderr
-from tests.helpers.commands import REPOSITORY, Command, finish, start
+from tests.helpers.commands import CHILDS_PATH, REPOSITORY, Command, finish, start
 from tests.helpers.traces import call, lenet, trace
 
 INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
@@ -59,7 +59,7 @@ def test_a_reader_that_stops_early_is_no_trouble(folder: Path, command: str) -> 
     calls = (call(id, 0, f"layer{id}", f"Kind{id}", (1, id), (1, id + 1)) for id in range(1, 1500))
     trace(call(0, None, "", "Net"), *calls).save("t.json")
     line = f"{sys.executable} -m fwdtrace {command} | head -n 1"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": CHILDS_PATH}
     ran = subprocess.run(line, shell=True, capture_output=True, text=True, env=environment)
     assert (ran.returncode, ran.stderr, ran.stdout.count("\n")) == (0, "", 1)
 
@@ -76,7 +76,7 @@ def test_a_closed_stream_changes_neither_the_status_nor_the_files(folder: Path, 
     lenet().save("t.json")
     lenet(direct=True).save("u.json")
     line = f"{sys.executable} -m fwdtrace {arguments}"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": CHILDS_PATH}
     file = Path(arguments.split()[-1])
 
     def run(command: str) -> subprocess.CompletedProcess[str]:

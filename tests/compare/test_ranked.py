@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -143,10 +142,7 @@ WRONG = {
 
 
 def spawned(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(rank_main, (size, str(folder), variants, port), nprocs=size)  # type: ignore[no-untyped-call]
+    mp.spawn(rank_main, (size, str(folder), variants), nprocs=size)  # type: ignore[no-untyped-call]
 
 
 def against(folder: Path, way: str, fault: str) -> TraceComparison:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import random
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from fwdtrace.compare.ranks import Kind, RankFinding, RanksView, Slow, view_of_ranks
 from fwdtrace.errors import TraceFileError
 from fwdtrace.trace import Finding, Trace, Value
+from tests.helpers.growth import takes_at_most
 from tests.helpers.traces import call, trace
 
 
@@ -73,7 +74,7 @@ def test_files_of_no_rank_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.sweep
-def test_256_ranks_of_2000_calls_are_looked_at_in_seconds(tmp_path: Path) -> None:
+def test_256_ranks_of_2000_calls_are_looked_at_as_fast_as_they_are_read(tmp_path: Path) -> None:
     calls = [call(0, None, "", "Net", duration_us=1.0)]
     calls += [call(id, 0, f"layers.{id}", "Linear", (8, 64), (8, 64), duration_us=1.0) for id in range(1, 2000)]
     trace(*calls).save(tmp_path / "base.json")
@@ -82,7 +83,11 @@ def test_256_ranks_of_2000_calls_are_looked_at_in_seconds(tmp_path: Path) -> Non
     for rank in range(256):
         text = "".join(f'{piece}"duration_us": {chance.random():.4f}' for piece in pieces[:-1]) + pieces[-1]
         (tmp_path / f"t.rank{rank}.json").write_text(text.replace('"rank": null', f'"rank": {rank}'))
-    began = time.process_time()
-    found = view_of_ranks([str(file) for file in tmp_path.glob("t.rank*.json")])
-    assert time.process_time() - began < 10
-    assert [len(kind.ranks) for kind in found.parts[0].kinds] == [256]
+    found: list[RanksView] = []
+    files = list(tmp_path.glob("t.rank*.json"))
+    assert takes_at_most(
+        10,
+        lambda: found.append(view_of_ranks([str(file) for file in files])),
+        lambda: [json.loads(file.read_text()) for file in files],
+    )
+    assert [len(kind.ranks) for kind in found[0].parts[0].kinds] == [256]

@@ -14,6 +14,10 @@ from typing import TypeVar
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+CHILDS_PATH = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "torchvision_shim")])
+"""The PYTHONPATH of a process in which no deadline of the package may pass because the machine is busy."""
+HANG = 300
+"""Seconds after which a process hangs, on the busiest machine."""
 Text = TypeVar("Text", str, bytes)
 
 
@@ -74,7 +78,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
     """Start `python -m fwdtrace` in a process of its own, with these environment variables."""
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    environment.update({"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}, **settings)
+    environment.update({"PYTHONPATH": CHILDS_PATH, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}, **settings)
     return subprocess.Popen(
         [sys.executable, "-m", "fwdtrace", *arguments],
         stdout=subprocess.PIPE,
@@ -88,7 +92,7 @@ def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> Outcome:
     """Wait for a process to end."""
     with ending(process):
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=HANG)
     return Outcome(process.returncode, out, err)
 
 

@@ -11,7 +11,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import CHILDS_PATH, REPOSITORY
 
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 PICTURE = REPOSITORY / "docs" / "tree.svg"
@@ -73,7 +73,7 @@ def write_anew(page: Path, folder: Path) -> None:
 
 
 def _printed(folder: Path, *arguments: str) -> str:
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": CHILDS_PATH}
     command = [sys.executable, "-m", "fwdtrace", *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
     if not ran.stdout:

@@ -8,14 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.helpers.commands import REPOSITORY, Outcome
-
-SHIM = REPOSITORY / "tests" / "torchvision_shim"
+from tests.helpers.commands import CHILDS_PATH, HANG, Outcome
 
 
 def start(arguments: Sequence[str], folder: Path, **settings: str) -> subprocess.Popen[str]:
     """Start Python with these arguments and further environment variables in a folder."""
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), str(SHIM), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [CHILDS_PATH, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
@@ -47,7 +45,7 @@ def settings_of_ranks(number: int, folder: Path) -> list[dict[str, str]]:
 def ends(processes: Sequence[subprocess.Popen[str]]) -> list[Outcome]:
     """How these processes end and what they print; if one does not end, none goes on."""
     try:
-        said = [process.communicate(timeout=200) for process in processes]
+        said = [process.communicate(timeout=2 * HANG) for process in processes]
     finally:
         for process in processes:
             process.terminate()  # so that a launcher ends its ranks, which are no children of ours
@@ -58,6 +56,6 @@ def ends(processes: Sequence[subprocess.Popen[str]]) -> list[Outcome]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     try:
-        process.wait(timeout=40)
+        process.wait(timeout=HANG)
     except subprocess.TimeoutExpired:
         process.kill()

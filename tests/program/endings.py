@@ -16,9 +16,7 @@ net(torch.ones(1, 2))
 
 
 def work():
-    print("ready", flush=True)
-    if sys.argv[1] == "wait":
-        time.sleep(60)
+    print("ready", flush=True), sys.argv[1] == "wait" and time.sleep(3000)  # a line, wherever the signal comes
 
 
 """
@@ -35,7 +33,10 @@ def ones(*shape): pass
 """
 """What the programs call of torch before they work, as far as nobody can see what becomes of it."""
 
-NEED_TORCH = ("workers of a DataLoader", "inside a call", "threads")  # the last prints while torch is imported
+NEED_TORCH = ("workers of a DataLoader", "inside a call")
+
+STAY = {"a command": 1, "forked daemons": 2, "a spawned daemon": 2}
+"""How many processes a program that SIGTERM ends leaves behind: they sleep on, one beside what tracks its resources."""
 
 PROGRAMS = {
     "exit handlers": """\
@@ -128,17 +129,21 @@ work()
     "threads": """\
 import threading
 def late():
-    time.sleep(0.3)
+    threading.main_thread().join()
     print("a thread that Python waits for")
 threading.Thread(target=late).start()
-threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+threading.Thread(target=time.sleep, args=(3000,), daemon=True).start()
 work()
 """,
     "a pool of threads": """\
+import threading
 from concurrent.futures import ThreadPoolExecutor
-pool = ThreadPoolExecutor(1)
-jobs = [pool.submit(time.sleep, 0.1) for _ in range(3)] + [pool.submit(print, "last job")]
-work()
+pool, over = ThreadPoolExecutor(1), threading.Event()
+jobs = [pool.submit(over.wait), pool.submit(print, "last job")]
+try:
+    work()
+finally:
+    over.set()
 """,
     "asyncio": """\
 import asyncio, signal
@@ -146,7 +151,7 @@ async def serve():
     try:
         print("ready", flush=True)
         if sys.argv[1] == "wait":
-            await asyncio.sleep(60)
+            await asyncio.sleep(3000)
     finally:
         print("closed", asyncio.current_task().cancelling() if sys.version_info > (3, 11) else "")
 asyncio.run(serve())
@@ -164,7 +169,7 @@ asyncio.run(serve())
 """,
     "a command": """\
 import subprocess
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3000)"])
 try:
     work()
 finally:
@@ -175,8 +180,8 @@ finally:
 import multiprocessing
 fork = multiprocessing.get_context("fork")
 for _ in range(2):
-    fork.Process(target=time.sleep, args=(60,), daemon=True).start()
-short = fork.Process(target=time.sleep, args=(60,))
+    fork.Process(target=time.sleep, args=(3000,), daemon=True).start()
+short = fork.Process(target=time.sleep, args=(3000,))
 short.start()
 short.terminate()
 short.join()
@@ -186,7 +191,7 @@ work()
     "a spawned daemon": """\
 if __name__ == "__main__":
     import multiprocessing
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3000,), daemon=True)
     child.start()
     work()
 """,
@@ -204,13 +209,11 @@ print(net(next(rows).float()).shape)
 work()
 """,
     "a replaced stdout": """\
-sys.stdout.flush()
-print("ready", flush=True)
+first = sys.stdout
 sys.stderr = open("err.txt", "w")
 sys.stdout = open("out.txt", "w")
 print("goes into a file")
-if sys.argv[1] == "wait":
-    time.sleep(60)
+print("ready", file=first, flush=True), sys.argv[1] == "wait" and time.sleep(3000)
 """,
     "inside a call": """\
 class Slow(torch.nn.Linear):

@@ -22,7 +22,7 @@ from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace.called import Caught
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import CHILDS_PATH
 
 SERVER = """\
 import sys
@@ -143,7 +143,7 @@ def test_a_server_that_answers_with_an_error_gets_it_explained(ends: list[str], 
     (tmp_path / "server.py").write_text(SERVER, encoding="utf-8")
     command = [sys.executable, "-m", "fwdtrace", "exec", "-o", "s.json", "server.py", *ends]
     ran = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": CHILDS_PATH}, capture_output=True, text=True
     )
     assert (ran.returncode, ran.stdout) == (len(ends), f"{[200] * 30 + [500, 200, 500, 200]}\n")
     said = [line for line in ran.stderr.splitlines() if line.startswith("fwdtrace: ")]

@@ -12,8 +12,7 @@ import pytest
 from fwdtrace import load_trace
 from fwdtrace.program import children
 from fwdtrace.program.children import Child, Children, lines_of_children, name_of_this_process, named
-
-PACKAGE = str(Path(__file__).parents[2])
+from tests.helpers.commands import CHILDS_PATH, HANG
 
 SCRIPT = """\
 import os, subprocess, sys
@@ -68,8 +67,8 @@ LINE = "Net (net): call 1 of 3, all in training with gradients"
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "many.py").write_text(SCRIPT, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)},
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=HANG, check=False,
+        env={**os.environ, "PYTHONPATH": CHILDS_PATH, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)},
     )  # fmt: skip
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace import load_trace
-
-PACKAGE = str(Path(__file__).parents[2])
+from tests.helpers.commands import CHILDS_PATH, HANG
 
 SLOW = """\
 import os
@@ -36,7 +35,6 @@ class Slow(torch.nn.Module):
 
     def forward(self, x):
         y = self.inner(x)
-        large = torch.ones(12000, 12000) if "matmul" in sys.argv[1] else None
         print("ready", flush=True)
         exec(sys.argv[1])
         return y
@@ -59,7 +57,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 [sys.executable, *arguments], cwd=tmp_path, text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-                env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "PYTHONPATH": CHILDS_PATH, "OMP_NUM_THREADS": "1"},
             ))  # fmt: skip
             programs.callback(kill_group, program.pid)
             assert program.stdout is not None
@@ -75,20 +73,18 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def seconds_to_end(program: subprocess.Popen[str], number: signal.Signals, *, group: bool = False) -> float:
-    """How long a program takes to end after a signal, which it has to end by."""
-    begin = time.monotonic()
+def end_by(program: subprocess.Popen[str], number: signal.Signals, *, group: bool = False) -> None:
+    """Have a signal end a program."""
     (os.killpg if group else os.kill)(program.pid, number)
-    assert program.wait(timeout=60) == -number
-    return time.monotonic() - begin
+    assert program.wait(timeout=HANG) == -number
 
 
 @pytest.mark.parametrize(
     ("work", "number", "group"),
     [
-        ("torch.matmul(large, large)", signal.SIGTERM, False),
-        ("os.fork() or time.sleep(60); time.sleep(60)", signal.SIGHUP, True),
-        pytest.param("time.sleep(60)", signal.SIGHUP, False, marks=pytest.mark.sweep),
+        ("torch.ones(1).expand(10**14).sum()", signal.SIGTERM, False),  # in native code, for a day
+        ("os.fork() or time.sleep(3000); time.sleep(3000)", signal.SIGHUP, True),
+        pytest.param("time.sleep(3000)", signal.SIGHUP, False, marks=pytest.mark.sweep),
         pytest.param("while True: pass", signal.SIGTERM, False, marks=pytest.mark.sweep),
     ],
 )
@@ -98,11 +94,10 @@ def test_a_signal_ends_a_program_at_once_and_the_trace_is_written(
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
     program = start("-m", "fwdtrace", "exec", "-o", "t.json", "slow.py", work)
     time.sleep(0.2)  # so that it works when the signal comes; it ends in the same way if it does not yet
-    seconds = seconds_to_end(program, number, group=group)
+    end_by(program, number, group=group)
     _, said = program.communicate()
     assert said.endswith("fwdtrace: saved t.json\n")
     assert [call.class_name for call in load_trace(tmp_path / "t.json").calls] == ["Slow", "Linear"]
-    assert seconds < 20  # on a machine that has much else to do; what it works at would take a minute
 
 
 HANDLES = """\
@@ -138,8 +133,8 @@ def test_a_signal_that_is_the_programs_own_or_its_childs_stays_so(
 ) -> None:
     (tmp_path / "handles.py").write_text(HANDLES, encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "handles.py", when], cwd=tmp_path, timeout=60,
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": PACKAGE},
+        [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "handles.py", when], cwd=tmp_path, timeout=HANG,
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": CHILDS_PATH},
     )  # fmt: skip
     assert (ran.returncode, ran.stdout, ran.stderr.splitlines()[-1]) == (status, out, "fwdtrace: saved t.json")
 
@@ -174,13 +169,13 @@ elif sys.argv[1] == "caught":
     carry_on()
 elif sys.argv[1] == "thread":
     threading.Thread(target=call).start()
-    time.sleep(60)
+    time.sleep(3000)
 elif sys.argv[1] == "caught in a thread":
-    threading.Thread(target=carry_on).start()
+    threading.Thread(target=lambda: (threading.main_thread().join(), carry_on())).start()
 elif sys.argv[1] == "beside a thread":
-    threading.Thread(target=time.sleep, args=(60,)).start()
+    threading.Thread(target=time.sleep, args=(3000,)).start()
     call()
-print("not ended")
+print("not ended by itself" if "caught in" in sys.argv[1] else "not ended")
 """
 
 
@@ -190,7 +185,9 @@ print("not ended")
         ("caught", "finally\ncaught\nexit handler\n"),
         ("thread", "finally\nexit handler\n"),
         pytest.param("plain", "finally\nexit handler\n", marks=pytest.mark.sweep),
-        pytest.param("caught in a thread", "finally\ncaught\nexit handler\n", marks=pytest.mark.sweep),
+        pytest.param(
+            "caught in a thread", "not ended by itself\nfinally\ncaught\nexit handler\n", marks=pytest.mark.sweep
+        ),
         pytest.param("beside a thread", "finally\nexit handler\n", marks=pytest.mark.sweep),
     ],
 )
@@ -198,20 +195,22 @@ def test_stop_after_ends_the_whole_program(how: str, out: str, tmp_path: Path) -
     (tmp_path / "stopped.py").write_text(STOPPED, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-m", "fwdtrace", "exec", "--stop-after", "1", "-o", "t.json", "stopped.py", how],
-        cwd=tmp_path, timeout=50, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": PACKAGE},
+        cwd=tmp_path, timeout=HANG, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": CHILDS_PATH},
     )  # fmt: skip
-    # The other thread may come to its end before the process does.
-    assert (ran.returncode, ran.stdout.replace("not ended\n", "", how == "caught in a thread")) == (0, out)
+    assert (ran.returncode, ran.stdout) == (0, out)
     assert ran.stderr.endswith("fwdtrace: saved t.json\n")
     assert load_trace(tmp_path / "t.json").calls[0].class_name == "Linear"
     assert (tmp_path / "log.txt").read_text() == "held back"
 
 
 FAILS = """\
-import signal, sys, torch
+import signal, sys, time, torch
 torch.nn.Linear(2, 2).forward(torch.ones(1, 2))
 print("ready", flush=True)
-signal.pause()  # which comes back after a signal, so that the program is ending by itself when the signal ends it
+if sys.argv[1] == "SIGINT":
+    time.sleep(3000)
+else:
+    signal.pause()  # which comes back after a signal, so that the program is ending by itself when the signal ends it
 """
 
 
@@ -220,8 +219,8 @@ def test_with_fail_on_a_signal_reaches_the_program_and_is_what_ends_the_command(
     number: signal.Signals, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "fails.py").write_text(FAILS, encoding="utf-8")
-    program = start("-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "fails.py")
-    assert seconds_to_end(program, number) < 30
+    program = start("-m", "fwdtrace", "exec", "--fail-on", "FT001", "-o", "t.json", "fails.py", number.name)
+    end_by(program, number)
     _, said = program.communicate()
     assert said.splitlines()[-1] == "fwdtrace: saved t.json"
     assert ("KeyboardInterrupt" in said.splitlines()) is (number is signal.SIGINT)

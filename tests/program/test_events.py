@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fwdtrace.program import events as events_file
 from fwdtrace.program.signals import heed_signal, ignore_signal
 from fwdtrace.program.wanted import Looks, Wanted
 from fwdtrace.program.watch import Watch
@@ -295,22 +295,23 @@ def test_no_argument_lives_longer_than_the_step() -> None:
     assert alive == [0] * 6
 
 
-def test_a_call_that_takes_much_longer_than_usual_is_an_event() -> None:
-    class Waits(nn.Linear):
-        def forward(self, x: Tensor, seconds: float = 0.002) -> Tensor:
-            time.sleep(seconds)
+def test_a_call_that_takes_much_longer_than_usual_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Takes(nn.Linear):
+        def forward(self, x: Tensor, seconds: float = 0.25) -> Tensor:
+            clock.append(clock[-1] + seconds)
             return super().forward(x)
 
+    clock = [0.0]
+    monkeypatch.setattr(events_file, "perf_counter", lambda: clock[-1])
     with watched(looks=Looks(slow=10.0)) as events:
-        net = Waits(4, 4)
+        net = Takes(4, 4)
         for _ in range(24):
             net(torch.ones(1, 4))
-        net(torch.ones(1, 4), seconds=0.5)
+        net(torch.ones(1, 4), seconds=8.0)
         net(torch.ones(1, 4))
-    ((event,),) = [[each for each in events if each.run.call == 25]]
-    assert (event.run.event, event.run.replay) == ("slow", "exact")
-    assert event.run.first_us is not None and event.run.first_us > 5e5
-    assert event.run.usual_us is not None and event.run.usual_us < 5e4
+    (event,) = events
+    assert (event.run.call, event.run.event, event.run.replay) == (25, "slow", "exact")
+    assert (event.run.first_us, event.run.usual_us) == (8e6, 0.25e6)
 
 
 def test_after_a_signal_the_next_call_is_recorded() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace import load_trace
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import HANG, REPOSITORY
 from tests.helpers.shares import one_in
 
 START = """\
@@ -108,7 +108,7 @@ SEEN = {
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     shim = str(REPOSITORY / "tests" / "torchvision_shim")
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=HANG, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((shim, str(REPOSITORY))), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from fwdtrace import load_trace
-
-PACKAGE = str(Path(__file__).parents[2])
+from tests.helpers.commands import CHILDS_PATH, HANG
 
 TRAIN = """\
 import hashlib
@@ -72,8 +71,8 @@ WITH_ADAM = TRAIN.replace("= Descent(", "= torch.optim.Adam(")
 def run(arguments: list[str], folder: Path, source: str = TRAIN) -> subprocess.CompletedProcess[str]:
     (folder / "train.py").write_text(source, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": PACKAGE, "COLUMNS": "80"},
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=HANG,
+        env={**os.environ, "PYTHONPATH": CHILDS_PATH, "COLUMNS": "80"},
     )  # fmt: skip
 
 
@@ -223,7 +222,7 @@ def test_a_program_killed_later_leaves_complete_files(tmp_path: Path) -> None:
     )
     with subprocess.Popen(
         [sys.executable, "-m", "fwdtrace", "exec", "-o", "t.json", "late.py"], cwd=tmp_path,
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": PACKAGE},
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": CHILDS_PATH},
     ) as program:  # fmt: skip
         assert program.stdout is not None
         program.stdout.readline()

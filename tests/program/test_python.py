@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import ending
+from tests.helpers.commands import HANG, ending
 
 PACKAGE = str(Path(__file__).parents[2])
 
@@ -22,7 +22,7 @@ def ended(arguments: list[str], folder: Path, standard_input: str = "") -> tuple
     """The status, stdout and stderr of Python with these arguments; what fwdtrace itself says is left out."""
     ran = subprocess.run(
         [sys.executable, *arguments],
-        cwd=folder, input=standard_input, capture_output=True, text=True, timeout=120,
+        cwd=folder, input=standard_input, capture_output=True, text=True, timeout=HANG,
         env={**os.environ, "PYTHONPATH": PACKAGE},
     )  # fmt: skip
     ran.stderr = re.sub("0x[0-9a-f]{6,}", "ADDRESS", ran.stderr)
@@ -152,7 +152,7 @@ def test_options_that_keep_us_out_of_the_program_are_refused(option: str, tmp_pa
     start = "import site, sys; site.main(); from fwdtrace.cli import main; main(['exec', 'sees.py'])"
     ran = subprocess.run(
         [sys.executable, option, "-c", f"import sys; sys.path.insert(0, {PACKAGE!r}); {start}"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=HANG,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout, ran.stderr) == (
         2, "", "fwdtrace: exec cannot get into a program where Python runs with -E, -I or -S; leave these out\n"
@@ -187,5 +187,5 @@ def test_a_signal_ends_the_program_as_below_python(number: signal.Signals, tmp_p
             assert program.stdout is not None
             program.stdout.readline()
             program.send_signal(number)
-            statuses.append(program.wait(timeout=60))
+            statuses.append(program.wait(timeout=HANG))
     assert statuses == [-number, -number]

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 
 from fwdtrace import load_trace
 from fwdtrace.recorder.recording import Recording
-from tests.helpers.commands import ending, finish
+from tests.helpers.commands import CHILDS_PATH, HANG, ending, finish
 from tests.program.test_events import told, watched
-
-PACKAGE = str(Path(__file__).parents[2])
 
 PROGRAM = """\
 import os
@@ -54,7 +52,7 @@ finally:
     print("the program ends, after", len(runs), "runs")
 """
 
-WAIT = "pathlib.Path('again').touch(); time.sleep(600)"
+WAIT = "pathlib.Path('again').touch(); time.sleep(3000)"
 LINE = "x = torch.sqrt(self.layer(x) - 100)"
 
 
@@ -63,19 +61,19 @@ def started(folder: Path, in_replay: str, before: str = "", *options: str) -> su
     command = [sys.executable, "-m", "fwdtrace", "exec", "--on", "nonfinite", *options, "-o", "t.json", "train.py"]
     return subprocess.Popen(
         [*command, in_replay, before], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": CHILDS_PATH, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
 def interrupted(program: subprocess.Popen[str], number: signal.Signals, folder: Path) -> tuple[str, str]:
     """What is printed by a program that gets a signal in the middle of a replay."""
     with ending(program):
-        end = time.monotonic() + 200
+        end = time.monotonic() + HANG
         while not (folder / "again").exists():
             assert program.poll() is None and time.monotonic() < end
             time.sleep(0.02)
         program.send_signal(number)
-        return program.communicate(timeout=60)
+        return program.communicate(timeout=HANG)
 
 
 def test_what_a_model_raises_to_end_the_program_ends_only_the_replay(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fwdtrace
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import HANG, REPOSITORY
 
 PROGRAM = """\
 import torch
@@ -39,7 +39,7 @@ def test_a_call_typed_in_pdb_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-m", "pdb", "program.py"], input=TYPED, cwd=tmp_path, capture_output=True, text=True,
-        timeout=120, check=False, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        timeout=HANG, check=False, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
     )  # fmt: skip
     assert "[('', '__call__'), ('0', '__call__'), ('1', '__call__')]" in ran.stdout
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import HANG, REPOSITORY
 
 SCRIPT = """\
 import sys
@@ -60,7 +60,7 @@ def test_distributed_tensors_have_the_sources_that_one_process_would_have(tmp_pa
         )
         for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=120) for process in processes]
+    outputs = [process.communicate(timeout=HANG) for process in processes]
     for process, (out, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors
         assert out.splitlines() == [

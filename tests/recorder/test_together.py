@@ -38,7 +38,7 @@ def test_calls_of_one_model_in_several_threads_are_not_made_by_each_other() -> N
     class Waits(Chain):
         def forward(self, x: Tensor) -> Tensor:
             x = self.first(x)
-            both.wait(10)
+            both.wait(120)
             return self.second(x)
 
     both = threading.Barrier(2)

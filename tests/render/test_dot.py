@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fwdtrace.render.dot import dot_text
+from tests.helpers.commands import HANG
 from tests.helpers.drawings import HOSTILE, hostile
 from tests.helpers.traces import call, lenet, odd, residual, trace
 
@@ -20,7 +21,7 @@ needs_graphviz = pytest.mark.skipif(DOT is None, reason="there is no dot of Grap
 def drawn(text: str) -> Any:
     """What Graphviz makes of a graph."""
     assert DOT is not None
-    ran = subprocess.run([DOT, "-Tjson"], input=text.encode(), capture_output=True, timeout=60)
+    ran = subprocess.run([DOT, "-Tjson"], input=text.encode(), capture_output=True, timeout=HANG)
     assert (ran.returncode, ran.stderr) == (0, b"")
     return json.loads(ran.stdout)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from time import process_time
 
 import pytest
 
@@ -12,6 +11,7 @@ from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.trace import Op, Source, Stats, TensorMeta, Trace, Value
 from tests.helpers.drawings import page_cells, page_data
+from tests.helpers.growth import takes_at_most
 from tests.helpers.traces import call, lenet, on_a_device, tensor, trace
 
 
@@ -104,9 +104,8 @@ def test_a_page_of_rows_that_all_differ_is_small_and_says_the_same_as_one_that_i
 
 
 @pytest.mark.sweep
-def test_a_page_of_a_hundred_thousand_rows_that_all_differ_is_made_in_seconds_and_below_ten_megabytes() -> None:
+def test_a_page_of_a_hundred_thousand_rows_that_differ_is_made_as_fast_as_they_are_and_below_ten_megabytes() -> None:
     shown = long(100_000)
-    start = process_time()
-    page = html_text(shown)
-    assert process_time() - start < 10  # 5 on an idle machine
-    assert len(page) < 10_000_000
+    pages: list[str] = []
+    assert takes_at_most(10, lambda: pages.append(html_text(shown)), lambda: long(100_000))
+    assert len(pages[0]) < 10_000_000

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
+import pytest
+
+from fwdtrace.recorder import boundaries
 from tests.helpers.commands import Command
 
 COUNTING = """
@@ -21,21 +25,26 @@ class Net(torch.nn.Module):
         self.calls += 1
         x.add_(1)
         assert self.calls == 1 and self.norm.num_batches_tracked == 0 and x.mean() < 2
-        time.sleep(FIRST.pop() if FIRST else 0)
+        time.sleep(FIRST.pop() if FIRST else 0.01)
         x = self.drop(self.norm(x))
         return self.even(x) if x.sum() > 0 else self.odd(x)
 FIRST = [0.3]
 """
 
 
-def test_each_run_starts_from_the_same_state_and_the_cold_time_is_told_apart(command: Command, folder: Path) -> None:
+def test_each_run_starts_from_the_same_state_and_the_cold_time_is_told_apart(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1]
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.append(clock[-1] + round(seconds * 1e9)))
+    monkeypatch.setattr(boundaries, "perf_counter_ns", lambda: clock[-1])
     (folder / "net.py").write_text(COUNTING)
     ran = command("run", "net.py:Net", "-i", "8x4", "--train", "--repeat", "3", "--json", "-o", "t.txt", "-o", "t.csv")
     assert ran.status == 0, ran.err
     found = json.loads(ran.out)
     root = found["calls"][0]
     assert found["run"]["repeat"] == 3
-    assert root["cold_us"] > 300_000 > root["duration_us"] > 0
+    assert (root["cold_us"], root["duration_us"]) == (300_000, 10_000)
     assert all("cold_us" in call for call in found["calls"])
     text = (folder / "t.txt").read_text()
     assert "time" in text.split("\n\n")[1].split("\n")[0]

@@ -21,7 +21,7 @@ from fwdtrace.trace import Trace
 from fwdtrace.trace import trace as module
 from fwdtrace.trace.files import replacing, write_text
 from fwdtrace.trace.views import form_for
-from tests.helpers.commands import REPOSITORY, Outcome
+from tests.helpers.commands import HANG, REPOSITORY, Outcome
 from tests.helpers.traces import call, lenet, trace
 
 KILLS = 5
@@ -51,7 +51,7 @@ def limited(folder: Path, *arguments: str) -> Outcome:
         capture_output=True,
         text=True,
         cwd=folder,
-        timeout=120,
+        timeout=HANG,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
     )
     return Outcome(ended.returncode, ended.stdout, ended.stderr)
@@ -169,7 +169,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe.json").read_text()))
     reader.start()
     lenet().save(tmp_path / "pipe.json")
-    reader.join(timeout=20)
+    reader.join(timeout=HANG)
     lenet().save(tmp_path / "file.json")
     assert read == [(tmp_path / "file.json").read_text()]
     assert (tmp_path / "pipe.json").is_fifo()
@@ -198,7 +198,7 @@ def test_exec_tells_as_saved_what_is_there_alone(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=120,
+        timeout=HANG,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
     )
     lines = ended.stderr.splitlines()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.direct.comparison import DirectComparison
 from fwdtrace.compare.direct.experiment import compare_direct
-from tests.helpers.commands import REPOSITORY
+from tests.helpers.commands import HANG, REPOSITORY
 
 RANKS = 2
 
@@ -194,7 +194,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(2 * HANG)
     assert [process.exitcode for process in processes] == [0] * RANKS
     results = [pickle.loads(Path(folder, f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
     for result in results:
