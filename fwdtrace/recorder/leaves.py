@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fwdtrace.recorder.describe import Leaves, walk
 from fwdtrace.recorder.drafts import plain_tensor
 from fwdtrace.recorder.notes import Known
-from fwdtrace.recorder.objects import ObjectReader
+from fwdtrace.recorder.objects import MOST_IN_OBJECT, ObjectReader
 from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened, text_of
 from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, Value
@@ -24,7 +24,7 @@ _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
 _several = object()
 _traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "layout")
-_IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
+_IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, torch.Size, type(...)}
 
 
 class _Alike:
@@ -194,8 +194,17 @@ class LeafTable:
                 parts += (kind, value)
             elif kind in SCALARS:
                 parts += (kind, shortened(repr(value)))
-            else:
+            elif depth or kind_of(kind) != "object":
                 return False
+            else:
+                before = self._objects.tensors_in(value)
+                if before is None:
+                    return False
+                parts.append(before[0])
+                tensors = before[1][:MOST_IN_OBJECT]
+                if not self._add_to_key(parts, tensors, found, 1):
+                    return False
+                last = self.last
         return True
 
     def _described_before(self, parts: list[Any]) -> Leaves | None:
@@ -218,12 +227,13 @@ class LeafTable:
             plain: list[tuple[str, Any]] = []
             parts: list[Any] = [_several]
             for name, value in named:
-                parts_before, found_before = len(parts), len(found)
-                parts.append(name)
-                if self._add_to_key(parts, (value,), found):
-                    plain.append((name, value))
-                    continue
-                del parts[parts_before:], found[found_before:]
+                if kind_of(type(value)) != "object":
+                    parts_before, found_before = len(parts), len(found)
+                    parts.append(name)
+                    if self._add_to_key(parts, (value,), found):
+                        plain.append((name, value))
+                        continue
+                    del parts[parts_before:], found[found_before:]
                 if plain:
                     leaves += self._of_plain(plain, parts)
                     plain, parts = [], [_several]
