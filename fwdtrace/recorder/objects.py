@@ -47,7 +47,7 @@ class ObjectReader:
         self._layouts: dict[type, Layout] = {}
 
     def leaves_in(self, value: Any, name: str) -> Found:
-        """The first tensors in an object with their names, and a text that there are more; nothing if there is none."""
+        """The first tensors in an object with their names, and a text if there are more or none."""
         before = self.tensors_in(value)
         if before is not None:
             names, tensors = before[0].names, before[1]
@@ -60,8 +60,7 @@ class ObjectReader:
             if search.is_regular and not isinstance(value, enum.Enum):  # whose members have texts of their own
                 self._layouts[type(value)] = layout
         found: Found = [(name + suffix, tensor) for suffix, tensor in zip(names, tensors, strict=True)]
-        if len(found) > MOST_IN_OBJECT:
-            found[MOST_IN_OBJECT:] = [(name, f"{text_of(value)} holds more tensors than these {MOST_IN_OBJECT}")]
+        found[MOST_IN_OBJECT:] = [(name, text) for text in text_beside(value, len(found))]
         return found
 
     def tensors_in(self, value: Any) -> tuple[Layout, list[Tensor]] | None:
@@ -69,6 +68,13 @@ class ObjectReader:
         layout = self._layouts.get(type(value))
         tensors: list[Tensor] = []
         return (layout, tensors) if layout is not None and _add_by_layout(value, layout, tensors) else None
+
+
+def text_beside(value: Any, tensors: int) -> list[str]:
+    """The text that stands for what is in an object beside so many tensors; none if those are all."""
+    if not tensors:
+        return [text_of(value)]
+    return [f"{text_of(value)} holds more tensors than these {MOST_IN_OBJECT}"] if tensors > MOST_IN_OBJECT else []
 
 
 class _Search:
