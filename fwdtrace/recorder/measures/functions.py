@@ -37,8 +37,8 @@ _QUERIES = _METHODS_THAT_READ.union(
 )
 """Methods that read a tensor or say something of it, and the attributes that do; no step of the computation."""
 
-
 SILENT = _QUERIES - NUMBERS_OUT
+"""Those that are never noted."""
 
 _OPERATORS = """
     __add__ __radd__ __sub__ __mul__ __rmul__ __truediv__ __div__ __floordiv__ __mod__ __matmul__ __getitem__
@@ -48,9 +48,12 @@ _OPERATORS = """
 ONLY_READS = frozenset(
     method
     for name, method in vars(torch._C.TensorBase).items()
-    if type(method) is type(Tensor.add) and not name.endswith("_")
+    if type(method) is type(Tensor.add) and not name.endswith("_") and name not in ("record_stream", "retain_grad")
 ).union(getattr(Tensor, name) for name in _OPERATORS.split())
-"""Methods of tensors that write into none that they are given; those that do end in an underscore."""
+"""Methods of tensors that write into none that they are given; the names of others end in an underscore.
+
+Left out are two of which torch declares that they write, because they note something at the tensor.
+"""
 
 
 def name_of_op(function: Any, position: Position) -> str:
