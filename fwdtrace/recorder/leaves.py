@@ -225,7 +225,9 @@ class LeafTable:
         layouts = iter([part for part in parts if type(part) is Layout])
         leaves: list[Leaf] = []
         for name, value in named:
-            if kind_of(type(value)) == "object":
+            if type(value) is Tensor:
+                leaves.append(self._named_alike(next(likes), name))
+            elif kind_of(type(value)) == "object":
                 suffixes = next(layouts).names
                 leaves += [self._named_alike(next(likes), name + suffix) for suffix in suffixes[:MOST_IN_OBJECT]]
                 leaves += [self._value(name, text) for text in text_beside(value, len(suffixes))]
