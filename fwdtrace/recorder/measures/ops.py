@@ -35,11 +35,13 @@ _WHOLE = frozenset((type(None), bool, int, float, str, torch.dtype, torch.device
 class _Line:
     """What an op at one place in the code was given and gave last; it is mostly given and gives what is like that."""
 
-    __slots__ = ("given", "inputs")
+    __slots__ = ("given", "inputs", "names")
 
-    def __init__(self, given: list[Any] | None, inputs: Leaves) -> None:
+    def __init__(self, given: list[Any] | None, names: tuple[str, ...], inputs: Leaves) -> None:
         self.given = given
         """Of each argument how it is described if it is a tensor, or else itself; None if that does not describe it."""
+        self.names = names
+        """Those of the last arguments, which were given by name."""
         self.inputs = inputs
 
 
@@ -96,9 +98,10 @@ class Ops(TorchFunctionMode):
         """Note what an op is given: mostly what is like that which the same line was given before."""
         line = self._lines.get(id(op.position))
         found: list[Any] = []
-        if line is not None and not kwargs and line.given is not None and len(args) == len(line.given):
+        names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
+        if line is not None and line.given is not None and len(values) == len(line.given) and names == line.names:
             known = self._leaves.known
-            for value, before in zip(args, line.given, strict=True):
+            for value, before in zip(values, line.given, strict=True):
                 if value is before:
                     continue
                 entry = known.get(id(value))
@@ -114,8 +117,8 @@ class Ops(TorchFunctionMode):
             found.clear()
         op.inputs = self._leaves.read_inputs(args, kwargs, found)
         op.taken = self.flow.takes(found)
-        if not kwargs and (line is None or line.inputs is not op.inputs):
-            self._lines[id(op.position)] = _Line(_given(args, op.taken), op.inputs)
+        if line is None or line.inputs is not op.inputs:
+            self._lines[id(op.position)] = _Line(_given(values, op.taken), names, op.inputs)
 
     def op_ends(self, op: OpenOp, result: Any, only_reads: bool = False) -> None:
         """Note what an op gave: mostly one new tensor, which is like the one that the same line gave before."""
@@ -268,11 +271,11 @@ class Ops(TorchFunctionMode):
         return result
 
 
-def _given(args: tuple[Any, ...], taken: Noted) -> list[Any] | None:
+def _given(values: tuple[Any, ...], taken: Noted) -> list[Any] | None:
     """The arguments of an op, each tensor as how it is described; None if there is more in them, such as a tuple."""
     entries = iter(entries_of(taken))
     given: list[Any] = []
-    for value in args:
+    for value in values:
         if isinstance(value, Tensor):
             entry = next(entries, None)
             if entry is None:

@@ -237,6 +237,8 @@ def test_each_op_of_one_line_is_described_by_what_it_was_given_itself() -> None:
         y = x + 0
         for other in given:
             y.mul(other)
+        for named in ({"dim": 0}, {"dim": 0}, {"dim": 1}, {"keepdim": True, "dim": 1}, {"dim": 1, "keepdim": True}):
+            y.sum(**named)
         for change in (lambda: None, y.requires_grad_, lambda: setattr(y, "data", torch.ones(3)), lambda: None):
             change()
             y.neg()
@@ -250,6 +252,11 @@ def test_each_op_of_one_line_is_described_by_what_it_was_given_itself() -> None:
         *("2", "2", "3", "2.0", "True", ((2, 4), "float32", False), ((2, 4), "float32", False)),
         *(((2, 4), "float64", False), ((1, 4), "float32", False), ((4,), "float32", True)),
         *(((2, 4), "float32", False), "2"),
+    ]
+    summed = [op.inputs[1:] for op in recorded_ops if op.name == "Tensor.sum"]
+    assert [[(leaf.name, leaf.value) for leaf in leaves if isinstance(leaf, Value)] for leaves in summed] == [
+        *([("dim", "0")], [("dim", "0")], [("dim", "1")]),
+        *([("keepdim", "True"), ("dim", "1")], [("dim", "1"), ("keepdim", "True")]),
     ]
     negated = [op.inputs[0] for op in recorded_ops if op.name == "Tensor.neg"]
     assert [(leaf.shape, leaf.requires_grad) for leaf in negated if isinstance(leaf, TensorMeta)] == [
