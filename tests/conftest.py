@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.helpers import deadlines  # noqa: F401  (imported for what it installs)
 from tests.helpers.commands import command, folder, restored_signals  # noqa: F401  (fixtures of the command line)
 from tests.torchvision_shim import sitecustomize  # noqa: F401  (imported for what it installs)
 

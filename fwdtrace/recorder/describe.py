@@ -77,8 +77,7 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
     above = (*above, id(value))
     children = parts_of(value) if kind != "object" else None
     if children is None:
-        found = ObjectReader().leaves_in(value, name) if kind != "sealed" else ()
-        yield from found or [(name, text_of(value))]
+        yield from ObjectReader().leaves_in(value, name) if kind != "sealed" else [(name, text_of(value))]
         return
     if not children:
         yield name, text_of(value)

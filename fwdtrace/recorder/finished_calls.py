@@ -11,8 +11,9 @@ from fwdtrace.recorder.frames import NOWHERE, Position, name_of_code, site_at
 from fwdtrace.recorder.measures.costs import Costs
 from fwdtrace.recorder.measures.device_time import DeviceTime
 from fwdtrace.recorder.measures.finiteness import Finiteness
+from fwdtrace.recorder.measures.functions import name_of_op
 from fwdtrace.recorder.measures.gradients import Gradients
-from fwdtrace.recorder.measures.ops import Ops, name_of_op, takes_numbers_out
+from fwdtrace.recorder.measures.ops import Ops, takes_numbers_out
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenClass, SeenModule

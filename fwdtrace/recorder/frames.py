@@ -46,14 +46,22 @@ _roles: dict[int, Role] = {}
 _call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
 _chains: dict[tuple[int, ...], tuple[CodeType, ...]] = {(): ()}
 _is_torch: dict[int, bool] = {}
-_libraries: dict[int, str] = {}
 _renamed: dict[int, CodeType] = {}
 _originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
 _OF_CALLS = frozenset(("call", "boundary", "forward"))
-# The positions in code that is not torch's, by code and instruction; in that of no library the search for a line ends.
-_in_no_library: dict[int, dict[int, Position]] = {}
-_in_library: dict[int, dict[int, Position]] = {}
+
+
+class _Positions(dict[int, Position]):
+    """The positions in a code object that is not torch's, by instruction; `library` is the package that it is from."""
+
+    __slots__ = ("library",)
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+
+
+_positions: dict[int, _Positions] = {}
 
 
 def frame_role(role: Role) -> Callable[[F], F]:
@@ -107,12 +115,11 @@ def from_torch(code: CodeType) -> bool:
 
 def library_of(code: CodeType) -> str:
     """The installed package that a code object is from; "" if it is from none."""
-    known = _libraries.get(id(code))
+    known = _positions.get(id(code))
     if known is None:
         _, installed, rest = code.co_filename.replace(os.sep, "/").rpartition("-packages/")
-        known = _libraries[id(code)] = rest.partition("/")[0].removesuffix(".py") if installed else ""
-        _kept.append(code)
-    return known
+        return rest.partition("/")[0].removesuffix(".py") if installed else ""
+    return known.library
 
 
 def position_outside_torch(frame: FrameType | None, inherited: Position) -> Position:
@@ -124,33 +131,31 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
     nearest = outermost = None  # of the frames in an installed package
     while frame is not None:
         code = frame.f_code
-        key = id(code)
-        positions = _in_no_library.get(key)
+        positions = _positions.get(id(code))
         if positions is not None:
-            return positions.get(frame.f_lasti) or _position_at(frame, positions)
-        if key in _in_library:
-            outermost = frame
+            if not positions.library:  # the search ends
+                return positions.get(frame.f_lasti) or _position_at(frame, positions)
+            outermost = positions
             if nearest is None:
-                nearest = frame
+                nearest, its_positions = frame, positions
         else:
-            role = _roles.get(key)
+            role = _roles.get(id(code))
             if role is not None:
                 if role in _OF_CALLS:
                     break
-            elif not (_is_torch.get(key) or from_torch(code)):
-                (_in_library if library_of(code) else _in_no_library)[key] = {}
+            elif not from_torch(code):
+                _positions[id(code)] = _Positions(library_of(code))
                 continue
         frame = frame.f_back
     if nearest is None or outermost is None:
         return inherited
-    own = _libraries[id(outermost.f_code)]
-    while _libraries.get(id(nearest.f_code)) != own and nearest.f_back is not None:
+    while its_positions.library != outermost.library and nearest.f_back is not None:
         nearest = nearest.f_back
-    positions = _in_library[id(nearest.f_code)]
-    return positions.get(nearest.f_lasti) or _position_at(nearest, positions)
+        its_positions = _positions.get(id(nearest.f_code), its_positions)
+    return its_positions.get(nearest.f_lasti) or _position_at(nearest, its_positions)
 
 
-def _position_at(frame: FrameType, positions: dict[int, Position]) -> Position:
+def _position_at(frame: FrameType, positions: _Positions) -> Position:
     """Where the frame is, as an object that is the same each time."""
     return positions.setdefault(frame.f_lasti, (frame.f_code, frame.f_lasti))
 

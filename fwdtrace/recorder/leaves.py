@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from fwdtrace.recorder.describe import Leaves, walk
 from fwdtrace.recorder.drafts import plain_tensor
 from fwdtrace.recorder.notes import Known
-from fwdtrace.recorder.objects import ObjectReader
-from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened, text_of
+from fwdtrace.recorder.objects import MOST_IN_OBJECT, Layout, ObjectReader, text_beside
+from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened
 from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, Value
 
@@ -24,7 +24,7 @@ _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
 _several = object()
 _traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "layout")
-_IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, type(...)}
+_IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, torch.Size, type(...)}
 
 
 class _Alike:
@@ -39,7 +39,7 @@ class _Alike:
         self.as_input = as_input
         self.as_output = as_output
         self.accepts = accepts
-        self.named: dict[str, Leaf] = {}
+        self.named = {leaf.name: leaf for leaf in (*as_input, *as_output)}
 
 
 LIKE_NOTHING = _Alike((), (), lambda value: False)
@@ -101,7 +101,7 @@ class LeafTable:
             is_plain = self._add_to_key(parts, kwargs.values(), found)
         if not is_plain:
             return self._described(_named(args, kwargs), found)
-        return self._described_before(parts) or self._remembered(parts, self._described(_named(args, kwargs), found))
+        return self._described_before(parts) or self._remembered(parts, self._of_key(_named(args, kwargs), parts))
 
     def read_output(self, value: Any, found: list[Known | Tensor]) -> Leaves:
         """The leaves of a call's result where no mode of torch's listens; its tensors are added to `found`."""
@@ -114,7 +114,7 @@ class LeafTable:
         parts: list[Any] = []
         if not self._add_to_key(parts, (value,), found):
             return self._described([("", value)], found)
-        return self._described_before(parts) or self._remembered(parts, self._described([("", value)], found))
+        return self._described_before(parts) or self._remembered(parts, self._of_key([("", value)], parts))
 
     def known_still(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
@@ -194,8 +194,17 @@ class LeafTable:
                 parts += (kind, value)
             elif kind in SCALARS:
                 parts += (kind, shortened(repr(value)))
-            else:
+            elif depth or kind_of(kind) != "object":
                 return False
+            else:
+                before = self._objects.tensors_in(value)
+                if before is None:
+                    return False
+                parts.append(before[0])
+                tensors = before[1][:MOST_IN_OBJECT]
+                if not self._add_to_key(parts, tensors, found, 1):
+                    return False
+                last = self.last
         return True
 
     def _described_before(self, parts: list[Any]) -> Leaves | None:
@@ -210,6 +219,30 @@ class LeafTable:
                 self._plain[tuple(parts)] = leaves
         return leaves
 
+    def _of_key(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
+        """The leaves of values that a key describes, which has of each tensor what it is like."""
+        likes = iter([part for part in parts if type(part) is _Alike])
+        layouts = iter([part for part in parts if type(part) is Layout])
+        leaves: list[Leaf] = []
+        for name, value in named:
+            if type(value) is Tensor:
+                leaves.append(self._named_alike(next(likes), name))
+            elif kind_of(type(value)) == "object":
+                suffixes = next(layouts).names
+                leaves += [self._named_alike(next(likes), name + suffix) for suffix in suffixes[:MOST_IN_OBJECT]]
+                leaves += [self._value(name, text) for text in text_beside(value, len(suffixes))]
+            else:
+                for place, part in walk(value, name):
+                    if isinstance(part, str):
+                        leaves.append(self._value(place, part))
+                    else:
+                        leaves.append(self._named_alike(next(likes), place))
+        return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
+
+    def _named_alike(self, alike: _Alike, name: str) -> Leaf:
+        """The leaf of a tensor that is like others, under this name."""
+        return alike.named.get(name) or alike.named.setdefault(name, replace(alike.as_output[0], name=name))
+
     def _described(self, named: list[tuple[str, Any]], found: list[Known | Tensor]) -> Leaves:
         leaves: list[Leaf] = []
         found.clear()
@@ -218,12 +251,13 @@ class LeafTable:
             plain: list[tuple[str, Any]] = []
             parts: list[Any] = [_several]
             for name, value in named:
-                parts_before, found_before = len(parts), len(found)
-                parts.append(name)
-                if self._add_to_key(parts, (value,), found):
-                    plain.append((name, value))
-                    continue
-                del parts[parts_before:], found[found_before:]
+                if kind_of(type(value)) != "object":
+                    parts_before, found_before = len(parts), len(found)
+                    parts.append(name)
+                    if self._add_to_key(parts, (value,), found):
+                        plain.append((name, value))
+                        continue
+                    del parts[parts_before:], found[found_before:]
                 if plain:
                     leaves += self._of_plain(plain, parts)
                     plain, parts = [], [_several]
@@ -246,7 +280,7 @@ class LeafTable:
         before = len(found)
         try:
             if kind_of(type(value)) == "object":
-                parts = self._objects.leaves_in(value, name) or [(name, text_of(value))]
+                parts = self._objects.leaves_in(value, name)
             else:
                 parts = list(walk(value, name))
             return tuple([self._leaf(place, part, found) for place, part in parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,15 +25,17 @@ _HOLD_NOTHING = frozenset((*SCALARS, torch.dtype, torch.device))
 class Layout:
     """How an object was built: the keys and the types of its parts, and where among them the tensors were.
 
-    A step is the place of a part, and the name of the tensor there or the layout of what was looked into.
+    A step is the place of a part, and the layout of what was looked into, or None if the part is a tensor. `names` has
+    how the tensors are called behind the name of the object; the layouts in another's have none.
     """
 
-    __slots__ = ("keys", "steps", "types")
+    __slots__ = ("keys", "names", "steps", "types")
 
     def __init__(self, keys: tuple[str, ...] | None, types: tuple[type, ...]) -> None:
         self.keys = keys
         self.types = types
-        self.steps: list[tuple[int, str | Layout]] = []
+        self.steps: list[tuple[int, Layout | None]] = []
+        self.names: list[str] = []
 
 
 class ObjectReader:
@@ -41,29 +44,45 @@ class ObjectReader:
     __slots__ = ("_layouts",)
 
     def __init__(self) -> None:
-        self._layouts: dict[tuple[type, str], Layout] = {}
+        self._layouts: dict[type, Layout] = {}
 
     def leaves_in(self, value: Any, name: str) -> Found:
-        """The first tensors in an object with their names, and a text that there are more; nothing if there is none."""
-        found: Found = []
-        key = type(value), name
-        layout = self._layouts.get(key)
-        if layout is None or not _add_by_layout(value, layout, found):
+        """The first tensors in an object with their names, and a text if there are more or none."""
+        before = self.tensors_in(value)
+        if before is not None:
+            names, tensors = before[0].names, before[1]
+        else:
             search = _Search()
-            layout, found = search.inside(value, "object", name, (id(value),)), search.found
-            self._layouts.pop(key, None)
-            if search.is_regular:
-                self._layouts[key] = layout
-        if len(found) > MOST_IN_OBJECT:
-            found[MOST_IN_OBJECT:] = [(name, f"{text_of(value)} holds more tensors than these {MOST_IN_OBJECT}")]
+            layout = search.inside(value, "object", "", (id(value),))
+            layout.names, tensors = search.names, search.tensors
+            names = layout.names
+            self._layouts.pop(type(value), None)
+            if search.is_regular and not isinstance(value, enum.Enum):  # whose members have texts of their own
+                self._layouts[type(value)] = layout
+        found: Found = [(name + suffix, tensor) for suffix, tensor in zip(names, tensors, strict=True)]
+        found[MOST_IN_OBJECT:] = [(name, text) for text in text_beside(value, len(found))]
         return found
+
+    def tensors_in(self, value: Any) -> tuple[Layout, list[Tensor]] | None:
+        """The layout and the tensors of an object that is built like the one before of its class; else None."""
+        layout = self._layouts.get(type(value))
+        tensors: list[Tensor] = []
+        return (layout, tensors) if layout is not None and _add_by_layout(value, layout, tensors) else None
+
+
+def text_beside(value: Any, tensors: int) -> list[str]:
+    """The text that stands for what is in an object beside so many tensors; none if those are all."""
+    if not tensors:
+        return [text_of(value)]
+    return [f"{text_of(value)} holds more tensors than these {MOST_IN_OBJECT}"] if tensors > MOST_IN_OBJECT else []
 
 
 class _Search:
     """One search through an object for its tensors, one more than are described at most."""
 
     def __init__(self) -> None:
-        self.found: Found = []
+        self.tensors: list[Tensor] = []
+        self.names: list[str] = []
         self.is_regular = True
         """Whether the layout says all of how the object is built."""
         self._left = MOST_VISITED - 1
@@ -81,8 +100,9 @@ class _Search:
                 continue
             kind = kind_of(cls)
             if kind == "tensor":
-                self.found.append((f"{name}{before}{key}{after}", child))
-                layout.steps.append((place, f"{name}{before}{key}{after}"))
+                self.tensors.append(child)
+                self.names.append(f"{name}{before}{key}{after}")
+                layout.steps.append((place, None))
                 self._left -= 1
             elif kind == "sealed":
                 self._left -= 1
@@ -95,7 +115,7 @@ class _Search:
                     continue
                 inner = self.inside(child, kind, f"{name}{before}{key}{after}", (*above, id(child)))
                 layout.steps.append((place, inner))
-            if len(self.found) > MOST_IN_OBJECT:
+            if len(self.tensors) > MOST_IN_OBJECT:
                 break
         return layout
 
@@ -113,7 +133,7 @@ class _Search:
         return dict(attributes or {}).items(), ".", ""
 
 
-def _add_by_layout(value: Any, layout: Layout, found: Found) -> bool:
+def _add_by_layout(value: Any, layout: Layout, tensors: list[Tensor]) -> bool:
     """Add the tensors in a value to those found; false if it is built otherwise."""
     if layout.keys is None:
         parts = tuple(value)
@@ -125,9 +145,9 @@ def _add_by_layout(value: Any, layout: Layout, found: Found) -> bool:
     if tuple(map(type, parts)) != layout.types:
         return False
     for place, step in layout.steps:
-        if type(step) is str:
-            found.append((step, parts[place]))
-        elif not _add_by_layout(parts[place], step, found):  # type: ignore[arg-type]
+        if step is None:
+            tensors.append(parts[place])
+        elif not _add_by_layout(parts[place], step, tensors):
             return False
     return True
 

@@ -15,6 +15,8 @@ from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCal
 from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
+_NOT_ASKED = Source()
+
 
 class Sources:
     """Gives the leaves of one recording their sources; asked for its calls and ops in order of beginning."""
@@ -64,9 +66,12 @@ class Sources:
             return leaves
         leaf_of, place = self._leaves, 0
         if type(noted) is Known and len(leaves) == 1:  # as mostly
-            only = leaves[0]
-            known = leaf_of.get((id(only), id(noted)))
+            only, key = leaves[0], (id(leaves[0]), id(noted))
+            known = leaf_of.get(key)
             if known is not None:
+                return (known[1],)
+            if type(only) is TensorMeta:
+                known = leaf_of[key] = only, self._with_source(only, noted)
                 return (known[1],)
         entries = entries_of(noted)
         found: list[Leaf] = []
@@ -98,9 +103,10 @@ class Sources:
     def _source(self, maker: Any, place: int) -> Source | None:
         """The source that all entries of one tensor have in common."""
         key = id(maker), place
-        if key not in self._sources:
-            self._sources[key] = self._new_source(maker, place)
-        return self._sources[key]
+        source = self._sources.get(key, _NOT_ASKED)
+        if source is _NOT_ASKED:
+            source = self._sources[key] = self._new_source(maker, place)
+        return source
 
     def _new_source(self, maker: Any, place: int) -> Source | None:
         number = self._ids.get(maker)

@@ -29,7 +29,7 @@ from fwdtrace.findings.forward_error.changes import (
     WithoutGrad,
 )
 from fwdtrace.recorder.code_exchange import Observer, exchange, take_back_names
-from fwdtrace.recorder.measures.ops import name_of_op
+from fwdtrace.recorder.measures.functions import name_of_op
 from fwdtrace.recorder.session import changing
 from fwdtrace.trace import Site
 

@@ -6,12 +6,12 @@ import pytest
 from torch import Tensor, nn
 
 from tests.benchmarks import rounds
-from tests.benchmarks.contenders import ESSENTIAL, Pass, identities
+from tests.benchmarks.contenders import ESSENTIAL, Pass, empty_function_mode, identities
 
 
 def test_every_contender_runs_once_a_round() -> None:
-    found = rounds.passes(ESSENTIAL, *identities(3), rounds=2)
-    assert [len(took) for took in found.values()] == [2, 2, 2]
+    found = rounds.passes((*ESSENTIAL, empty_function_mode), *identities(3), rounds=2)
+    assert [len(took) for took in found.values()] == [2, 2, 2, 2]
     assert all(each.forward > 0 for took in found.values() for each in took)
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-CHILDS_PATH = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "torchvision_shim")])
+CHILDS_PATH = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "children")])
 """The PYTHONPATH of a process in which no deadline of the package may pass because the machine is busy."""
 HANG = 300
 """Seconds after which a process hangs, on the busiest machine."""

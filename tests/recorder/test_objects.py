@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.objects import ObjectReader
 
 
@@ -38,7 +39,25 @@ def test_an_object_that_has_changed_is_described_as_by_a_new_search() -> None:
         change()
         for _ in range(2):
             assert reader.leaves_in(cache, "past") == ObjectReader().leaves_in(cache, "past")
-    assert reader.leaves_in(cache, "past") == []
+    assert reader.leaves_in(cache, "past") == [("past", "Cache(…)")]
+
+
+def test_arguments_with_an_object_among_them_are_described_as_by_a_table_that_has_seen_none() -> None:
+    table, cache, x = LeafTable(), Cache(Layer(torch.ones(1)), Layer()), torch.ones(2, 3)
+    for change in (
+        lambda: None,
+        lambda: setattr(cache.layers[0], "keys", torch.ones(1, 2)),
+        lambda: setattr(cache.layers[0], "keys", torch.ones(1)),  # as at first
+        lambda: cache.layers.extend(Layer(torch.ones(size, dtype=torch.int8)) for size in range(9)),
+        lambda: setattr(cache.layers[3], "keys", torch.ones(1, requires_grad=True)),
+        lambda: cache.layers.append(Cache(Layer(torch.ones(7)))),
+        lambda: cache.layers.clear(),
+    ):
+        change()
+        for args, kwargs in (((x, cache), {"mask": None}), ((x,), {"past": cache, "sizes": (2, 3)}), ((cache, x), {})):
+            for _ in range(2):
+                assert table.of_inputs(args, kwargs) == LeafTable().of_inputs(args, kwargs)
+                assert table.of_output(args) == LeafTable().of_output(args)
 
 
 def test_objects_of_one_class_that_are_built_differently_are_told_apart() -> None:

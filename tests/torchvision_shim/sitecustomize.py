@@ -1,7 +1,7 @@
-"""Let torchvision be imported where its compiled operators do not load, and have no deadline pass on a busy machine.
+"""Let torchvision be imported where its compiled operators do not load, as beside a CPU build of torch.
 
 On the PYTHONPATH of a child process Python imports this by itself; nothing is done, and no torch imported, until
-somebody imports torchvision or a module of ours that has a deadline. A test of a deadline sets its own.
+somebody imports torchvision.
 """
 
 from __future__ import annotations
@@ -16,14 +16,6 @@ from types import ModuleType
 SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",)
 SCHEMAS = (*SCHEMAS, SCHEMAS[0].replace("nms", "qnms", 1))
 kept_alive: list[object] = []
-
-DEADLINES = {
-    "fwdtrace.program.endings": ("MOST_SECONDS",),
-    "fwdtrace.program.rank_files": ("WAIT_FOR_RANKS",),
-    "fwdtrace.run.guess": ("SECONDS",),
-    "fwdtrace.trials.search": ("SECONDS", "SECONDS_WITHOUT_MEMORY"),
-}
-OUT_OF_REACH = 200.0
 
 
 class DefinesOperators(MetaPathFinder):
@@ -57,24 +49,4 @@ def define_operators() -> None:
     kept_alive.append(definitions)
 
 
-class PutsOffDeadlines(MetaPathFinder):
-    """Finds our modules that have a deadline, and sets that when they have been imported."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The spec of such a module, None of others."""
-        spec = PathFinder.find_spec(fullname, path) if fullname in DEADLINES else None
-        if spec is None or spec.loader is None:
-            return None
-        load = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            load(module)
-            vars(module).update(dict.fromkeys(DEADLINES[fullname], OUT_OF_REACH))
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
-sys.meta_path[:0] = [DefinesOperators(), PutsOffDeadlines()]
+sys.meta_path.insert(0, DefinesOperators())

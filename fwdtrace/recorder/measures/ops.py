@@ -8,15 +8,21 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 
 from fwdtrace.recorder.flow import DataFlow, last_changed, version_of
-from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
-from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp
-from fwdtrace.recorder.operators import operator_at
+from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
+from fwdtrace.recorder.measures.functions import (
+    METHOD_WRAPPER,
+    NUMBERS_OUT,
+    ONLY_READS,
+    REFLECTED,
+    SILENT,
+    is_query,
+)
+from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, entries_of
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -29,37 +35,21 @@ from fwdtrace.recorder.torch_internals import (
     without_torch_function,
 )
 
-_QUERY_NAMES = """
-    __array__ __bool__ __contains__ __deepcopy__ __float__ __format__ __hash__ __index__ __int__ __len__ __repr__
-    __reduce_ex__ backward data_ptr dim element_size get_device is_complex is_contiguous is_floating_point is_pinned
-    is_shared is_signed item ndimension nelement numel numpy register_hook requires_grad_ retain_grad size storage
-    storage_offset stride tolist type untyped_storage
-"""
-_METHODS_THAT_READ = frozenset(getattr(Tensor, name) for name in _QUERY_NAMES.split())
+_WHOLE = frozenset((type(None), bool, int, float, str, torch.dtype, torch.device))
+"""Arguments of these types are described by themselves alone."""
 
-_VIEWS = frozenset(("T", "mT", "H", "mH", "real", "imag", "data"))
-"""The attributes whose value is another tensor than the one they are read from."""
 
-_NUMBERS_OUT = frozenset(
-    getattr(Tensor, name) for name in ("item", "tolist", "__float__", "__int__", "__index__", "__complex__")
-)
-"""Those that take numbers out of a graph. They are noted where gradients are asked for and the tensor requires one."""
+class _Line:
+    """What an op at one place in the code was given and gave last; it is mostly given and gives what is like that."""
 
-_RIGHT_OPERATORS = """
-    __radd__ __rand__ __rdiv__ __rfloordiv__ __rlshift__ __rmatmul__ __rmod__ __rmul__ __ror__ __rpow__ __rrshift__
-    __rsub__ __rtruediv__ __rxor__
-"""
-_REFLECTED = frozenset(_RIGHT_OPERATORS.split())
-"""The methods of an operator whose tensor stands on its right, as in `1 - x`."""
+    __slots__ = ("given", "inputs", "names")
 
-_METHOD_WRAPPER = type(Tensor.shape.__get__)  # type: ignore[attr-defined]
-
-_QUERIES = _METHODS_THAT_READ.union(
-    getattr(Tensor, name).__get__
-    for name in dir(Tensor)
-    if name not in _VIEWS and type(getattr(Tensor, name)) is type(Tensor.shape)
-)
-"""Methods that read a tensor or say something of it, and the attributes that do; no step of the computation."""
+    def __init__(self, given: list[Any] | None, names: tuple[str, ...], inputs: Leaves) -> None:
+        self.given = given
+        """Of each argument how it is described if it is a tensor, or else itself; None if that does not describe it."""
+        self.names = names
+        """Those of the last arguments, which were given by name."""
+        self.inputs = inputs
 
 
 class Ops(TorchFunctionMode):
@@ -74,6 +64,7 @@ class Ops(TorchFunctionMode):
         self._leaves = session.leaves
         self.here = _InThread(session)
         self.is_stopped = False
+        self._lines: dict[int, _Line] = {}  # by the identity of the position
         self.flow = DataFlow(session)
         self._began = len(session.log)
 
@@ -111,12 +102,32 @@ class Ops(TorchFunctionMode):
         return leaves  # type: ignore[no-any-return]
 
     def op_begins(self, op: OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note what an op is given."""
+        """Note what an op is given: mostly what is like that which the same line was given before."""
+        line = self._lines.get(id(op.position))
         found: list[Any] = []
+        names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
+        if line is not None and line.given is not None and len(values) == len(line.given) and names == line.names:
+            known = self._leaves.known
+            for value, before in zip(values, line.given, strict=True):
+                if value is before:
+                    continue
+                entry = known.get(id(value))
+                if entry is None or entry.like is not before or entry() is not value or not before.accepts(value):
+                    break
+                if entry.version >= 0 and entry.version != value._version:
+                    break
+                found.append(entry)
+            else:
+                op.inputs = line.inputs
+                op.taken = found[0] if len(found) == 1 else found or ()
+                return
+            found.clear()
         op.inputs = self._leaves.read_inputs(args, kwargs, found)
         op.taken = self.flow.takes(found)
+        if line is None or line.inputs is not op.inputs:
+            self._lines[id(op.position)] = _Line(_given(values, op.taken), names, op.inputs)
 
-    def op_ends(self, op: OpenOp, result: Any) -> None:
+    def op_ends(self, op: OpenOp, result: Any, only_reads: bool = False) -> None:
         """Note what an op gave: mostly one new tensor, which is like the one that the same line gave before."""
         leaves = self._leaves
         alike = leaves.made_at.get(id(op.position), leaves.last)
@@ -130,11 +141,11 @@ class Ops(TorchFunctionMode):
         if entry is not None and entry() is result:
             op.given = self.flow.gives(op, [entry], op.taken)
             return
-        self.flow.sees_writes(op, op.taken)
-        clock = len(self.session.log)
+        if not only_reads:
+            self.flow.sees_writes(op, op.taken)
         entry = op.given = known[key] = Known(result)
         entry.version, entry.maker, entry.place = version_of(result), op, 0
-        entry.writer, entry.clock, entry.like = None, clock, alike
+        entry.writer, entry.clock, entry.like = None, len(self.session.log), alike
 
     def _read_output(self, place: int, output: Any) -> tuple[Leaves, list[Any]]:
         """The leaves of what is given at a place, and its tensors as a LeafTable finds them."""
@@ -207,13 +218,21 @@ class Ops(TorchFunctionMode):
     @frame_role("stand-in")
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function; note what it was given and what it gave if it is an op of the innermost open call."""
+        if is_dynamo_compiling():
+            return function(*args, **(kwargs or {}))
+        try:
+            if function in SILENT:
+                return function(*args) if kwargs is None else function(*args, **kwargs)
+            only_reads, takes_out = function in ONLY_READS, function in NUMBERS_OUT
+            given = args[::-1] if function in REFLECTED else args
+        except TypeError:  # a callable that cannot be hashed
+            only_reads, takes_out, given = False, False, args
         if kwargs is None:
             kwargs = {}
-        if is_dynamo_compiling():
-            return function(*args, **kwargs)
         session = self.session
-        takes_out = is_query(function)
-        if takes_out and (function not in _NUMBERS_OUT or not _leaves_graph(session, args)):
+        if type(function) is METHOD_WRAPPER and is_query(function):
+            return function(*args, **kwargs)
+        if takes_out and not _leaves_graph(session, args):
             return function(*args, **kwargs)
         here = self.here.state
         stack = here.stack
@@ -227,7 +246,6 @@ class Ops(TorchFunctionMode):
         op.function = function
         op.position = position_outside_torch(caller, parent.position)
         quiet = not torch_function_modes()  # torch has taken ours off
-        given = args[::-1] if getattr(function, "__name__", "") in _REFLECTED else args
         if quiet:
             self.op_begins(op, given, kwargs)
         else:
@@ -249,16 +267,33 @@ class Ops(TorchFunctionMode):
         finally:
             here.in_op = False
         if quiet:
-            self.op_ends(op, result)
+            self.op_ends(op, result, only_reads)
         else:
             with without_torch_function():
-                self.op_ends(op, result)
+                self.op_ends(op, result, only_reads)
         if others:
             for other in others:
                 other.ends(op, result)
         if op.given or function is Tensor.__setitem__ or takes_out:
             session.log.append(op)
         return result
+
+
+def _given(values: tuple[Any, ...], taken: Noted) -> list[Any] | None:
+    """The arguments of an op, each tensor as how it is described; None if there is more in them, such as a tuple."""
+    entries = iter(entries_of(taken))
+    given: list[Any] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            entry = next(entries, None)
+            if entry is None:
+                return None
+            given.append(entry.like)
+        elif type(value) in _WHOLE:
+            given.append(value)
+        else:
+            return None
+    return given
 
 
 class _State:
@@ -287,22 +322,6 @@ def _shards(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(FSDP_FOLDER)
 
 
-def name_of_op(function: Any, position: Position) -> str:
-    """The name by which a user knows what is called there: `torch.flatten`, `Tensor.view`, or the operator, `+`."""
-    return operator_at(*position) or _function_name(function)
-
-
-def is_query(function: Any) -> bool:
-    """Whether a function or method only says something of a tensor."""
-    try:
-        if function in _QUERIES:
-            return True
-    except TypeError:  # a callable that cannot be hashed
-        return False
-    is_attribute = type(function) is _METHOD_WRAPPER
-    return is_attribute and (function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS)
-
-
 def _leaves_graph(session: Session, args: tuple[Any, ...]) -> bool:
     """Whether what takes numbers out of a tensor takes them out of a graph, and somebody wants to know."""
     if not any(recorded.options.gradients for recorded in session.recordings):
@@ -313,20 +332,4 @@ def _leaves_graph(session: Session, args: tuple[Any, ...]) -> bool:
 
 def takes_numbers_out(note: Note) -> bool:
     """Whether an op is noted only for those who asked for gradients."""
-    return type(note) is OpenOp and note.error is None and not note.given and note.function in _NUMBERS_OUT
-
-
-def _function_name(function: Any) -> str:
-    if type(function) is _METHOD_WRAPPER:
-        return f"Tensor.{function.__self__.__name__}"
-    short = getattr(function, "__name__", "")
-    if function in _NUMBERS_OUT and short.startswith("__"):
-        return f"{short.strip('_')}()"
-    for home, prefix in ((F, "F."), (torch, "torch.")):  # some functions have several names, and resolve_name takes any
-        if getattr(home, short, None) is function:
-            return prefix + short
-    name = str(resolve_name(function) or getattr(function, "__qualname__", type(function).__name__))
-    for long, short in (("torch.nn.functional.", "F."), ("torch.Tensor.", "Tensor."), ("torch.functional.", "torch.")):
-        if name.startswith(long):
-            return short + name[len(long) :]
-    return name
+    return type(note) is OpenOp and note.error is None and not note.given and note.function in NUMBERS_OUT

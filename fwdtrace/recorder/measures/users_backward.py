@@ -11,7 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import NOWHERE, Position, frame_role, from_torch, position_outside_torch, site_at
-from fwdtrace.recorder.measures.ops import is_query, name_of_op
+from fwdtrace.recorder.measures.functions import is_query, name_of_op
 from fwdtrace.recorder.measures.values import is_finite
 from fwdtrace.recorder.torch_internals import backward_of, pop_function_mode, push_function_mode, top_function_mode
 from fwdtrace.trace import Site

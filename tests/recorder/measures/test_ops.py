@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 import fwdtrace
-from fwdtrace.trace import Op, Trace, Value
+from fwdtrace.trace import Op, TensorMeta, Trace, Value
 from tests.helpers.recorded import recorded
 
 X = torch.ones(2, 4)
@@ -235,3 +235,37 @@ def test_functional_lenet_is_an_unbroken_chain() -> None:
         "c1", "F.relu", "F.max_pool2d", "c3", "F.relu", "F.max_pool2d", "torch.flatten", "+",
         "f5", "F.relu", "f6", "F.relu", "f7",
     ]  # fmt: skip
+
+
+def test_each_op_of_one_line_is_described_by_what_it_was_given_itself() -> None:
+    given = [2, 2, 3, 2.0, True, X, X, X.double(), X[:1], torch.ones(4, requires_grad=True), X, 2]
+
+    def step(model: Any, x: Tensor) -> Tensor:
+        y = x + 0
+        for other in given:
+            y.mul(other)
+        for named in ({"dim": 0}, {"dim": 0}, {"dim": 1}, {"keepdim": True, "dim": 1}, {"dim": 1, "keepdim": True}):
+            y.sum(**named)
+        for change in (lambda: None, y.requires_grad_, lambda: setattr(y, "data", torch.ones(3)), lambda: None):
+            change()
+            y.neg()
+        return y
+
+    recorded_ops = recorded(Runs(step), X, ops=True).ops or ()
+    others = [op.inputs[1] for op in recorded_ops if op.name == "Tensor.mul"]
+    assert [
+        leaf.value if isinstance(leaf, Value) else (leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in others
+    ] == [
+        *("2", "2", "3", "2.0", "True", ((2, 4), "float32", False), ((2, 4), "float32", False)),
+        *(((2, 4), "float64", False), ((1, 4), "float32", False), ((4,), "float32", True)),
+        *(((2, 4), "float32", False), "2"),
+    ]
+    summed = [op.inputs[1:] for op in recorded_ops if op.name == "Tensor.sum"]
+    assert [[(leaf.name, leaf.value) for leaf in leaves if isinstance(leaf, Value)] for leaves in summed] == [
+        *([("dim", "0")], [("dim", "0")], [("dim", "1")]),
+        *([("keepdim", "True"), ("dim", "1")], [("dim", "1"), ("keepdim", "True")]),
+    ]
+    negated = [op.inputs[0] for op in recorded_ops if op.name == "Tensor.neg"]
+    assert [(leaf.shape, leaf.requires_grad) for leaf in negated if isinstance(leaf, TensorMeta)] == [
+        *(((2, 4), False), ((2, 4), True), ((3,), True), ((3,), True)),
+    ]
