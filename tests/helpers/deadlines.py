@@ -1,4 +1,4 @@
-"""No deadline of the package passes because the machine is busy: importing this puts them off. A test of one sets its own.
+"""Importing this puts off the deadlines of the package, for tests on a busy machine; a test of one sets its own.
 
 Nothing is done until somebody imports a module of ours that has a deadline.
 """
