@@ -227,7 +227,8 @@ def _why(
     if before.model.training != after.model.training:
         modes = ["training mode" if trace.model.training else "evaluation mode" for trace in (before, after)]
         yield " became ".join(modes)
-    yield from said_of_dropped(one.values, call, two.values, other)
+    else:
+        yield from said_of_dropped(one.values, call, two.values, other)
     for said in weights.alone if weights is not None else ():
         if said.partition(" ")[0].rpartition(".")[0] in (call.path, other.path):
             yield said
