@@ -208,7 +208,7 @@ class Chosen:
     keep: Annotated[int, option(metavar="N", min=1, help="Keep at most N events.")] = 10
     save_step: Annotated[
         Path | None,
-        option(metavar="DIR", help="Save the first such call there, to run it again: run DIR/capsule.json."),
+        option(metavar="DIR", help="Save the first such call there, and say how to run it again."),
     ] = None
     last: Annotated[int, option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
     children: Annotated[
