@@ -201,7 +201,7 @@ class Chosen:
             "--on",
             metavar="EVENT",
             callback=_known_events,
-            help="Keep the call in which this happens: nonfinite, the first NaN; signal, after kill -USR1; "
+            help="Keep the call in which this happens: nonfinite, the first NaN or infinity; signal, after kill -USR1; "
             "slow, or slow=K, K times the usual; error, which is always kept. Repeatable.",
         ),
     ] = None
