@@ -201,14 +201,14 @@ class Chosen:
             "--on",
             metavar="EVENT",
             callback=_known_events,
-            help="Keep the call in which this happens: nonfinite, the first NaN; signal, after kill -USR1; "
+            help="Keep the call in which this happens: nonfinite, the first NaN or infinity; signal, after kill -USR1; "
             "slow, or slow=K, K times the usual; error, which is always kept. Repeatable.",
         ),
     ] = None
     keep: Annotated[int, option(metavar="N", min=1, help="Keep at most N events.")] = 10
     save_step: Annotated[
         Path | None,
-        option(metavar="DIR", help="Save the first such call there, to run it again: run DIR/capsule.json."),
+        option(metavar="DIR", help="Save the first such call there, and say how to run it again."),
     ] = None
     last: Annotated[int, option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
     children: Annotated[

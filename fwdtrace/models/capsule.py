@@ -106,7 +106,7 @@ def save_capsule(
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         "model": {
             "class": f"{type(module).__module__}.{type(module).__qualname__}",
-            "spec": _spec_of(module),
+            "spec": spec_of(module),
             "state": [[name, writer.plain(tensor, f"model.{name}")] for name, tensor in named.items()],
             "training": [name for name, each in module.named_modules() if each.training],
         },
@@ -152,15 +152,18 @@ def _optimizer(optimizer: Any, writer: _Writer) -> Any:
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "state": writer.plain(state, "optimizer")}
 
 
-def _spec_of(module: nn.Module) -> str | None:
-    """How to name the model so that it is built again; None if its class takes arguments, or cannot be imported."""
+def spec_of(module: nn.Module) -> str | None:
+    """How to name the model so that it is built again; None if its class takes arguments, or cannot be imported.
+
+    One that takes any number of them, as `nn.Sequential` does, is built from them.
+    """
     cls = type(module)
     try:
         parameters = list(inspect.signature(cls).parameters.values())
         file = inspect.getfile(cls)
     except (TypeError, ValueError, OSError):
         return None
-    needed = [each for each in parameters if each.default is each.empty and not each.kind.name.startswith("VAR")]
+    needed = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
     if needed or "<" in cls.__qualname__:
         return None
     if cls.__module__ != "__main__":

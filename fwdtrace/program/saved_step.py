@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.models.capsule import save_capsule
+from fwdtrace.models.capsule import save_capsule, spec_of
 from fwdtrace.program.passes import Pass
 from fwdtrace.recorder.torch_internals import Unseen, wraps_compiled
 
@@ -19,8 +19,11 @@ class SavedStep:
         self._folder = Path(folder) if folder is not None else None
         self.said: str | None = None
 
-    def save(self, noted: Pass, optimizer: Any) -> None:
-        """Save a call, unless one was saved already. The program must not end because of us, whatever is wrong."""
+    def save(self, noted: Pass, optimizer: Any, of_loss: bool = False) -> None:
+        """Save a call, unless one was saved already. The program must not end because of us, whatever is wrong.
+
+        `of_loss`: what happened is in the loss, which the program computes after the call and which is not saved.
+        """
         if self._folder is None or self.said is not None:
             return
         moment = noted.moment
@@ -28,15 +31,19 @@ class SavedStep:
         call = {"entry": moment.entry, "args": moment.args, "kwargs": moment.kwargs, **modes}
         buffers = [(buffer, value) for reference, value in moment.buffers if (buffer := reference()) is not None]
         gradients = noted.gradients if any(each is not None for each in noted.gradients) else None
+        module = _unwrapped(moment.module)
         try:
             with Unseen():
-                left_out = save_capsule(
-                    self._folder, _unwrapped(moment.module), call, moment.random, buffers, gradients, optimizer
-                )
+                left_out = save_capsule(self._folder, module, call, moment.random, buffers, gradients, optimizer)
+                is_known = spec_of(module) is not None
         except Exception as error:  # a full disk, or an object of the program that cannot be read
             self.said = f"the step could not be saved in {self._folder}: {type(error).__name__}: {error}"
             return
-        self.said = f"saved the step, for fwdtrace run {self._folder / 'capsule.json'}"
+        what = "the call of the model, without the loss," if of_loss else "the step,"
+        file = self._folder / "capsule.json"
+        self.said = f"saved {what} for fwdtrace run {file if is_known else f'SPEC --capsule {file}'}"
+        if not is_known:
+            self.said += f"; SPEC names what builds the {type(module).__name__}, in a file that can be imported"
         if left_out:
             more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
             self.said += f"; it could not hold {left_out[0]}{more}"

@@ -57,27 +57,28 @@ def comparison_html(comparison: TraceComparison) -> str:
         raise ValueError("this comparison holds no traces")
     from fwdtrace.render.two_traces import changes_text
 
-    verdict, _, rest = changes_text(comparison, width=100).partition("\n\n")
-    views = [_trace(trace) for trace in comparison.traces]
-    for view, trace, side, only in zip(
-        views, comparison.traces, ("first", "second"), ("missing", "added"), strict=True
-    ):
-        view["title"] = f"{side} · {view['title']}"
-        view["differs"] = _differing(comparison, trace, only)
-        number = {event.id: place for place, event in enumerate(trace.events)}
-        for id, texts in marks_of_side(comparison, side == "second").items():
-            view["marks"].setdefault(number[id], []).extend(map(printable, texts))
-    views[1]["tables"] += [lines_of(table) for table in moved_weights(comparison)]
-    apart = [[list(row.cells), row.first, row.second] for row in apart_rows(comparison)]
-    found = {
-        "verdict": verdict.replace("\n", " "),
-        "equal": comparison.equal,
-        "text": rest,
-        "heads": HEADS,
-        "apart": apart,
-    }
-    shown = {"comparison": found, "traces": views}
-    return _page(summary.title(comparison.traces[0]), shown, comparison_charts(comparison))
+    with nothing_collected():
+        verdict, _, rest = changes_text(comparison, width=100).partition("\n\n")
+        views = [_trace(trace) for trace in comparison.traces]
+        for view, trace, side, only in zip(
+            views, comparison.traces, ("first", "second"), ("missing", "added"), strict=True
+        ):
+            view["title"] = f"{side} · {view['title']}"
+            view["differs"] = _differing(comparison, trace, only)
+            number = {event.id: place for place, event in enumerate(trace.events)}
+            for id, texts in marks_of_side(comparison, side == "second").items():
+                view["marks"].setdefault(number[id], []).extend(map(printable, texts))
+        views[1]["tables"] += [lines_of(table) for table in moved_weights(comparison)]
+        apart = [[list(row.cells), row.first, row.second] for row in apart_rows(comparison)]
+        found = {
+            "verdict": verdict.replace("\n", " "),
+            "equal": comparison.equal,
+            "text": rest,
+            "heads": HEADS,
+            "apart": apart,
+        }
+        shown = {"comparison": found, "traces": views}
+        return _page(summary.title(comparison.traces[0]), shown, comparison_charts(comparison))
 
 
 def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int]:

@@ -68,7 +68,8 @@ def messages(file: Path | str) -> list[str]:
 
 
 def test_backward_runs_again_from_the_gradients_that_had_come(folder: Path, command: Command) -> None:
-    assert saved(folder, optimizer="torch.optim.Adam").endswith("capsule.json")
+    said = saved(folder, optimizer="torch.optim.Adam")
+    assert said == f"fwdtrace: saved the step, for fwdtrace run {folder / 'step/capsule.json'}"
     ran = command("run", "step/capsule.json", "--backward", "-o", "again.json")
     assert ran.status == 0, ran.err
     assert messages("again.json") == messages("t.json")
@@ -100,7 +101,8 @@ def test_it_runs_in_another_type(folder: Path, command: Command) -> None:
 
 
 def test_a_class_that_takes_arguments_is_to_be_named(folder: Path, command: Command) -> None:
-    saved(folder, parameter=", width", argument="4", scale="float(step != 2)")
+    said = saved(folder, parameter=", width", argument="4", scale="float(step != 2)")
+    assert f"for fwdtrace run SPEC --capsule {folder / 'step/capsule.json'}; SPEC names what builds the Net" in said
     refused = command("run", "step/capsule.json")
     assert refused.status == 2
     assert "how to build a __main__.Net is not known; name what builds it: fwdtrace run SPEC --capsule" in refused.err

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.models.capsule import Capsule, read_capsule, save_capsule
+from fwdtrace.models.capsule import Capsule, read_capsule, save_capsule, spec_of
 from fwdtrace.models.randomness import random_state
 
 
@@ -115,3 +115,8 @@ def test_what_is_no_capsule_is_refused_in_one_line(text: str, tmp_path: Path) ->
     file.write_text(text, encoding="utf-8")
     with pytest.raises(FwdtraceError):
         read_capsule(file)
+
+
+def test_a_model_that_is_built_from_its_layers_has_to_be_named() -> None:
+    assert spec_of(nn.ReLU()) == "torch.nn.modules.activation:ReLU"
+    assert spec_of(nn.Sequential(nn.Linear(2, 2))) is None

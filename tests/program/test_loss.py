@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.saved_step import SavedStep
 from tests.program.test_events import Pair, batches, told, watched
 
 
@@ -90,7 +92,9 @@ def test_the_loss_of_an_earlier_small_batch_is_run_again_with_what_its_names_wer
     assert [told(event) for event in events] == [(1, 1, "exact", [line])]
 
 
-def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps() -> None:
+def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[bool] = []
+    monkeypatch.setattr(SavedStep, "save", lambda _, noted, optimizer, of_loss: saved.append(of_loss))
     with watched() as events:
         net = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -103,3 +107,4 @@ def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps() -> None:
             scaler.update()
     line = "loss = torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()"
     assert [(event.run.replay, told(event)[3]) for event in events] == [("exact", [line])]
+    assert saved == [True]  # the step is said to be saved without the loss
