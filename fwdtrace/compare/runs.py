@@ -30,7 +30,8 @@ from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
 from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
 from fwdtrace.compare.watched import Watched, Watches, watch
-from fwdtrace.trace import Call, tensors_in
+from fwdtrace.compare.weight_map import WeightMap
+from fwdtrace.trace import Call, Trace, tensors_in
 
 
 class ModelRaised(Exception):
@@ -83,7 +84,7 @@ def compare_runs(
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
-    outputs = how.outputs
+    outputs, weights = how.outputs, how.weights
     quantized = quantized_weights(
         (call, other, _module(before.model, call), _module(after.model, other)) for call, other in alignment.pairs
     )
@@ -93,7 +94,8 @@ def compare_runs(
     def closer(partner: Partner) -> Origin | None:
         if quantized is not None and quantized.further is not None:
             return quantized.further
-        return _origin_by_steps(before, after, watches, partner, outputs, own_weights=own_weights)
+        partner = _by_weights(partner, weights, first.trace)
+        return _origin_by_steps(before, after, watches, partner, outputs, weights, own_weights=own_weights)
 
     def settings(call: Call, other: Call) -> Iterable[str]:
         return differences_of_settings(_module(before.model, call), _module(after.model, other))
@@ -130,6 +132,7 @@ def _origin_by_steps(
     watches: Watches,
     partner: Partner,
     compared: Outputs | None,
+    weights: WeightMap | None,
     *,
     own_weights: bool = False,
 ) -> Origin | None:
@@ -170,11 +173,31 @@ def _origin_by_steps(
     def attributes(call: Call, other: Call) -> Iterable[str]:
         return differences_of_attributes(_module(before.model, call), _module(after.model, other))
 
+    came_of = {move.target: move.pieces for move in weights.moves} if weights is not None else {}
+
     def other_weight(name: str, other: str) -> str:
+        if other in came_of and all(name not in piece.names for piece in came_of[other]):
+            return ""
         one, two = tensors_of(before.model).get(name), tensors_of(after.model).get(other)
         return weight_apart(name, one, two) if one is not None and two is not None and one.shape == two.shape else ""
 
     return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
+
+
+def _by_weights(partner: Partner, weights: WeightMap | None, first: Trace) -> Partner:
+    """The partner of a call: that of the module whose weights it has got, if they are all of one."""
+    holders: dict[str, set[str]] = {}
+    for move in weights.moves if weights is not None else ():
+        holders.setdefault(move.target.rpartition(".")[0], set()).update(
+            name.rpartition(".")[0] for piece in move.pieces for name in piece.names
+        )
+
+    def found(place: tuple[str | None, int]) -> Call | None:
+        of = holders.get(place[0] or "", ())
+        calls = [call for path in of for call in first.at(path) if call.nth == place[1]] if len(of) == 1 else []
+        return calls[0] if len(calls) == 1 else partner(place)
+
+    return found
 
 
 def _cut_where(side: Side, outputs: Iterable[int]) -> Cut | None:

@@ -20,6 +20,7 @@ from fwdtrace.compare.moving import move_while_running
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.recorded import MAX_BYTES, Once, Recorded, Runnable, named_tensors, recorded
+from fwdtrace.compare.siblings import as_in_other_layers
 from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.units import Unit, state_of, units_of
 from fwdtrace.compare.watched import Doubles, not_fused, watch
@@ -188,6 +189,8 @@ def _by_running(
             break
         given = {**given, **more}
         moves, ambiguous = _settled(source, before, after, (ours, _without(theirs, given)), given, given, seed, made)
+    if any(name not in moves for name in parameters):
+        moves = as_in_other_layers(moves, source, target)
     weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
     if run.error is not None or not (ambiguous or any(map(_is_matrix, moves.values()))):
         return weights
