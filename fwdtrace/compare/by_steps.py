@@ -75,15 +75,8 @@ def origin_by_steps(
     one, two = _events(before, after, ours, theirs, partner)
     apart = new_apart_from_input(two, after) if two is not None else None
     if apart is not None:
-        return origin_by_steps(
-            following(before),
-            following(after),
-            [(number, apart) for number, _ in outputs],
-            why,
-            attributes,
-            partner,
-            other_weight,
-        )
+        sides, pairs = (following(before), following(after)), [(number, apart) for number, _ in outputs]
+        return origin_by_steps(*sides, pairs, why, attributes, partner, other_weight)
     if ours is not None and theirs is not None and _are_other_ops(one, two):
         unlike = one is not None and two is not None and one.id not in shared_by(two, after, before)
         used = _used_otherwise(before, ours, after, theirs, partner, unlike)

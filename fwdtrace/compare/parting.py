@@ -28,7 +28,7 @@ class Side:
     def is_new(self, number: int) -> bool:
         """Whether the other run never held these elements, in any order, nor fewer or more times."""
         content = self.steps.held[number].content
-        if content is None or next(self.others.like(content), None) is not None:
+        if content is None or next(self.others.like(content), None) is not None or self._is_in_parts(number):
             return False
         return not self.others.has_repeated(content)
 
@@ -38,9 +38,19 @@ class Side:
         if content is None:
             return False
         likes = [like for _, like in self.others.like(content)]
-        if not likes and self.others.has_repeated(content):
+        if not likes and (self._is_in_parts(number) or self.others.has_repeated(content)):
             return False
         return not any(content.same_order(like, self.others.tolerance) for like in likes)
+
+    def _is_in_parts(self, number: int) -> bool:
+        """Whether the other run held all of it, part by part."""
+        ways = self.steps.parts.get(number, ())
+        return any(all(next(self.others.like(part), None) is not None for part in parts) for parts in ways)
+
+    def is_part_of(self, number: int, other: int) -> bool:
+        """Whether these are the elements of a part of what the other run held by that number."""
+        content = self.steps.held[number].content
+        return content is not None and any(like == other for like, _ in self.others.like(content))
 
     def is_given(self, event: Event, numbers: Sequence[int]) -> bool:
         """Whether a call or op is given one of these, in whatever shape."""

@@ -156,7 +156,7 @@ def _same(first: int, second: int, before: Side, after: Side, *, order: bool = F
         return True
     tolerance = before.others.tolerance
     if not one.content.same_elements(two.content, tolerance):
-        return False
+        return after.is_part_of(second, first) or before.is_part_of(first, second)
     return not order or one.shape != two.shape or one.content.same_order(two.content, tolerance)
 
 

@@ -13,6 +13,7 @@ from fwdtrace.compare.buffers import differences_in_buffers
 from fwdtrace.compare.by_steps import origin_by_steps, sides_of
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.differences import other_ops
+from fwdtrace.compare.in_parts import Cut, cut_by
 from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.light_copy import tensors_of
 from fwdtrace.compare.modules import (
@@ -23,12 +24,14 @@ from fwdtrace.compare.modules import (
 )
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.outputs_value import Outputs
+from fwdtrace.compare.parting import Side, departure_of
 from fwdtrace.compare.quantized import quantized_weights
 from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
 from fwdtrace.compare.rounding import CallsInDouble, Given, coarsest_of, precision_of, with_rounding
 from fwdtrace.compare.traces import How, Partner, compare_traces
 from fwdtrace.compare.watched import Watched, Watches, watch
-from fwdtrace.trace import Call, tensors_in
+from fwdtrace.compare.weight_map import WeightMap
+from fwdtrace.trace import Call, Trace, tensors_in
 
 
 class ModelRaised(Exception):
@@ -81,7 +84,7 @@ def compare_runs(
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
 
-    outputs = how.outputs
+    outputs, weights = how.outputs, how.weights
     quantized = quantized_weights(
         (call, other, _module(before.model, call), _module(after.model, other)) for call, other in alignment.pairs
     )
@@ -91,7 +94,8 @@ def compare_runs(
     def closer(partner: Partner) -> Origin | None:
         if quantized is not None and quantized.further is not None:
             return quantized.further
-        return _origin_by_steps(before, after, watches, partner, outputs, own_weights=own_weights)
+        partner = _by_weights(partner, weights, first.trace)
+        return _origin_by_steps(before, after, watches, partner, outputs, weights, own_weights=own_weights)
 
     def settings(call: Call, other: Call) -> Iterable[str]:
         return differences_of_settings(_module(before.model, call), _module(after.model, other))
@@ -128,6 +132,7 @@ def _origin_by_steps(
     watches: Watches,
     partner: Partner,
     compared: Outputs | None,
+    weights: WeightMap | None,
     *,
     own_weights: bool = False,
 ) -> Origin | None:
@@ -135,9 +140,11 @@ def _origin_by_steps(
 
     Models with weights of their own may have them rounded, as those that a low-rank adapter was merged into.
     """
-    for run in (watches.of, lambda each: watch(each, watches.seed, None)):
+    for in_double in (True, False):
         try:
-            first, second = (run(each) for each in (before, after))
+            first, second = (
+                watches.of(each) if in_double else watch(each, watches.seed, None) for each in (before, after)
+            )
         except Exception:  # a model that cannot be copied
             return None
         if first.error is None and second.error is None:
@@ -151,6 +158,14 @@ def _origin_by_steps(
     tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
     sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
     outputs = _numbers_of_outputs(first, second, compared)
+    cuts = [_cut_where(side, [pair[place] for pair in outputs]) for place, side in enumerate(sides)]
+    if any(cuts):  # one of the models works on parts of what the other has as a whole
+        first, second = (
+            run if cut is None else watches.in_parts(runnable, cut.parts_of, in_double=in_double)
+            for run, runnable, cut in zip((first, second), (before, after), reversed(cuts), strict=True)
+        )
+        sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
+        outputs = _numbers_of_outputs(first, second, compared)
 
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))
@@ -158,11 +173,37 @@ def _origin_by_steps(
     def attributes(call: Call, other: Call) -> Iterable[str]:
         return differences_of_attributes(_module(before.model, call), _module(after.model, other))
 
+    came_of = {move.target: move.pieces for move in weights.moves} if weights is not None else {}
+
     def other_weight(name: str, other: str) -> str:
+        if other in came_of and all(name not in piece.names for piece in came_of[other]):
+            return ""
         one, two = tensors_of(before.model).get(name), tensors_of(after.model).get(other)
         return weight_apart(name, one, two) if one is not None and two is not None and one.shape == two.shape else ""
 
     return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
+
+
+def _by_weights(partner: Partner, weights: WeightMap | None, first: Trace) -> Partner:
+    """The partner of a call: that of the module whose weights it has got, if they are all of one."""
+    holders: dict[str, set[str]] = {}
+    for move in weights.moves if weights is not None else ():
+        holders.setdefault(move.target.rpartition(".")[0], set()).update(
+            name.rpartition(".")[0] for piece in move.pieces for name in piece.names
+        )
+
+    def found(place: tuple[str | None, int]) -> Call | None:
+        of = holders.get(place[0] or "", ())
+        calls = [call for path in of for call in first.at(path) if call.nth == place[1]] if len(of) == 1 else []
+        return calls[0] if len(calls) == 1 else partner(place)
+
+    return found
+
+
+def _cut_where(side: Side, outputs: Iterable[int]) -> Cut | None:
+    """How a run cuts a tensor where it leaves the other, if that is all it does there."""
+    departure = departure_of(side, outputs)
+    return cut_by(side.steps, departure.step) if departure is not None else None
 
 
 def _numbers_of_outputs(first: Watched, second: Watched, compared: Outputs | None) -> list[tuple[int, int]]:

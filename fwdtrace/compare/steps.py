@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from sys import _getframe
 from typing import Any
@@ -45,6 +45,8 @@ _SAME_ELEMENTS = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim"
 _SHAPED_LIKE = frozenset(["zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"])
 """Operations whose result depends on the shape alone of what they are given."""
 _SMALL = 100_000
+PartsOf = Callable[[Tensor], Iterable[tuple[Content, ...]]]
+"""The contents of the parts of a tensor, cut in one way or another; those of one tuple are all of it."""
 _VIEWS = _SAME_ELEMENTS | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
 
 
@@ -79,19 +81,24 @@ class Step:
 
 @dataclass(slots=True)
 class Steps:
-    """All steps of one run in order. `given` and `gave` have for each call and op, by its id, what its tensors held."""
+    """All steps of one run in order. `given` and `gave` have for each call and op, by its id, what its tensors held.
+
+    `parts` has the contents of the parts of what was held, by its number, where those were asked for.
+    """
 
     steps: list[Step] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     given: dict[int, tuple[int, ...]] = field(default_factory=dict)
     gave: dict[int, tuple[int, ...]] = field(default_factory=dict)
     buffers: dict[int, Content] = field(default_factory=dict)
+    parts: dict[int, list[tuple[Content, ...]]] = field(default_factory=dict)
 
     @property
     def contents(self) -> Iterator[tuple[Content, int]]:
-        """The content of everything that was held, with its number, that of smaller buffers too."""
+        """The content of everything that was held, with its number, that of smaller buffers and of parts too."""
         yield from ((held.content, number) for number, held in enumerate(self.held) if held.content is not None)
         yield from ((content, number) for number, content in self.buffers.items())
+        yield from ((part, number) for number, ways in self.parts.items() for parts in ways for part in parts)
 
     @property
     def coarsest(self) -> torch.dtype:
@@ -106,8 +113,9 @@ class Watch(DispatchMode):
     Tensors are known by identity, weakly, and with their version, so that what is written into holds something new.
     """
 
-    def __init__(self, model: nn.Module, known: KnownResults) -> None:
+    def __init__(self, model: nn.Module, known: KnownResults, parts_of: PartsOf | None = None) -> None:
         super().__init__()
+        self._parts_of = parts_of
         self.found = Steps()
         self._known_results = known
         self._names = {
@@ -213,8 +221,11 @@ class Watch(DispatchMode):
 
     def _new(self, tensor: Tensor, held: Held, version: int) -> int:
         self.found.held.append(held)
-        self._known[id(tensor)] = weakref.ref(tensor), version, len(self.found.held) - 1
-        return len(self.found.held) - 1
+        number = len(self.found.held) - 1
+        self._known[id(tensor)] = weakref.ref(tensor), version, number
+        if self._parts_of is not None and held.content is not None and (ways := list(self._parts_of(tensor))):
+            self.found.parts[number] = ways
+        return number
 
 
 def name_of(function: Any) -> str:

@@ -15,7 +15,7 @@ from torch.utils import _pytree
 from fwdtrace.compare.known_results import KnownResults
 from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.recorded import Runnable, named_tensors
-from fwdtrace.compare.steps import Steps, Watch
+from fwdtrace.compare.steps import PartsOf, Steps, Watch
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder import Options, Recording
 from fwdtrace.trace import Trace
@@ -35,16 +35,22 @@ Doubles = dict[tuple[object, ...], Tensor]
 """Parameters in float64, by where and how the numbers are stored: to write them takes longer than many a forward."""
 
 
-def watch(runnable: Runnable, seed: int, doubles: Doubles | None, known: KnownResults | None = None) -> Watched:
+def watch(
+    runnable: Runnable,
+    seed: int,
+    doubles: Doubles | None,
+    known: KnownResults | None = None,
+    parts_of: PartsOf | None = None,
+) -> Watched:
     """Run a copy of the model and note its steps; with `doubles`, all its floating numbers are float64.
 
     Attention is computed by the operations that it is made of, and torch's fused layers are not fused, so that what
-    happens inside them is seen.
+    happens inside them is seen. With `parts_of`, the contents of the parts of each tensor are noted as well.
     """
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     if doubles is not None:
         model, args, kwargs = in_double(model, args, kwargs, doubles)
-    watching = Watch(model, known or KnownResults())
+    watching = Watch(model, known or KnownResults(), parts_of)
     recording = Recording(model, Options(ops=True, keeper=watching), None, seed)
     seed_all(seed)
     raised, output = None, None
@@ -75,6 +81,11 @@ class Watches:
         if key not in self._watched:
             self._watched[key] = watch(runnable, self.seed, self.doubles, self.known)
         return self._watched[key]
+
+    def in_parts(self, runnable: Runnable, parts_of: PartsOf, *, in_double: bool) -> Watched:
+        """The run of a model, with what parts of its tensors hold."""
+        known = self.known if in_double else None
+        return watch(runnable, self.seed, self.doubles if in_double else None, known, parts_of)
 
 
 def in_double(model: nn.Module, args: Any, kwargs: Any, doubles: Doubles) -> tuple[nn.Module, Any, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.at_ops import move_at_ops
+from fwdtrace.compare.in_parts import cuts_into_rows
 from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
@@ -19,6 +20,8 @@ from fwdtrace.compare.moving import move_while_running
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.outputs import outputs_of
 from fwdtrace.compare.recorded import MAX_BYTES, Once, Recorded, Runnable, named_tensors, recorded
+from fwdtrace.compare.siblings import as_in_other_layers
+from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.units import Unit, state_of, units_of
 from fwdtrace.compare.watched import Doubles, not_fused, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
@@ -28,6 +31,7 @@ from fwdtrace.trace.text import first_few
 
 MOST_NAMED = 3
 MOST_HEADS_TRIED = 6
+MOST_CUTS = 3
 Moves = dict[str, Move]
 
 
@@ -173,15 +177,20 @@ def _by_running(
         if len(other[0]) > len(moves):
             moves, ambiguous = other
     doubles: Doubles = {}
+    runs = _all_steps(before, after, seed, doubles)
     steps = None
     while any(name not in moves for name in parameters) and run.error is None:
-        steps = steps or watch(before, seed, doubles).steps
         proved = {name: move for name, move in moves.items() if move.proof == "run"}
-        more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+        more: Moves = {}
+        while not more and (steps := steps or next(runs, None)) is not None:
+            more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+            steps = steps if more else None
         if not more:
             break
         given = {**given, **more}
         moves, ambiguous = _settled(source, before, after, (ours, _without(theirs, given)), given, given, seed, made)
+    if any(name not in moves for name in parameters):
+        moves = as_in_other_layers(moves, source, target)
     weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
     if run.error is not None or not (ambiguous or any(map(_is_matrix, moves.values()))):
         return weights
@@ -194,6 +203,13 @@ def _by_running(
     if ran is not None:
         ran[1].forget()
     return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+
+
+def _all_steps(before: Runnable, after: Runnable, seed: int, doubles: Doubles) -> Iterator[Steps]:
+    """The steps of the first model; then with what it held in each of the time steps that the second works on."""
+    yield watch(before, seed, doubles).steps
+    cuts = cuts_into_rows(watch(after, seed, doubles).steps)
+    yield from (watch(before, seed, doubles, parts_of=cut.parts_of).steps for cut in cuts[:MOST_CUTS])
 
 
 def _settled(
