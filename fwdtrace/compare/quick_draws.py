@@ -39,7 +39,7 @@ class QuickDraws(DispatchMode):
 
     def __exit__(self, *exc: Any) -> None:
         """Fill what is left."""
-        super().__exit__(*exc)
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
         with torch.inference_mode():  # what was made in it can be written only in it, and all else can be, too
             for memory in [*self._to_write]:
                 self._write(memory)

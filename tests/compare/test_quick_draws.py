@@ -109,7 +109,12 @@ def test_what_is_done_to_each_number_alone_is_done_to_few_of_them() -> None:
 def test_a_weight_that_is_filled_more_than_once_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Tensor] = []
     fill = quick_draws._filled
-    monkeypatch.setattr(quick_draws, "_filled", lambda tensor, few: [written.append(few), fill(tensor, few)][1])
+
+    def fill_and_note(tensor: Tensor, few: Tensor) -> Tensor:
+        written.append(few)
+        return fill(tensor, few)
+
+    monkeypatch.setattr(quick_draws, "_filled", fill_and_note)
     quick = QuickDraws()
     with quick, torch.no_grad():
         model = nn.ModuleDict({"large": nn.Linear(SIDE, SIDE, bias=False)})
