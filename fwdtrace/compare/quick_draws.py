@@ -22,9 +22,10 @@ FEW = 10_007
 class QuickDraws(DispatchMode):
     """While it is on, a large tensor is filled with a few random numbers over and over.
 
-    What is then done to each of its numbers alone is done to those few. It remembers the memory of every tensor that
-    gets other numbers by this: the large ones, all that are drawn after them, since the generator has drawn less, and
-    what is computed from either.
+    What is then done to each of its numbers alone is done to those few. They are written when an operation needs the
+    tensor, or at the end: most layers are filled twice, by torch and then by the library. It remembers the memory of
+    every tensor that gets other numbers by this: the large ones, all that are drawn after them, since the generator has
+    drawn less, and what is computed from either.
     """
 
     def __init__(self) -> None:
@@ -32,21 +33,43 @@ class QuickDraws(DispatchMode):
         self._changed: set[StorageWeakRef] = set()
         self._repeat: set[StorageWeakRef] = set()
         """The memory that still holds nothing but a few numbers over and over."""
+        self._to_write: dict[StorageWeakRef, tuple[Tensor, Tensor]] = {}
+        """The large tensors that are not filled yet, each with its few numbers."""
         self._is_read = False
+
+    def __exit__(self, *exc: Any) -> None:
+        """Fill what is left."""
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
+        with torch.inference_mode():  # what was made in it can be written only in it, and all else can be, too
+            for memory in [*self._to_write]:
+                self._write(memory)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, or fill the tensor."""
         kwargs = kwargs or {}
         is_drawn = torch.Tag.nondeterministic_seeded in function.tags and kwargs.get("generator") is None
         if is_drawn and function in _FILLS and is_large(args[0]):
-            self._changed.add(_memory(args[0]))
+            memory = _memory(args[0])
+            self._changed.add(memory)
+            few = function(args[0].new_empty(FEW), *args[1:], **kwargs)
             if _is_all_there_is(args[0]):
-                self._repeat.add(_memory(args[0]))
-            return _filled(args[0], function(args[0].new_empty(FEW), *args[1:], **kwargs))
+                self._repeat.add(memory)
+                self._to_write[memory] = args[0].detach(), few
+                return args[0]
+            self._write(memory)
+            return _filled(args[0], few)
+        if self._does_each_alone(function, args, kwargs):
+            memory = _memory(args[0])
+            if memory in self._to_write and self._to_write[memory][0].dtype is not args[0].dtype:
+                self._write(memory)
+            _, few = self._to_write.get(memory, (None, args[0].view(-1)[:FEW]))
+            self._to_write[memory] = args[0].detach(), function(few.clone(), *args[1:], **kwargs)
+            return args[0]
+        if self._to_write:
+            for tensor in _tensors((args, kwargs)):
+                if _is_plain(tensor):
+                    self._write(_memory(tensor))
         if self._repeat and function._schema.is_mutable:
-            if self._does_each_alone(function, args, kwargs):
-                few = function(args[0].view(-1)[:FEW].clone(), *args[1:], **kwargs)
-                return _filled(args[0], few)
             self._repeat.difference_update(_memory(tensor) for tensor in _tensors((args, kwargs)) if _is_plain(tensor))
         result = function(*args, **kwargs)
         if self._changed:
@@ -57,6 +80,10 @@ class QuickDraws(DispatchMode):
                 self._is_read |= not gave and result is not None and _getframe(1).f_globals is not vars(init)
                 self._changed.update(_memory(tensor) for tensor in (given if result is None else gave))
         return result
+
+    def _write(self, memory: StorageWeakRef) -> None:
+        if memory in self._to_write:
+            _filled(*self._to_write.pop(memory))
 
     def only_in(self, model: nn.Module, names: Iterable[str]) -> bool:
         """Whether this changed nothing of the model but the weights by these names."""
@@ -71,7 +98,9 @@ class QuickDraws(DispatchMode):
 
     def _does_each_alone(self, function: Any, args: Any, kwargs: Any) -> bool:
         """Whether an operation does the same to each number of a tensor that still holds a few over and over."""
-        if torch.Tag.pointwise not in function.tags or len([*_tensors((args, kwargs))]) != 1:
+        if not self._repeat or not function._schema.is_mutable or torch.Tag.pointwise not in function.tags:
+            return False
+        if len([*_tensors((args, kwargs))]) != 1:
             return False
         is_whole = isinstance(args[0], Tensor) and is_large(args[0]) and _is_all_there_is(args[0])
         return is_whole and _memory(args[0]) in self._repeat

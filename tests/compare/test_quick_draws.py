@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -103,6 +104,58 @@ def test_what_is_done_to_each_number_alone_is_done_to_few_of_them() -> None:
     assert weight.aminmax() == (-0.5, 0.5)
     assert abs(float(weight.std()) - 0.457) < 0.01
     assert quick.only_in(model, ["large.weight"])
+
+
+def test_a_weight_that_is_filled_more_than_once_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Tensor] = []
+    fill = quick_draws._filled
+
+    def fill_and_note(tensor: Tensor, few: Tensor) -> Tensor:
+        written.append(few)
+        return fill(tensor, few)
+
+    monkeypatch.setattr(quick_draws, "_filled", fill_and_note)
+    quick = QuickDraws()
+    with quick, torch.no_grad():
+        model = nn.ModuleDict({"large": nn.Linear(SIDE, SIDE, bias=False)})
+        weight = model.get_parameter("large.weight")
+        weight.normal_().mul_(2.0)
+    assert len(written) == 1
+    assert torch.equal(weight.detach().view(-1)[: quick_draws.FEW], written[0])
+    assert quick.only_in(model, ["large.weight"])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda weight: weight[0].clone(),
+        lambda weight: copy.deepcopy(weight)[0],
+        lambda weight: torch.from_numpy(weight.detach().numpy())[0].clone(),
+        lambda weight: torch.stack([*weight])[0],
+    ],
+    ids=["in part", "copied", "as an array", "in a list"],
+)
+def test_a_weight_has_its_numbers_when_it_is_read(read: Callable[[Tensor], Tensor]) -> None:
+    rows: list[Tensor] = []
+    model, _ = drawn_quickly(lambda model, weight: rows.append(read(model.get_parameter("large.weight").detach())))
+    assert torch.equal(rows[0], model.large.weight[0].detach())
+
+
+def test_a_weight_is_what_was_done_to_it_under_another_type() -> None:
+    def more(model: nn.Module, weight: Tensor) -> None:
+        weight.fill_(1.0)
+        weight.uniform_(1.0, 2.0)
+        weight.view(torch.int32).bitwise_and_(0x7F800000)  # nothing but the exponent is left
+        weight.mul_(3.0)
+
+    model, _ = drawn_quickly(more)
+    assert bool((model.large.weight == 3.0).all())
+
+
+def test_a_weight_that_is_made_in_inference_mode_gets_its_numbers() -> None:
+    with QuickDraws(), torch.inference_mode():
+        weight = torch.empty(SIDE, SIDE).fill_(9.0).uniform_(-1.0, 1.0)
+    assert float(weight.abs().max()) <= 1.0
 
 
 def test_what_torch_reads_of_numbers_to_reject_some_of_them_decides_nothing_else() -> None:
