@@ -214,8 +214,10 @@ class Finisher:
     def _between_hooks(self, call: OpenCall, rare: RareNotes, alike: _Alike) -> BetweenHooks | None:
         """What `forward` itself was given and gave, as far as hooks changed it."""
         inputs, outputs = rare.forward_inputs, rare.forward_outputs
+        if inputs is None:
+            return None
         changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
-        if inputs is None or not changed:
+        if not changed:
             return None
         inputs = named_by_parameters(inputs, *_signature(call, alike))
         if self.sources is not None:
