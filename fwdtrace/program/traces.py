@@ -11,7 +11,7 @@ from typing import Any
 
 from fwdtrace.findings import find
 from fwdtrace.program.wanted import Round
-from fwdtrace.trace import Call, Leaf, Op, TensorMeta, Trace
+from fwdtrace.trace import BetweenHooks, Call, Leaf, Op, TensorMeta, Trace
 
 Key = tuple[int, Round]
 """The number of the root, from 0, and the round of its calls."""
@@ -177,8 +177,10 @@ def joined(first: Trace, second: Trace) -> Trace:
     counts = Counter(call.path for call in first.calls)
 
     def later(row: Call | Op) -> dict[str, Any]:
-        names = ("inputs", "outputs", "forward_inputs", "forward_outputs")
-        moved = {name: _later(leaves, start, second) for name in names if (leaves := getattr(row, name, None))}
+        moved: dict[str, Any] = {side: _later(getattr(row, side), start, second) for side in ("inputs", "outputs")}
+        if isinstance(row, Call) and row.between_hooks is not None:
+            between = (row.forward_inputs, row.forward_outputs)
+            moved["between_hooks"] = BetweenHooks(*(leaves and _later(leaves, start, second) for leaves in between))
         return {"id": row.id + start, "parent": None if row.parent is None else row.parent + start, **moved}
 
     calls = [replace(call, **later(call), nth=call.nth + counts[call.path]) for call in second.calls]

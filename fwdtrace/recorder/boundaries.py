@@ -43,7 +43,7 @@ from fwdtrace.recorder.torch_internals import (
     is_no_plain_run,
     is_tracing,
 )
-from fwdtrace.trace import Entry
+from fwdtrace.trace import Entry, FailedModule
 
 _FAST_PATH = (WRAPPED_CALL_CODE, CALL_CODE)
 """The chain of a module that has nothing to run but its forward."""
@@ -153,11 +153,10 @@ def _run_between_hooks(
 ) -> Any:
     args, kwargs = _without_defaults(original, args, kwargs)
     ops, leaves = session.ops, session.leaves
-    inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
-    extra = call.with_rare().extra
-    extra["forward_inputs"] = inputs
+    rare = call.with_rare()
+    rare.forward_inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
     output = original(module, *args, **kwargs)
-    extra["forward_outputs"] = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
+    rare.forward_outputs = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
     return output
 
 
@@ -322,10 +321,10 @@ def _note_error(session: Session, call: OpenCall, error: BaseException, args: tu
     if module is not None and not rare.error.raised_below:
         tensors = *args[:1], module._parameters.get("weight")
         rare.error = with_index_outside(rare.error, error, tensors, args[1] if len(args) > 1 else None)
-        rare.extra |= _state_of(session, module)
+        rare.failed_module = _failed(session, module)
 
 
-def _state_of(session: Session, module: Any) -> dict[str, Any]:
+def _failed(session: Session, module: Any) -> FailedModule:
     """The module's own parameters and buffers and its settings, which explain why it could not run."""
     own = {**module._parameters, **module._buffers}
     state = session.leaves.of_inputs((), {name: tensor for name, tensor in own.items() if tensor is not None})
@@ -333,7 +332,7 @@ def _state_of(session: Session, module: Any) -> dict[str, Any]:
         settings = str(module.extra_repr())
     except Exception:  # the user's own method, which must not replace the error it is asked about
         settings = ""
-    return {"state": state} | ({"settings": settings} if settings else {})
+    return FailedModule(state, settings or None)
 
 
 _IN_FORWARD = Observer(_reached, _enter_otherwise)

@@ -20,7 +20,7 @@ from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp, RareNotes
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.tree import count_parameters
-from fwdtrace.trace import Backward, Call, Hook, NonFinite, Op, Site
+from fwdtrace.trace import Accelerator, Backward, BetweenHooks, Call, Hook, NonFinite, Op, Site
 
 
 class _Alike:
@@ -186,44 +186,46 @@ class Finisher:
         else:
             draft.duration_us = None
         draft.thread = call.thread
-        draft.state = ()
-        draft.forward_inputs = draft.forward_outputs = draft.settings = draft.host_us = draft.cold_us = None
-        draft.nonfinite = draft.memory_bytes = draft.flops = draft.backward = draft.without_grad = None
+        draft.between_hooks = draft.failed_module = draft.accelerator = draft.cold_us = None
+        draft.nonfinite = draft.flops = draft.backward = draft.without_grad = None
         if self.measured:
             self._add_measured(draft, call, alike)
-        if rare is not None and rare.extra:
-            for name, value in self._extra(call, rare, alike).items():
-                setattr(draft, name, value)
+        if rare is not None:
+            draft.between_hooks, draft.failed_module = self._between_hooks(call, rare, alike), rare.failed_module
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
 
     def _add_measured(self, draft: Any, call: OpenCall, alike: _Alike) -> None:
         """What was measured beside the call, if anything was."""
+        host_us, memory_bytes = None, self.memory.get(call)
         if call in self.device_times:
-            draft.host_us, draft.duration_us = draft.duration_us, self.device_times[call]
+            host_us, draft.duration_us = draft.duration_us, self.device_times[call]
+        if host_us is not None or memory_bytes is not None:
+            draft.accelerator = Accelerator(host_us, memory_bytes)
         wrong = self.nonfinite.get(call)
         if wrong is not None and (wrong.operands or wrong.spoiled_inputs):
             signature = _signature(call, alike)
             inputs = tuple(name_by_parameters(name, *signature) for name in wrong.spoiled_inputs)
             operands = named_by_parameters(wrong.operands, *signature)
             wrong = replace(wrong, operands=operands, spoiled_inputs=inputs)
-        draft.nonfinite, draft.memory_bytes = wrong, self.memory.get(call)
-        draft.flops, draft.backward = self.flops.get(call), self.backwards.get(call)
+        draft.nonfinite, draft.flops, draft.backward = wrong, self.flops.get(call), self.backwards.get(call)
         draft.without_grad = self.without_grad.get(call)
 
-    def _extra(self, call: OpenCall, rare: RareNotes, alike: _Alike) -> dict[str, Any]:
-        extra = dict(rare.extra)
+    def _between_hooks(self, call: OpenCall, rare: RareNotes, alike: _Alike) -> BetweenHooks | None:
+        """What `forward` itself was given and gave, as far as hooks changed it."""
+        inputs, outputs = rare.forward_inputs, rare.forward_outputs
+        if inputs is None:
+            return None
         changed = {run.kind for run in (call.hooks or {}).values() if run.changed}
-        if "forward_inputs" in extra:
-            extra["forward_inputs"] = named_by_parameters(extra["forward_inputs"], *_signature(call, alike))
-            if self.sources is not None:
-                between = extra["forward_inputs"], extra.get("forward_outputs", ())
-                extra["forward_inputs"], extra["forward_outputs"] = self.sources.of_forward(call, *between)
-        if not any("forward_pre" in kind for kind in changed):
-            extra.pop("forward_inputs", None)
-        if all("forward_pre" in kind for kind in changed):
-            extra.pop("forward_outputs", None)
-        return extra
+        if not changed:
+            return None
+        inputs = named_by_parameters(inputs, *_signature(call, alike))
+        if self.sources is not None:
+            inputs, given = self.sources.of_forward(call, inputs, outputs or ())
+            outputs = given if outputs is not None else None
+        before = ["forward_pre" in kind for kind in changed]
+        found = BetweenHooks(inputs if any(before) else None, outputs if not all(before) else None)
+        return found if found != BetweenHooks() else None
 
     def _module(self, seen: SeenModule) -> _OfModule:
         of, parameters = seen.of, self.counts.get(seen.key)

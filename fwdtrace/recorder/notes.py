@@ -14,7 +14,7 @@ from torch import nn
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.frames import Position, from_torch, original_of, own_call_code
 from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL, wraps_compiled
-from fwdtrace.trace import CallError, Entry, Leaf
+from fwdtrace.trace import CallError, Entry, FailedModule, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.earlier import EarlierCalls
@@ -141,7 +141,10 @@ class HookRun:
 class RareNotes:
     """What few calls have, so that the others need neither time nor memory for it."""
 
-    __slots__ = ("base_forward", "entry", "error", "extra", "in_backward", "opaque", "outer")
+    __slots__ = (
+        *("base_forward", "entry", "error", "failed_module", "forward_inputs", "forward_outputs"),
+        *("in_backward", "opaque", "outer"),
+    )
 
     def __init__(self) -> None:
         self.entry: Entry = "__call__"
@@ -151,8 +154,10 @@ class RareNotes:
         self.outer: tuple[CodeType, ...] = ()
         self.base_forward: Any = None
         """The forward of a base class that ran, which may name its parameters otherwise than the class's own."""
-        self.extra: dict[str, Any] = {}
-        """Further fields of the Call, by name."""
+        self.forward_inputs: Leaves | None = None
+        self.forward_outputs: Leaves | None = None
+        """What `forward` itself was given and gave, if hooks are around it."""
+        self.failed_module: FailedModule | None = None
 
 
 NOTHING_RARE = RareNotes()

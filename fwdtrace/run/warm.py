@@ -14,7 +14,7 @@ from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.inputs import Inputs
 from fwdtrace.models.randomness import RandomState, random_state
 from fwdtrace.recorder import Options, Recording
-from fwdtrace.trace import Call, Trace
+from fwdtrace.trace import Accelerator, Call, Trace
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,7 @@ def _timed(first: Call, again: list[Call]) -> Call:
     host = [call.host_us for call in again if call.host_us is not None]
     if first.duration_us is None or not warm:
         return first
-    return replace(first, duration_us=median(warm), host_us=median(host) if host else None, cold_us=first.duration_us)
+    accelerator = None
+    if host or first.memory_bytes is not None:
+        accelerator = Accelerator(median(host) if host else None, first.memory_bytes)
+    return replace(first, duration_us=median(warm), cold_us=first.duration_us, accelerator=accelerator)

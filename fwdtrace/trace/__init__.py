@@ -1,17 +1,19 @@
 """What a recording is once it is finished: the value that every part of fwdtrace speaks in. Free of torch."""
 
 from fwdtrace.trace.backward import BackwardError, Fault, GradientFault
+from fwdtrace.trace.findings import Finding, Fix
 from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.trace import Trace
 from fwdtrace.trace.values import (
+    Accelerator,
     Backward,
+    BetweenHooks,
     Call,
     CallError,
     Entry,
     Event,
-    Finding,
-    Fix,
+    FailedModule,
     Gradient,
     Hook,
     Leaf,
@@ -31,12 +33,15 @@ from fwdtrace.trace.values import (
 )
 
 __all__ = [
+    "Accelerator",
     "Backward",
     "BackwardError",
+    "BetweenHooks",
     "Call",
     "CallError",
     "Entry",
     "Event",
+    "FailedModule",
     "Fault",
     "Finding",
     "Fix",

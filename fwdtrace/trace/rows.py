@@ -8,13 +8,15 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
+from fwdtrace.trace.findings import Finding, Fix
 from fwdtrace.trace.info import EarlierCall, Magnitude, ModelInfo, RunInfo, StepInfo, StepOutput, Versions
 from fwdtrace.trace.values import (
+    Accelerator,
     Backward,
+    BetweenHooks,
     Call,
     CallError,
-    Finding,
-    Fix,
+    FailedModule,
     Gradient,
     Hook,
     NonFinite,
@@ -30,9 +32,12 @@ from fwdtrace.trace.values import (
 
 # Left out of a row at their defaults; every other field is there, null included.
 _OPTIONAL = {
-    *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "forward_inputs", "forward_outputs")),
-    *((Call, name) for name in ("state", "settings", "nonfinite", "flops", "backward", "host_us")),
-    *((Call, name) for name in ("memory_bytes", "in_backward", "without_grad", "cold_us")),
+    *((Call, name) for name in ("duration_us", "aliases", "opaque", "thread", "between_hooks", "failed_module")),
+    *((Call, name) for name in ("nonfinite", "flops", "backward", "accelerator")),
+    *((Call, name) for name in ("in_backward", "without_grad", "cold_us")),
+    *((BetweenHooks, name) for name in ("forward_inputs", "forward_outputs")),
+    *((FailedModule, name) for name in ("state", "settings")),
+    *((Accelerator, name) for name in ("host_us", "memory_bytes")),
     (Uncalled, "hooks"),
     *((Hook, name) for name in ("changed", "file", "line")),
     *((TensorMeta, name) for name in ("layout", "stats", "placements", "local_shape", "source", "changed_by")),
@@ -102,11 +107,18 @@ class Wrong(Exception):
 def row_of(value: Any) -> Any:
     """The value as what `json` takes: a dict for a dataclass, a list for a tuple."""
     plan = _PLANS.get(type(value))
-    if plan is not None:
-        return {
-            key: row_of(part) for attribute, key, _, default in plan if (part := getattr(value, attribute)) != default
-        }
-    return [row_of(part) for part in value] if type(value) is tuple else value
+    if plan is None:
+        return [row_of(part) for part in value] if type(value) is tuple else value
+    row: dict[str, Any] = {}
+    for attribute, key, _, default in plan:
+        part = getattr(value, attribute)
+        if part == default:
+            continue
+        if key is None:
+            row |= row_of(part)
+        else:
+            row[key] = row_of(part)
+    return row
 
 
 def read_at(place: str, read: Read, value: Any, shared: Shared) -> Any:
@@ -126,6 +138,9 @@ def reader_of(cls: type) -> Read:
             raise _must_be("an object", row)
         parts = []
         for _, key, read_part, default in _PLANS[cls]:
+            if key is None:
+                parts.append(read_part(row, shared))
+                continue
             try:
                 if key in row:
                     parts.append(read_part(row[key], shared))
@@ -139,6 +154,19 @@ def reader_of(cls: type) -> Read:
         return shared.setdefault(value, value) if is_shared else value
 
     return read
+
+
+def _in_same_row(cls: type) -> Read:
+    """From the row of a call to the value of this class whose fields are keys of that row; None if none is there."""
+    read, keys, empty = reader_of(cls), {field.name for field in fields(cls)}, cls()
+
+    def read_part(row: Any, shared: Shared) -> Any:
+        if keys.isdisjoint(row):
+            return None
+        part = read(row, shared)
+        return part if part != empty else None
+
+    return read_part
 
 
 def _tuple_of(read: Read) -> Read:
@@ -257,6 +285,9 @@ _KINDS: dict[str, Read] = {
     "Source | None": _or_null(reader_of(Source)),
     "Site | None": _or_null(_once(reader_of(Site))),
     "CallError | None": _or_null(reader_of(CallError)),
+    "BetweenHooks | None": _in_same_row(BetweenHooks),
+    "FailedModule | None": _in_same_row(FailedModule),
+    "Accelerator | None": _in_same_row(Accelerator),
     "Value | None": _or_null(_other),
     "tuple[Value, ...]": _tuple_of(_other),
     "tuple[StepOutput, ...]": _tuple_of(reader_of(StepOutput)),
@@ -289,12 +320,14 @@ def _reader_for(cls: type, name: str, annotation: str) -> Read:
     return numbers(_LEAST.get((cls, name), 0)) if numbers else _KINDS[annotation]
 
 
+# The key in JSON where it is not the name of the field; None where the fields of its value are keys of the same row.
+_KEYS = {"class_name": "class", **dict.fromkeys(("between_hooks", "failed_module", "accelerator"))}
 # For each type and field: the attribute, the key in JSON, how it is read, and the default at which it is left out.
-_PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
+_PLANS: dict[type, list[tuple[str, str | None, Read, Any]]] = {
     cls: [
         (
             field.name,
-            "class" if field.name == "class_name" else field.name,
+            _KEYS.get(field.name, field.name),
             _reader_for(cls, field.name, str(field.type)),
             field.default if (cls, field.name) in _OPTIONAL else MISSING,
         )
@@ -303,6 +336,7 @@ _PLANS: dict[type, list[tuple[str, str, Read, Any]]] = {
     for cls in (
         *(Versions, ModelInfo, RunInfo, StepInfo, StepOutput, EarlierCall, Magnitude, Call, Op, Finding),
         *(Uncalled, Gradient),
+        *(BetweenHooks, FailedModule, Accelerator),
         *(TensorMeta, Stats, Source, Value, Site, Hook, CallError, NonFinite, Operand, Backward, Fix),
         *(GradientFault, BackwardError),
     )

@@ -19,10 +19,11 @@ from typing import Any, TextIO, TypeVar
 
 from fwdtrace.trace.backward import BackwardError, GradientFault
 from fwdtrace.trace.files import replacing, write_text
+from fwdtrace.trace.findings import Finding
 from fwdtrace.trace.flow import Flow
 from fwdtrace.trace.info import ModelInfo, RunInfo, Versions
 from fwdtrace.trace.rows import row_of
-from fwdtrace.trace.values import Call, Event, Finding, Gradient, Op, Uncalled
+from fwdtrace.trace.values import Call, Event, Gradient, Op, Uncalled
 from fwdtrace.trace.views import Drawn, form_for, view
 
 E = TypeVar("E", bound=Event)

@@ -1,4 +1,4 @@
-"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site, Finding, Fix. Frozen, and free of torch."""
+"""The values that a Trace is made of: Call, Op, TensorMeta, Hook, Site. Frozen, and free of torch."""
 
 from __future__ import annotations
 
@@ -176,6 +176,34 @@ class Backward:
 
 
 @dataclass(frozen=True, slots=True)
+class BetweenHooks:
+    """What `forward` itself got and gave; None where no hook made it something else."""
+
+    forward_inputs: tuple[Leaf, ...] | None = None
+    forward_outputs: tuple[Leaf, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedModule:
+    """A module that raised: its own parameters and buffers, and its `extra_repr()`, None if that is empty."""
+
+    state: tuple[Leaf, ...] = ()
+    settings: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What was measured of a call on an accelerator, beside the time there. What was not measured is None.
+
+    `host_us` is the host's wall time, `memory_bytes` the most that was allocated on the accelerator beyond what was
+    when the call began.
+    """
+
+    host_us: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of one module.
 
@@ -191,13 +219,11 @@ class Call:
     `outputs` is empty then. `opaque` says why nothing below this call could be seen: `"compiled"` or `"script"`.
     `thread` names the thread if it was not the one that opened the recording; its calls are under those that were open
     there. `in_backward` says that backward made the call, to compute again what activation checkpointing had not kept.
-    `forward_inputs` and `forward_outputs` are what `forward` itself got and gave, where a hook made it something
-    else. `state` holds the own parameters and buffers of a module that raised, `settings` its `extra_repr()`.
-    `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for, and
-    so is `memory_bytes`, the most that was allocated on an accelerator beyond what was when the call began.
+    `nonfinite`, `flops` (multiply and add count as two; submodules included) and `backward` are there if asked for.
     Where the model was run several times, `duration_us` and `host_us` are medians of the warm runs, and `cold_us` is
     the time of the first. `without_grad` says, where gradients were asked for, why no graph was made of what the call
-    computed.
+    computed. `between_hooks`, `failed_module` and `accelerator` are None in most calls; what they hold can be read from
+    the call itself, as `call.host_us`.
     """
 
     id: int
@@ -218,18 +244,45 @@ class Call:
     aliases: tuple[str, ...] = ()
     opaque: str | None = None
     thread: str | None = None
-    forward_inputs: tuple[Leaf, ...] | None = None
-    forward_outputs: tuple[Leaf, ...] | None = None
-    state: tuple[Leaf, ...] = ()
-    settings: str | None = None
+    between_hooks: BetweenHooks | None = None
+    failed_module: FailedModule | None = None
     nonfinite: NonFinite | None = None
     flops: int | None = None
     backward: Backward | None = None
-    host_us: float | None = None
-    memory_bytes: int | None = None
+    accelerator: Accelerator | None = None
     in_backward: bool = False
     without_grad: WithoutGrad | None = None
     cold_us: float | None = None
+
+    @property
+    def forward_inputs(self) -> tuple[Leaf, ...] | None:
+        """What `forward` itself was given, where a hook made it something else than the inputs."""
+        return self.between_hooks.forward_inputs if self.between_hooks is not None else None
+
+    @property
+    def forward_outputs(self) -> tuple[Leaf, ...] | None:
+        """What `forward` itself gave, where a hook made it something else than the outputs."""
+        return self.between_hooks.forward_outputs if self.between_hooks is not None else None
+
+    @property
+    def state(self) -> tuple[Leaf, ...]:
+        """The own parameters and buffers of a module that raised."""
+        return self.failed_module.state if self.failed_module is not None else ()
+
+    @property
+    def settings(self) -> str | None:
+        """The `extra_repr()` of a module that raised."""
+        return self.failed_module.settings if self.failed_module is not None else None
+
+    @property
+    def host_us(self) -> float | None:
+        """The host's wall time, where `duration_us` is an accelerator's."""
+        return self.accelerator.host_us if self.accelerator is not None else None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most that was allocated on an accelerator beyond what was when the call began."""
+        return self.accelerator.memory_bytes if self.accelerator is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,27 +340,3 @@ class Gradient:
     norm: float | None
     nan: int = 0
     inf: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """A change that would help. If it was `tried`, a copy of the model ran with it and gave tensors of these shapes."""
-
-    text: str
-    tried: bool
-    outputs: tuple[Shape, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What an experienced reviewer would say on seeing the trace; `call` is the id of the call it is about.
-
-    `message` has the fixes in words too.
-    """
-
-    code: str
-    name: str
-    call: int | None
-    message: str
-    site: Site | None = None
-    fixes: tuple[Fix, ...] = ()

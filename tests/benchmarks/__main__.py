@@ -131,6 +131,8 @@ def per_byte(console: Console, rounds: int) -> None:
     """What a recording of a hundred thousand calls keeps, and what writing it takes."""
     model, x = linears(CALLS)
     repeats = 100
+    with torch.no_grad(), fwdtrace.record(model):  # which imports what every recording needs
+        model(x)
     gc.collect()
     tracemalloc.start()
     with torch.no_grad(), fwdtrace.record(model) as recording:

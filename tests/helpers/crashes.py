@@ -7,7 +7,7 @@ from dataclasses import replace
 from fwdtrace.findings import find
 from fwdtrace.findings.forward_error.changes import proposal_text
 from fwdtrace.findings.forward_error.rule import proposals_for
-from fwdtrace.trace import Call, CallError, Event, Leaf, Op, Site, Source, TensorMeta, Trace
+from fwdtrace.trace import Call, CallError, Event, FailedModule, Leaf, Op, Site, Source, TensorMeta, Trace
 from tests.helpers.traces import trace
 
 SITE = Site("net.py", 31, "Net.forward", "x = self.f5(x)")
@@ -24,7 +24,8 @@ def tensor(
 
 def layer(path: str, class_name: str, *inputs: Leaf, state: tuple[Leaf, ...] = (), settings: str | None = None) -> Call:
     """The call that raises, the tenth of its trace."""
-    return Call(10, 0, 1, path, class_name, 1, "__call__", inputs=inputs, state=state, settings=settings, site=SITE)
+    failed = FailedModule(state, settings)
+    return Call(10, 0, 1, path, class_name, 1, "__call__", inputs=inputs, failed_module=failed, site=SITE)
 
 
 def ran(

@@ -9,10 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from fwdtrace.trace import (
+    Accelerator,
     Backward,
     BackwardError,
+    BetweenHooks,
     Call,
     CallError,
+    FailedModule,
     Finding,
     Fix,
     Gradient,
@@ -169,8 +172,8 @@ def everything() -> Trace:
     first = Call(
         *(0, None, 0, "", "Net", 2, "forward", (sparse, Value("scale", "2.0")), (tensor(1, 10),), site),
         *(("Net.forward",), hooks, 1234, 640.125, None, ("other", "third"), "script", "worker-1"),
-        *((tensor(3),), (Value("", "1"),), (tensor(4),), "in_features=4", wrong, 99),
-        *(Backward(0, 12.5), 70.5, 4096),
+        *(BetweenHooks((tensor(3),), (Value("", "1"),)), FailedModule((tensor(4),), "in_features=4"), wrong, 99),
+        *(Backward(0, 12.5), Accelerator(70.5, 4096)),
     )
     second = call(
         2, 0, None, "Softmax", error=CallError("ValueError", "no", raised_below=True), without_grad="checkpoint"
@@ -260,8 +263,8 @@ def odd(seed: int) -> Trace:
 def on_a_device() -> Trace:
     """A model of two layers that ran on a GPU, the second of which gave a number, so that only the host timed it."""
     return trace(
-        call(0, None, "", "Net", duration_us=5000.0, host_us=900.0, memory_bytes=3 * 2**20),
-        call(1, 0, "up", "Linear", duration_us=4000.0, host_us=300.0, memory_bytes=2**20),
+        call(0, None, "", "Net", duration_us=5000.0, accelerator=Accelerator(900.0, 3 * 2**20)),
+        call(1, 0, "up", "Linear", duration_us=4000.0, accelerator=Accelerator(300.0, 2**20)),
         call(2, 0, "score", "Score", outputs=(Value("", "0.5"),), duration_us=700.0),
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from fwdtrace.compare import compare_traces
 from fwdtrace.render.html import comparison_html, html_text
-from fwdtrace.trace import Op, Source, Stats, TensorMeta, Trace, Value
+from fwdtrace.trace import FailedModule, Op, Source, Stats, TensorMeta, Trace, Value
 from tests.helpers.drawings import page_cells, page_data
 from tests.helpers.growth import takes_at_most
 from tests.helpers.traces import call, lenet, on_a_device, tensor, trace
@@ -86,7 +86,8 @@ def long(number: int) -> Trace:
         if n % 4:
             where = f"layers.{n}"
             one = call(n, 0, where, "Linear", inputs=(given,), outputs=(made,), parameters=n * 3, line=n % 500 + 1)
-            calls.append(replace(one, duration_us=n * 0.3, flops=n * 301, settings=f"in_features={n}"))
+            failed = FailedModule(settings=f"in_features={n}")
+            calls.append(replace(one, duration_us=n * 0.3, flops=n * 301, failed_module=failed))
         else:
             operands = replace(given, name="0"), replace(given, name="1", source=Source(n - 2, 0))
             ops.append(Op(n, 0, "+", operands, (made,), root.site))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fwdtrace.render.summary import clock, totals
 from fwdtrace.render.tree import tree_text
-from fwdtrace.trace import Op, RunInfo
+from fwdtrace.trace import Accelerator, Op, RunInfo
 from tests.helpers.drawings import failing
 from tests.helpers.traces import lenet, on_a_device
 
@@ -36,7 +36,8 @@ def test_the_totals_tell_the_time_of_a_device_from_the_hosts() -> None:
 
 def test_the_time_of_a_device_is_that_of_the_outermost_calls_that_have_it() -> None:
     root, up, score = on_a_device().calls
-    shown = replace(on_a_device(), calls=(replace(root, host_us=None), up, replace(score, host_us=1.0)))
+    calls = replace(root, accelerator=None), up, replace(score, accelerator=Accelerator(1.0))
+    shown = replace(on_a_device(), calls=calls)
     assert totals(shown)[1] == ("4.7 ms device time, 1 call by the host's clock", "")
     assert clock(replace(shown, calls=(up, score))) == "device time, 1 call by the host's clock"
     assert clock(replace(shown, calls=(up,))) == "device time" and clock(replace(shown, calls=(score,))) == ""

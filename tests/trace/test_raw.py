@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fwdtrace.trace import Backward, Gradient, Op, Trace, raw
+from fwdtrace.trace import Accelerator, Backward, Gradient, Op, Trace, raw
 from fwdtrace.trace.raw import RawTrace, read_raw
 from tests.helpers.traces import call, everything, tensor, trace
 
@@ -16,6 +16,7 @@ from tests.helpers.traces import call, everything, tensor, trace
 def net(device: str = "cpu", time: float = 5.0, size: int = 4) -> Trace:
     """A trace of one rank."""
     leaf = (tensor(1, size, device=device),)
+    peak = Accelerator(memory_bytes=int(time))
     found = trace(
         call(
             0,
@@ -25,10 +26,10 @@ def net(device: str = "cpu", time: float = 5.0, size: int = 4) -> Trace:
             duration_us=10 * time,
             inputs=leaf,
             outputs=leaf,
-            host_us=time,
             backward=Backward(0, time),
+            accelerator=Accelerator(time),
         ),
-        call(1, 0, "a", "Linear", duration_us=time, inputs=leaf, outputs=leaf, memory_bytes=int(time)),
+        call(1, 0, "a", "Linear", duration_us=time, inputs=leaf, outputs=leaf, accelerator=peak),
         call(2, 0, "b", "ReLU", inputs=leaf, outputs=leaf),
         ops=(Op(3, 0, "+", leaf, leaf),),
         gradients=(Gradient("a.weight", (2,), True, time),),

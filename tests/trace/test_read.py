@@ -56,6 +56,13 @@ def test_fields_from_a_later_fwdtrace_are_passed_over(tmp_path: Path) -> None:
     assert load_trace(tmp_path / "trace.json") == lenet()
 
 
+def test_a_field_that_few_calls_have_may_be_there_and_empty(tmp_path: Path) -> None:
+    found = document(lenet())
+    empty = dict.fromkeys(("forward_inputs", "forward_outputs", "settings", "host_us", "memory_bytes")) | {"state": []}
+    (tmp_path / "trace.json").write_text(json.dumps({**found, "calls": [row | empty for row in found["calls"]]}))
+    assert load_trace(tmp_path / "trace.json") == lenet()
+
+
 def test_what_calls_have_in_common_is_one_object(tmp_path: Path) -> None:
     trace(*(call(id, None, "", "Net", nth=id + 1) for id in range(3))).save(tmp_path / "trace.json")
     first, _, third = load_trace(tmp_path / "trace.json").calls

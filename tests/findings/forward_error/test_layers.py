@@ -204,7 +204,7 @@ def test_an_instance_norm_of_one_position_says_so() -> None:
 
 def test_a_half_of_an_odd_number_has_its_maker_built_otherwise() -> None:
     message = "Halving dimension must be even, but dimension 1 is size 15"
-    maker = replace(ran(1, "p", "Linear", (2, 8), (2, 15)), settings="in_features=8, out_features=15, bias=True")
+    maker = ran(1, "p", "Linear", (2, 8), (2, 15))
     gate = layer("g", "GLU", tensor("input", 2, 15, source=1))
     assert explained(gate, message, maker).startswith("g (GLU) expects an even number to halve in dimension 1, got 15")
     assert advised(gate, message, maker) == ["set out_features=16 in p", "set out_features=14 in p"]
