@@ -20,6 +20,9 @@ CHOOSE_THEIR_OUTPUT = {
 }
 """The layers that choose the number of features or channels they give, and the argument that says it."""
 
+TURN = ("t", "T", "mT", "transpose", "permute", "swapaxes", "movedim")
+"""Ops that only put the dimensions in another order."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -92,9 +95,12 @@ def origin_text(trace: Trace, leaf: TensorMeta, around: Call | None = None) -> s
     event = trace.flow.producer(leaf)
     if event is None:
         return held_text(leaf.source)
-    held = [text for part in tensors_in(event.inputs) if (text := held_behind(trace, part))]
-    of = f" of {held[0]}" if held and isinstance(event, Op) else ""
-    return event_text(trace, event, around) + of
+    given = tensors_in(event.inputs) if isinstance(event, Op) else ()
+    held = [text for part in given if (text := held_behind(trace, part))]
+    if not held and given and event.name.rpartition(".")[2] in TURN:
+        made = trace.flow.producer(given[0])
+        held = [name_of(made)] if isinstance(made, Call) else []
+    return event_text(trace, event, around) + (f" of {held[0]}" if held else "")
 
 
 def held_behind(trace: Trace, leaf: TensorMeta) -> str:
