@@ -169,3 +169,27 @@ class ScoresWithNarrowKeys(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return torch.softmax(self.query(x) @ self.key(x).transpose(1, 2), -1) @ x
+
+
+class BeginsForOneLayer(nn.Module):
+    """The states that two recurrent layers begin with, made for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(8, 16, num_layers=2, batch_first=True), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        first = torch.zeros(1, x.shape[0], 16)
+        return self.out(self.lstm(x, (first, first.clone()))[0][:, -1])
+
+
+class FiveHeads(nn.Module):
+    """An attention whose heads were changed after it was built, to a number that does not divide its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mha = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.mha.num_heads = 5
+
+    def forward(self, x: Tensor) -> Any:
+        return self.mha(x, x, x)[0]

@@ -13,6 +13,8 @@ from tests.trials.sequences import (
     AddsPositionsFromTwo,
     AttendsToOthers,
     AttendsToWider,
+    BeginsForOneLayer,
+    FiveHeads,
     GathersOne,
     HidesKeys,
     LooksUpPositions,
@@ -307,6 +309,10 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
     "scores with narrow keys": (
         ScoresWithNarrowKeys, ("2x7x5",), ["set out_features=6 in query", "set out_features=8 in key"],
     ),
+    "begins for one layer": (
+        BeginsForOneLayer, ("2x5x8",), ["pass hx[0].repeat(2, 1, 1) to lstm and pass hx[1].repeat(2, 1, 1) to lstm"],
+    ),
+    "five heads": (FiveHeads, ("2x6x32",), ["set num_heads=4 in mha", "set num_heads=2 in mha"]),
     "squeezes all": (SqueezesAll, ("1x3x6x6",), ["call Tensor.squeeze in line N with dim=(2, 3)"]),
     "transforms to complex": (TransformsToComplex, ("2x8",), ["pass input.abs() to fc"]),
     "hides keys": (HidesKeys, ("2x6x8",), ["set batch_first=True in mha"]),
