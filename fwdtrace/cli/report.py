@@ -149,7 +149,7 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     traces = [trace for trace in observed.traces if trace is not crashed]
     if observed.program.files or not traces:
         return
-    from fwdtrace.render.program import ROOM_FOR_CRASH, print_event, print_program
+    from fwdtrace.render.program import SCREEN, SCREEN_WITH_TRACEBACK, crash_lines, print_event, print_program
 
     shown = _shown(settings)
     console = stderr_console(shown.color)
@@ -163,9 +163,12 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
             console.print()
         return
     models = [(called, [trace for trace in kept if trace is not crashed]) for called, kept in observed.by_model]
-    beside = len(lines) + 2 + (ROOM_FOR_CRASH if crashed is not None else 0)
+    beside = len(lines) + 2
+    if crashed is not None:
+        beside += len(crash_lines(crashed, console))
+    screen = SCREEN if crashed is None else SCREEN_WITH_TRACEBACK
     view = {"depth": shown.depth, "fold": shown.fold, "columns": shown.column_keys, "only": shown.patterns}
-    left_out = print_program(models, console, beside=beside, **view)
+    left_out = print_program(models, console, beside=beside, screen=screen, **view)
     if left_out:
         _say(left_out)
     for trace in observed.events[:1]:

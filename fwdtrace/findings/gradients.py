@@ -13,7 +13,7 @@ from fwdtrace.findings.flow import Break, Paths, requires_gradient
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.trace import Call, Event, Finding, Gradient, GradientFault, Op, Site, Trace, tensors_in
 from fwdtrace.trace.mechanisms import mechanism_of
-from fwdtrace.trace.text import listed, name_of, plural
+from fwdtrace.trace.text import listed, name_of, plural, shape_text
 
 _RECOMPUTED = ("_orig", "_g", "_v")
 """How the parameters end from which a mechanism such as weight_norm recomputes the weight in a hook."""
@@ -176,11 +176,13 @@ def _broken_path(trace: Trace, paths: Paths, gradient: Gradient, users: Sequence
         return None
     first = ends[0].event
     name = "{}" if len(ends) == 1 and isinstance(first, Call) else ""
-    words = list(dict.fromkeys(_words(end, name or name_of(end.event)) + _line(end.event, first) for end in ends))
+    words = list(
+        dict.fromkeys(_words(trace, end, name or name_of(end.event)) + _line(end.event, first) for end in ends)
+    )
     return _Reason(f"got no gradient: {listed(words, 2)}", _call(trace, first), first.site)
 
 
-def _words(end: Break, name: str) -> str:
+def _words(trace: Trace, end: Break, name: str) -> str:
     event = end.event
     if end.kind == "off":
         return f"{name} {_OFF[event.without_grad or 'no_grad']}"
@@ -189,7 +191,7 @@ def _words(end: Break, name: str) -> str:
     if end.kind == "unseen":
         return f"what {name} returned has none, as it was made by what is not observed"
     if end.kind == "unused":
-        return f"nothing that was observed used what {name} gave"
+        return f"nothing that was observed used what {name} gave{_new_leaf(trace, event)}"
     if end.kind == "output":
         return f"backward did not come back through the output {end.output.removeprefix('.')}".rstrip()
     if end.kind == "others":
@@ -197,6 +199,20 @@ def _words(end: Break, name: str) -> str:
     if not isinstance(event, Op):
         return f"what {name} returned requires none"
     return _cut(event, name)
+
+
+def _new_leaf(trace: Trace, unused: Event) -> str:
+    """What was used later in place of a result, if it has the same shape and came from nowhere; "" if nothing was."""
+    given = {(tensor.shape, tensor.dtype) for tensor in tensors_in(unused.outputs) if tensor.shape}
+    for op in trace.ops or ():
+        for tensor in tensors_in(op.inputs) if op.id > unused.id and op.parent == unused.parent else ():
+            if tensor.source is None and tensor.requires_grad and (tensor.shape, tensor.dtype) in given:
+                line = f" in line {op.site.line}" if op.site is not None else ""
+                return (
+                    f"; what {op.name}{line} used of that shape, {shape_text(tensor.shape)}, came from elsewhere, such"
+                    " as a new nn.Parameter, which begins a graph of its own"
+                )
+    return ""
 
 
 def _line(event: Event, first: Event) -> str:

@@ -8,17 +8,26 @@ import linecache
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from types import CodeType, FrameType, GeneratorType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_LIBRARIES = ("torch", "einops", "builtins", "math", "_operator")
-_EFFECTS = ("torch.optim", "torch.distributed", "torch.autograd", "torch.serialization", "torch.utils")
-"""Parts of torch whose functions do more than compute."""
+_COMPUTE = (
+    *("torch._C", "torch._ops", "torch._tensor", "torch.functional", "torch.func", "torch.nn", "torch.sparse"),
+    *("torch.linalg", "torch._linalg_utils", "torch._lowrank", "torch.nested", "torch.masked", "torch.distributions"),
+    *("torch.amp", "torch.random", "torch.ao.nn", "torch_geometric.nn", "torch_geometric.utils", "torch_scatter"),
+    *("torchvision.ops", "torchvision.transforms", "torchaudio.functional", "torchmetrics.functional"),
+    *("einops", "builtins", "math", "_operator"),
+)
+"""Modules whose functions only compute, beside torch itself; others start processes, write files or download."""
+_COMMUNICATE = ("torch._C._distributed", "torch._ops._c10d")
+_AUTOGRAD = "torch.autograd"
 _OF_AUTOGRAD = ("grad", "backward", "no_grad", "enable_grad", "set_grad_enabled")
-"""Functions of such a part that do no more than backward does."""
+"""Functions of autograd that do no more than backward does."""
+_READ = ("get", "items", "keys", "values", "copy", "index", "count", "union", "intersection", "difference")
+"""Methods of a container or an iterator that leave it as it was."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +170,12 @@ class Namespace:
         if isinstance(found, nn.Module):
             return not self._alone or _is_local(found)
         module = getattr(found, "__module__", None) or type(getattr(found, "__self__", None)).__module__
-        if module.startswith(_EFFECTS) and not (self._writes and names[-1] in _OF_AUTOGRAD):
+        held = getattr(found, "__self__", None)
+        if not self._writes and isinstance(held, list | dict | set | GeneratorType) and names[-1] not in _READ:
             return False
-        return module.startswith(_LIBRARIES) and self._is_harmless(names[-1], raised)
+        if module.startswith(_AUTOGRAD):
+            return self._writes and names[-1] in _OF_AUTOGRAD
+        return _only_computes(module) and self._is_harmless(names[-1], raised)
 
     def _is_harmless(self, name: str, raised: bool) -> bool:
         """Whether a function of this name writes into nothing; the one that raised has not written."""
@@ -172,6 +184,13 @@ class Namespace:
         return name not in ("backward", "step", "next", "print", "input", "open", "exec", "eval") and (
             raised or self._writes or not name.endswith("_") or name.endswith("__")
         )
+
+
+def _only_computes(module: str) -> bool:
+    """Whether the functions of a module have no effect but their result."""
+    if module.startswith(_COMMUNICATE):
+        return False
+    return module == "torch" or any(module == part or module.startswith(f"{part}.") for part in _COMPUTE)
 
 
 def _is_local(module: nn.Module) -> bool:

@@ -15,6 +15,8 @@ from fwdtrace.trace.text import plural
 
 SCREEN = 60
 """The most lines that are shown where nobody asked for more."""
+SCREEN_WITH_TRACEBACK = 40
+"""The same beside the traceback of the program, which takes some lines itself."""
 ROOM_FOR_CRASH = 26
 """The lines for the call that raised."""
 MOST_TREES = 4
@@ -29,21 +31,22 @@ def print_program(
     depth: int | None,
     fold: bool,
     beside: int,
+    screen: int = SCREEN,
     columns: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> str:
-    """Print the trees, one for all that are alike, on one screen with `beside` other lines.
+    """Print the trees, one for all that are alike, on one `screen` with `beside` other lines.
 
     What this returns says what was left out and how to see it; all is shown if a depth is given or `fold` is false.
     """
     traces = [group[0] for group in alike([trace for _, traces in models for trace in traces], look)]
     everything = depth is not None or not fold
-    shown = traces if everything else _those_with_room(traces, SCREEN - beside - 1)
+    shown = traces if everything else _those_with_room(traces, screen - beside - 1)
     trees = [
         list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
         for trace in shown
     ]
-    rooms = _rooms([len(lines) for lines in trees], SCREEN - beside - 1 - len(shown))
+    rooms = _rooms([len(lines) for lines in trees], screen - beside - 1 - len(shown))
     cut = False
     for trace, lines, room in zip(shown, trees, rooms, strict=True):
         if not everything and len(lines) > room:
@@ -78,6 +81,11 @@ def _rooms(needed: list[int], room: int) -> list[int]:
 
 def print_crash(trace: Trace, console: Console) -> None:
     """Print the call that raised the error that ended the program, as deep as there is room for."""
+    print_lines(crash_lines(trace, console), console)
+
+
+def crash_lines(trace: Trace, console: Console) -> list[Line]:
+    """What is shown of the call that raised."""
     lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), None, True))
     what = "the call that raised"
     if trace.backward_errors:
@@ -85,7 +93,7 @@ def print_crash(trace: Trace, console: Console) -> None:
     elif trace.run.replay:
         what += f", run once more{f': {why}' if (why := trace.run.replay_reason) else ' to be seen'}"
     title: Line = [(f"fwdtrace: {what}", "")]
-    print_lines([title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))], console)
+    return [title, [], *(lines if len(lines) <= ROOM_FOR_CRASH else _middle_cut(lines, ROOM_FOR_CRASH))]
 
 
 def print_event(

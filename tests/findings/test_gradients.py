@@ -15,7 +15,10 @@ from fwdtrace.trace import (
     Gradient,
     GradientFault,
     Hook,
+    Op,
     Operand,
+    Site,
+    Source,
     Stats,
     TensorMeta,
     Trace,
@@ -130,3 +133,23 @@ def test_the_own_parameter_of_a_model_under_no_grad_has_this_as_its_reason() -> 
     )
     (finding,) = found(replace(ROOT, outputs=NO, without_grad="no_grad"), gradients=(missing("scale"),))
     assert finding.message == "every parameter (20 parameters) got no gradient: the model ran under torch.no_grad()"
+
+
+def test_a_new_leaf_that_is_used_in_place_of_a_result_is_told_by_its_shape() -> None:
+    (own,) = YES
+    parameter = replace(own, source=Source(parameter="p"))
+    doubled = Op(1, 0, "*", (parameter,), (replace(own, source=Source(1, 0)),))
+    used = Op(2, 0, "+", (own,), (replace(own, source=Source(2, 0)),), site=Site("m.py", 8, "Net.forward", "x + w"))
+    model = replace(ROOT, outputs=used.outputs)
+    unused = "p (20 parameters) got no gradient: nothing that was observed used what * gave"
+    for op, more in [
+        (
+            used,
+            "; what + in line 8 used of that shape, 1×16, came from elsewhere, such as a new nn.Parameter, which begins"
+            " a graph of its own",
+        ),
+        (replace(used, inputs=(replace(own, requires_grad=False),)), ""),
+        (replace(used, inputs=(replace(own, shape=(2, 16)),)), ""),
+    ]:
+        whole = trace(model, gradients=(missing("p"), ARRIVED), ops=(doubled, op))
+        assert [finding.message for finding in no_gradient(whole)] == [unused + more]

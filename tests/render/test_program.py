@@ -12,6 +12,7 @@ from fwdtrace.render.kept_calls import Model, how_to_record_backward, model_line
 from fwdtrace.render.program import (
     ROOM_FOR_CRASH,
     SCREEN,
+    SCREEN_WITH_TRACEBACK,
     _rooms,
     _those_with_room,
     print_crash,
@@ -103,10 +104,11 @@ def test_equal_trees_are_shown_once() -> None:
     assert left_out == ""
 
 
-def test_a_long_tree_is_cut_to_a_screen_and_says_how_to_see_all() -> None:
+@pytest.mark.parametrize("screen", [SCREEN, SCREEN_WITH_TRACEBACK])
+def test_a_long_tree_is_cut_to_a_screen_and_says_how_to_see_all(screen: int) -> None:
     model = (called({TRAIN: 3}), [net(layers=200)])
-    lines, left_out = printed([model])
-    assert len(lines) + 2 <= SCREEN
+    lines, left_out = printed([model], screen=screen)
+    assert len(lines) + 2 <= screen
     assert "+200 calls, --depth 1 shows more" in "\n".join(lines)
     assert left_out == (
         "left out to fit the screen: deeper calls; --depth 2 shows all, -o FILE.html opens in a browser"
@@ -120,9 +122,13 @@ def test_all_of_it_is_shown_if_a_depth_is_given() -> None:
 
 
 def test_of_many_models_some_trees_are_shown_and_the_others_counted() -> None:
-    lines, left_out = printed([(called({TRAIN: 3}), [net(rows=rows)]) for rows in range(1, 9)])
+    models = [(called({TRAIN: 3}), [net(rows=rows)]) for rows in range(1, 9)]
+    lines, left_out = printed(models)
     assert sum(line.startswith("m.Net") for line in lines) == 4
     assert left_out.startswith("left out to fit the screen: 4 trees; ")
+    lines, left_out = printed(models, screen=SCREEN_WITH_TRACEBACK, beside=20)
+    assert sum(line.startswith("m.Net") for line in lines) == 2
+    assert left_out.startswith("left out to fit the screen: 6 trees")
 
 
 @pytest.mark.parametrize("layers", [1, 200])

@@ -145,3 +145,51 @@ class AddsPositionsFromTwo(nn.Module):
     def forward(self, ids: Tensor) -> Any:
         places = torch.arange(ids.shape[1]).expand(ids.shape)
         return self.tokens(ids) + self.positions(ids.shape[1], places)
+
+
+class LooksUpPositions(nn.Module):
+    """Positions that begin at 2, in a buffer of 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 4)
+        self.register_buffer("kinds", torch.zeros(1, 12, dtype=torch.long))
+
+    def forward(self, ids: Tensor) -> Any:
+        positions = torch.arange(2, 2 + ids.shape[1]).expand(ids.shape)
+        return self.table(ids) + self.table(torch.gather(self.kinds.expand(ids.shape[0], -1), 1, positions))
+
+
+class ScoresWithNarrowKeys(nn.Module):
+    """Queries and keys of attention that were built with different numbers of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(5, 8), nn.Linear(5, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.softmax(self.query(x) @ self.key(x).transpose(1, 2), -1) @ x
+
+
+class BeginsForOneLayer(nn.Module):
+    """The states that two recurrent layers begin with, made for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(8, 16, num_layers=2, batch_first=True), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        first = torch.zeros(1, x.shape[0], 16)
+        return self.out(self.lstm(x, (first, first.clone()))[0][:, -1])
+
+
+class FiveHeads(nn.Module):
+    """An attention whose heads were changed after it was built, to a number that does not divide its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mha = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.mha.num_heads = 5
+
+    def forward(self, x: Tensor) -> Any:
+        return self.mha(x, x, x)[0]

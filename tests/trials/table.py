@@ -13,9 +13,13 @@ from tests.trials.sequences import (
     AddsPositionsFromTwo,
     AttendsToOthers,
     AttendsToWider,
+    BeginsForOneLayer,
+    FiveHeads,
     GathersOne,
     HidesKeys,
+    LooksUpPositions,
     MasksKeys,
+    ScoresWithNarrowKeys,
     SequenceFirst,
     TakesAnObject,
     TurnsForRecurrence,
@@ -196,19 +200,6 @@ class SplitsHeads(nn.Module):
         return self.out(self.query(x).view(x.shape[0], x.shape[1], -1, 16).flatten(2))
 
 
-class LooksUpPositions(nn.Module):
-    """Positions that begin at 2, in a buffer of 12."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = nn.Embedding(20, 4)
-        self.register_buffer("kinds", torch.zeros(1, 12, dtype=torch.long))
-
-    def forward(self, ids: Tensor) -> Any:
-        positions = torch.arange(2, 2 + ids.shape[1]).expand(ids.shape)
-        return self.table(ids) + self.table(torch.gather(self.kinds.expand(ids.shape[0], -1), 1, positions))
-
-
 class StacksBranches(nn.Module):
     """Two branches of one image, one of which lacks its border."""
 
@@ -315,6 +306,13 @@ MENDED: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = 
         ["set out_features=32 in query", "set out_features=16 in query and in_features=16 in out"],
     ),
     "looks up positions": (LooksUpPositions, ("2x14:int64:0..20",), ["give the model ids of 2×10"]),
+    "scores with narrow keys": (
+        ScoresWithNarrowKeys, ("2x7x5",), ["set out_features=6 in query", "set out_features=8 in key"],
+    ),
+    "begins for one layer": (
+        BeginsForOneLayer, ("2x5x8",), ["pass hx[0].repeat(2, 1, 1) to lstm and pass hx[1].repeat(2, 1, 1) to lstm"],
+    ),
+    "five heads": (FiveHeads, ("2x6x32",), ["set num_heads=4 in mha", "set num_heads=2 in mha"]),
     "squeezes all": (SqueezesAll, ("1x3x6x6",), ["call Tensor.squeeze in line N with dim=(2, 3)"]),
     "transforms to complex": (TransformsToComplex, ("2x8",), ["pass input.abs() to fc"]),
     "hides keys": (HidesKeys, ("2x6x8",), ["set batch_first=True in mha"]),

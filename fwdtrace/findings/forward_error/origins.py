@@ -20,6 +20,9 @@ CHOOSE_THEIR_OUTPUT = {
 }
 """The layers that choose the number of features or channels they give, and the argument that says it."""
 
+TURN = ("t", "T", "mT", "transpose", "permute", "swapaxes", "movedim")
+"""Ops that only put the dimensions in another order."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -92,9 +95,18 @@ def origin_text(trace: Trace, leaf: TensorMeta, around: Call | None = None) -> s
     event = trace.flow.producer(leaf)
     if event is None:
         return held_text(leaf.source)
-    held = [text for part in tensors_in(event.inputs) if (text := held_behind(trace, part))]
-    of = f" of {held[0]}" if held and isinstance(event, Op) else ""
-    return event_text(trace, event, around) + of
+    of = _behind(trace, event) if isinstance(event, Op) else ""
+    return event_text(trace, event, around) + (f" of {of}" if of else "")
+
+
+def _behind(trace: Trace, op: Op) -> str:
+    """What held the first operand of an op, or the call that gave what the op only turned; "" if neither."""
+    given = tensors_in(op.inputs)
+    held = next((text for part in given if (text := held_behind(trace, part))), "")
+    if held or not given or op.name.rpartition(".")[2] not in TURN:
+        return held
+    made = trace.flow.producer(given[0])
+    return name_of(made) if isinstance(made, Call) else ""
 
 
 def held_behind(trace: Trace, leaf: TensorMeta) -> str:

@@ -103,8 +103,7 @@ def product(failure: Failure, match: re.Match[str]) -> Explanation | None:
         one = Misfit(failure.tensors[0], len(left) - 1, inner)
         other = Misfit(failure.tensors[1], max(len(right) - 2, 0), left[-1])
         makers = failure.maker_built(one.tensor, one.dimension, inner)
-        if len(right) == 1:
-            makers += failure.maker_built(other.tensor, 0, left[-1])
+        makers += failure.maker_built(other.tensor, other.dimension, left[-1])
         turned = _transposed(failure, left, right)
         return Explanation(says, turned or makers, () if turned else (one, other))
     if len(left) > 2 and len(right) > 2:

@@ -13,6 +13,7 @@ from fwdtrace.findings.forward_error.layers import LAYERS
 from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.rearranged import REARRANGED
+from fwdtrace.findings.forward_error.recurrent import RECURRENT
 from fwdtrace.findings.forward_error.reshapes import RESHAPES
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
@@ -27,7 +28,10 @@ MADE = "<string>"
 MOST_NUMBERS = 4
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
-EXPLANATIONS = (*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *MISSING)
+EXPLANATIONS = (
+    *(*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *RECURRENT),
+    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *MISSING),
+)
 
 
 def forward_error(trace: Trace) -> Iterator[Finding]:

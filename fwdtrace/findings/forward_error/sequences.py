@@ -1,4 +1,4 @@
-"""FT006 for layers of sequences: embedding, recurrence and attention."""
+"""FT006 for layers of sequences: embedding and attention."""
 
 from __future__ import annotations
 
@@ -83,29 +83,14 @@ def dtype_of_indices(failure: Failure, match: re.Match[str]) -> Explanation | No
     return Explanation(f"expects indices of int64 or int32, got {got}", as_dtype(failure, "int64", first=True))
 
 
-def recurrent(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """An RNN, LSTM or GRU, or a cell of one, that got another number of features than its input_size."""
-    numbers = {key: int(value) for key, value in match.groupdict().items()}
-    if not failure.tensors or failure.tensors[0].shape[-1:] != (numbers["got"],):
+def heads(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """An attention whose features cannot be shared among its heads."""
+    size, number = int(match[1]), int(match[2])
+    if failure.call.class_name != "MultiheadAttention" or number < 1:
         return None
-    return features(failure, numbers["expected"], failure.tensors[0], "input_size")
-
-
-def hidden(failure: Failure, match: re.Match[str]) -> Explanation | None:
-    """An initial hidden state whose shape does not fit the input."""
-    expected, got = sizes(match[2]), sizes(match[3])
-    layers = "layers·directions" if "bidirectional=True" in (failure.call.settings or "") else "layers"
-    says = f"expects {match[1]} of {shape_text(expected)} ({layers}×batch×features), got {shape_text(got)}"
-    tensor = failure.tensors[0] if failure.tensors else None
-    if tensor is None or not len(tensor.shape) == len(expected) == len(got) == 3:
-        return Explanation(says)
-    first = "batch_first=True" in (failure.call.settings or "")
-    says += f"; its input is {shape_text(tensor.shape)}, batch_first={first}"
-    states = [leaf for leaf in failure.tensors[1:] if leaf.shape == got]
-    misfits = tuple(Misfit(state, at, expected[at]) for state in states for at in range(3) if got[at] != expected[at])
-    other = tensor.shape[1] if first else tensor.shape[0]
-    proposals = failure.built("batch_first", not first) if expected[1] != got[1] == other else ()
-    return Explanation(says, proposals, misfits)
+    says = f"has num_heads={number}, and its embed_dim, {size}, is no multiple of {number}"
+    divisors = sorted((each for each in range(1, size + 1) if size % each == 0), key=lambda each: abs(each - number))
+    return Explanation(says, tuple(each for near in divisors[:2] for each in failure.built("num_heads", near)))
 
 
 def embedding_dimension(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -327,9 +312,7 @@ SEQUENCES: tuple[tuple[str, Explain], ...] = (
         r"'indices' to have one of the following scalar types: .*; but got torch\.(\w+)",
         dtype_of_indices,
     ),
-    (r"must be equal to input_size\. Expected (?P<expected>\d+), got (?P<got>\d+)", recurrent),
-    (r"inconsistent input_size: got (?P<got>\d+) expected (?P<expected>\d+)", recurrent),
-    (rf"Expected (hidden(?:\[\d\])?) size {_SIZES}, got {_SIZES}", hidden),
+    (r"embed_dim (\d+) not divisible by num_heads (\d+)", heads),
     (r"was expecting embedding dimension of (\d+), but got (\d+)", embedding_dimension),
     (r"passed-in embed_dim (\d+) didn't match last dim of query (\d+)", embedding_dimension),
     (

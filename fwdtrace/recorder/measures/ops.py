@@ -55,11 +55,13 @@ class _Line:
 class Ops(TorchFunctionMode):
     """The measure of functional ops: a mode of torch's, turned on and off with the forwards that show their ops.
 
-    It is off inside leaf modules and torch's own, because fused fast paths ask whether a mode is on.
+    It is off inside leaf modules and torch's own, because fused fast paths ask whether a mode is on; with `in_leaves`,
+    it is on inside the leaf modules of the user.
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
+        self.in_leaves = False
         self.session = session
         self._leaves = session.leaves
         self.here = _InThread(session)
@@ -177,7 +179,7 @@ class Ops(TorchFunctionMode):
         if not here.stack:
             with without_torch_function():
                 self.flow.learn_what_modules_hold()
-        shown = seen.shows_ops or (seen.of.is_users and not here.stack)
+        shown = seen.shows_ops or (seen.of.is_users and (self.in_leaves or not here.stack))
         if shown == here.shows_ops:
             here.changes.append("")
             return

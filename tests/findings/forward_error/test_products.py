@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fwdtrace.findings import find
 from fwdtrace.trace import Call, CallError, Op, Site, Value
 from tests.helpers.crashes import (
     PRODUCT,
@@ -104,3 +105,18 @@ def test_an_einsum_names_the_index_and_its_equation() -> None:
         "torch.einsum in the model (Net) gives the index j two sizes, 4 and 5 (operand 2, 5×6), in 'ij,jk->ik';"
         " given 3×4, 5×6"
     )
+
+
+def test_what_was_only_turned_is_said_to_be_of_the_layer_that_gave_it() -> None:
+    message = PRODUCT.format("7x64", "48x7")
+    keys = ran(3, "k", "Linear", (7, 32), (7, 48))
+    turned = Op(4, 0, "Tensor.t", (tensor("0", 7, 48, source=3),), (tensor("", 48, 7, source=4),))
+    failed = Op(
+        10, 0, "@", (tensor("0", 7, 64), tensor("1", 48, 7, source=4)), error=CallError("RuntimeError", message)
+    )
+    model = root("RuntimeError", message, raised_below=False)
+    assert [finding.message for finding in find(trace_of(model, keys, ops=(turned, failed)))] == [
+        "@ in the model (Net) cannot multiply 7×64 by 48×7: the inner sizes are 64 and 48; given 7×64, 48×7 from"
+        " Tensor.t of k"
+    ]
+    assert texts_of(trace_of(model, keys, ops=(turned, failed))) == ["set out_features=64 in k"]

@@ -103,10 +103,13 @@ def test_an_index_without_the_dimension_that_is_gathered_is_given_one() -> None:
     ]
 
 
-def test_the_states_of_both_directions_are_counted_by_layers_and_directions() -> None:
-    call = layer("gru", "GRU", tensor("input", 3, 2, 4), tensor("hx", 1, 3, 8), settings="4, 8, bidirectional=True")
-    says = explained(call, "Expected hidden size (2, 3, 8), got [1, 3, 8]")
-    assert "expects hidden of 2×3×8 (layers·directions×batch×features), got 1×3×8" in says
+def test_heads_that_do_not_divide_the_features_are_tried_in_the_nearest_numbers_that_do() -> None:
+    call = layer("mha", "MultiheadAttention", tensor("query", 3, 2, 32))
+    message = "embed_dim 32 not divisible by num_heads 5"
+    assert explained(call, message, type="AssertionError") == (
+        "mha (MultiheadAttention) has num_heads=5, and its embed_dim, 32, is no multiple of 5; given query 3×2×32"
+    )
+    assert advised(call, message, type="AssertionError") == ["set num_heads=4 in mha", "set num_heads=2 in mha"]
 
 
 def test_a_padding_mask_that_is_turned_around_is_told_by_its_sizes() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 import fwdtrace
+from fwdtrace.recorder import Options, Recording
 from fwdtrace.trace import Op, TensorMeta, Trace, Value
 from tests.helpers.recorded import recorded
 
@@ -119,6 +120,18 @@ def test_ops_inside_leaf_modules_and_torchs_own_are_not_recorded() -> None:
     trace = recorded(Net().train(), X, ops=True)
     assert ops(trace) == ["[]", "+"]
     assert len(trace.calls) > 3
+
+
+def test_ops_inside_leaf_modules_of_ones_own_are_recorded_if_asked_for() -> None:
+    class Scale(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x / x.sum()
+
+    model = nn.Sequential(Scale(), nn.ReLU())
+    for in_leaves, names in [(False, []), (True, ["Tensor.sum", "/"]), (False, [])]:
+        with Recording(model, Options(ops=True, ops_in_leaves=in_leaves)) as recording:
+            model(X)
+        assert ops(recording.trace) == names
 
 
 def test_the_ops_of_a_root_without_submodules_are_recorded() -> None:
