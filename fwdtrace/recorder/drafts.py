@@ -12,32 +12,35 @@ from typing import Any
 from fwdtrace.trace import Call, Op, Source, TensorMeta
 
 
-class CallDraft(Call):
+class _Fillable:
+    """A frozen value whose fields can be set."""
+
+    __slots__ = ()
+    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
+
+
+class CallDraft(_Fillable, Call):
     """A Call that is being filled in."""
 
     __slots__ = ()
-    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
-class OpDraft(Op):
+class OpDraft(_Fillable, Op):
     """An Op that is being filled in."""
 
     __slots__ = ()
-    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
-class SourceDraft(Source):
+class SourceDraft(_Fillable, Source):
     """A Source that is being filled in."""
 
     __slots__ = ()
-    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
-class TensorDraft(TensorMeta):
+class TensorDraft(_Fillable, TensorMeta):
     """A TensorMeta that is being filled in."""
 
     __slots__ = ()
-    __init__, __setattr__, __delattr__ = object.__init__, object.__setattr__, object.__delattr__
 
 
 def plain_tensor(
