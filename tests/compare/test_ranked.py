@@ -142,15 +142,8 @@ WRONG = {
 
 
 def spawned(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
-    for attempt in range(3):
-        meeting = str(folder / f"meeting{attempt}")
-        try:
-            mp.spawn(rank_main, (size, str(folder), meeting, variants), nprocs=size)  # type: ignore[no-untyped-call]
-            return
-        except mp.ProcessRaisedException as error:
-            if "connectFullMesh" not in str(error):  # gloo refuses connections now and then on a busy machine
-                raise
-    pytest.fail("the ranks could not connect to each other")
+    store = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+    mp.spawn(rank_main, (size, str(folder), store.port, variants), nprocs=size)  # type: ignore[no-untyped-call]
 
 
 def against(folder: Path, way: str, fault: str) -> TraceComparison:

@@ -162,11 +162,12 @@ def saved(folder: Path, name: str, run: Callable[[], None]) -> None:
     traces.end()
 
 
-def rank_main(rank: int, size: int, folder: str, meeting: str, variants: list[tuple[str, str]]) -> None:
-    """One process of several, which meet in a file: train in all ways, one after the other."""
+def rank_main(rank: int, size: int, folder: str, port: int, variants: list[tuple[str, str]]) -> None:
+    """One process of several, which meet at this port: train in all ways, one after the other."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size))
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"{Path(meeting).as_uri()}?rank={rank}&world_size={size}")
+    store = dist.TCPStore("127.0.0.1", port, None, False)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     for way, fault in variants:
         name = f"{way} {fault}".strip().replace(" ", "-")
         saved(Path(folder), f"{name}.rank{rank}", lambda way=way, fault=fault: train(way, fault, rank, size))  # type: ignore[misc]
