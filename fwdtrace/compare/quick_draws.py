@@ -1,4 +1,4 @@
-"""Build a model without drawing all numbers of its large weights, of which a few repeated are random enough."""
+"""Build a model quickly: each of its large weights is filled with a few random numbers over and over."""
 
 from __future__ import annotations
 
