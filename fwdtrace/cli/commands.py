@@ -30,12 +30,12 @@ app = typer.Typer(
 )
 app.command(cls=PanelledCommand)(as_typer_takes_it(run, MODEL))
 app.command(cls=PanelledCommand)(as_typer_takes_it(compare, MODEL))
-app.command()(as_typer_takes_it(convert))
+app.command(cls=PanelledCommand)(as_typer_takes_it(convert))
 app.command(cls=PanelledCommand, context_settings={"allow_interspersed_args": False})(as_typer_takes_it(exec, PROGRAM))
-app.command()(as_typer_takes_it(now))
+app.command(cls=PanelledCommand)(as_typer_takes_it(now))
 app.command(cls=PanelledCommand)(as_typer_takes_it(show, TRACE))
-app.command()(as_typer_takes_it(models))
-app.command()(as_typer_takes_it(rule))
+app.command(cls=PanelledCommand)(as_typer_takes_it(models))
+app.command(cls=PanelledCommand)(as_typer_takes_it(rule))
 
 
 def run_with_typer(words: list[str]) -> None:

@@ -44,7 +44,7 @@ def compare(
     result: Result,
     spec: Spec = "lenet",
     other: Annotated[
-        str | None, argument(metavar="[OTHER]", help="Another SPEC; or both are saved traces, or programs.")
+        str | None, argument(metavar="OTHER", help="Another SPEC; or both are saved traces, or programs.")
     ] = None,
     input: Inputs = None,
     seed: Seed = 0,
@@ -53,9 +53,9 @@ def compare(
     color: Color = "auto",
     full_traceback: FullTraceback = False,
 ) -> None:
-    """Show what differs between two models, two saved traces, or two ways to run one model. Exits with 1 if anything.
+    """Show where two models, runs, programs or saved traces differ.
 
-    Leads with the first call whose inputs agree and whose output does not.
+    The first call whose inputs agree and whose output does not comes first. Exits with 1 if anything differs.
 
     Example: fwdtrace compare original.py:Net port.py:Net --same-init
 

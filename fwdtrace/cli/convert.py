@@ -17,7 +17,9 @@ def convert(
         Path, option("-o", "--output", metavar="FILE", help="The weights of the second, .safetensors or .pt.")
     ],
 ) -> None:
-    """Write the weights of one model as those of another, by a map that compare has proved.
+    """Write the weights of one model as those of another.
+
+    Which weight becomes which is in a map that compare --save-map has proved and written.
 
     Example: fwdtrace convert original.safetensors --map map.json -o port.safetensors
     """

@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.cold_start import interruptible
 
-MODEL, PROGRAM, TRACE, MEASURE, SHOW, SAVE, HELP = (
-    *("Model and input", "Program", "Trace", "Measure", "Show", "Save", "Help"),
+MODEL, PROGRAM, TRACE, MEASURE, SHOW, SAVE, ARGUMENTS, OPTIONS, HELP = (
+    *("Model and input", "Program", "Trace", "Measure", "Show", "Save", "Arguments", "Options", "Help"),
 )
 """The parts of the help that options stand in."""
 REQUIRED = inspect.Parameter.empty

@@ -27,7 +27,7 @@ def exec(
     chosen: Chosen,
     program: Annotated[
         list[str],
-        argument(metavar="SCRIPT [ARGS]...", takes_the_rest=True, help="A Python file, and all that it is given."),
+        argument(metavar="SCRIPT [ARGS]...", takes_the_rest=True, help="A Python file, and what is handed to it."),
     ],
     module: Annotated[bool, option("-m", help="SCRIPT is the name of a module, as in python -m.")] = False,
     output: Annotated[
@@ -42,8 +42,9 @@ def exec(
     ] = None,
     fail_on: FailOn = "",
 ) -> None:
-    """Run a program as Python would, and show the first call of each of its models.
+    """Run a program as Python would, and show the calls of its models.
 
+    Of each model it keeps the first call in training, and the first other call if that ran other modules or ops.
     Everything after SCRIPT is the script's. Its output stays its own; the calls are shown on stderr when it has ended.
 
     Example: fwdtrace exec -o first.json train.py --lr 1e-3

@@ -31,7 +31,7 @@ Inputs = Annotated[
 Seed = Annotated[int, option(metavar="N", min=0, max=2**32 - 1, help="The seed of weights and inputs.")]
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
 MaxBytes = Annotated[
-    int, option(metavar="N", min=0, help="Keep at most N bytes of values; beyond, digests and statistics.")
+    int, option(metavar="N", min=0, help="Keep at most N bytes of values; of the rest, digests and statistics alone.")
 ]
 Trust = Annotated[bool, option("--trust", help="Open a .pt2 file that would run code, such as a pickle.")]
 FailOn = Annotated[
@@ -46,12 +46,12 @@ FailOn = Annotated[
 ColorChoice = Literal["auto", "always", "never"]
 Color = Annotated[
     ColorChoice,
-    option(metavar="WHEN", panel=SHOW, help="Colours: auto, on a terminal alone; always; or never."),
+    option(metavar="WHEN", panel=SHOW, help="Use colours: auto (only on a terminal), always or never."),
 ]
 
 Repeat = Annotated[
     int,
-    option(metavar="N", min=0, help="Run N times more from the same state, for times that are not the first's."),
+    option(metavar="N", min=0, help="Run N times more from the same state, and show the times of these warm runs."),
 ]
 FullTraceback = Annotated[
     bool,
@@ -93,12 +93,14 @@ Columns = Annotated[
         metavar="LIST",
         callback=_known_columns,
         completion=completion.keys_in_a_list(COLUMN_KEYS),
-        help=f"Show these columns: {', '.join(COLUMN_KEYS)}; from-row: where inputs came from.",
+        help=f"Show these columns: {', '.join(COLUMN_KEYS)}; from-row is where inputs came from.",
     ),
 ]
 Only = Annotated[
     list[str] | None,
-    option(metavar="PATTERN", help="Show what this glob matches, the end of a path, a class or an op; repeatable."),
+    option(
+        metavar="PATTERN", help="Show only what this glob matches: the end of a path, a class or an op; repeatable."
+    ),
 ]
 
 
@@ -176,21 +178,23 @@ class Chosen:
     first: Annotated[
         int | None, option(metavar="N", min=1, help="Keep the first N calls of each model, in whatever mode.")
     ] = None
-    call: Annotated[int | None, option(metavar="N", min=1, help="Keep the Nth call of each model alone.")] = None
+    call: Annotated[int | None, option(metavar="N", min=1, help="Keep only the Nth call of each model.")] = None
     every: Annotated[
         int | None,
         option(
             metavar="K",
             min=1,
-            help="Keep the first call and every Kth; with --on, tell how it grew.",
+            help="Keep the first call and every Kth; with --on, measure every Kth.",
         ),
     ] = None
     train: Annotated[
-        bool, option("--train", help="Keep the first call of each model in training with gradients alone.")
+        bool, option("--train", help="Keep only the first call of each model in training with gradients.")
     ] = False
     model: Annotated[
         str | None,
-        option(metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not the topmost; * is any text."),
+        option(
+            metavar="CLASS_OR_PATH", help="Keep the calls of these modules, not those of whole models; * is any text."
+        ),
     ] = None
     stop_after: Annotated[
         int | None, option(metavar="N", min=1, help="End the program, with status 0, after N kept calls.")
@@ -208,9 +212,9 @@ class Chosen:
     keep: Annotated[int, option(metavar="N", min=1, help="Keep at most N events.")] = 10
     save_step: Annotated[
         Path | None,
-        option(metavar="DIR", help="Save the first such call there, and say how to run it again."),
+        option(metavar="DIR", help="With --on: save the first of these calls there, and say how to run it again."),
     ] = None
-    last: Annotated[int, option(metavar="N", min=0, help="Tell of the last N steps before an event.")] = 5
+    last: Annotated[int, option(metavar="N", min=0, help="With --on: show the last N steps before the event.")] = 5
     children: Annotated[
         bool, option("--children", help="Follow the processes that the program starts; each saves its own file.")
     ] = False
@@ -223,7 +227,9 @@ class Programs:
     programs: Annotated[
         bool, option("--programs", help="Both are programs, 'train.py --lr 1e-3': run each, compare a call.")
     ] = False
-    call: Annotated[int | None, option(metavar="N", min=1, help="With --programs: the Nth call, else the 1st.")] = None
+    call: Annotated[
+        int | None, option(metavar="N", min=1, help="With --programs: the Nth call in place of the first.")
+    ] = None
     first: Annotated[int | None, option(metavar="N", min=1, help="With --programs: the first N calls, one by one.")] = (
         None
     )
@@ -237,7 +243,9 @@ class Result:
     """Where the result goes beside the screen, or in its place."""
 
     json: Json = False
-    no_pager: Annotated[bool, option("--no-pager", help="Print at once, also what is longer than the screen.")] = False
+    no_pager: Annotated[
+        bool, option("--no-pager", panel=SHOW, help="Print at once, also what is longer than the screen.")
+    ] = False
     output: Annotated[
         list[Path] | None,
         option("-o", "--output", metavar="FILE", help="Save it; the suffix picks the format; repeatable."),
@@ -274,7 +282,8 @@ class Pairing:
         ),
     ] = None
     same_init: Annotated[
-        bool, option("--same-init", help="Draw lively weights for the first, and copy them into the second.")
+        bool,
+        option("--same-init", help="Give both the same random weights: drawn for the first, copied to the second."),
     ] = False
     weights: Annotated[
         Path | None, option(metavar="FILE", help="Weights for the first, copied into the second as well.")
@@ -295,10 +304,12 @@ class Variation:
         bool, option("--train", help="Run in training mode; with one SPEC, compare it with eval mode.")
     ] = False
     dtype: Annotated[str | None, option(metavar="DTYPE", help="Run the second in this type, such as bfloat16.")] = None
-    device: Annotated[str | None, option(metavar="DEVICE", help="Run the second there, such as cuda.")] = None
+    device: Annotated[str | None, option(metavar="DEVICE", help="Run the second on this device, such as cuda.")] = None
     fused: Annotated[
         bool,
-        option("--fused/--no-fused", help="Let torch run its encoder layers as one; off if one side has them."),
+        option(
+            "--fused/--no-fused", help="Let torch run its encoder layers as one op; off where only one model has them."
+        ),
     ] = True
     compile: Annotated[bool, option("--compile", help="Run the second compiled.")] = False
     batch: Annotated[

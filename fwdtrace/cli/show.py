@@ -26,7 +26,9 @@ def show(
     shown: Shown,
     result: Result,
 ) -> None:
-    """Show a saved trace again, or write it in another format; several ranks of a program as one.
+    """Show a saved trace again, or write it in another format.
+
+    The files of several ranks of a program are shown as one.
 
     Example: fwdtrace show trace.json --depth 2
 

@@ -18,6 +18,10 @@ PANELS = {
         *("Model and input", "Run directly", "Pair two models", "Run the second otherwise", "Compare two programs"),
         *("Show", "Save", "Help"),
     ],
+    "convert": ["Arguments", "Options", "Help"],
+    "now": ["Arguments", "Help"],
+    "models": ["Arguments", "Options", "Help"],
+    "rule": ["Arguments", "Help"],
 }
 
 
@@ -32,3 +36,25 @@ def test_the_options_stand_in_panels_and_there_is_an_example(command: Command, n
 def test_the_keys_of_columns_and_of_sort_are_named_whole(command: Command) -> None:
     words = set(re.findall(r"[\w-]+", command("run", "--help").out))
     assert words >= {*COLUMN_KEYS} and words >= {*get_args(Key)} - {"self-time", "parameters"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("run", "[SPEC]"),
+        ("compare", "[SPEC] [OTHER]"),
+        ("exec", "SCRIPT [ARGS]..."),
+        ("show", "FILE..."),
+        ("now", "PID"),
+    ],
+)
+def test_the_usage_line_names_the_arguments_as_the_help_below_it(command: Command, name: str, arguments: str) -> None:
+    lines = command(name, "--help").out.splitlines()
+    assert lines[0].endswith(f"fwdtrace {name} [OPTIONS] {arguments}")
+    below = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert {word.strip("[]") for word in arguments.split()[:1]} <= set(below)
+
+
+def test_no_summary_of_a_command_is_cut(command: Command) -> None:
+    _, _, summaries = command("--help").out.partition("Commands:")
+    assert summaries.count("\n") == 9 and "..." not in summaries
