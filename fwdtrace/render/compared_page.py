@@ -65,7 +65,7 @@ def apart_rows(comparison: TraceComparison) -> Iterator[ApartRow]:
 
 
 def comparison_charts(comparison: TraceComparison) -> Iterator[str]:
-    """How the difference grows along the forward, along the backward, and from one step to the next."""
+    """How the difference grows along forward, along backward, and from one step to the next."""
     if comparison.traces is None:
         return
     trace = comparison.traces[0]
@@ -73,7 +73,7 @@ def comparison_charts(comparison: TraceComparison) -> Iterator[str]:
         if sum(not distance.same for _, _, distance in apart) > 1:
             labels = [cut(printable(_short(trace.call(id))), _LABEL) for id, _, _ in apart]
             values = tuple(_relative(distance) for _, _, distance in apart)
-            yield growth_svg(f"difference along the {which}", labels, [Series(f"{which}, relative", values)])
+            yield growth_svg(f"relative difference along {which}", labels, [Series(which, values)])
     if len(comparison.steps) > 1:
         labels = [f"call {step.call:,}" for step in comparison.steps]
         series = [
@@ -82,7 +82,7 @@ def comparison_charts(comparison: TraceComparison) -> Iterator[str]:
             Series("backward", tuple(_relative(step.backward) for step in comparison.steps)),
         ]
         if any(value for each in series for value in each.values):
-            yield growth_svg("difference by call of the program", labels, series)
+            yield growth_svg("relative difference by call of the program", labels, series)
 
 
 def _in_order(comparison: TraceComparison) -> list[ApartAt]:

@@ -16,10 +16,10 @@ NOT_FINITE = "✗"
 MOST_SERIES = 5
 LONGEST_NAME = 30
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 560, 150, 56, 12, 180, 24
-"""A chart in pixels, and the room around its lines, in which the numbers and the names stand."""
-LETTER = 7
-"""The pixels of a letter, with the room that a name needs beside it."""
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 560, 168, 56, 30, 180, 24
+"""A chart in pixels, and the room around its lines, in which the title, the numbers and the names stand."""
+LETTER = 8.5
+"""The pixels of a letter on a phone, where letters are larger, with the room that a name needs beside it."""
 ABOVE_ZERO = 0.15
 """How far up the smallest number stands where there are zeros below it."""
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#1b7c83")
@@ -64,7 +64,7 @@ def growth_svg(title: str, labels: Sequence[str], series: Sequence[Series]) -> s
     scale = _Scale([value for each in series for value in each.values])
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     xs = [LEFT + wide * place / max(len(labels) - 1, 1) for place in range(len(labels))]
-    parts = [f"<title>{escape(printable(title))}</title>"]
+    parts = [f"<title>{escape(printable(title))}</title>", _text(0, 12, f"{title}, on a logarithmic scale", "start")]
     for end, level in scale.ends(TOP + high, TOP):
         parts.append(f'<path d="M{LEFT} {level}h{wide}" stroke="currentColor" stroke-opacity=".25"/>')
         parts.append(_text(LEFT - 6, level + 4, number(end), "end"))

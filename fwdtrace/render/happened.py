@@ -67,7 +67,7 @@ def magnitude_lines(trace: Trace, width: int) -> list[str]:
     numbers = [each.call for each in trace.run.earlier]
     if not numbers:
         return []
-    title = f"largest output in call{'s' if len(numbers) > 1 else ''} {span(numbers)}, then in this one"
+    title = f"largest output in call{'s' if len(numbers) > 1 else ''} {span(numbers)}, then in this call"
     return list(growth_lines(title, most_grown(_magnitudes(trace)), width))
 
 
@@ -80,13 +80,13 @@ def charts(trace: Trace) -> list[str]:
         labels = [f"step {step.number:,}" for step in run.last_steps]
         found.append(growth_svg("gradient norm by step", labels, [Series("gradient norm", norms)]))
     if run.earlier:
-        labels = [*(f"call {each.call:,}" for each in run.earlier), "this one"]
-        found.append(growth_svg("largest output by call", labels, most_grown(_magnitudes(trace))))
+        labels = [*(f"call {each.call:,}" for each in run.earlier), "this call"]
+        found.append(growth_svg("largest output of each module by call", labels, most_grown(_magnitudes(trace))))
     return found
 
 
 def _magnitudes(trace: Trace) -> list[Series]:
-    """The largest magnitude of each module in the earlier calls and in this one, in order of this one's calls."""
+    """The largest magnitude of each module in the earlier calls and in this call, in the order of this call."""
     calls = [each.largest for each in trace.run.earlier] + [largest_magnitudes(trace)]
     by_path = [{each.path: math.inf if each.value is None else each.value for each in largest} for largest in calls]
     paths = dict.fromkeys([*by_path[-1], *(path for largest in by_path for path in largest)])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Console
 
-from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.comparison import Growth, TraceComparison
 from fwdtrace.compare.difference import SEVERITIES, Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.render.compared_steps import steps_lines
 from fwdtrace.render.lines import Line, plain, print_lines, wrapped
-from fwdtrace.render.words import cut, printable
+from fwdtrace.render.words import cut, padded, printable
 from fwdtrace.trace import ModelInfo
+from fwdtrace.trace.text import path_text, plural, with_nth
 
 MOST_ALIKE = 3
 _COLUMN = 12
@@ -64,13 +66,17 @@ def _model(model: ModelInfo) -> str:
 
 def _growth(comparison: TraceComparison, width: int) -> Iterator[Line]:
     columns = 3 if width >= 3 * _COLUMN + 14 else 1  # where there is little room, only how far apart they are
-    room = max(width - columns * _COLUMN - 2, 2)
+    rows = [(_name(row), row.apart) for row in comparison.growth]
+    needed = max(map(cell_len, ("from there on", *(name for name, _ in rows)))) + 1
+    room = max(min(width - columns * _COLUMN - 2, needed), 2)
     heads = "".join(f"{head:>{_COLUMN}}" for head in ("difference", "relative", "ulp")[:columns])
     yield [(f"  {cut('from there on', room):<{room}}{heads}", "bold")]
-    for row in comparison.growth:
-        nth = f" call {row.nth}" if row.nth > 1 else ""
-        name = cut(printable("the model" if row.path == "" else row.path or "outside the tree") + nth, room - 1)
-        yield [(f"  {name:<{room}}{_cells(row.apart)[: columns * _COLUMN]}", "")]
+    for name, apart in rows:
+        yield [(f"  {padded(cut(name, room - 1), room)}{_cells(apart)[: columns * _COLUMN]}", "")]
+
+
+def _name(row: Growth) -> str:
+    return printable(with_nth(path_text(row.path), row.nth))
 
 
 def _cells(distance: Distance) -> str:
@@ -95,5 +101,5 @@ def _folded(comparison: TraceComparison, width: int) -> Iterator[Line]:
             for difference in shown:
                 yield from wrapped(printable(difference.message), width, "    ", "", first="  ✗ ")
             if len(differences) > len(shown):
-                more = f"… and {len(differences) - len(shown)} more of {kind}, which --json lists"
+                more = f"… and {plural(len(differences) - len(shown), 'more difference')} of {kind}, which --json lists"
                 yield from wrapped(more, width, "    ", "dim", first="    ")

@@ -48,12 +48,12 @@ def test_a_chart_is_well_formed_and_has_a_line_and_a_name_for_each_series() -> N
     found = [each.tag.rpartition("}")[2] for each in svg.iter()]
     assert found.count("polyline") == 2
     texts = [each.text for each in svg.iter() if each.tag.endswith("text")]
-    assert texts == ["1", "1e7", "1", "2", "3", "now", "up", "✗", "<b>"]
+    assert texts == ["<largest>, on a logarithmic scale", "1", "1e7", "1", "2", "3", "now", "up", "✗", "<b>"]
     assert svg[0].text == "<largest>"
     assert "style" not in text
 
 
 def test_labels_that_would_touch_are_left_out_and_the_last_is_written() -> None:
-    labels = [f"layers.{number}.attention" for number in range(12)]
+    labels = [f"layers.{number}.attn" for number in range(12)]
     text = growth_svg("largest", labels, [Series("x", tuple(range(1, 13)))])
-    assert re.findall(r"layers\.\d+", text) == ["layers.0", "layers.6", "layers.11"]
+    assert re.findall(r"layers\.\d+", text) == ["layers.0", "layers.4", "layers.11"]

@@ -30,7 +30,7 @@ def grown() -> Trace:
 
 def test_the_growth_of_each_module_is_told_up_to_this_call() -> None:
     lines = [
-        "largest output in calls 1 and 11, then in this one:",
+        "largest output in calls 1 and 11, then in this call:",
         "  a  ▃▆█  8 → 80 → 800",
         "  b  ▁▃✗  1 → 10 → not finite",
     ]

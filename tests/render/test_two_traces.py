@@ -71,15 +71,15 @@ The second run leaves the first at [red]: its inputs agree, its output does not.
 first   Net · net.py:Net · 1,234 parameters
 second  Other · 5 parameters · train mode
 
-  from there on                               difference    relative         ulp
-  layers.0                                           0.5        0.25  12,345,678
-  sig call 2                                  not finite           —           —
-  outside the tree                                   0.5           —           —
-  the model                                        5e-07       1e-07     1.0e+20
+  from there on               difference    relative         ulp
+  layers.0                           0.5        0.25  12,345,678
+  sig #2                      not finite           —           —
+  a module outside the tree          0.5           —           —
+  the model                        5e-07       1e-07     1.0e+20
 
 wrong numbers
   ✗ layers.0 gives other numbers
-    … and 4 more of output, which --json lists
+    … and 4 more differences of output, which --json lists
 
 exception
   ✗ a raised ValueError in the first and none in the second

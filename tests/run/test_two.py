@@ -26,16 +26,16 @@ does not: bias differs by up to 4, nets.py:18.
 first   Net · nets.py:Net · 30 parameters
 second  Net · nets.py:Net(bias=4) · 30 parameters
 
-  from there on                               difference    relative         ulp
-  inp                                                  4           4  33,554,432
-  drop                                                 4           4  33,554,432
-  out                                                 16           4  33,554,432
-  the model                                           16           4  33,554,432
+  from there on   difference    relative         ulp
+  inp                      4           4  33,554,432
+  drop                     4           4  33,554,432
+  out                     16           4  33,554,432
+  the model               16           4  33,554,432
 
 wrong numbers
   ✗ the model gives other numbers, up to 16 apart, 4 of the largest element,
     33,554,432 ulp
-    … and 3 more of output, which --json lists
+    … and 3 more differences of output, which --json lists
 
 Note: tolerance: float32 4e-06 of the largest element; what is within it is
 called rounding.
