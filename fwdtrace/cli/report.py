@@ -134,14 +134,14 @@ def _report_children(observed: ObservedProgram) -> Trace | None:
 def _lines_of_models(observed: ObservedProgram) -> list[str]:
     from fwdtrace.render.kept_calls import model_lines
 
-    return model_lines(observed.by_model)
+    return model_lines(observed.by_model, observed.program.by_number)
 
 
 def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | None) -> None:
     """A line for each model, and unless they are saved, the trees of all that was kept but of what raised."""
-    from fwdtrace.render.kept_calls import event_lines, model_lines
+    from fwdtrace.render.kept_calls import event_lines
 
-    lines = [*model_lines(observed.by_model), *event_lines(observed.events, bool(observed.program.files))]
+    lines = _lines_of_models(observed) + event_lines(observed.events, bool(observed.program.files))
     if len(observed.events) >= observed.program.keep:
         lines.append(f"that is --keep {observed.program.keep}, so no further events were looked for")
     for line in lines:

@@ -39,9 +39,14 @@ class Program:
     children: str | None = None
 
     @property
+    def by_number(self) -> bool:
+        """Whether calls are kept by their number, and not by their mode."""
+        return not (self.first is self.call is self.every is None)
+
+    @property
     def events_alone(self) -> bool:
         """Whether calls are kept for what happens in them, and none for its number or its mode."""
-        return bool(self.on) and self.first is self.call is self.every is None and not self.train
+        return bool(self.on) and not self.by_number and not self.train
 
     @property
     def with_stats(self) -> bool:

@@ -23,12 +23,22 @@ Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""
 
 
-def model_lines(models: Sequence[Model]) -> list[str]:
-    """A line for each model, models that ran alike in one: how often it was called, and which calls were kept."""
-    groups = [group for group in alike(models, _looks) if group[0][1]]
+def model_lines(models: Sequence[Model], by_number: bool = False) -> list[str]:
+    """A line for each model, models that ran alike in one: how often it was called, and which calls were kept.
+
+    Calls that were not chosen `by_number`, as by --call and --every, are the first in their mode.
+    """
+    texts = {id(traces): _all_calls_text(called, traces, by_number) for called, traces in models}
+
+    def looks(model: Model) -> Any:
+        called, traces = model
+        said = called.class_name, called.wraps, called.in_backward, texts[id(traces)]
+        return said, [look(trace) for trace in traces]
+
+    groups = [group for group in alike(models, looks) if group[0][1]]
     kinds = Counter(called.wraps or called.class_name.rpartition(".")[2] for called, _ in models)
     twice = {kind for kind, count in kinds.items() if count > 1}
-    lines = [_model_line(group, twice) for group in groups[:MOST_LISTED]]
+    lines = [_model_line(group, twice, texts[id(group[0][1])]) for group in groups[:MOST_LISTED]]
     if len(groups) > MOST_LISTED:
         lines.append(f"{plural(len(groups) - MOST_LISTED, 'more model')}")
     return lines
@@ -82,9 +92,9 @@ def how_to_record_backward(models: Sequence[Called]) -> str:
     return f"{says}: if backward raises by then, it names the op that wrote or the graph that was used twice"
 
 
-def _model_line(group: list[Model], twice: set[str]) -> str:
-    """The line for models that ran alike; of classes that are there `twice` it says how each came to be."""
-    called, traces = group[0]
+def _model_line(group: list[Model], twice: set[str], calls: str) -> str:
+    """The line for models of which the same calls ran alike; of classes that are there `twice`, how each came to be."""
+    called, _ = group[0]
     class_name = cut(called.class_name.rpartition(".")[2], MOST_LETTERS)
     name = f"{class_name} of {called.wraps}" if called.wraps else class_name
     bare = called.class_name.rpartition(".")[2]
@@ -93,16 +103,16 @@ def _model_line(group: list[Model], twice: set[str]) -> str:
     names = list(dict.fromkeys(", ".join(filter(None, each)) for each in known if any(each)))
     held = f" ({listed(names)})" if names else ""
     times = f" {multiplied(len(group))}" if len(group) > 1 else ""
-    calls = _all_calls_text(called, traces)
     again = f", and {called.in_backward:,} more inside backward" if called.in_backward else ""
     return printable(f"{name}{held}{times}: {'each ' if times else ''}{calls}{again}")
 
 
-def _all_calls_text(called: Called, traces: list[Trace]) -> str:
-    return " and ".join(_calls_text(called, group) for group in alike(traces, look))
+def _all_calls_text(called: Called, traces: list[Trace], by_number: bool) -> str:
+    groups = alike(traces, lambda trace: (_mode(trace), look(trace)))
+    return "; ".join(_calls_text(called, group, by_number) for group in groups)
 
 
-def _calls_text(called: Called, traces: list[Trace]) -> str:
+def _calls_text(called: Called, traces: list[Trace], by_number: bool) -> str:
     """Which calls these are of how many, and in which mode: `call 61 of 1,204, the first of 60 in evaluation`."""
     first = traces[0]
     numbers = [trace.run.call or 1 for trace in traces]
@@ -122,19 +132,19 @@ def _calls_text(called: Called, traces: list[Trace]) -> str:
         return f"{text}, all in {mode}"
     if not in_mode:
         return text
-    return f"{text}, the first of {in_mode:,} in {mode}" if called.counted else f"{text}, in {mode}"
+    if not called.counted:
+        return f"{text}, in {mode}"
+    if in_mode == 1:
+        return f"{text}, the only one in {mode}"
+    is_first = not by_number and first.run.event is None
+    which = "the first" if is_first else "one" if len(numbers) == 1 else f"{len(numbers):,}"
+    return f"{text}, {which} of {in_mode:,} in {mode}"
 
 
 def _mode(trace: Trace) -> Mode:
     if not trace.model.training:
         return "evaluation"
     return "training with gradients" if trace.run.grad else "training without gradients"
-
-
-def _looks(model: Model) -> Any:
-    called, traces = model
-    said = called.wraps, called.in_backward, _all_calls_text(called, traces)
-    return called.class_name, said, [look(trace) for trace in traces]
 
 
 def look(trace: Trace) -> Any:

@@ -58,7 +58,7 @@ def called(counts: dict[Mode, int], **fields: object) -> Called:
         (
             [(called({"evaluation": 60, TRAIN: 1144}), [net(1, training=False), net(61, layers=2)])],
             [
-                "Net (net): call 1 of 1,204, the first of 60 in evaluation and call 61 of 1,204, the first of 1,144 "
+                "Net (net): call 1 of 1,204, the first of 60 in evaluation; call 61 of 1,204, the first of 1,144 "
                 "in training with gradients"
             ],
         ),
@@ -89,6 +89,19 @@ def called(counts: dict[Mode, int], **fields: object) -> Called:
 )
 def test_a_line_says_which_call_of_how_many_is_shown(models: list[Model], lines: list[str]) -> None:
     assert model_lines(models) == lines
+
+
+def test_a_call_that_was_chosen_by_its_number_is_not_said_to_be_the_first_of_its_mode() -> None:
+    counts: dict[Mode, int] = {"evaluation": 1, TRAIN: 12}
+    models: list[Model] = [(called(counts), [net(1, training=False), net(4), net(7)])]
+    assert model_lines(models, by_number=True) == [
+        "Net (net): call 1 of 13, the only one in evaluation; calls 4 and 7 of 13, alike, 2 of 12 in training with "
+        "gradients"
+    ]
+    raised = replace(net(9), run=replace(net(9).run, event="error"))
+    assert model_lines([(called(counts), [raised])]) == [
+        "Net (net): call 9 of 13, one of 12 in training with gradients"
+    ]
 
 
 def printed(models: list[Model], **how: object) -> tuple[list[str], str]:
