@@ -20,7 +20,7 @@ from fwdtrace.program.passes import Pass, await_backward, sum_of
 from fwdtrace.program.replay import Replay, not_replayed
 from fwdtrace.program.replays import Happened, Keep, Replays
 from fwdtrace.program.roots import Root
-from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.scopes import places_above, scopes_above
 from fwdtrace.program.slow_calls import SlowCalls
 from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of, single_numbers
@@ -47,7 +47,7 @@ class Events:
     """
 
     def __init__(
-        self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
+        self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: StepToSave
     ) -> None:
         self._looks = looks
         self._steps = Steps(looks.last)

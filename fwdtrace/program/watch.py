@@ -26,7 +26,7 @@ from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.kept import Kept, Open, open_for
 from fwdtrace.program.made import notice_modules, take_out
 from fwdtrace.program.names import name_of_called
-from fwdtrace.program.optimizers import Steps, changes
+from fwdtrace.program.optimizers import StepWatch, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.signals import is_wished
@@ -41,7 +41,7 @@ from fwdtrace.trace.called import Called, Origin
 
 if TYPE_CHECKING:
     from fwdtrace.program.events import Events
-    from fwdtrace.program.saved_step import SavedStep
+    from fwdtrace.program.saved_step import StepToSave
 
 
 class Watch:
@@ -62,7 +62,7 @@ class Watch:
         looks: Looks = Looks(),  # noqa: B008
     ) -> None:
         self._wanted, self._options, self._keep, self._max_bytes = wanted, options, keep, max_bytes
-        self._steps = Steps(self._before_step)
+        self._steps = StepWatch(self._before_step)
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self.caught = CaughtErrors(self.top, self._unhooked_if_idle)
@@ -74,13 +74,13 @@ class Watch:
         self._watches, self._replays, self._recordings = False, False, 0
         self._removals, self._last_removals = list[Callable[[], None]](), list[Callable[[], None]]()
         self._keep_event, self._looks = keep_event, looks
-        self.saves: SavedStep | None = None
+        self.saves: StepToSave | None = None
         self.events: Events | None = None
         if looks.nonfinite or looks.slow is not None:
             from fwdtrace.program.events import Events
-            from fwdtrace.program.saved_step import SavedStep
+            from fwdtrace.program.saved_step import StepToSave
 
-            self.saves = SavedStep(looks.save_step)
+            self.saves = StepToSave(looks.save_step)
             self.events = Events(looks, self._unhooked, lambda root, trace: keep_event(root.named(trace)), self.saves)
 
     def begin(self) -> None:
