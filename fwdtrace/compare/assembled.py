@@ -19,10 +19,9 @@ from fwdtrace.compare.examples import Examples, examples_of
 from fwdtrace.compare.pieces import RankPiece, joined, of_mesh, sample_of
 from fwdtrace.compare.replicas import Apart, replicas_apart
 from fwdtrace.compare.saved_backward import SavedRun
+from fwdtrace.compare.saved_numbers import INPUTS_AND_OUTPUTS
 from fwdtrace.compare.saved_step import SavedHeld, SavedStep
 from fwdtrace.trace import Call, Leaf, TensorMeta
-
-SIDES: tuple[Literal["inputs", "outputs"], ...] = ("inputs", "outputs")
 
 
 @dataclass
@@ -61,7 +60,7 @@ def assemble(reference: SavedRun, ranks: Sequence[SavedRun], *, calls: bool = Fa
     for call in reference.trace.calls:
         own = [mine for calls_of in places if (mine := calls_of.get((call.path, call.nth))) is not None]
         if call.path is not None and len(own) == len(ranks):
-            sides = [_assembled_side(found, values, reference, (call, own), side) for side in SIDES]
+            sides = [_assembled_side(found, values, reference, (call, own), side) for side in INPUTS_AND_OUTPUTS]
             values.calls[own[0].id] = sides[0], sides[1]
             whole[own[0].id] = tuple(
                 whole_leaves(mine, _shapes(leaves, numbers))

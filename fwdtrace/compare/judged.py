@@ -9,12 +9,10 @@ from typing import Literal
 from fwdtrace.compare.agreement import Distances, DistancesOf
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.saved_backward import SavedRun
-from fwdtrace.compare.saved_numbers import measure
+from fwdtrace.compare.saved_numbers import INPUTS_AND_OUTPUTS, measure
 from fwdtrace.compare.systematic import floor_of, share_of_saved, times_by
 from fwdtrace.compare.tolerances import TOLERANCES
 from fwdtrace.trace import Call, Trace
-
-SIDES: tuple[Literal["inputs", "outputs"], ...] = ("inputs", "outputs")
 
 
 def judged_distances(one: SavedRun, two: SavedRun) -> DistancesOf:
@@ -37,7 +35,7 @@ def judged_distances(one: SavedRun, two: SavedRun) -> DistancesOf:
                     side,
                     {coarsest[0][place].get(call.id), coarsest[1][place].get(other.id)},
                 )
-                for place, (side, apart) in enumerate(zip(SIDES, distances, strict=True))
+                for place, (side, apart) in enumerate(zip(INPUTS_AND_OUTPUTS, distances, strict=True))
             ]
             known[key] = judged[0], judged[1]
         return known[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from fwdtrace.trace import Call, Event, Leaf, Site, TensorMeta, Value, shapes_in
+from fwdtrace.trace import Call, Event, Leaf, TensorMeta, Value, shapes_in
 from fwdtrace.trace.text import shapes_text
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
@@ -37,11 +37,6 @@ def outputs_begin_alike(call: Call, other: Call) -> bool:
 def tensors_in_words(leaves: tuple[Leaf, ...]) -> str:
     """The shapes and the dtypes as text: `2×3, 1×4 float32`."""
     return f"{shapes_text(leaves)} {', '.join(dict.fromkeys(dtypes_of(leaves)))}".strip()
-
-
-def line_of(site: Site | None) -> str:
-    """The file without its folders, and the line."""
-    return f"{site.file.replace(chr(92), '/').rpartition('/')[2]}:{site.line}" if site is not None else ""
 
 
 def class_or_op(event: Event) -> str:

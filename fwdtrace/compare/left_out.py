@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from fwdtrace.compare.contents import Content
-from fwdtrace.compare.leaves import class_or_op, line_of
+from fwdtrace.compare.leaves import class_or_op
 from fwdtrace.compare.parting import SUMS, Departure, Side, alike, departure_of, users_of
 from fwdtrace.compare.reasons import made_by, with_line
 from fwdtrace.compare.steps import Step
 from fwdtrace.trace import Call, Event
+from fwdtrace.trace.text import site_text
 
 _FUNCTIONS = frozenset(
     ("relu", "relu6", "gelu", "silu", "sigmoid", "tanh", "_softmax", "_log_softmax", "softplus", "elu", "leaky_relu")
@@ -59,7 +60,7 @@ def left_out(one: Event | None, two: Event | None, ours: Departure | None, befor
             skipped = _replaced(one, two, likes, before, after) or _passed_over(one, two, likes, before)
         if skipped is not None:
             maker = made_by(_before_turned(number, after), after)
-            start, end = line_of(maker.site) if maker is not None else "", line_of(two.site)
+            start, end = site_text(maker.site) if maker is not None else "", site_text(two.site)
             place = f"at {end}" if start == end else f"between {start} and {end}" if start else f"before {end}"
             return f"{with_line(skipped)} is left out {place}" if end else None
     return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from fwdtrace.compare.leaves import class_or_op, line_of
+from fwdtrace.compare.leaves import class_or_op
 from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
 from fwdtrace.trace import Call, Event, TensorMeta
+from fwdtrace.trace.text import site_text
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
 """Ops whose operands may change places."""
@@ -15,7 +16,7 @@ _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
 
 def with_line(event: Event) -> str:
     """The name of a call or op and its line."""
-    line = line_of(event.site)
+    line = site_text(event.site)
     return f"{class_or_op(event)} at {line}" if line else class_or_op(event)
 
 

@@ -77,6 +77,10 @@ def save_values(sides: Mapping[int, Sides], file: Path, step: KeptValues | None 
     return _digest(about, tensors)
 
 
+INPUTS_AND_OUTPUTS: tuple[Literal["inputs", "outputs"], ...] = ("inputs", "outputs")
+"""The fields of a call that have tensors, in order."""
+
+
 class Values(Protocol):
     """The numbers of a run by the numbers of its tensors, as `SavedValues` has them."""
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from fwdtrace.compare.assembled import SIDES, assembled_gradient, assembled_state, whole_leaves
+from fwdtrace.compare.assembled import assembled_gradient, assembled_state, whole_leaves
 from fwdtrace.compare.assembled_values import AssembledValues
 from fwdtrace.compare.examples import Examples, examples_together
 from fwdtrace.compare.pieces import RankPiece, of_mesh
 from fwdtrace.compare.saved_backward import SavedRun
+from fwdtrace.compare.saved_numbers import INPUTS_AND_OUTPUTS
 from fwdtrace.compare.saved_step import SavedStep
 from fwdtrace.trace import Call
 
@@ -28,7 +29,7 @@ def together(ranks: Sequence[SavedRun]) -> SavedRun:
         own = [mine for calls_of in places if (mine := calls_of.get((call.path, call.nth))) is not None]
         if call.path is not None and len(own) == len(ranks):
             sides = []
-            for side in SIDES:
+            for side in INPUTS_AND_OUTPUTS:
                 numbers = [each.values.side(mine, side) for each, mine in zip(ranks, own, strict=True)]
                 alike = len({len(each) for each in numbers}) == 1
                 sides.append(

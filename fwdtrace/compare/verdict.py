@@ -11,11 +11,11 @@ from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
 from fwdtrace.compare.distance import furthest
-from fwdtrace.compare.leaves import dtypes_of, lasting, line_of, other_values, tensors_in_words
+from fwdtrace.compare.leaves import dtypes_of, lasting, other_values, tensors_in_words
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.tolerances import in_words
 from fwdtrace.trace import Call, Trace, shapes_in, tensors_in
-from fwdtrace.trace.text import first_few, path_text, plural
+from fwdtrace.trace.text import first_few, path_text, plural, site_text
 
 MOST_NAMED = 3
 
@@ -118,7 +118,7 @@ def _raised(trace: Trace) -> tuple[str, str] | None:
     place = f"{path_text(event.path)} ({event.class_name})" if isinstance(event, Call) else event.name
     error = event.error
     assert error is not None
-    line = line_of(error.site or event.site)
+    line = site_text(error.site or event.site)
     return place + (
         f", {line}" if line else ""
     ), f"{error.type} ({lasting(error.message).splitlines()[0]})" if error.message else error.type
@@ -148,7 +148,7 @@ def _how_far(outputs: Outputs | None) -> str:
 
 def _lines(origin: Origin) -> str:
     """The line of the second, and that of the first: `port.py:12, model.py:40 in the first`."""
-    one, two = line_of(origin.first_site), line_of(origin.site)
+    one, two = site_text(origin.first_site), site_text(origin.site)
     if one == two:
         return two
     return ", ".join(part for part in (two, f"{one} in the first" if one else "") if part)

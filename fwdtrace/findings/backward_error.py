@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fwdtrace.findings.domains import function_of
 from fwdtrace.findings.flow import requires_gradient
 from fwdtrace.trace import BackwardError, Call, Event, Finding, Site, Trace, tensors_in
-from fwdtrace.trace.text import listed, name_of, path_text, with_nth
+from fwdtrace.trace.text import line_in_brackets, listed, name_of, path_text, with_nth
 
 
 def backward_error(trace: Trace) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _named(trace: Trace, event: Event | None, with_line: bool = True) -> str:
     """An op or a module with where it is: `torch.sigmoid in 1 (line 11)`."""
     if event is None:
         return "what follows the model"
-    line = f" (line {event.site.line})" if event.site is not None and with_line else ""
+    line = line_in_brackets(event) if with_line else ""
     if isinstance(event, Call):
         return f"{with_nth(name_of(event), event.nth)}{line}"
     caller = trace.caller(event)

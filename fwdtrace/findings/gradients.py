@@ -13,7 +13,7 @@ from fwdtrace.findings.flow import Break, Paths, requires_gradient
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.trace import Call, Event, Finding, Gradient, GradientFault, Op, Site, Trace, tensors_in
 from fwdtrace.trace.mechanisms import mechanism_of
-from fwdtrace.trace.text import listed, name_of, plural, shape_text
+from fwdtrace.trace.text import line_in_brackets, listed, name_of, plural, shape_text
 
 _RECOMPUTED = ("_orig", "_g", "_v")
 """How the parameters end from which a mechanism such as weight_norm recomputes the weight in a hook."""
@@ -217,7 +217,7 @@ def _new_leaf(trace: Trace, unused: Event) -> str:
 
 def _line(event: Event, first: Event) -> str:
     """Where it is, if not at the line of the first, which the finding points at."""
-    return f" (line {event.site.line})" if event.site is not None and event.site != first.site else ""
+    return line_in_brackets(event) if event.site != first.site else ""
 
 
 def _cut(op: Op, name: str) -> str:

@@ -9,7 +9,7 @@ from math import prod
 from fwdtrace.findings.domains import LIMITS, function_of, why_undefined
 from fwdtrace.findings.faults import cause_of, event_of, gave_non_finite, step_of, why_spoiled
 from fwdtrace.trace import Call, Event, Finding, NonFinite, Op, Operand, Site, Trace, Value, tensors_in
-from fwdtrace.trace.text import listed, name_of, name_with_class, plural
+from fwdtrace.trace.text import line_in_brackets, listed, name_of, name_with_class, plural
 from fwdtrace.trace.values import shapes_in
 
 _GROW = (
@@ -137,11 +137,13 @@ def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None
     if unintended is not None:
         message = _made(trace, unintended)
         if nan is not None:
-            message += f"; {_subject(trace, nan.event)} then made NaN of them{_line(nan.event)}{_because(nan)}"
+            message += (
+                f"; {_subject(trace, nan.event)} then made NaN of them{line_in_brackets(nan.event)}{_because(nan)}"
+            )
         return unintended.event, message
     if nan is not None and producers:
         mask = producers[0].event
-        source = f"the infinite values of {_subject(trace, mask)}{_line(mask)}"
+        source = f"the infinite values of {_subject(trace, mask)}{line_in_brackets(mask)}"
         return nan.event, f"{_subject(trace, nan.event)} made {_counts_of(nan)} out of {source}{_because(nan)}"
     if nan is not None and nan.made_nan:
         return nan.event, f"{_subject(trace, nan.event)} made {_counts_of(nan)} out of infinite values{_because(nan)}"
@@ -272,7 +274,3 @@ def _counts(nan: int, inf: int, elements: int) -> str:
     """`3 NaN and 1 infinite of 640 elements`."""
     counts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (inf, "infinite")) if count]
     return f"{' and '.join(counts)} of {plural(elements, 'element')}"
-
-
-def _line(event: Event) -> str:
-    return f" (line {event.site.line})" if event.site else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fwdtrace.trace import Event, Leaf, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.mechanisms import Mechanism, mechanism_of
-from fwdtrace.trace.text import name_of
+from fwdtrace.trace.text import line_in_brackets, name_of
 
 MOST_STEPS = 16
 """Steps back from a tensor without values to what holds it: views of a weight are few."""
@@ -94,4 +94,4 @@ def reader_text(trace: Trace, reading: Reading) -> str:
     """`F.linear in the model (line 13)`."""
     event, caller = reading.event, trace.caller(reading.event)
     inside = f" in {name_of(caller)}" if caller is not None else ""
-    return f"{name_of(event)}{inside}{f' (line {event.site.line})' if event.site else ''}"
+    return f"{name_of(event)}{inside}{line_in_brackets(event)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from fwdtrace.errors import TraceFileError
 from fwdtrace.program.rank_files import RankFiles, Ranks
 from fwdtrace.trace import Trace
 from fwdtrace.trace.read import load_trace
-from fwdtrace.trace.text import plural
+from fwdtrace.trace.text import plural, site_text
 
 MOST_LINES = 5
 """The most differences of one rank that are told one by one."""
@@ -92,7 +91,7 @@ def _non_finite_elsewhere(traces: Mapping[int, Trace], base: int) -> Iterator[st
         for finding in trace.findings:
             if finding.code == "FT005" and (finding.message, finding.site) not in said:
                 said.add((finding.message, finding.site))
-                where = f" {os.path.basename(finding.site.file)}:{finding.site.line}" if finding.site else ""
+                where = f" {site_text(finding.site)}" if finding.site else ""
                 yield f"rank {rank}: FT005{where}: {finding.message}"
 
 

@@ -12,7 +12,7 @@ from fwdtrace.render.growth import Series, growth_svg
 from fwdtrace.render.side_by_side import origins
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Event, Op, Site
-from fwdtrace.trace.text import path_text, with_nth
+from fwdtrace.trace.text import path_text, site_text, with_nth
 
 MOST = 200
 """So many calls of each pass are in the table; the tree has all of them."""
@@ -97,7 +97,7 @@ def _site(event: Event | None) -> Site | None:
 
 
 def _line(site: Site | None) -> str:
-    return printable(f"{site.file.replace(chr(92), '/').rpartition('/')[2]}:{site.line}") if site is not None else ""
+    return printable(site_text(site))
 
 
 def _numbers(apart: Distance | None) -> tuple[str, str]:

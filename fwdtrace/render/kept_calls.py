@@ -10,7 +10,7 @@ from fwdtrace.render.happened import EVENTS, magnitude_lines, replay_text, span,
 from fwdtrace.render.words import cut, printable
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.called import Called, Caught, Mode
-from fwdtrace.trace.text import listed, multiplied, plural, shapes_text
+from fwdtrace.trace.text import file_and_line, listed, multiplied, plural, shapes_text, site_text
 
 MOST_LISTED = 12
 MOST_LETTERS = 50
@@ -56,7 +56,7 @@ def event_lines(events: Sequence[Trace], with_findings: bool) -> list[str]:
         lines.append(f"{EVENTS[run.event or '']}: {call}; {replay_text(run)}")
         for finding in trace.findings if with_findings else ():
             if finding.code == "FT005":
-                place = f" {finding.site.file.rpartition('/')[2]}:{finding.site.line}" if finding.site else ""
+                place = f" {site_text(finding.site)}" if finding.site else ""
                 lines.append(f"{finding.code}{place}: {finding.message}")
         lines += [*steps_lines(run), *magnitude_lines(trace, WIDTH)] if with_findings else []
     return [printable(line) for line in lines]
@@ -73,7 +73,7 @@ def caught_lines(errors: Sequence[Caught]) -> list[str]:
     for each in errors[:MOST_CAUGHT]:
         call = f"call {each.call:,} of " if each.call is not None else "a call of "
         model = f"{cut(each.class_name, MOST_LETTERS)}{f' ({each.name})' if each.name else ''}"
-        place = f"{each.file.rpartition('/')[2]}:{each.line}"
+        place = file_and_line(each.file, each.line)
         again = f", {each.count:,} times in all" if each.count > 1 else ""
         text = f": {cut(each.text, MOST_OF_MESSAGE)}" if each.text else ""
         lines.append(f"{call}{model} raised {each.error} at {place}, and the program went on{again}{text}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from fwdtrace.run.backward import Loss, as_module, run_backward, run_backward_fr
 from fwdtrace.run.guess import better_guess, nobody_chose
 from fwdtrace.run.warm import Start, with_warm_times
 from fwdtrace.trace import Trace
+from fwdtrace.trace.text import site_text
 from fwdtrace.trials.search import with_tried_fixes
 
 
@@ -205,8 +205,7 @@ def _why_it_raised(trace: Trace) -> str:
     finding = next((finding for finding in reversed(trace.findings) if finding.code == "FT006"), None)
     if finding is None:
         return ""
-    where = f"{os.path.basename(finding.site.file)}:{finding.site.line}: " if finding.site else ""
-    return where + finding.message
+    return f"{site_text(finding.site)}: {finding.message}" if finding.site else finding.message
 
 
 def _loaded(plan: RunPlan, device: torch.device | None) -> LoadedModel:

@@ -1,4 +1,4 @@
-"""The short texts that all of fwdtrace writes in the same way: shapes, names of calls, numbers with a noun, lists.
+"""The short texts that all of fwdtrace writes in the same way: shapes, names of calls, lines, counted nouns, lists.
 
 The texts are for people: a program reads the fields of the trace instead.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from fwdtrace.trace.values import Call, CallError, Event, Leaf, Op, Shape, TensorMeta, shapes_in
+from fwdtrace.trace.values import Call, CallError, Event, Leaf, Op, Shape, Site, TensorMeta, shapes_in
 
 MOST_LISTED = 3
 """A longer list of names in a sentence shows its first few, and counts the others."""
@@ -58,6 +58,22 @@ def with_nth(name: str, nth: int) -> str:
 def name_with_class(call: Call) -> str:
     """The module of a call, which of its calls this is, and its class: `sig #2 (Sigmoid)`."""
     return f"{with_nth(name_of(call), call.nth)} ({call.class_name})"
+
+
+def file_and_line(file: str, line: int) -> str:
+    """A line of code without the folders of its file: `net.py:12`."""
+    name = file.replace("\\", "/").rpartition("/")[2]
+    return f"{name}:{line}"
+
+
+def site_text(site: Site | None) -> str:
+    """A site without the folders of its file: `net.py:12`; "" if it is not known."""
+    return file_and_line(site.file, site.line) if site is not None else ""
+
+
+def line_in_brackets(event: Event) -> str:
+    """What stands behind the name of a call or op to say where it is: ` (line 12)`; "" if that is not known."""
+    return f" (line {event.site.line})" if event.site is not None else ""
 
 
 def error_text(error: CallError) -> str:

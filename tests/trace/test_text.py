@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fwdtrace.trace import CallError, Op, Source, Value
+from fwdtrace.trace import CallError, Op, Site, Source, Value
 from fwdtrace.trace.text import (
     error_text,
+    file_and_line,
     first_few,
     how_often,
     listed,
@@ -19,6 +20,7 @@ from fwdtrace.trace.text import (
     plural,
     shape_text,
     shapes_text,
+    site_text,
     source_text,
     with_nth,
 )
@@ -105,3 +107,9 @@ def test_the_source_of_a_tensor_is_the_id_of_what_made_it_or_what_held_it() -> N
     texts = [source_text(replace(tensor(2), source=source)) for source in sources]
     assert texts == ["12", "7 of call 2", "parameter fc.weight", "hook model.double", ""]
     assert source_text(replace(tensor(2), source=Source(12, 0), changed_by=17)) == "12 changed by 17"
+
+
+def test_a_line_of_code_is_named_without_folders_also_those_of_windows() -> None:
+    assert site_text(Site("/home/me/net.py", 12, "forward", "x = x")) == "net.py:12"
+    assert file_and_line("C:\\work\\net.py", 3) == "net.py:3"
+    assert site_text(None) == ""
