@@ -1,4 +1,4 @@
-"""Why all gradients of a step are other: scaled, added to those of the call before, or changed after backward."""
+"""Why all gradients of a step differ: scaled, added to those of the call before, or changed after backward."""
 
 from __future__ import annotations
 

@@ -45,7 +45,10 @@ class Strictness:
 def strictness_of(
     before: Trace, after: Trace, alignment: Alignment, exact: bool | None, expected: frozenset[str]
 ) -> Strictness:
-    """How strictly to compare two traces; `exact` is None for: unless a port, another torch or device."""
+    """How strictly to compare two traces.
+
+    Where `exact` is None, it is true unless the second is a port or has another torch or device.
+    """
     if exact is None:
         same_torch = before.versions.torch == after.versions.torch
         exact = not alignment.is_port and same_torch and before.run.device == after.run.device

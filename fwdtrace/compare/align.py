@@ -17,7 +17,10 @@ Pair = tuple[Call, Call]
 Signature = tuple[object, ...]
 Signed = tuple[Call, Signature]
 Sign = Callable[[Call, int], Signature | None]
-"""From a call, and how many paired calls came before it, to what its partner must have alike; None: it takes none."""
+"""What the partner of a call must have in common with it, by the call and the number of paired calls before it.
+
+None if the call takes no partner.
+"""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _left_out(
 
 
 def _is_inserted(one: Event, two: Event, before: Side, after: Side, partner: Partner) -> bool:
-    """Whether the second goes on with what `two` gave as the first does at once, in `one`."""
+    """Whether the second goes on with the result of `two` as the first does without it, in `one`."""
 
     def is_one(event: Event) -> bool:
         if not isinstance(one, Call) or not isinstance(event, Call):
@@ -188,9 +188,10 @@ def _line_inside(event: Event | None, departure: Departure | None, side: Side) -
 def _events(
     before: Side, after: Side, ours: Departure | None, theirs: Departure | None, partner: Partner
 ) -> tuple[Event | None, Event | None]:
-    """What runs on both sides where they part; the second, which leaves, has the say on what its counterpart is.
+    """What runs on both sides where they part: what the second runs there, and its counterpart in the first.
 
-    That is the call that belongs to its call by name, if it is given the same, or else what its results go by.
+    The counterpart is the call that belongs to it by name, if both are given the same. Otherwise it is what uses the
+    same tensors in the first.
     """
     if theirs is None:
         assert ours is not None

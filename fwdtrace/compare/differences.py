@@ -50,7 +50,7 @@ def differences_in_weights(weights: WeightMap | None) -> Iterator[Difference]:
 def differences_in_settings(
     compared: Sequence[ComparedCalls], settings: Callable[[Call, Call], Iterable[str]]
 ) -> Iterator[Difference]:
-    """What modules are set to otherwise that gives the same all the same; of others, the origin says it."""
+    """Settings of modules that differ where the results are the same; where these differ too, the origin names them."""
     for pair in compared:
         if pair.outputs_agree and pair.call.nth == 1 and pair.call.class_name == pair.other.class_name:
             for text in settings(pair.call, pair.other):

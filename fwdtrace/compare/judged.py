@@ -18,7 +18,8 @@ from fwdtrace.trace import Call, Trace
 def judged_distances(one: SavedRun, two: SavedRun) -> DistancesOf:
     """The distances of two calls, where rounding is that of the coarsest dtype which a run has computed in by then.
 
-    A loss in float32 that comes from bfloat16 is not apart by less. What is all larger by one factor is not rounded.
+    A loss in float32 that comes from bfloat16 is not apart by less. Elements that are all
+    larger by one factor are not apart by rounding.
     """
     coarsest = [_coarsest_by_call(side.trace) for side in (one, two)]
     known: dict[tuple[int, int], Distances] = {}

@@ -26,7 +26,7 @@ class Side:
     others: Contents
 
     def is_new(self, number: int) -> bool:
-        """Whether the other run never held these elements, in any order, nor fewer or more times."""
+        """Whether the other run never held these elements: in no order, and not repeated more or fewer times either."""
         content = self.steps.held[number].content
         if content is None or next(self.others.like(content), None) is not None or self._is_in_parts(number):
             return False
@@ -80,7 +80,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Departure:
-    """Where one run leaves the other: the first step whose result is new, and all steps with new results from there."""
+    """Where one run leaves the other: the first step whose result is new, and all later steps with new results."""
 
     step: int
     event: Event

@@ -253,7 +253,7 @@ def _differences(weights: Weights) -> Iterator[Difference]:
     for name, apart in weights.apart:
         how_far = BEYOND_SAMPLE if apart.absolute == 0 else apart.text
         severity: Severity = "rounding" if apart.close and is_measured else "numbers"
-        yield Difference("weight", severity, name, "", "", f"{name} is other before the call, {how_far}")
+        yield Difference("weight", severity, name, "", "", f"{name} differs before the call, {how_far}")
 
 
 def _row(one: SavedRun, two: SavedRun, weights: Weights | None) -> ComparedStep:

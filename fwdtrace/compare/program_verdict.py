@@ -23,7 +23,7 @@ class WeightsApart(Protocol):
 
     @property
     def apart(self) -> tuple[tuple[str, Distance], ...]:
-        """Each by its name."""
+        """How far each of them was apart, by its name."""
 
     @property
     def of(self) -> int:

@@ -35,7 +35,7 @@ def came_otherwise(reference: SavedRun, assembly: Assembly) -> tuple[Call, str] 
         if others:
             who = "all ranks" if len(others) == len(factors) else ranks_text(others)
             loss = ": the loss or its targets are others" if call.parent is None else ""
-            return call, f"{at} is other on {who}{loss}"
+            return call, f"{at} differs on {who}{loss}"
         usual = _usual(known, len(assembly.examples.groups))
         odd = [rank for rank, (factor, _) in enumerate(factors) if factor is not None and not _near(factor, usual)]
         if odd:

@@ -13,9 +13,9 @@ from fwdtrace.compare.saved_step import SavedHeld
 
 @dataclass(frozen=True)
 class Apart:
-    """The ranks that do not hold what they should, or nothing, `lacking`; `of` are all that should hold the same.
+    """The `ranks` that hold something else than they should, or nothing if they are `lacking` it.
 
-    The ranks are all of them if nobody can say which.
+    `of` are all ranks that should hold the same. Where nobody can say which of them are wrong, `ranks` are all of them.
     """
 
     ranks: tuple[int, ...]

@@ -239,7 +239,7 @@ def _difference(found: _Found, one: SavedRun, two: SavedRun) -> Difference:
     what = found.name or path_text(found.owner.path)
     severity: Severity = "rounding" if found.apart.close else "gradients"
     if found.name is None:
-        message = f"{what}: the gradient of what it gives is other, {_how(found, one, two)}"
+        message = f"{what}: the gradient of what it gives differs, {_how(found, one, two)}"
         return Difference("output gradient", severity, found.owner.path or "", "", "", message, found.owner.nth)
     return Difference("gradient", severity, found.name, "", "", f"{what}: another gradient, {_how(found, one, two)}")
 
@@ -268,7 +268,7 @@ def _origin(one: SavedRun, two: SavedRun, found: Sequence[_Found], first: _Found
     callers = list(one.trace.callers(call))
     holder = next((caller for caller in callers if caller.id in agree), (callers or [call])[-1])
     if holder is call:
-        return _at(call, other, first.apart, (f"the gradient that comes to it is other, {first.apart.text}",))
+        return _at(call, other, first.apart, (f"the gradient that comes to it differs, {first.apart.text}",))
     partner = agree[holder.id].other if holder.id in agree else None
     own = next((each for each in found if each.name and each.owner is call and not each.apart.same), first)
     what = _below(own.name, holder.path) if own.name else f"what {_below(call.path or '', holder.path)} gives"

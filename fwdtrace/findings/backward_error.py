@@ -13,7 +13,7 @@ from fwdtrace.trace.text import line_in_brackets, listed, name_of, path_text, wi
 def backward_error(trace: Trace) -> Iterator[Finding]:
     """FT011: one finding for each exception that backward raised."""
     if not trace.backward_errors or any(call.error for call in trace.calls):
-        return  # a forward that raised, when backward ran it again, is told as such
+        return  # a forward that raised, when backward ran it again, is reported as such
     by_id = {event.id: event for event in trace.events}
     for error in trace.backward_errors:
         if was_refused(trace, error):

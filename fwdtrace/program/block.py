@@ -72,7 +72,7 @@ def watch(
     `on` is one event or several: "nonfinite", "slow" or "slow=K", "signal", and "error", which ends the block. `model`
     is the class or the path of the modules to look at, the topmost ones without it. At most `keep` events are kept,
     each with the `last` steps of the optimizer. With `every`, the first call of each model and then every so many are
-    measured, and it is told how the largest number of each module has grown. ValueError if there is no such event.
+    measured, and an event says how the largest number of each module has grown. ValueError if there is no such event.
     """
     events = (on,) if isinstance(on, str) else tuple(on)
     for event in events:

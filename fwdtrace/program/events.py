@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, only_given, tell
+from fwdtrace.program.causes import Spoiled, is_given_nonfinite, is_meant, is_reported, made_in, only_given, tell
 from fwdtrace.program.endings import stop
 from fwdtrace.program.moment import Moment, moment_before
 from fwdtrace.program.passes import Pass, await_backward, sum_of
@@ -42,8 +42,8 @@ class Events:
     """The watch for numbers that are not finite, in what a root returns and in what an optimizer is about to use, and
     for calls that are slow.
 
-    `unhooked` gives a block in which the program's models run without our hooks. What is not finite is told once: as
-    long as every call of the root, or every step of the optimizer, is spoiled, there is no further event.
+    `unhooked` gives a block in which the program's models run without our hooks. What is not finite is reported once:
+    as long as every call of the root, or every step of the optimizer, is spoiled, there is no further event.
     """
 
     def __init__(
@@ -231,8 +231,8 @@ class Events:
             return any(bool(wrong(tensor).any()) for tensor in suspected)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        if self._is_over or (self._spoiled and is_given_what_is_not_finite(noted)):
-            self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been told
+        if self._is_over or (self._spoiled and is_given_nonfinite(noted)):
+            self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been reported
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
         replay = self._replays.replay(noted, happened, outputs, None)
@@ -249,7 +249,7 @@ class Events:
         self._spoiled.update(each.root for each in own)
         if self._is_over or self._given.leads_to(known, optimizer):
             return False
-        was_told = is_told(own or candidates)
+        was_told = is_reported(own or candidates)
         candidates = [each for each in candidates if not each.is_blamed]
         happened = Happened("nonfinite", known)
         best: tuple[Pass, Replay] | None = None
@@ -302,7 +302,7 @@ class Events:
         was_spoiled, known.is_spoiled = known.is_spoiled, first != NEVER or not fine
         if was_spoiled or not known.is_spoiled or count != -less:
             return False
-        was_told = is_told([each for each in passes if each.root in roots])
+        was_told = is_reported([each for each in passes if each.root in roots])
         happened = Happened("nonfinite", known)
         if first != NEVER:
             return not was_told and self._explain_output_together(passes, first, groups, happened)

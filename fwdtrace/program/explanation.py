@@ -31,7 +31,7 @@ def text_from_elsewhere() -> str | None:
 
 
 def explanation_of_end(watch: Watch, traces: ProgramTraces, of_backward: bool) -> Trace | None:
-    """The call that raised the error that ended the program; None if there was none, or it cannot be told.
+    """The call that raised the error that ended the program; None if there was none, or it is not known.
 
     One that was kept gets the fixes that work, and is saved once more. With `of_backward`, backward raised, and may be
     run again.

@@ -21,7 +21,10 @@ from fwdtrace.recorder.torch_internals import TORCHS_CALL, graph_task
 
 
 class Thread(threading.local):
-    """Whether a call that was looked at already is running in this thread, and after how many recordings it was."""
+    """What is known of one thread: whether it is `inside` a call that was looked at already.
+
+    `recordings` is how many recordings had begun when that was last checked.
+    """
 
     inside = False
     recordings = 0
@@ -38,7 +41,7 @@ Raised = Callable[[Any, BaseException], None]
 class HookedClasses:
     """The hooked classes. One thread hooks and unhooks at a time, while any thread may call.
 
-    Calls by one of the `known` ways that nobody wants are counted right there; `raised` is told what they raise.
+    Calls by one of the `known` ways that nobody wants are counted right there; `raised` gets what they raise.
     """
 
     def __init__(self, thread: Thread, known: dict[int, Way], called: Called, raised: Raised) -> None:

@@ -82,7 +82,7 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True)
 class Moment:
-    """A call that is about to be made: how it is made, and the random states, modes and buffers of then.
+    """A call that is about to be made: how it is made, and the random states, modes and buffers at that time.
 
     `versions` says how often each tensor in the arguments had been written into. `buffers` and `attributes`
     have what may be about to change. `position` is the line of the program's that makes the call. `has_other_weights`

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class ObservedProgram:
     """One run of a program under watch.
 
-    At its end, `crash` is the call that raised the error that ended it; None if there was none, or it cannot be told.
+    At its end, `crash` is the call that raised the error that ended it; None if there was none, or it is not known.
     `caught` has the errors that calls raised and the program caught.
 
     `save` writes a trace into a file, each time that a call has ended; whether it could. `report` is called when the

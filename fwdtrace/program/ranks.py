@@ -14,7 +14,7 @@ from fwdtrace.trace.read import load_trace
 from fwdtrace.trace.text import plural, site_text
 
 MOST_LINES = 5
-"""The most differences of one rank that are told one by one."""
+"""The most differences of one rank that are listed one by one."""
 
 TracesByPart = Mapping[str, Trace]
 """The traces of one rank by part: what their files are called without the rank, another one for each model or call."""

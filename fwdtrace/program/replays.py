@@ -1,4 +1,4 @@
-"""The replays of what happened in a program: run one at a time, and handed over with what is to be told beside them."""
+"""The replays of what happened in a program: run one at a time, and handed over with what is to be said beside them."""
 
 from __future__ import annotations
 

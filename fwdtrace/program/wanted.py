@@ -40,7 +40,7 @@ def slow_factor(events: Sequence[str]) -> float | None:
 class Looks:
     """What every call of a root is looked at for: numbers that are not finite, and a time beyond `slow` times usual.
 
-    `last` is how many steps of its optimizer are told with what happened in a call. `save_step` is the folder into
+    `last` is how many steps of its optimizer are reported with what happened in a call. `save_step` is the folder into
     which the first such call is written, so that it can be made again elsewhere.
     """
 

@@ -223,7 +223,7 @@ Note = OpenCall | OpenOp
 
 
 class NumbersKeeper(Protocol):
-    """A measure of one recording alone, which is told at the end which id each call and op has in the trace."""
+    """A measure of one recording alone, which learns at the end which id each call and op has in the trace."""
 
     def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
         """As in any measure."""

@@ -108,11 +108,11 @@ norms_of: Callable[..., tuple[torch.Tensor, ...]] = torch._foreach_norm
 
 
 class Unseen:
-    """A `with` block in which we read tensors: no mode or subclass of the user's is told, and nothing is graphed."""
+    """A `with` block in which we read tensors: no mode or subclass of the user's notices, and nothing is graphed."""
 
     def __enter__(self) -> None:
         self._no_grad, self._no_function = torch.no_grad(), without_torch_function()
-        self._no_function.__enter__()  # first: a mode is told of the change of grad mode too
+        self._no_function.__enter__()  # first: a mode notices the change of grad mode too
         self._no_grad.__enter__()
         self._modes = [pop_dispatch_mode() for _ in range(dispatch_modes())]
 

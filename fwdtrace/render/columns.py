@@ -188,6 +188,8 @@ def notes_on(columns: Sequence[Column]) -> list[str]:
     notes = []
     if keys & {*STATISTICS}:
         notes.append("mean, std, min and max: those of the output")
+    if "nan" in keys:
+        notes.append("NaN: how many elements of the output are NaN or infinite")
     if "grad" in keys:
         notes.append("grad: the norm over a module's parameters; a cell of the bar is a factor of ten")
     return notes

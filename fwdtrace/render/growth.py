@@ -23,7 +23,7 @@ LETTER = 8.5
 ABOVE_ZERO = 0.15
 """How far up the smallest number stands where there are zeros below it."""
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#1b7c83")
-"""Of the series, on a light ground; a page may have others by the names --series0 and so on."""
+"""The colours of the series on a light ground; a page may set others by the names --series0 and so on."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def comparison_html(comparison: TraceComparison) -> str:
 
 
 def _differing(comparison: TraceComparison, trace: Trace, only: str) -> list[int]:
-    """The rows of the calls that a difference names; those that one side alone has are told of on that side."""
+    """The rows of the calls that a difference names; those that one side alone has are named on that side."""
     named = {
         (difference.path, difference.nth)
         for difference in comparison.differences

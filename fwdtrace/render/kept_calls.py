@@ -17,7 +17,7 @@ MOST_LETTERS = 50
 MOST_CAUGHT = 3
 MOST_OF_MESSAGE = 200
 WIDTH = 70
-"""The cells of a line, in front of which it is said who says it."""
+"""The cells of a line, without the name of the command that stands in front of it."""
 
 Model = tuple[Called, list[Trace]]
 """A model of a program, and the traces of its calls that were kept."""

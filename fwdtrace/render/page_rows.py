@@ -44,7 +44,7 @@ class Own(NamedTuple):
 
 @cache
 def _keys(side: str, place: int) -> dict[str, str]:
-    """By what is told of the leaf at this place of a side, the key of its text; strings hash faster than tuples."""
+    """For each thing that is said of the leaf at this place, the key of its text; strings hash faster than tuples."""
     return {what: f"{side} {place} {what}" for what in ("value", *TITLES)}
 
 

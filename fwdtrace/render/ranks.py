@@ -18,7 +18,7 @@ from fwdtrace.trace.text import plural
 
 FORMAT = "fwdtrace.ranks/1"
 MOST_LINES = 5
-"""The most differences of one kind of ranks that are told one by one."""
+"""The most differences of one kind of ranks that are listed one by one."""
 MOST_SLOW = 5
 
 

@@ -57,7 +57,7 @@ def test_autocast_is_named_and_its_rounding_is_that_of_its_precision(folder: Pat
     ("fault", "where", "said"),
     [
         ("more attention", "h.0", "what h.0.attn gives goes on 1.01 times as large, in the mean over all elements"),
-        ("more loss", "h.0.attn.q_proj", "the gradient that comes to it is other, 1.01 times as large in the mean"),
+        ("more loss", "h.0.attn.q_proj", "the gradient that comes to it differs, 1.01 times as large in the mean"),
     ],
 )
 def test_a_percent_is_no_rounding_of_bfloat16(folder: Path, fault: str, where: str, said: str) -> None:

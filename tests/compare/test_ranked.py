@@ -130,7 +130,7 @@ WRONG = {
         "ddp",
         "scaled loss of one",
     ): "that comes to the model is 2 times as large on rank 1 as on the others.",
-    ("ddp", "other targets"): "the gradient that comes to the model is other on all ranks: the loss or its targets are",
+    ("ddp", "other targets"): "the gradient that comes to the model differs on all ranks: the loss or its targets are",
     ("ddp", "evaluation dropout"): "It is so on rank 1; the model is in evaluation mode there.",
     ("ddp", "statistics"): "Each rank normalizes by its own examples alone, which SyncBatchNorm does by all.",
     ("fsdp", "other rate"): "are on rank 1. After the call before, optimizer lr is 0.2 on rank 1, 0.1 on the others.",

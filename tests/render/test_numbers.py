@@ -64,6 +64,7 @@ def test_every_number_that_was_asked_for_is_in_the_tree_at_80_columns() -> None:
         ├╴down Linear   1×16  → 1×16       16  4.0k 1.5e-5±0.25  -1…1234   7 none
         └╴frozen Linear 1×16  → 1×16       16  4.0k      0±0.25  -1…1234
         mean, std, min and max: those of the output
+        NaN: how many elements of the output are NaN or infinite
         grad: the norm over a module's parameters; a cell of the bar is a factor of ten
         too narrow for the column from
         """

@@ -33,7 +33,7 @@ class Failure:
 
 
 def failure_of(number: int, node: Any) -> Failure:
-    """What can be told of a node that failed, without holding it."""
+    """What is known of a node that failed, without holding it."""
     with without_torch_function():
         name, why = why_unusable(node)
         memory = next((memory_of(tensor) for saved, tensor in saved_in(node) if saved == name), None)

@@ -214,7 +214,7 @@ class Gradients:
             self._nodes.pop(place, None)
 
     def _notice_failures(self) -> None:
-        """A node that has begun and not ended, while no pass runs, has raised: keep what can be told of it.
+        """A node that has begun and not ended, while no pass runs, has raised: keep what is known of it.
 
         Of passes within each other, as a reentrant checkpoint makes them, the innermost has begun last.
         """

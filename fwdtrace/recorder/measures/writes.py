@@ -1,4 +1,4 @@
-"""Who writes into which memory while a model runs, so that it can be told who spoiled what backward had saved."""
+"""Who writes into which memory while a model runs, so that it is known who spoiled what backward had saved."""
 
 from __future__ import annotations
 
