@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree
 
 from fwdtrace.compare.contents import Contents, content_of
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.name_parts import likeness
 from fwdtrace.compare.recorded import Runnable
 from fwdtrace.compare.steps import Steps, name_of
+from fwdtrace.compare.tensors import tensors_in
 from fwdtrace.compare.watched import Doubles, in_double
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weight_values import State, value_of, values_of
@@ -71,7 +71,7 @@ class _SettlingAtOps(DispatchMode):
         self._missing = dict(missing)
         self._used = list(used)
         self._times = dict.fromkeys(missing, 0)
-        self._follows = {id(leaf): weakref.ref(leaf) for leaf in _tensors(given)}
+        self._follows = {id(leaf): weakref.ref(leaf) for leaf in tensors_in(given)}
         self._made_of: dict[int, tuple[Tensor, tuple[str, ...]]] = {
             id(tensor): (tensor, (name,)) for name, tensor in missing.items()
         }
@@ -81,14 +81,14 @@ class _SettlingAtOps(DispatchMode):
         """Run the operation, with other weights if these give what the first model has."""
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        given = _tensors((args, kwargs))
+        given = tensors_in((args, kwargs))
         of = dict.fromkeys(name for each in given if id(each) in self._made_of for name in self._made_of[id(each)][1])
         open_names = [name for name in of if name not in self.found]
         with Unseen():
             if any(map(self._does_follow, given)):
                 if open_names and not function._schema.is_mutable:
                     result = self._settled(open_names, function, args, kwargs, result)
-                self._follows.update((id(leaf), weakref.ref(leaf)) for leaf in _tensors(result))
+                self._follows.update((id(leaf), weakref.ref(leaf)) for leaf in tensors_in(result))
             elif of:
                 self._note(function, args, kwargs, result, tuple(of))
         return result
@@ -99,9 +99,9 @@ class _SettlingAtOps(DispatchMode):
 
     def _note(self, function: Any, args: Any, kwargs: Any, result: Any, names: tuple[str, ...]) -> None:
         """Remember what is made of missing weights alone, so that it can be made of others."""
-        for leaf in _tensors(result):
+        for leaf in tensors_in(result):
             self._made_of[id(leaf)] = leaf, names
-            if not leaf._is_view() and not any(leaf is each for each in _tensors(args)):
+            if not leaf._is_view() and not any(leaf is each for each in tensors_in(args)):
                 self._computed.append((function, args, kwargs, leaf))
 
     def _settled(self, names: list[str], function: Any, args: Any, kwargs: Any, result: Any) -> Any:
@@ -109,7 +109,8 @@ class _SettlingAtOps(DispatchMode):
         if not names:
             return result
         own = {name: self._missing[name].clone() for name in names}
-        places = [self._made_of[id(each)][1] if id(each) in self._made_of else () for each in _tensors((args, kwargs))]
+        given = tensors_in((args, kwargs))
+        places = [self._made_of[id(each)][1] if id(each) in self._made_of else () for each in given]
         candidates = itertools.chain(self._in_places(name_of(function), places), self._candidates(names))
         for moves in itertools.islice(candidates, MOST_TRIED):
             self._put({move.target: value_of(move, self._source, own[move.target].shape) for move in moves})
@@ -131,7 +132,7 @@ class _SettlingAtOps(DispatchMode):
 
     def _is_known(self, result: Any, moves: tuple[Move, ...]) -> bool:
         """Whether the first model has this result, or has it once it has added the bias of the same module."""
-        tensor = next(iter(_tensors(result)), None)
+        tensor = next(iter(tensors_in(result)), None)
         if tensor is None or not tensor.is_floating_point() or self._is_flat(tensor):
             return False
         if next(self._known.like(content_of(tensor)), None) is not None:
@@ -240,7 +241,3 @@ def _overlap(one: Piece, other: Piece) -> bool:
     if one.start is None or other.start is None or one.stop is None or other.stop is None:
         return True
     return one.start < other.stop and other.start < one.stop
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]

@@ -16,6 +16,7 @@ from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.compare.known import Candidate, Known
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.tensors import tensors_in
 from fwdtrace.compare.units import CLOSE, Sample, State, Unit
 from fwdtrace.compare.watched import not_fused
 from fwdtrace.compare.weight_map import Move
@@ -98,7 +99,7 @@ class _Settling:
         if self._is_done:
             return
         self._is_done = True
-        contents = tuple(self._content_of(tensor) for tensor in _tensors((args, kwargs)))
+        contents = tuple(self._content_of(tensor) for tensor in tensors_in((args, kwargs)))
         self._found = candidates_for(self._unit, module, self._state, contents, self._known)
         if self._found:
             self._given = _copied(args, kwargs)
@@ -152,7 +153,7 @@ def _is_proved(candidate: Candidate, module: nn.Module, args: Any, kwargs: Any, 
         return False
     if _gives(result, candidate.gave):
         return True
-    theirs, given = candidate.given, _tensors((args, kwargs))
+    theirs, given = candidate.given, tensors_in((args, kwargs))
     if candidate.same_input or not theirs or [each.shape for each in theirs] != [each.shape for each in given]:
         return False
     tensors = iter(theirs)
@@ -176,10 +177,6 @@ def _copied(args: Any, kwargs: Any) -> tuple[Any, Any]:
     return copied
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-
-
 def _gives(result: Any, gave: Sample) -> bool:
     tensor = _first(result)
     if tensor is None:
@@ -196,7 +193,7 @@ def _are_multiples(one: Content, other: Content) -> bool:
 
 
 def _first(result: Any) -> Tensor | None:
-    return next((leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, Tensor)), None)
+    return next(iter(tensors_in(result)), None)
 
 
 def _forced(candidate: Candidate, result: Any, proved: bool, *, keeps_scale: bool) -> Any:

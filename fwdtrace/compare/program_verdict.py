@@ -103,7 +103,8 @@ def _weights(step: OneStep, weights: WeightsApart, number: int) -> str:
     name, apart = (measured or weights.apart)[0]
     rounding = ", by rounding alone" if measured and all(each.close for _, each in measured) else ""
     how_far = BEYOND_SAMPLE if apart.absolute == 0 else far(apart)
-    which = f"{len(weights.apart)} of {weights.of} parameters and buffers, {name} first, {how_far}"
+    first = f"first {name}" if len(weights.apart) > 1 else name
+    which = f"{len(weights.apart)} of {weights.of} parameters and buffers, {first} ({how_far})"
     if step.before and step.before[-1].call == number - 1:
         return (
             f"Then the weights part{rounding}, between call {number - 1} and call {number}, where the optimizer steps: "

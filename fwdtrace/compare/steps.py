@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree
 
 from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.compare.known_results import KnownResults
-from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.compare.tensors import tensors_in
+from fwdtrace.recorder.describe import unseen_tensors_of
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.frames import NOWHERE, Position, position_outside_torch
 from fwdtrace.recorder.measures.values import has_values, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, memory_of
 
 _SAME_ORDER = frozenset(
     [
@@ -135,7 +135,8 @@ class StepRecorder(DispatchMode):
         self._open.append(call)
         with Unseen():
             self._given[call] = tuple(
-                self._number(tensor, follows=outermost) for tensor in (*_tensors(args), *_tensors(kwargs))
+                self._number(tensor, follows=outermost)
+                for tensor in (*unseen_tensors_of(args), *unseen_tensors_of(kwargs))
             )
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
@@ -143,7 +144,7 @@ class StepRecorder(DispatchMode):
         if call in self._open:
             del self._open[self._open.index(call) :]
         with Unseen():
-            self._gave[call] = tuple(self._number(tensor) for tensor in _tensors(output))
+            self._gave[call] = tuple(self._number(tensor) for tensor in unseen_tensors_of(output))
 
     def stop(self) -> None:
         """Know no tensor any more."""
@@ -161,7 +162,7 @@ class StepRecorder(DispatchMode):
         """Run the operation, and note what it was given and gave."""
         kwargs = kwargs or {}
         with Unseen():
-            given = [self._number(leaf) for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            given = [self._number(leaf) for leaf in tensors_in((args, kwargs))]
         result = self._known_results.result_of(function, args, kwargs)
         is_in_op = bool(self._open) and isinstance(self._open[-1], OpenOp)
         position = NOWHERE if is_in_op else position_outside_torch(_getframe(1), NOWHERE)
@@ -177,9 +178,9 @@ class StepRecorder(DispatchMode):
         for tensor in written:  # its version is only counted up when the operation has ended for those above us
             held = Held(_content(tensor, "", None), tuple(tensor.shape), tensor.dtype, step, follows)
             gave.append(self._new(tensor, held, version_of(tensor) + 1))
-            self._writers[_memory(tensor)] = step
+            self._writers[memory_of(tensor)] = step
         places = {id(tensor) for tensor in written}
-        for tensor in (leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, Tensor)):
+        for tensor in tensors_in(result):
             if id(tensor) in places:
                 continue
             known = self._known.get(id(tensor))
@@ -202,7 +203,7 @@ class StepRecorder(DispatchMode):
             if known[1] == version:
                 return known[2]
             before = self.found.held[known[2]]
-            writer = self._writers.get(_memory(tensor), -1)
+            writer = self._writers.get(memory_of(tensor), -1)
             if writer <= (before.made_by if before.made_by is not None else -1):
                 # A view gets the version of its base only when those above us have seen it: nothing was written.
                 self._known[id(tensor)] = known[0], version, known[2]
@@ -242,7 +243,7 @@ def _written(function: Any, args: Any, kwargs: Any) -> list[Tensor]:
     for place, argument in enumerate(schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
-            written += [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+            written += tensors_in(value)
     return written
 
 
@@ -260,15 +261,3 @@ def _content(tensor: Tensor, name: str, source: Held | None) -> Content | None:
         return content_of(tensor)
     except (RuntimeError, NotImplementedError):  # a layout or a class that does not compute
         return None
-
-
-def _memory(tensor: Tensor) -> int:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):
-        return -id(tensor)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    with without_torch_function():
-        return tensors_of(value)

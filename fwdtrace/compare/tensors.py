@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils import _pytree
 
 from fwdtrace.compare.distance import SAME, Distance, distance_of_arrays
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
 """For the size of an element in bytes the integers that elements are compared as: NaN and -0.0 have bits too."""
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in a value and in its containers, in order."""
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def distance_of_tensors(one: Tensor, other: Tensor) -> Distance:

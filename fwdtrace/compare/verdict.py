@@ -109,7 +109,7 @@ def raised_in(before: Trace, after: Trace) -> str:
 
 def _raised(trace: Trace) -> tuple[str, str] | None:
     """Where a run raised, as far inside as possible, and what."""
-    if not any(call.error for call in trace.children()):
+    if not trace.has_raised:
         return None
     events = [event for event in trace.events if event.error and not event.error.raised_below]
     if not events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fwdtrace.findings.domains import function_of
+from fwdtrace.findings.domains import step_name
 from fwdtrace.findings.flow import requires_gradient
 from fwdtrace.trace import BackwardError, Call, Event, Finding, Site, Trace, tensors_in
 from fwdtrace.trace.text import line_in_brackets, listed, name_of, path_text, with_nth
@@ -91,7 +91,7 @@ def _raised(trace: Trace, error: BackwardError, event: Event | None) -> str:
     if event is None:
         return f"backward raised {what}"
     node = error.node or ""
-    step = function_of(node) if node[-1:].isdigit() else node.removesuffix("Backward")
+    step = step_name(node)
     inside = f"{step} in " if trace.made_by(event) and step else ""  # a step that is of no op of its own
     return f"the backward of {inside}{_named(trace, event)} raised {what}"
 

@@ -41,6 +41,11 @@ def function_of(name: str) -> str:
     return _SAME.get(short, short)
 
 
+def step_name(node: str) -> str:
+    """What a node of the graph of backward computes: `sqrt` for `SqrtBackward0`, the name of a user's function."""
+    return function_of(node) if node[-1:].isdigit() else node.removesuffix("Backward")
+
+
 def why_undefined(function: str, operands: Sequence[Operand], inputs: Sequence[Leaf], nan: bool) -> str:
     """Why a function gave NaN or infinity for these numbers; "" if that is not known.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fwdtrace.findings.domains import LIMITS, function_of, why_steep
+from fwdtrace.findings.domains import LIMITS, function_of, step_name, why_steep
 from fwdtrace.trace import Call, Event, GradientFault, Op, Operand, Trace, Value, tensors_in
 from fwdtrace.trace.mechanisms import short_name
 from fwdtrace.trace.text import listed, name_of, shape_text
@@ -41,7 +41,7 @@ def step_of(trace: Trace, fault: GradientFault, event: Event) -> str:
     if not trace.made_by(event):
         return "{}"
     node = fault.node or ""  # of a step that no op or layer in the call made, as far as they are recorded
-    return f"{function_of(node) if node[-1:].isdigit() else node.removesuffix('Backward')} in {{}}"
+    return f"{step_name(node)} in {{}}"
 
 
 def cause_of(faults: Sequence[GradientFault]) -> GradientFault:

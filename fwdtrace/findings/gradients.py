@@ -47,7 +47,7 @@ class _Reason:
 def no_gradient(trace: Trace) -> Iterator[Finding]:
     """FT008: one finding for each reason, with all parameters that it holds for."""
     gradients = trace.gradients or ()
-    if not gradients or not trace.calls or any(call.error for call in trace.children()):
+    if not gradients or not trace.calls or trace.has_raised:
         return
     if not all(was_refused(trace, error) for error in trace.backward_errors):
         return

@@ -27,7 +27,7 @@ def never_called(trace: Trace) -> Iterator[Finding]:
     """
     if not trace.uncalled or not trace.calls:
         return
-    if any(call.error for call in trace.children()):
+    if trace.has_raised:
         return  # after an error, the rest of the model had no chance to run
     used: dict[str, list[Uncalled]] = {}
     unused: dict[str, list[Uncalled]] = {}

@@ -17,7 +17,7 @@ from fwdtrace.trace import Finding, Trace
 
 def forward_error(trace: Trace) -> Iterator[Finding]:
     """FT006: the call or op that raised, and why."""
-    if any(call.error is not None for call in trace.children()):
+    if trace.has_raised:
         from fwdtrace.findings.forward_error import rule
 
         yield from rule.forward_error(trace)

@@ -17,7 +17,7 @@ from fwdtrace.trace import Trace
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCall:
     """A call that was recorded: of which root, counted from 0, in which round of its calls, and its numbers."""
 
     root: int

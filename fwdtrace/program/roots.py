@@ -192,7 +192,7 @@ class Roots:
     def recorded(self, root: Root, way: tuple[str, str], round: Round, number: int, trace: Trace) -> None:
         """Note that a call by this way was recorded. If it raised, the next one like it is to be recorded instead."""
         key = way, round[0] == "training"
-        raised = any(call.error is not None for call in trace.children())
+        raised = trace.has_raised
         root.raised.discard(key)
         if raised and not self._wanted.by_number and root.repeats < MOST_REPEATS:
             root.repeats += 1

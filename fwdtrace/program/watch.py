@@ -23,7 +23,7 @@ from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.endings import stop
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
-from fwdtrace.program.kept import Kept, Open, open_for
+from fwdtrace.program.kept import KeptCall, Open, open_for
 from fwdtrace.program.made import notice_modules, take_out
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.optimizers import StepWatch, changes
@@ -56,7 +56,7 @@ class Watch:
         self,
         wanted: Wanted,
         options: Options,
-        keep: Callable[[Kept], bool],
+        keep: Callable[[KeptCall], bool],
         max_bytes: int | None = None,
         keep_event: Callable[[Trace], bool] = lambda trace: False,
         looks: Looks = Looks(),  # noqa: B008
@@ -132,7 +132,7 @@ class Watch:
         self._pending.clear()
         self.end()
 
-    def go_on_in_child(self, keep: Callable[[Kept], bool]) -> Watch:
+    def go_on_in_child(self, keep: Callable[[KeptCall], bool]) -> Watch:
         """The watch over the child: it knows the modules that there are, and has counted no call."""
         self.end_in_child()
         watch = Watch(self._wanted, self._options, keep, self._max_bytes, self._keep_event, self._looks)
@@ -285,7 +285,7 @@ class Watch:
             return False  # other threads have had theirs recorded meanwhile
         self._roots.recorded(root, opened.way, opened.round, opened.number, trace)
         values = opened.keeper.values if opened.keeper is not None else None
-        return self._keep(Kept(self._roots.number_of_kept(root), opened.round, trace, values))
+        return self._keep(KeptCall(self._roots.number_of_kept(root), opened.round, trace, values))
 
     @contextlib.contextmanager
     def _unhooked(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fwdtrace.recorder.objects import ObjectReader
 from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, parts_of, shortened, text_of
+from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Leaf, Operand
 
 Leaves = tuple[Leaf, ...]
@@ -25,6 +26,12 @@ def tensors_of(value: Any) -> list[Tensor]:
         return [part for _, part in walk(value, "") if isinstance(part, Tensor)]
     except Exception:  # a stranger's object, as where it is described
         return []
+
+
+def unseen_tensors_of(value: Any) -> list[Tensor]:
+    """The same tensors, read so that no function of a tensor's own class notices."""
+    with without_torch_function():
+        return tensors_of(value)
 
 
 def named_by_parameters(leaves: tuple[N, ...], parameters: tuple[str, ...], variadic: str) -> tuple[N, ...]:

@@ -53,8 +53,11 @@ def _totals(trace: Trace, sheet: Sheet) -> Iterator[Line]:
     for text in happened_lines(trace.run):
         for part in wrapped(sheet.text(text), sheet.width):
             yield [(part, "")]
-    for text in magnitude_lines(trace, sheet.width):
+    magnitudes = magnitude_lines(trace, sheet.width)
+    for text in magnitudes:
         yield [(sheet.text(text), "")]
+    if magnitudes:
+        yield []
     yield from _facts(summary.totals(trace), sheet)
     yield from _facts([(text, "") for text in sizes(trace)], sheet)
     ways = Counter(map(calls.way, trace.calls)).most_common()

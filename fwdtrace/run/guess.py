@@ -11,7 +11,7 @@ from itertools import islice
 from torch import nn
 
 from fwdtrace.errors import InputError
-from fwdtrace.findings.forward_error.changes import Given, Proposal
+from fwdtrace.findings.forward_error.changes import Given
 from fwdtrace.findings.forward_error.rule import proposals_for
 from fwdtrace.models.guess import guessed_inputs
 from fwdtrace.models.inputs import build_inputs
@@ -88,16 +88,12 @@ def _resized(
     found = proposals_for(failed)
     if found is None:
         return
-    proposals = [each for each in found[1] if _sizes_alone(each)]
+    proposals = [each for each in found[1] if each.only_resizes_inputs]
     names = [leaf.name for leaf in failed.children()[0].inputs]
     failing = failing_copy(failed, module, inputs, has_no_values=False) if proposals else None
     for working in working_proposals(failing, proposals, time) if failing is not None else ():
         sizes = {change.argument: change.shape for change in working.proposal.changes if isinstance(change, Given)}
         yield tuple(_with_sizes(text, sizes.get(name)) for text, name in zip(texts, names, strict=False))
-
-
-def _sizes_alone(proposal: Proposal) -> bool:
-    return all(isinstance(change, Given) and change.shape is not None for change in proposal.changes)
 
 
 def _with_sizes(text: str, shape: tuple[int, ...] | None) -> str:

@@ -84,6 +84,11 @@ class Trace:
         """The calls made directly by `parent`; with None, those that nothing recorded made."""
         return self._outermost if parent is None else self._calls_by_parent.get(parent.id, ())
 
+    @property
+    def has_raised(self) -> bool:
+        """Whether one of the calls that nothing recorded made has raised."""
+        return any(call.error is not None for call in self.children())
+
     def made_by(self, parent: Event | None = None) -> tuple[Event, ...]:
         """The calls and ops made directly by `parent`, none by an op; with None, those that nothing recorded made."""
         return self._events_by_parent.get(parent.id if parent else None, ())

@@ -120,7 +120,7 @@ def _working_proposals(failing: Failing, proposals: Sequence[Proposal], time: Ti
                 if not time.has(longest):
                     break
                 passed = outcome is not None
-                outcome = copy.run(proposal.changes, record=not passed and not _resizes(proposal))
+                outcome = copy.run(proposal.changes, record=not passed and not proposal.only_resizes_inputs)
                 longest = max(longest, outcome.seconds * (1 if outcome.outputs is None else 2))
                 if passed and outcome.outputs is None and time.has(longest):  # it raises elsewhere now
                     outcome = copy.run(proposal.changes, record=True)
@@ -240,10 +240,6 @@ def _converts(changes: tuple[Change, ...]) -> bool:
 
 def _shapes(outputs: list[Tensor]) -> tuple[Shape, ...]:
     return tuple(tuple(tensor.shape) for tensor in outputs)
-
-
-def _resizes(proposal: Proposal) -> bool:
-    return all(isinstance(change, Given) and change.shape is not None for change in proposal.changes)
 
 
 def _gives(proposal: Proposal) -> bool:

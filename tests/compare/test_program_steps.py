@@ -120,7 +120,7 @@ def test_a_fault_of_backward_alone_is_named_with_the_parameter(folder: Path) -> 
         (Way(fault="no decay"), ("wte", "weights", 2), " There, optimizer weight_decay: 0.01 became 0.0."),
         (Way(smoothing=0.1), ("", "forward", 1), "in F.cross_entropy: label_smoothing=0.0 became 0.1, small_gpt.py:"),
         (Way(fault="one element", steps=1), ("h.1.mlp.0", "weights", 1), "1 of 37 parameters and buffers, "
-            "h.1.mlp.0.weight first, in elements that are not among those sampled of it, so it is not known how far."),
+            "h.1.mlp.0.weight (in elements that are not among those sampled of it, so it is not known how far)."),
         (Way(fault="float64", steps=1), ("wte", "forward", 1), "float32 became float64. All of it is rounding, up to "),
         (Way(fault="tied"), ("lm_head", "forward", 1), "not: lm_head.weight is held by the first only."),
     ],
@@ -165,7 +165,9 @@ def test_a_dropout_layer_that_drops_another_share_is_said(folder: Path) -> None:
 def test_other_weights_at_the_beginning_lead(folder: Path) -> None:
     found = compared(folder, Way(seed=1))
     assert origin(found) == ("wte", "weights", 1)
-    assert found.verdict.startswith("The weights differ before call 1 already: 27 of 37 parameters and buffers, wte.")
+    assert found.verdict.startswith(
+        "The weights differ before call 1 already: 27 of 37 parameters and buffers, first wte."
+    )
 
 
 def test_other_data_leads(folder: Path) -> None:

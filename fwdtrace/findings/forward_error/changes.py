@@ -115,6 +115,11 @@ class Proposal:
     cost: float
     why: str = ""
 
+    @property
+    def only_resizes_inputs(self) -> bool:
+        """Whether all that it changes are the shapes of what the model is given."""
+        return all(isinstance(change, Given) and change.shape is not None for change in self.changes)
+
 
 def proposal_text(proposal: Proposal, give: str = "give the model") -> str:
     """The proposal in words, as advice: `set in_features=8 in q, k and v`; `give` stands before other arguments."""

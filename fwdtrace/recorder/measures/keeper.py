@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.describe import unseen_tensors_of
 from fwdtrace.recorder.measures.values import has_values, stats_of, version_of
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.torch_internals import Unseen, mesh_of, offset_of, part_here, placed, without_torch_function
+from fwdtrace.recorder.torch_internals import Unseen, mesh_of, offset_of, part_here, placed
 from fwdtrace.trace import Stats
 from fwdtrace.trace.digests import digest_of_bytes
 
@@ -71,12 +71,12 @@ class Keeper:
     def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
         """Keep what goes into a call."""
         if type(call) is OpenCall:
-            self._inputs[call] = tuple(map(self._kept, (*self._tensors(args), *self._tensors(kwargs))))
+            self._inputs[call] = tuple(map(self._kept, (*unseen_tensors_of(args), *unseen_tensors_of(kwargs))))
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
         """Keep what comes out of it."""
         if type(call) is OpenCall:
-            self._outputs[call] = tuple(map(self._kept, self._tensors(output)))
+            self._outputs[call] = tuple(map(self._kept, unseen_tensors_of(output)))
 
     def stop(self) -> None:
         """Keep no more."""
@@ -89,11 +89,6 @@ class Keeper:
         self.by_id = {
             ids[call]: (inputs, self._outputs.get(call, ())) for call, inputs in self._inputs.items() if call in ids
         }
-
-    @staticmethod
-    def _tensors(value: Any) -> list[Tensor]:
-        with without_torch_function():
-            return tensors_of(value)
 
     def _kept(self, tensor: Tensor) -> Kept | None:
         # The output of one call is the input of the next: one copy is enough for both.

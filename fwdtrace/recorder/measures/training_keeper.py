@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.recorder.describe import unseen_tensors_of
 from fwdtrace.recorder.measures.keeper import Keeper, Kept, Placed, Sides, digest_of, placed_as
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.notes import OpenCall, OpenOp
@@ -105,7 +106,7 @@ class TrainingKeeper(Keeper):
         if type(call) is not OpenCall:
             return
         with Unseen():
-            outputs = self._tensors(output)
+            outputs = unseen_tensors_of(output)
             places = [(place, tensor.grad_fn, tensor.output_nr) for place, tensor in enumerate(outputs)]
         gradients: list[Kept | None] = [None] * len(places)
         for place, node, number in places:
