@@ -68,7 +68,7 @@ def _report(observed: ObservedProgram, shown: dict[str, Any], codes: set[str]) -
     if traces:
         _show(observed, shown, crashed)
     elif not observed.children:
-        nothing = "no event" if observed.program.events_alone else "no call was kept"
+        nothing = "no event" if observed.program.wanted.alone else "no call was kept"
         _say(f"{nothing}: {observed.why_nothing_was_kept()}")
     if observed.caught:
         from fwdtrace.render.kept_calls import caught_lines
@@ -134,7 +134,7 @@ def _report_children(observed: ObservedProgram) -> Trace | None:
 def _lines_of_models(observed: ObservedProgram) -> list[str]:
     from fwdtrace.render.kept_calls import model_lines
 
-    return model_lines(observed.by_model, observed.program.by_number)
+    return model_lines(observed.by_model, observed.program.wanted.by_number)
 
 
 def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | None) -> None:

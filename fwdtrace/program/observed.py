@@ -18,7 +18,7 @@ from fwdtrace.program.python import without_collecting
 from fwdtrace.program.rank_files import RankFiles, ranks_of
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.traces import EVENTS, Key, ProgramTraces, Values, split_suffix, with_parts
-from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, Wanted, slow_factor
+from fwdtrace.program.wanted import MOST_ROOTS, Looks, Round, slow_factor
 from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class ObservedProgram:
         is_child: bool = False,
     ) -> None:
         self.program = program
-        which = program.first, program.call, program.every, program.train, program.model
-        self._wanted = Wanted(*which, looks=program.looks, alone=program.events_alone)
+        self._wanted = program.wanted
         self._report = report
         self._say = say
         self._save = save
@@ -187,13 +186,13 @@ class ObservedProgram:
         """No traces yet; those of a child have no files before it has a number."""
         if not self.is_child:
             files, values = self._files, self._values_file
-            return ProgramTraces(files, self._save, values, self._save_values, self.program.events_alone)
+            return ProgramTraces(files, self._save, values, self._save_values, self._wanted.alone)
         if self.number is None:
             return ProgramTraces((), self._save)
         part = f"child{self.number}"
         files = [with_parts(file, part) for file in self._files or [self._default_file()]]
         values = with_parts(self._values_file, part) if self._values_file is not None else None
-        return ProgramTraces(files, self._save, values, self._save_values, self.program.events_alone)
+        return ProgramTraces(files, self._save, values, self._save_values, self._wanted.alone)
 
     def _take_number(self) -> None:
         """Get a number, and files of its own, for a child that is about to keep something for the first time."""

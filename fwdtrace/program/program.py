@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from fwdtrace.program.wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,10 @@ class Program:
     children: str | None = None
 
     @property
-    def by_number(self) -> bool:
-        """Whether calls are kept by their number, and not by their mode."""
-        return not (self.first is self.call is self.every is None)
-
-    @property
-    def events_alone(self) -> bool:
-        """Whether calls are kept for what happens in them, and none for its number or its mode."""
-        return bool(self.on) and not self.by_number and not self.train
+    def wanted(self) -> Wanted:
+        """Which calls of its models to keep."""
+        chosen = Wanted(self.first, self.call, self.every, self.train, self.model, self.looks)
+        return replace(chosen, alone=bool(self.on) and not chosen.by_number and not self.train)
 
     @property
     def with_stats(self) -> bool:
