@@ -176,8 +176,9 @@ def _subject(trace: Trace, event: Event) -> str:
 
 def _made(trace: Trace, spoiled: _Spoiled) -> str:
     own = spoiled.numbers.parameters
+    its = "its " if isinstance(spoiled.event, Call) else ""
     source = (
-        f"with non-finite values in its {listed(own)}{_since(trace)}"
+        f"with non-finite values in {its}{listed(own)}{_since(trace)}"
         if own
         else f"out of finite inputs{_because(spoiled)}"
     )
@@ -185,9 +186,14 @@ def _made(trace: Trace, spoiled: _Spoiled) -> str:
 
 
 def _since(trace: Trace) -> str:
-    """That the latest step of the optimizer had finite gradients, which made weights that are not finite."""
+    """Since when weights have been not finite, that were so before the call: since a step, or since the call before."""
     step = next(iter(trace.run.last_steps[-1:]), None)
-    if trace.run.event != "nonfinite" or step is None or step.gradient_norm is None:
+    if trace.run.event != "nonfinite":
+        return ""
+    if step is None:
+        before = (trace.run.call or 1) - 1
+        return f"; call {before:,} gave finite values, so these were written between the calls" if before else ""
+    if step.gradient_norm is None:
         return ""
     return (
         f"; the gradients of step {step.number:,} were finite, so the optimizer wrote such values, or what ran after it"
