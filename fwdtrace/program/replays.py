@@ -23,7 +23,7 @@ from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import wraps_compiled
 from fwdtrace.trace import Trace
 
-OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True, ops_in_leaves=True)
+OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
 """What a replay measures."""
 TIMED = Options(ops=True, alone=True)
 """What the replay of a slow call measures."""
