@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.causes import made_in
 from fwdtrace.program.loss import AND_LOSS, loss_again, with_loss_named
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.names import name_of_called
@@ -114,7 +115,9 @@ class Replays:
     def hand_over(self, noted: Pass, replay: Replay, happened: Happened) -> bool:
         """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended."""
         trace = self._with_what_happened(noted, replay, happened)
-        self._saves.save(noted, self._optimizer_of(happened.optimizer), trace.model.class_name.endswith(AND_LOSS))
+        of_loss = trace.model.class_name.endswith(AND_LOSS)
+        made = None if of_loss else "output" if noted.is_spoiled else "gradients" if made_in(replay) else None
+        self._saves.save(noted, self._optimizer_of(happened.optimizer), made, of_loss)
         end_now = self._keep(noted.root, trace)
         if replay.interrupt is not None:
             raise replay.interrupt
