@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +15,9 @@ from fwdtrace.program.loss import AND_LOSS, loss_again, with_loss_named
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass
-from fwdtrace.program.replay import Replay, called_at, replayed, sound_again
-from fwdtrace.program.roots import Root
+from fwdtrace.program.replay import Replay, called_at, not_replayed, replayed, sound_again
 from fwdtrace.program.saved_step import SavedStep
-from fwdtrace.program.steps import Optimizer
+from fwdtrace.program.steps import Happened, Keep, Optimizer
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import wraps_compiled
@@ -26,25 +25,9 @@ from fwdtrace.trace import Trace
 
 OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
 """What a replay measures."""
-TIMED = Options(ops=True, alone=True)
-"""What the replay of a slow call measures."""
 
 NOT_COMPILED = "it ran without being compiled"
 """Why what compiled code gave is not the same bit for bit when it is run again as the Python that it was made of."""
-
-Keep = Callable[[Root, Trace], bool]
-"""Takes the trace of an event; whether the program is to be ended."""
-
-
-@dataclass(frozen=True)
-class Happened:
-    """What happened to a call, and at which step: the one that the optimizer is at, or one ahead."""
-
-    event: str
-    optimizer: Optimizer | None
-    ahead: int = 0
-    first_us: float | None = None
-    usual_us: float | None = None
 
 
 class Replays:
@@ -94,6 +77,10 @@ class Replays:
         if eager.interrupt is not None or not _tells_of_numbers(eager):
             return eager if eager.interrupt is not None else replay
         return replace(eager, inexact=NOT_COMPILED) if eager.inexact else eager
+
+    def none_of(self, noted: Pass, why: str) -> Replay:
+        """In place of the replay of a call that cannot be run again, and why."""
+        return not_replayed(noted.moment.module, noted.number, why)
 
     def replay_loss(self, noted: Pass, happened: Happened) -> Replay | None:
         """What was computed from the output, if that is where the numbers went wrong."""

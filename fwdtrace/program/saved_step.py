@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.models.capsule import save_capsule, spec_of
 from fwdtrace.program.passes import Pass
 from fwdtrace.recorder.torch_internals import Unseen, wraps_compiled
 
@@ -27,6 +26,8 @@ class SavedStep:
         """
         if self._folder is None or self.said is not None:
             return
+        from fwdtrace.models.capsule import save_capsule, spec_of
+
         moment = noted.moment
         modes = {"grad": moment.modes.grad, "autocast": moment.modes.autocast}
         call = {"entry": moment.entry, "args": moment.args, "kwargs": moment.kwargs, **modes}

@@ -24,8 +24,9 @@ from fwdtrace.models.load import DEFAULT_INPUTS, LoadedModel, load_function, loa
 from fwdtrace.models.meta import META, fake, needs_values, where_values_are_needed
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
-from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.same_dtypes import SameDtypes
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, as_module, run_backward, run_backward_from
