@@ -28,6 +28,8 @@ _LAYERS = (
     "NonDynamicallyQuantizableLinear",
 )
 """Modules of torch that do just that."""
+_PICK = ("Embedding", "EmbeddingBag", "embedding", "embedding_bag", "gather", "index_select", "[]")
+"""Modules and functions that use some of a weight's elements in each call."""
 _NON_FINITE_VALUES = ("-inf", "inf", "nan")
 
 
@@ -178,21 +180,24 @@ def _made(trace: Trace, spoiled: _Spoiled) -> str:
     own = spoiled.numbers.parameters
     its = "its " if isinstance(spoiled.event, Call) else ""
     source = (
-        f"with non-finite values in {its}{listed(own)}{_since(trace)}"
+        f"with non-finite values in {its}{listed(own)}{_since(trace, spoiled.event)}"
         if own
         else f"out of finite inputs{_because(spoiled)}"
     )
     return f"{_subject(trace, spoiled.event)} made {_counts_of(spoiled)} {source}"
 
 
-def _since(trace: Trace) -> str:
+def _since(trace: Trace, event: Event) -> str:
     """Since when weights have been not finite, that were so before the call: since a step, or since the call before."""
     step = next(iter(trace.run.last_steps[-1:]), None)
     if trace.run.event != "nonfinite":
         return ""
+    if (event.class_name if isinstance(event, Call) else function_of(event.name)) in _PICK:
+        return "; earlier calls may have used others of them"
     if step is None:
         before = (trace.run.call or 1) - 1
-        return f"; call {before:,} gave finite values, so these were written between the calls" if before else ""
+        says = f"; call {before:,} gave finite values, so these were written after it, or it did not use them"
+        return says if before else ""
     if step.gradient_norm is None:
         return ""
     return (
