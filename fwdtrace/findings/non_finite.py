@@ -121,7 +121,7 @@ def _outside(trace: Trace) -> str:
     maker = "another rank, or something beside it," if trace.run.rank is not None else "something beside it"
     return (
         f"the gradients were not finite before the step, and {name_with_class(call)} makes finite ones when it is run"
-        f" again: {maker} made them so, such as a penalty on the weights"
+        f" again: {maker} made them so, such as a penalty on the weights or a scaling of the gradients"
     )
 
 
