@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fwdtrace.compare.align import Pair
-from fwdtrace.compare.saved_backward import Side, one_factor
+from fwdtrace.compare.saved_backward import SavedRun, one_factor
 
 _FAR = 1e-3
 """How far a number may be from the one that it should be, relative to the largest, if nothing is wrong with it."""
 
 
-def said_of_gradients(one: Side, two: Side, pairs: Sequence[Pair], before: tuple[Side, Side] | None) -> str | None:
+def said_of_gradients(
+    one: SavedRun, two: SavedRun, pairs: Sequence[Pair], before: tuple[SavedRun, SavedRun] | None
+) -> str | None:
     """What explains that the gradients of two runs differ, in words; `before` is the call before, if it is known."""
     same_flow = _what_came_is_the_same(one, two, pairs)
     if same_flow and before is not None and _holds_earlier(one, two, before):
@@ -29,7 +31,7 @@ def said_of_gradients(one: Side, two: Side, pairs: Sequence[Pair], before: tuple
     return None
 
 
-def _what_came_is_the_same(one: Side, two: Side, pairs: Sequence[Pair]) -> bool:
+def _what_came_is_the_same(one: SavedRun, two: SavedRun, pairs: Sequence[Pair]) -> bool:
     """Whether the gradients that came to the outputs of all calls are bit-identical, of which there are some."""
     some = False
     for call, other in pairs:
@@ -43,7 +45,7 @@ def _what_came_is_the_same(one: Side, two: Side, pairs: Sequence[Pair]) -> bool:
     return some
 
 
-def _holds_earlier(one: Side, two: Side, before: tuple[Side, Side]) -> bool:
+def _holds_earlier(one: SavedRun, two: SavedRun, before: tuple[SavedRun, SavedRun]) -> bool:
     """Whether what one run has more is what it had after the call before."""
     found = False
     for name, ours, theirs in _both(one, two):
@@ -62,12 +64,12 @@ def _holds_earlier(one: Side, two: Side, before: tuple[Side, Side]) -> bool:
     return found
 
 
-def factor_of(one: Side, two: Side) -> float | None:
+def factor_of(one: SavedRun, two: SavedRun) -> float | None:
     """The one number that all gradients of the first are multiplied by in the second, if there is one but 1."""
     return one_factor(((ours, theirs) for _, ours, theirs in _both(one, two)), _FAR)
 
 
-def _both(one: Side, two: Side) -> Iterator[tuple[str, Any, Any]]:
+def _both(one: SavedRun, two: SavedRun) -> Iterator[tuple[str, Any, Any]]:
     """The gradients that both have, whole, of one shape and finite."""
     import numpy
 

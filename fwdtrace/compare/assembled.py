@@ -16,9 +16,9 @@ from typing import Any, Literal
 from fwdtrace.compare.assembled_values import AssembledValues, Make
 from fwdtrace.compare.distance import distance_of_arrays
 from fwdtrace.compare.examples import Examples, examples_of
-from fwdtrace.compare.pieces import Piece, joined, of_mesh, sample_of
+from fwdtrace.compare.pieces import RankPiece, joined, of_mesh, sample_of
 from fwdtrace.compare.replicas import Apart, replicas_apart
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_step import SavedHeld, SavedStep
 from fwdtrace.trace import Call, Leaf, TensorMeta
 
@@ -36,26 +36,26 @@ class Assembly:
     gradients that came to outputs, `owners` which rank each element of the sample of a sharded parameter is on.
     """
 
-    side: Side
-    sides: Sequence[Side]
+    side: SavedRun
+    sides: Sequence[SavedRun]
     examples: Examples
     state_apart: dict[str, Apart] = field(default_factory=dict)
     gradients_apart: dict[str, Apart] = field(default_factory=dict)
     sums: list[Call] = field(default_factory=list)
     copies_apart: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    pieces: dict[tuple[int, int], tuple[Piece, list[Piece]]] = field(default_factory=dict)
-    backward: dict[tuple[int, int], tuple[Piece, list[Piece]]] = field(default_factory=dict)
+    pieces: dict[tuple[int, int], tuple[RankPiece, list[RankPiece]]] = field(default_factory=dict)
+    backward: dict[tuple[int, int], tuple[RankPiece, list[RankPiece]]] = field(default_factory=dict)
     owners: dict[str, Any] = field(default_factory=dict)
 
 
-def assemble(reference: Side, ranks: Sequence[Side], *, calls: bool = False) -> Assembly:
+def assemble(reference: SavedRun, ranks: Sequence[SavedRun], *, calls: bool = False) -> Assembly:
     """Put the runs of all ranks together as the reference has them; the trace is that of the first rank.
 
     With `calls`, they are calls of one process that follow each other in one step: the parameters are those before the
     first, the gradients have been added up by the last, and none of this is expected to be alike.
     """
     values = AssembledValues()
-    found = Assembly(Side(ranks[0].trace, values, SavedStep()), ranks, examples_of(reference, ranks))
+    found = Assembly(SavedRun(ranks[0].trace, values, SavedStep()), ranks, examples_of(reference, ranks))
     places = [{(call.path, call.nth): call for call in side.trace.calls} for side in ranks]
     whole: dict[int, tuple[tuple[Leaf, ...], ...]] = {}
     for call in reference.trace.calls:
@@ -87,7 +87,7 @@ def assemble(reference: Side, ranks: Sequence[Side], *, calls: bool = False) -> 
         for call in ranks[0].trace.calls
     ]
     trace = replace(ranks[0].trace, calls=tuple(rows))
-    found.side = Side(trace, values, SavedStep({}, state, gradients))
+    found.side = SavedRun(trace, values, SavedStep({}, state, gradients))
     return found
 
 
@@ -113,7 +113,7 @@ def whole_leaves(leaves: tuple[Leaf, ...], shapes: Sequence[Sequence[int] | None
 def _assembled_side(
     found: Assembly,
     values: AssembledValues,
-    reference: Side,
+    reference: SavedRun,
     calls: tuple[Call, Sequence[Call]],
     side: Literal["inputs", "outputs"],
 ) -> list[int | None]:
@@ -126,32 +126,32 @@ def _assembled_side(
     row: list[int | None] = []
     for place, number in enumerate(wanted):
         pieces = [
-            Piece(each.values, had)
+            RankPiece(each.values, had)
             for each, mine in zip(found.sides, numbers, strict=True)
             if (had := mine[place]) is not None
         ]
         if number is None or len(pieces) < len(found.sides):
             row.append(None)
             continue
-        whole, gave = Piece(reference.values, number), call if side == "outputs" else None
+        whole, gave = RankPiece(reference.values, number), call if side == "outputs" else None
         row.append(_assembled(values, whole, pieces, found, gave))
         if gave is not None:
             found.pieces[call.id, place] = whole, pieces
     return row
 
 
-def _keep_backward(found: Assembly, reference: Side, call: Call, own: Sequence[Call]) -> None:
+def _keep_backward(found: Assembly, reference: SavedRun, call: Call, own: Sequence[Call]) -> None:
     """Keep what came to the outputs of a call in backward, where all ranks have it."""
     rows = [each.step.backward.get(mine.id, []) for each, mine in zip(found.sides, own, strict=True)]
     for place, number in enumerate(reference.step.backward.get(call.id, [])):
         had = [row[place] if place < len(row) else None for row in rows]
         if number is not None and None not in had:
-            pieces = [Piece(each.values, at) for each, at in zip(found.sides, had, strict=True) if at is not None]
-            found.backward[call.id, place] = Piece(reference.values, number), pieces
+            pieces = [RankPiece(each.values, at) for each, at in zip(found.sides, had, strict=True) if at is not None]
+            found.backward[call.id, place] = RankPiece(reference.values, number), pieces
 
 
 def assembled_state(
-    values: AssembledValues, ranks: Sequence[Side], name: str, owners: dict[str, Any]
+    values: AssembledValues, ranks: Sequence[SavedRun], name: str, owners: dict[str, Any]
 ) -> SavedHeld | None:
     """A parameter or buffer, or its sample if it is large; None if some rank has none."""
     held = [side.step.state.get(name) for side in ranks]
@@ -177,10 +177,10 @@ def assembled_state(
     return SavedHeld(values.add_known(shape, about["dtype"], digest), number)
 
 
-def assembled_gradient(values: AssembledValues, ranks: Sequence[Side], name: str) -> SavedHeld | None:
+def assembled_gradient(values: AssembledValues, ranks: Sequence[SavedRun], name: str) -> SavedHeld | None:
     """The gradient of a parameter as a whole; None if some rank has none."""
     held = [(each, side) for side in ranks if (each := side.step.gradients.get(name)) is not None]
-    pieces = [Piece(side.values, each.tensor) for each, side in held]
+    pieces = [RankPiece(side.values, each.tensor) for each, side in held]
     if len(pieces) < len(ranks) or any(not piece.has_elements for piece in pieces):
         return None
     about = pieces[0].about
@@ -197,7 +197,7 @@ def _count(shape: Sequence[int]) -> int:
 
 
 def _assembled(
-    values: AssembledValues, whole: Piece, pieces: Sequence[Piece], found: Assembly, call: Call | None
+    values: AssembledValues, whole: RankPiece, pieces: Sequence[RankPiece], found: Assembly, call: Call | None
 ) -> int | None:
     """The number of a tensor that is put together of what the ranks have; None if that cannot be done."""
     if any(not piece.has_elements for piece in (whole, *pieces)):
@@ -226,7 +226,7 @@ def _assembled(
     return values.add(lambda: examples.together(shape, [make() for make in makes]), shape, dtype)
 
 
-def _replica(wanted: Any, pieces: Sequence[Piece], found: Assembly, call: Call | None) -> tuple[Make, list[int]]:
+def _replica(wanted: Any, pieces: Sequence[RankPiece], found: Assembly, call: Call | None) -> tuple[Make, list[int]]:
     """What makes one of tensors of one shape: the first, or their sum or mean if that is what is wanted.
 
     If one of them is what is wanted, and others that should be the same are not, these come second.
@@ -252,6 +252,6 @@ def _replica(wanted: Any, pieces: Sequence[Piece], found: Assembly, call: Call |
     return pieces[first].array, others
 
 
-def _close(piece: Piece, one: Any, other: Any) -> bool:
+def _close(piece: RankPiece, one: Any, other: Any) -> bool:
     dtype = piece.about["dtype"]
     return distance_of_arrays(one.astype("f8").reshape(-1), other.astype("f8").reshape(-1), (dtype, dtype)).close

@@ -9,7 +9,7 @@ from fwdtrace.compare.assembled import Assembly
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.replicas import Apart
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.trace import Trace
 from fwdtrace.trace.text import path_text
 
@@ -20,7 +20,7 @@ Wrong = tuple[Origin, str, list[Difference]]
 """Where something is wrong, in a sentence, and as differences."""
 
 
-def wrong_before(reference: Side, assembly: Assembly, before: Assembly | None) -> Wrong | None:
+def wrong_before(reference: SavedRun, assembly: Assembly, before: Assembly | None) -> Wrong | None:
     """What ranks have otherwise than each other or than they should before the call; None if nothing.
 
     `before` is the call before, after which their optimizers may have done otherwise.
@@ -40,7 +40,7 @@ def wrong_before(reference: Side, assembly: Assembly, before: Assembly | None) -
     return None
 
 
-def wrong_copies(reference: Side, assembly: Assembly) -> Wrong | None:
+def wrong_copies(reference: SavedRun, assembly: Assembly) -> Wrong | None:
     """The first call in which ranks compute something else than others of the same examples; None if there is none."""
     ended = sorted(assembly.copies_apart, key=lambda id: (reference.trace.end(reference.trace.call(id)), -id))
     if not ended:
@@ -53,7 +53,7 @@ def wrong_copies(reference: Side, assembly: Assembly) -> Wrong | None:
     return Origin(call.path, call.nth, call.class_name, why=(text,)), verdict, [difference]
 
 
-def replicas(reference: Side, apart: Mapping[str, Apart], when: str, what: str) -> Wrong:
+def replicas(reference: SavedRun, apart: Mapping[str, Apart], when: str, what: str) -> Wrong:
     """That ranks hold otherwise what should be the same on all."""
     name, first = next(iter(apart.items()))
     differences = [
@@ -98,7 +98,7 @@ def modes_apart(traces: Sequence[Trace], ranks: Sequence[int] = ()) -> Iterator[
         yield f"the model is in {'evaluation' if most else 'training'} mode {where}"
 
 
-def owner_of(reference: Side, name: str) -> str:
+def owner_of(reference: SavedRun, name: str) -> str:
     """The path of the innermost module that was called and holds a parameter."""
     path = name.rpartition(".")[0]
     while path and not reference.trace.at(path):

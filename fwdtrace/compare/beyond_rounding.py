@@ -12,7 +12,7 @@ from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.judged import coarse_floor
 from fwdtrace.compare.origin import parted_inside
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.systematic import array_of, floor_of, share_in
 from fwdtrace.compare.traces import How, compare_traces
 from fwdtrace.compare.verdict import leaves_at
@@ -34,7 +34,7 @@ class Beyond:
 
 
 def beyond_rounding(
-    one: Side, two: Side, how: How, distances: DistancesOf, pairs: Sequence[Pair], forward: TraceComparison
+    one: SavedRun, two: SavedRun, how: How, distances: DistancesOf, pairs: Sequence[Pair], forward: TraceComparison
 ) -> Beyond | None:
     """The origin of what is more than rounding; None if `forward` begins there already, or there is none."""
     first = forward.origin
@@ -65,7 +65,7 @@ def with_beyond(forward: TraceComparison, beyond: Beyond) -> TraceComparison:
     return replace(forward, origin=beyond.origin, verdict=verdict, differences=differences)
 
 
-def _is_its_own(one: Side, origin: Origin, distances: DistancesOf, pairs: Sequence[Pair]) -> bool:
+def _is_its_own(one: SavedRun, origin: Origin, distances: DistancesOf, pairs: Sequence[Pair]) -> bool:
     """Whether the outputs of a call are much further apart than its inputs; else rounding may have added up."""
     pair = next((pair for pair in pairs if (pair[0].path, pair[0].nth) == (origin.path, origin.nth)), None)
     if pair is None or origin.apart is None or origin.apart.times is not None:
@@ -76,7 +76,9 @@ def _is_its_own(one: Side, origin: Origin, distances: DistancesOf, pairs: Sequen
     return origin.apart.relative > _GREW * given.relative
 
 
-def _added_share(one: Side, two: Side, distances: DistancesOf, pairs: Sequence[Pair]) -> tuple[int, Beyond] | None:
+def _added_share(
+    one: SavedRun, two: SavedRun, distances: DistancesOf, pairs: Sequence[Pair]
+) -> tuple[int, Beyond] | None:
     """The first tensor that holds another multiple of an earlier call's output than it does in the first run.
 
     The tensor is the input of a call or the output of the caller. Also returned: the id of the last event before it.
@@ -95,7 +97,7 @@ def _added_share(one: Side, two: Side, distances: DistancesOf, pairs: Sequence[P
     return None
 
 
-def _with_children(one: Side, pairs: Sequence[Pair]) -> Iterator[tuple[Call, Call, list[Pair]]]:
+def _with_children(one: SavedRun, pairs: Sequence[Pair]) -> Iterator[tuple[Call, Call, list[Pair]]]:
     """Each pair of calls that have children, inner pairs first, with the pairs of their children."""
     inside: dict[int, list[Pair]] = {}
     for call, other in pairs:
@@ -107,8 +109,8 @@ def _with_children(one: Side, pairs: Sequence[Pair]) -> Iterator[tuple[Call, Cal
 
 
 def _share_in(
-    one: Side,
-    two: Side,
+    one: SavedRun,
+    two: SavedRun,
     place: Pair,
     side: Any,
     made: Sequence[Pair],
@@ -144,8 +146,8 @@ def _share_in(
 
 
 def _beyond(
-    one: Side,
-    two: Side,
+    one: SavedRun,
+    two: SavedRun,
     caller: Pair,
     inside: Sequence[Pair],
     place: Pair,

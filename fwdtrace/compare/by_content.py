@@ -34,8 +34,8 @@ class Summary:
         return all(abs(one - two) <= reach for one, two in pairs)
 
 
-Sides = tuple[tuple[Summary, ...], tuple[Summary, ...]]
-SummariesOf = Callable[[Call], Sides]
+Summaries = tuple[tuple[Summary, ...], tuple[Summary, ...]]
+SummariesOf = Callable[[Call], Summaries]
 """From a call to what is known of the tensors that went in, and of those that came out."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
-from fwdtrace.compare.leaves import changed_arguments, name_of
+from fwdtrace.compare.leaves import changed_arguments, class_or_op
 from fwdtrace.compare.left_out import left_out, order_of_windows, other_function, swapped_product
 from fwdtrace.compare.parting import (
     Departure,
@@ -100,7 +100,7 @@ def origin_by_steps(
         two = theirs.event if theirs is not None else call
         one = partner((call.path, call.nth)) or one
     if one is not None and two is not None and _is_inserted(one, two, before, after, partner):
-        return _origin(before, after, None, two, [f"{name_of(two)} runs in the second only"], partner)
+        return _origin(before, after, None, two, [f"{class_or_op(two)} runs in the second only"], partner)
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
@@ -116,7 +116,7 @@ def _left_out(
 ) -> Iterable[str | None]:
     """What else may be behind it that two events of other names run there."""
     windows, missing = order_of_windows(one, two, after), left_out(one, two, ours, before, after)
-    same = one is not None and two is not None and name_of(one) == name_of(two)
+    same = one is not None and two is not None and class_or_op(one) == class_or_op(two)
     other = None
     if windows is None and not same and ours is not None and theirs is not None:
         other = other_function(ours, theirs, before, after)
@@ -141,7 +141,7 @@ def _is_inserted(one: Event, two: Event, before: Side, after: Side, partner: Par
 
 def _are_other_ops(one: Event | None, two: Event | None) -> bool:
     """Whether these are two ops of other names."""
-    return isinstance(one, Op) and isinstance(two, Op) and name_of(one) != name_of(two)
+    return isinstance(one, Op) and isinstance(two, Op) and class_or_op(one) != class_or_op(two)
 
 
 def _used_otherwise(
@@ -230,29 +230,29 @@ def _reasons(
 ) -> Iterable[str]:
     if one is not None and two is not None:
         if _holds_others(two, after) and theirs is not None:
-            yield f"inside {name_of(two)}, {theirs} gives what the first never has"
-        elif name_of(one) != name_of(two):
-            yield f"{name_of(one)} became {name_of(two)}"
+            yield f"inside {class_or_op(two)}, {theirs} gives what the first never has"
+        elif class_or_op(one) != class_or_op(two):
+            yield f"{class_or_op(one)} became {class_or_op(two)}"
         changed, alone = changed_arguments(one, two)
         operands: list[str] = []
-        if name_of(one) == name_of(two) or (
+        if class_or_op(one) == class_or_op(two) or (
             isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after)
         ):
             operands = list(changed_operands(one, two, before, after))
         given = changed or ([] if operands else alone)
         if given:
-            yield f"{name_of(two)}({', '.join(given)})"
+            yield f"{class_or_op(two)}({', '.join(given)})"
         if isinstance(one, Call) and isinstance(two, Call) and not _holds_others(two, after):
-            became = f"{name_of(one)} became {name_of(two)}"
+            became = f"{class_or_op(one)} became {class_or_op(two)}"
             yield from (reason for reason in why(one, two) if reason != became)
         if isinstance(one, Call) != isinstance(two, Call):
             calls = _call_of(one, before), _call_of(two, after)
             yield from attributes(calls[0], calls[1]) if calls[0] is not None and calls[1] is not None else ()
         yield from operands
     elif two is not None:
-        yield f"{name_of(two)} runs in the second only"
+        yield f"{class_or_op(two)} runs in the second only"
     elif one is not None:
-        yield f"{name_of(one)} runs in the first only"
+        yield f"{class_or_op(one)} runs in the first only"
     if two is not None:
         yield from new_constants(two, after)
 
@@ -329,7 +329,7 @@ def _origin(
         named.class_name if named is not None else "",
         other_path,
         why=tuple(reasons),
-        op=name_of(event) if event is not None and not isinstance(event, Call) else None,
+        op=class_or_op(event) if event is not None and not isinstance(event, Call) else None,
         site=two.site if two is not None else None,
         first_site=one.site if one is not None else None,
     )

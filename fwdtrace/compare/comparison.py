@@ -56,7 +56,7 @@ ApartAt = tuple[int, str | None, Distance]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ComparedStep:
     """One call of the model of two programs: how far apart all is that belongs to it.
 
     `call` is its number in the first program, `other` in the second. `weights` names the parameters and buffers that
@@ -100,7 +100,7 @@ class TraceComparison:
     outputs: Outputs | None = None
     weights: WeightMap | None = None
     around: tuple[Around, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ComparedStep, ...] = ()
     traces: tuple[Trace, Trace] | None = field(default=None, compare=False, repr=False)
     aligned: tuple[tuple[int, int, bool], ...] = field(default=(), compare=False, repr=False)
     distances: tuple[ApartAt, ...] = field(default=(), compare=False, repr=False)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fwdtrace.compare.pieces import Piece
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.pieces import RankPiece
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.trace.digests import digest_of_bytes
 
 
@@ -74,7 +74,7 @@ class Examples:
         return result
 
 
-def examples_of(reference: Side, ranks: Sequence[Side]) -> Examples:
+def examples_of(reference: SavedRun, ranks: Sequence[SavedRun]) -> Examples:
     """Which ranks have which examples, by the inputs of the model; one group of all where that cannot be known."""
     wanted, have = _rows(reference), [_rows(side) for side in ranks]
     if not wanted or not all(have) or all(rows == wanted for rows in have):
@@ -99,7 +99,7 @@ def examples_of(reference: Side, ranks: Sequence[Side]) -> Examples:
     )
 
 
-def examples_together(ranks: Sequence[Side]) -> Examples:
+def examples_together(ranks: Sequence[SavedRun]) -> Examples:
     """The examples of all ranks one after the other; one group of all ranks where they cannot be known."""
     have = [_rows(side) for side in ranks]
     groups = _groups(have) if all(have) else ()
@@ -118,13 +118,13 @@ def _groups(have: Sequence[Sequence[bytes]]) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, sorted(by_rows.values())))
 
 
-def _rows(side: Side) -> list[bytes]:
+def _rows(side: SavedRun) -> list[bytes]:
     """A digest of each example, of all inputs of the model that have as many rows as the first."""
     roots = side.trace.children()
     if not roots:
         return []
     arrays = [
-        Piece(side.values, number).array() for number in side.values.side(roots[0], "inputs") if number is not None
+        RankPiece(side.values, number).array() for number in side.values.side(roots[0], "inputs") if number is not None
     ]
     if not arrays or any(array is None or array.ndim == 0 for array in arrays):
         return []

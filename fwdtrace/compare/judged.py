@@ -8,7 +8,7 @@ from typing import Literal
 
 from fwdtrace.compare.agreement import Distances, DistancesOf
 from fwdtrace.compare.distance import Distance
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_numbers import measure
 from fwdtrace.compare.systematic import floor_of, share_of_saved, times_by
 from fwdtrace.compare.tolerances import TOLERANCES
@@ -17,7 +17,7 @@ from fwdtrace.trace import Call, Trace
 SIDES: tuple[Literal["inputs", "outputs"], ...] = ("inputs", "outputs")
 
 
-def judged_distances(one: Side, two: Side) -> DistancesOf:
+def judged_distances(one: SavedRun, two: SavedRun) -> DistancesOf:
     """The distances of two calls, where rounding is that of the coarsest dtype which a run has computed in by then.
 
     A loss in float32 that comes from bfloat16 is not apart by less. What is all larger by one factor is not rounded.
@@ -54,7 +54,7 @@ def coarse_floor(before: Trace, after: Trace) -> float | None:
 
 def _judged(
     apart: Distance | None,
-    runs: tuple[Side, Side],
+    runs: tuple[SavedRun, SavedRun],
     calls: tuple[Call, Call],
     side: Literal["inputs", "outputs"],
     dtypes: set[str | None],

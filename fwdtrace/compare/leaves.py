@@ -44,14 +44,14 @@ def line_of(site: Site | None) -> str:
     return f"{site.file.replace(chr(92), '/').rpartition('/')[2]}:{site.line}" if site is not None else ""
 
 
-def name_of(event: Event) -> str:
+def class_or_op(event: Event) -> str:
     """The class of the module that is called, or the name of the op."""
     return event.class_name if isinstance(event, Call) else event.name
 
 
 def with_number(event: Event) -> str:
     """The same, where an operator has a number on one side with that: `* 1.01` and `8 /`."""
-    name = name_of(event)
+    name = class_or_op(event)
     numbers = [leaf for leaf in event.inputs if isinstance(leaf, Value)] if name in ("*", "/") else []
     if len(numbers) != 1:
         return name
@@ -75,7 +75,7 @@ def changed_arguments(one: Event, two: Event) -> tuple[list[str], list[str]]:
 
     Second come those that only one of the two is given, if they say anything: they may be what is there without them.
     """
-    if name_of(one) != name_of(two):
+    if class_or_op(one) != class_or_op(two):
         return [], []
     ours, theirs = _values(one.inputs), _values(two.inputs)
     changed, alone = [], []

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from fwdtrace.compare.contents import Content
-from fwdtrace.compare.leaves import line_of, name_of
+from fwdtrace.compare.leaves import class_or_op, line_of
 from fwdtrace.compare.parting import SUMS, Departure, Side, alike, departure_of, users_of
 from fwdtrace.compare.reasons import made_by, with_line
 from fwdtrace.compare.steps import Step
@@ -55,7 +55,7 @@ def left_out(one: Event | None, two: Event | None, ours: Departure | None, befor
         number = _before_repeated(number, after)
         likes = _likes(after, number)
         skipped = _skipped(one, likes, ours, before)
-        if skipped is None and name_of(one) != name_of(two):
+        if skipped is None and class_or_op(one) != class_or_op(two):
             skipped = _replaced(one, two, likes, before, after) or _passed_over(one, two, likes, before)
         if skipped is not None:
             maker = made_by(_before_turned(number, after), after)
@@ -85,7 +85,7 @@ def other_function(ours: Departure, theirs: Departure, before: Side, after: Side
 
 def order_of_windows(one: Event | None, two: Event | None, after: Side) -> str | None:
     """The op that reorders a convolution's windows, where the second run computes it as a matrix product; else None."""
-    if one is None or two is None or not name_of(one).lower().removeprefix("f.").startswith("conv"):
+    if one is None or two is None or not class_or_op(one).lower().removeprefix("f.").startswith("conv"):
         return None
     for number in _following(two, after):
         if after.is_new(number) or not after.is_in_new_order(number):
@@ -170,7 +170,7 @@ def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side
         {side.steps.steps[step].name for step in side.own_steps.get(event.id, ())}
         for event, side in ((one, before), (two, after))
     )
-    if "norm" not in name_of(one).lower() and not any(name.rstrip("_") in _FUNCTIONS for name in ours):
+    if "norm" not in class_or_op(one).lower() and not any(name.rstrip("_") in _FUNCTIONS for name in ours):
         return None
     return one if theirs & _PUTS_TOGETHER and theirs <= _PUTS_TOGETHER | _TURNS else None
 
@@ -191,7 +191,7 @@ def _passed_over(one: Event, two: Event, likes: set[int], before: Side) -> Event
 def _do_one_job(one: Event, two: Event) -> bool:
     if alike(one, two):
         return True
-    names = [name_of(event).lower().rpartition(".")[2].removesuffix("_") for event in (one, two)]
+    names = [class_or_op(event).lower().rpartition(".")[2].removesuffix("_") for event in (one, two)]
     return all("norm" in name for name in names) or all(name in _MASKS for name in names)
 
 

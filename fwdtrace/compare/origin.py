@@ -10,7 +10,7 @@ from itertools import takewhile
 from fwdtrace.compare.agreement import ComparedCalls
 from fwdtrace.compare.align import Alignment, alike_at_both_ends
 from fwdtrace.compare.comparison import Growth, Origin
-from fwdtrace.compare.leaves import changed_arguments, name_of, outputs_begin_alike, with_number
+from fwdtrace.compare.leaves import changed_arguments, class_or_op, outputs_begin_alike, with_number
 from fwdtrace.trace import Call, Event, Op, Trace
 from fwdtrace.trace.text import shapes_text
 
@@ -82,13 +82,13 @@ def parted_inside(
         where = f"before {bad.call.path}, whose input does not agree"
     ours = _run_between(before, origin.call, good[0].call if good else None, bad.call if bad else None)
     theirs = _run_between(after, origin.other, good[0].other if good else None, bad.other if bad else None)
-    names = [[name_of(event) for event in events] for events in (ours, theirs)]
+    names = [[class_or_op(event) for event in events] for events in (ours, theirs)]
     alike, alike_at_end = alike_at_both_ends(*names)
     if names[0] == names[1]:
         for one, two in zip(ours, theirs, strict=True):
             changed, alone = changed_arguments(one, two) if isinstance(one, Op) else ([], [])
             if changed or alone:
-                return Parted(f"they part {where}, in {name_of(one)}: {', '.join((*changed, *alone))}", one, two)
+                return Parted(f"they part {where}, in {class_or_op(one)}: {', '.join((*changed, *alone))}", one, two)
         return Parted(f"they part {where}")
     others = [events[alike : len(events) - alike_at_end] for events in (ours, theirs)]
     became = [_listed([with_number(event) for event in events]) for events in others]

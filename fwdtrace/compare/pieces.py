@@ -12,7 +12,7 @@ SAMPLED = 1024
 """The most elements that are kept of a parameter or buffer, evenly chosen, as the recorder does."""
 
 
-class Piece:
+class RankPiece:
     """What one rank has of a tensor; `about` describes it if the tensor of this number is the same one, flat."""
 
     def __init__(self, values: Values, number: int, about: dict[str, Any] | None = None) -> None:
@@ -30,7 +30,7 @@ class Piece:
         return None if flat is None else flat.reshape(self.about["shape"])
 
 
-def joined(pieces: Sequence[Piece], dim: int) -> Any:
+def joined(pieces: Sequence[RankPiece], dim: int) -> Any:
     """Their parts one after the other along a dimension."""
     import numpy
 
@@ -72,7 +72,7 @@ def sample_of(pieces: Sequence[tuple[Mapping[str, Any], Any]]) -> tuple[Any, Any
     return None if found is None or (ranks < 0).any() else (found, ranks)
 
 
-def of_mesh(pieces: Sequence[Piece]) -> Any:
+def of_mesh(pieces: Sequence[RankPiece]) -> Any:
     """Put a DTensor together, one dimension of its mesh after the other: the innermost first, strided before all."""
     import numpy
 

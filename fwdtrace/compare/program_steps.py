@@ -12,20 +12,20 @@ from fwdtrace.compare.agreement import DistancesOf, strictness_of
 from fwdtrace.compare.align import align
 from fwdtrace.compare.around import RANDOM_STATE, differences_around, settings_of_optimizer
 from fwdtrace.compare.beyond_rounding import beyond_rounding, with_beyond
-from fwdtrace.compare.comparison import Origin, Step, TraceComparison
+from fwdtrace.compare.comparison import ComparedStep, Origin, TraceComparison
 from fwdtrace.compare.difference import Difference, Severity, worst_first
 from fwdtrace.compare.distance import NOT_COMPARABLE, Distance, furthest
 from fwdtrace.compare.dropped import said_of_dropped
 from fwdtrace.compare.judged import coarse_floor, judged_distances
 from fwdtrace.compare.leaves import dtypes_of
 from fwdtrace.compare.program_verdict import BEYOND_SAMPLE, OneStep, program_verdict
-from fwdtrace.compare.saved_backward import BackwardCompared, Side, compare_backward
+from fwdtrace.compare.saved_backward import BackwardCompared, SavedRun, compare_backward
 from fwdtrace.compare.saved_numbers import SavedValues, distance_of_saved, measure
 from fwdtrace.compare.systematic import array_of, share_in
 from fwdtrace.compare.traces import How, compare_traces
 from fwdtrace.trace import Call, Op
 
-Sides = tuple[Side, Side]
+RunPair = tuple[SavedRun, SavedRun]
 
 PARTS = ("numbers", "rounding", "exception")
 """The severities of differences by which forward parts, and not only computes the same otherwise."""
@@ -49,15 +49,15 @@ class Weights:
         return furthest(distance for _, distance in self.apart)
 
 
-def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
+def compare_programs(steps: Iterable[RunPair], how: How) -> TraceComparison:
     """Compare the calls of two programs in order, each with its weights before and its gradients after.
 
     The first that is not the same is compared in all, the later ones only in what the model gives and in its gradients.
     `steps` may load each call when it is asked for.
     """
     found: TraceComparison | None = None
-    rows: list[Step] = []
-    before: Sides | None = None
+    rows: list[ComparedStep] = []
+    before: RunPair | None = None
     for one, two in steps:
         weights = compare_state(one, two)
         exactly = strictness_of(
@@ -77,7 +77,7 @@ def compare_programs(steps: Iterable[Sides], how: How) -> TraceComparison:
     return replace(found, steps=tuple(rows) if len(rows) > 1 else ())
 
 
-def compare_state(one: Side, two: Side) -> Weights | None:
+def compare_state(one: SavedRun, two: SavedRun) -> Weights | None:
     """How far the parameters and buffers were apart before the call; None if one of the runs has none saved."""
     ours, theirs = one.step.state, two.step.state
     if not ours.keys() & theirs.keys():
@@ -117,7 +117,7 @@ def _have_drifted(weights: Weights | None) -> bool:
     return bool(weights.apart) and far < _MANY * weights.of
 
 
-def _step_is_rounded(before: Sides | None, now: Sides) -> bool:
+def _step_is_rounded(before: RunPair | None, now: RunPair) -> bool:
     """Whether the optimizer moved the weights alike on both sides, as far as gradients of a coarse dtype can say.
 
     What rounding makes of the smallest gradients, the optimizer may make of the largest steps, but not of most of them,
@@ -151,8 +151,8 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _compared(
-    sides: Sides, weights: Weights | None, how: How, steps: Sequence[Step], before: Sides | None
-) -> tuple[TraceComparison, Step]:
+    sides: RunPair, weights: Weights | None, how: How, steps: Sequence[ComparedStep], before: RunPair | None
+) -> tuple[TraceComparison, ComparedStep]:
     """One call of two programs, compared in all that was saved of it.
 
     `steps` are the calls before, which are the same, and `before` is the last of them.
@@ -214,7 +214,7 @@ def _origin(step: OneStep) -> Origin | None:
 
 
 def _why(
-    one: Side, two: Side, weights: Weights | None, distances: DistancesOf, call: Call, other: Call
+    one: SavedRun, two: SavedRun, weights: Weights | None, distances: DistancesOf, call: Call, other: Call
 ) -> Iterator[str]:
     """What two calls that part have otherwise: the dtype, the mode, the state of the random generator, parameters."""
     before, after = one.trace, two.trace
@@ -256,7 +256,7 @@ def _differences(weights: Weights) -> Iterator[Difference]:
         yield Difference("weight", severity, name, "", "", f"{name} is other before the call, {how_far}")
 
 
-def _row(one: Side, two: Side, weights: Weights | None) -> Step:
+def _row(one: SavedRun, two: SavedRun, weights: Weights | None) -> ComparedStep:
     """How far apart a step is as a whole."""
     roots = list(zip(one.trace.children(), two.trace.children(), strict=False))
     apart = [measure(one.values, two.values, call, other) for call, other in roots]
@@ -268,7 +268,7 @@ def _row(one: Side, two: Side, weights: Weights | None) -> Step:
         if name in theirs
         and one.values.about(ours[name].tensor)["shape"] == two.values.about(theirs[name].tensor)["shape"]
     ]
-    return Step(
+    return ComparedStep(
         one.trace.run.call or 1,
         two.trace.run.call or 1,
         all(distance.same for distance in inputs) if inputs else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fwdtrace.compare.around import Around
-from fwdtrace.compare.comparison import Origin, Step, TraceComparison
+from fwdtrace.compare.comparison import ComparedStep, Origin, TraceComparison
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.saved_backward import BackwardCompared
@@ -45,7 +45,7 @@ class OneStep:
     forward: TraceComparison
     forward_differs: bool
     backward: BackwardCompared | None
-    before: tuple[Step, ...]
+    before: tuple[ComparedStep, ...]
     reason: str | None = None
     optimizer: tuple[Around, ...] = ()
 
@@ -90,7 +90,7 @@ def _parts(origin: Origin) -> str:
     return f"{where}: {'; '.join(origin.why)}"
 
 
-def _agree(before: Sequence[Step]) -> str:
+def _agree(before: Sequence[ComparedStep]) -> str:
     if not before:
         return ""
     numbers = [f"{step.call:,}" for step in before]

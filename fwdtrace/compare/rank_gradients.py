@@ -8,8 +8,8 @@ from typing import Any
 from fwdtrace.compare.assembled import Assembly
 from fwdtrace.compare.between_ranks import ranks_text
 from fwdtrace.compare.examples import Examples
-from fwdtrace.compare.pieces import Piece
-from fwdtrace.compare.saved_backward import GRADIENT_TOLERANCES, Side
+from fwdtrace.compare.pieces import RankPiece
+from fwdtrace.compare.saved_backward import GRADIENT_TOLERANCES, SavedRun
 from fwdtrace.trace import Call
 from fwdtrace.trace.text import path_text
 
@@ -17,7 +17,7 @@ _SAME = 1e-2
 """By how much two factors may be apart and be the same."""
 
 
-def came_otherwise(reference: Side, assembly: Assembly) -> tuple[Call, str] | None:
+def came_otherwise(reference: SavedRun, assembly: Assembly) -> tuple[Call, str] | None:
     """The first call in backward at which a gradient came on some rank that is not the reference's, and what of it.
 
     A mean over the examples of one rank makes gradients that are larger than those of a mean over all of them: what
@@ -44,7 +44,7 @@ def came_otherwise(reference: Side, assembly: Assembly) -> tuple[Call, str] | No
     return None
 
 
-def _factors(assembly: Assembly, whole: Piece, pieces: list[Piece]) -> Iterator[tuple[float | None, bool]]:
+def _factors(assembly: Assembly, whole: RankPiece, pieces: list[RankPiece]) -> Iterator[tuple[float | None, bool]]:
     """By what each rank's gradient is larger than the reference's, and whether it is that in all elements."""
     tolerance = GRADIENT_TOLERANCES.get(whole.about["dtype"], 1e-4)
     for rank, piece in enumerate(pieces):
@@ -74,7 +74,7 @@ def _near(one: float, other: float) -> bool:
     return abs(one - other) <= _SAME * abs(other)
 
 
-def part_of(whole: Piece, piece: Piece, rank: int, examples: Examples) -> Any:
+def part_of(whole: RankPiece, piece: RankPiece, rank: int, examples: Examples) -> Any:
     """What the reference has in the place of a rank's part, or of its replica; None if that is not known."""
     part = _part_by_examples(whole, piece, rank, examples)
     if part is None and "placed" not in piece.about and whole.about["shape"] == piece.about["shape"]:
@@ -82,7 +82,7 @@ def part_of(whole: Piece, piece: Piece, rank: int, examples: Examples) -> Any:
     return part
 
 
-def _part_by_examples(whole: Piece, piece: Piece, rank: int, examples: Examples) -> Any:
+def _part_by_examples(whole: RankPiece, piece: RankPiece, rank: int, examples: Examples) -> Any:
     """What the reference has for a rank's examples; None for what is not by examples, such as sums over them."""
     array, group = whole.array(), examples.group_of(rank)
     if "placed" in piece.about or array is None:

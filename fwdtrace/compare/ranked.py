@@ -23,7 +23,7 @@ from fwdtrace.compare.difference import worst_first
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.rank_gradients import came_otherwise, part_of
 from fwdtrace.compare.replicas import Apart
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.traces import How
 from fwdtrace.compare.wrong_element import wrong_element
 from fwdtrace.trace import Call, tensors_in
@@ -44,15 +44,15 @@ _SETTINGS = ("optimizer", "torch", "autocast", "machine")
 
 
 def compare_with_ranks(
-    steps: Iterable[tuple[Side, Sequence[Side]]], how: How, *, calls: bool = False
+    steps: Iterable[tuple[SavedRun, Sequence[SavedRun]]], how: How, *, calls: bool = False
 ) -> TraceComparison:
     """Compare each step of one process with that of all ranks together; the first that is not the same leads.
 
     With `calls`, what is put together are not ranks, but the calls of one process in one step.
     """
-    assemblies: list[tuple[Side, Assembly]] = []
+    assemblies: list[tuple[SavedRun, Assembly]] = []
 
-    def together() -> Iterable[tuple[Side, Side]]:
+    def together() -> Iterable[tuple[SavedRun, SavedRun]]:
         for reference, ranks in steps:
             assembly = assemble(reference, ranks, calls=calls)
             assemblies.append((reference, assembly))
@@ -91,7 +91,7 @@ def compare_with_ranks(
 
 
 def _between_ranks(
-    found: TraceComparison, reference: Side, assembly: Assembly, before: Assembly | None
+    found: TraceComparison, reference: SavedRun, assembly: Assembly, before: Assembly | None
 ) -> Wrong | None:
     """What ranks have otherwise than each other or than they should, the earliest in the step; None if nothing."""
     wrong = wrong_before(reference, assembly, before)
@@ -104,7 +104,7 @@ def _between_ranks(
     return copies if found.origin.which == "forward" and ends[0] <= ends[1] else None
 
 
-def _not_compared(reference: Side, assembly: Assembly) -> Iterator[str]:
+def _not_compared(reference: SavedRun, assembly: Assembly) -> Iterator[str]:
     """What is said of the calls that all have, and of which no whole is known that could be compared."""
     own = {(call.path, call.nth): call for call in assembly.side.trace.calls}
     calls = []
@@ -121,17 +121,17 @@ def _not_compared(reference: Side, assembly: Assembly) -> Iterator[str]:
         yield f"What {what} could not be put together from the ranks, and was not compared"
 
 
-def _end_of(reference: Side, origin: Origin) -> int:
+def _end_of(reference: SavedRun, origin: Origin) -> int:
     call = _call_of(reference, origin)
     return reference.trace.end(call) if call is not None else 0
 
 
-def _call_of(reference: Side, origin: Origin) -> Call | None:
+def _call_of(reference: SavedRun, origin: Origin) -> Call | None:
     return next((each for each in reference.trace.at(origin.path) if each.nth == origin.nth), None)
 
 
 def _with_ranks(
-    found: TraceComparison, reference: Side, assembly: Assembly, before: Assembly | None
+    found: TraceComparison, reference: SavedRun, assembly: Assembly, before: Assembly | None
 ) -> TraceComparison:
     """The comparison, with the ranks that its origin is on, and with what they have otherwise in backward."""
     origin = found.origin
@@ -184,7 +184,7 @@ def _with_ranks(
 
 
 def _with_ranks_of_shards(
-    found: TraceComparison, origin: Origin, reference: Side, assembly: Assembly
+    found: TraceComparison, origin: Origin, reference: SavedRun, assembly: Assembly
 ) -> TraceComparison:
     """The comparison, with the ranks on which the elements of a sharded parameter are that are not the reference's."""
     name = origin.why[0]
@@ -231,7 +231,7 @@ def _is_normalized_by_rank(call: Call, assembly: Assembly) -> bool:
     return all(float(abs(mean - means[0]).max()) < _FAR * float(abs(arrays[0]).max(initial=0.0)) for mean in means)
 
 
-def _in_backward_order(reference: Side, apart: Mapping[str, Apart]) -> dict[str, Apart]:
+def _in_backward_order(reference: SavedRun, apart: Mapping[str, Apart]) -> dict[str, Apart]:
     def order(name: str) -> int:
         orders = [
             call.backward.order for call in reference.trace.at(owner_of(reference, name)) if call.backward is not None

@@ -57,7 +57,7 @@ class RankFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CallOnRanks:
     """One call of one model on all ranks that have it; `name` is that of its files without the rank.
 
     `kinds` begins with the ranks that do what most do. `missing` are ranks of the program without a file.
@@ -79,7 +79,7 @@ class Part:
 class RanksView:
     """All parts, why files are left out, and for each part the trace of a rank that does what most do."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[CallOnRanks, ...]
     problems: tuple[str, ...] = ()
     traces: tuple[Trace, ...] = ()
 
@@ -126,7 +126,7 @@ def _raw(file: str) -> RawTrace:
     return raw
 
 
-def _part(name: str, ranks: Mapping[int, tuple[str, RawTrace]]) -> tuple[Part, Trace]:
+def _part(name: str, ranks: Mapping[int, tuple[str, RawTrace]]) -> tuple[CallOnRanks, Trace]:
     """One part, and the trace of a rank that does what most do."""
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for rank, (_, raw) in ranks.items():
@@ -137,7 +137,7 @@ def _part(name: str, ranks: Mapping[int, tuple[str, RawTrace]]) -> tuple[Part, T
     median = statistics.median(times.values())
     fastest, slowest = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
     head = ranks[groups[0][0]][1].head
-    part = Part(
+    part = CallOnRanks(
         name,
         head.model.class_name,
         tuple(sorted(ranks)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from fwdtrace.compare.leaves import line_of, name_of
+from fwdtrace.compare.leaves import class_or_op, line_of
 from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
 from fwdtrace.trace import Call, Event, TensorMeta
 
@@ -16,7 +16,7 @@ _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
 def with_line(event: Event) -> str:
     """The name of a call or op and its line."""
     line = line_of(event.site)
-    return f"{name_of(event)} at {line}" if line else name_of(event)
+    return f"{class_or_op(event)} at {line}" if line else class_or_op(event)
 
 
 ORDERS = frozenset(("repeat", "cat", "stack", "roll", "flip", "index", "index_select", "gather"))
@@ -31,7 +31,7 @@ def changed_operands(one: Event, two: Event, before: Side, after: Side) -> Itera
     addends = _addends(ours, before), _addends(theirs, after)
     if len(addends[0]) == len(addends[1]) > len(ours):
         ours, theirs = _without_same(*addends, before, after)
-    if _EITHER_WAY.match(name_of(two)) and len(ours) == 2 and not _same(ours[0][1], theirs[0][1], before, after):
+    if _EITHER_WAY.match(class_or_op(two)) and len(ours) == 2 and not _same(ours[0][1], theirs[0][1], before, after):
         theirs.reverse()
     apart = [
         place for place in range(len(ours)) if not _same(ours[place][1], theirs[place][1], before, after, order=True)

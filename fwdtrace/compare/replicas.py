@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fwdtrace.compare.pieces import chosen_of
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_step import SavedHeld
 
 
@@ -23,7 +23,9 @@ class Apart:
     lacking: bool = False
 
 
-def replicas_apart(held: Sequence[Mapping[str, SavedHeld]], ranks: Sequence[Side], reference: Side) -> dict[str, Apart]:
+def replicas_apart(
+    held: Sequence[Mapping[str, SavedHeld]], ranks: Sequence[SavedRun], reference: SavedRun
+) -> dict[str, Apart]:
     """The names that ranks hold otherwise, though all have the whole or the same part.
 
     Right is what the reference has, if a rank has that, else what most ranks have, else none.
@@ -68,7 +70,10 @@ def _by_place(abouts: Sequence[dict[str, Any] | None]) -> dict[tuple[int, ...] |
 
 
 def _nearest(
-    own: SavedHeld, reference: Side, held: Sequence[tuple[int, SavedHeld, Side]], digests: Mapping[int, str | None]
+    own: SavedHeld,
+    reference: SavedRun,
+    held: Sequence[tuple[int, SavedHeld, SavedRun]],
+    digests: Mapping[int, str | None],
 ) -> str | None:
     """The digest of the rank whose part is that of the reference, by the elements that are in the sample of it."""
     wanted = reference.values.array(own.sample) if own.sample is not None else None

@@ -28,7 +28,7 @@ _TINY = 1e-4
 
 
 @dataclass(frozen=True)
-class Side:
+class SavedRun:
     """A run: its trace, its numbers, and what was saved of its step."""
 
     trace: Trace
@@ -63,7 +63,7 @@ class _Found:
     name: str | None = None
 
 
-def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool) -> BackwardCompared | None:
+def compare_backward(one: SavedRun, two: SavedRun, pairs: Sequence[Pair], *, exact: bool) -> BackwardCompared | None:
     """Compare the gradients of two runs; with `exact`, to the last bit. None if one of them has none saved."""
     ours, theirs = one.step, two.step
     if not ours.gradients or not theirs.gradients:
@@ -89,7 +89,7 @@ def compare_backward(one: Side, two: Side, pairs: Sequence[Pair], *, exact: bool
     )
 
 
-def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
+def _of_outputs(one: SavedRun, two: SavedRun, pairs: Sequence[Pair]) -> Iterator[_Found]:
     """The gradients that came to what each call gave, if both runs have such."""
     if not one.step.backward or not two.step.backward:
         return
@@ -102,7 +102,7 @@ def _of_outputs(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]
             yield _Found(call, other, call.backward.order, apart)
 
 
-def _gradients_on_the_way(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[tuple[Any, Any]]:
+def _gradients_on_the_way(one: SavedRun, two: SavedRun, pairs: Sequence[Pair]) -> Iterator[tuple[Any, Any]]:
     """The elements of all gradients that came to what calls gave, where both runs have them whole."""
     for call, other in pairs:
         ours, theirs = one.step.backward.get(call.id) or [], two.step.backward.get(other.id) or []
@@ -132,7 +132,7 @@ def one_factor(pairs: Iterable[tuple[Any, Any]], far: float) -> float | None:
     return factors[0]
 
 
-def _of_parameters(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[_Found]:
+def _of_parameters(one: SavedRun, two: SavedRun, pairs: Sequence[Pair]) -> Iterator[_Found]:
     """The gradients of all parameters, each after the backward of all that the module called that owns it."""
     by_path = {call.path: (call, other) for call, other in reversed(pairs) if call.path is not None}
     renamed = {_renamed(name, by_path): name for name in one.step.gradients}
@@ -165,7 +165,7 @@ def _renamed(name: str, by_path: Mapping[str, Pair]) -> str:
     return f"{pair[1].path}.{rest}" if pair[1].path else rest
 
 
-def _with_times(found: Sequence[_Found], one: Side, two: Side, floor: float | None) -> list[_Found]:
+def _with_times(found: Sequence[_Found], one: SavedRun, two: SavedRun, floor: float | None) -> list[_Found]:
     """The same with the factor by which a gradient is larger, where that of the one before it in backward was not.
 
     A gradient of few elements is rounded as one, and with it all that follow: what comes after it is usual.
@@ -235,7 +235,7 @@ def _coarsest(before: Trace, after: Trace) -> str:
     return next((dtype for dtype in GRADIENT_TOLERANCES if dtype in dtypes), "float32")
 
 
-def _difference(found: _Found, one: Side, two: Side) -> Difference:
+def _difference(found: _Found, one: SavedRun, two: SavedRun) -> Difference:
     what = found.name or path_text(found.owner.path)
     severity: Severity = "rounding" if found.apart.close else "gradients"
     if found.name is None:
@@ -244,7 +244,7 @@ def _difference(found: _Found, one: Side, two: Side) -> Difference:
     return Difference("gradient", severity, found.name, "", "", f"{what}: another gradient, {_how(found, one, two)}")
 
 
-def _how(found: _Found, one: Side, two: Side) -> str:
+def _how(found: _Found, one: SavedRun, two: SavedRun) -> str:
     if found.name is not None:
         has = [found.name in side.step.gradients for side in (one, two)]
         if has == [True, False]:
@@ -254,7 +254,7 @@ def _how(found: _Found, one: Side, two: Side) -> str:
     return found.apart.text
 
 
-def _origin(one: Side, two: Side, found: Sequence[_Found], first: _Found) -> Origin:
+def _origin(one: SavedRun, two: SavedRun, found: Sequence[_Found], first: _Found) -> Origin:
     """Where backward parts: at a module whose own gradients do, or between what used its output and the output."""
     call, other = first.owner, first.other
     if first.name is not None:

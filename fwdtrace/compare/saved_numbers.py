@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fwdtrace.compare.agreement import Distances
-from fwdtrace.compare.by_content import Sides as Summaries
-from fwdtrace.compare.by_content import Summary
+from fwdtrace.compare.by_content import Summaries, Summary
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance, distance_of_arrays, distance_of_stats, furthest
 from fwdtrace.compare.saved_step import STEP, read_step, rows_of_step
 from fwdtrace.errors import FwdtraceError

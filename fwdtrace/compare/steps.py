@@ -107,7 +107,7 @@ class Steps:
         return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=torch.float64)
 
 
-class Watch(DispatchMode):
+class StepRecorder(DispatchMode):
     """Notes the steps while a model runs; a measure as well, so that each step knows the call or op that ran it.
 
     Tensors are known by identity, weakly, and with their version, so that what is written into holds something new.

@@ -13,13 +13,13 @@ from functools import partial
 from fwdtrace.compare.assembled import SIDES, assembled_gradient, assembled_state, whole_leaves
 from fwdtrace.compare.assembled_values import AssembledValues
 from fwdtrace.compare.examples import Examples, examples_together
-from fwdtrace.compare.pieces import Piece, of_mesh
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.pieces import RankPiece, of_mesh
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_step import SavedStep
 from fwdtrace.trace import Call
 
 
-def together(ranks: Sequence[Side]) -> Side:
+def together(ranks: Sequence[SavedRun]) -> SavedRun:
     """One run of those of all ranks; the trace is that of the first, with the shapes of the whole."""
     values, examples = AssembledValues(), examples_together(ranks)
     places = [{(call.path, call.nth): call for call in side.trace.calls} for side in ranks]
@@ -44,13 +44,13 @@ def together(ranks: Sequence[Side]) -> Side:
     of_state, of_gradients = ranks[0].step.state, ranks[0].step.gradients
     state = {name: held for name in of_state if (held := assembled_state(values, ranks, name, {})) is not None}
     gradients = {name: held for name in of_gradients if (held := assembled_gradient(values, ranks, name)) is not None}
-    return Side(replace(ranks[0].trace, calls=tuple(calls)), values, SavedStep({}, state, gradients))
+    return SavedRun(replace(ranks[0].trace, calls=tuple(calls)), values, SavedStep({}, state, gradients))
 
 
 def _whole(
-    values: AssembledValues, ranks: Sequence[Side], numbers: Sequence[int | None], examples: Examples
+    values: AssembledValues, ranks: Sequence[SavedRun], numbers: Sequence[int | None], examples: Examples
 ) -> int | None:
-    pieces = [Piece(side.values, at) for side, at in zip(ranks, numbers, strict=True) if at is not None]
+    pieces = [RankPiece(side.values, at) for side, at in zip(ranks, numbers, strict=True) if at is not None]
     if len(pieces) < len(ranks) or not all(piece.has_elements for piece in pieces):
         return None
     dtype, shapes = pieces[0].about["dtype"], [piece.about["shape"] for piece in pieces]

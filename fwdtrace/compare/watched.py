@@ -15,7 +15,7 @@ from torch.utils import _pytree
 from fwdtrace.compare.known_results import KnownResults
 from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.recorded import Runnable, named_tensors
-from fwdtrace.compare.steps import PartsOf, Steps, Watch
+from fwdtrace.compare.steps import PartsOf, StepRecorder, Steps
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
@@ -51,7 +51,7 @@ def watch(
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     if doubles is not None:
         model, args, kwargs = in_double(model, args, kwargs, doubles)
-    watching = Watch(model, known or KnownResults(), parts_of)
+    watching = StepRecorder(model, known or KnownResults(), parts_of)
     recording = Recording(model, Options(ops=True, keeper=watching), None, seed)
     seed_all(seed)
     raised, output = None, None

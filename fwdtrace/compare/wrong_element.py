@@ -7,7 +7,7 @@ from typing import Any
 
 from fwdtrace.compare.assembled import Assembly
 from fwdtrace.compare.between_ranks import ranks_text
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.systematic import array_of
 from fwdtrace.trace import Call
 
@@ -17,7 +17,7 @@ _FEW = 0.1
 """The largest share of the rows of a weight that may be wrong; if more are, the fault is not in single elements."""
 
 
-def wrong_element(reference: Side, assembly: Assembly, call: Call) -> str | None:
+def wrong_element(reference: SavedRun, assembly: Assembly, call: Call) -> str | None:
     """Which elements of a linear layer's weight are wrong, and on which ranks; None if that cannot be found.
 
     One wrong element changes one column of the output, by a multiple of one column of the input.
@@ -48,7 +48,7 @@ def wrong_element(reference: Side, assembly: Assembly, call: Call) -> str | None
     return f"the weight {name} differs at {words}{more}, on {ranks_text(places)}"
 
 
-def _first_array(side: Side, call: Call, which: Any) -> Any:
+def _first_array(side: SavedRun, call: Call, which: Any) -> Any:
     numbers: Sequence[int | None] = side.values.side(call, which)
     return array_of(side.values, numbers[0]) if numbers and numbers[0] is not None else None
 

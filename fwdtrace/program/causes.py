@@ -48,13 +48,13 @@ class Spoiled:
 def tell(passes: Iterable[Pass], blamed: Pass) -> None:
     """Note that what went wrong in these passes has been reported, and which of them was named as the cause."""
     for each in passes:
-        each.is_told = True
+        each.is_reported = True
     blamed.is_blamed = True
 
 
-def is_told(passes: Sequence[Pass]) -> bool:
+def is_reported(passes: Sequence[Pass]) -> bool:
     """Whether what went wrong in these passes has been reported already, for another optimizer."""
-    return bool(passes) and all(each.is_told for each in passes)
+    return bool(passes) and all(each.is_reported for each in passes)
 
 
 def is_meant(noted: Pass, replay: Replay) -> bool:
@@ -64,7 +64,7 @@ def is_meant(noted: Pass, replay: Replay) -> bool:
     return not found and not has_nan and not replay.inexact
 
 
-def is_given_what_is_not_finite(noted: Pass) -> bool:
+def is_given_nonfinite(noted: Pass) -> bool:
     """Whether NaN or infinities are among the arguments of a call, or among the weights of the model."""
     given = map(sum_of, tensors_in_arguments(noted.moment.args, noted.moment.kwargs))
     if any(number is not None and not math.isfinite(number) for number in given):

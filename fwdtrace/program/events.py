@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.program.causes import Spoiled, is_given_what_is_not_finite, is_meant, is_told, made_in, only_given, tell
+from fwdtrace.program.causes import Spoiled, is_given_nonfinite, is_meant, is_reported, made_in, only_given, tell
 from fwdtrace.program.endings import stop
 from fwdtrace.program.late import LateReplays
 from fwdtrace.program.moment import Moment, moment_before
 from fwdtrace.program.passes import Pass, await_backward, sum_of
 from fwdtrace.program.roots import Root
-from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.scopes import places_above, scopes_above
 from fwdtrace.program.slow_calls import SlowCalls
 from fwdtrace.program.steps import Happened, Keep, Optimizer, Steps, gradients_for, norm_of, single_numbers
@@ -49,7 +49,7 @@ class Events:
     """
 
     def __init__(
-        self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: SavedStep
+        self, looks: Looks, unhooked: Callable[[], AbstractContextManager[None]], keep: Keep, saves: StepToSave
     ) -> None:
         self._looks = looks
         self._steps = Steps(looks.last)
@@ -230,7 +230,7 @@ class Events:
             return any(bool(wrong(tensor).any()) for tensor in suspected)
 
     def _explain_output(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
-        if self._is_over or (self._spoiled and is_given_what_is_not_finite(noted)):
+        if self._is_over or (self._spoiled and is_given_nonfinite(noted)):
             self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been told
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
@@ -248,7 +248,7 @@ class Events:
         self._spoiled.update(each.root for each in own)
         if self._is_over or self._given.leads_to(known, optimizer):
             return False
-        was_told = is_told(own or candidates)
+        was_told = is_reported(own or candidates)
         candidates = [each for each in candidates if not each.is_blamed]
         happened = Happened("nonfinite", known)
         best: tuple[Pass, Replay] | None = None
@@ -301,7 +301,7 @@ class Events:
         was_spoiled, known.is_spoiled = known.is_spoiled, first != NEVER or not fine
         if was_spoiled or not known.is_spoiled or count != -less:
             return False
-        was_told = is_told([each for each in passes if each.root in roots])
+        was_told = is_reported([each for each in passes if each.root in roots])
         happened = Happened("nonfinite", known)
         if first != NEVER:
             return not was_told and self._explain_output_together(passes, first, groups, happened)

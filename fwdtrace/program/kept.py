@@ -17,7 +17,7 @@ from fwdtrace.trace import Trace
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCall:
     """A call that was recorded: of which root, counted from 0, in which round of its calls, and its numbers."""
 
     root: int
@@ -52,9 +52,9 @@ class Open:
         else:
             self.recording.__exit__(None, None, None)
 
-    def kept(self, root: int, trace: Trace) -> Kept:
+    def kept(self, root: int, trace: Trace) -> KeptCall:
         """The call as it was recorded, of the root with this number."""
-        return Kept(root, self.round, trace, self.keeper.values if self.keeper is not None else None)
+        return KeptCall(root, self.round, trace, self.keeper.values if self.keeper is not None else None)
 
     def hide_our_frames(self, error: BaseException) -> None:
         """Take our frames out of the traceback of an error that the call has raised."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from fwdtrace.program.python import without_collecting
-from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.steps import Keep, Optimizer
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class LateReplays:
         self,
         unhooked: Callable[[], AbstractContextManager[None]],
         keep: Keep,
-        saves: SavedStep,
+        saves: StepToSave,
         optimizer_of: Callable[[Optimizer | None], Any],
     ) -> None:
         self._arguments = unhooked, keep, saves, optimizer_of

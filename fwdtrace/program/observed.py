@@ -24,7 +24,7 @@ from fwdtrace.trace import Trace
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdtrace.program.kept import Kept
+    from fwdtrace.program.kept import KeptCall
     from fwdtrace.program.ranks import RankReport
     from fwdtrace.program.watch import Watch
     from fwdtrace.trace.called import Called, Caught
@@ -282,7 +282,7 @@ class ObservedProgram:
             self._say(str(error))
             return None
 
-    def _keep(self, kept: Kept) -> bool:
+    def _keep(self, kept: KeptCall) -> bool:
         self._take_number()
         trace = replace(kept.trace, run=replace(kept.trace.run, program=self._id))
         self._traces.add(kept.root, kept.round, trace, kept.values)

@@ -18,7 +18,7 @@ _NO_SETTINGS = ("params", "param_names", "initial_lr")
 """What a group of parameters holds beside what an optimizer is set to."""
 
 
-class Steps:
+class StepWatch:
     """Calls `before_step` with each optimizer that is about to step, as long as somebody wants to know."""
 
     def __init__(self, before_step: Callable[..., None]) -> None:

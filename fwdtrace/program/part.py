@@ -60,7 +60,7 @@ def part_before(frame: FrameType, line: int) -> Part | None:
         return None
     code = frame.f_code
     for block, often in _blocks(tree, line):
-        kept = _Kept(values)
+        kept = _KeptStatements(values)
         before = kept.of([each for each in block if each.lineno <= line])
         after = kept.of([each for each in block if each.lineno > line]) if often else []
         models = dict(_models([*before, *after], values))
@@ -126,7 +126,7 @@ class _Yields(ast.NodeTransformer):
         return node
 
 
-class _Kept:
+class _KeptStatements:
     """Which statements are kept: those that only compute, run backward or step an optimizer."""
 
     def __init__(self, values: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class Pass:
     what its names were, if the gradients that came were not finite. `is_spoiled` says that what it returned is not
     finite, where that is told only before the optimizer steps. `goes_on` says that its backward is part of the graph,
     as of a gradient penalty.
-    `is_told` says that what went wrong in its backward has been told, and `is_blamed` that it was named for it.
+    `is_reported` says that what went wrong in its backward has been told, and `is_blamed` that it was named for it.
     """
 
     __slots__ = (
@@ -37,8 +37,8 @@ class Pass:
         "goes_on",
         "gradients",
         "is_blamed",
+        "is_reported",
         "is_spoiled",
-        "is_told",
         "moment",
         "number",
         "outputs",
@@ -54,7 +54,7 @@ class Pass:
         self.sums = sums
         self.called_from: tuple[tuple[CodeType, int], ...] = ()
         self.backward_from: tuple[Scope, ...] = ()
-        self.is_spoiled = self.goes_on = self.is_told = self.is_blamed = False
+        self.is_spoiled = self.goes_on = self.is_reported = self.is_blamed = False
         self.gradients: list[Tensor | None] = [None] * len(outputs)
 
     def output(self) -> list[Tensor | float | None]:

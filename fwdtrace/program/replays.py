@@ -16,7 +16,7 @@ from fwdtrace.program.moment import Moment
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass
 from fwdtrace.program.replay import Replay, called_at, not_replayed, replayed, sound_again
-from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.steps import Happened, Keep, Optimizer
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
@@ -41,7 +41,7 @@ class Replays:
         self,
         unhooked: Callable[[], AbstractContextManager[None]],
         keep: Keep,
-        saves: SavedStep,
+        saves: StepToSave,
         optimizer_of: Callable[[Optimizer | None], Any],
     ) -> None:
         self._unhooked = unhooked

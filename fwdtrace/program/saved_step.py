@@ -11,7 +11,7 @@ from fwdtrace.program.passes import Pass
 from fwdtrace.recorder.torch_internals import Unseen, wraps_compiled
 
 
-class SavedStep:
+class StepToSave:
     """Where a call is to be saved, if anywhere, and what there is to say of it."""
 
     def __init__(self, folder: str | None) -> None:

@@ -26,7 +26,7 @@ from fwdtrace.program.hooked import HookedClasses, Thread
 from fwdtrace.program.late import open_for
 from fwdtrace.program.made import notice_modules, take_out
 from fwdtrace.program.names import name_of_called
-from fwdtrace.program.optimizers import Steps, changes
+from fwdtrace.program.optimizers import StepWatch, changes
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.signals import is_wished
@@ -39,8 +39,8 @@ from fwdtrace.trace.called import Called, Origin
 
 if TYPE_CHECKING:
     from fwdtrace.program.events import Events
-    from fwdtrace.program.kept import Kept, Open
-    from fwdtrace.program.saved_step import SavedStep
+    from fwdtrace.program.kept import KeptCall, Open
+    from fwdtrace.program.saved_step import StepToSave
     from fwdtrace.recorder.notes import Options
 
 
@@ -56,13 +56,13 @@ class Watch:
         self,
         wanted: Wanted,
         options: Options,
-        keep: Callable[[Kept], bool],
+        keep: Callable[[KeptCall], bool],
         max_bytes: int | None = None,
         keep_event: Callable[[Trace], bool] = lambda trace: False,
         looks: Looks = Looks(),  # noqa: B008
     ) -> None:
         self._wanted, self._options, self._keep, self._max_bytes = wanted, options, keep, max_bytes
-        self._steps = Steps(self._before_step)
+        self._steps = StepWatch(self._before_step)
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self.caught = CaughtErrors(self.top, self._unhooked_if_idle)
@@ -74,13 +74,13 @@ class Watch:
         self._watches, self._replays, self._recordings = False, False, 0
         self._removals, self._last_removals = list[Callable[[], None]](), list[Callable[[], None]]()
         self._keep_event, self._looks = keep_event, looks
-        self.saves: SavedStep | None = None
+        self.saves: StepToSave | None = None
         self.events: Events | None = None
         if looks.nonfinite or looks.slow is not None:
             from fwdtrace.program.events import Events
-            from fwdtrace.program.saved_step import SavedStep
+            from fwdtrace.program.saved_step import StepToSave
 
-            self.saves = SavedStep(looks.save_step)
+            self.saves = StepToSave(looks.save_step)
             self.events = Events(looks, self._unhooked, lambda root, trace: keep_event(root.named(trace)), self.saves)
 
     def begin(self) -> None:
@@ -132,7 +132,7 @@ class Watch:
         self._pending.clear()
         self.end()
 
-    def go_on_in_child(self, keep: Callable[[Kept], bool]) -> Watch:
+    def go_on_in_child(self, keep: Callable[[KeptCall], bool]) -> Watch:
         """The watch over the child: it knows the modules that there are, and has counted no call."""
         self.end_in_child()
         watch = Watch(self._wanted, self._options, keep, self._max_bytes, self._keep_event, self._looks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fwdtrace.compare.comparison import Step
+from fwdtrace.compare.comparison import ComparedStep
 from fwdtrace.compare.distance import Distance
 from fwdtrace.render.lines import Line
 from fwdtrace.trace.text import plural
@@ -12,7 +12,7 @@ from fwdtrace.trace.text import plural
 MOST_STEPS = 12
 
 
-def steps_lines(steps: Sequence[Step]) -> Iterator[Line]:
+def steps_lines(steps: Sequence[ComparedStep]) -> Iterator[Line]:
     """A line for each call, the first ones and the last if there are many; the distances are relative."""
     if not steps:
         return
@@ -26,7 +26,7 @@ def steps_lines(steps: Sequence[Step]) -> Iterator[Line]:
         yield _line(steps[-1])
 
 
-def step_cells(step: Step) -> tuple[str, str, str, str, str]:
+def step_cells(step: ComparedStep) -> tuple[str, str, str, str, str]:
     """The number of a call, or of both where it is another in the second, and how far apart each part is."""
     number = f"{step.call:,}" if step.call == step.other else f"{step.call:,}/{step.other:,}"
     inputs = "—" if step.inputs_agree is None else "same" if step.inputs_agree else "other"
@@ -38,7 +38,7 @@ def step_cells(step: Step) -> tuple[str, str, str, str, str]:
     return number, inputs, weights, _distance(step.forward), _distance(step.backward)
 
 
-def _line(step: Step) -> Line:
+def _line(step: ComparedStep) -> Line:
     number, inputs, weights, forward, backward = step_cells(step)
     return [(f"  {number:>6}  {inputs:<8}{weights:<22}{forward:<14}{backward}", "")]
 

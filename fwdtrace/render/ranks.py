@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.console import Console
 
 from fwdtrace.compare.document import plain_row
-from fwdtrace.compare.ranks import Kind, Part, RanksView
+from fwdtrace.compare.ranks import CallOnRanks, Kind, RanksView
 from fwdtrace.render.lines import Line, plain, print_lines, wrapped
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
@@ -63,7 +63,7 @@ def _lines(view: RanksView, width: int) -> Iterator[Line]:
         yield from wrapped(printable(problem), width, "  ", "yellow", first="  ")
 
 
-def _part(part: Part, width: int, *, named: bool) -> Iterator[Line]:
+def _part(part: CallOnRanks, width: int, *, named: bool) -> Iterator[Line]:
     most, *others = part.kinds
     name = f"{part.name} · " if named else ""
     total = plural(len(part.ranks), "rank")

@@ -9,7 +9,7 @@ from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.ranked import compare_with_ranks
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_numbers import check_digests, measure_by_stats, values_of
 from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, is_compiled
 from fwdtrace.compare.verdict import has_stats
@@ -51,7 +51,7 @@ def compare_saved(file: str, other_file: str, maps: Sequence[str] = ()) -> Trace
     return compare_traces(before, after, How(tuple(maps)))
 
 
-def _by_step(file: str, other_file: str) -> tuple[Iterator[tuple[Side, list[Side]]], tuple[str, ...]] | None:
+def _by_step(file: str, other_file: str) -> tuple[Iterator[tuple[SavedRun, list[SavedRun]]], tuple[str, ...]] | None:
     """The steps of two programs, if one makes a step of one call, and the other of several; and a note on it."""
     ours, theirs = (calls_by_step(calls_of_program(each)) for each in (file, other_file))
     pairs = list(zip(ours, theirs, strict=False))
@@ -81,7 +81,7 @@ def _steps(file: str, other_file: str) -> tuple[list[tuple[str, str]], tuple[str
     return [(ours[number], theirs[number]) for number in common[1:]], note
 
 
-def _loaded(first: tuple[Side, Side], files: Sequence[tuple[str, str]]) -> Iterator[tuple[Side, Side]]:
+def _loaded(first: tuple[SavedRun, SavedRun], files: Sequence[tuple[str, str]]) -> Iterator[tuple[SavedRun, SavedRun]]:
     """The sides of each step, one step at a time."""
     yield first
     for pair in files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_numbers import SavedValues, values_of
 from fwdtrace.compare.unwrapped import Unwrapped
 from fwdtrace.errors import FwdtraceError
@@ -47,7 +47,7 @@ def calls_by_step(calls: dict[int, str]) -> list[list[str]]:
     return steps
 
 
-def loaded_side(file: str) -> Side:
+def loaded_side(file: str) -> SavedRun:
     """The run in a file; FwdtraceError if it holds no numbers."""
     trace = load_trace(file)
     values = values_of(trace, file)
@@ -56,7 +56,7 @@ def loaded_side(file: str) -> Side:
     return side_of(trace, values)
 
 
-def side_of(trace: Trace, values: SavedValues) -> Side:
+def side_of(trace: Trace, values: SavedValues) -> SavedRun:
     """A run without what only wraps its model."""
     unwrapped = Unwrapped(trace)
-    return Side(unwrapped.trace(), values, unwrapped.step(values.step))
+    return SavedRun(unwrapped.trace(), values, unwrapped.step(values.step))

@@ -11,7 +11,7 @@ from fwdtrace.compare import How
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.program_steps import compare_programs
 from fwdtrace.compare.ranked import compare_with_ranks
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_numbers import check_digests
 from fwdtrace.compare.together import together
 from fwdtrace.errors import FwdtraceError
@@ -100,7 +100,7 @@ def _files(name: str) -> list[str]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def _steps(files: Sequence[str], others: Sequence[str]) -> Iterator[tuple[Side, list[Side]]]:
+def _steps(files: Sequence[str], others: Sequence[str]) -> Iterator[tuple[SavedRun, list[SavedRun]]]:
     """Each call that all have saved, loaded when it is its turn; several files of the first are put together."""
     calls = [calls_of_program(file) for file in (*files, *others)]
     common = sorted(set(calls[0]).intersection(*calls[1:]))

@@ -11,8 +11,8 @@ import torch
 from fwdtrace.compare.assembled import Assembly, _assembled
 from fwdtrace.compare.assembled_values import AssembledValues
 from fwdtrace.compare.examples import Examples
-from fwdtrace.compare.pieces import SAMPLED, Piece, of_mesh, sample_of
-from fwdtrace.compare.saved_backward import Side
+from fwdtrace.compare.pieces import SAMPLED, RankPiece, of_mesh, sample_of
+from fwdtrace.compare.saved_backward import SavedRun
 from fwdtrace.compare.saved_step import SavedStep
 from fwdtrace.recorder.measures import training_keeper
 from fwdtrace.recorder.measures.keeper import Placed
@@ -21,7 +21,7 @@ from tests.helpers.traces import trace
 WHOLE = numpy.arange(30.0, dtype="f4").reshape(10, 3)
 
 
-def pieces(arrays: list[Any], placements: tuple[str, ...] = (), mesh: tuple[int, ...] = ()) -> list[Piece]:
+def pieces(arrays: list[Any], placements: tuple[str, ...] = (), mesh: tuple[int, ...] = ()) -> list[RankPiece]:
     """What each rank has, in the order of the ranks; the last dimension of the mesh is the innermost."""
     found = []
     for rank, array in enumerate(arrays):
@@ -31,7 +31,7 @@ def pieces(arrays: list[Any], placements: tuple[str, ...] = (), mesh: tuple[int,
         if placements:
             at = [int(place) for place in numpy.unravel_index(rank, mesh)]
             about["placed"] = {"placements": list(placements), "shape": [10, 3], "mesh": list(mesh), "at": at}
-        found.append(Piece(values, number, about))
+        found.append(RankPiece(values, number, about))
     return found
 
 
@@ -78,7 +78,7 @@ def test_the_sample_of_a_sharded_parameter_is_put_together_and_each_element_know
 
 def assembly(groups: tuple[tuple[int, ...], ...], rows: tuple[tuple[int, int], ...] | None = None) -> Assembly:
     lengths = tuple(sum(row[0] == number for row in rows or ()) for number in range(len(groups)))
-    empty = Side(trace(), AssembledValues(), SavedStep())
+    empty = SavedRun(trace(), AssembledValues(), SavedStep())
     return Assembly(empty, [empty] * sum(map(len, groups)), Examples(groups, rows, lengths))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fwdtrace.compare.by_content import Sides, SummariesOf, Summary, paired_by_content
+from fwdtrace.compare.by_content import Summaries, SummariesOf, Summary, paired_by_content
 from fwdtrace.trace import Call, Stats
 from tests.helpers.traces import call
 
@@ -14,7 +14,7 @@ def summary(mean: float, count: int = 6) -> Summary:
 def of(rows: dict[int, tuple[float, float]], counts: dict[int, int] | None = None) -> SummariesOf:
     """From a call to what it was given and gave, by their means."""
 
-    def sides(one: Call) -> Sides:
+    def sides(one: Call) -> Summaries:
         given, gave = rows[one.id]
         return (summary(given),), (summary(gave, (counts or {}).get(one.id, 6)),)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fwdtrace.compare.saved_numbers import save_values
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import Kept, Watch
+from fwdtrace.program.watch import KeptCall, Watch
 from fwdtrace.recorder.notes import Options
 
 WIDTH = 24
@@ -148,7 +148,7 @@ def saved(folder: Path, name: str, run: Callable[[], None]) -> None:
         files, save, folder / f"{name}.safetensors", lambda values, file: save_values(values.sides, file, values)
     )
 
-    def keep(kept: Kept) -> bool:
+    def keep(kept: KeptCall) -> bool:
         trace = replace(kept.trace, run=replace(kept.trace.run, program=program))
         traces.add(kept.root, kept.round, trace, kept.values)
         return False

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fwdtrace.compare.saved_numbers import save_values
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
-from fwdtrace.program.watch import Kept, Watch
+from fwdtrace.program.watch import KeptCall, Watch
 from fwdtrace.recorder.notes import Options
 from fwdtrace.trace import Trace
 
@@ -141,7 +141,7 @@ def saved(folder: Path, name: str, way: Way, first: int = 3) -> str:
         files, save, folder / f"{name}.safetensors", lambda values, file: save_values(values.sides, file, values)
     )
 
-    def keep(kept: Kept) -> bool:
+    def keep(kept: KeptCall) -> bool:
         traces.add(
             kept.root, kept.round, replace(kept.trace, run=replace(kept.trace.run, program=program)), kept.values
         )

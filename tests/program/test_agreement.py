@@ -9,7 +9,7 @@ import fwdtrace
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.load import load_model
 from fwdtrace.models.zoo import BUILT_INS
-from fwdtrace.program.kept import Kept
+from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
@@ -31,7 +31,7 @@ def differences(build: Builder, *, recomputes: bool = False) -> list[str]:
     """What is not the same when a model is built, called and differentiated under a watch."""
     bare = built(build)
     expected = [run(bare, training=True) for _ in range(CALLS)]
-    kept: list[Kept] = []
+    kept: list[KeptCall] = []
     watch = Watch(Wanted(), Options(), lambda each: kept.append(each) is not None)
     watch.begin()
     try:

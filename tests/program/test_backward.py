@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.findings import find
-from fwdtrace.program.kept import Kept
+from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
@@ -33,9 +33,9 @@ class Net(nn.Module):
 
 
 @contextmanager
-def watched(wanted: Wanted = Wanted(), *, ops: bool = False) -> Iterator[list[Kept]]:  # noqa: B008
+def watched(wanted: Wanted = Wanted(), *, ops: bool = False) -> Iterator[list[KeptCall]]:  # noqa: B008
     """What is kept of the calls in the block, with gradients; a RuntimeError in it ends the program."""
-    kept: list[Kept] = []
+    kept: list[KeptCall] = []
     watch = Watch(wanted, Options(ops=ops, gradients=True), lambda each: kept.append(each) is not None)
     watch.begin()
     ended_by = None
@@ -50,7 +50,7 @@ def watched(wanted: Wanted = Wanted(), *, ops: bool = False) -> Iterator[list[Ke
     assert not torch.optim.Optimizer(nn.Linear(1, 1).parameters(), {})._optimizer_step_pre_hooks
 
 
-def arrived(kept: Kept) -> dict[str, bool] | None:
+def arrived(kept: KeptCall) -> dict[str, bool] | None:
     """Which parameters have a gradient."""
     gradients = kept.trace.gradients
     return None if gradients is None else {each.name: each.norm is not None for each in gradients}

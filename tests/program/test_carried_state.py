@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.program.kept import Kept
+from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
@@ -22,7 +22,7 @@ def traces(wanted: Wanted, program: Any) -> list[Trace]:
     """The traces of a program, as `exec` joins them."""
     joined = ProgramTraces((), lambda trace, file: True)
 
-    def keep(kept: Kept) -> bool:
+    def keep(kept: KeptCall) -> bool:
         joined.add(kept.root, kept.round, kept.trace)
         return False
 

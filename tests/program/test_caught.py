@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fwdtrace import load_trace
 from fwdtrace.program.caught import CaughtErrors
-from fwdtrace.program.kept import Kept
+from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
@@ -160,7 +160,7 @@ def test_a_server_that_answers_with_an_error_gets_it_explained(ends: list[str], 
 def test_a_first_call_that_raised_gives_way_to_the_next_one() -> None:
     traces = ProgramTraces((), lambda trace, file: True)
 
-    def keep(kept: Kept) -> bool:
+    def keep(kept: KeptCall) -> bool:
         traces.add(kept.root, kept.round, kept.trace)
         return False
 
@@ -181,7 +181,7 @@ def test_a_first_call_that_raised_gives_way_to_the_next_one() -> None:
 def test_where_every_call_raises_few_are_recorded() -> None:
     kept: list[int | None] = []
 
-    def keep(each: Kept) -> bool:
+    def keep(each: KeptCall) -> bool:
         kept.append(each.trace.run.call)
         return False
 

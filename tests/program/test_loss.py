@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.program.saved_step import SavedStep
+from fwdtrace.program.saved_step import StepToSave
 from tests.program.test_events import Pair, batches, told, watched
 
 
@@ -94,7 +94,7 @@ def test_the_loss_of_an_earlier_small_batch_is_run_again_with_what_its_names_wer
 
 def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[bool] = []
-    monkeypatch.setattr(SavedStep, "save", lambda _, noted, optimizer, wrong, of_loss: saved.append(of_loss))
+    monkeypatch.setattr(StepToSave, "save", lambda _, noted, optimizer, wrong, of_loss: saved.append(of_loss))
     with watched() as events:
         net = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fwdtrace.program.holders import Holders
-from fwdtrace.program.kept import Kept
+from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.roots import QUIET
 from fwdtrace.program.wanted import MOST_ROOTS, Wanted
 from fwdtrace.program.watch import Watch
@@ -49,11 +49,11 @@ class Wrapper(nn.Module):
 
 
 @contextmanager
-def watched(wanted: Wanted, stop: Callable[[Kept], bool] = lambda kept: False) -> Iterator[list[Kept]]:
+def watched(wanted: Wanted, stop: Callable[[KeptCall], bool] = lambda kept: False) -> Iterator[list[KeptCall]]:
     """What is kept of the calls in the block."""
-    kept: list[Kept] = []
+    kept: list[KeptCall] = []
 
-    def keep(each: Kept) -> bool:
+    def keep(each: KeptCall) -> bool:
         kept.append(each)
         return stop(each)
 
@@ -65,7 +65,7 @@ def watched(wanted: Wanted, stop: Callable[[Kept], bool] = lambda kept: False) -
         watch.end()
 
 
-def told(kept: list[Kept]) -> list[tuple[str, int | None, list[str | None]]]:
+def told(kept: list[KeptCall]) -> list[tuple[str, int | None, list[str | None]]]:
     return [
         (each.trace.calls[0].class_name, each.trace.run.call, [call.path for call in each.trace.calls]) for each in kept
     ]
@@ -219,7 +219,7 @@ class Waits(Net):
 @pytest.mark.parametrize("cls", [Waits, Net])
 def test_a_call_is_kept_without_those_that_other_threads_make_meanwhile_which_are_counted(cls: type[Net]) -> None:
     for _ in range(15):  # the other call may begin at any moment of the one that is recorded, or of the recording
-        kept: list[Kept] = []
+        kept: list[KeptCall] = []
         watch = Watch(Wanted(), Options(), lambda each, kept=kept: kept.append(each) is not None)
         watch.begin()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fwdtrace.compare import compare_traces
-from fwdtrace.compare.comparison import Origin, Step, TraceComparison
+from fwdtrace.compare.comparison import ComparedStep, Origin, TraceComparison
 from fwdtrace.compare.distance import SAME, Distance
 from fwdtrace.render.compared_page import ApartRow, apart_rows, comparison_charts
 from tests.helpers.traces import call, trace
@@ -46,7 +46,10 @@ def test_the_origin_leads_and_each_call_that_is_apart_follows_with_both_lines_in
 def test_charts_show_the_growth_along_forward_and_from_call_to_call() -> None:
     [forward] = comparison_charts(compared())
     assert "difference along the forward" in forward and forward.count("<circle") == 3
-    steps = (Step(1, 1, True, (), None, SAME, SAME), Step(2, 2, True, ("w",), apart(0.1), apart(0.2), None))
+    steps = (
+        ComparedStep(1, 1, True, (), None, SAME, SAME),
+        ComparedStep(2, 2, True, ("w",), apart(0.1), apart(0.2), None),
+    )
     *_, by_call = comparison_charts(replace(compared(), steps=steps))
     assert "difference by call of the program" in by_call and "weights before" in by_call
 

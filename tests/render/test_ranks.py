@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 
-from fwdtrace.compare.ranks import Kind, Part, RankFinding, RanksView, Slow
+from fwdtrace.compare.ranks import CallOnRanks, Kind, RankFinding, RanksView, Slow
 from fwdtrace.render.ranks import ranks_in_words, ranks_text, write_ranks
 
-PART = Part(
+PART = CallOnRanks(
     "t.json",
     "model.Net",
     (0, 1, 2, 4),
