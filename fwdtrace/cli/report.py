@@ -11,6 +11,7 @@ from fwdtrace.cli.fail_on import annotate
 from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.program.children import lines_of_children, named, processes_of_multiprocessing
+from fwdtrace.program.endings import an_error_ended_it
 from fwdtrace.trace.text import plural
 
 if TYPE_CHECKING:
@@ -166,13 +167,13 @@ def _show(observed: ObservedProgram, settings: dict[str, Any], crashed: Trace | 
     beside = len(lines) + 2
     if crashed is not None:
         beside += len(crash_lines(crashed, console))
-    screen = SCREEN if crashed is None else SCREEN_WITH_TRACEBACK
+    screen = SCREEN_WITH_TRACEBACK if crashed is not None or an_error_ended_it() else SCREEN
     view = {"depth": shown.depth, "fold": shown.fold, "columns": shown.column_keys, "only": shown.patterns}
     left_out = print_program(models, console, beside=beside, screen=screen, **view)
     if left_out:
         _say(left_out)
     for trace in observed.events[:1]:
-        print_event(trace, console, **view)
+        print_event(trace, console, room=screen - beside if screen < SCREEN else SCREEN, **view)
 
 
 def _print_crash(trace: Trace, shown: dict[str, Any]) -> None:

@@ -86,6 +86,8 @@ def run(
             ran = run_once(plan, model)
     give_trace(ran.trace, shown, result)
     annotate(ran.trace.findings, codes)
+    if ran.not_again:
+        to_stderr(f"fwdtrace: {ran.not_again}")
     if ran.tried:
         to_stderr(f"fwdtrace: {ran_with(ran.tried)}")
     if ran.error is not None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.buffers import copies_of_buffers
 from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.measures.keeper import Keeper, Sides
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 
 MAX_BYTES = 2**30

@@ -18,9 +18,10 @@ from fwdtrace.compare.outputs_value import OutputPair, Outputs
 from fwdtrace.compare.recorded import Runnable, named_tensors
 from fwdtrace.compare.watched import Doubles, Watches, in_double
 from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Call
 
 _SHRINKS = 1e-3

@@ -17,7 +17,8 @@ from fwdtrace.compare.light_copy import light_copy
 from fwdtrace.compare.recorded import Runnable, named_tensors
 from fwdtrace.compare.steps import PartsOf, StepRecorder, Steps
 from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 
 

@@ -28,6 +28,8 @@ _LAYERS = (
     "NonDynamicallyQuantizableLinear",
 )
 """Modules of torch that do just that."""
+_PICK = ("Embedding", "EmbeddingBag", "embedding", "embedding_bag", "gather", "index_select", "[]")
+"""Modules and functions that use some of a weight's elements in each call."""
 _NON_FINITE_VALUES = ("-inf", "inf", "nan")
 
 
@@ -119,7 +121,7 @@ def _outside(trace: Trace) -> str:
     maker = "another rank, or something beside it," if trace.run.rank is not None else "something beside it"
     return (
         f"the gradients were not finite before the step, and {name_with_class(call)} makes finite ones when it is run"
-        f" again: {maker} made them so, such as a penalty on the weights"
+        f" again: {maker} made them so, such as a penalty on the weights or a scaling of the gradients"
     )
 
 
@@ -178,18 +180,27 @@ def _subject(trace: Trace, event: Event) -> str:
 
 def _made(trace: Trace, spoiled: _Spoiled) -> str:
     own = spoiled.numbers.parameters
+    its = "its " if isinstance(spoiled.event, Call) else ""
     source = (
-        f"with non-finite values in its {listed(own)}{_since(trace)}"
+        f"with non-finite values in {its}{listed(own)}{_since(trace, spoiled.event)}"
         if own
         else f"out of finite inputs{_because(spoiled)}"
     )
     return f"{_subject(trace, spoiled.event)} made {_counts_of(spoiled)} {source}"
 
 
-def _since(trace: Trace) -> str:
-    """That the latest step of the optimizer had finite gradients, which made weights that are not finite."""
+def _since(trace: Trace, event: Event) -> str:
+    """Since when weights have been not finite, that were so before the call: since a step, or since the call before."""
     step = next(iter(trace.run.last_steps[-1:]), None)
-    if trace.run.event != "nonfinite" or step is None or step.gradient_norm is None:
+    if trace.run.event != "nonfinite":
+        return ""
+    if (event.class_name if isinstance(event, Call) else function_of(event.name)) in _PICK:
+        return "; earlier calls may have used others of them"
+    if step is None:
+        before = (trace.run.call or 1) - 1
+        says = f"; call {before:,} gave finite values, so these were written after it, or it did not use them"
+        return says if before else ""
+    if step.gradient_norm is None:
         return ""
     return (
         f"; the gradients of step {step.number:,} were finite, so the optimizer wrote such values, or what ran after it"

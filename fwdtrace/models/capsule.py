@@ -89,11 +89,13 @@ def save_capsule(
     buffers: Sequence[tuple[Tensor, Tensor]] = (),
     gradients: Sequence[Tensor | None] | None = None,
     optimizer: Any = None,
+    wrong: str | None = None,
 ) -> list[str]:
     """Write a call of a module into a folder: what cannot be written is returned, and noted in the file.
 
     `call` has its `entry`, `args` and `kwargs`, and the modes of torch: `grad`, and `autocast` as (kind, on, dtype).
     `buffers` are those that the call has changed since, each with what it was. `gradients` came to what it returned.
+    `wrong` is what was not finite, if that is known: its "output", or the "gradients" that its backward made.
     """
     from safetensors.torch import save_file
 
@@ -128,6 +130,7 @@ def save_capsule(
             ],
         },
         "optimizer": _optimizer(optimizer, writer),
+        "wrong": wrong,
         "left_out": writer.left_out,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,6 +198,7 @@ class Capsule:
     autocast: tuple[tuple[str, bool, torch.dtype], ...]
     gradients: list[Tensor | None] | None
     random: RandomState
+    wrong: str | None
 
     def load_into(self, module: nn.Module) -> None:
         """Give a module the weights, buffers and modes of the one that was called; FwdtraceError if they do not fit."""
@@ -269,6 +273,7 @@ def _capsule(file: Path, document: Any, tensors: dict[str, Tensor]) -> Capsule:
         tuple((kind, on, getattr(torch, dtype)) for kind, on, dtype in call["autocast"]),
         value(document["gradients"]),
         RandomState(value(random["python"]), numpy, value(random["torch"]), _devices(value(random["devices"]))),
+        document.get("wrong"),
     )
 
 

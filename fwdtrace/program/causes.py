@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from fwdtrace.program.moment import tensors_in_arguments
 from fwdtrace.program.passes import Pass, leaves_behind, sum_of
-from fwdtrace.program.replay import Replay
 from fwdtrace.program.roots import Root
 from fwdtrace.program.steps import Optimizer, norm_of
+
+if TYPE_CHECKING:
+    from fwdtrace.program.replay import Replay
 
 
 class Spoiled:

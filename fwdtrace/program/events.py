@@ -8,27 +8,29 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from sys import _getframe
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from fwdtrace.program.causes import Spoiled, is_given_nonfinite, is_meant, is_reported, made_in, only_given, tell
 from fwdtrace.program.endings import stop
+from fwdtrace.program.late import LateReplays
 from fwdtrace.program.moment import Moment, moment_before
 from fwdtrace.program.passes import Pass, await_backward, sum_of
-from fwdtrace.program.replay import Replay, not_replayed
-from fwdtrace.program.replays import Happened, Keep, Replays
 from fwdtrace.program.roots import Root
 from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.scopes import places_above, scopes_above
 from fwdtrace.program.slow_calls import SlowCalls
-from fwdtrace.program.steps import Optimizer, Steps, gradients_for, norm_of, single_numbers
+from fwdtrace.program.steps import Happened, Keep, Optimizer, Steps, gradients_for, norm_of, single_numbers
 from fwdtrace.program.together import NEVER, all_call, collectives, groups_used, least
 from fwdtrace.program.wanted import Looks
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import frame_role, position_of_caller
 from fwdtrace.recorder.torch_internals import Unseen
+
+if TYPE_CHECKING:
+    from fwdtrace.program.replay import Replay
 
 MAY_WAIT = "it may wait for other ranks, which have not made this call"
 """Why a call without gradients is not run again."""
@@ -51,7 +53,7 @@ class Events:
     ) -> None:
         self._looks = looks
         self._steps = Steps(looks.last)
-        self._replays = Replays(unhooked, keep, saves, self._steps.optimizer_of)
+        self._replays = LateReplays(unhooked, keep, saves, self._steps.optimizer_of)
         self._slow = SlowCalls(looks.slow, self._steps, self._replays) if looks.slow is not None else None
         self.raised_at: Moment | None = None
         """The moment of the latest call, if it raised."""
@@ -204,10 +206,7 @@ class Events:
             self._suspected += earlier
 
     def _explain_skipped(self, noted: Pass) -> None:
-        """Explain why a GradScaler leaves out one step after the other, on all ranks if they need each other for it.
-
-        They average the gradients, and so have left out the same steps.
-        """
+        """Explain why a GradScaler leaves out step after step, on all ranks that average gradients: they all do so."""
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
         if noted.root.groups:
             goes_on, first, last = least(
@@ -215,10 +214,10 @@ class Events:
             )
             if not goes_on or first != -last:
                 return
-        replay = self._replays.replay(noted, happened, noted.output(), noted.gradients)
+        replay = self._replays().replay(noted, happened, noted.output(), noted.gradients)
         if noted.backward_from and not (noted.root.groups or made_in(replay) or replay.interrupt):
-            replay = self._replays.replay_loss(noted, happened) or replay
-        if self._replays.hand_over(noted, replay, happened):
+            replay = self._replays().replay_loss(noted, happened) or replay
+        if self._replays().hand_over(noted, replay, happened):
             raise stop()
 
     def _is_spoiled(self, noted: Pass, outputs: Sequence[Tensor]) -> bool:
@@ -235,12 +234,12 @@ class Events:
             self._spoiled.add(noted.root)  # with what another model gave, or with its weights, which has been reported
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
-        replay = self._replays.replay(noted, happened, outputs, None)
+        replay = self._replays().replay(noted, happened, outputs, None)
         if is_meant(noted, replay):
             noted.root.gives_infinity = True
             return False
         self._spoiled.add(noted.root)
-        return self._replays.hand_over(noted, replay, happened)
+        return self._replays().hand_over(noted, replay, happened)
 
     def _explain_gradients(self, known: Optimizer, optimizer: Any) -> bool:
         candidates = [*self._suspected, *self._begun]
@@ -256,13 +255,13 @@ class Events:
         of_loss = False
         # What has no gradients, as a loss has none, is run again with the model that it was given the output of.
         for each in [each for each in candidates if each.root.has_gradients()] or candidates:
-            replay = self._replays.replay(each, happened, each.output(), each.gradients)
+            replay = self._replays().replay(each, happened, each.output(), each.gradients)
             if made_in(replay) or replay.interrupt is not None:
                 best = each, replay
                 break
             if was_told:
                 continue
-            loss = self._replays.replay_loss(each, happened) if each.backward_from and not of_loss else None
+            loss = self._replays().replay_loss(each, happened) if each.backward_from and not of_loss else None
             if loss is not None:
                 best, of_loss = (each, loss), True
                 if loss.interrupt is not None:
@@ -274,7 +273,7 @@ class Events:
         if best is None or (others and only_given(best[1])):
             return False  # what another model gave, which has been reported
         tell(candidates, best[0])
-        return self._replays.hand_over(*best, happened)
+        return self._replays().hand_over(*best, happened)
 
     def _beside(self, candidates: Sequence[Pass], happened: Happened) -> tuple[Pass, Replay] | None:
         """What made gradients that are not finite without coming through what the model gave, as a penalty on weights.
@@ -283,7 +282,7 @@ class Events:
         """
         for each in sorted(candidates, key=lambda each: each.number)[:MOST_BESIDE]:
             each.backward_from = scopes_above(_getframe(2), each.called_from)
-            loss = self._replays.replay_loss(each, happened)
+            loss = self._replays().replay_loss(each, happened)
             if loss is not None:
                 return each, loss
         return None
@@ -307,13 +306,13 @@ class Events:
         if first != NEVER:
             return not was_told and self._explain_output_together(passes, first, groups, happened)
         for each in [each for each in passes if not each.is_blamed]:
-            replay = self._replays.replay(each, happened, each.output(), each.gradients)
+            replay = self._replays().replay(each, happened, each.output(), each.gradients)
             found_nowhere = 1
             if replay.interrupt is None:
                 (found_nowhere,) = least(groups, model, not made_in(replay))
             if replay.interrupt is not None or not found_nowhere or (each is passes[-1] and not was_told):
                 tell(passes, each)
-                return self._replays.hand_over(each, replay, happened)
+                return self._replays().hand_over(each, replay, happened)
         return False
 
     def _explain_output_together(
@@ -321,13 +320,13 @@ class Events:
     ) -> bool:
         """Have all ranks run a call again that gave what is not finite on some of them."""
         each = passes[first]
-        replay = self._replays.replay(each, happened, each.output(), None)
+        replay = self._replays().replay(each, happened, each.output(), None)
         if replay.interrupt is None:
             (each.root.gives_infinity,) = map(bool, least(groups, each.moment.module, is_meant(each, replay)))
         if each.root.gives_infinity:
             return False
         tell(passes, each)
-        return self._replays.hand_over(each, replay, happened)
+        return self._replays().hand_over(each, replay, happened)
 
     def _explain_evaluation(self, noted: Pass, groups: Collection[str]) -> bool:
         """Have all ranks explain a call without gradients that went wrong on one, which all of them have just made."""
@@ -346,4 +345,4 @@ class Events:
         if self._is_over or not noted.is_spoiled or was_spoiled:
             return False
         happened = Happened("nonfinite", self._steps.of_root(noted.root), 1)
-        return self._replays.hand_over(noted, not_replayed(noted.moment.module, noted.number, MAY_WAIT), happened)
+        return self._replays().hand_over(noted, self._replays().none_of(noted, MAY_WAIT), happened)

@@ -12,7 +12,7 @@ from fwdtrace.program.roots import Root
 from fwdtrace.program.wanted import Round
 from fwdtrace.recorder.measures.training_keeper import KeptValues, TrainingKeeper
 from fwdtrace.recorder.notes import Options
-from fwdtrace.recorder.recording import Recording
+from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.trace import Trace
 
 
@@ -51,6 +51,14 @@ class Open:
             self.recording.__exit__(type(error), error, error.__traceback__)
         else:
             self.recording.__exit__(None, None, None)
+
+    def kept(self, root: int, trace: Trace) -> KeptCall:
+        """The call as it was recorded, of the root with this number."""
+        return KeptCall(root, self.round, trace, self.keeper.values if self.keeper is not None else None)
+
+    def hide_our_frames(self, error: BaseException) -> None:
+        """Take our frames out of the traceback of an error that the call has raised."""
+        forget_our_frames(error)
 
     def trace(self, optimizer: Any) -> Trace:
         """What was recorded; gradients only if a backward ran, as it has if an optimizer is about to step."""

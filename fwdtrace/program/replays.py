@@ -4,46 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.program.causes import made_in
 from fwdtrace.program.loss import AND_LOSS, loss_again, with_loss_named
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass
-from fwdtrace.program.replay import Replay, called_at, replayed, sound_again
-from fwdtrace.program.roots import Root
+from fwdtrace.program.replay import Replay, called_at, not_replayed, replayed, sound_again
 from fwdtrace.program.saved_step import StepToSave
-from fwdtrace.program.steps import Optimizer
+from fwdtrace.program.steps import Happened, Keep, Optimizer
 from fwdtrace.recorder.notes import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import wraps_compiled
 from fwdtrace.trace import Trace
 
-OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True, ops_in_leaves=True)
+OBSERVED = Options(ops=True, check_finite=True, stats=True, alone=True)
 """What a replay measures."""
-TIMED = Options(ops=True, alone=True)
-"""What the replay of a slow call measures."""
 
 NOT_COMPILED = "it ran without being compiled"
 """Why what compiled code gave is not the same bit for bit when it is run again as the Python that it was made of."""
-
-Keep = Callable[[Root, Trace], bool]
-"""Takes the trace of an event; whether the program is to be ended."""
-
-
-@dataclass(frozen=True)
-class Happened:
-    """What happened to a call, and at which step: the one that the optimizer is at, or one ahead."""
-
-    event: str
-    optimizer: Optimizer | None
-    ahead: int = 0
-    first_us: float | None = None
-    usual_us: float | None = None
 
 
 class Replays:
@@ -94,6 +78,10 @@ class Replays:
             return eager if eager.interrupt is not None else replay
         return replace(eager, inexact=NOT_COMPILED) if eager.inexact else eager
 
+    def none_of(self, noted: Pass, why: str) -> Replay:
+        """In place of the replay of a call that cannot be run again, and why."""
+        return not_replayed(noted.moment.module, noted.number, why)
+
     def replay_loss(self, noted: Pass, happened: Happened) -> Replay | None:
         """What was computed from the output, if that is where the numbers went wrong."""
         model = _model(noted)
@@ -114,7 +102,9 @@ class Replays:
     def hand_over(self, noted: Pass, replay: Replay, happened: Happened) -> bool:
         """Give the trace of a call to whoever keeps it, with what happened; whether the program is to be ended."""
         trace = self._with_what_happened(noted, replay, happened)
-        self._saves.save(noted, self._optimizer_of(happened.optimizer), trace.model.class_name.endswith(AND_LOSS))
+        of_loss = trace.model.class_name.endswith(AND_LOSS)
+        made = None if of_loss else "output" if noted.is_spoiled else "gradients" if made_in(replay) else None
+        self._saves.save(noted, self._optimizer_of(happened.optimizer), made, of_loss)
         end_now = self._keep(noted.root, trace)
         if replay.interrupt is not None:
             raise replay.interrupt

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from fwdtrace.models.capsule import save_capsule, spec_of
 from fwdtrace.program.passes import Pass
 from fwdtrace.recorder.torch_internals import Unseen, wraps_compiled
 
@@ -19,13 +18,16 @@ class StepToSave:
         self._folder = Path(folder) if folder is not None else None
         self.said: str | None = None
 
-    def save(self, noted: Pass, optimizer: Any, of_loss: bool = False) -> None:
+    def save(self, noted: Pass, optimizer: Any, wrong: str | None, of_loss: bool = False) -> None:
         """Save a call, unless one was saved already. The program must not end because of us, whatever is wrong.
 
+        `wrong` is what was not finite, if that is known: the "output" of the call, or the "gradients" of its backward.
         `of_loss`: what happened is in the loss, which the program computes after the call and which is not saved.
         """
         if self._folder is None or self.said is not None:
             return
+        from fwdtrace.models.capsule import save_capsule, spec_of
+
         moment = noted.moment
         modes = {"grad": moment.modes.grad, "autocast": moment.modes.autocast}
         call = {"entry": moment.entry, "args": moment.args, "kwargs": moment.kwargs, **modes}
@@ -34,7 +36,7 @@ class StepToSave:
         module = _unwrapped(moment.module)
         try:
             with Unseen():
-                left_out = save_capsule(self._folder, module, call, moment.random, buffers, gradients, optimizer)
+                left_out = save_capsule(self._folder, module, call, moment.random, buffers, gradients, optimizer, wrong)
                 is_known = spec_of(module) is not None
         except Exception as error:  # a full disk, or an object of the program that cannot be read
             self.said = f"the step could not be saved in {self._folder}: {type(error).__name__}: {error}"

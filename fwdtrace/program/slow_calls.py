@@ -8,10 +8,13 @@ from typing import Any
 from torch import nn
 
 from fwdtrace.program.device_clock import DeviceClock
+from fwdtrace.program.late import LateReplays
 from fwdtrace.program.passes import Pass
-from fwdtrace.program.replays import TIMED, Happened, Replays
-from fwdtrace.program.steps import Steps
+from fwdtrace.program.steps import Happened, Steps
+from fwdtrace.recorder.notes import Options
 
+TIMED = Options(ops=True, alone=True)
+"""What the replay of a slow call measures."""
 LATER = "its weights may be others by now, as only later the device was done"
 """Why the replay of a call that was slow on the device may not be as at first."""
 
@@ -19,7 +22,7 @@ LATER = "its weights may be others by now, as only later the device was done"
 class SlowCalls:
     """The watch for calls that took more than `factor` times the median; each answer is whether to end the program."""
 
-    def __init__(self, factor: float, steps: Steps, replays: Replays) -> None:
+    def __init__(self, factor: float, steps: Steps, replays: LateReplays) -> None:
         self._factor: float | None = factor
         self._steps, self._replays = steps, replays
         self._clock = DeviceClock()
@@ -55,5 +58,5 @@ class SlowCalls:
     def _explain(self, noted: Pass, seconds: float, inexact: str = "") -> bool:
         times = seconds * 1e6, noted.root.usual.median * 1e6
         happened = Happened("slow", self._steps.of_root(noted.root), 1, *times)
-        replay = self._replays.replay(noted, happened, [] if inexact else noted.output(), None, TIMED)
-        return self._replays.hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)
+        replay = self._replays().replay(noted, happened, [] if inexact else noted.output(), None, TIMED)
+        return self._replays().hand_over(noted, replace(replay, inexact=inexact) if inexact else replay, happened)

@@ -7,7 +7,7 @@ import math
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,11 @@ from fwdtrace.program.roots import Root
 from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.measures.values import has_values
 from fwdtrace.recorder.torch_internals import Unseen, dispatch_modes, norms_of, torch_function_modes
+from fwdtrace.trace import Trace
 from fwdtrace.trace.info import StepInfo, StepOutput
+
+Keep = Callable[[Root, Trace], bool]
+"""Takes the trace of an event; whether the program is to be ended."""
 
 SMALL = (torch.float16, torch.bfloat16)
 """Types in which a sum of squares soon is infinite, or lost."""
@@ -50,6 +54,17 @@ class Optimizer:
     def has_stepped_on(self, root: Root) -> bool:
         """Whether it is known to step on a parameter of a root."""
         return self._owns.get(root, False)
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What happened to a call, and at which step: the one that the optimizer is at, or one ahead."""
+
+    event: str
+    optimizer: Optimizer | None
+    ahead: int = 0
+    first_us: float | None = None
+    usual_us: float | None = None
 
 
 class Steps:

@@ -23,7 +23,7 @@ from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.endings import stop
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
-from fwdtrace.program.kept import KeptCall, Open, open_for
+from fwdtrace.program.late import open_for
 from fwdtrace.program.made import notice_modules, take_out
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.optimizers import StepWatch, changes
@@ -32,8 +32,6 @@ from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
 from fwdtrace.program.signals import is_wished
 from fwdtrace.program.wanted import TRAINING, Looks, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
-from fwdtrace.recorder.notes import Options
-from fwdtrace.recorder.recording import forget_our_frames
 from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import is_no_plain_run
 from fwdtrace.trace import Trace
@@ -41,7 +39,9 @@ from fwdtrace.trace.called import Called, Origin
 
 if TYPE_CHECKING:
     from fwdtrace.program.events import Events
+    from fwdtrace.program.kept import KeptCall, Open
     from fwdtrace.program.saved_step import StepToSave
+    from fwdtrace.recorder.notes import Options
 
 
 class Watch:
@@ -241,7 +241,7 @@ class Watch:
             output = module(*args, **kwargs) if entry == "__call__" else module.forward(*args, **kwargs)
         except BaseException as error:
             self._is_over(opened, error)
-            forget_our_frames(error)
+            opened.hide_our_frames(error)
             raise
         if self._is_over(opened):
             raise stop()
@@ -284,8 +284,7 @@ class Watch:
         if root.kept_as is None and self._roots.is_full:
             return False  # other threads have had theirs recorded meanwhile
         self._roots.recorded(root, opened.way, opened.round, opened.number, trace)
-        values = opened.keeper.values if opened.keeper is not None else None
-        return self._keep(KeptCall(self._roots.number_of_kept(root), opened.round, trace, values))
+        return self._keep(opened.kept(self._roots.number_of_kept(root), trace))
 
     @contextlib.contextmanager
     def _unhooked(self) -> Iterator[None]:

@@ -243,8 +243,8 @@ class Options:
     """What a recording was asked for beside the calls; with `alone`, no calls that other threads make by themselves.
 
     `keeper` keeps the numbers of every call. `peak_memory` resets the statistics of the allocators of accelerators.
-    `accelerators` are those whose time and memory are measured. With `ops_in_leaves`, ops are
-    noted inside the user's own modules that hold no others, too.
+    `accelerators` are those whose time and memory are measured. With `check_finite`, ops are noted inside the user's
+    own modules that hold no others, too: one of them may be what makes NaN.
     """
 
     ops: bool = False
@@ -256,7 +256,6 @@ class Options:
     keeper: NumbersKeeper | None = None
     peak_memory: bool = False
     accelerators: Accelerators = TORCHS
-    ops_in_leaves: bool = False
 
 
 class Recorded:

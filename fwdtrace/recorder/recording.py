@@ -207,7 +207,7 @@ def _share_measures(session: Session) -> None:
     others = [measure for measure in session.kinds.values() if measure is not ops and measure not in clocks]
     session.ops = ops if isinstance(ops, Ops) else None
     if session.ops is not None:
-        session.ops.in_leaves = any(recorded.options.ops_in_leaves for recorded in session.recordings)
+        session.ops.in_leaves = any(recorded.options.check_finite for recorded in session.recordings)
     session.measures = (*others, *keepers, *clocks)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fwdtrace.render.kept_calls import Model, alike, look
 from fwdtrace.render.lines import Line, print_lines
+from fwdtrace.render.marks import MARKED
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines
 from fwdtrace.trace import Trace
@@ -19,7 +20,11 @@ SCREEN_WITH_TRACEBACK = 40
 """The same beside the traceback of the program, which takes some lines itself."""
 ROOM_FOR_CRASH = 26
 """The lines for the call that raised."""
+MARK = f"{MARKED[0]} "
+"""What stands in the row that made what is not finite."""
 MOST_TREES = 4
+LEAST_OF_EVENT = 20
+"""The fewest lines for a call in which something happened: its names, the row, the numbers and what was found."""
 LEAST_LINES = 8
 """A tree cut to fewer lines says too little."""
 
@@ -97,12 +102,20 @@ def crash_lines(trace: Trace, console: Console) -> list[Line]:
 
 
 def print_event(
-    trace: Trace, console: Console, *, depth: int | None, fold: bool, columns: Sequence[str], only: Sequence[str]
+    trace: Trace,
+    console: Console,
+    *,
+    depth: int | None,
+    fold: bool,
+    columns: Sequence[str],
+    only: Sequence[str],
+    room: int = SCREEN,
 ) -> None:
-    """Print the call in which something happened, on one screen unless a depth is given or `fold` is false."""
+    """Print the call in which something happened, unless a depth is given or `fold` is false in about `room` lines."""
     lines = list(tree_lines(trace, sheet_for(trace, console.width, console.encoding), depth, fold, columns, only))
     everything = depth is not None or not fold
-    print_lines(lines if everything or len(lines) <= SCREEN else _middle_cut(lines, SCREEN), console)
+    room = max(room, LEAST_OF_EVENT)
+    print_lines(lines if everything or len(lines) <= room else _around_what_happened(lines, room), console)
 
 
 def _fitting(
@@ -120,6 +133,36 @@ def _fitting(
     if fitting is not None:
         return fitting
     return _middle_cut(lines, room)
+
+
+def _around_what_happened(lines: list[Line], room: int) -> list[Line]:
+    """What stands above and below the rows of the tree, the row that has a mark, its callers, and the rows near it."""
+    blanks = [number for number, line in enumerate(lines) if not line]
+    texts = ["".join(text for text, _ in line) for line in lines]
+    first, end = (blanks[0] + 2, blanks[1]) if len(blanks) > 1 else (0, 0)
+    marked = next((number for number in range(first, end) if MARK in texts[number]), None)
+    near = room - first - (len(lines) - end)
+    if marked is None or near < 0:
+        return _middle_cut(lines, room)
+    shown, depth = {marked}, _indent(texts[marked])
+    for number in range(marked - 1, first - 1, -1):  # its callers
+        if _indent(texts[number]) < depth:
+            shown.add(number)
+            depth = _indent(texts[number])
+    nearest = sorted(range(first, end), key=lambda number: (abs(number - marked), number))
+    shown.update([number for number in nearest if number not in shown][: max(near - len(shown) - 3, 0)])
+    rows: list[Line] = []
+    before = first - 1
+    for number in [*sorted(shown), end]:
+        if number > before + 1:
+            rows.append([(f"… {plural(number - before - 1, 'line')}", "dim")])
+        rows += [lines[number]] if number < end else []
+        before = number
+    return [*lines[:first], *rows, *lines[end:]]
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip("│├└┄╴|+`:- "))
 
 
 def _middle_cut(lines: list[Line], room: int) -> list[Line]:

@@ -23,8 +23,9 @@ from fwdtrace.models.load import DEFAULT_INPUTS, LoadedModel, load_function, loa
 from fwdtrace.models.meta import META, fake, needs_values, where_values_are_needed
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
-from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.same_dtypes import SameDtypes
 from fwdtrace.recorder.session import calls_so_far as calls_so_far
 from fwdtrace.run.backward import Loss, as_module, run_backward, run_backward_from
@@ -98,12 +99,14 @@ class ReadyModel:
 class RunResult:
     """The trace of a run and, if the run did not come to its end, why: a ModelError if the model raised.
 
-    `tried` are the `--input` texts that it ran with, where nobody gave any and the first guess did not fit.
+    `tried` are the `--input` texts that it ran with, where nobody gave any and the first guess did not fit. `not_again`
+    says that what was not finite in a saved call is finite in this run; "" otherwise.
     """
 
     trace: Trace
     error: FwdtraceError | None
     tried: tuple[str, ...] = ()
+    not_again: str = ""
 
 
 def prepare(plan: RunPlan) -> ReadyModel:
@@ -163,6 +166,10 @@ def _from_capsule(plan: RunPlan, capsule: Capsule, device: torch.device | None) 
 
 def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
     """Run and record the model that `prepare` has built for this plan; also if the model raises, there is a trace."""
+    wrong = _wrong_in(plan, model)
+    if wrong is not None:
+        backward = plan.measures.backward or wrong == "gradients"
+        plan = replace(plan, measures=replace(plan.measures, check_finite=True, backward=backward))
     trace, error = (_run_without_values if model.on_meta else _run)(plan, model)
     if isinstance(error, Exception) and not isinstance(error, FwdtraceError):
         try:
@@ -174,12 +181,28 @@ def run_once(plan: RunPlan, model: ReadyModel) -> RunResult:
             pass
         trace = nobody_chose(trace, model.guessed) if model.guessed else trace
     if error is None or isinstance(error, FwdtraceError):
-        return RunResult(trace, error, () if model.guessed == DEFAULT_INPUTS else model.guessed)
+        is_fine = error is None and all(finding.code != "FT005" for finding in trace.findings)
+        not_again = _not_again(plan, wrong) if wrong is not None and is_fine else ""
+        return RunResult(trace, error, () if model.guessed == DEFAULT_INPUTS else model.guessed, not_again)
     if isinstance(error, KeyboardInterrupt):
         return RunResult(trace, FwdtraceError(f"interrupted; {plan.spec!r} had run as far as the trace shows"))
     raised = ModelError(plan.spec, _why_it_raised(trace))
     raised.__cause__ = error
     return RunResult(trace, raised)
+
+
+def _wrong_in(plan: RunPlan, model: ReadyModel) -> str | None:
+    """What was not finite in a saved call, if this run can show it: it has numbers, and all that the call was given."""
+    if model.capsule is None or plan.inputs or model.on_meta:
+        return None
+    return None if model.capsule.wrong == "gradients" and model.loss is not None else model.capsule.wrong
+
+
+def _not_again(plan: RunPlan, wrong: str) -> str:
+    """That what was wrong in a saved call did not come up again."""
+    where = [f"in {plan.dtype}"] * bool(plan.dtype) + [f"on {plan.device}"] * bool(plan.device)
+    what = "the saved call gave" if wrong == "output" else "the backward of the saved call made"
+    return f"{what} NaN or infinite values in its program, and does not {' '.join(where) or 'here'}"
 
 
 def _with_better_guess(plan: RunPlan, model: ReadyModel, trace: Trace) -> ReadyModel | None:

@@ -154,7 +154,8 @@ class Operand:
 class NonFinite:
     """How many elements of the outputs are NaN or infinite.
 
-    `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one.
+    `inputs_finite` says whether the inputs had no such element; `parameters` names those of the module that have one,
+    or those of the model that an op was given, which are no inputs here.
     `operands` are the inputs of an innermost call or op that made NaN or infinities out of numbers that were none.
     `spoiled_inputs` names the inputs of a call of the model itself that had such an element.
     """

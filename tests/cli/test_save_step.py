@@ -74,6 +74,12 @@ def test_backward_runs_again_from_the_gradients_that_had_come(folder: Path, comm
     assert ran.status == 0, ran.err
     assert messages("again.json") == messages("t.json")
     assert "the backward of Tensor.sqrt in the model made" in messages("t.json")[0]
+    mended = Path("train.py").read_text(encoding="utf-8").replace(".sqrt()", ".add(1).sqrt()")
+    Path("mended.py").write_text(mended, encoding="utf-8")
+    ran = command("run", "mended.py:Net", "--capsule", "step/capsule.json", "-o", "mended.json")
+    assert ran.err == (
+        "fwdtrace: the backward of the saved call made NaN or infinite values in its program, and does not here\n"
+    )
 
 
 def test_forward_runs_again_with_the_same_numbers(folder: Path, command: Command) -> None:
@@ -90,6 +96,8 @@ def test_it_runs_in_another_type(folder: Path, command: Command) -> None:
     for dtype, overflows in (("float32", True), ("float64", False)):
         ran = command("run", "step/capsule.json", "--check-finite", "--dtype", dtype, "-o", "again.json")
         assert (ran.status, messages("again.json") != []) == (0, overflows)
+        not_again = "the saved call gave NaN or infinite values in its program, and does not in float64"
+        assert ran.err == ("" if overflows else f"fwdtrace: {not_again}\n")
         (call,) = load_trace("again.json").children()
         given, weight = call.inputs[0], load_trace("again.json").calls[1].outputs[0]
         assert (given.dtype, weight.dtype) == (dtype, dtype)  # type: ignore[union-attr]

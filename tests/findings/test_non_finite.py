@@ -55,6 +55,20 @@ def test_parameters_that_had_nan_already_are_named() -> None:
     )
 
 
+def test_of_weights_that_no_optimizer_wrote_it_is_said_after_which_call_they_were_written() -> None:
+    spoiled = trace(replace(ROOT, nonfinite=MADE), ops=(op(1, "*", NonFinite(16, 0, True, ("norm.scale",))),))
+    (finding,) = find(replace(spoiled, run=replace(spoiled.run, event="nonfinite", call=7)))
+    assert finding.message == (
+        "* in the model made 16 NaN of 16 elements with non-finite values in norm.scale; call 6 gave finite values, so"
+        " these were written after it, or it did not use them"
+    )
+    rows = call(1, 0, "words", "Embedding", nonfinite=NonFinite(4, 0, True, ("weight",)))
+    (finding,) = find(replace(trace(replace(ROOT, nonfinite=MADE), rows), run=replace(spoiled.run, event="nonfinite")))
+    assert finding.message.endswith("non-finite values in its weight; earlier calls may have used others of them")
+    (finding,) = find(replace(spoiled, run=replace(spoiled.run, event="nonfinite", call=1)))
+    assert finding.message == "* in the model made 16 NaN of 16 elements with non-finite values in norm.scale"
+
+
 def test_of_weights_that_an_optimizer_spoiled_it_is_said_and_where_the_model_was_called() -> None:
     site = Site("/home/user/train.py", 14, "<module>", "loss = net(x)")
     layer = replace(call(1, 0, "0", "Linear", nonfinite=NonFinite(16, 0, True, ("weight",))), site=None)

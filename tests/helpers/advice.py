@@ -20,8 +20,9 @@ from fwdtrace.findings.forward_error.rule import failed_call, proposals_for
 from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
-from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.describe import tensors_of
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials import search
 from fwdtrace.trials.apply import after_steps, applied, dtype_named

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 
 
 class FakeAccelerator:

@@ -11,10 +11,12 @@ LATE = {
         "cli/report": "cli/results program/observed program/program",
         "program/observed": "program/explanation program/ranks program/watch recorder/notes",
         "program/startup/begin": "program/first_module",
+        "program/late": "program/kept program/replays",
+        "program/saved_step": "models/capsule",
         "program/watch": "program/events program/saved_step",
         "cli/run": "run/guess run/once",
         "models/sources/__init__": "torch",
-        "pytest_plugin": "recorder/__init__ torch trace/__init__ trace/files trace/text",
+        "pytest_plugin": "recorder/notes recorder/recording torch trace/__init__ trace/files trace/text",
         "run/cold_start": "torch",
     },
     "Ctrl-C is handled before anything that takes long is imported": {

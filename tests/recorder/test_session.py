@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import fwdtrace
-from fwdtrace.recorder import Options, Recording
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.recorder.notes import OpenCall, SeenModule
+from fwdtrace.recorder.notes import OpenCall, Options, SeenModule
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.session import Session, calls_so_far, running
 
 X = torch.ones(2, 4)

@@ -16,9 +16,10 @@ from fwdtrace.render.program import (
     _rooms,
     _those_with_room,
     print_crash,
+    print_event,
     print_program,
 )
-from fwdtrace.trace import CallError, Finding, Trace
+from fwdtrace.trace import CallError, Finding, NonFinite, Trace
 from fwdtrace.trace.called import Called, Mode
 from tests.helpers.traces import call, tensor, trace
 
@@ -157,6 +158,28 @@ def test_what_raised_is_shown_with_its_finding_last(layers: int) -> None:
     assert lines[0] == "fwdtrace: the call that raised, run once more to be seen"
     assert "  why it raised" in lines[-5:]
     assert len(lines) <= ROOM_FOR_CRASH + 2
+
+
+def test_of_a_long_call_in_which_something_happened_its_row_is_shown_with_its_callers_and_what_is_near() -> None:
+    leaves = (tensor(2, 4),)
+    calls = [call(0, None, "", "Net", inputs=leaves, outputs=leaves)]
+    for number in range(60):  # blocks of different classes, which do not fold
+        calls.append(call(2 * number + 1, 0, f"b{number}", f"Block{number}", inputs=leaves, outputs=leaves))
+        calls.append(call(2 * number + 2, 2 * number + 1, f"b{number}.c", "C", inputs=leaves, outputs=leaves))
+    calls[62] = replace(calls[62], nonfinite=NonFinite(1, 0, inputs_finite=True))
+    finding = Finding("FT005", "non-finite", 62, "why it is not finite")
+    happened = replace(trace(*calls, spec=None), findings=(finding,))
+    out = io.StringIO()
+    print_event(happened, Console(file=out, width=80), depth=None, fold=True, columns=(), only=(), room=24)
+    lines = out.getvalue().splitlines()
+    assert len(lines) <= 24
+    assert [line.split()[:2] for line in lines[3:15]] == [
+        ["Net", "__call__"],
+        ["…", "56"],
+        *(words for number in (28, 29, 30, 31, 32) for words in ([f"├╴b{number}", f"Block{number}"], ["│", "└╴c"])),
+    ]
+    assert [line for line in lines if "FT005 non-finite" in line][:1] == lines[10:11]
+    assert lines[15:16] + lines[-1:] == ["… 54 lines", "  why it is not finite"]
 
 
 def test_of_models_of_one_class_the_line_says_how_each_came_to_be() -> None:

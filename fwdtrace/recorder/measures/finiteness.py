@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.operands import non_finite_places, operand_of
@@ -13,6 +13,7 @@ from fwdtrace.recorder.measures.values import is_finite, version_of
 from fwdtrace.recorder.notes import Note, OpenCall
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import Unseen
+from fwdtrace.recorder.tree import parameters_and_names
 from fwdtrace.trace import NonFinite, Operand, TensorMeta
 
 
@@ -20,8 +21,10 @@ class Finiteness:
     """The measure of NaN and infinity. `found` has the calls and ops whose output was not finite."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self.found: dict[Note, NonFinite] = {}
         self._spoiled_inputs: dict[Note, list[int]] = {}  # and the places of these among the tensors
+        self._spoiled_parameters: dict[Note, list[tuple[str, Tensor]]] = {}  # that an op was given
         # Of the calls and ops that run: what they were given, and how many had been found.
         self._given: dict[Note, tuple[list[weakref.ref[Tensor]], int]] = {}
         # Tensors found finite, by id, with the version they had: the output of one call is the input of the next.
@@ -33,6 +36,11 @@ class Finiteness:
             self._given.clear()  # of what has raised
         tensors = tensors_of((args, kwargs))
         spoiled = [place for place, tensor in enumerate(tensors) if not self._is_finite(tensor)]
+        if type(note) is not OpenCall and any(isinstance(tensors[place], nn.Parameter) for place in spoiled):
+            named = self._parameters({id(tensors[place]) for place in spoiled})
+            if named:
+                self._spoiled_parameters[note] = named
+                spoiled = [place for place in spoiled if not any(tensors[place] is each for _, each in named)]
         if spoiled:
             self._spoiled_inputs[note] = spoiled
         self._given[note] = list(map(weakref.ref, tensors)), len(self.found)
@@ -44,7 +52,7 @@ class Finiteness:
         if all(self._is_finite(tensor) for tensor in tensors):
             return
         module = note.seen.module() if type(note) is OpenCall else None
-        own = module._parameters.items() if module is not None else ()
+        own = module._parameters.items() if module is not None else self._spoiled_parameters.pop(note, ())
         parameters = tuple(name for name, parameter in own if parameter is not None and not self._is_finite(parameter))
         nan, inf = (sum(counts) for counts in zip(*map(self._nan_and_inf, tensors), strict=True))
         spoiled = note in self._spoiled_inputs
@@ -67,6 +75,11 @@ class Finiteness:
         pairs = zip(names, alive, strict=False)
         found = (operand_of(name, tensor, places) for name, tensor in pairs if tensor is not None)
         return tuple(operand for operand in found if operand is not None)
+
+    def _parameters(self, ids: set[int]) -> list[tuple[str, Tensor]]:
+        """Those of these tensors that are parameters of what is recorded, with their names."""
+        roots = [recorded.root for recorded in self._session.recordings]
+        return [pair for root in roots for pair in parameters_and_names(root) if id(pair[1]) in ids]
 
     def stop(self) -> None:
         """Nothing was put in place."""

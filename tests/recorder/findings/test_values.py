@@ -58,6 +58,20 @@ def test_a_weight_with_nan_is_named() -> None:
     assert finding.message == "1 (Linear) made 2 NaN of 6 elements with non-finite values in its bias"
 
 
+def test_a_weight_with_nan_that_an_op_was_given_is_named_by_its_path() -> None:
+    class Scales(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.next = nn.Parameter(torch.tensor([1.0, float("nan"), 1.0, 1.0])), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.next(self.scale * x)  # type: ignore[no-any-return]
+
+    model = nn.Sequential(nn.Linear(4, 4), Scales())
+    (finding,) = recorded(model, X, ops=True, check_finite=True).findings
+    assert finding.message == "* in 1 made 2 NaN of 8 elements with non-finite values in 1.scale"
+
+
 def halve(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(arg[:1].double() for arg in args)
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 import fwdtrace
-from fwdtrace.recorder import Options, Recording
+from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Op, TensorMeta, Trace, Value
 from tests.helpers.recorded import recorded
 
@@ -122,14 +123,14 @@ def test_ops_inside_leaf_modules_and_torchs_own_are_not_recorded() -> None:
     assert len(trace.calls) > 3
 
 
-def test_ops_inside_leaf_modules_of_ones_own_are_recorded_if_asked_for() -> None:
+def test_ops_inside_leaf_modules_of_ones_own_are_recorded_where_it_is_looked_for_what_is_not_finite() -> None:
     class Scale(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x / x.sum()
 
     model = nn.Sequential(Scale(), nn.ReLU())
-    for in_leaves, names in [(False, []), (True, ["Tensor.sum", "/"]), (False, [])]:
-        with Recording(model, Options(ops=True, ops_in_leaves=in_leaves)) as recording:
+    for check_finite, names in [(False, []), (True, ["Tensor.sum", "/"]), (False, [])]:
+        with Recording(model, Options(ops=True, check_finite=check_finite)) as recording:
             model(X)
         assert ops(recording.trace) == names
 
