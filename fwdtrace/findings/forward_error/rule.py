@@ -17,7 +17,7 @@ from fwdtrace.findings.forward_error.recurrent import RECURRENT
 from fwdtrace.findings.forward_error.reshapes import RESHAPES
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
-from fwdtrace.findings.forward_error.squeezed import MISSING, squeezes
+from fwdtrace.findings.forward_error.squeezed import DIMENSIONS, squeezes
 from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
 from fwdtrace.trace.text import error_text, name_of
 from fwdtrace.trace.values import tensors_in
@@ -30,7 +30,7 @@ MOST_NUMBERS = 4
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
 EXPLANATIONS = (
     *(*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *RECURRENT),
-    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *MISSING),
+    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *DIMENSIONS),
 )
 
 

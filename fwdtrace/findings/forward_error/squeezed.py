@@ -1,13 +1,13 @@
-"""FT006 where a dimension is missing: a squeeze has taken the dimension of the examples away, as there was only one."""
+"""FT006 where a tensor has too few dimensions or too many: what a squeeze took away, or left as it was not 1."""
 
 from __future__ import annotations
 
 import re
 
-from fwdtrace.findings.forward_error.changes import Called, Proposal
-from fwdtrace.findings.forward_error.failure import CALL, Explain, Explanation, Failure
-from fwdtrace.trace import Op
-from fwdtrace.trace.text import shape_text
+from fwdtrace.findings.forward_error.changes import Called, Proposal, Step
+from fwdtrace.findings.forward_error.failure import CALL, Explain, Explanation, Failure, Misfit
+from fwdtrace.trace import Op, TensorMeta, Value
+from fwdtrace.trace.text import plural, shape_text
 from fwdtrace.trace.values import tensors_in
 
 _SQUEEZES = ("Tensor.squeeze", "torch.squeeze")
@@ -20,6 +20,26 @@ def missing(failure: Failure, match: re.Match[str]) -> Explanation | None:
     if tensor is None or not failure.op:
         return None
     return Explanation(f"works along dimension {wanted}, got {shape_text(tensor.shape)}, whose last one is {most}")
+
+
+def ordered(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A `permute` that names more or fewer dimensions than its operand has, as where a squeeze found no 1 to take."""
+    if not failure.op or len(failure.tensors) != 1:
+        return None
+    tensor, has, named = failure.tensors[0], int(match[1]), int(match[2])
+    says = f"names {plural(named, 'dimension')}, got {shape_text(tensor.shape)}, which has {has}"
+    if named == has + 1:
+        return Explanation(says, failure.passed(Step("unsqueeze", (0,))))
+    squeeze = failure.trace.flow.producer(tensor)
+    if not isinstance(squeeze, Op) or squeeze.name not in _SQUEEZES or len(squeeze.inputs) != 2:
+        return Explanation(says)
+    given, which = squeeze.inputs
+    if not isinstance(given, TensorMeta) or given.shape != tensor.shape or not isinstance(which, Value):
+        return Explanation(says)
+    at = int(which.value) % has
+    line = f" in line {squeeze.site.line}" if squeeze.site is not None else ""
+    says += f"; {squeeze.name}{line} took nothing away, as dimension {at} is {given.shape[at]} and not 1"
+    return Explanation(says, misfits=(Misfit(given, at, 1),))
 
 
 def squeezes(failure: Failure) -> tuple[Proposal, ...]:
@@ -35,7 +55,8 @@ def squeezes(failure: Failure) -> tuple[Proposal, ...]:
     return found
 
 
-MISSING: tuple[tuple[str, Explain], ...] = (
+DIMENSIONS: tuple[tuple[str, Explain], ...] = (
+    (r"permute\(.*input\.dim\(\) = (\d+) is not equal to len\(dims\) = (\d+)", ordered),
     (r"Dimension out of range \(expected to be in range of \[-?\d+, (\d+)\], but got (-?\d+)\)", missing),
 )
 """Patterns of the messages of torch, each with the function that explains it."""
