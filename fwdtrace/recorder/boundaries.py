@@ -276,7 +276,10 @@ def _run(
                 measure.ends(call, output)
         return output
     except BaseException as error:
-        _note_error(session, call, error, args)
+        try:
+            _note_error(session, call, error, args)
+        except RecursionError:  # noqa: SIM105  # there is no room for more calls, which is the error itself
+            pass
         raise
     finally:
         del stack[depth:]
