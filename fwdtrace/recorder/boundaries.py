@@ -276,9 +276,9 @@ def _run(
                 measure.ends(call, output)
         return output
     except BaseException as error:
-        try:
+        try:  # noqa: SIM105  # where there is no room for more calls, there is none for a block of contextlib's
             _note_error(session, call, error, args)
-        except RecursionError:  # noqa: SIM105  # there is no room for more calls, which is the error itself
+        except RecursionError:
             pass
         raise
     finally:

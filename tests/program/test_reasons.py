@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 
 import pytest
+import torch
 
 from fwdtrace.program import reasons
+from fwdtrace.program.holders import Holders
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.trace.called import Called
@@ -43,6 +46,19 @@ def test_the_reason_is_the_one_that_holds(
     monkeypatch.setattr(reasons, "processes_started", lambda: 0)
     monkeypatch.setitem(reasons.sys.modules, "torch", reasons)
     assert why_nothing_was_kept(wanted, called, names) == reason
+
+
+def test_a_program_that_made_a_torchscript_module_is_told_that_its_calls_are_not_seen() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch.jit goes out of use
+        script = torch.jit.script(torch.nn.ReLU())
+    holders = Holders()
+    holders.made(script)
+    assert holders.saw_script
+    assert why_nothing_was_kept(Wanted(), [], [], script=True) == (
+        "the program made a TorchScript module, which runs without Python: its calls are not seen; "
+        "without torch.jit.script they are"
+    )
 
 
 def test_processes_of_the_program_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
