@@ -10,6 +10,7 @@ from fwdtrace.findings.forward_error.changes import Proposal
 from fwdtrace.findings.forward_error.failure import Explanation, Failure, Misfit, operands, sizes
 from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
+from fwdtrace.findings.forward_error.loading import LOADING
 from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.rearranged import REARRANGED
@@ -30,7 +31,7 @@ MOST_NUMBERS = 4
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
 EXPLANATIONS = (
     *(*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *RECURRENT),
-    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *DIMENSIONS),
+    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *DIMENSIONS, *LOADING),
 )
 
 

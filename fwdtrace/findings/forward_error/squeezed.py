@@ -42,6 +42,22 @@ def ordered(failure: Failure, match: re.Match[str]) -> Explanation | None:
     return Explanation(says, misfits=(Misfit(given, at, 1),))
 
 
+def unpacked(failure: Failure, match: re.Match[str]) -> Explanation | None:
+    """A shape that is taken apart into more sizes than it has, as where the examples have no batch."""
+    wanted, site = int(match[1]), failure.error.site
+    if failure.op or site is None or not re.search(r"= *(\w+)\.(shape|size\(\))$", site.code):
+        return None
+    name = re.split(r"= *", site.code)[-1].partition(".")[0]
+    at = next((at for at, leaf in enumerate(failure.tensors) if leaf.name == name), None)
+    if at is None or len(failure.tensors[at].shape) != int(match[2]):  # the name stands for another tensor by now
+        return None
+    given = failure.tensors[at]
+    says = f"takes {plural(wanted, 'size')} from the shape of {name}, got {shape_text(given.shape)}"
+    says += f", which has {len(given.shape)}"
+    missing = len(given.shape) == wanted - 1
+    return Explanation(says, failure.passed(Step("unsqueeze", (0,)), tensor=at) if missing else ())
+
+
 def squeezes(failure: Failure) -> tuple[Proposal, ...]:
     """The squeezes that took the first dimension away, with the others of size 1 alone."""
     found: tuple[Proposal, ...] = ()
@@ -57,6 +73,7 @@ def squeezes(failure: Failure) -> tuple[Proposal, ...]:
 
 DIMENSIONS: tuple[tuple[str, Explain], ...] = (
     (r"permute\(.*input\.dim\(\) = (\d+) is not equal to len\(dims\) = (\d+)", ordered),
+    (r"not enough values to unpack \(expected (\d+), got (\d+)\)", unpacked),
     (r"Dimension out of range \(expected to be in range of \[-?\d+, (\d+)\], but got (-?\d+)\)", missing),
 )
 """Patterns of the messages of torch, each with the function that explains it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fwdtrace.findings import find
+from fwdtrace.findings.forward_error.changes import proposal_text
 from fwdtrace.findings.forward_error.rule import proposals_for
-from fwdtrace.trace import CallError, Op, Value
+from fwdtrace.trace import Call, CallError, Op, Site, Source, Value
 from tests.helpers.crashes import SITE, advised_op, explained_op, root, tensor, trace_of
 
 MESSAGE = (
@@ -34,3 +36,20 @@ def test_a_squeeze_that_took_nothing_away_is_named_with_the_size_that_should_be_
         "Tensor.permute in the model (Net) names 3 dimensions, got 2×64×2×12, which has 4; Tensor.squeeze in line 31"
         " took nothing away, as dimension 2 is 2 and not 1; given 2×64×2×12 from Tensor.squeeze"
     )
+
+
+def test_a_shape_that_is_taken_apart_into_too_many_sizes_is_given_a_batch() -> None:
+    def call(code: str) -> Call:
+        site = Site("net.py", 8, "Net.forward", code)
+        given = tensor("x", 3, 32, 32, source=Source(argument="x"))
+        error = CallError("ValueError", "not enough values to unpack (expected 4, got 3)", site=site)
+        return Call(0, None, 0, "", "Net", 1, "__call__", inputs=(given,), error=error)
+
+    found = proposals_for(trace_of(call("b, c, h, w = x.shape")))
+    assert found is not None
+    assert found[0].message == (
+        "the model (Net) takes 4 sizes from the shape of x, got 3×32×32, which has 3; given x 3×32×32"
+    )
+    assert proposal_text(found[1][0]) == "give the model x.unsqueeze(0)"
+    (finding,) = find(trace_of(call("a, b, c, d = self.pair")))
+    assert "raised ValueError: not enough values" in finding.message
