@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from fwdtrace.program import reasons
+from fwdtrace.program import children, reasons
 from fwdtrace.program.holders import Holders
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.wanted import Wanted
@@ -78,3 +78,13 @@ def test_started_processes_are_counted_by_multiprocessing() -> None:
     process.start()
     process.join()
     assert reasons.processes_started() == before + 1
+
+
+@pytest.mark.parametrize(("module", "more"), [("__main__", 1), ("multiprocessing.popen_fork", 0), ("subprocess", 0)])
+def test_a_fork_of_the_programs_own_is_counted_and_those_of_python_are_not(
+    module: str, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "_forks", [])
+    before = children.processes_known()
+    exec("def fork():\n    forked()\nfork()", {"__name__": module, "forked": children.forked})
+    assert children.processes_known() == before + more
