@@ -19,7 +19,13 @@ def missing(failure: Failure, match: re.Match[str]) -> Explanation | None:
     tensor = next((leaf for leaf in failure.tensors if len(leaf.shape) == most + 1), None)
     if tensor is None or not failure.op:
         return None
-    return Explanation(f"works along dimension {wanted}, got {shape_text(tensor.shape)}, whose last one is {most}")
+    says = f"works along dimension {wanted}, got {shape_text(tensor.shape)}, whose dimensions are 0 to {most}"
+    named = [at for at, leaf in enumerate(failure.op.inputs) if leaf.name == "dim" or leaf.name.isdigit()]
+    at = next((at for at in named if failure.value(failure.op.inputs[at].name) == str(wanted)), None)
+    # The classes are last; along which dimension another op was meant to work, nobody can know.
+    if "softmax" not in failure.op.name or at is None or failure.op.site is None:
+        return Explanation(says)
+    return Explanation(says, (Proposal((Called(failure.op.name, failure.op.site, at, "dim", most),), CALL),))
 
 
 def ordered(failure: Failure, match: re.Match[str]) -> Explanation | None:

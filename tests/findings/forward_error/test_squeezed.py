@@ -53,3 +53,13 @@ def test_a_shape_that_is_taken_apart_into_too_many_sizes_is_given_a_batch() -> N
     assert proposal_text(found[1][0]) == "give the model x.unsqueeze(0)"
     (finding,) = find(trace_of(call("a, b, c, d = self.pair")))
     assert "raised ValueError: not enough values" in finding.message
+
+
+def test_a_softmax_along_a_dimension_that_is_not_there_is_tried_along_the_last_one_and_other_ops_are_not() -> None:
+    message = "Dimension out of range (expected to be in range of [-2, 1], but got 2)"
+    given = tensor("0", 4, 10), Value("dim", "2")
+    assert explained_op("F.softmax", message, *given, type="IndexError") == (
+        "F.softmax in the model (Net) works along dimension 2, got 4×10, whose dimensions are 0 to 1"
+    )
+    assert advised_op("F.softmax", message, *given) == ["call F.softmax in line 31 with dim=1"]
+    assert advised_op("Tensor.mean", message, *given) == []
