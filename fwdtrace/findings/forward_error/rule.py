@@ -123,6 +123,8 @@ def _raised_below(trace: Trace, call: Call, error: CallError) -> Call | Op | Non
 def _message(failure: Failure, explanation: Explanation, raised_again_by: Call | None) -> str:
     if failure.error.type == "KeyboardInterrupt":
         return f"interrupted in {failure.subject}"
+    if failure.error.type == "SystemExit":
+        return f"the program ended itself in {failure.subject}, as by sys.exit"
     parts = [f"{failure.subject} {explanation.says}", operands(failure, explanation.says)]
     if raised_again_by is not None and raised_again_by.error is not None:
         parts.append(f"{name_of(raised_again_by)} then raised {_in_one_line(raised_again_by.error)}")

@@ -46,6 +46,12 @@ def test_an_interrupt_says_where_it_came() -> None:
     )
 
 
+def test_an_exit_is_no_error_of_the_layer() -> None:
+    assert explained(layer("f5", "Linear", tensor("x", 2)), "5", type="SystemExit") == (
+        "the program ended itself in f5 (Linear), as by sys.exit"
+    )
+
+
 def test_many_operands_are_counted() -> None:
     call = layer("m", "Strange", *(tensor(f"xs[{at}]", at) for at in range(10)))
     assert explained(call, "no").endswith("xs[6] 6, xs[7] 7, and 2 more")
