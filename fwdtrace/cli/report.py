@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fwdtrace.cli.fail_on import annotate
 from fwdtrace.cli.terminal import stderr_console, to_stderr
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.program.children import lines_of_children, named, processes_of_multiprocessing
+from fwdtrace.program.children import lines_of_children, named, processes_known
 from fwdtrace.program.endings import an_error_ended_it
 from fwdtrace.trace.text import plural
 
@@ -117,7 +117,7 @@ def _report_children(observed: ObservedProgram) -> Trace | None:
     files = [_near(Path(file)) for child in observed.children for file in child.files]
     if files:
         _say(f"saved {_listed_files(files)}")
-    if observed.program.children is None and observed.traces and (started := processes_of_multiprocessing()):
+    if observed.program.children is None and observed.traces and (started := processes_known()):
         _say(
             f"it started {plural(started, 'process', 'processes')}, whose calls are not traced; --children follows them"
         )

@@ -71,7 +71,8 @@ def _used_twice(trace: Trace, error: BackwardError, event: Event | None, by_id: 
         return f"{message}: both began at what came out of {_root_name(before)}"
     carried, giver = _carried(trace, before, after), _root_name(before)
     if carried:
-        return f"{message}: it came back through `{carried}` of {_root_name(after)}, which {giver} gave with its graph"
+        came = f"it came back through `{carried}` of {_root_name(after)}, which {giver} gave with its graph"
+        return f"{message}: {came}; pass `{carried}.detach()` in its place (not tried)"
     return f"{message}: it came back through what {_root_name(after)} was given or had kept, with the graph of {giver}"
 
 

@@ -48,8 +48,15 @@ def unregistered_module(trace: Trace) -> Iterator[Finding]:
         caller = trace.caller(first)
         if caller is not None and caller.path is None:
             continue
-        message = (
-            f"a {first.class_name} with {first.parameters:,} parameters ran{repeated(calls)} but is not registered:"
-            " no optimizer, state_dict or .to() will see it; assign it to an attribute or put it into an nn.ModuleList"
-        )
+        modules = [call for call in calls if call.nth == 1]
+        if len(modules) > 1:
+            parameters = sum(call.parameters or 0 for call in modules)
+            who = f"{len(modules)} modules of {first.class_name} with {parameters:,} parameters in all ran"
+            what = "are not registered: no optimizer, state_dict or .to() will see them; put them"
+        else:
+            who = f"a {first.class_name} with {first.parameters:,} parameters ran{repeated(calls)}"
+            what = (
+                "is not registered: no optimizer, state_dict or .to() will see it; assign it to an attribute or put it"
+            )
+        message = f"{who} but {what} into an nn.ModuleList"
         yield Finding("FT010", "unregistered-module", first.id, message, first.site)

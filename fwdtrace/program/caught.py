@@ -47,8 +47,8 @@ class CaughtErrors:
                 self._note(module, error, sys._getframe(2))
 
     def _note(self, module: nn.Module, error: Exception, caller: FrameType | None) -> None:
-        frame, instruction, line, is_over = _place_of(error, caller)
-        file = frame.f_code.co_filename
+        found = _place_of(error, caller)
+        file, line = (found[0].f_code.co_filename, found[2]) if found is not None else ("", 0)
         model, name, number = self._top(module)
         class_name = type(model).__name__
         kind = type(error).__name__
@@ -58,11 +58,12 @@ class CaughtErrors:
             if len(self._by_place) == MOST_PLACES:
                 return
             text = str(error).strip().partition("\n")[0]
-            known = Caught(class_name, name, number, kind, text, file, line, count=0, trace=None)
+            layer = _layer_that_raised(model, error)
+            known = Caught(class_name, name, number, kind, text, file, line, count=0, trace=None, layer=layer)
             self._by_place[place] = known
-            if is_over:  # to read the variables of a function that goes on would keep alive what they held
-                trace = self._explained(error, frame, instruction, line)
-                known = replace(known, trace=_with_layer_named(trace, model, error) if trace is not None else None)
+            if found is not None and found[3]:  # to read variables of a function that goes on would keep them alive
+                trace = self._explained(error, *found[:3])
+                known = replace(known, trace=_with_layer_named(trace, layer) if trace is not None else None)
         self._by_place[place] = replace(known, count=known.count + 1)
         self._latest[place] = id(error)
 
@@ -89,12 +90,12 @@ class CaughtErrors:
         return left
 
 
-def _place_of(error: Exception, frame: FrameType | None) -> tuple[FrameType, int, int, bool]:
+def _place_of(error: Exception, frame: FrameType | None) -> tuple[FrameType, int, int, bool] | None:
     """The frame, the instruction and the line that the error came from, and whether the frame's variables can be read.
 
     The frame is the innermost one of the program's own code that the error has left, or, if there is none, the one that
     called, with `frame` the first to look at. The variables can be read where the function has been left, and those of
-    a module always.
+    a module always. None where only libraries have code, as in a thread of a pool.
     """
     place = None
     step = error.__traceback__
@@ -106,23 +107,24 @@ def _place_of(error: Exception, frame: FrameType | None) -> tuple[FrameType, int
         if is_the_programs(frame.f_code):
             place = frame, frame.f_lasti, frame.f_lineno, frame.f_code.co_name == "<module>"
         frame = frame.f_back
-    if place is None:
-        raise LookupError("no code of the program's is running")
     return place
 
 
-def _with_layer_named(trace: Trace, model: nn.Module, error: Exception) -> Trace:
-    """The trace with findings that name the layer which raised by its path in the model; alone it has none."""
+def _layer_that_raised(model: nn.Module, error: Exception) -> str:
+    """The path and class of the part of the model that a library's code raised in; "" if it is none."""
     step, layer = error.__traceback__, None
     while step is not None:
         own = step.tb_frame.f_locals.get("self") if not is_the_programs(step.tb_frame.f_code) else None
         layer = own if isinstance(own, nn.Module) else layer
         step = step.tb_next
     path = next((path for path, module in model.named_modules() if module is layer), "")
-    if not path:
-        return trace
-    kind = type(layer).__name__
-    named = [each.message.replace(f"an unregistered {kind}", f"{path} ({kind})") for each in trace.findings]
+    return f"{path} ({type(layer).__name__})" if path else ""
+
+
+def _with_layer_named(trace: Trace, layer: str) -> Trace:
+    """The trace with findings that name the layer which raised by its path in the model; alone it has none."""
+    alone = f"an unregistered {layer.rpartition('(')[2].rstrip(')')}"
+    named = [each.message.replace(alone, layer) if layer else each.message for each in trace.findings]
     pairs = zip(trace.findings, named, strict=True)
     return replace(trace, findings=tuple(replace(finding, message=message) for finding, message in pairs))
 

@@ -110,6 +110,24 @@ def processes_of_multiprocessing() -> int:
     return int(repr(multiprocessing._process_counter).strip("count()")) - 1 if multiprocessing else 0
 
 
+_OTHERS_FORK = ("multiprocessing.popen_fork", "subprocess")
+"""Modules that fork for a program: the first counts by itself, and the second runs another program."""
+_forks: list[str] = []
+"""For each fork of the program's own, the module that made it."""
+
+
+def forked() -> None:
+    """Count a fork of this process: Python calls this right after it, from the line that forked."""
+    by = str(sys._getframe(1).f_globals.get("__name__"))
+    if by not in _OTHERS_FORK:
+        _forks.append(by)
+
+
+def processes_known() -> int:
+    """How many processes the program has started by multiprocessing or forked itself."""
+    return processes_of_multiprocessing() + len(_forks)
+
+
 def processes_started() -> int:
     """How many processes the program has started, as far as Python knows; 1 if there may have been more."""
-    return processes_of_multiprocessing() or int(os.times().children_user > 0)
+    return processes_known() or int(os.times().children_user > 0)

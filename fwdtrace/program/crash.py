@@ -49,6 +49,16 @@ def crash() -> Exception | None:
     return error if isinstance(error, Exception) and _may_run_again(error) else None
 
 
+def came_from(error: Exception) -> list[Exception]:
+    """The error and, one after the other, those in the handling of which it was raised, as far as they can be told."""
+    chain: list[Exception] = []
+    each: BaseException | None = error
+    while isinstance(each, Exception) and all(each is not other for other in chain) and _may_run_again(each):
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    return chain
+
+
 def _may_run_again(error: Exception) -> bool:
     """Whether what raised it may be run once more: there is memory, and the device works."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from fwdtrace.program.backward_again import explained_backward
-from fwdtrace.program.crash import crash, explained, frames_of_program, tells
+from fwdtrace.program.crash import came_from, crash, explained, frames_of_program, tells
 from fwdtrace.program.elsewhere import raised_elsewhere
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.watch import Watch
@@ -34,17 +34,20 @@ def explanation_of_end(watch: Watch, traces: ProgramTraces, of_backward: bool) -
     """The call that raised the error that ended the program; None if there was none, or it is not known.
 
     One that was kept gets the fixes that work, and is saved once more. With `of_backward`, backward raised, and may be
-    run again.
+    run again. A program may raise an error of its own in place of the one that it caught.
     """
     error = crash()
     if error is None:
         return None
-    for trace in traces.by_key.values():
-        if tells(trace, error):
-            return _with_fixes(watch, traces, trace, error)
+    chain = came_from(error)
+    for cause in chain:
+        for trace in traces.by_key.values():
+            if tells(trace, cause):
+                return _with_fixes(watch, traces, trace, cause)
     with contextlib.suppress(Exception):  # whatever the program's own objects do, it has its own traceback to show
         raised_at = watch.events.raised_at if watch.events is not None else None
-        explanation = explained(error, watch.top, raised_at, watch.caught.left_by(error))
+        again = (explained(each, watch.top, raised_at, watch.caught.left_by(each)) for each in chain)
+        explanation = next((trace for trace in again if trace is not None), None)
         if explanation is not None or not of_backward or any(trace.backward_errors for trace in traces.by_key.values()):
             return explanation
         kept = [(trace, watch.model(root)) for (root, _), trace in traces.by_key.items() if root >= 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from types import FrameType
 
+import torch
 from torch import nn
 
 from fwdtrace.trace.called import Origin
@@ -20,17 +21,22 @@ def origin_of_now(frame: FrameType | None) -> Origin:
 
 
 class Holders:
-    """The modules that were made, and which of them holds which; none is kept alive. One thread uses it at a time."""
+    """The modules that were made, and which of them holds which; none is kept alive. One thread uses it at a time.
+
+    `saw_script` says whether one of them was of TorchScript.
+    """
 
     def __init__(self) -> None:
         self._made: dict[int, weakref.ref[nn.Module]] = {}
         self._holders: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
         self._unplaced: set[int] = set()
         self._origins: dict[int, Origin] = {}
+        self.saw_script = False
 
     def made(self, module: nn.Module, origin: Origin | None = None) -> None:
         """A module was constructed, copied or unpickled; a copy has its submodules already."""
         key = id(module)
+        self.saw_script = self.saw_script or isinstance(module, torch.jit.ScriptModule)
         if origin is not None:
             self._origins[key] = origin
         self._made[key] = weakref.ref(module, lambda _: self._forget(key))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdtrace.errors import FwdtraceError
-from fwdtrace.program.children import Child, Children, name_of_this_process
+from fwdtrace.program.children import Child, Children, forked, name_of_this_process
 from fwdtrace.program.endings import an_error_ended_it
 from fwdtrace.program.program import Program
 from fwdtrace.program.python import without_collecting
@@ -342,6 +342,7 @@ def _follow_forks() -> None:
         after_in_parent=lambda: each_does(lambda each: each._now().after_fork()),
         after_in_child=lambda: each_does(ObservedProgram._forked),
     )
+    os.register_at_fork(after_in_parent=forked)
 
 
 def _place(key: Key) -> tuple[int, int, Round]:

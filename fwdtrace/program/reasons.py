@@ -15,10 +15,13 @@ _LIKENESS = 0.6
 """How like a name must be to one that was asked for, from 0 to 1, to be offered in its place."""
 
 
-def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequence[str], left: bool = False) -> str:
+def why_nothing_was_kept(
+    wanted: Wanted, called: Sequence[Called], names: Sequence[str], left: bool = False, script: bool = False
+) -> str:
     """The reason, after these models were called, none as asked, and modules of these classes and paths.
 
-    `left`: gradients were left that no optimizer used, before which they would have been looked at.
+    `left`: gradients were left that no optimizer used, before which they would have been looked at. `script`:
+    the program made a module of TorchScript.
     """
     if called and wanted.alone:
         calls = listed([f"{name} was called {how_often(count)}" for name, count in _counts(called).items()])
@@ -42,6 +45,11 @@ def why_nothing_was_kept(wanted: Wanted, called: Sequence[Called], names: Sequen
         return "the program ended and had not imported torch"
     if names:
         return f"what was called has no parameters: {listed(names)}; --model CLASS keeps such calls"
+    if script:
+        return (
+            "the program made a TorchScript module, which runs without Python: its calls are not seen; "
+            "without torch.jit.script they are"
+        )
     return "the program ended before it called a model"
 
 

@@ -8,6 +8,7 @@ import sys
 from types import CodeType, FrameType
 
 from fwdtrace.errors import SKIPPED_BY_WARNINGS
+from fwdtrace.program.compiled_tracebacks import take_our_lines_out, without_our_part
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ZOO = os.path.join(_OURS, "models", "zoo", "")
@@ -65,8 +66,9 @@ def forget_our_frames(error: BaseException) -> None:
             if not _is_ours(step.tb_frame):
                 steps.append(step)
             step = step.tb_next
+        take_our_lines_out(current, _is_our_file)
         below = None
-        for step in reversed(steps):
+        for step in reversed(without_our_part(steps, _is_our_file)):
             step.tb_next = below
             below = step
         current.__traceback__ = below

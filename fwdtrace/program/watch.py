@@ -168,7 +168,7 @@ class Watch:
         """The reason, if no call was kept."""
         with self._lock:
             roots, left = self._roots, self.events is not None and self.events.leaves_gradients
-            return why_nothing_was_kept(self._wanted, roots.not_kept(), roots.names(), left)
+            return why_nothing_was_kept(self._wanted, roots.not_kept(), roots.names(), left, roots.holders.saw_script)
 
     def learn_of(self, module: nn.Module, origin: Origin | None = None) -> None:
         """Learn of a module that was made just now."""

@@ -276,7 +276,10 @@ def _run(
                 measure.ends(call, output)
         return output
     except BaseException as error:
-        _note_error(session, call, error, args)
+        try:  # noqa: SIM105  # where there is no room for more calls, there is none for a block of contextlib's
+            _note_error(session, call, error, args)
+        except RecursionError:
+            pass
         raise
     finally:
         del stack[depth:]

@@ -73,12 +73,13 @@ def caught_lines(errors: Sequence[Caught]) -> list[str]:
     for each in errors[:MOST_CAUGHT]:
         call = f"call {each.call:,} of " if each.call is not None else "a call of "
         model = f"{cut(each.class_name, MOST_LETTERS)}{f' ({each.name})' if each.name else ''}"
-        place = file_and_line(each.file, each.line)
+        place = file_and_line(each.file, each.line) if each.file else ""
+        found = each.trace.findings if each.trace is not None else ()
+        at = f"{f' in {each.layer}' if each.layer and not found else ''}{f' at {place}' if place else ''}"
         again = f", {each.count:,} times in all" if each.count > 1 else ""
         text = f": {cut(each.text, MOST_OF_MESSAGE)}" if each.text else ""
-        lines.append(f"{call}{model} raised {each.error} at {place}, and the program went on{again}{text}")
-        found = each.trace.findings if each.trace is not None else ()
-        lines += [f"{finding.code} {place}: {finding.message}" for finding in found]
+        lines.append(f"{call}{model} raised {each.error}{at}, and the program went on{again}{text}")
+        lines += [f"{finding.code}{f' {place}' if place else ''}: {finding.message}" for finding in found]
     if len(errors) > MOST_CAUGHT:
         lines.append(f"{plural(len(errors) - MOST_CAUGHT, 'more error')} of calls that did not end the program")
     return [printable(line) for line in lines]

@@ -40,8 +40,9 @@ class Called:
 class Caught:
     """What was raised at one place, `count` times: in which call of which model, and a trace of the op that raised.
 
-    `text` is the first line of the message at first. Without a trace, it is not known what the op was given, or it is
-    an error that the program raised itself.
+    `text` is the first line of the message at first, `layer` the path and class of the part of the model that raised,
+    if it was one of a library. `file` is "" where no code of the program's ran, as in a thread of a pool. Without a
+    trace, it is not known what the op was given, or it is an error that the program raised itself.
     """
 
     class_name: str
@@ -53,3 +54,4 @@ class Caught:
     line: int
     count: int
     trace: Trace | None
+    layer: str = ""

@@ -65,7 +65,8 @@ def test_a_state_that_a_later_call_was_given_is_named() -> None:
     (finding,) = found(replace(FREED, came_through=4), after, inside)
     assert finding.message == (
         "backward came a second time to torch.sigmoid in the model (line 19), whose graph an earlier backward freed:"
-        " it came back through `h` of the model #2, which the model gave with its graph"
+        " it came back through `h` of the model #2, which the model gave with its graph;"
+        " pass `h.detach()` in its place (not tried)"
     )
     (finding,) = found(FREED)
     assert finding.message.endswith("both began at what came out of the model")

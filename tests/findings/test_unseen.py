@@ -29,6 +29,15 @@ def test_an_unregistered_module_with_parameters_is_loud_and_one_without_is_not()
     assert found(ROOT, replace(hidden, parameters=0)) == ()
 
 
+def test_unregistered_modules_of_one_line_are_counted_as_the_modules_that_they_are() -> None:
+    hidden = replace(LAYER, path=None, parameters=20)
+    (finding,) = found(ROOT, hidden, replace(hidden, id=2), replace(hidden, id=3, nth=2))
+    assert finding.message == (
+        "2 modules of Linear with 40 parameters in all ran but are not registered: no optimizer, state_dict or .to()"
+        " will see them; put them into an nn.ModuleList"
+    )
+
+
 def test_what_an_unregistered_module_calls_is_no_further_finding() -> None:
     outer = replace(LAYER, path=None, parameters=20)
     assert len(found(ROOT, outer, replace(outer, id=2, parent=1, depth=2))) == 1

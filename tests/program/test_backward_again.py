@@ -166,7 +166,7 @@ for number in range(3):
     print(loss.item())
 """,
         "backward came a second time to rnn (line 21), whose graph the backward in line 34 freed: it came back through"
-        " `h` of the model #2, which the model gave with its graph",
+        " `h` of the model #2, which the model gave with its graph; pass `h.detach()` in its place (not tried)",
         "h = self.rnn(x, h)",
     ),
     "a loss that is added up": (
@@ -228,7 +228,7 @@ for x in torch.randn(3, 4, 8):
     step(x)
 """,
         "backward came a second time to rnn (line 21), whose graph the backward in line 34 freed: it came back through"
-        " `h` of the model #2, which the model gave with its graph",
+        " `h` of the model #2, which the model gave with its graph; pass `h.detach()` in its place (not tried)",
         "h = self.rnn(x, h)",
     ),
     "a loss of whole numbers": (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
 from fwdtrace.recorder.notes import Options
+from fwdtrace.render.kept_calls import caught_lines
 from fwdtrace.trace.called import Caught
 from tests.helpers.commands import CHILDS_PATH
 
@@ -106,6 +108,18 @@ def test_a_layer_in_a_sequence_of_layers_is_named() -> None:
     assert caught.trace is not None
     assert [finding.message for finding in caught.trace.findings] == [
         "body.1 (Linear) expects 4 features, got 5; given input 2×5 from ReLU, weight 3×4, bias 3"
+    ]
+
+
+def test_the_layer_is_named_where_only_code_of_libraries_ran_as_in_a_thread_of_a_pool() -> None:
+    net = nn.Sequential(nn.ReLU(), nn.Linear(4, 3))
+    errors = CaughtErrors(lambda module: (net, "net", 7), nullcontext)
+    with ThreadPoolExecutor(1) as pool:
+        for width in (5, 6):
+            pool.submit(errors.raised, net, pool.submit(net, torch.ones(2, width)).exception()).result()
+    assert caught_lines(errors.caught()) == [
+        "call 7 of Sequential (net) raised RuntimeError in 1 (Linear), and the program went on, 2 times in all: "
+        "mat1 and mat2 shapes cannot be multiplied (2x5 and 4x3)"
     ]
 
 

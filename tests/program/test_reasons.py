@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 
 import pytest
+import torch
 
-from fwdtrace.program import reasons
+from fwdtrace.program import children, reasons
+from fwdtrace.program.holders import Holders
 from fwdtrace.program.reasons import why_nothing_was_kept
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.trace.called import Called
@@ -45,6 +48,19 @@ def test_the_reason_is_the_one_that_holds(
     assert why_nothing_was_kept(wanted, called, names) == reason
 
 
+def test_a_program_that_made_a_torchscript_module_is_told_that_its_calls_are_not_seen() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch.jit goes out of use
+        script = torch.jit.script(torch.nn.ReLU())
+    holders = Holders()
+    holders.made(script)
+    assert holders.saw_script
+    assert why_nothing_was_kept(Wanted(), [], [], script=True) == (
+        "the program made a TorchScript module, which runs without Python: its calls are not seen; "
+        "without torch.jit.script they are"
+    )
+
+
 def test_processes_of_the_program_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasons, "processes_started", lambda: 2)
     assert why_nothing_was_kept(Wanted(), [], []) == (
@@ -62,3 +78,13 @@ def test_started_processes_are_counted_by_multiprocessing() -> None:
     process.start()
     process.join()
     assert reasons.processes_started() == before + 1
+
+
+@pytest.mark.parametrize(("module", "more"), [("__main__", 1), ("multiprocessing.popen_fork", 0), ("subprocess", 0)])
+def test_a_fork_of_the_programs_own_is_counted_and_those_of_python_are_not(
+    module: str, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "_forks", [])
+    before = children.processes_known()
+    exec("def fork():\n    forked()\nfork()", {"__name__": module, "forked": children.forked})
+    assert children.processes_known() == before + more

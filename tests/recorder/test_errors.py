@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -104,3 +107,23 @@ def test_an_exception_whose_text_cannot_be_made_is_recorded_and_passed_on() -> N
         model(X)
     error = recording.trace.calls[0].error
     assert error is not None and (error.type, error.message) == ("Broken", "")
+
+
+class Endless(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return self(x)  # type: ignore[no-any-return]
+
+
+def test_a_recursion_without_end_raises_one_error_wherever_the_last_frame_is() -> None:
+    model, was, depth = Endless(), sys.getrecursionlimit(), len(inspect.stack(0))
+    contexts: list[BaseException | None] = []
+    for more in range(100, 112):
+        with fwdtrace.record(model, ops=True):
+            sys.setrecursionlimit(depth + more)
+            try:
+                model(torch.ones(1))
+            except RecursionError as error:
+                contexts.append(error.__context__)
+            finally:
+                sys.setrecursionlimit(was)
+    assert contexts == [None] * 12

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fwdtrace.findings.forward_error.changes import Converted, Given, Proposal, Step
 from fwdtrace.findings.forward_error.failure import GIVE, SHAPE, Explain, Explanation, Failure
 from fwdtrace.findings.forward_error.origins import argument_behind
-from fwdtrace.trace import Call, TensorMeta, Value
+from fwdtrace.trace import Call, Leaf, TensorMeta, Value
 from fwdtrace.trace.text import name_of, shape_text
 from fwdtrace.trace.values import tensors_in
 
@@ -106,7 +106,7 @@ def no_tensor(failure: Failure, match: re.Match[str]) -> Explanation | None:
     tensors = tensors_in(parts)
     says = f"expects a tensor, got {'' if got == 'None' else 'a '}{got}{_returned_by(failure, tensors)}"
     if not tensors:
-        return Explanation(says)
+        return Explanation(says + (_none_before(failure) if got == "None" else ""))
     says += f"; {tensors[0].name} in it is {shape_text(tensors[0].shape)}"
     part = tensors[0].name.removeprefix(parameter)
     if got == "dict" and part.startswith("."):
@@ -120,6 +120,22 @@ def _returned_by(failure: Failure, parts: tuple[TensorMeta, ...]) -> str:
     if not isinstance(event, Call) or len(tensors_in(event.outputs)) != len(parts):
         return ""
     return f", as {name_of(event)} ({event.class_name}) returned"
+
+
+def _none_before(failure: Failure) -> str:
+    """The call that ran before and returned None, worded for the end of a sentence."""
+    call: Call | None = failure.call
+    while call is not None and any(_is_none(leaf) for leaf in call.inputs):
+        parent = failure.trace.call(call.parent) if call.parent is not None else None
+        before = [each for each in failure.trace.children(parent) if each.id < call.id]
+        if before and len(before[-1].outputs) == 1 and _is_none(before[-1].outputs[0]):
+            return f"; {name_of(before[-1])} ({before[-1].class_name}), which ran before it, returned None"
+        call = parent
+    return ""
+
+
+def _is_none(leaf: Leaf) -> bool:
+    return isinstance(leaf, Value) and leaf.value == "None"
 
 
 def device(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -43,7 +43,8 @@ def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Exp
         says += f" ({len(shape)} dimensions are read as channels×{SPATIAL.get(dimensions, '…')})"
         if expected == 1:
             proposals += failure.passed(Step("unsqueeze", (1,)))
-    if shape[-1] == expected:
+    makers = failure.maker_built(tensor, at, expected)
+    if shape[-1] == expected and not makers:  # a layer that chose a size for the channels knows where they are
         says += f"; the last dimension has {expected}"
         order = (*range(at), len(shape) - 1, *range(at, len(shape) - 1))
         moved = shape_text(tuple(shape[place] for place in order))
@@ -51,8 +52,7 @@ def _channels(failure: Failure, dimensions: int, expected: int, got: int) -> Exp
         return Explanation(says, proposals)
     if not failure.op and "kernel_size=" in (failure.call.settings or ""):
         proposals += failure.built("in_channels", got)
-    proposals += failure.maker_built(tensor, at, expected)
-    return Explanation(says, proposals, (Misfit(tensor, at, expected),))
+    return Explanation(says, proposals + makers, (Misfit(tensor, at, expected),))
 
 
 def dimensions_of_conv(failure: Failure, match: re.Match[str]) -> Explanation | None:
@@ -107,7 +107,9 @@ def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | No
     tensor = failure.tensors[0]
     says = f"expects {expected} channels in dimension 1, got {failure.size(tensor, 1)}"
     proposals: tuple[Proposal, ...] = ()
-    if shape[-1] == expected:
+    makers = failure.maker_built(tensor, 1, expected)
+    channels_last = shape[-1] == expected and not makers
+    if channels_last:
         says += f"; the last dimension has {expected}"
         last = len(shape) - 1
         there = (0, last, *range(1, last))
@@ -116,10 +118,9 @@ def channels_of_norm(failure: Failure, match: re.Match[str]) -> Explanation | No
         undo = Step("transpose", (1, 2)) if last == 2 else Step("permute", back)
         proposals += failure.passed(steps, back=(undo,))
     group = "num_groups" in failure.error.message or "vector of size" in failure.error.message
-    if not failure.op and "eps=" in (failure.call.settings or "") and shape[-1] != expected:
+    if not failure.op and "eps=" in (failure.call.settings or "") and not channels_last:
         proposals += failure.built("num_channels" if group else "num_features", got)
-    proposals += failure.maker_built(tensor, 1, expected)
-    return Explanation(says, proposals, () if shape[-1] == expected else (Misfit(tensor, 1, expected),))
+    return Explanation(says, proposals + makers, () if channels_last else (Misfit(tensor, 1, expected),))
 
 
 def groups(failure: Failure, match: re.Match[str]) -> Explanation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from fwdtrace.findings.forward_error.arguments import ARGUMENTS
@@ -10,6 +11,7 @@ from fwdtrace.findings.forward_error.changes import Proposal
 from fwdtrace.findings.forward_error.failure import Explanation, Failure, Misfit, operands, sizes
 from fwdtrace.findings.forward_error.inputs import other_inputs
 from fwdtrace.findings.forward_error.layers import LAYERS
+from fwdtrace.findings.forward_error.loading import LOADING
 from fwdtrace.findings.forward_error.losses import LOSSES
 from fwdtrace.findings.forward_error.products import PRODUCTS
 from fwdtrace.findings.forward_error.rearranged import REARRANGED
@@ -17,20 +19,22 @@ from fwdtrace.findings.forward_error.recurrent import RECURRENT
 from fwdtrace.findings.forward_error.reshapes import RESHAPES
 from fwdtrace.findings.forward_error.sequences import SEQUENCES
 from fwdtrace.findings.forward_error.sizes import SIZES
-from fwdtrace.findings.forward_error.squeezed import MISSING, squeezes
+from fwdtrace.findings.forward_error.squeezed import DIMENSIONS, squeezes
 from fwdtrace.trace import Call, CallError, Finding, Fix, Op, Site, Trace
-from fwdtrace.trace.text import error_text, name_of
+from fwdtrace.trace.text import error_text, name_of, path_text
 from fwdtrace.trace.values import tensors_in
 
 LONGEST_ERROR = 300
 MADE = "<string>"
 """The file of code that torch has made, as for the guards of an exported program: no one can go to a line of it."""
 MOST_NUMBERS = 4
+MOST_WITHIN_ITSELF = 20
+"""So often may a module be called within its own call before that is what is wrong with it."""
 
 # In this order: a tensor of the wrong kind first, since torch's message about it can also read like a wrong shape.
 EXPLANATIONS = (
     *(*LOSSES, *ARGUMENTS, *LAYERS, *SEQUENCES, *RECURRENT),
-    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *MISSING),
+    *(*PRODUCTS, *RESHAPES, *SIZES, *REARRANGED, *DIMENSIONS, *LOADING),
 )
 
 
@@ -122,6 +126,13 @@ def _raised_below(trace: Trace, call: Call, error: CallError) -> Call | Op | Non
 def _message(failure: Failure, explanation: Explanation, raised_again_by: Call | None) -> str:
     if failure.error.type == "KeyboardInterrupt":
         return f"interrupted in {failure.subject}"
+    if failure.error.type == "SystemExit":
+        return f"the program ended itself in {failure.subject}, as by sys.exit"
+    if failure.error.type == "RecursionError":
+        around = Counter(call.path for call in (failure.call, *failure.trace.callers(failure.call)))
+        path, times = around.most_common(1)[0]
+        if times > MOST_WITHIN_ITSELF:
+            return f"{path_text(path)} is called within itself without end: {times:,} of its calls are open at once"
     parts = [f"{failure.subject} {explanation.says}", operands(failure, explanation.says)]
     if raised_again_by is not None and raised_again_by.error is not None:
         parts.append(f"{name_of(raised_again_by)} then raised {_in_one_line(raised_again_by.error)}")

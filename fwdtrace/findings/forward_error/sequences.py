@@ -161,7 +161,13 @@ def fused_mask_of_heads(failure: Failure, match: re.Match[str]) -> Explanation |
         return None
     scores = shape_text(mask.shape[1:])
     says = f"expects attn_mask of heads·batch×{scores} or {scores} (queries×keys), got {shape_text(mask.shape)}"
-    return Explanation(says)
+    query = failure.tensors[0].shape
+    if mask.shape[0] not in query[:-1]:
+        return Explanation(says)
+    numbers = [number for number in range(2, query[-1] + 1) if query[-1] % number == 0]  # of heads, which is not known
+    steps = [Step("repeat_interleave", (number, 0)) for number in numbers]
+    at = failure.tensors.index(mask)
+    return Explanation(says, tuple(each for step in steps for each in failure.passed(step, tensor=at)))
 
 
 def scaled_attention(failure: Failure, match: re.Match[str]) -> Explanation | None:

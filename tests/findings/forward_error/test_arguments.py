@@ -144,3 +144,12 @@ def test_a_misspelt_part_is_told_with_the_nearest_name(path: str, part: str) -> 
     for uncalled, says in [(part, "has no attribute haed; the nearest name of its parts is head"), ("body", "raised")]:
         (finding, *_) = find(replace(trace_of(call), uncalled=(Uncalled(uncalled, "Linear", 6),)))
         assert finding.message.partition(" (Net) ")[2].startswith(says)
+
+
+def test_the_call_before_that_returned_none_is_named() -> None:
+    message = "conv2d() received an invalid combination of arguments - got (NoneType, Parameter, Parameter)"
+    block = Call(4, 0, 1, "block", "Block", 1, "__call__", outputs=(Value("", "None"),))
+    conv = layer("conv", "Conv2d", Value("input", "None"))
+    assert explained(conv, message, block, type="TypeError") == (
+        "conv (Conv2d) expects a tensor, got None; block (Block), which ran before it, returned None"
+    )

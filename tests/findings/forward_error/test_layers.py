@@ -208,3 +208,23 @@ def test_a_half_of_an_odd_number_has_its_maker_built_otherwise() -> None:
     gate = layer("g", "GLU", tensor("input", 2, 15, source=1))
     assert explained(gate, message, maker).startswith("g (GLU) expects an even number to halve in dimension 1, got 15")
     assert advised(gate, message, maker) == ["set out_features=16 in p", "set out_features=14 in p"]
+
+
+def test_channels_that_a_layer_chose_are_not_looked_for_in_the_last_dimension() -> None:
+    before = ran(4, "a", "Conv2d", (1, 3, 8, 8), (1, 6, 8, 8))
+    norm = layer("n", "GroupNorm", tensor("input", 1, 6, 8, 8, source=4), state=(tensor("weight", 8),))
+    message = (
+        "Expected weight to be a vector of size equal to the number of channels in input, but got weight of shape [8]"
+        " and input of shape [1, 6, 8, 8]"
+    )
+    assert explained(norm, message, before) == (
+        "n (GroupNorm) expects 8 channels in dimension 1, got 6; given input 1×6×8×8 from a, weight 8"
+    )
+    assert advised(norm, message, before) == ["set out_channels=8 in a"]
+    square = conv(1, 6, 8, 8, channels=8)
+    square = replace(square, inputs=(tensor("input", 1, 6, 8, 8, source=4),))
+    message = "Given groups=1, weight of size [6, 8, 5, 5], expected input[1, 6, 8, 8] to have 8 channels, but got 6"
+    assert advised(square, f"{message} channels instead", before) == [
+        "set in_channels=6 in c1",
+        "set out_channels=8 in a",
+    ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fwdtrace.findings import find
-from fwdtrace.trace import CallError, Finding, Site, Value
+from fwdtrace.trace import Call, CallError, Finding, Site, Value
 from tests.helpers.crashes import (
     PRODUCT,
     SITE,
@@ -44,6 +44,26 @@ def test_an_interrupt_says_where_it_came() -> None:
     assert (
         explained(layer("f5", "Linear", tensor("x", 2)), "", type="KeyboardInterrupt") == "interrupted in f5 (Linear)"
     )
+
+
+def test_an_exit_is_no_error_of_the_layer() -> None:
+    assert explained(layer("f5", "Linear", tensor("x", 2)), "5", type="SystemExit") == (
+        "the program ended itself in f5 (Linear), as by sys.exit"
+    )
+
+
+def test_a_module_that_is_called_within_itself_without_end_is_named_as_such() -> None:
+    error = CallError("RecursionError", "maximum recursion depth exceeded")
+    for depth, says in (
+        (30, "the model is called within itself without end: 30 of its calls are open at once"),
+        (3, ""),
+    ):
+        calls = [
+            Call(at, at - 1 if at else None, at, "", "Net", at + 1, "__call__", error=replace(error, raised_below=True))
+            for at in range(depth)
+        ]
+        (finding,) = find(trace_of(*calls[:-1], replace(calls[-1], error=error)))
+        assert finding.message == (says or f"the model #{depth} (Net) raised RecursionError: {error.message}")
 
 
 def test_many_operands_are_counted() -> None:

@@ -120,3 +120,12 @@ def test_a_padding_mask_that_is_turned_around_is_told_by_its_sizes() -> None:
         "e (TransformerEncoder) expects src_key_padding_mask 2×6 (batch×keys), got 6×2;"
     )
     assert advised(call, message) == ["pass src_key_padding_mask.transpose(0, 1) to e"]
+
+
+def test_a_mask_for_each_example_is_tried_once_for_each_head_where_the_number_of_heads_is_not_known() -> None:
+    mask = tensor("attn_mask", 2, 5, 5, dtype="bool")
+    call = layer("attn", "MultiheadAttention", tensor("query", 2, 5, 6), mask)
+    message = "For mask_type == 2 mask shape should match input shape"
+    assert advised(call, message) == [f"pass attn_mask.repeat_interleave({heads}, 0) to attn" for heads in (2, 3, 6)]
+    alone = layer("attn", "MultiheadAttention", tensor("query", 2, 5, 6), tensor("attn_mask", 3, 5, 5, dtype="bool"))
+    assert advised(alone, message) == []

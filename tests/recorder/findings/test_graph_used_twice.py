@@ -75,7 +75,10 @@ def test_a_state_that_is_carried_with_its_graph_is_named(
 
     ((code, message, _),) = findings(net(forward, **parts), images(), steps=steps)
     assert code == "FT011"
-    assert message.endswith(f"it came back through `{argument}` of the model #2, which the model gave with its graph")
+    assert message.endswith(
+        f"it came back through `{argument}` of the model #2, which the model gave with its graph;"
+        f" pass `{argument}.detach()` in its place (not tried)"
+    )
 
 
 def test_a_generator_whose_graph_the_discriminator_freed_is_named() -> None:
@@ -91,7 +94,10 @@ def test_a_generator_whose_graph_the_discriminator_freed_is_named() -> None:
     ((code, message, _),) = findings(model, images(), steps=steps)
     assert code == "FT011"
     assert message.startswith("backward came a second time to generator.1")
-    assert message.endswith("it came back through `input` of judge #2, which generator gave with its graph")
+    assert message.endswith(
+        "it came back through `input` of judge #2, which generator gave with its graph;"
+        " pass `input.detach()` in its place (not tried)"
+    )
 
 
 def test_a_retained_graph_is_no_finding() -> None:
