@@ -1,6 +1,7 @@
-"""Scripts in processes that are forked from one which has imported torch: the import is most of what a script costs.
+"""Scripts and ranks in processes that are forked from one which has imported torch: that is most of what they cost.
 
-For what a script prints by itself, beside which the same one under `fwdtrace exec` is set.
+For what a script prints by itself, beside which the same one under `fwdtrace exec` is set, and for ranks that call
+fwdtrace themselves.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
+
+from tests.helpers.commands import HANG
 
 IMPORTED = ["numpy", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
 
@@ -27,17 +31,26 @@ def printed_by(script: Sequence[str], folder: Path, settings: Sequence[Mapping[s
         _server().Process(target=_run, args=(script, folder, own, file))
         for own, file in zip(settings, files, strict=True)
     ]
+    _all_succeed(processes)
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+def run_ranks(main: Callable[..., None], number: int, *arguments: object) -> None:
+    """Call `main(rank, *arguments)` in a process for each of so many ranks; all have to succeed."""
+    _all_succeed([_server().Process(target=main, args=(rank, *arguments)) for rank in range(number)])
+
+
+def _all_succeed(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         process.start()
     try:
         for process in processes:
-            process.join(timeout=200)
+            process.join(timeout=2 * HANG)
     finally:
         for process in processes:
             process.kill()
             process.join()
     assert [process.exitcode for process in processes] == [0] * len(processes)
-    return [file.read_text(encoding="utf-8") for file in files]
 
 
 @functools.cache
