@@ -24,23 +24,25 @@ from tests.helpers.commands import HANG
 IMPORTED = ["numpy", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
 
 
-def printed_by(script: Sequence[str], folder: Path, settings: Sequence[Mapping[str, str]] = ({},)) -> list[str]:
-    """What a script prints to stdout, in one process for each of these environments; all have to succeed."""
+def printed_by(
+    script: Sequence[str], folder: Path, settings: Sequence[Mapping[str, str]] = ({},), status: int = 0
+) -> list[str]:
+    """What a script prints to stdout, in one process for each of these environments; all have to end so."""
     files = [folder / f"printed{number}.txt" for number in range(len(settings))]
     processes = [
         _server().Process(target=_run, args=(script, folder, own, file))
         for own, file in zip(settings, files, strict=True)
     ]
-    _all_succeed(processes)
+    _all_end(processes, status)
     return [file.read_text(encoding="utf-8") for file in files]
 
 
 def run_ranks(main: Callable[..., None], number: int, *arguments: object) -> None:
     """Call `main(rank, *arguments)` in a process for each of so many ranks; all have to succeed."""
-    _all_succeed([_server().Process(target=main, args=(rank, *arguments)) for rank in range(number)])
+    _all_end([_server().Process(target=main, args=(rank, *arguments)) for rank in range(number)])
 
 
-def _all_succeed(processes: Sequence[BaseProcess]) -> None:
+def _all_end(processes: Sequence[BaseProcess], status: int = 0) -> None:
     for process in processes:
         process.start()
     try:
@@ -50,7 +52,7 @@ def _all_succeed(processes: Sequence[BaseProcess]) -> None:
         for process in processes:
             process.kill()
             process.join()
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+    assert [process.exitcode for process in processes] == [status] * len(processes)
 
 
 @functools.cache

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import CHILDS_PATH, HANG, ending
-from tests.helpers.shares import one_in
 from tests.program.endings import BEGIN, NEED_TORCH, PROGRAMS, STAND_IN, STAY
 
 
@@ -130,15 +129,16 @@ def test_a_program_leaves_what_it_leaves_below_python(name: str, number: signal.
     compare(name, number, name, tmp_path)
 
 
-SIGNALS = [
-    (name, number)
+ENDS = (None, signal.SIGINT, signal.SIGTERM)
+EACH = [
+    pytest.param(name, number, marks=pytest.mark.sweep if place % 3 == which else pytest.mark.long)
     for place, name in enumerate(PROGRAMS)
-    for number in ((signal.SIGINT, signal.SIGTERM) if place % 2 else (signal.SIGTERM, signal.SIGINT))
+    for which, number in enumerate(ENDS)
 ]
-"""Each program and both signals, in turn another one first."""
+"""Each program and each end; in the sweep each program has one of them, in turn another one."""
 
 
-@pytest.mark.parametrize(("name", "number"), [*one_in(4, [(name, None) for name in PROGRAMS]), *one_in(2, SIGNALS)])
+@pytest.mark.parametrize(("name", "number"), EACH)
 def test_every_program_leaves_what_it_leaves_below_python(
     name: str, number: signal.Signals | None, tmp_path: Path
 ) -> None:
