@@ -28,12 +28,12 @@ ROOMS_WITHOUT_TORCH = ("trace", "render", "findings")
 
 
 def pytest_configure() -> None:
-    """Keep transformers quiet and off the network; heed Ctrl-C.
+    """Keep transformers quiet and off the network, and each process to one thread; heed Ctrl-C.
 
     Who runs the tests in the background has them ignore it, and the programs that they interrupt would inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.hookimpl(optionalhook=True)
