@@ -11,7 +11,6 @@ import functools
 import gc
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +22,14 @@ from fwdtrace.program.caught import CaughtErrors
 from fwdtrace.program.endings import stop
 from fwdtrace.program.holders import origin_of_now
 from fwdtrace.program.hooked import HookedClasses, Thread
-from fwdtrace.program.late import open_for
 from fwdtrace.program.made import notice_modules, take_out
 from fwdtrace.program.names import name_of_called
-from fwdtrace.program.optimizers import StepWatch, changes
+from fwdtrace.program.open_calls import OpenCalls
+from fwdtrace.program.optimizers import StepWatch
 from fwdtrace.program.reasons import why_nothing_was_kept
-from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own, mode_of
+from fwdtrace.program.roots import BOTH, Root, Roots, is_torchs_own
 from fwdtrace.program.signals import is_wished
-from fwdtrace.program.wanted import TRAINING, Looks, Wanted
+from fwdtrace.program.wanted import Looks, Wanted
 from fwdtrace.recorder.frames import frame_role, runs_in_a_call
 from fwdtrace.recorder.session import changing, listen_for_changes
 from fwdtrace.recorder.torch_internals import is_no_plain_run
@@ -61,25 +60,28 @@ class Watch:
         keep_event: Callable[[Trace], bool] = lambda trace: False,
         looks: Looks = Looks(),  # noqa: B008
     ) -> None:
-        self._wanted, self._options, self._keep, self._max_bytes = wanted, options, keep, max_bytes
+        self._wanted, self._options, self._max_bytes = wanted, options, max_bytes
+        self._keep_event, self._looks = keep_event, looks
         self._steps = StepWatch(self._before_step)
         self._roots = Roots(wanted, self._hook_what_is_wanted)
         self._thread = Thread()
         self.caught = CaughtErrors(self.top, self._unhooked_if_idle)
         self._classes = HookedClasses(self._thread, self._roots.known, self._called, self.caught.raised)
-        self._open: Open | None = None
-        self._pending: dict[Root, Open] = {}
+        self._calls = OpenCalls(self._roots, options, keep, keep_event, max_bytes)
         self._lock = threading.RLock()  # for all of this but what the program itself runs
         self._one_replay = threading.RLock()
-        self._watches, self._replays, self._recordings = False, False, 0
-        self._removals, self._last_removals = list[Callable[[], None]](), list[Callable[[], None]]()
-        self._keep_event, self._looks = keep_event, looks
+        self._watches = False
+        self._replays = False
+        self._recordings = 0
+        self._removals: list[Callable[[], None]] = []
+        self._last_removals: list[Callable[[], None]] = []
         self.saves: StepToSave | None = None
         self.events: Events | None = None
         if looks.nonfinite or looks.slow is not None:
             from fwdtrace.program.events import Events
             from fwdtrace.program.saved_step import StepToSave
 
+            self._calls.remembered = looks.last
             self.saves = StepToSave(looks.save_step)
             self.events = Events(looks, self._unhooked, lambda root, trace: keep_event(root.named(trace)), self.saves)
 
@@ -110,8 +112,7 @@ class Watch:
             self._classes.unhook()
             take_out(self._removals)
             self._steps.notice(False)
-            for opened in list(self._pending.values()):
-                self._end_pending(opened, error)
+            self._calls.end_awaiting(error)
         take_out(self._last_removals)
 
     def before_fork(self) -> None:
@@ -127,9 +128,7 @@ class Watch:
     def end_in_child(self) -> None:
         """Watch nothing in the child."""
         self.after_fork()
-        for opened in self._pending.values():
-            opened.recording.__exit__(None, None, None)
-        self._pending.clear()
+        self._calls.forget_awaiting()
         self.end()
 
     def go_on_in_child(self, keep: Callable[[KeptCall], bool]) -> Watch:
@@ -144,8 +143,7 @@ class Watch:
     def keep_what_is_open(self) -> None:
         """Keep the recording that is open as far as it has come, for a program that is about to be killed."""
         with self._lock:
-            for opened in filter(None, [*self._pending.values(), self._open]):
-                self._hand_over(opened)
+            self._calls.keep_as_far_as_they_are()
         if self.events is not None:
             self.events.keep_open()
 
@@ -174,7 +172,7 @@ class Watch:
         """Learn of a module that was made just now."""
         with self._lock:
             self._roots.holders.made(module, origin)
-            if self._open is None and not self._replays and not self._roots.is_full:
+            if not self._calls.one_runs and not self._replays and not self._roots.is_full:
                 self._hook(type(module), BOTH)
 
     def _tree_changed(self, module: nn.Module, name: str, submodule: nn.Module | None) -> None:
@@ -193,7 +191,7 @@ class Watch:
         self._thread.recordings = self._recordings
         with self._lock:
             root_and_path = self._roots.root_and_path(module)
-            end_now = root_and_path is not None and self._called_again(root_and_path[0], root_and_path[1], entry)
+            end_now = root_and_path is not None and self._calls.called_again(*root_and_path, entry)
             opened, number = self._begun(*root_and_path, module, entry) if root_and_path is not None else (None, 0)
         if end_now:
             raise stop()
@@ -217,20 +215,16 @@ class Watch:
         round, count = self._roots.count(root, path, module, entry)
         event = "signal" if round is None and count and is_wished() else None
         round = (event, count) if event is not None else round
-        if round is None or self._open is not None or self._replays or root in self._pending:
+        if round is None or self._replays or not self._calls.may_begin(root):
             return None, count
         top = module if (top := root.module()) is None else top  # which may be false: a model may have a length
         if root.kept_as is None:
             root.name = name_of_called(top, module, _getframe(3))
-        if event is None:
-            self._roots.number_of_kept(root)
-        options = replace(self._options, gradients=self._options.gradients and mode_of(module) == TRAINING)
         self._thread.inside = True  # the state of the model may be read by calls
         try:
-            self._open = open_for(root, top, round, (path, entry), count, options, self._max_bytes, event)
+            return self._calls.begin(root, top, (path, entry), module, round, count, event), count
         finally:
             self._thread.inside = False
-        return self._open, count
 
     @frame_role("boundary")
     def _recorded(self, opened: Open, module: nn.Module, entry: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -256,35 +250,7 @@ class Watch:
     def _is_over(self, opened: Open, error: BaseException | None = None) -> bool:
         """A call that was being recorded has come to its end; whether the program is to be ended."""
         with self._lock:
-            self._open = None
-            if error is not None or not opened.awaits_backward:
-                opened.recording.end(error, self._hook_again)
-                return self._hand_over(opened)
-            self._pending[opened.root] = opened
-            self._hook_again()
-            return False
-
-    def _called_again(self, root: Root, path: str, entry: str) -> bool:
-        """End the recording that awaits a backward if this is a call like it; whether the program is to be ended."""
-        opened = self._pending.get(root)
-        return opened is not None and opened.way == (path, entry) and self._end_pending(opened)
-
-    def _end_pending(self, opened: Open, error: BaseException | None = None, *, optimizer: Any = None) -> bool:
-        """End a recording whose backward has run, raised, or will not run; whether the program is to be ended."""
-        del self._pending[opened.root]
-        opened.end_backward(error)
-        return self._hand_over(opened, optimizer)
-
-    def _hand_over(self, opened: Open, optimizer: Any = None) -> bool:
-        """Give the trace of a call to whoever keeps it, before a step of `optimizer` if one is about to be made."""
-        root, trace = opened.root, opened.trace(optimizer)
-        if opened.event is not None:
-            return self._keep_event(trace)
-        root.remember(opened.number, trace, self._looks.last if self.events is not None else 0)
-        if root.kept_as is None and self._roots.is_full:
-            return False  # other threads have had theirs recorded meanwhile
-        self._roots.recorded(root, opened.way, opened.round, opened.number, trace)
-        return self._keep(opened.kept(self._roots.number_of_kept(root), trace))
+            return self._calls.is_over(opened, error, self._hook_again)
 
     @contextlib.contextmanager
     def _unhooked(self) -> Iterator[None]:
@@ -304,36 +270,36 @@ class Watch:
     def _unhooked_if_idle(self) -> contextlib.AbstractContextManager[None] | None:
         """That block; None while a recording is open, which would take in what runs there."""
         with self._lock:
-            return None if self._open is not None or self._pending or self._replays else self._unhooked()
+            busy = self._calls.one_runs or self._calls.one_awaits_backward or self._replays
+            return None if busy else self._unhooked()
 
     def look_no_more(self) -> None:
         """Let calls and steps that nobody wants to keep run as they would, from now on."""
         with self._lock:
             if self.events is None or not self.events.end():
                 self.events = None
+                self._calls.remembered = 0
                 self._roots.look_no_more()
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """End the recordings of the models whose parameters the optimizer is about to change."""
-        end_now = False
         with self._lock:
-            for opened in list(self._pending.values()):
-                if changes(optimizer, opened.root.module()):
-                    end_now |= self._end_pending(opened, optimizer=optimizer)
+            end_now = self._calls.end_before_step(optimizer)
             self._steps.look_for_training(optimizer, self._roots)
-            if self._open is None and not self._replays and self._watches and not self._pending:
+            idle = not self._calls.one_runs and not self._calls.one_awaits_backward
+            if idle and not self._replays and self._watches:
                 self._hook_classes()  # those with a way in of their own were left alone while a backward was awaited
         if end_now:
             raise stop()
 
     def _hook_what_is_wanted(self) -> None:
         """Hook the classes of modules by which a wanted call may come, and no others."""
-        if self._open is not None or self._replays or not self._watches:
+        if self._calls.one_runs or self._replays or not self._watches:
             return
         self._hook_classes()
         if self._roots.is_complete:
             take_out(self._removals)
-        self._steps.notice(bool(self._pending or self._roots.awaiting_a_step()))
+        self._steps.notice(self._calls.one_awaits_backward or bool(self._roots.awaiting_a_step()))
 
     def _hook_again(self) -> None:
         self._recordings = self._thread.recordings = self._recordings + 1
@@ -346,4 +312,4 @@ class Watch:
 
     def _hook(self, cls: type, entries: Iterable[str]) -> None:
         if self._roots.has_parameters(cls):  # and nobody must come between a recording that is open and a forward
-            self._classes.hook(cls, entries, inherited_alone=bool(self._pending))
+            self._classes.hook(cls, entries, inherited_alone=self._calls.one_awaits_backward)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from fwdtrace.compare.comparison import TraceComparison
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved import compare_saved
+from tests.helpers.forks import run_ranks
 from tests.helpers.ranked_training import rank_main, saved, train
 
 EQUAL = "No difference found: the ranks together are the first, within rounding."
@@ -141,9 +141,9 @@ WRONG = {
 }
 
 
-def spawned(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
+def trained(folder: Path, size: int, variants: list[tuple[str, str]]) -> None:
     store = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
-    mp.spawn(rank_main, (size, str(folder), store.port, variants), nprocs=size)  # type: ignore[no-untyped-call]
+    run_ranks(rank_main, size, size, str(folder), store.port, variants)
 
 
 def against(folder: Path, way: str, fault: str) -> TraceComparison:
@@ -158,7 +158,7 @@ def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: 
     torch.set_num_threads(1)
     for fault in ("statistics", "dropout"):
         saved(folder, f"single-{fault}", lambda fault=fault: train("single", fault, 0, 1))  # type: ignore[misc]
-    spawned(folder, 2, [*EQUAL_ON_TWO, *WRONG])
+    trained(folder, 2, [*EQUAL_ON_TWO, *WRONG])
     for way, fault in EQUAL_ON_TWO:
         assert against(folder, way, fault).verdict == EQUAL, (way, fault)
     for (way, fault), said in WRONG.items():
@@ -172,7 +172,7 @@ def test_two_processes_are_one_or_are_wrong_in_the_way_that_was_planted(folder: 
 
 @pytest.mark.sweep
 def test_four_processes_of_sharded_and_parallel_tensors_are_one_and_each_other(folder: Path) -> None:
-    spawned(folder, 4, [("ddp", ""), ("fsdp", ""), ("fsdp-tp", ""), ("fsdp-tp", "dropped shard")])
+    trained(folder, 4, [("ddp", ""), ("fsdp", ""), ("fsdp-tp", ""), ("fsdp-tp", "dropped shard")])
     assert against(folder, "fsdp", "").verdict == EQUAL
     assert against(folder, "fsdp-tp", "").verdict == EQUAL
     wrong = "The wrong elements of layers.0.up.weight are on rank 1."

@@ -33,8 +33,8 @@ from tests.fuzz.mutations import spoilt
 from tests.helpers.hangs import in_time
 from tests.helpers.traces import everything, odd
 
-MUTATIONS = 2000
-PARTS = 4
+MUTATIONS = 1000
+PARTS = 2
 
 WAYS = (
     Shown(),

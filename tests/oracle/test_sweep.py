@@ -12,12 +12,12 @@ from tests.oracle.agreement import copies, differences_in_both_modes, disagreeme
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.mark.parametrize("name", one_in(6, real_models.MODELS))
+@pytest.mark.parametrize("name", one_in(9, real_models.MODELS))
 def test_a_real_model_is_recorded_as_the_oracle_sees_it_and_no_option_changes_its_results(name: str) -> None:
     assert differences_in_both_modes(real_models.MODELS[name]) == {}
 
 
-@pytest.mark.parametrize("name", one_in(8, [name for name in FAMILIES if name not in real_models.MODELS]))
+@pytest.mark.parametrize("name", one_in(12, [name for name in FAMILIES if name not in real_models.MODELS]))
 def test_a_model_of_every_family_is_recorded_as_the_oracle_sees_it(name: str) -> None:
     assert disagreements(copies(FAMILIES[name], 2), training=False) == []
 

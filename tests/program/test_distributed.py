@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from fwdtrace import load_trace
-from fwdtrace.trace import TensorMeta
+from fwdtrace.trace import TensorMeta, Trace
 from tests.helpers.ranks import ends, start, start_ranks
 
 SCRIPT = """\
@@ -25,8 +25,7 @@ from torch import nn
 
 torch.set_num_threads(1)
 dist.init_process_group("gloo", os.environ.get("MEETING"))
-torch.manual_seed(0)
-mode = sys.argv[1]
+rank, size = dist.get_rank(), dist.get_world_size()
 
 
 class Net(nn.Module):
@@ -36,103 +35,89 @@ class Net(nn.Module):
         self.b = nn.Linear(8, 2)
 
     def forward(self, x):
-        return self.b(torch.relu(self.a(x)))
+        x = torch.relu(self.a(x)) if self.a else x
+        return self.b(x) if self.b else x
 
     def encode(self, x):
         return self.a(x)
 
 
-x = torch.randn(5 + (dist.get_rank() if mode in ("ragged", "bypass") else 0), 4)
-if mode.startswith(("fsdp", "tensor")):  # imports of seconds
-    from torch.distributed.device_mesh import init_device_mesh
+def sharded(mode, net):
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
-if mode.startswith("fsdp"):
-    net, mesh = Net(), init_device_mesh("cpu", (dist.get_world_size(),))
-    if mode == "fsdp-parts":
+
+    mesh = init_device_mesh("cpu", (size,))
+    if mode == "parts":
         fully_shard(net.b, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.bfloat16))
     net = fully_shard(net, mesh=mesh)
-    if mode == "fsdp-registered":
+    if mode == "registered":
         register_fsdp_forward_method(net, "encode")
-elif mode.startswith("tensor"):
-    size = dist.get_world_size()
+    return net
+
+
+def tensor_parallel(net):
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
     mesh = init_device_mesh("cpu", (size // 2, 2), mesh_dim_names=("data", "tensor"))
     plan = {"a": ColwiseParallel(use_local_output=False), "b": RowwiseParallel()}
-    net = parallelize_module(Net(), mesh["tensor"], plan)
+    net = parallelize_module(net, mesh["tensor"], plan)
+    return fully_shard(net, mesh=mesh["data"]) if size > 2 else net
+
+
+def run_stages(net):
+    from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+
+    mesh = init_device_mesh("cpu", (size // 2, 2), mesh_dim_names=("data", "pipe"))
+    index = mesh["pipe"].get_local_rank()
+    setattr(net, "a" if index else "b", None)
     if size > 2:
-        net = fully_shard(net, mesh=mesh["data"])
-else:
-    net = nn.parallel.DistributedDataParallel(Net())
-if mode == "bypass":
-    with torch.no_grad():
-        net.module(x)
-    net.module.encode(x).sum().backward()
-elif mode == "past":
-    net.module(x).sum().backward()
-elif mode == "late":
-    net(x).sum().backward()
-    time.sleep(dist.get_rank())
-    net.module.encode(x)
-elif mode == "two":
-    critic = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
-    for _ in range(2):
-        critic(net(x)[dist.get_rank():]).sum().backward()
-    if dist.get_rank() == 1:
-        nn.Bilinear(2, 2, 1)(torch.ones(1, 2), torch.ones(1, 2))
-elif mode == "fsdp-parts":
-    with torch.no_grad():
-        net(x)
-    net(x).float().square().mean().backward()
-elif mode in ("fsdp-bypass", "fsdp-registered"):
-    try:
-        net.encode(x).sum().backward()
-    except RuntimeError as error:
-        print("raised", flush=True)
-else:
-    net(x).square().mean().backward()
-print(float(sum(p.sum() for p in Net().parameters())).hex(), flush=True)
+        net = nn.parallel.DistributedDataParallel(net, process_group=mesh["data"].get_group())
+    stage = PipelineStage(net, index, 2, torch.device("cpu"), group=mesh["pipe"].get_group())
+    schedule = ScheduleGPipe(stage, n_microbatches=3, loss_fn=nn.functional.mse_loss)
+    schedule.step(*(() if index else (torch.randn(6, 4),)), **({"target": torch.ones(6, 2)} if index else {}))
+
+
+for mode in sys.argv[1:]:
+    torch.manual_seed(0)
+    net = type(mode.title(), (Net,), {})()
+    x = torch.randn(5 + (rank if mode in ("ragged", "bypass") else 0), 4)
+    if mode in ("tensor", "stages", "fsdp", "parts", "past_fsdp", "registered"):  # imports of seconds
+        from torch.distributed.device_mesh import init_device_mesh
+    if mode == "tensor":
+        net = tensor_parallel(net)
+    elif mode in ("fsdp", "parts", "past_fsdp", "registered"):
+        net = sharded(mode, net)
+    elif mode != "stages":
+        net = nn.parallel.DistributedDataParallel(net)
+    if mode == "bypass":
+        with torch.no_grad():
+            net.module(x)
+        net.module.encode(x).sum().backward()
+    elif mode == "past":
+        net.module(x).sum().backward()
+    elif mode == "two":
+        critic = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
+        for _ in range(2):
+            critic(net(x)[rank:]).sum().backward()
+        if rank == 1:
+            nn.Bilinear(2, 2, 1)(torch.ones(1, 2), torch.ones(1, 2))
+        time.sleep(rank)
+    elif mode == "parts":
+        with torch.no_grad():
+            net(x)
+        net(x).float().square().mean().backward()
+    elif mode in ("past_fsdp", "registered"):
+        try:
+            net.encode(x).sum().backward()
+        except RuntimeError as error:
+            print("raised in", mode, flush=True)
+    elif mode == "stages":
+        run_stages(net)
+    else:
+        net(x).square().mean().backward()
 dist.destroy_process_group()
 """
-
-
-PIPELINE = """\
-import os
-
-import torch
-import torch.distributed as dist
-from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
-
-torch.set_num_threads(1)
-dist.init_process_group("gloo", os.environ.get("MEETING"))
-torch.manual_seed(0)
-mesh = init_device_mesh("cpu", (dist.get_world_size() // 2, 2), mesh_dim_names=("data", "pipe"))
-index = mesh["pipe"].get_local_rank()
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Linear(4, 8)
-        self.b = nn.Linear(8, 2)
-
-    def forward(self, x):
-        x = self.a(x) if self.a else x
-        return self.b(x) if self.b else x
-
-
-net = Net()
-setattr(net, "a" if index else "b", None)
-if dist.get_world_size() > 2:
-    net = nn.parallel.DistributedDataParallel(net, process_group=mesh["data"].get_group())
-stage = PipelineStage(net, index, 2, torch.device("cpu"), group=mesh["pipe"].get_group())
-schedule = ScheduleGPipe(stage, n_microbatches=3, loss_fn=nn.functional.mse_loss)
-x = torch.randn(6, 4)
-schedule.step(*(() if index else (x,)), **({"target": torch.ones(6, 2)} if index else {}))
-print(float(sum(p.grad.abs().sum() for p in net.parameters())).hex(), flush=True)
-dist.destroy_process_group()
-"""
+"""Each mode is a model of a class of that name, which is wrapped and called in that way."""
 
 
 # Without fwdtrace, too, torch 2.13.0 aborts a process of this script when it ends in 5 of 25 runs.
@@ -140,12 +125,38 @@ ABORTED_AT_EXIT = "terminate called without an active exception"
 ATTEMPTS = 4
 
 
-def launch(mode: str, folder: Path, processes: int = 2, script: str = SCRIPT, *options: str) -> tuple[str, list[str]]:
+def launch(modes: str, folder: Path, processes: int = 2, *options: str) -> tuple[str, list[str]]:
     """Stdout, and what fwdtrace said of the ranks, numbers of times left out."""
-    (folder / "train.py").write_text(script, encoding="utf-8")
-    command = ["-m", "fwdtrace", "exec", *options, "train.py", mode]
+    (folder / "train.py").write_text(SCRIPT, encoding="utf-8")
+    command = ["-m", "fwdtrace", "exec", *options, "train.py", *modes.split()]
     out, err = texts_of(lambda: start_ranks(processes, command, folder))
     return out, said_of(err, processes)
+
+
+@dataclass(frozen=True)
+class Together:
+    """What comes of one launch in which a program has a model of each of several modes."""
+
+    folder: Path
+    out: str
+    said: list[str]
+
+    def trace(self, mode: str, rank: int) -> Trace:
+        """The trace of the model of this mode."""
+        found = [load_trace(file) for file in self.folder.glob(f"train.rank{rank}*.json")]
+        (trace,) = (trace for trace in found if trace.model.class_name.endswith(mode.title()))
+        return trace
+
+    def said_of(self, mode: str) -> list[str]:
+        """What is said of the model of this mode, where it is not the first."""
+        name = f"train.{mode.title()}: "
+        return [line.removeprefix(name) for line in self.said if line.startswith(name)]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
+    folder = tmp_path_factory.mktemp("together")
+    return Together(folder, *launch("parts past_fsdp registered tensor stages", folder))
 
 
 def texts_of(begin: Callable[[], list[subprocess.Popen[str]]]) -> tuple[str, str]:
@@ -178,12 +189,6 @@ def test_under_torchrun_each_rank_leaves_a_file_and_one_rank_speaks(mode: str, t
     traces = [load_trace(tmp_path / f"train.rank{rank}.json") for rank in (0, 1)]
     assert [trace.run.rank for trace in traces] == [0, 1]
     assert all("FT002" not in {finding.code for finding in trace.findings} for trace in traces)
-
-
-@pytest.mark.sweep
-def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(tmp_path: Path) -> None:
-    launch("fsdp-parts", tmp_path)
-    assert [op.name for op in load_trace(tmp_path / "train.rank0.json").ops or ()] == ["torch.relu"]
 
 
 @pytest.mark.long
@@ -226,16 +231,9 @@ def test_the_module_in_ddp_called_alone_is_named_with_its_line(tmp_path: Path) -
 
 
 @pytest.mark.sweep
-def test_a_rank_that_ends_later_is_waited_for(tmp_path: Path) -> None:
-    _, said = launch("late", tmp_path)
-    assert said == ["2 ranks made the same calls with the same shapes", "time: T … T"]
-    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.sweep
-def test_all_models_and_calls_of_the_ranks_are_set_side_by_side(tmp_path: Path) -> None:
+def test_all_models_and_calls_of_the_ranks_are_set_side_by_side_when_the_last_has_ended(tmp_path: Path) -> None:
     (tmp_path / "train.rank0.Old.json").touch()  # of an earlier run
-    _, said = launch("two", tmp_path, 2, SCRIPT, "--first", "2")
+    _, said = launch("two", tmp_path, 2, "--first", "2")
     same = "2 ranks made the same calls with the same shapes"
     shapes = [
         "rank 1: DistributedDataParallel input 4×2, on rank 0 5×2",
@@ -250,15 +248,37 @@ def test_all_models_and_calls_of_the_ranks_are_set_side_by_side(tmp_path: Path) 
         *(f"train.call2: {line}" for line in (same, "time: T … T")),
         "train.Bilinear: rank 0: no such call was kept",
     ]
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize(
-    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
-)
-def test_the_stages_of_a_pipeline_are_shown_for_what_they_are(processes: int, tmp_path: Path) -> None:
-    _, said = launch("", tmp_path, processes, PIPELINE)
-    wrapped = processes > 2
-    inside, root = ("module.", "DistributedDataParallel") if wrapped else ("", "Net")
+@pytest.mark.sweep
+def test_the_ops_that_fsdp_runs_around_a_call_are_none_of_the_model(together: Together) -> None:
+    assert [op.name for op in together.trace("parts", 0).ops or ()] == ["torch.relu"]
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(("mode", "times"), [("past_fsdp", 1), ("registered", 0)])
+def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: int, together: Together) -> None:
+    assert together.out.count(f"raised in {mode}") == 2 * times
+    found = [each for each in together.trace(mode, 0).findings if each.code == "FT002"]
+    assert len(found) == times
+    assert all("register_fsdp_forward_method" in finding.message for finding in found)
+
+
+@pytest.mark.sweep
+def test_the_stages_of_a_pipeline_are_shown_for_what_they_are(together: Together) -> None:
+    assert_shown_as_stages(together.said_of("stages"), [together.trace("stages", rank) for rank in (0, 1)])
+
+
+@pytest.mark.long
+def test_the_stages_of_two_pipelines_are_shown_for_what_they_are(tmp_path: Path) -> None:
+    _, said = launch("stages", tmp_path, 4)
+    assert_shown_as_stages(said, [load_trace(tmp_path / f"train.rank{rank}.json") for rank in range(4)])
+
+
+def assert_shown_as_stages(said: list[str], traces: list[Trace]) -> None:
+    wrapped = len(traces) > 2
+    inside, root = ("module.", "DistributedDataParallel") if wrapped else ("", "Stages")
     other = [
         f"no call {inside}a, which rank 0 made",
         f"{root} input 2×8, on rank 0 2×4",
@@ -266,37 +286,32 @@ def test_the_stages_of_a_pipeline_are_shown_for_what_they_are(processes: int, tm
         f"call {inside}b, which rank 0 did not make",
     ]
     assert said == [
-        *(f"rank {rank}: {line}" for rank in range(1, processes, 2) for line in other),
+        *(f"rank {rank}: {line}" for rank in range(1, len(traces), 2) for line in other),
         *(["like rank 0: 2"] if wrapped else []),
         "time: T … T",
     ]
-    for rank in range(processes):
-        trace = load_trace(tmp_path / f"train.rank{rank}.json")
+    for rank, trace in enumerate(traces):
         assert [call.path for call in trace.calls][-1] == inside + ("b" if rank % 2 else "a")
         assert "FT002" not in {finding.code for finding in trace.findings}
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize(("mode", "times"), [("fsdp-bypass", 1), ("fsdp-registered", 0)])
-def test_a_method_past_fsdp_is_named_unless_it_is_registered(mode: str, times: int, tmp_path: Path) -> None:
-    out, _ = launch(mode, tmp_path)
-    assert out.count("raised") == 2 * times
-    found = [each for each in load_trace(tmp_path / "train.rank0.json").findings if each.code == "FT002"]
-    assert len(found) == times
-    assert all("register_fsdp_forward_method" in finding.message for finding in found)
+def test_a_distributed_tensor_has_its_placements_and_both_its_shapes(together: Together) -> None:
+    assert_placed(together.said_of("tensor"), [together.trace("tensor", rank) for rank in (0, 1)])
 
 
-@pytest.mark.parametrize(
-    "processes", [pytest.param(2, marks=pytest.mark.sweep), pytest.param(4, marks=pytest.mark.long)]
-)
-def test_a_distributed_tensor_has_its_placements_and_both_its_shapes(processes: int, tmp_path: Path) -> None:
-    _, said = launch("tensor", tmp_path, processes)
-    assert said == [f"{processes} ranks made the same calls with the same shapes", "time: T … T"]
-    for rank in range(processes):
-        trace = load_trace(tmp_path / f"train.rank{rank}.json")
+@pytest.mark.long
+def test_a_distributed_tensor_of_a_sharded_model_has_its_placements_and_both_its_shapes(tmp_path: Path) -> None:
+    _, said = launch("tensor", tmp_path, 4)
+    assert_placed(said, [load_trace(tmp_path / f"train.rank{rank}.json") for rank in range(4)])
+
+
+def assert_placed(said: list[str], traces: list[Trace]) -> None:
+    assert said == [f"{len(traces)} ranks made the same calls with the same shapes", "time: T … T"]
+    for trace in traces:
         (leaf,) = trace.at("a")[0].outputs
         assert isinstance(leaf, TensorMeta) and leaf.source is not None
         assert replace(leaf, source=None) == TensorMeta(
             "", (5, 8), "float32", "cpu", True, "strided", None, ("Shard(dim=1)",), (5, 4)
         )
-        assert trace.model.class_name.endswith("FSDPNet" if processes > 2 else "Net")
+        assert trace.model.class_name.endswith("FSDPTensor" if len(traces) > 2 else "Tensor")

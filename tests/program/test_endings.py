@@ -85,7 +85,7 @@ def end_by(program: subprocess.Popen[str], number: signal.Signals, *, group: boo
         ("torch.ones(1).expand(10**14).sum()", signal.SIGTERM, False),  # in native code, for a day
         ("os.fork() or time.sleep(3000); time.sleep(3000)", signal.SIGHUP, True),
         pytest.param("time.sleep(3000)", signal.SIGHUP, False, marks=pytest.mark.sweep),
-        pytest.param("while True: pass", signal.SIGTERM, False, marks=pytest.mark.sweep),
+        pytest.param("while True: pass", signal.SIGTERM, False, marks=pytest.mark.long),
     ],
 )
 def test_a_signal_ends_a_program_at_once_and_the_trace_is_written(
@@ -188,7 +188,7 @@ print("not ended by itself" if "caught in" in sys.argv[1] else "not ended")
         pytest.param(
             "caught in a thread", "not ended by itself\nfinally\ncaught\nexit handler\n", marks=pytest.mark.sweep
         ),
-        pytest.param("beside a thread", "finally\nexit handler\n", marks=pytest.mark.sweep),
+        pytest.param("beside a thread", "finally\nexit handler\n", marks=pytest.mark.long),
     ],
 )
 def test_stop_after_ends_the_whole_program(how: str, out: str, tmp_path: Path) -> None:

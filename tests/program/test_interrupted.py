@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -17,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import CHILDS_PATH, HANG, ending
-from tests.helpers.shares import one_in
 from tests.program.endings import BEGIN, NEED_TORCH, PROGRAMS, STAND_IN, STAY
 
 
@@ -117,29 +117,19 @@ def compare(name: str, number: signal.Signals | None, seed: str, folder: Path) -
     assert (folder / "t.json").exists()
 
 
-QUICK = [
-    pytest.param("inside a call", signal.SIGINT, marks=pytest.mark.sweep),
-    ("forked daemons", signal.SIGINT),
-    ("asyncio with a handler", signal.SIGTERM),
-    pytest.param("an excepthook that raises", None, marks=pytest.mark.sweep),
-]
+ENDS = (None, signal.SIGINT, signal.SIGTERM)
+QUICK = [("forked daemons", signal.SIGINT), ("asyncio with a handler", signal.SIGTERM)]
+"""What is tried in every run."""
+SWEEP = [("inside a call", signal.SIGINT), *((name, ENDS[place % 3]) for place, name in enumerate(PROGRAMS))]
+"""Each program once, in turn with another end; the long run has the others."""
 
 
-@pytest.mark.parametrize(("name", "number"), QUICK)
+def marks(case: tuple[str, signal.Signals | None]) -> list[pytest.MarkDecorator]:
+    return [] if case in QUICK else [pytest.mark.sweep if case in SWEEP else pytest.mark.long]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [pytest.param(*case, marks=marks(case)) for case in itertools.product(PROGRAMS, ENDS)]
+)
 def test_a_program_leaves_what_it_leaves_below_python(name: str, number: signal.Signals | None, tmp_path: Path) -> None:
     compare(name, number, name, tmp_path)
-
-
-SIGNALS = [
-    (name, number)
-    for place, name in enumerate(PROGRAMS)
-    for number in ((signal.SIGINT, signal.SIGTERM) if place % 2 else (signal.SIGTERM, signal.SIGINT))
-]
-"""Each program and both signals, in turn another one first."""
-
-
-@pytest.mark.parametrize(("name", "number"), [*one_in(4, [(name, None) for name in PROGRAMS]), *one_in(2, SIGNALS)])
-def test_every_program_leaves_what_it_leaves_below_python(
-    name: str, number: signal.Signals | None, tmp_path: Path
-) -> None:
-    compare(name, number, f"{name} again", tmp_path)

@@ -12,6 +12,7 @@ import pytest
 
 from fwdtrace import load_trace
 from tests.helpers.commands import CHILDS_PATH, HANG
+from tests.helpers.forks import printed_by
 
 TRAIN = """\
 import hashlib
@@ -77,10 +78,11 @@ def run(arguments: list[str], folder: Path, source: str = TRAIN) -> subprocess.C
 
 
 def test_the_results_are_those_of_the_bare_program_and_each_model_and_each_call_has_a_file(tmp_path: Path) -> None:
-    bare = run(["train.py", "1e-2"], tmp_path)
+    (tmp_path / "train.py").write_text(TRAIN, encoding="utf-8")
+    (bare,) = printed_by(["train.py", "1e-2"], tmp_path, status=3)
     traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "--first", "2", "--stats", "train.py", "1e-2"], tmp_path)
-    assert (traced.returncode, traced.stdout) == (bare.returncode, bare.stdout)
-    assert bare.returncode == 3 and len(bare.stdout.splitlines()) == 5
+    assert (traced.returncode, traced.stdout) == (3, bare)
+    assert len(bare.splitlines()) == 5
     files = ["t.Critic.call2.json", "t.Critic.json", "t.call2.json", "t.json"]
     assert sorted(file.name for file in tmp_path.glob("*.json")) == files
     assert [call.path for call in load_trace(tmp_path / "t.json").calls] == ["", "first", "drop", "norm", "last"]
@@ -93,11 +95,11 @@ def test_the_results_are_those_of_the_bare_program_and_each_model_and_each_call_
 
 @pytest.mark.sweep
 def test_the_loss_curve_the_weights_and_the_status_are_those_of_the_bare_program(tmp_path: Path) -> None:
-    bare = run(["train.py", "1e-2"], tmp_path, WITH_ADAM)
+    (tmp_path / "train.py").write_text(WITH_ADAM, encoding="utf-8")
+    (bare,) = printed_by(["train.py", "1e-2"], tmp_path, status=3)
     exec_every_other_call = ["-m", "fwdtrace", "exec", "--every", "2", "--ops", "--stats"]
     traced = run([*exec_every_other_call, "train.py", "1e-2"], tmp_path, WITH_ADAM)
-    assert (traced.returncode, traced.stdout) == (bare.returncode, bare.stdout)
-    assert bare.returncode == 3
+    assert (traced.returncode, traced.stdout) == (3, bare)
     assert "__main__.Net" in traced.stderr
 
 
@@ -172,10 +174,10 @@ print(vmap(lambda row: functional_call(net, dict(net.named_parameters()), (row,)
 @pytest.mark.sweep
 def test_a_program_that_traces_exports_and_compiles_its_model_gets_what_it_would(tmp_path: Path) -> None:
     (tmp_path / "graphs.py").write_text(GRAPHS, encoding="utf-8")
-    bare = run(["graphs.py"], tmp_path)
+    (bare,) = printed_by(["graphs.py"], tmp_path)
     traced = run(["-m", "fwdtrace", "exec", "-o", "t.json", "graphs.py"], tmp_path)
-    assert bare.returncode == 0 and "first" in bare.stdout
-    assert (traced.returncode, traced.stdout) == (0, bare.stdout), traced.stderr
+    assert "first" in bare
+    assert (traced.returncode, traced.stdout) == (0, bare), traced.stderr
     assert traced.stderr.endswith("fwdtrace: saved t.json\n")
     assert load_trace(tmp_path / "t.json").calls[0].opaque == "compiled"
 

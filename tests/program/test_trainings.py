@@ -21,7 +21,6 @@ WATCHED = ["-m", "fwdtrace", "exec", "--on", "nonfinite", "-o", "t.json"]
 PLANTED: list[tuple[str, str, int, str, str]] = [
     ("cnn", "backward", 300, "backward", "Tensor.sqrt"),
     ("nanogpt", "forward", 57, "forward", "Tensor.softmax"),
-    ("nanogpt --dtype bfloat16", "backward", 60, "backward", "Tensor.sqrt"),
     ("nanogpt --dtype float16", "forward", 44, "overflow", "blocks.0.up (Linear)"),
     ("lstm", "forward", 213, "forward", "/"),
     ("gan", "backward", 99, "backward", "Tensor.sqrt"),
@@ -42,6 +41,7 @@ ALIKE = [
     ("lstm", "backward", 150, "backward", "**"),
     ("cnn", "forward", 100, "forward", "/"),
     ("nanogpt --dtype bfloat16", "forward", 38, "forward", "Tensor.softmax"),
+    ("nanogpt --dtype bfloat16", "backward", 60, "backward", "Tensor.sqrt"),
     ("gan", "forward", 77, "forward", "Tensor.log"),
     ("accumulation", "backward", 120, "backward", "Tensor.sqrt"),
     ("trainer", "backward", 52, "backward", "Tensor.sqrt"),
@@ -49,7 +49,7 @@ ALIKE = [
 ]
 """More of these, for the long run."""
 
-IN_RANKS = [("fsdp", 2), ("tensor", 2), ("ddp", 4)]
+IN_RANKS = [("fsdp", 2), ("tensor", 2), ("ddp", 2)]
 
 
 def printed(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
@@ -106,7 +106,7 @@ def test_a_step_that_a_scaler_skips_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parallel", "processes"),
     [pytest.param(*case, marks=pytest.mark.sweep) for case in IN_RANKS]
-    + [pytest.param(*case, marks=pytest.mark.long) for case in (("ddp", 2), ("fsdp", 4), ("tensor", 4))],
+    + [pytest.param(*case, marks=pytest.mark.long) for case in (("ddp", 4), ("fsdp", 4), ("tensor", 4))],
 )
 def test_what_goes_wrong_on_one_rank_is_explained_there_and_no_rank_waits_for_another(
     parallel: str, processes: int, tmp_path: Path

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.direct.comparison import DirectComparison
 from fwdtrace.compare.direct.experiment import compare_direct
-from tests.helpers.commands import HANG, REPOSITORY
+from tests.helpers.commands import REPOSITORY
+from tests.helpers.forks import run_ranks
 
 RANKS = 2
 
@@ -189,13 +190,7 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = str(tmp_path_factory.mktemp("ranks"))
-    context = torch.multiprocessing.get_context("spawn")
-    processes = [context.Process(target=work, args=(rank, folder)) for rank in range(RANKS)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(2 * HANG)
-    assert [process.exitcode for process in processes] == [0] * RANKS
+    run_ranks(work, RANKS, folder)
     results = [pickle.loads(Path(folder, f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
     for result in results:
         assert isinstance(result, dict), result
