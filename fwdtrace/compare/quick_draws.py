@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from sys import _getframe
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from fwdtrace.recorder.dispatch_mode import DispatchMode
+from fwdtrace.recorder.torch_internals import without_torch_function
 
 _FILLS = frozenset((torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default))
 _LARGE = 100_000
@@ -115,12 +117,13 @@ class QuickDraws(DispatchMode):
             gave = [*_tensors(result)]
             # What torch's own rejection sampling reads only tells it when to end.
             self._is_read |= not gave and result is not None and not _is_called_by_init()
-            self._changed.update(_memory(tensor) for tensor in (given if result is None else gave))
+            self._is_read |= not all(map(_is_plain, gave))  # what has no memory of its own is not found again
+            self._changed |= _memories(given if result is None else gave)
         return result
 
     def before(self, function: Any, given: Any) -> None:
         """Fill what a function is given; what comes of numbers that are read by no operation is not known."""
-        memories = {_memory(tensor) for tensor in _tensors(given) if _is_plain(tensor)}
+        memories = _memories(given) if self._own else set()
         for memory in memories:
             self._write(memory)
         if getattr(function, "__name__", "") in _READS_MEMORY:
@@ -200,8 +203,19 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
+def _memories(value: Any) -> set[StorageWeakRef]:
+    """The memory of the tensors in a value; those inside `vmap` have none of their own."""
+    found = set()
+    for tensor in _tensors(value):
+        with suppress(RuntimeError):
+            if _is_plain(tensor):
+                found.add(_memory(tensor))
+    return found
+
+
 def _memory(tensor: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    with without_torch_function():  # a parameter without a shape refuses to be asked
+        return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 class _Reads(TorchFunctionMode):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from fwdtrace.compare import quick_draws
@@ -83,8 +84,9 @@ def test_a_large_weight_alone_is_drawn_otherwise() -> None:
         lambda model, weight: setattr(model, "later", nn.Linear(2, 2)),
         lambda model, weight: setattr(model, "mask", torch.rand(5) > 0.5),
         lambda model, weight: setattr(model, "size", float(weight.sum())),
+        lambda model, weight: setattr(model, "sparse", weight.to_sparse().coalesce()),
     ],
-    ids=["computed", "written", "listed", "drawn later", "made of later", "read"],
+    ids=["computed", "written", "listed", "drawn later", "made of later", "read", "sparse"],
 )
 def test_what_depends_on_it_is_known(more: Callable[[nn.Module, Tensor], None]) -> None:
     model, quick = drawn_quickly(more)
@@ -171,6 +173,21 @@ def test_an_array_of_a_weight_has_the_numbers_of_each_later_fill() -> None:
     lowest: list[float] = []
     drawn_quickly(more)
     assert lowest[0] >= 5.0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda model, weight: setattr(model, "lazy", nn.LazyLinear(4).to(torch.float64)),
+        lambda model, weight: torch.func.vmap(lambda row: row.clone().tanh())(weight),
+        lambda model, weight: weight.to("meta").t().contiguous(),
+        lambda model, weight: torch.fx.symbolic_trace(nn.Sequential(model.get_submodule("large"), nn.ReLU())),
+    ],
+    ids=["lazy", "vmap", "meta", "traced"],
+)
+def test_a_model_is_built_of_tensors_of_any_kind(more: Callable[[nn.Module, Tensor], object]) -> None:
+    model, quick = drawn_quickly(more)
+    assert quick.only_in(model, ["large.weight"])
 
 
 def test_a_weight_in_the_memory_of_an_array_is_written_at_once() -> None:
