@@ -35,6 +35,8 @@ class KeptNumbers:
         self._is_port = is_port
         self._batch = batch
         self._rounding = rounding
+        self._known: dict[tuple[int, int], tuple[Kept, Kept, Distance]] = {}
+        """By identity, as what one call gave is what the next is given."""
 
     def distances_of(self, call: Call, other: Call) -> Distances:
         """How far the inputs and the outputs of two calls are apart; None for what cannot be compared."""
@@ -56,7 +58,13 @@ class KeptNumbers:
         ]
         if any(one.shape != other.shape for one, other in pairs):
             return None
-        return furthest(_distance_of_kept(one, other) for one, other in pairs)
+        return furthest(self._distance_of_two(one, other) for one, other in pairs)
+
+    def _distance_of_two(self, one: Kept, other: Kept) -> Distance:
+        key = id(one), id(other)
+        if key not in self._known:
+            self._known[key] = one, other, _distance_of_kept(one, other)
+        return self._known[key][2]
 
     def _same_examples(self, one: Kept, other: Kept) -> Kept:
         """The second tensor as far as it is of the examples that the first has too."""

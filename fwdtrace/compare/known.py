@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
-from fwdtrace.compare.contents import Content, Contents
+from fwdtrace.compare.contents import Content, Contents, content_of
 from fwdtrace.compare.name_parts import likeness, template
 from fwdtrace.compare.units import CLOSE, Part, Sample, State, Unit, parts_of
 from fwdtrace.compare.weight_map import Move, Piece
@@ -110,6 +111,20 @@ class Known:
         is_known = self.templates.get(template(moves[0].target)) == template(moves[0].pieces[0].name)
         rank = same, complete, is_known, likeness(unit.path, other.path)
         return Candidate(moves, other.path, other.order, rank, self.distance(other), other.gave, other.given_tensors)
+
+    def content_of(self, tensor: Tensor) -> Content:
+        """What a tensor holds; what a unit was given bit for bit is known already."""
+        form = tensor.shape, tensor.dtype, tensor.device
+        same = (sample for sample in self._samples.get(form, ()) if torch.equal(sample.tensor, tensor))
+        found = next(same, None)
+        return found.content if found is not None else content_of(tensor)
+
+    @cached_property
+    def _samples(self) -> dict[tuple[object, ...], list[Sample]]:
+        found: dict[tuple[object, ...], list[Sample]] = {}
+        for sample in (sample for unit in self.units for sample in unit.given):
+            found.setdefault((sample.tensor.shape, sample.tensor.dtype, sample.tensor.device), []).append(sample)
+        return found
 
     @cached_property
     def _given(self) -> Contents:

@@ -16,6 +16,7 @@ from fwdtrace.compare.contents import Content, content_of
 from fwdtrace.compare.known import Candidate, Known
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.seen_units import SeenUnits
 from fwdtrace.compare.tensors import tensors_in
 from fwdtrace.compare.units import CLOSE, Sample, State, Unit
 from fwdtrace.compare.watched import not_fused
@@ -34,13 +35,15 @@ class Moving:
     """What has been moved so far, and for which modules others of the first would do as well.
 
     `last_seen` is the last tensor that was looked at, with its version and its content. With `keeps_scale`, what is a
-    multiple of what a counterpart gave goes on as it is, as the model may scale it later.
+    multiple of what a counterpart gave goes on as it is, as the model may scale it later. `has_seen_all` says whether
+    the units are what they are by the structure of the model.
     """
 
     moves: dict[str, Move] = field(default_factory=dict)
     ambiguous: dict[str, list[str]] = field(default_factory=dict)
     last_seen: tuple[weakref.ref[Tensor], int, Content] | None = None
     keeps_scale: bool = True
+    has_seen_all: bool = False
 
 
 def move_while_running(
@@ -64,7 +67,8 @@ def move_while_running(
         for name, value in values_of(start.values(), known.state, shapes, known.made).items():
             put(state[name], value)
     known.start(start.values())
-    handles = []
+    seen = SeenUnits(model, units)
+    handles = seen.handles
     for unit in units:
         settling = _Settling(moving, known, unit, state)
         module = model.get_submodule(unit.path)
@@ -79,6 +83,7 @@ def move_while_running(
         finally:
             for handle in handles:
                 handle.remove()
+    moving.has_seen_all = seen.are_all
     return moving
 
 
@@ -128,7 +133,7 @@ class _Settling:
         """The content, worked out once of what is given to several units one after the other."""
         seen = self._moving.last_seen
         if seen is None or seen[0]() is not tensor or seen[1] != version_of(tensor):
-            self._moving.last_seen = seen = weakref.ref(tensor), version_of(tensor), content_of(tensor)
+            self._moving.last_seen = seen = weakref.ref(tensor), version_of(tensor), self._known.content_of(tensor)
         return seen[2]
 
     def _load(self, candidate: Candidate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -119,13 +120,45 @@ def _samples(tensors: tuple[Kept | None, ...], known: dict[int, Sample]) -> Iter
             yield known.setdefault(id(kept), Sample(kept.tensor))
 
 
-def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]]:
-    """The first calls of the units, with the names of their weights."""
+def units_by_structure(model: nn.Module) -> list[Unit] | None:
+    """The units if each is a module of torch's usual kind that holds weights with no other below it, none if not.
+
+    Whether they are, shows when the model runs. What they are given and give is not known.
+    """
+    below = _below(state_of(model))
+    holders = {path for path in below if not any(other.startswith(f"{path}.") for other in below)} - {""}
+    paths = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    modules = [(path, model.get_submodule(path)) for path in holders]
+    has_lazy = any(map(is_lazy, (*model.parameters(), *model.buffers())))
+    if has_lazy or any("parametrizations" in path.split(".") for path in holders):
+        return None
+    if any(paths[id(module)] > 1 or not _is_known_by_structure(module) for _, module in modules):
+        return None
+    return [Unit(path, order, below[path], (), None) for order, path in enumerate(sorted(holders))]
+
+
+def _is_known_by_structure(module: nn.Module) -> bool:
+    """Whether nothing but its class says how its matrix lies, and it is one that is called."""
+    if isinstance(module, nn.ParameterList | nn.ParameterDict | nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return False
+    weight = getattr(module, "weight", None)
+    has_columns = isinstance(weight, Tensor) and weight.dim() == 2
+    return not has_columns or isinstance(module, nn.Linear | nn.Embedding)
+
+
+def _below(state: State) -> dict[str, dict[str, str]]:
+    """For each module the names of all weights in it, by what they are called there."""
     below: dict[str, dict[str, str]] = {}
     for name in state:
         parts = name.split(".")
         for length in range(len(parts)):
             below.setdefault(".".join(parts[:length]), {})[".".join(parts[length:])] = name
+    return below
+
+
+def _holders(trace: Trace, state: State) -> Iterator[tuple[Call, dict[str, str]]]:
+    """The first calls of the units, with the names of their weights."""
+    below = _below(state)
     for call in trace.calls:
         names = below.get(call.path or "", {}) if _has_own_weights(call) else {}
         inner = (each.path or "-" for each in trace.walk(call) if _has_own_weights(each))

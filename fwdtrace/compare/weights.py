@@ -13,17 +13,16 @@ from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.at_ops import move_at_ops
 from fwdtrace.compare.in_parts import cuts_into_rows
-from fwdtrace.compare.known import known_of
 from fwdtrace.compare.left_over import left_over
 from fwdtrace.compare.light_copy import light_copy, put, tensors_of
-from fwdtrace.compare.moving import move_while_running
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.outputs import outputs_of
-from fwdtrace.compare.recorded import MAX_BYTES, Once, Recorded, Runnable, named_tensors, recorded
+from fwdtrace.compare.recorded import Once, Runnable, named_tensors
+from fwdtrace.compare.settled import Moves, run_copy, settled, settled_at_first, without
 from fwdtrace.compare.siblings import as_in_other_layers
 from fwdtrace.compare.steps import Steps
-from fwdtrace.compare.units import Unit, state_of, units_of
-from fwdtrace.compare.watched import Doubles, not_fused, watch
+from fwdtrace.compare.units import state_of, units_of
+from fwdtrace.compare.watched import Doubles, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
@@ -32,7 +31,6 @@ from fwdtrace.trace.text import first_few
 MOST_NAMED = 3
 MOST_HEADS_TRIED = 6
 MOST_CUTS = 3
-Moves = dict[str, Move]
 
 
 def copy_weights(
@@ -167,13 +165,12 @@ def _by_running(
     """Move what is found as the second model runs; in a second run, what was left over at first is in its place."""
     target = state_of(after.model)
     made: Made = {}
-    run = ran[0].run if ran is not None else _run_copy(before, seed)
-    ours, theirs = units_of(run, before.model), units_of(_run_copy(after, seed), after.model)
-    start = {**given, **left_over(_outside(source, ours), _outside(target, theirs), given)}
-    moves, ambiguous = _settled(source, before, after, (ours, theirs), given, start, seed, made)
+    run = ran[0].run if ran is not None else run_copy(before, seed)
+    ours = units_of(run, before.model)
+    theirs, start, moves, ambiguous = settled_at_first(source, before, after, ours, given, seed, made)
     parameters = [name for name, _ in after.model.named_parameters(remove_duplicate=False) if name in target]
     if any(name not in moves for name in parameters):
-        other = _settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
+        other = settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
         if len(other[0]) > len(moves):
             moves, ambiguous = other
     doubles: Doubles = {}
@@ -188,7 +185,7 @@ def _by_running(
         if not more:
             break
         given = {**given, **more}
-        moves, ambiguous = _settled(source, before, after, (ours, _without(theirs, given)), given, given, seed, made)
+        moves, ambiguous = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
     if any(name not in moves for name in parameters):
         moves = as_in_other_layers(moves, source, target)
     weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
@@ -210,49 +207,6 @@ def _all_steps(before: Runnable, after: Runnable, seed: int, doubles: Doubles) -
     yield watch(before, seed, doubles).steps
     cuts = cuts_into_rows(watch(after, seed, doubles).steps)
     yield from (watch(before, seed, doubles, parts_of=cut.parts_of).steps for cut in cuts[:MOST_CUTS])
-
-
-def _settled(
-    source: State,
-    before: Runnable,
-    after: Runnable,
-    units: tuple[list[Unit], list[Unit]],
-    given: Moves,
-    start: Moves,
-    seed: int,
-    made: Made,
-    *,
-    keeps_scale: bool = True,
-) -> tuple[Moves, Iterable[str]]:
-    """The moves that runs of the second model find; in a second run, what was left over at first is in its place."""
-    for _ in range(2):
-        known = known_of(units[0], before.model, source, made)
-        found = move_while_running(known, after, _without(units[1], given), seed, start, keeps_scale=keeps_scale)
-        moves = {**found.moves, **given}
-        more = left_over(source, state_of(after.model), moves)
-        moves |= more
-        if all(start.get(name) == move for name, move in more.items()):
-            break
-        start = {**given, **more}
-    return moves, found.ambiguous
-
-
-def _run_copy(runnable: Runnable, seed: int) -> Recorded:
-    """The run of a copy, in which torch's fused layers run as the modules that they are made of."""
-    model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
-    with not_fused():
-        return recorded(Runnable(model, args, kwargs), seed, MAX_BYTES // 2, ops=False)
-
-
-def _outside(state: State, units: Iterable[Unit]) -> State:
-    """The weights that are in no unit."""
-    inside = {name for unit in units for name in unit.names.values()}
-    return {name: tensor for name, tensor in state.items() if name not in inside}
-
-
-def _without(units: list[Unit], moves: Moves) -> list[Unit]:
-    """The units that have not all of their weights by now."""
-    return [unit for unit in units if not all(name in moves for name in unit.names.values())]
 
 
 def _in_the_right_order(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from fwdtrace.models.load import load_model
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
 from fwdtrace.run.guess import other_inputs, ran_with
+from fwdtrace.trace.garbage import only_new_collected
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class TwoRunsResult:
     error: ModelError | None = None
 
 
+@only_new_collected()
 def compare_two(plan: TwoRunsPlan) -> TwoRunsResult:
     """Run both models and compare them; FwdtraceError if one of them cannot be built or fed.
 
@@ -224,6 +227,7 @@ def _both(plan: TwoRunsPlan, quick: tuple[QuickDraws, QuickDraws] | None = None)
     other = plan.other or plan.spec
     seed_all(plan.seed)
     before = load_model(plan.spec, trust=plan.trust, building=quick and quick[0])
+    gc.freeze()  # what was imported for it
     seed_all(plan.seed)
     after = load_model(other, trust=plan.trust, building=quick and quick[1])
     texts = plan.inputs or before.inputs

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from fwdtrace.compare import kept_numbers
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance
 from fwdtrace.compare.kept_numbers import KeptNumbers
 from fwdtrace.compare.saved_numbers import SavedValues, measure, save_values
+from fwdtrace.compare.tensors import distance_of_tensors
 from fwdtrace.recorder.measures.keeper import Kept, digest_of
 from fwdtrace.recorder.measures.values import stats_of
 from tests.helpers.traces import call
@@ -97,3 +99,19 @@ def test_of_a_larger_batch_the_first_examples_are_compared() -> None:
     sides: list[Any] = [{7: ((), (one,))}, {7: ((), (other,))}]
     assert KeptNumbers(*sides).distances_of(CALL, CALL) == (None, None)
     assert KeptNumbers(*sides, batch=2).distances_of(CALL, CALL) == (None, SAME)
+
+
+def test_tensors_of_several_calls_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[Tensor, Tensor]] = []
+
+    def measure_and_note(one: Tensor, other: Tensor) -> Distance:
+        measured.append((one, other))
+        return distance_of_tensors(one, other)
+
+    monkeypatch.setattr(kept_numbers, "distance_of_tensors", measure_and_note)
+    one, other = kept(ROW), kept(ROW + 1)
+    numbers = KeptNumbers({7: ((), (one,)), 8: ((one,), (one,))}, {7: ((), (other,)), 8: ((other,), (other,))})
+    next_call = call(8, None, "", "Net")
+    (_, gave), both = numbers.distances_of(CALL, CALL), numbers.distances_of(next_call, next_call)
+    assert both == (gave, gave)
+    assert len(measured) == 1

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import pickle
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from fwdtrace.compare import quick_draws
@@ -79,8 +84,9 @@ def test_a_large_weight_alone_is_drawn_otherwise() -> None:
         lambda model, weight: setattr(model, "later", nn.Linear(2, 2)),
         lambda model, weight: setattr(model, "mask", torch.rand(5) > 0.5),
         lambda model, weight: setattr(model, "size", float(weight.sum())),
+        lambda model, weight: setattr(model, "sparse", weight.to_sparse().coalesce()),
     ],
-    ids=["computed", "written", "listed", "drawn later", "made of later", "read"],
+    ids=["computed", "written", "listed", "drawn later", "made of later", "read", "sparse"],
 )
 def test_what_depends_on_it_is_known(more: Callable[[nn.Module, Tensor], None]) -> None:
     model, quick = drawn_quickly(more)
@@ -132,13 +138,65 @@ def test_a_weight_that_is_filled_more_than_once_is_written_once(monkeypatch: pyt
         lambda weight: copy.deepcopy(weight)[0],
         lambda weight: torch.from_numpy(weight.detach().numpy())[0].clone(),
         lambda weight: torch.stack([*weight])[0],
+        lambda weight: torch.tensor(weight.tolist())[0],
+        lambda weight: torch.tensor([number.item() for number in weight[0]]),
+        lambda weight: pickle.loads(pickle.dumps(weight))[0].clone(),
+        lambda weight: torch.tensor((ctypes.c_float * SIDE).from_address(weight.data_ptr())[:]),
+        lambda weight: torch.empty(0).set_(weight.untyped_storage(), 0, (SIDE,)).clone(),
+        lambda weight: torch.from_numpy(np.from_dlpack(weight)[0].copy()),
     ],
-    ids=["in part", "copied", "as an array", "in a list"],
+    ids=[
+        *("in part", "copied", "as an array", "in a list", "as a list"),
+        *("one by one", "pickled", "by address", "by memory", "exchanged"),
+    ],
 )
 def test_a_weight_has_its_numbers_when_it_is_read(read: Callable[[Tensor], Tensor]) -> None:
     rows: list[Tensor] = []
     model, _ = drawn_quickly(lambda model, weight: rows.append(read(model.get_parameter("large.weight").detach())))
     assert torch.equal(rows[0], model.large.weight[0].detach())
+
+
+@pytest.mark.parametrize(
+    "read", [Tensor.numpy, Tensor.tolist, Tensor.data_ptr, copy.deepcopy], ids=lambda each: each.__name__
+)
+def test_what_is_read_by_no_operation_decides_perhaps_on_what_is_not_a_weight(read: Callable[[Tensor], Any]) -> None:
+    model, quick = drawn_quickly(lambda model, weight: setattr(model, "first", read(weight)))
+    assert not quick.only_in(model, ["large.weight"])
+
+
+def test_an_array_of_a_weight_has_the_numbers_of_each_later_fill() -> None:
+    def more(model: nn.Module, weight: Tensor) -> None:
+        array = weight.numpy()
+        weight.uniform_(5.0, 6.0)
+        lowest.append(float(array.min()))
+
+    lowest: list[float] = []
+    drawn_quickly(more)
+    assert lowest[0] >= 5.0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda model, weight: setattr(model, "lazy", nn.LazyLinear(4).to(torch.float64)),
+        lambda model, weight: torch.func.vmap(lambda row: row.clone().tanh())(weight),
+        lambda model, weight: weight.to("meta").t().contiguous(),
+        lambda model, weight: torch.fx.symbolic_trace(nn.Sequential(model.get_submodule("large"), nn.ReLU())),
+    ],
+    ids=["lazy", "vmap", "meta", "traced"],
+)
+def test_a_model_is_built_of_tensors_of_any_kind(more: Callable[[nn.Module, Tensor], object]) -> None:
+    model, quick = drawn_quickly(more)
+    assert quick.only_in(model, ["large.weight"])
+
+
+def test_a_weight_in_the_memory_of_an_array_is_written_at_once() -> None:
+    array = np.zeros((SIDE, SIDE), dtype=np.float32)
+    with QuickDraws():
+        weight = torch.from_numpy(array)
+        weight.uniform_(5.0, 6.0)
+        lowest = float(array.min())
+    assert lowest >= 5.0
 
 
 def test_a_weight_is_what_was_done_to_it_under_another_type() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
@@ -237,3 +238,34 @@ def test_a_model_with_a_fault_before_a_module_still_gets_the_weights_of_that_mod
     found = compare_runs(sides[0], replace(sides[1], args=(x,)))
     assert found.origin is not None and found.origin.op == "*"
     assert found.outputs is not None and found.outputs.equal is False
+
+
+class Noted(nn.Module):
+    """Two layers, with a note of each call; the second may be used by its weights alone, or not at all."""
+
+    def __init__(self, last: str = "called") -> None:
+        super().__init__()
+        self.start, self.end, self.last = nn.Linear(4, 4), nn.Linear(4, 4), last
+        self.calls: list[str] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Noted:
+        copied = Noted(self.last)
+        copied.start, copied.end = copy.deepcopy((self.start, self.end), memo)
+        copied.calls = self.calls
+        return copied
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(self.last)
+        x = self.start(x)
+        if self.last == "by its weights":
+            return functional.linear(x, self.end.weight, self.end.bias)
+        return self.end(x) if self.last == "called" else x
+
+
+@pytest.mark.parametrize(("last", "runs"), [("called", 1), ("by its weights", 4), ("not at all", 4)])
+def test_a_model_runs_once_to_be_moved_into_if_each_layer_with_weights_is_called(last: str, runs: int) -> None:
+    first, second = layers(nn.Linear(4, 4), nn.Linear(4, 4), names="ab"), Noted(last)
+    x = torch.rand(3, 4)
+    copy_weights(Runnable(first, (x,), {}), Runnable(second, (x,), {}))
+    assert len(second.calls) == runs
+    assert torch.equal(second.start.weight, first.get_parameter("a.weight"))

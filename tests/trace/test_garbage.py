@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from fwdtrace.trace.garbage import nothing_collected
+from fwdtrace.trace.garbage import nothing_collected, only_new_collected
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -20,3 +20,20 @@ def test_nothing_is_collected_in_the_block_and_afterwards_it_is_as_before(enable
         assert gc.isenabled() is enabled
     finally:
         gc.enable()
+
+
+def test_what_was_there_before_is_left_out_of_the_search_and_no_longer_than_asked() -> None:
+    gc.unfreeze()
+    with only_new_collected():
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_was_left_out_of_the_search_before_stays_so() -> None:
+    gc.freeze()
+    try:
+        with only_new_collected():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
