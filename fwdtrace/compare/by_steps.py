@@ -16,7 +16,7 @@ from fwdtrace.compare.left_out import (
     order_of_windows,
     other_function,
     swapped_product,
-    used_in_first_only,
+    used_otherwise,
 )
 from fwdtrace.compare.parting import (
     Departure,
@@ -114,7 +114,7 @@ def origin_by_steps(
         reasons += _weights_inside(before, ours, after, theirs, other_weight)
     missing = left_out(one, two, ours, before, after, partner)
     if missing is None and ours is not None and theirs is not None:
-        missing = used_in_first_only(one, two, ours, theirs, before, after, partner)
+        missing = used_otherwise(one, two, ours, theirs, before, after, partner)
     reasons += filter(None, _left_out(missing, one, two, ours, theirs, before, after))
     origin = origin_of(before, after, one, two, reasons, partner)
     if missing is not None and missing.where is not None and missing.text in reasons:

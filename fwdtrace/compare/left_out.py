@@ -81,7 +81,7 @@ def left_out(
     return None
 
 
-def used_in_first_only(
+def used_otherwise(
     one: Event | None,
     two: Event | None,
     ours: Departure,
@@ -90,16 +90,18 @@ def used_in_first_only(
     after: Side,
     partner: Partner,
 ) -> LeftOut | None:
-    """The one tensor that only the first run uses from there on, though both have it, if two calls compute alike."""
+    """The one tensor that only the second run uses from there on, and that of the first, if two calls compute alike."""
     if one is None or two is None or name_of(one) == name_of(two) or not _products(one, before) & _products(two, after):
         return None
-    ours_alone, theirs_alone = only_entering(before, ours, after, theirs)
-    maker = made_by(ours_alone[0], before) if len(ours_alone) == 1 and not theirs_alone else None
-    number = next(iter(_following(two, after)), None)
-    if maker is None or number is None or ours_alone[0] not in before.steps.given.get(one.id, ()):
+    alone = only_entering(before, ours, after, theirs)
+    if len(alone[0]) != 1 or len(alone[1]) != 1:
         return None
-    where = handed_over(two, number, after, before, maker, partner)
-    return LeftOut(f"what {with_line(maker)} gives goes in there in the first only", where)
+    ours_alone, number = alone[0][0], alone[1][0]
+    makers = made_by(_before_turned(ours_alone, before), before), made_by(_before_turned(number, after), after)
+    if makers[0] is None or makers[1] is None or makers[0] == one:
+        return None
+    where = handed_over(two, number, after, before, makers[0], partner)
+    return LeftOut(f"what {with_line(makers[1])} gives is used, in the first what {with_line(makers[0])} gives", where)
 
 
 def other_function(ours: Departure, theirs: Departure, before: Side, after: Side) -> str | None:
