@@ -9,6 +9,7 @@ from fwdtrace.compare.by_order import OTHER_ORDER, by_order, call_of, origin_of
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
 from fwdtrace.compare.handed_over import handed_from_outside
+from fwdtrace.compare.in_turns import given_in_turns, wholes_in_turns
 from fwdtrace.compare.leaves import changed_arguments, name_of
 from fwdtrace.compare.left_out import (
     LeftOut,
@@ -54,8 +55,11 @@ Why = Callable[[Call, Call], Iterable[str]]
 
 
 def sides_of(before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float) -> tuple[Side, Side]:
-    """Both runs, each with what the other held."""
-    ours, theirs = (Contents(steps.contents, tolerance) for _, steps in (before, after))
+    """Both runs, each with what the other held, as a whole or in turns."""
+    ours, theirs = (
+        Contents([*steps.contents, *wholes_in_turns(given_in_turns(steps, trace))], tolerance)
+        for trace, steps in (before, after)
+    )
     return Side(*before, theirs), Side(*after, ours)
 
 

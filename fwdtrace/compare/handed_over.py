@@ -62,17 +62,18 @@ def _holds(call: Call, missing: Event, side: Side, other: Side, partner: Partner
         return True
     users = {_below(user, caller, other) for user in users_of(missing, other)}
     parts = (partner((part.path, part.nth)) for part in _inside(call, side))
-    return any(part is not None and _below(part, caller, other) not in users for part in parts)
+    places = {_below(part, caller, other) for part in parts if part is not None}
+    return bool(places - users - {None})
 
 
-def _below(event: Event, caller: Call | None, side: Side) -> int:
-    """The id of the call right below `caller` that runs an event, or of the event itself."""
+def _below(event: Event, caller: Call | None, side: Side) -> int | None:
+    """The id of the call right below `caller` that runs an event, or of the event itself; None if it does not."""
     at = event
     for call in side.trace.callers(event):
         if caller is not None and call.id == caller.id:
-            break
+            return at.id
         at = call
-    return at.id
+    return at.id if caller is None else None
 
 
 def _inside(call: Call, side: Side) -> list[Call]:

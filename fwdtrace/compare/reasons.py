@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from fwdtrace.compare.leaves import line_of, name_of
 from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
@@ -92,10 +93,32 @@ def new_constants(event: Event, side: Side) -> Iterator[str]:
             continue
         is_new = side.is_new(number)
         departure = departure_of(side, [number], constants=True, order=not is_new)
+        if departure is not None and not is_new:
+            departure = _first_in_other_order(departure, side)
         starts = departure is not None and (is_new or side.steps.steps[departure.step].given)
         maker = with_line(departure.event) if departure is not None and starts else maker_of(number, side)
         label = name if name and not name.isdigit() else "an operand"
         yield f"{label} {'is new' if is_new else 'has its elements in another order'}, of {maker}"
+
+
+def _first_in_other_order(departure: Departure, side: Side) -> Departure:
+    """The first step whose result has the elements of a tensor of the other run, if what it is given has not."""
+
+    def is_other_order(number: int) -> bool:
+        return not side.is_new(number) and side.is_in_new_order(number)
+
+    found = (
+        step
+        for step in sorted(departure.ways)
+        if any(map(is_other_order, side.steps.steps[step].gave))
+        and not any(map(is_other_order, side.steps.steps[step].given))
+        and side.steps.steps[step].event in side.events
+    )
+    step = next(found, None)
+    event = side.steps.steps[step].event if step is not None else None
+    return (
+        replace(departure, step=step, event=side.events[event]) if step is not None and event is not None else departure
+    )
 
 
 def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
