@@ -53,6 +53,11 @@ class Side:
         wholes = self._turns.get(number, ())
         return any(next(self.others.like(whole), None) is not None for whole in wholes)
 
+    def contents_of(self, number: int) -> list[Content]:
+        """The content, if it is known, and those of the wholes that it is a part of."""
+        content = self.steps.held[number].content
+        return [*([content] if content is not None else []), *self._turns.get(number, ())]
+
     def is_part_of(self, number: int, other: int) -> bool:
         """Whether these are the elements of a part of what the other run held by that number."""
         content = self.steps.held[number].content
@@ -257,7 +262,7 @@ def only_entering(before: Side, ours: Departure, after: Side, theirs: Departure)
     sides, tolerance = ((before, ours), (after, theirs)), after.others.tolerance
     numbers_of = [entering(side, departure) for side, departure in sides]
     known = [
-        Contents([(content, number) for number in numbers if (content := side.steps.held[number].content)], tolerance)
+        Contents([(content, number) for number in numbers for content in side.contents_of(number)], tolerance)
         for (side, _), numbers in zip(sides, numbers_of, strict=True)
     ]
     alone = [
