@@ -45,6 +45,7 @@ from fwdtrace.compare.reasons import (
     put_in_other_order,
     with_line,
 )
+from fwdtrace.compare.selections import only_selects, where_selected
 from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.traces import Partner
 from fwdtrace.recorder.frames import NOWHERE, site_at
@@ -83,6 +84,12 @@ def origin_by_steps(
     if ours is None and theirs is None:
         return by_order(before, after, outputs, partner)
     theirs = where_scaled(theirs, after) if theirs is not None else None
+    if ours is not None and theirs is not None and only_selects(theirs, after):
+        if only_selects(ours, before):
+            theirs = where_selected(ours, before, theirs, after)
+        elif not after.takes_parts:
+            sides = before, replace(after, takes_parts=True)
+            return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
     one, two = _events(before, after, ours, theirs, partner)
     apart = new_apart_from_input(two, after) if two is not None else None
     if apart is not None:
@@ -101,7 +108,8 @@ def origin_by_steps(
     product = swapped_product(given_to(two, after), after) if two is not None else None
     if product is not None:
         return origin_of(before, after, None, product[0], [product[1]], partner)
-    reordered = put_in_other_order(given_to(two, after), after) if two is not None else None
+    missing = left_out(one, two, ours, before, after, partner)
+    reordered = put_in_other_order(given_to(two, after), after) if two is not None and missing is None else None
     if reordered is not None:
         return origin_of(before, after, None, reordered.event, [OTHER_ORDER], partner)
     constant = new_constant_of_call(two, after) if two is not None else None
@@ -114,9 +122,10 @@ def origin_by_steps(
         return origin_of(before, after, None, two, [f"{name_of(two)} runs in the second only"], partner)
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
+    if not reasons and ours is not None and theirs is not None and only_selects(theirs, after):
+        reasons = ["it takes other elements"]
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
         reasons += _weights_inside(before, ours, after, theirs, other_weight)
-    missing = left_out(one, two, ours, before, after, partner)
     if missing is None and ours is not None and theirs is not None:
         missing = used_otherwise(one, two, ours, theirs, before, after, partner)
     reasons += filter(None, _left_out(missing, one, two, ours, theirs, before, after))

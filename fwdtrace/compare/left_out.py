@@ -69,7 +69,7 @@ def left_out(
     for number in _following(two, after):
         number = _before_repeated(number, after)
         likes = _likes(after, number)
-        skipped = _skipped(one, likes, ours, before)
+        skipped = _skipped(one, two, likes, ours, before, after)
         if skipped is None and name_of(one) != name_of(two):
             skipped = _replaced(one, two, likes, before, after) or _passed_over(one, two, likes, before, after)
         if skipped is not None:
@@ -185,9 +185,9 @@ def _likes(side: Side, number: int) -> set[int]:
     return {like for like, _ in side.others.like(content)} if content is not None else set()
 
 
-def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Event | None:
+def _skipped(one: Event, two: Event, likes: set[int], ours: Departure, before: Side, after: Side) -> Event | None:
     """What the first run applies, before `one`, to a tensor that the second uses as it is."""
-    if likes.intersection(before.steps.given.get(one.id, ())):
+    if likes.intersection(before.steps.given.get(one.id, ())) or _is_added_later(one, two, likes, before, after):
         return None
     for id in sorted(before.own_steps):
         event = before.events.get(id)
@@ -199,6 +199,19 @@ def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Even
         if given and not _is_multiple(before, next(iter(given)), id):
             return event
     return None
+
+
+def _is_added_later(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> bool:
+    """Whether both are sums, and the first run adds the tensor to what `one` gave: three are added in any order."""
+    if not _is_sum(one, before) or not _is_sum(two, after):
+        return False
+    users = (user for user in users_of(one, before) if _is_sum(user, before))
+    return any(likes.intersection(before.steps.given.get(user.id, ())) for user in users)
+
+
+def _is_sum(event: Event, side: Side) -> bool:
+    names = {side.steps.steps[step].name for step in side.own_steps.get(event.id, ())}
+    return bool(names) and names <= SUMS
 
 
 def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> Event | None:

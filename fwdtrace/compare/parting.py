@@ -8,12 +8,14 @@ from functools import cached_property
 
 from fwdtrace.compare.contents import Content, Contents
 from fwdtrace.compare.in_turns import given_in_turns
-from fwdtrace.compare.steps import Held, Step, Steps
+from fwdtrace.compare.steps import ELEMENTS_STAY, Held, Step, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
 SUMS = frozenset(("add", "add_"))
 """Steps that add one tensor to another."""
+SELECTS = frozenset(("slice", "select", "split", "split_with_sizes", "unbind", "narrow", "unfold"))
+"""Steps that take some of the elements of a tensor."""
 _ENOUGH = 8
 """Of fewer elements, one being a multiple of others says nothing."""
 
@@ -25,10 +27,16 @@ class Side:
     trace: Trace
     steps: Steps
     others: Contents
+    takes_parts: bool = False
+    """Whether what only is a part of a tensor that the other run held counts as known."""
 
     def is_new(self, number: int) -> bool:
         """Whether the other run never held these elements, in any order, nor fewer or more times."""
         content = self.steps.held[number].content
+        if self.takes_parts and (made_by := self.steps.held[number].made_by) is not None:
+            step = self.steps.steps[made_by]
+            if step.name in SELECTS | ELEMENTS_STAY and not self.is_new(step.given[0]):
+                return False
         if content is None or next(self.others.like(content), None) is not None or self._is_in_parts(number):
             return False
         return not self.others.has_repeated(content) and not self._is_in_turns(number)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fwdtrace.compare.leaves import line_of, name_of
 from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
+from fwdtrace.compare.selections import whole_of
 from fwdtrace.trace import Call, Event, TensorMeta
 
 _EITHER_WAY = re.compile(r"^[+*]=?$|^(torch|Tensor)\.(add|mul)_?$")
@@ -152,7 +153,19 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
         same = same_shape and _same(first, second, before, after)
         if same and not _same(first, second, before, after, order=True):
             return first, second
+        if same_shape and not same:
+            wholes = whole_of(first, before), whole_of(second, after)
+            if wholes != (first, second) and _in_other_order(*wholes, before, after):
+                return wholes
     return None
+
+
+def _in_other_order(first: int, second: int, before: Side, after: Side) -> bool:
+    one, two = before.steps.held[first], after.steps.held[second]
+    if one.content is None or two.content is None or one.shape != two.shape:
+        return False
+    tolerance = before.others.tolerance
+    return one.content.same_elements(two.content, tolerance) and not one.content.same_order(two.content, tolerance)
 
 
 def given_to(event: Event, side: Side) -> list[int]:
