@@ -43,9 +43,10 @@ from fwdtrace.compare.reasons import (
     new_constants,
     operand_in_other_order,
     put_in_other_order,
+    wholes_in_other_order,
     with_line,
 )
-from fwdtrace.compare.selections import only_selects, where_selected
+from fwdtrace.compare.selections import only_selects, selects, where_selected
 from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.traces import Partner
 from fwdtrace.recorder.frames import NOWHERE, site_at
@@ -112,6 +113,10 @@ def origin_by_steps(
     reordered = put_in_other_order(given_to(two, after), after) if two is not None and missing is None else None
     if reordered is not None:
         return origin_of(before, after, None, reordered.event, [OTHER_ORDER], partner)
+    wholes = wholes_in_other_order(one, two, before, after) if one is not None and two is not None else None
+    moved = by_order(before, after, [wholes], partner) if wholes is not None else None
+    if moved is not None:
+        return moved
     constant = new_constant_of_call(two, after) if two is not None else None
     if constant is not None:
         number, call = constant
@@ -122,7 +127,7 @@ def origin_by_steps(
         return origin_of(before, after, None, two, [f"{name_of(two)} runs in the second only"], partner)
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
-    if not reasons and ours is not None and theirs is not None and only_selects(theirs, after):
+    if not reasons and one is not None and two is not None and selects(one, before) and selects(two, after):
         reasons = ["it takes other elements"]
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
         reasons += _weights_inside(before, ours, after, theirs, other_weight)

@@ -153,19 +153,22 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
         same = same_shape and _same(first, second, before, after)
         if same and not _same(first, second, before, after, order=True):
             return first, second
-        if same_shape and not same:
-            wholes = whole_of(first, before), whole_of(second, after)
-            if wholes != (first, second) and _in_other_order(*wholes, before, after):
-                return wholes
     return None
 
 
-def _in_other_order(first: int, second: int, before: Side, after: Side) -> bool:
-    one, two = before.steps.held[first], after.steps.held[second]
-    if one.content is None or two.content is None or one.shape != two.shape:
-        return False
-    tolerance = before.others.tolerance
-    return one.content.same_elements(two.content, tolerance) and not one.content.same_order(two.content, tolerance)
+def wholes_in_other_order(one: Event, two: Event, before: Side, after: Side) -> tuple[int, int] | None:
+    """The first tensors of which both are given parts, and that have the same elements in another order."""
+    ours, theirs = _operands(one, before), _operands(two, after)
+    if len(ours) != len(theirs):
+        return None
+    for (_, first), (_, second) in zip(ours, theirs, strict=True):
+        wholes = whole_of(first, before), whole_of(second, after)
+        shapes = before.steps.held[wholes[0]].shape, after.steps.held[wholes[1]].shape
+        if wholes == (first, second) or _same(first, second, before, after) or shapes[0] != shapes[1]:
+            continue
+        if _same(*wholes, before, after) and not _same(*wholes, before, after, order=True):
+            return wholes
+    return None
 
 
 def given_to(event: Event, side: Side) -> list[int]:

@@ -6,11 +6,17 @@ from dataclasses import replace
 
 from fwdtrace.compare.parting import SELECTS, Departure, Side
 from fwdtrace.compare.steps import ELEMENTS_STAY
+from fwdtrace.trace import Event
 
 
 def only_selects(departure: Departure, side: Side) -> bool:
     """Whether the step takes some of the elements of what it is given."""
     return side.steps.steps[departure.step].name in SELECTS
+
+
+def selects(event: Event, side: Side) -> bool:
+    """Whether a call or op takes some of the elements of what it is given."""
+    return any(side.steps.steps[step].name in SELECTS for step in side.own_steps.get(event.id, ()))
 
 
 def where_selected(ours: Departure, before: Side, theirs: Departure, after: Side) -> Departure:
