@@ -110,8 +110,9 @@ def origin_by_steps(
     if product is not None:
         return origin_of(before, after, None, product[0], [product[1]], partner)
     missing = left_out(one, two, ours, before, after, partner)
-    reordered = put_in_other_order(given_to(two, after), after) if two is not None and missing is None else None
-    if reordered is not None:
+    reordered = put_in_other_order(given_to(two, after), after) if two is not None else None
+    # What is stacked along another dimension has another order in every library.
+    if reordered is not None and (missing is None or after.steps.steps[reordered.step].name != "stack"):
         return origin_of(before, after, None, reordered.event, [OTHER_ORDER], partner)
     wholes = wholes_in_other_order(one, two, before, after) if one is not None and two is not None else None
     moved = by_order(before, after, [wholes], partner) if wholes is not None else None
