@@ -56,13 +56,15 @@ Why = Callable[[Call, Call], Iterable[str]]
 """What the modules of two calls do not have alike, in words."""
 
 
-def sides_of(before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float) -> tuple[Side, Side]:
+def sides_of(
+    before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float, *, in_turns: bool = True
+) -> tuple[Side, Side]:
     """Both runs, each with what the other held, as a whole or in turns."""
     ours, theirs = (
-        Contents([*steps.contents, *wholes_in_turns(given_in_turns(steps, trace))], tolerance)
+        Contents([*steps.contents, *(wholes_in_turns(given_in_turns(steps, trace)) if in_turns else ())], tolerance)
         for trace, steps in (before, after)
     )
-    return Side(*before, theirs), Side(*after, ours)
+    return Side(*before, theirs, in_turns), Side(*after, ours, in_turns)
 
 
 def origin_by_steps(
@@ -138,8 +140,8 @@ def origin_by_steps(
     origin = origin_of(before, after, one, two, reasons, partner)
     if missing is not None and missing.where is not None and missing.text in reasons:
         return replace(origin, site=missing.where.site)
-    if isinstance(two, Call) and isinstance(one, Call) and any(changed_operands(one, two, before, after)):
-        return replace(origin, site=handed_from_outside(two, after, before, partner).site)
+    if isinstance(two, Call) and isinstance(one, Call) and _is_handed_another(one, two, theirs, before, after):
+        return replace(origin, site=handed_from_outside(two, one, after, before, partner).site)
     lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
     return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)
 
@@ -258,6 +260,15 @@ def _events(
             if is_same and given_alike(ours.event, call, before, after):
                 return ours.event, call
     return one, event
+
+
+def _is_handed_another(one: Call, two: Call, theirs: Departure | None, before: Side, after: Side) -> bool:
+    """Whether a call is given another tensor, and departs where it uses that."""
+    if theirs is None or not any(changed_operands(one, two, before, after)):
+        return False
+    held = after.steps.held
+    used = {held[number].content for number in after.steps.steps[theirs.step].given}
+    return any(content is not None and content in used for content in (held[n].content for n in given_to(two, after)))
 
 
 def _is_given_another(event: Event, same: Call, after: Side, before: Side, ours: Departure) -> bool:

@@ -50,10 +50,13 @@ class Content:
         mean, size, root, cube, low, high = (factor * moment for moment in self.moments)
         return replace(self, moments=(mean, size, root, cube, low, high), in_order=factor * self.in_order)
 
+    @property
+    def has_order(self) -> bool:
+        """Whether the order of the elements is known."""
+        return not math.isnan(self.in_order)
+
     def same_order(self, other: Content, tolerance: float) -> bool:
-        """Whether the same elements also follow each other in the same order, whatever the shapes, if that is known."""
-        if math.isnan(self.in_order) or math.isnan(other.in_order):
-            return True
+        """Whether the same elements also follow each other in the same order, whatever the two shapes."""
         typical = max(self.moments[2], other.moments[2], _NEVER_ZERO)
         return abs(self.in_order - other.in_order) <= 30 * tolerance * typical
 

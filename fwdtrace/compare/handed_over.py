@@ -21,12 +21,13 @@ def handed_over(event: Event, number: int, side: Side, other: Side, missing: Eve
     return found
 
 
-def handed_from_outside(event: Event, side: Side, other: Side, partner: Partner) -> Event:
+def handed_from_outside(event: Event, one: Event, side: Side, other: Side, partner: Partner) -> Event:
     """The outermost call around a call that is given the same tensor while its counterpart is not, or the call itself.
 
-    What is inside such a call is given what it is given, so that it is the call that is given another tensor.
+    What is inside such a call is given what it is given, so that it is the call that is given another tensor. `one` is
+    the counterpart of the event.
     """
-    found = event
+    found, around = event, list(other.trace.callers(one))
     numbers = _following(event, side)
     for call in side.trace.callers(event):
         given = side.steps.given.get(call.id, ())
@@ -35,7 +36,7 @@ def handed_from_outside(event: Event, side: Side, other: Side, partner: Partner)
         mine = partner((call.path, call.nth))
         if mine is not None and all(_is_given_like(mine, number, side, other) for number in numbers):
             break
-        found = call if mine is not None else found
+        found = call if mine in around else found
     return found
 
 

@@ -24,10 +24,13 @@ def given_in_turns(steps: Steps, trace: Trace) -> dict[int, list[Content]]:
         place = places[step.event] = places.get(step.event, -1) + 1
         caller = events.get(event.parent) if event.parent is not None else None
         for at, number in enumerate(step.gave):
-            kind = step.name, place, at, _name(event), _line(event.site)
-            groups.setdefault((*kind, event.parent), []).append(number)
+            kind = step.name, place, at, _line(event.site)
+            keys: list[tuple[object, ...]] = [(_name(event), event.parent, "")]
             if caller is not None and caller.parent is not None:
-                groups.setdefault((*kind, _line(caller.site), caller.parent, "each"), []).append(number)
+                around = f"{_line(caller.site)}, in {caller.parent}"
+                keys += [(_name(event), around, _name(caller)), (_path(event), around, _path(caller))]
+            for key in dict.fromkeys(keys):
+                groups.setdefault((*kind, *key), []).append(number)
     found: dict[int, list[Content]] = {}
     for numbers in groups.values():
         content = _together(dict.fromkeys(numbers), steps)
@@ -50,7 +53,12 @@ def _together(numbers: Iterable[int], steps: Steps) -> Content | None:
 
 def _name(event: Event) -> str:
     """The name of an op, or the path of a call without the numbers in it, which tell the modules of a list apart."""
-    return _NUMBER.sub("", event.path or event.class_name) if isinstance(event, Call) else event.name
+    return _NUMBER.sub("", _path(event))
+
+
+def _path(event: Event) -> str:
+    """The name of an op, or the path of a call."""
+    return event.path or event.class_name if isinstance(event, Call) else event.name
 
 
 def _line(site: Site | None) -> tuple[str, int] | None:

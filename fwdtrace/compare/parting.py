@@ -27,6 +27,8 @@ class Side:
     trace: Trace
     steps: Steps
     others: Contents
+    in_turns: bool = True
+    """Whether what a loop gives in turns counts as known if the other run held it as a whole."""
     takes_parts: bool = False
     """Whether what only is a part of a tensor that the other run held counts as known."""
 
@@ -46,7 +48,7 @@ class Side:
         content = self.steps.held[number].content
         if content is None:
             return False
-        likes = [like for _, like in self.others.like(content)]
+        likes = [like for _, like in self.others.like(content) if like.has_order]
         if not likes and not self.is_new(number):
             return False
         return not any(content.same_order(like, self.others.tolerance) for like in likes)
@@ -84,7 +86,7 @@ class Side:
 
     @cached_property
     def _turns(self) -> dict[int, list[Content]]:
-        return given_in_turns(self.steps, self.trace)
+        return given_in_turns(self.steps, self.trace) if self.in_turns else {}
 
     @cached_property
     def events(self) -> dict[int, Event]:

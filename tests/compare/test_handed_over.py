@@ -34,8 +34,8 @@ BUGS = {
 
 def compared(second: str, bug: str = "") -> TraceComparison:
     first, shape = PAIRS[second]
-    specs = [f"{handed_ports.__name__}:{name}" for name in (first, f"{second}(bug={bug!r})")]
-    return compare_two(TwoRunsPlan(*specs, inputs=(shape,), same_init=True)).comparison
+    one, two = (f"{handed_ports.__name__}:{name}" for name in (first, f"{second}(bug={bug!r})"))
+    return compare_two(TwoRunsPlan(one, two, inputs=(shape,), same_init=True)).comparison
 
 
 @pytest.mark.parametrize("second", PAIRS)
