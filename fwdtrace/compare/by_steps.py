@@ -134,13 +134,14 @@ def origin_by_steps(
         reasons = ["it takes other elements"]
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
         reasons += _weights_inside(before, ours, after, theirs, other_weight)
-    if missing is None and ours is not None and theirs is not None:
+    handed = isinstance(two, Call) and isinstance(one, Call) and _is_handed_another(one, two, theirs, before, after)
+    if missing is None and not handed and ours is not None and theirs is not None:
         missing = used_otherwise(one, two, ours, theirs, before, after, partner)
     reasons += filter(None, _left_out(missing, one, two, ours, theirs, before, after))
     origin = origin_of(before, after, one, two, reasons, partner)
     if missing is not None and missing.where is not None and missing.text in reasons:
         return replace(origin, site=missing.where.site)
-    if isinstance(two, Call) and isinstance(one, Call) and _is_handed_another(one, two, theirs, before, after):
+    if handed and one is not None and two is not None:
         return replace(origin, site=handed_from_outside(two, one, after, before, partner).site)
     lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
     return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)

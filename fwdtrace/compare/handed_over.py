@@ -56,15 +56,16 @@ def _is_same(one: int, two: int, side: Side) -> bool:
 
 def _holds(call: Call, missing: Event, side: Side, other: Side, partner: Partner) -> bool:
     """Whether a call runs, as far as its parts are known, more than what goes on with what `missing` gave."""
-    caller = other.trace.caller(missing)
-    around = [] if caller is None else [caller, *other.trace.callers(caller)]
+    users = users_of(missing, other)
+    callers = other.trace.callers(missing)
+    caller = next((each for each in callers if any(_below(user, each, other) is not None for user in users)), None)
     mine = partner((call.path, call.nth))
-    if mine is not None and mine in around:
+    if mine is not None and caller is not None and mine in (caller, *other.trace.callers(caller)):
         return True
-    users = {_below(user, caller, other) for user in users_of(missing, other)}
+    going_on = {_below(user, caller, other) for user in users}
     parts = (partner((part.path, part.nth)) for part in _inside(call, side))
     places = {_below(part, caller, other) for part in parts if part is not None}
-    return bool(places - users - {None})
+    return bool(places - going_on - {None})
 
 
 def _below(event: Event, caller: Call | None, side: Side) -> int | None:
