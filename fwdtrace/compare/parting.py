@@ -8,14 +8,12 @@ from functools import cached_property
 
 from fwdtrace.compare.contents import Content, Contents
 from fwdtrace.compare.in_turns import given_in_turns
-from fwdtrace.compare.steps import ELEMENTS_STAY, Held, Step, Steps
+from fwdtrace.compare.steps import ELEMENTS_STAY, SELECTS, Held, Step, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
 SUMS = frozenset(("add", "add_"))
 """Steps that add one tensor to another."""
-SELECTS = frozenset(("slice", "select", "split", "split_with_sizes", "unbind", "narrow", "unfold"))
-"""Steps that take some of the elements of a tensor."""
 _ENOUGH = 8
 """Of fewer elements, one being a multiple of others says nothing."""
 
@@ -60,13 +58,20 @@ class Side:
 
     def _is_in_turns(self, number: int) -> bool:
         """Whether the other run held as a whole what the line that gives it gives in turns."""
-        wholes = self._turns.get(number, ())
-        return any(next(self.others.like(whole), None) is not None for whole in wholes)
+        return any(next(self.others.like(whole), None) is not None for whole in self._wholes(number))
+
+    def _wholes(self, number: int) -> Sequence[Content]:
+        while number not in self._turns and (made_by := self.steps.held[number].made_by) is not None:
+            step = self.steps.steps[made_by]
+            if step.name not in ELEMENTS_STAY or not step.given:
+                break
+            number = step.given[0]
+        return self._turns.get(number, ())
 
     def contents_of(self, number: int) -> list[Content]:
         """The content, if it is known, and those of the wholes that it is a part of."""
         content = self.steps.held[number].content
-        return [*([content] if content is not None else []), *self._turns.get(number, ())]
+        return [*([content] if content is not None else []), *self._wholes(number)]
 
     def is_part_of(self, number: int, other: int) -> bool:
         """Whether these are the elements of a part of what the other run held by that number."""

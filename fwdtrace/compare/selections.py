@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fwdtrace.compare.parting import SELECTS, Departure, Side
-from fwdtrace.compare.steps import ELEMENTS_STAY
+from fwdtrace.compare.parting import Departure, Side
+from fwdtrace.compare.steps import ELEMENTS_STAY, SELECTS
 from fwdtrace.trace import Event
 
 

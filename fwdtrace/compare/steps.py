@@ -42,6 +42,8 @@ _SAME_ORDER = frozenset(
 )
 ELEMENTS_STAY = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim", "swapaxes", "flip", "roll"])
 """Operations whose result has the elements that it was given, if it has as many: in the same order, or in another."""
+SELECTS = frozenset(("slice", "select", "split", "split_with_sizes", "unbind", "narrow", "unfold"))
+"""Steps that take some of the elements of a tensor."""
 _SHAPED_LIKE = frozenset(["zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"])
 """Operations whose result depends on the shape alone of what they are given."""
 _SMALL = 100_000
