@@ -87,12 +87,11 @@ def origin_by_steps(
     if ours is None and theirs is None:
         return by_order(before, after, outputs, partner)
     theirs = where_scaled(theirs, after) if theirs is not None else None
-    if ours is not None and theirs is not None and only_selects(theirs, after):
-        if only_selects(ours, before):
-            theirs = where_selected(ours, before, theirs, after)
-        elif not after.takes_parts:
-            sides = before, replace(after, takes_parts=True)
-            return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
+    if ours is not None and theirs is not None and only_selects(ours, before):
+        theirs = where_selected(ours, before, theirs, after)
+    elif ours is not None and theirs is not None and only_selects(theirs, after) and not after.takes_parts:
+        sides = before, replace(after, takes_parts=True)
+        return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
     one, two = _events(before, after, ours, theirs, partner)
     apart = new_apart_from_input(two, after) if two is not None else None
     if apart is not None:

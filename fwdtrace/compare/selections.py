@@ -22,13 +22,13 @@ def selects(event: Event, side: Side) -> bool:
 def where_selected(ours: Departure, before: Side, theirs: Departure, after: Side) -> Departure:
     """The step of the second run that takes elements of what the first takes elements of, if that is before.
 
-    Both select, and what the second selects from may have been selected in another way.
+    What only turns it, or selects from it once more, comes after that.
     """
     whole = before.steps.steps[ours.step].given[0]
-    number = after.steps.steps[theirs.step].given[0]
-    while (made_by := after.steps.held[number].made_by) is not None:
+    number = next(iter(after.steps.steps[theirs.step].given), None)
+    while number is not None and (made_by := after.steps.held[number].made_by) is not None:
         step = after.steps.steps[made_by]
-        if not step.given or step.name not in SELECTS | ELEMENTS_STAY:
+        if not step.given or step.name not in SELECTS | ELEMENTS_STAY | {"expand"}:
             break
         number = step.given[0]
         if step.name in SELECTS and after.is_part_of(number, whole):
