@@ -44,7 +44,7 @@ def given_in_turns(steps: Steps, trace: Trace) -> dict[int, list[Content]]:
 
 def wholes_in_turns(turns: Mapping[int, list[Content]]) -> list[tuple[Content, int]]:
     """Each whole once, with the number of the first tensor that is of it."""
-    first = {content: number for number in reversed(turns) for content in turns[number]}
+    first = {content: number for number in reversed(list(turns)) for content in turns[number]}
     return list(first.items())
 
 
