@@ -161,7 +161,7 @@ class Heads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (4, 12)).transpose(1, 2).chunk(3, -1)
-        y = functional.scaled_dot_product_attention(q, k, v, self.table[self.index])
+        y = functional.scaled_dot_product_attention(q, k, v, self.table[self.get_buffer("index")])
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
