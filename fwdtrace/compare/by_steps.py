@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from fwdtrace.compare.by_order import OTHER_ORDER, by_order, call_of, origin_of
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.contents import Contents
+from fwdtrace.compare.handed_over import handed_from_outside
+from fwdtrace.compare.in_turns import given_in_turns, wholes_in_turns
 from fwdtrace.compare.leaves import changed_arguments, class_or_op
-from fwdtrace.compare.left_out import left_out, order_of_windows, other_function, swapped_product
+from fwdtrace.compare.left_out import (
+    LeftOut,
+    left_out,
+    order_of_windows,
+    other_function,
+    swapped_product,
+    used_otherwise,
+)
 from fwdtrace.compare.parting import (
     Departure,
     Side,
@@ -25,7 +35,6 @@ from fwdtrace.compare.parting import (
     without_effect,
 )
 from fwdtrace.compare.reasons import (
-    ORDERS,
     changed_operands,
     given_to,
     made_by,
@@ -34,22 +43,28 @@ from fwdtrace.compare.reasons import (
     new_constants,
     operand_in_other_order,
     put_in_other_order,
+    wholes_in_other_order,
     with_line,
 )
-from fwdtrace.compare.steps import Step, Steps
+from fwdtrace.compare.selections import only_selects, selects, where_selected
+from fwdtrace.compare.steps import Steps
 from fwdtrace.compare.traces import Partner
 from fwdtrace.recorder.frames import NOWHERE, site_at
 from fwdtrace.trace import Call, Event, Op, Site, Trace
 
 Why = Callable[[Call, Call], Iterable[str]]
 """What the modules of two calls do not have alike, in words."""
-_OTHER_ORDER = "it gives the same elements in another order"
 
 
-def sides_of(before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float) -> tuple[Side, Side]:
-    """Both runs, each with what the other held."""
-    ours, theirs = (Contents(steps.contents, tolerance) for _, steps in (before, after))
-    return Side(*before, theirs), Side(*after, ours)
+def sides_of(
+    before: tuple[Trace, Steps], after: tuple[Trace, Steps], tolerance: float, *, in_turns: bool = True
+) -> tuple[Side, Side]:
+    """Both runs, each with what the other held, as a whole or in turns."""
+    ours, theirs = (
+        Contents([*steps.contents, *(wholes_in_turns(given_in_turns(steps, trace)) if in_turns else ())], tolerance)
+        for trace, steps in (before, after)
+    )
+    return Side(*before, theirs, in_turns), Side(*after, ours, in_turns)
 
 
 def origin_by_steps(
@@ -70,8 +85,13 @@ def origin_by_steps(
     ours = departure_of(before, (number for number, _ in outputs))
     theirs = departure_of(after, (number for _, number in outputs))
     if ours is None and theirs is None:
-        return _by_order(before, after, outputs, partner)
+        return by_order(before, after, outputs, partner)
     theirs = where_scaled(theirs, after) if theirs is not None else None
+    if ours is not None and theirs is not None and only_selects(ours, before):
+        theirs = where_selected(ours, before, theirs, after)
+    elif ours is not None and theirs is not None and only_selects(theirs, after) and not after.takes_parts:
+        sides = before, replace(after, takes_parts=True)
+        return origin_by_steps(*sides, outputs, why, attributes, partner, other_weight)
     one, two = _events(before, after, ours, theirs, partner)
     apart = new_apart_from_input(two, after) if two is not None else None
     if apart is not None:
@@ -84,15 +104,21 @@ def origin_by_steps(
             return used
     if one is not None and two is not None:
         operands = operand_in_other_order(one, two, before, after)
-        moved = _by_order(before, after, [operands], partner) if operands is not None else None
+        moved = by_order(before, after, [operands], partner) if operands is not None else None
         if moved is not None:
             return moved
     product = swapped_product(given_to(two, after), after) if two is not None else None
     if product is not None:
-        return _origin(before, after, None, product[0], [product[1]], partner)
+        return origin_of(before, after, None, product[0], [product[1]], partner)
+    missing = left_out(one, two, ours, before, after, partner)
     reordered = put_in_other_order(given_to(two, after), after) if two is not None else None
-    if reordered is not None:
-        return _origin(before, after, None, reordered.event, [_OTHER_ORDER], partner)
+    # What is stacked along another dimension has another order in every library.
+    if reordered is not None and (missing is None or after.steps.steps[reordered.step].name != "stack"):
+        return origin_of(before, after, None, reordered.event, [OTHER_ORDER], partner)
+    wholes = wholes_in_other_order(one, two, before, after) if one is not None and two is not None else None
+    moved = by_order(before, after, [wholes], partner) if wholes is not None else None
+    if moved is not None:
+        return moved
     constant = new_constant_of_call(two, after) if two is not None else None
     if constant is not None:
         number, call = constant
@@ -100,31 +126,46 @@ def origin_by_steps(
         two = theirs.event if theirs is not None else call
         one = partner((call.path, call.nth)) or one
     if one is not None and two is not None and _is_inserted(one, two, before, after, partner):
-        return _origin(before, after, None, two, [f"{class_or_op(two)} runs in the second only"], partner)
+        return origin_of(before, after, None, two, [f"{class_or_op(two)} runs in the second only"], partner)
     name = after.steps.steps[theirs.step].name if theirs is not None else None
     reasons = list(_reasons(one, two, before, after, why, attributes, name))
+    if not reasons and one is not None and two is not None and selects(one, before) and selects(two, after):
+        reasons = ["it takes other elements"]
     if ours is not None and theirs is not None and not any(" differs" in reason for reason in reasons):
         reasons += _weights_inside(before, ours, after, theirs, other_weight)
-    reasons += filter(None, _left_out(one, two, ours, theirs, before, after))
-    origin = _origin(before, after, one, two, reasons, partner)
+    handed = isinstance(two, Call) and isinstance(one, Call) and _is_handed_another(one, two, theirs, before, after)
+    if missing is None and not handed and ours is not None and theirs is not None:
+        missing = used_otherwise(one, two, ours, theirs, before, after, partner)
+    reasons += filter(None, _left_out(missing, one, two, ours, theirs, before, after))
+    origin = origin_of(before, after, one, two, reasons, partner)
+    if missing is not None and missing.where is not None and missing.text in reasons:
+        return replace(origin, site=missing.where.site)
+    if handed and one is not None and two is not None:
+        return replace(origin, site=handed_from_outside(two, one, after, before, partner).site)
     lines = _line_inside(one, ours, before), _line_inside(two, theirs, after)
     return replace(origin, first_site=lines[0] or origin.first_site, site=lines[1] or origin.site)
 
 
 def _left_out(
-    one: Event | None, two: Event | None, ours: Departure | None, theirs: Departure | None, before: Side, after: Side
+    missing: LeftOut | None,
+    one: Event | None,
+    two: Event | None,
+    ours: Departure | None,
+    theirs: Departure | None,
+    before: Side,
+    after: Side,
 ) -> Iterable[str | None]:
     """What else may be behind it that two events of other names run there."""
-    windows, missing = order_of_windows(one, two, after), left_out(one, two, ours, before, after)
+    windows = order_of_windows(one, two, after)
     same = one is not None and two is not None and class_or_op(one) == class_or_op(two)
     other = None
     if windows is None and not same and ours is not None and theirs is not None:
         other = other_function(ours, theirs, before, after)
     yield windows
-    if missing is None or (other is not None and missing.partition(" is left out")[0] in other):
+    if missing is None or (other is not None and missing.text.partition(" is left out")[0] in other):
         yield other
     else:
-        yield missing
+        yield missing.text
 
 
 def _is_inserted(one: Event, two: Event, before: Side, after: Side, partner: Partner) -> bool:
@@ -155,14 +196,14 @@ def _used_otherwise(
     alone = only_entering(before, ours, after, theirs)
     if unlike and not alone[0] and not alone[1]:
         turned = put_in_other_order(entering(after, theirs), after)
-        return _origin(before, after, None, turned.event, [_OTHER_ORDER], partner) if turned is not None else None
+        return origin_of(before, after, None, turned.event, [OTHER_ORDER], partner) if turned is not None else None
     if len(alone[0]) != 1 or len(alone[1]) != 1:
         return None
     makers = made_by(alone[0][0], before), made_by(alone[1][0], after)
     if makers[0] is None or makers[1] is None:
         return None
     reason = f"what {with_line(makers[1])} gives is used, in the first what {with_line(makers[0])} gives"
-    return _origin(before, after, *makers, [reason], partner)
+    return origin_of(before, after, *makers, [reason], partner)
 
 
 def _weights_inside(
@@ -209,6 +250,8 @@ def _events(
             return same, event
         if same is not None and ours is not None and before.is_given(same, before.steps.steps[ours.step].gave):
             return same, event
+        if same is not None and ours is not None and _is_given_another(event, same, after, before, ours):
+            return same, event
     one = counterpart_of(event, after, before, ours)
     if ours is not None and one is not None and ours.event.id < one.id and isinstance(ours.event, Call):
         # The first has something new before that: if the same module of the second is given the same, it is that.
@@ -218,6 +261,28 @@ def _events(
             if is_same and given_alike(ours.event, call, before, after):
                 return ours.event, call
     return one, event
+
+
+def _is_handed_another(one: Call, two: Call, theirs: Departure | None, before: Side, after: Side) -> bool:
+    """Whether a call is given another tensor, and departs where it uses that."""
+    if theirs is None or not any(changed_operands(one, two, before, after)):
+        return False
+    held = after.steps.held
+    used = {held[number].content for number in after.steps.steps[theirs.step].given}
+    return any(content is not None and content in used for content in (held[n].content for n in given_to(two, after)))
+
+
+def _is_given_another(event: Event, same: Call, after: Side, before: Side, ours: Departure) -> bool:
+    """Whether a call is given a tensor that the first run has too, but gives to no call of this module."""
+    numbers = [number for number in given_to(event, after) if after.steps.held[number].follows]
+    if not numbers or any(map(after.is_new, numbers)):
+        return False
+    is_new = ours.ways.intersection(step for id in _all_inside(same, before) for step in before.own_steps.get(id, ()))
+    return bool(is_new) and not any(map(before.is_new, given_to(same, before)))
+
+
+def _all_inside(call: Call, side: Side) -> list[int]:
+    return [call.id, *(id for part in side.trace.children(call) for id in _all_inside(part, side))]
 
 
 def _reasons(
@@ -247,7 +312,7 @@ def _reasons(
             became = f"{class_or_op(one)} became {class_or_op(two)}"
             yield from (reason for reason in why(one, two) if reason != became)
         if isinstance(one, Call) != isinstance(two, Call):
-            calls = _call_of(one, before), _call_of(two, after)
+            calls = call_of(one, before), call_of(two, after)
             yield from attributes(calls[0], calls[1]) if calls[0] is not None and calls[1] is not None else ()
         yield from operands
     elif two is not None:
@@ -261,81 +326,3 @@ def _reasons(
 def _holds_others(event: Event, side: Side) -> bool:
     """Whether it is a call that runs others, and operations between them that no op in the trace is of."""
     return isinstance(event, Call) and bool(side.trace.children(event))
-
-
-def _by_order(before: Side, after: Side, pairs: Sequence[tuple[int, int]], partner: Partner) -> Origin | None:
-    """The step that gives the same elements in an order that the other run never has."""
-    theirs = departure_of(after, (number for _, number in pairs), order=True)
-    ours = departure_of(before, (number for number, _ in pairs), order=True)
-    reason = [_OTHER_ORDER]
-    if theirs is not None and (ours is None or _only_orders(theirs, after) or not _only_orders(ours, before)):
-        return _origin(before, after, None, theirs.event, reason, partner)
-    if ours is None:
-        return None
-    if before.steps.steps[ours.step].name in ORDERS:
-        reason = [f"{with_line(ours.event)} is left out"]
-    origin = _origin(before, after, ours.event, None, reason, partner)
-    return replace(origin, site=_line_without_turn(ours, before, after))
-
-
-def _line_without_turn(ours: Departure, before: Side, after: Side) -> Site | None:
-    """The line of the second that last gives the elements that the first puts into another order."""
-    content = before.steps.held[before.steps.steps[ours.step].gave[0]].content
-    likes = [number for number, _ in before.others.like(content)] if content is not None else []
-    makers = [step for number in likes if (step := after.steps.held[number].made_by) is not None]
-    events = [
-        after.events[id]
-        for step in makers
-        if (id := after.steps.steps[step].event) in after.events
-        and not (isinstance(after.events[id], Call) and _only_shapes(after.steps.steps[step], after))
-    ]
-    last = max(events, key=lambda event: (not isinstance(event, Call), event.id), default=None)
-    return last.site if last is not None else None
-
-
-def _only_shapes(step: Step, side: Side) -> bool:
-    """Whether a step gives what it is given in another shape, as a linear layer does before it computes."""
-    held = [side.steps.held[number].content for number in (*step.given[:1], *step.gave[:1])]
-    return len(held) == 2 and held[0] == held[1]
-
-
-def _only_orders(departure: Departure, side: Side) -> bool:
-    """Whether the step gives the elements that it is given."""
-    step = side.steps.steps[departure.step]
-    held = [side.steps.held[number].content for number in (*step.given[:1], *step.gave[:1])]
-    return len(held) == 2 and None not in held and held[0].same_elements(held[1], side.others.tolerance)  # type: ignore[union-attr, arg-type]
-
-
-def _origin(
-    before: Side,
-    after: Side,
-    one: Event | None,
-    two: Event | None,
-    reasons: Sequence[str],
-    partner: Partner,
-) -> Origin:
-    call = _call_of(one, before)
-    other = _call_of(two, after)
-    if call is None and other is not None:
-        call = next(
-            (found for each in (other, *after.trace.callers(other)) if (found := partner((each.path, each.nth)))), None
-        )
-    named = call or other
-    path = named.path if named is not None else ""
-    other_path = other.path if other is not None and other.path != path else None
-    event = two or one
-    return Origin(
-        path,
-        named.nth if named is not None else 1,
-        named.class_name if named is not None else "",
-        other_path,
-        why=tuple(reasons),
-        op=class_or_op(event) if event is not None and not isinstance(event, Call) else None,
-        site=two.site if two is not None else None,
-        first_site=one.site if one is not None else None,
-    )
-
-
-def _call_of(event: Event | None, side: Side) -> Call | None:
-    """The call itself, or the one that ran the op."""
-    return event if event is None or isinstance(event, Call) else side.trace.caller(event)

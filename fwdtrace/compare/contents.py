@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,6 +49,11 @@ class Content:
         """The content of the same elements, all multiplied by a number above 0."""
         mean, size, root, cube, low, high = (factor * moment for moment in self.moments)
         return replace(self, moments=(mean, size, root, cube, low, high), in_order=factor * self.in_order)
+
+    @property
+    def has_order(self) -> bool:
+        """Whether the order of the elements is known."""
+        return not math.isnan(self.in_order)
 
     def same_order(self, other: Content, tolerance: float) -> bool:
         """Whether the same elements also follow each other in the same order, whatever the two shapes."""
@@ -127,6 +132,19 @@ def content_of(tensor: Tensor, like: Content | None = None) -> Content:
         high,
     )
     return Content(count, special, moments, _in_order(numbers))
+
+
+def content_together(contents: Sequence[Content]) -> Content:
+    """The content of all elements of several tensors; their order is not known."""
+    count = sum(each.count for each in contents)
+    shares = [each.count / max(count, 1) for each in contents]
+    means = [sum(share * each.moments[place] for share, each in zip(shares, contents, strict=True)) for place in (0, 1)]
+    square = sum(share * each.moments[2] ** 2 for share, each in zip(shares, contents, strict=True))
+    cube = sum(share * each.moments[3] ** 3 for share, each in zip(shares, contents, strict=True))
+    low, high = min(each.moments[4] for each in contents), max(each.moments[5] for each in contents)
+    special = tuple(sum(each.special[place] for each in contents) for place in range(3))
+    moments = (means[0], means[1], math.sqrt(square), math.copysign(abs(cube) ** (1 / 3), cube), low, high)
+    return Content(count, (special[0], special[1], special[2]), moments, math.nan)
 
 
 def _usual(numbers: Tensor) -> Tensor:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from fwdtrace.compare.contents import Content
+from fwdtrace.compare.handed_over import handed_over
 from fwdtrace.compare.leaves import class_or_op
-from fwdtrace.compare.parting import SUMS, Departure, Side, alike, departure_of, users_of
+from fwdtrace.compare.parting import SUMS, Departure, Side, alike, departure_of, only_entering, users_of
 from fwdtrace.compare.reasons import made_by, with_line
 from fwdtrace.compare.steps import Step
+from fwdtrace.compare.traces import Partner
 from fwdtrace.trace import Call, Event
 from fwdtrace.trace.text import site_text
 
@@ -34,14 +37,26 @@ _PUTS_TOGETHER = SUMS | frozenset(
     )
 )
 """Steps that never stand in for a norm or an activation."""
+_PRODUCTS = dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), "matrix") | {"convolution": "convolution"}
+"""Steps that compute products, with the kind of each."""
 _MASKS = frozenset(("+", "add", "masked_fill", "where"))
 """Ops by which a mask is put over scores."""
 _MOST_PASSED = 4
 _TURNS = frozenset(("t", "view", "_unsafe_view", "transpose", "expand", "permute", "clone", "unsqueeze"))
 
 
-def left_out(one: Event | None, two: Event | None, ours: Departure | None, before: Side, after: Side) -> str | None:
-    """The step that the first run applies to a tensor and the second does not, in words; None if there is none.
+@dataclass(frozen=True)
+class LeftOut:
+    """What the second run leaves out, in words, and the event that is given a tensor without it, if there is one."""
+
+    text: str
+    where: Event | None = None
+
+
+def left_out(
+    one: Event | None, two: Event | None, ours: Departure | None, before: Side, after: Side, partner: Partner
+) -> LeftOut | None:
+    """The step that the first run applies to a tensor and the second does not; None if there is none.
 
     `one` and `two` are what the runs call where they part. The second run must have the same tensor as the first, and
     use it as it is.
@@ -51,19 +66,48 @@ def left_out(one: Event | None, two: Event | None, ours: Departure | None, befor
     if two is None:
         number = next(iter(_following(one, before)), None)
         maker = _maker_in_other(number, before, after) if number is not None else None
-        return f"it is left out after {with_line(maker)}" if maker is not None else None
+        return LeftOut(f"it is left out after {with_line(maker)}") if maker is not None else None
     for number in _following(two, after):
         number = _before_repeated(number, after)
         likes = _likes(after, number)
-        skipped = _skipped(one, likes, ours, before)
+        skipped = _skipped(one, two, likes, ours, before, after)
         if skipped is None and class_or_op(one) != class_or_op(two):
-            skipped = _replaced(one, two, likes, before, after) or _passed_over(one, two, likes, before)
+            skipped = _replaced(one, two, likes, before, after) or _passed_over(one, two, likes, before, after)
         if skipped is not None:
             maker = made_by(_before_turned(number, after), after)
-            start, end = site_text(maker.site) if maker is not None else "", site_text(two.site)
+            where = handed_over(two, number, after, before, skipped, partner)
+            start, end = site_text(maker.site) if maker is not None else "", site_text(where.site)
             place = f"at {end}" if start == end else f"between {start} and {end}" if start else f"before {end}"
-            return f"{with_line(skipped)} is left out {place}" if end else None
+            return LeftOut(f"{with_line(skipped)} is left out {place}", where) if end else None
     return None
+
+
+def used_otherwise(
+    one: Event | None,
+    two: Event | None,
+    ours: Departure,
+    theirs: Departure,
+    before: Side,
+    after: Side,
+    partner: Partner,
+) -> LeftOut | None:
+    """The one tensor that only the second run uses from there on, and that of the first, if two calls compute alike."""
+    if (
+        one is None
+        or two is None
+        or class_or_op(one) == class_or_op(two)
+        or not _products(one, before) & _products(two, after)
+    ):
+        return None
+    alone = only_entering(before, ours, after, theirs)
+    if len(alone[0]) != 1 or len(alone[1]) != 1:
+        return None
+    ours_alone, number = alone[0][0], alone[1][0]
+    makers = made_by(_before_turned(ours_alone, before), before), made_by(_before_turned(number, after), after)
+    if makers[0] is None or makers[1] is None or makers[0] == one:
+        return None
+    where = handed_over(two, number, after, before, makers[0], partner)
+    return LeftOut(f"what {with_line(makers[1])} gives is used, in the first what {with_line(makers[0])} gives", where)
 
 
 def other_function(ours: Departure, theirs: Departure, before: Side, after: Side) -> str | None:
@@ -147,9 +191,9 @@ def _likes(side: Side, number: int) -> set[int]:
     return {like for like, _ in side.others.like(content)} if content is not None else set()
 
 
-def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Event | None:
+def _skipped(one: Event, two: Event, likes: set[int], ours: Departure, before: Side, after: Side) -> Event | None:
     """What the first run applies, before `one`, to a tensor that the second uses as it is."""
-    if likes.intersection(before.steps.given.get(one.id, ())):
+    if likes.intersection(before.steps.given.get(one.id, ())) or _is_added_later(one, two, likes, before, after):
         return None
     for id in sorted(before.own_steps):
         event = before.events.get(id)
@@ -163,6 +207,19 @@ def _skipped(one: Event, likes: set[int], ours: Departure, before: Side) -> Even
     return None
 
 
+def _is_added_later(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> bool:
+    """Whether both are sums, and the first run adds the tensor to what `one` gave: three are added in any order."""
+    if not _is_sum(one, before) or not _is_sum(two, after):
+        return False
+    users = (user for user in users_of(one, before) if _is_sum(user, before))
+    return any(likes.intersection(before.steps.given.get(user.id, ())) for user in users)
+
+
+def _is_sum(event: Event, side: Side) -> bool:
+    names = {side.steps.steps[step].name for step in side.own_steps.get(event.id, ())}
+    return bool(names) and names <= SUMS
+
+
 def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> Event | None:
     """`one`, if it is a norm or a function whose input the second run uses at once in a sum, a product or a `cat`."""
     if not likes.intersection(before.steps.given.get(one.id, ())):
@@ -173,27 +230,38 @@ def _replaced(one: Event, two: Event, likes: set[int], before: Side, after: Side
     )
     if "norm" not in class_or_op(one).lower() and not any(name.rstrip("_") in _FUNCTIONS for name in ours):
         return None
+    if _products(one, before) & _products(two, after):
+        return None
     return one if theirs & _PUTS_TOGETHER and theirs <= _PUTS_TOGETHER | _TURNS else None
 
 
-def _passed_over(one: Event, two: Event, likes: set[int], before: Side) -> Event | None:
+def _passed_over(one: Event, two: Event, likes: set[int], before: Side, after: Side) -> Event | None:
     """`one`, if the first does a few steps after it what the second does at once with the same tensor, in `two`."""
     if not likes.intersection(before.steps.given.get(one.id, ())):
+        return None
+    if _products(two, after) & _products(one, before):
         return None
     current: list[Event] = [one]
     for _ in range(_MOST_PASSED):
         users = [user for event in current[:1] for user in users_of(event, before)]
-        if any(_do_one_job(user, two) for user in users):
+        if any(_do_one_job(user, two, before, after) for user in users):
             return one
         current = users if len(users) == 1 else []
     return None
 
 
-def _do_one_job(one: Event, two: Event) -> bool:
-    if alike(one, two):
+def _do_one_job(one: Event, two: Event, before: Side, after: Side) -> bool:
+    if alike(one, two) or _products(one, before) & _products(two, after):
         return True
     names = [class_or_op(event).lower().rpartition(".")[2].removesuffix("_") for event in (one, two)]
     return all("norm" in name for name in names) or all(name in _MASKS for name in names)
+
+
+def _products(event: Event, side: Side) -> set[str]:
+    """The kinds of products that a call or op computes."""
+    parts = side.trace.children(event) if isinstance(event, Call) else ()
+    names = {_PRODUCTS.get(side.steps.steps[step].name, "") for step in side.own_steps.get(event.id, ())}
+    return names.union(*(_products(part, side) for part in parts)) - {""}
 
 
 def _before_repeated(number: int, side: Side) -> int:

@@ -70,7 +70,7 @@ def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool =
     """
     ours, theirs = _attributes(one), _attributes(other)
     for name in ours.keys() & theirs.keys():
-        if ours[name] != theirs[name] and not (shown and f"{name}=" in _settings(one)):
+        if not _is_alike(ours[name], theirs[name]) and not (shown and f"{name}=" in _settings(one)):
             yield f"{name} {ours[name]} became {theirs[name]}"
     if type(one).__name__ == type(other).__name__:
         return
@@ -82,6 +82,14 @@ def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool =
         (was, before), (becomes, after) = alone[0].popitem(), alone[1].popitem()
         if before != after:
             yield f"{was} {before} became {becomes} {after}"
+
+
+def _is_alike(one: object, two: object) -> bool:
+    """Whether two are equal, or one number is given for each dimension by one of them: `1` and `(1, 1)`."""
+    if isinstance(one, tuple) != isinstance(two, tuple):
+        (number, numbers) = (two, one) if isinstance(one, tuple) else (one, two)
+        return isinstance(numbers, tuple) and bool(numbers) and all(each == number for each in numbers)
+    return one == two
 
 
 def _attributes(module: nn.Module) -> dict[str, object]:

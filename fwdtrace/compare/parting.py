@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from fwdtrace.compare.contents import Contents
-from fwdtrace.compare.steps import Held, Steps
+from fwdtrace.compare.contents import Content, Contents
+from fwdtrace.compare.in_turns import given_in_turns
+from fwdtrace.compare.steps import ELEMENTS_STAY, SELECTS, Held, Step, Steps
 from fwdtrace.trace import Call, Event, Op, Trace
 
 _SCALES = frozenset(("mul", "mul_", "div", "div_"))
@@ -24,21 +25,29 @@ class Side:
     trace: Trace
     steps: Steps
     others: Contents
+    in_turns: bool = True
+    """Whether what a loop gives in turns counts as known if the other run held it as a whole."""
+    takes_parts: bool = False
+    """Whether what only is a part of a tensor that the other run held counts as known."""
 
     def is_new(self, number: int) -> bool:
         """Whether the other run never held these elements: in no order, and not repeated more or fewer times either."""
         content = self.steps.held[number].content
+        if self.takes_parts and (made_by := self.steps.held[number].made_by) is not None:
+            step = self.steps.steps[made_by]
+            if step.name in SELECTS | ELEMENTS_STAY and not self.is_new(step.given[0]):
+                return False
         if content is None or next(self.others.like(content), None) is not None or self._is_in_parts(number):
             return False
-        return not self.others.has_repeated(content)
+        return not self.others.has_repeated(content) and not self._is_in_turns(number)
 
     def is_in_new_order(self, number: int) -> bool:
         """Whether the other run never held these elements in this order."""
         content = self.steps.held[number].content
         if content is None:
             return False
-        likes = [like for _, like in self.others.like(content)]
-        if not likes and (self._is_in_parts(number) or self.others.has_repeated(content)):
+        likes = [like for _, like in self.others.like(content) if like.has_order]
+        if not likes and not self.is_new(number):
             return False
         return not any(content.same_order(like, self.others.tolerance) for like in likes)
 
@@ -46,6 +55,23 @@ class Side:
         """Whether the other run held all of it, part by part."""
         ways = self.steps.parts.get(number, ())
         return any(all(next(self.others.like(part), None) is not None for part in parts) for parts in ways)
+
+    def _is_in_turns(self, number: int) -> bool:
+        """Whether the other run held as a whole what the line that gives it gives in turns."""
+        return any(next(self.others.like(whole), None) is not None for whole in self._wholes(number))
+
+    def _wholes(self, number: int) -> Sequence[Content]:
+        while number not in self._turns and (made_by := self.steps.held[number].made_by) is not None:
+            step = self.steps.steps[made_by]
+            if step.name not in ELEMENTS_STAY or not step.given:
+                break
+            number = step.given[0]
+        return self._turns.get(number, ())
+
+    def contents_of(self, number: int) -> list[Content]:
+        """The content, if it is known, and those of the wholes that it is a part of."""
+        content = self.steps.held[number].content
+        return [*([content] if content is not None else []), *self._wholes(number)]
 
     def is_part_of(self, number: int, other: int) -> bool:
         """Whether these are the elements of a part of what the other run held by that number."""
@@ -62,6 +88,10 @@ class Side:
         """Whether the other run held these elements, all multiplied by one number."""
         content = self.steps.held[number].content
         return content is not None and content.count >= _ENOUGH and self.others.has_multiple_of(content)
+
+    @cached_property
+    def _turns(self) -> dict[int, list[Content]]:
+        return given_in_turns(self.steps, self.trace) if self.in_turns else {}
 
     @cached_property
     def events(self) -> dict[int, Event]:
@@ -118,6 +148,8 @@ def departure_of(
         waiting += following - seen
         seen |= following
     first = {number for number in first if side.steps.steps[number].event is not None} or first
+    # Which rows go where may be noted in another way in each model, as long as something else is behind it.
+    first = {number for number in first if _is_floating(side.steps.steps[number], side)} or first
     whole = {number for number in first if not _further_sum(number, side, ways)}
     if not first:
         return None
@@ -126,6 +158,10 @@ def departure_of(
         step = min(further)
     event = side.steps.steps[step].event
     return Departure(step, side.events[event], frozenset(ways)) if event in side.events else None
+
+
+def _is_floating(step: Step, side: Side) -> bool:
+    return any(side.steps.held[number].dtype.is_floating_point for number in step.gave)
 
 
 def _further_sum(step: int, side: Side, ways: Iterable[int]) -> list[int]:
@@ -241,7 +277,7 @@ def only_entering(before: Side, ours: Departure, after: Side, theirs: Departure)
     sides, tolerance = ((before, ours), (after, theirs)), after.others.tolerance
     numbers_of = [entering(side, departure) for side, departure in sides]
     known = [
-        Contents([(content, number) for number in numbers if (content := side.steps.held[number].content)], tolerance)
+        Contents([(content, number) for number in numbers for content in side.contents_of(number)], tolerance)
         for (side, _), numbers in zip(sides, numbers_of, strict=True)
     ]
     alone = [

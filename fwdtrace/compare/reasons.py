@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from fwdtrace.compare.leaves import class_or_op
 from fwdtrace.compare.parting import SUMS, Departure, Side, departure_of
+from fwdtrace.compare.selections import whole_of
 from fwdtrace.trace import Call, Event, TensorMeta
 from fwdtrace.trace.text import site_text
 
@@ -93,10 +95,32 @@ def new_constants(event: Event, side: Side) -> Iterator[str]:
             continue
         is_new = side.is_new(number)
         departure = departure_of(side, [number], constants=True, order=not is_new)
+        if departure is not None and not is_new:
+            departure = _first_in_other_order(departure, side)
         starts = departure is not None and (is_new or side.steps.steps[departure.step].given)
         maker = with_line(departure.event) if departure is not None and starts else maker_of(number, side)
         label = name if name and not name.isdigit() else "an operand"
         yield f"{label} {'is new' if is_new else 'has its elements in another order'}, of {maker}"
+
+
+def _first_in_other_order(departure: Departure, side: Side) -> Departure:
+    """The first step whose result has the elements of a tensor of the other run, if what it is given has not."""
+
+    def is_other_order(number: int) -> bool:
+        return not side.is_new(number) and side.is_in_new_order(number)
+
+    found = (
+        step
+        for step in sorted(departure.ways)
+        if any(map(is_other_order, side.steps.steps[step].gave))
+        and not any(map(is_other_order, side.steps.steps[step].given))
+        and side.steps.steps[step].event in side.events
+    )
+    step = next(found, None)
+    event = side.steps.steps[step].event if step is not None else None
+    return (
+        replace(departure, step=step, event=side.events[event]) if step is not None and event is not None else departure
+    )
 
 
 def new_constant_of_call(event: Event, side: Side) -> tuple[int, Call] | None:
@@ -130,6 +154,21 @@ def operand_in_other_order(one: Event, two: Event, before: Side, after: Side) ->
         same = same_shape and _same(first, second, before, after)
         if same and not _same(first, second, before, after, order=True):
             return first, second
+    return None
+
+
+def wholes_in_other_order(one: Event, two: Event, before: Side, after: Side) -> tuple[int, int] | None:
+    """The first tensors of which both are given parts, and that have the same elements in another order."""
+    ours, theirs = _operands(one, before), _operands(two, after)
+    if len(ours) != len(theirs):
+        return None
+    for (_, first), (_, second) in zip(ours, theirs, strict=True):
+        wholes = whole_of(first, before), whole_of(second, after)
+        shapes = before.steps.held[wholes[0]].shape, after.steps.held[wholes[1]].shape
+        if wholes == (first, second) or _same(first, second, before, after) or shapes[0] != shapes[1]:
+            continue
+        if _same(*wholes, before, after) and not _same(*wholes, before, after, order=True):
+            return wholes
     return None
 
 

@@ -156,7 +156,7 @@ def _origin_by_steps(
     if own_weights:
         coarsest = max(coarsest, *(precision_of(runnable.model) for runnable in (before, after)))
     tolerance = 1e-8 if coarsest < 1e-12 else 8 * coarsest
-    sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
+    sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance, in_turns=False)
     outputs = _numbers_of_outputs(first, second, compared)
     cuts = [_cut_where(side, [pair[place] for pair in outputs]) for place, side in enumerate(sides)]
     if any(cuts):  # one of the models works on parts of what the other has as a whole
@@ -164,8 +164,8 @@ def _origin_by_steps(
             run if cut is None else watches.in_parts(runnable, cut.parts_of, in_double=in_double)
             for run, runnable, cut in zip((first, second), (before, after), reversed(cuts), strict=True)
         )
-        sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
         outputs = _numbers_of_outputs(first, second, compared)
+    sides = sides_of((first.trace, first.steps), (second.trace, second.steps), tolerance)
 
     def why(call: Call, other: Call) -> Iterable[str]:
         return differences_of_modules(_module(before.model, call), _module(after.model, other))

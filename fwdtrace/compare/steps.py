@@ -40,14 +40,16 @@ _SAME_ORDER = frozenset(
         "_reshape_alias",
     ]
 )
-_SAME_ELEMENTS = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim", "swapaxes", "flip", "roll"])
+ELEMENTS_STAY = _SAME_ORDER | frozenset(["permute", "transpose", "t", "movedim", "swapaxes", "flip", "roll"])
 """Operations whose result has the elements that it was given, if it has as many: in the same order, or in another."""
+SELECTS = frozenset(("slice", "select", "split", "split_with_sizes", "unbind", "narrow", "unfold"))
+"""Steps that take some of the elements of a tensor."""
 _SHAPED_LIKE = frozenset(["zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"])
 """Operations whose result depends on the shape alone of what they are given."""
 _SMALL = 100_000
 PartsOf = Callable[[Tensor], Iterable[tuple[Content, ...]]]
 """The contents of the parts of a tensor, cut in one way or another; those of one tuple are all of it."""
-_VIEWS = _SAME_ELEMENTS | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
+_VIEWS = ELEMENTS_STAY | frozenset(["expand", "slice", "select", "split", "chunk", "narrow", "as_strided", "unbind"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,7 @@ def _content(tensor: Tensor, name: str, source: Held | None) -> Content | None:
         if same and source is not None and source.dtype == tensor.dtype:
             if name in _SAME_ORDER:
                 return source.content
-            if name in _SAME_ELEMENTS:
+            if name in ELEMENTS_STAY:
                 return content_of(tensor, source.content)
         return content_of(tensor)
     except (RuntimeError, NotImplementedError):  # a layout or a class that does not compute
