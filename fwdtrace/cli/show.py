@@ -52,7 +52,7 @@ def _expanded(files: list[str]) -> list[str]:
 
 
 def _show_ranks(files: list[str], shown: Shown, result: Result) -> None:
-    from fwdtrace.compare.ranks import view_of_ranks
+    from fwdtrace.compare.ranks.ranks import view_of_ranks
     from fwdtrace.render.ranks import print_ranks, ranks_text, write_ranks
     from fwdtrace.trace.files import replacing, write_text
 

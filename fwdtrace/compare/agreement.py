@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fwdtrace.compare.align import Alignment
-from fwdtrace.compare.distance import Distance, distance_of_stats, furthest
 from fwdtrace.compare.leaves import dtypes_of, other_values
+from fwdtrace.compare.numbers.distance import Distance, distance_of_stats, furthest
 from fwdtrace.trace import Call, Leaf, TensorMeta, Trace, shapes_in
 
 Distances = tuple[Distance | None, Distance | None]

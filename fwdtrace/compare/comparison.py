@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, TextIO
 
 from fwdtrace.compare.around import Around
 from fwdtrace.compare.difference import Difference
-from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE, save_document, write_document
+from fwdtrace.compare.numbers.distance import Distance
 from fwdtrace.compare.outputs_value import Outputs
 from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import ModelInfo, Site, Trace, Versions

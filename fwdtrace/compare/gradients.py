@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fwdtrace.compare.difference import Difference, Severity
-from fwdtrace.compare.tolerances import is_rounding
+from fwdtrace.compare.numbers.tolerances import is_rounding
 from fwdtrace.trace import Gradient, Trace
 from fwdtrace.trace.text import shape_text
 

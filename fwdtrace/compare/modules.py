@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from fwdtrace.compare.tensors import distance_of_tensors
+from fwdtrace.compare.numbers.tensors import distance_of_tensors
 
 _BETWEEN_SETTINGS = re.compile(r", (?![^()]*\))")
 """The comma between two settings, and not one inside the tuple that is a setting."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import LEFT_OUT_IF_NONE
+from fwdtrace.compare.numbers.distance import Distance
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from fwdtrace.compare.around import differences_around
 from fwdtrace.compare.comparison import Origin
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.differences import ended_roots
-from fwdtrace.compare.distance import furthest
 from fwdtrace.compare.leaves import dtypes_of, lasting, other_values, tensors_in_words
+from fwdtrace.compare.numbers.distance import furthest
+from fwdtrace.compare.numbers.tolerances import in_words
 from fwdtrace.compare.outputs_value import Outputs
-from fwdtrace.compare.tolerances import in_words
 from fwdtrace.trace import Call, Trace, shapes_in, tensors_in
 from fwdtrace.trace.text import first_few, path_text, plural, site_text
 

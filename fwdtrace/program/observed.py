@@ -273,7 +273,7 @@ class ObservedProgram:
                 self._traces.add_event(each.trace)
 
     def _save_values(self, values: Values, file: Path) -> str | None:
-        from fwdtrace.compare.saved_numbers import save_values
+        from fwdtrace.compare.programs.saved_numbers import save_values
 
         try:
             return save_values(values.sides, file, values)

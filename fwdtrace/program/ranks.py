@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fwdtrace.compare.rank_differences import differences_of_ranks
+from fwdtrace.compare.ranks.rank_differences import differences_of_ranks
 from fwdtrace.errors import TraceFileError
 from fwdtrace.program.rank_files import RankFiles, Ranks
 from fwdtrace.trace import Trace

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fwdtrace.compare.comparison import ApartAt, TraceComparison
-from fwdtrace.compare.distance import Distance
+from fwdtrace.compare.numbers.distance import Distance
 from fwdtrace.render.growth import Series, growth_svg
 from fwdtrace.render.side_by_side import origins
 from fwdtrace.render.words import cut, printable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fwdtrace.compare.comparison import ComparedStep
-from fwdtrace.compare.distance import Distance
+from fwdtrace.compare.numbers.distance import Distance
 from fwdtrace.render.lines import Line
 from fwdtrace.trace.text import plural
 

@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.console import Console
 
 from fwdtrace.compare.document import plain_row
-from fwdtrace.compare.ranks import CallOnRanks, Kind, RanksView
+from fwdtrace.compare.ranks.ranks import CallOnRanks, Kind, RanksView
 from fwdtrace.render.lines import Line, plain, print_lines, wrapped
 from fwdtrace.render.sheet import sheet_for
 from fwdtrace.render.tree import tree_lines

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fwdtrace.compare.comparison import Growth, TraceComparison
 from fwdtrace.compare.difference import SEVERITIES, Difference
-from fwdtrace.compare.distance import Distance
+from fwdtrace.compare.numbers.distance import Distance
 from fwdtrace.render.compared_steps import steps_lines
 from fwdtrace.render.lines import Line, plain, print_lines, wrapped
 from fwdtrace.render.words import cut, padded, printable

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.compare.weight_map import read_map
-from fwdtrace.compare.weight_values import values_of
+from fwdtrace.compare.weights.weight_values import values_of
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.weights import read_weights
 from fwdtrace.trace.files import replacing

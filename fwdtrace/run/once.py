@@ -308,7 +308,7 @@ def _with_values(
     trace: Trace, error: BaseException | None, keeper: Keeper, file: Path
 ) -> tuple[Trace, BaseException | None]:
     """The trace with the name of the file that its numbers were saved in."""
-    from fwdtrace.compare.saved_numbers import save_values
+    from fwdtrace.compare.programs.saved_numbers import save_values
 
     try:
         digest = save_values(keeper.by_id, file)

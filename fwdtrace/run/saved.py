@@ -7,11 +7,11 @@ from functools import partial
 
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.program_steps import compare_programs
-from fwdtrace.compare.ranked import compare_with_ranks
-from fwdtrace.compare.saved_backward import SavedRun
-from fwdtrace.compare.saved_numbers import check_digests, measure_by_stats, values_of
-from fwdtrace.compare.unwrapped import EXPECTED_OF_COMPILED, is_compiled
+from fwdtrace.compare.programs.program_steps import compare_programs
+from fwdtrace.compare.programs.saved_backward import SavedRun
+from fwdtrace.compare.programs.saved_numbers import check_digests, measure_by_stats, values_of
+from fwdtrace.compare.programs.unwrapped import EXPECTED_OF_COMPILED, is_compiled
+from fwdtrace.compare.ranks.ranked import compare_with_ranks
 from fwdtrace.compare.verdict import has_stats
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved_calls import calls_by_step, calls_of_program, loaded_side, side_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from fwdtrace.compare.saved_backward import SavedRun
-from fwdtrace.compare.saved_numbers import SavedValues, values_of
-from fwdtrace.compare.unwrapped import Unwrapped
+from fwdtrace.compare.programs.saved_backward import SavedRun
+from fwdtrace.compare.programs.saved_numbers import SavedValues, values_of
+from fwdtrace.compare.programs.unwrapped import Unwrapped
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.trace import Trace
 from fwdtrace.trace.head import read_head

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fwdtrace.compare import How
 from fwdtrace.compare.comparison import Origin, TraceComparison
-from fwdtrace.compare.program_steps import compare_programs
-from fwdtrace.compare.ranked import compare_with_ranks
-from fwdtrace.compare.saved_backward import SavedRun
-from fwdtrace.compare.saved_numbers import check_digests
-from fwdtrace.compare.together import together
+from fwdtrace.compare.programs.program_steps import compare_programs
+from fwdtrace.compare.programs.saved_backward import SavedRun
+from fwdtrace.compare.programs.saved_numbers import check_digests
+from fwdtrace.compare.ranks.ranked import compare_with_ranks
+from fwdtrace.compare.ranks.together import together
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved_calls import calls_of_program, loaded_side
 from fwdtrace.trace.head import read_head

@@ -14,14 +14,14 @@ from torch.utils import _pytree
 
 from fwdtrace.compare import How
 from fwdtrace.compare.comparison import TraceComparison
-from fwdtrace.compare.lively import draw_lively
 from fwdtrace.compare.names import Renames, renamed
-from fwdtrace.compare.quick_draws import QuickDraws
-from fwdtrace.compare.recorded import MAX_BYTES, Once, Runnable
-from fwdtrace.compare.runs import ModelRaised, compare_runs
-from fwdtrace.compare.watched import not_fused
+from fwdtrace.compare.two_models.recorded import MAX_BYTES, Once, Runnable
+from fwdtrace.compare.two_models.runs import ModelRaised, compare_runs
+from fwdtrace.compare.two_models.watched import not_fused
 from fwdtrace.compare.weight_map import WeightMap, read_map
-from fwdtrace.compare.weights import apply, copy_weights, in_words, those_that_matter
+from fwdtrace.compare.weights.lively import draw_lively
+from fwdtrace.compare.weights.quick_draws import QuickDraws
+from fwdtrace.compare.weights.weights import apply, copy_weights, in_words, those_that_matter
 from fwdtrace.errors import FwdtraceError, ModelError
 from fwdtrace.models.devices import usable
 from fwdtrace.models.dtypes import convert, converted, dtype_named

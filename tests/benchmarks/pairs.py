@@ -19,8 +19,8 @@ from rich.table import Table
 from torch import nn
 
 from fwdtrace.cli import main
-from fwdtrace.compare.quick_draws import QuickDraws
-from fwdtrace.compare.recorded import Runnable
+from fwdtrace.compare.two_models.recorded import Runnable
+from fwdtrace.compare.weights.quick_draws import QuickDraws
 from fwdtrace.run import two
 from fwdtrace.run.two import TwoRunsPlan
 from tests.benchmarks.memory import most_memory

@@ -8,7 +8,7 @@ import pytest
 
 from fwdtrace.compare.agreement import ComparedCalls, Strictness, compare_calls, strictness_of
 from fwdtrace.compare.align import align
-from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance
+from fwdtrace.compare.numbers.distance import NOT_COMPARABLE, SAME, Distance
 from fwdtrace.trace import CallError, Leaf, Stats, TensorMeta, Value
 from tests.helpers.traces import call, tensor, trace
 

@@ -15,8 +15,8 @@ import fwdtrace
 from fwdtrace.compare.comparison import Growth, Origin, TraceComparison
 from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.direct.comparison import Carried, DirectComparison, Experiment, Fired, Measurement, Round
-from fwdtrace.compare.distance import Distance
 from fwdtrace.compare.document import FORMAT
+from fwdtrace.compare.numbers.distance import Distance
 from fwdtrace.trace import Finding, ModelInfo, Site, Versions
 
 SCHEMA = json.loads(

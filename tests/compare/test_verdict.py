@@ -8,7 +8,7 @@ from typing import Any
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.comparison import Growth, Origin
-from fwdtrace.compare.distance import SAME, Distance
+from fwdtrace.compare.numbers.distance import SAME, Distance
 from fwdtrace.trace import Call, CallError, Op, Trace, Value
 from tests.helpers.traces import call, tensor, trace
 

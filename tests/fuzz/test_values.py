@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from fwdtrace.compare.saved_numbers import SavedValues, save_values, values_of
+from fwdtrace.compare.programs.saved_numbers import SavedValues, save_values, values_of
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.recorder.measures.keeper import Keeper
 from fwdtrace.recorder.notes import Options

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fwdtrace.compare.saved_numbers import save_values
+from fwdtrace.compare.programs.saved_numbers import save_values
 from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fwdtrace.compare import compare_traces
 from fwdtrace.compare.comparison import ComparedStep, Origin, TraceComparison
-from fwdtrace.compare.distance import SAME, Distance
+from fwdtrace.compare.numbers.distance import SAME, Distance
 from fwdtrace.render.compared_page import ApartRow, apart_rows, comparison_charts
 from tests.helpers.traces import call, trace
 

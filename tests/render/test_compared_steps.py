@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fwdtrace.compare.comparison import ComparedStep
-from fwdtrace.compare.distance import NOT_COMPARABLE, SAME, Distance
+from fwdtrace.compare.numbers.distance import NOT_COMPARABLE, SAME, Distance
 from fwdtrace.render.compared_steps import steps_lines
 from fwdtrace.render.lines import plain
 

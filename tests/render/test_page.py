@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fwdtrace.compare import compare_traces
-from fwdtrace.compare.distance import Distance
+from fwdtrace.compare.numbers.distance import Distance
 from fwdtrace.render.html import comparison_html, html_text
 from fwdtrace.render.mermaid import mermaid_text
 from fwdtrace.trace import CallError, Op, Source, TensorMeta, Trace

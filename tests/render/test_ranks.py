@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-from fwdtrace.compare.ranks import CallOnRanks, Kind, RankFinding, RanksView, Slow
+from fwdtrace.compare.ranks.ranks import CallOnRanks, Kind, RankFinding, RanksView, Slow
 from fwdtrace.render.ranks import ranks_in_words, ranks_text, write_ranks
 
 PART = CallOnRanks(

@@ -11,7 +11,7 @@ from rich.console import Console
 from fwdtrace.compare.around import Around
 from fwdtrace.compare.comparison import Growth, TraceComparison
 from fwdtrace.compare.difference import Difference
-from fwdtrace.compare.distance import NOT_COMPARABLE, Distance
+from fwdtrace.compare.numbers.distance import NOT_COMPARABLE, Distance
 from fwdtrace.render.two_traces import changes_text, print_changes
 from fwdtrace.trace import ModelInfo, Versions
 

@@ -47,7 +47,7 @@ def test_saved_values_tell_the_origin_without_torch(command: Command, nets: Path
 def test_saved_values_are_read_as_they_were(folder: Path, dtype: str) -> None:
     import torch
 
-    from fwdtrace.compare.saved_numbers import SavedValues, save_values
+    from fwdtrace.compare.programs.saved_numbers import SavedValues, save_values
     from fwdtrace.recorder.measures.keeper import Kept, digest_of
 
     tensor = torch.randn(7).to(getattr(torch, dtype))
@@ -82,7 +82,7 @@ def test_values_that_are_gone_or_of_something_else_are_told_of(command: Command,
 def test_values_with_digests_of_the_earlier_kind_are_read_but_not_beside_those_of_today(
     command: Command, nets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fwdtrace.compare import saved_numbers
+    from fwdtrace.compare.programs import saved_numbers
     from fwdtrace.recorder.measures import keeper
 
     def save(spec: str, name: str) -> None:

@@ -12,7 +12,7 @@ from fwdtrace.compare.difference import Difference, Severity
 from fwdtrace.compare.direct.leaves import same_leaf
 from fwdtrace.compare.direct.step import Snapshot, StepError
 from fwdtrace.compare.direct.words import graph_in_words, leaf_in_words, outcome_in_words, size_in_words
-from fwdtrace.compare.tensors import distance_of_tensors, local
+from fwdtrace.compare.numbers.tensors import distance_of_tensors, local
 from fwdtrace.trace.text import plural
 
 

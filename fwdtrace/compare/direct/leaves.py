@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdtrace.compare.tensors import same_tensor
+from fwdtrace.compare.numbers.tensors import same_tensor
 from fwdtrace.recorder.parts import parts_of
 
 DEEPEST = 8

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fwdtrace.compare.direct.leaves import copied, named_leaves
-from fwdtrace.compare.tensors import dense, local
+from fwdtrace.compare.numbers.tensors import dense, local
 from fwdtrace.models.randomness import RandomState, random_state
 from fwdtrace.recorder.measures.keeper import digest_of
 

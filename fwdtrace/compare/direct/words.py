@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.compare.direct.step import Snapshot, StepError
-from fwdtrace.compare.tensors import dtype_name, local
+from fwdtrace.compare.numbers.tensors import dtype_name, local
 from fwdtrace.trace.text import plural, shape_text
 
 LONGEST_MESSAGE = 80

@@ -1,0 +1,1 @@
+"""The saved runs of many ranks: put together, against each other, or against the run of one process."""

@@ -1,0 +1,303 @@
+"""The weights of one model into another: by name where all have one, else by running both and checking each module."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fwdtrace.compare.names import renamed
+from fwdtrace.compare.parting.in_parts import cuts_into_rows
+from fwdtrace.compare.parting.steps import Steps
+from fwdtrace.compare.two_models.light_copy import light_copy, put, tensors_of
+from fwdtrace.compare.two_models.outputs import outputs_of
+from fwdtrace.compare.two_models.recorded import Once, Runnable, named_tensors
+from fwdtrace.compare.two_models.watched import Doubles, watch
+from fwdtrace.compare.weight_map import Move, Piece, WeightMap
+from fwdtrace.compare.weights.at_ops import move_at_ops
+from fwdtrace.compare.weights.left_over import left_over
+from fwdtrace.compare.weights.settled import Moves, run_copy, settled, settled_at_first, without
+from fwdtrace.compare.weights.siblings import as_in_other_layers
+from fwdtrace.compare.weights.units import state_of, units_of
+from fwdtrace.compare.weights.weight_values import Made, State, values_of
+from fwdtrace.models.randomness import seed_all
+from fwdtrace.trace.text import first_few
+
+MOST_NAMED = 3
+MOST_HEADS_TRIED = 6
+MOST_CUTS = 3
+
+
+def copy_weights(
+    before: Runnable,
+    after: Runnable,
+    maps: Sequence[str] = (),
+    seed: int = 0,
+    ran: tuple[Once, Once] | None = None,
+) -> WeightMap:
+    """Copy the parameters and buffers of the first model into the second; say what was copied and what was not.
+
+    If every weight of the second has a namesake of its shape, after the maps, they go by name. Else copies of both
+    models run: each module of the second that holds weights is given those of the modules of the first that are given
+    the same, or that run in the same place under a like name, and is checked with them. What is left goes by its name
+    or by a shape that nothing else has. `ran` has the runs of both, if each may run now, the second once it has its
+    weights; both then share the memory of what is moved as it is.
+    """
+    source, target = _as_it_is(before.model), state_of(after.model)
+    moves = _by_name(source, target, maps)
+    if len(moves) < len(target):
+        try:
+            return _by_running(source, before, after, moves if maps else {}, seed, ran)
+        except Exception:  # a model that cannot be copied; what it raises is said when it is compared
+            if ran is not None:
+                ran[1].forget()
+            moves |= left_over(source, target, moves)
+    return _apply(moves.values(), source, after.model, share=ran is not None)
+
+
+def apply(moves: Iterable[Move], first: nn.Module, second: nn.Module) -> WeightMap:
+    """Write the moved weights into the second model; a move that does not fit is left out."""
+    return _apply(moves, state_of(first), second)
+
+
+def _apply(
+    moves: Iterable[Move],
+    source: State,
+    second: nn.Module,
+    ambiguous: Sequence[str] = (),
+    made: Made | None = None,
+    *,
+    share: bool = False,
+) -> WeightMap:
+    """Write the moved weights; with `share`, a parameter that is moved as it is uses the first model's own memory."""
+    target = state_of(second)
+    values = values_of(moves, source, {name: tensor.shape for name, tensor in target.items()}, made)
+    done = {move.target: move for move in moves if move.target in values}
+    with torch.no_grad():
+        alone = _alone_in_memory(second, source) if share else {}
+        for name, value in values.items():
+            if name in alone:
+                put(alone[name], value)
+            else:
+                target[name].copy_(value)
+        target = state_of(second)
+    by_memory = {_memory(target[name]): move for name, move in done.items()}
+    for name in target:  # one tensor may have several names
+        if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
+            done[name] = replace(tied, target=name)
+    used = {_memory(source[name]) for move in done.values() for piece in move.pieces for name in piece.names}
+    left = tuple(name for name in target if name not in done)
+    unused = tuple(name for name in source if _memory(source[name]) not in used)
+    rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())
+    return WeightMap(rows, len(target), left, unused, tuple(ambiguous))
+
+
+def _alone_in_memory(model: nn.Module, source: State) -> dict[str, Tensor]:
+    """The parameters that share no memory with another of the model, or that of the first model alone."""
+    tensors = {name: each for name, each in tensors_of(model).items() if _has_memory(each)}
+    once = {id(each): each for each in tensors.values()}
+    users = Counter(each.untyped_storage().data_ptr() for each in once.values())
+    of_first = {each.untyped_storage().data_ptr() for each in source.values() if _has_memory(each)}
+    may = of_first | {place for place, count in users.items() if count == 1}
+    return {
+        name: each
+        for name, each in tensors.items()
+        if type(each) is nn.Parameter and each.untyped_storage().data_ptr() in may
+    }
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not is_lazy(tensor)
+
+
+def _as_it_is(model: nn.Module) -> State:
+    """The state of a model, with copies of the buffers, which a run may write into."""
+    buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    return {name: tensor.clone() if name in buffers else tensor for name, tensor in state_of(model).items()}
+
+
+def in_words(weights: WeightMap) -> str:
+    """What was moved and what was not."""
+    text = f"{len(weights.moves)} of {weights.of} weights of the second are copies of the first's"
+    checked = sum(move.proof == "run" for move in weights.moves)
+    if checked:
+        text += f", {checked} of them checked by the same input through both modules"
+    text += _listed("left as they were", weights.left) + _listed("of the first not used", weights.unused)
+    return text + _listed("could be others as well", weights.ambiguous)
+
+
+def those_that_matter(runnable: Runnable, names: Sequence[str], seed: int) -> tuple[str, ...]:
+    """Those of the weights by these names that the results of the model depend on, found by changing each."""
+    floating = [
+        name for name, tensor in state_of(runnable.model).items() if name in names and tensor.is_floating_point()
+    ]
+    if not floating:
+        return ()
+    before = _results(runnable, seed, {})
+
+    def matters(some: Sequence[str]) -> bool:
+        after = _results(runnable, seed, dict.fromkeys(some, None))
+        return before is not None and after is not None and outputs_of(before, after).equal is False
+
+    if not matters(floating):
+        return ()
+    return tuple(floating) if len(floating) > MOST_NAMED else tuple(name for name in floating if matters([name]))
+
+
+def _by_name(source: State, target: State, maps: Sequence[str]) -> Moves:
+    """The moves of the weights of the second model that have a namesake of their shape in the first."""
+    old_names = renamed({name: name for name in source}, maps)
+    return {
+        name: Move(name, (Piece(old_names[name]),))
+        for name, tensor in target.items()
+        if name in old_names and source[old_names[name]].shape == tensor.shape
+    }
+
+
+def _by_running(
+    source: State, before: Runnable, after: Runnable, given: Moves, seed: int, ran: tuple[Once, Once] | None
+) -> WeightMap:
+    """Move what is found as the second model runs; in a second run, what was left over at first is in its place."""
+    target = state_of(after.model)
+    made: Made = {}
+    run = ran[0].run if ran is not None else run_copy(before, seed)
+    ours = units_of(run, before.model)
+    theirs, start, moves, ambiguous = settled_at_first(source, before, after, ours, given, seed, made)
+    parameters = [name for name, _ in after.model.named_parameters(remove_duplicate=False) if name in target]
+    if any(name not in moves for name in parameters):
+        other = settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
+        if len(other[0]) > len(moves):
+            moves, ambiguous = other
+    doubles: Doubles = {}
+    runs = _all_steps(before, after, seed, doubles)
+    steps = None
+    while any(name not in moves for name in parameters) and run.error is None:
+        proved = {name: move for name, move in moves.items() if move.proof == "run"}
+        more: Moves = {}
+        while not more and (steps := steps or next(runs, None)) is not None:
+            more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+            steps = steps if more else None
+        if not more:
+            break
+        given = {**given, **more}
+        moves, ambiguous = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
+    if any(name not in moves for name in parameters):
+        moves = as_in_other_layers(moves, source, target)
+    weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
+    if run.error is not None or not (ambiguous or any(map(_is_matrix, moves.values()))):
+        return weights
+    gave = ran[1].run.gave.items() if ran is not None else _results(after, seed, {})
+    if _agree(run.gave, gave):
+        return replace(weights, moves=_proved(weights.moves), ambiguous=())
+    in_order = _in_the_right_order(source, before.model, after, moves, run.gave, seed, made)
+    if in_order is None:
+        return weights
+    if ran is not None:
+        ran[1].forget()
+    return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+
+
+def _all_steps(before: Runnable, after: Runnable, seed: int, doubles: Doubles) -> Iterator[Steps]:
+    """The steps of the first model; then with what it held in each of the time steps that the second works on."""
+    yield watch(before, seed, doubles).steps
+    cuts = cuts_into_rows(watch(after, seed, doubles).steps)
+    yield from (watch(before, seed, doubles, parts_of=cut.parts_of).steps for cut in cuts[:MOST_CUTS])
+
+
+def _in_the_right_order(
+    source: State,
+    first: nn.Module,
+    after: Runnable,
+    moves: Moves,
+    results: Mapping[str, Tensor],
+    seed: int,
+    made: Made,
+) -> list[Move] | None:
+    """The moves under which the second model gives the results of the first, if the parts of fused matrices take turns.
+
+    Head by head, for one of the numbers of heads that the models speak of.
+    """
+    shapes = {name: each.shape for name, each in state_of(after.model).items()}
+    for heads in itertools.islice(_heads_in(first, after.model), MOST_HEADS_TRIED):
+        tried = [_head_by_head(move, heads) for move in moves.values()]
+        if tried == [*moves.values()]:
+            return None
+        gave = _results(after, seed, values_of(tried, source, shapes, made))
+        if gave is None or _agree(results, gave):
+            return tried if gave is not None else None
+    return None
+
+
+def _agree(results: Mapping[str, Tensor], gave: Iterable[tuple[str, Tensor]] | None) -> bool:
+    if gave is None:
+        return False
+    outputs = outputs_of(list(results.items()), list(gave))
+    distances = [pair.apart.relative for pair in outputs.pairs if not pair.apart.same]
+    return bool(outputs.pairs) and all(distance is not None and distance < 1e-4 for distance in distances)
+
+
+def _proved(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """The moves, of which those of matrices in parts are proved by the run of the whole model."""
+    return tuple(replace(move, proof="run") if _is_matrix(move) else move for move in moves)
+
+
+def _is_matrix(move: Move) -> bool:
+    return len(move.pieces) > 1 or any(piece.start is not None for piece in move.pieces)
+
+
+def _head_by_head(move: Move, heads: int) -> Move:
+    if len(move.pieces) > 1 and all(piece.start is None for piece in move.pieces):
+        return replace(move, heads=heads)
+    if len(move.pieces) == 1 and move.pieces[0].start is not None:
+        return replace(move, pieces=(replace(move.pieces[0], heads=heads),))
+    return move
+
+
+def _heads_in(*models: nn.Module) -> Iterator[int]:
+    """The numbers of heads that the modules and their configurations speak of."""
+    holders = (holder for model in models for module in model.modules() for holder in (module, _config(module)))
+    found = (
+        value
+        for holder in holders
+        for name, value in vars(holder).items()
+        if "head" in name.lower() and type(value) is int and value > 1
+    )
+    return iter(dict.fromkeys(found))
+
+
+def _config(module: nn.Module) -> object:
+    """The configuration that a module of transformers holds; the module itself if it has none."""
+    config = vars(module).get("config", module)
+    return config if hasattr(config, "__dict__") else module
+
+
+def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor]] | None:
+    """What a copy of the model gives with these weights, or with noise in place of one; None if it raises."""
+    try:
+        model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
+        state = tensors_of(model)
+        generator = torch.Generator().manual_seed(seed)
+        seed_all(seed)
+        with torch.no_grad():
+            for name, value in values.items():
+                noise = torch.randn(state[name].shape, generator=generator).to(state[name]) if value is None else value
+                put(state[name], noise)
+            return list(named_tensors(model(*args, **kwargs)).items())
+    except Exception:  # the model is the user's
+        return None
+
+
+def _memory(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    """What all names of one tensor have in common."""
+    return tensor.data_ptr(), tuple(tensor.shape)
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f"; {len(names)} {what}: {first_few(list(names), MOST_NAMED)}"

@@ -1,0 +1,1 @@
+"""How far numbers are apart."""

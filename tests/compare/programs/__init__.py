@@ -1,0 +1,1 @@
+"""The saved calls of two programs."""

@@ -1,0 +1,1 @@
+"""The saved runs of many ranks."""

@@ -1,0 +1,1 @@
+"""Two models that run on the same inputs."""

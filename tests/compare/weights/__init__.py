@@ -1,0 +1,1 @@
+"""Which weights of one model are those of another."""
