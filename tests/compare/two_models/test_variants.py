@@ -143,6 +143,4 @@ def test_a_model_from_another_seed_differs_from_its_first_weight_on() -> None:
 def test_a_compiled_model_is_equal_beyond_rounding() -> None:
     plan = TwoRunsPlan("tests.compare.two_models.test_variants:net", inputs=("3x16",), compile=True)
     found = compare_two(plan).comparison
-        TwoRunsPlan("tests.compare.two_models.test_variants:net", inputs=("3x16",), compile=True)
-    ).comparison
     assert found.equal, found.verdict
