@@ -179,7 +179,7 @@ def test_of_a_long_call_in_which_something_happened_its_row_is_shown_with_its_ca
         *(words for number in (28, 29, 30, 31, 32) for words in ([f"├╴b{number}", f"Block{number}"], ["│", "└╴c"])),
     ]
     assert [line for line in lines if "FT005 non-finite" in line][:1] == lines[10:11]
-    assert lines[15:16] + lines[-1:] == ["… 54 lines", "  why it is not finite"]
+    assert lines[15:16] + lines[-1:] == ["… 55 lines", "  why it is not finite"]
 
 
 def test_of_models_of_one_class_the_line_says_how_each_came_to_be() -> None:
