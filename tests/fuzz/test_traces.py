@@ -33,7 +33,7 @@ from tests.fuzz.mutations import spoilt
 from tests.helpers.hangs import in_time
 from tests.helpers.traces import everything, odd
 
-MUTATIONS = 1000
+MUTATIONS = 600
 PARTS = 2
 
 WAYS = (

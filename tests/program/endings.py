@@ -224,3 +224,15 @@ Slow(2, 2)(torch.ones(1, 2))
 print("after the call")
 """,
 }
+
+AT_THE_END = (
+    *("exit handlers", "files that are not closed", "logging", "temporary folders", "cleaning up", "threads"),
+    "a queue",
+)
+"""What only shows when Python ends: these programs work together as well, each where the one before would work."""
+PROGRAMS["together"] = f"""\
+alone, others = work, {[PROGRAMS[name] for name in AT_THE_END]!r}
+def work():
+    exec(compile(others.pop(0), "program.py", "exec"), globals()) if others else alone()
+work()
+"""

@@ -82,7 +82,7 @@ def kept(folder: Path) -> list[str]:
         pytest.param("fork", "[0, 0]\n", marks=pytest.mark.sweep),
         pytest.param("spawn", "[0, 0]\n", marks=pytest.mark.sweep),
         pytest.param("forkserver", "[0, 0]\n", marks=pytest.mark.long),
-        pytest.param("torch", "", marks=pytest.mark.sweep),
+        pytest.param("torch", "", marks=pytest.mark.long),
         ("same", "[0, 0]\n0\n"),
     ],
 )

@@ -84,7 +84,7 @@ def end_by(program: subprocess.Popen[str], number: signal.Signals, *, group: boo
     [
         ("torch.ones(1).expand(10**14).sum()", signal.SIGTERM, False),  # in native code, for a day
         ("os.fork() or time.sleep(3000); time.sleep(3000)", signal.SIGHUP, True),
-        pytest.param("time.sleep(3000)", signal.SIGHUP, False, marks=pytest.mark.sweep),
+        pytest.param("time.sleep(3000)", signal.SIGHUP, False, marks=pytest.mark.long),
         pytest.param("while True: pass", signal.SIGTERM, False, marks=pytest.mark.long),
     ],
 )
@@ -185,7 +185,7 @@ print("not ended by itself" if "caught in" in sys.argv[1] else "not ended")
     [
         ("caught", "finally\ncaught\nexit handler\n"),
         ("thread", "finally\nexit handler\n"),
-        pytest.param("plain", "finally\nexit handler\n", marks=pytest.mark.sweep),
+        pytest.param("plain", "finally\nexit handler\n", marks=pytest.mark.long),
         pytest.param(
             "caught in a thread", "not ended by itself\nfinally\ncaught\nexit handler\n", marks=pytest.mark.sweep
         ),

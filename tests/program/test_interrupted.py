@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import CHILDS_PATH, HANG, ending
-from tests.program.endings import BEGIN, NEED_TORCH, PROGRAMS, STAND_IN, STAY
+from tests.program.endings import AT_THE_END, BEGIN, NEED_TORCH, PROGRAMS, STAND_IN, STAY
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,17 @@ def compare(name: str, number: signal.Signals | None, seed: str, folder: Path) -
 ENDS = (None, signal.SIGINT, signal.SIGTERM)
 QUICK = [("forked daemons", signal.SIGINT), ("asyncio with a handler", signal.SIGTERM)]
 """What is tried in every run."""
-SWEEP = [("inside a call", signal.SIGINT), *((name, ENDS[place % 3]) for place, name in enumerate(PROGRAMS))]
-"""Each program once, in turn with another end; the long run has the others."""
+SWEEP = [
+    *(("inside a call", signal.SIGINT), ("together", signal.SIGINT), ("together", signal.SIGTERM)),
+    *((name, ENDS[place % 3]) for place, name in enumerate(PROGRAMS) if name not in (*AT_THE_END, "together")),
+]
+"""Each program once, in turn with another end, or together with others; the long run has each with every end."""
 
 
 def marks(case: tuple[str, signal.Signals | None]) -> list[pytest.MarkDecorator]:
-    return [] if case in QUICK else [pytest.mark.sweep if case in SWEEP else pytest.mark.long]
+    if case in QUICK:
+        return []
+    return [pytest.mark.sweep if case in SWEEP and case[0] not in dict(QUICK) else pytest.mark.long]
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ if __name__ == "__main__":
     [
         ("workers", "2 processes"),
         pytest.param("fork", "1 process", marks=pytest.mark.sweep),
-        pytest.param("spawn", "1 process", marks=pytest.mark.sweep),
+        pytest.param("spawn", "1 process", marks=pytest.mark.long),
     ],
 )
 def test_processes_that_the_program_starts_run_as_they_would_and_leave_no_files(

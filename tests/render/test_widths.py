@@ -18,7 +18,8 @@ from fwdtrace.trace import Trace
 from tests.helpers.drawings import blocks, failing
 from tests.helpers.traces import everything, lenet, odd
 
-SOME = (1, 2, 3, 5, 8, 13, 21, 34, 40)
+SOME = (0, 1, 2, 3, 5, 8, 13, 21, 34, 40)
+WIDTHS = [width if width in SOME else pytest.param(width, marks=pytest.mark.long) for width in range(41)]
 TRACES = (lenet(), lenet(direct=True), failing(), blocks(12), everything(), *map(odd, range(6)))
 
 
@@ -31,7 +32,7 @@ def ranking(shown: Trace, *, width: int) -> str:
 
 
 @pytest.mark.parametrize("text_of", [tree_text, source_text, ranking, two_traces], ids=lambda form: form.__name__)
-@pytest.mark.parametrize("width", range(41))
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_text_is_there_at_any_width_and_no_wider(text_of: Callable[..., str], width: int) -> None:
     for shown in TRACES:
         text = text_of(shown, width=width)
@@ -39,9 +40,7 @@ def test_a_text_is_there_at_any_width_and_no_wider(text_of: Callable[..., str], 
         assert max(map(cell_len, text.splitlines())) <= max(width, 1)
 
 
-@pytest.mark.parametrize(
-    "width", [width if width in SOME else pytest.param(width, marks=pytest.mark.long) for width in range(1, 41)]
-)
+@pytest.mark.parametrize("width", WIDTHS[1:])
 def test_a_picture_is_there_at_any_width(width: int) -> None:
     for shown in TRACES:
         assert svg_text(shown, width=width).startswith("<svg")

@@ -14,6 +14,10 @@ _SEED = 20
 _ENOUGH = 8
 """Of fewer elements, that others have them too says nothing."""
 _NEVER_ZERO = 1e-300
+_A_LITTLE = 1000
+"""So many times the tolerance is the least share of a whole by which a part shows in it."""
+_HUNDREDTH = 0.01
+"""A part with this share of a whole always shows: in coarse types all that is known is vague."""
 _HUGE = 1e8
 """Larger elements are counted alone: each model has another of them, or an infinite one, where it masks."""
 
@@ -44,6 +48,11 @@ class Content:
             abs(one - two) <= tolerance * scale
             for one, two, scale in zip(self.moments, other.moments, scales, strict=True)
         )
+
+    def shows_in(self, whole: Content, tolerance: float) -> bool:
+        """Whether the whole would be another one if this, a part of it, were but a little larger or smaller."""
+        share = self.count * self.moments[1]
+        return share >= min(_A_LITTLE * tolerance, _HUNDREDTH) * whole.count * whole.moments[2]
 
     def times(self, factor: float) -> Content:
         """The content of the same elements, all multiplied by a number above 0."""

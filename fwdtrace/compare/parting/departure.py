@@ -58,7 +58,11 @@ class Side:
 
     def _is_in_turns(self, number: int) -> bool:
         """Whether the other run held as a whole what the line that gives it gives in turns."""
-        return any(next(self.others.like(whole), None) is not None for whole in self._wholes(number))
+        content, tolerance = self.steps.held[number].content, self.others.tolerance
+        return content is not None and any(
+            content.shows_in(whole, tolerance) and next(self.others.like(whole), None) is not None
+            for whole in self._wholes(number)
+        )
 
     def _wholes(self, number: int) -> Sequence[Content]:
         while number not in self._turns and (made_by := self.steps.held[number].made_by) is not None:

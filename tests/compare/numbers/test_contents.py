@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fwdtrace.compare.numbers.contents import Contents, content_of
+from fwdtrace.compare.numbers.contents import Contents, content_of, content_together
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -66,3 +66,10 @@ def test_the_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
     content_of(torch.ones(100_000))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_part_that_is_tiny_beside_the_others_does_not_show_in_the_whole() -> None:
+    one, tiny, other = content_of(X), content_of(1e-7 * X), content_of(2e-7 * X)
+    whole = content_together([one, tiny])
+    assert whole.same_elements(content_together([one, other]), 1e-6)
+    assert one.shows_in(whole, 1e-6) and not tiny.shows_in(whole, 1e-6)

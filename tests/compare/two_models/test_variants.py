@@ -138,7 +138,7 @@ def test_a_model_from_another_seed_differs_from_its_first_weight_on() -> None:
     assert any(why.startswith("weight differs by up to") for why in found.origin.why)
 
 
-@pytest.mark.sweep
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_model_is_equal_beyond_rounding() -> None:
     plan = TwoRunsPlan("tests.compare.two_models.test_variants:net", inputs=("3x16",), compile=True)

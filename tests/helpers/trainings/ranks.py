@@ -1,4 +1,4 @@
-"""Ranks that train by DDP, FSDP2 or tensor parallelism; the batch of one alone goes wrong, in three ways in turn."""
+"""Ranks that train by DDP, FSDP2 or tensor parallelism, or by each in turn; one batch goes wrong in three ways."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def parallel(name: str) -> nn.Module:
     return parallelize_module(Net(), mesh, plan)  # type: ignore[arg-type]
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train it; with tensor parallelism all ranks have the same batch."""
-    model = parallel(options.parallel)
+def train(options: argparse.Namespace, way: str) -> None:
+    """Train it in a way; with tensor parallelism all ranks have the same batch."""
+    model = parallel(way)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    same = options.parallel == "tensor"
+    same = way == "tensor"
     torch.manual_seed(0 if same else dist.get_rank())
     for step, wrong in steps(options):
         x, scale, shown = torch.randn(4, 6), torch.ones(4, 1), torch.ones(4, 1)
@@ -70,6 +70,8 @@ def train(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     own = arguments(parallel="ddp", rank="1")
     dist.init_process_group("gloo", os.environ["MEETING"])
-    for own.plant in ("forward", "backward", "evaluation"):
-        train(own)  # DDP must be gone before the group: else it may wait for a thread of gloo forever, watched or not
+    for way in own.parallel.split():
+        for own.plant in ("forward", "backward", "evaluation"):
+            # DDP must be gone before the group: else it may wait for a thread of gloo forever, watched or not.
+            train(own, way)
     dist.destroy_process_group()
