@@ -129,6 +129,15 @@ def test_nan_that_came_with_the_inputs_is_about_the_inputs() -> None:
     )
 
 
+def test_nan_of_which_no_op_is_seen_is_not_about_the_inputs_of_a_model_that_got_finite_ones() -> None:
+    (finding,) = found(replace(ROOT, nonfinite=MADE), call(1, 0, "layer", "Linear", nonfinite=PASSED_ON))
+    assert (finding.call, finding.message) == (
+        0,
+        "the model (Net) was given finite values, and its own code handed NaN or infinite values"
+        " to layer (Linear) (line 10)",
+    )
+
+
 def test_the_input_that_nan_came_with_is_named() -> None:
     given = replace(PASSED_ON, spoiled_inputs=("x", "batch.mask"))
     (finding,) = found(replace(ROOT, nonfinite=given), call(1, 0, "layer", "Linear", nonfinite=PASSED_ON))
