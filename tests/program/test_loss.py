@@ -114,7 +114,7 @@ def test_the_loss_of_an_earlier_small_batch_is_run_again_with_what_its_names_wer
 
 def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[bool] = []
-    monkeypatch.setattr(StepToSave, "save", lambda _, noted, optimizer, wrong, of_loss: saved.append(of_loss))
+    monkeypatch.setattr(StepToSave, "save", lambda _, noted, optimizer, wrong, of_loss, gone: saved.append(of_loss))
     with watched() as events:
         net = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
