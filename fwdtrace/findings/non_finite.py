@@ -28,6 +28,8 @@ _LAYERS = (
     "NonDynamicallyQuantizableLinear",
 )
 """Modules of torch that do just that."""
+_ALIGN = ("CTCLoss", "ctc_loss")
+"""What makes infinities of finite numbers in one way alone: there is no way to spread a target over its frames."""
 _PICK = ("Embedding", "EmbeddingBag", "embedding", "embedding_bag", "gather", "index_select", "[]")
 """Modules and functions that use some of a weight's elements in each call."""
 _NON_FINITE_VALUES = ("-inf", "inf", "nan")
@@ -228,6 +230,8 @@ def _because(spoiled: _Spoiled) -> str:
 def _reason(event: Event, numbers: NonFinite) -> str:
     operands = numbers.operands
     function = function_of(event.name) if isinstance(event, Op) else ""
+    if (event.class_name if isinstance(event, Call) else function) in _ALIGN and numbers.inputs_finite:
+        return "a target does not fit its frames, of which it needs one for each label and one between two equal ones"
     masked = _hidden(event, function, operands)
     if masked or not operands:
         return masked or _of_nothing(event, function)

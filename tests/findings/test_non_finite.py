@@ -238,3 +238,11 @@ def test_after_a_forward_that_gave_nan_backward_is_not_told_of() -> None:
 
 def test_a_gradient_that_came_to_the_model_as_nan_is_left_to_the_finding_about_gradients() -> None:
     assert find(trace(ROOT, gradient_faults=(GradientFault("non-finite", 0, parameters=("a",)),))) == ()
+
+
+def test_a_target_that_does_not_fit_its_frames_is_the_reason_of_an_infinite_ctc_loss() -> None:
+    fits = "a target does not fit its frames, of which it needs one for each label and one between two equal ones"
+    made = NonFinite(0, 1, True, operands=(Operand("log_probs", (1, 16), "float32"),))
+    loss = call(1, 0, "loss", "CTCLoss", nonfinite=made)
+    (finding,) = found(replace(ROOT, nonfinite=NonFinite(0, 1, True)), loss)
+    assert finding.message.endswith(f"1 infinite of 16 elements out of finite inputs: {fits}")
