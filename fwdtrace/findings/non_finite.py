@@ -28,6 +28,8 @@ _LAYERS = (
     "NonDynamicallyQuantizableLinear",
 )
 """Modules of torch that do just that."""
+_ALIGN = ("CTCLoss", "ctc_loss")
+"""What makes infinities of finite numbers in one way alone: there is no way to spread a target over its frames."""
 _PICK = ("Embedding", "EmbeddingBag", "embedding", "embedding_bag", "gather", "index_select", "[]")
 """Modules and functions that use some of a weight's elements in each call."""
 _NON_FINITE_VALUES = ("-inf", "inf", "nan")
@@ -150,11 +152,23 @@ def _to_blame(trace: Trace, spoiled: list[_Spoiled]) -> tuple[Event, str] | None
     if nan is not None and nan.made_nan:
         return nan.event, f"{_subject(trace, nan.event)} made {_counts_of(nan)} out of infinite values{_because(nan)}"
     if spoiled and not producers:
+        given = nan or spoiled[0]
+        maker = _maker_around(trace, given)
+        if maker is not None:
+            handed = f"its own code handed NaN or infinite values to {_subject(trace, given.event)}"
+            message = f"{_subject(trace, maker)} was given finite values, and {handed}{line_in_brackets(given.event)}"
+            return maker, message
         first = min((case.event for case in spoiled), key=lambda event: event.id)
         names = first.nonfinite.spoiled_inputs if first.nonfinite is not None else ()
         where = f" in {listed(names)}" if names else ""
         return first, f"{_subject(trace, first)} was given NaN or infinite values{where}: check the inputs of the model"
     return None
+
+
+def _maker_around(trace: Trace, spoiled: _Spoiled) -> Call | None:
+    """The innermost call around one with non-finite inputs that got finite ones: what it runs itself made them."""
+    callers = trace.callers(spoiled.event)
+    return next((each for each in callers if each.nonfinite is not None and each.nonfinite.inputs_finite), None)
 
 
 def _overflows_half(case: _Spoiled) -> bool:
@@ -216,6 +230,8 @@ def _because(spoiled: _Spoiled) -> str:
 def _reason(event: Event, numbers: NonFinite) -> str:
     operands = numbers.operands
     function = function_of(event.name) if isinstance(event, Op) else ""
+    if (event.class_name if isinstance(event, Call) else function) in _ALIGN and numbers.inputs_finite:
+        return "a target does not fit its frames, of which it needs one for each label and one between two equal ones"
     masked = _hidden(event, function, operands)
     if masked or not operands:
         return masked or _of_nothing(event, function)

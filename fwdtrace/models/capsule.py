@@ -174,6 +174,16 @@ def spec_of(module: nn.Module) -> str | None:
     return f"{Path(file).absolute()}:{cls.__qualname__}" if _can_be_imported(Path(file)) else None
 
 
+def with_arguments(spec: str | None) -> str:
+    """How to name a model that is built with arguments, which a user has to fill in."""
+    return f"'{spec}(…)'" if spec is not None else "SPEC"
+
+
+def takes_arguments(module: nn.Module) -> bool:
+    """Whether the class of a model that `spec_of` names can be built with arguments, so that it may be another."""
+    return bool(inspect.signature(type(module)).parameters)
+
+
 def _can_be_imported(script: Path) -> bool:
     """Whether a script says itself what it runs only as a program."""
     try:
@@ -208,7 +218,7 @@ class Capsule:
         if other:
             raise FwdtraceError(
                 f"{self.file}: is of another model, a {self.class_name}: {other[0]} does not fit; name that one: "
-                f"fwdtrace run SPEC --capsule {self.file}"
+                f"fwdtrace run {with_arguments(self.spec)} --capsule {self.file}"
             )
         with torch.no_grad():
             for name, tensor in own.items():

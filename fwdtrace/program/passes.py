@@ -100,11 +100,12 @@ def _notes(held: _Held, places: list[tuple[int, int]], came: Came) -> Callable[[
     @frame_role("stand-in")
     def note(given: tuple[Tensor | None, ...]) -> None:
         noted = held.awaited or held.begun()
-        if noted is None or not waiting:  # of a graph that is used twice, the first backward counts
+        if noted is None:
             return
-        waiting.clear()
-        for place, number in places:
-            noted.gradients[place] = given[number]
+        if waiting:  # of a graph that is used twice, as for a penalty on gradients, those of the first backward count
+            waiting.clear()
+            for place, number in places:
+                noted.gradients[place] = given[number]
         is_first = held.awaited is not None
         held.awaited, held.begun = None, weakref.ref(noted)
         came(noted, [given[number] for _, number in places], is_first)

@@ -15,7 +15,7 @@ from fwdtrace.program.loss import AND_LOSS, loss_again, with_loss_named
 from fwdtrace.program.moment import Moment
 from fwdtrace.program.names import name_of_called
 from fwdtrace.program.passes import Pass
-from fwdtrace.program.replay import Replay, called_at, not_replayed, replayed, sound_again
+from fwdtrace.program.replay import TRANSFORMED, Replay, called_at, not_replayed, replayed, sound_again
 from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.steps import Happened, Keep, Optimizer
 from fwdtrace.recorder.notes import Options
@@ -104,7 +104,8 @@ class Replays:
         trace = self._with_what_happened(noted, replay, happened)
         of_loss = trace.model.class_name.endswith(AND_LOSS)
         made = None if of_loss else "output" if noted.is_spoiled else "gradients" if made_in(replay) else None
-        self._saves.save(noted, self._optimizer_of(happened.optimizer), made, of_loss)
+        gone = replay.inexact if replay.inexact == TRANSFORMED else ""
+        self._saves.save(noted, self._optimizer_of(happened.optimizer), made, of_loss, gone)
         end_now = self._keep(noted.root, trace)
         if replay.interrupt is not None:
             raise replay.interrupt

@@ -18,15 +18,19 @@ class StepToSave:
         self._folder = Path(folder) if folder is not None else None
         self.said: str | None = None
 
-    def save(self, noted: Pass, optimizer: Any, wrong: str | None, of_loss: bool = False) -> None:
+    def save(self, noted: Pass, optimizer: Any, wrong: str | None, of_loss: bool = False, gone: str = "") -> None:
         """Save a call, unless one was saved already. The program must not end because of us, whatever is wrong.
 
         `wrong` is what was not finite, if that is known: the "output" of the call, or the "gradients" of its backward.
         `of_loss`: what happened is in the loss, which the program computes after the call and which is not saved.
+        `gone` says why nothing is left of the arguments, if that is so.
         """
         if self._folder is None or self.said is not None:
             return
-        from fwdtrace.models.capsule import save_capsule, spec_of
+        if gone:
+            self.said = f"the step could not be saved: {gone}"
+            return
+        from fwdtrace.models.capsule import save_capsule, spec_of, takes_arguments, with_arguments
 
         moment = noted.moment
         modes = {"grad": moment.modes.grad, "autocast": moment.modes.autocast}
@@ -37,15 +41,18 @@ class StepToSave:
         try:
             with Unseen():
                 left_out = save_capsule(self._folder, module, call, moment.random, buffers, gradients, optimizer, wrong)
-                is_known = spec_of(module) is not None
+                spec = spec_of(module)
         except Exception as error:  # a full disk, or an object of the program that cannot be read
             self.said = f"the step could not be saved in {self._folder}: {type(error).__name__}: {error}"
             return
         what = "the call of the model, without the loss," if of_loss else "the step,"
         file = self._folder / "capsule.json"
-        self.said = f"saved {what} for fwdtrace run {file if is_known else f'SPEC --capsule {file}'}"
-        if not is_known:
+        named = f"fwdtrace run {with_arguments(spec)} --capsule {file}"
+        self.said = f"saved {what} for {f'fwdtrace run {file}' if spec is not None else named}"
+        if spec is None:
             self.said += f"; SPEC names what builds the {type(module).__name__}, in a file that can be imported"
+        elif takes_arguments(module):
+            self.said += f"; if the {type(module).__name__} was built with arguments, for {named}"
         if left_out:
             more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
             self.said += f"; it could not hold {left_out[0]}{more}"

@@ -129,6 +129,15 @@ def test_nan_that_came_with_the_inputs_is_about_the_inputs() -> None:
     )
 
 
+def test_nan_of_which_no_op_is_seen_is_not_about_the_inputs_of_a_model_that_got_finite_ones() -> None:
+    (finding,) = found(replace(ROOT, nonfinite=MADE), call(1, 0, "layer", "Linear", nonfinite=PASSED_ON))
+    assert (finding.call, finding.message) == (
+        0,
+        "the model (Net) was given finite values, and its own code handed NaN or infinite values"
+        " to layer (Linear) (line 10)",
+    )
+
+
 def test_the_input_that_nan_came_with_is_named() -> None:
     given = replace(PASSED_ON, spoiled_inputs=("x", "batch.mask"))
     (finding,) = found(replace(ROOT, nonfinite=given), call(1, 0, "layer", "Linear", nonfinite=PASSED_ON))
@@ -229,3 +238,11 @@ def test_after_a_forward_that_gave_nan_backward_is_not_told_of() -> None:
 
 def test_a_gradient_that_came_to_the_model_as_nan_is_left_to_the_finding_about_gradients() -> None:
     assert find(trace(ROOT, gradient_faults=(GradientFault("non-finite", 0, parameters=("a",)),))) == ()
+
+
+def test_a_target_that_does_not_fit_its_frames_is_the_reason_of_an_infinite_ctc_loss() -> None:
+    fits = "a target does not fit its frames, of which it needs one for each label and one between two equal ones"
+    made = NonFinite(0, 1, True, operands=(Operand("log_probs", (1, 16), "float32"),))
+    loss = call(1, 0, "loss", "CTCLoss", nonfinite=made)
+    (finding,) = found(replace(ROOT, nonfinite=NonFinite(0, 1, True)), loss)
+    assert finding.message.endswith(f"1 infinite of 16 elements out of finite inputs: {fits}")

@@ -48,6 +48,26 @@ def test_what_goes_wrong_in_the_backward_of_the_loss_is_named_with_its_line() ->
     assert [told(event) for event in events] == [(2, 2, "inexact", ["torch.sqrt(squares).sum().backward()"])]
 
 
+def test_what_goes_wrong_in_a_penalty_on_gradients_is_named_though_it_is_in_a_closure() -> None:
+    with watched() as events:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for factor in (1.0, 0.0):
+            x = torch.ones(2, 4, requires_grad=True)
+
+            def closure(x: Tensor = x, factor: float = factor) -> Tensor:
+                optimizer.zero_grad()
+                output = net(x).square()
+                (slope,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+                loss = (output * (slope.square().sum() * factor).sqrt()).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+                return loss
+
+            optimizer.step(closure)  # type: ignore[arg-type]
+    line = "loss = (output * (slope.square().sum() * factor).sqrt()).sum()"
+    assert [told(event) for event in events] == [(2, 2, "exact", [line])]
+
+
 def test_of_a_loss_that_is_not_found_it_is_said_that_it_made_the_gradient_wrong() -> None:
     def loss_of(net: nn.Module) -> Tensor:
         return torch.sqrt(net(torch.ones(2, 4)).square() * 0).sum()
@@ -94,7 +114,7 @@ def test_the_loss_of_an_earlier_small_batch_is_run_again_with_what_its_names_wer
 
 def test_the_loss_is_named_for_which_a_scaler_leaves_out_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[bool] = []
-    monkeypatch.setattr(StepToSave, "save", lambda _, noted, optimizer, wrong, of_loss: saved.append(of_loss))
+    monkeypatch.setattr(StepToSave, "save", lambda _, noted, optimizer, wrong, of_loss, gone: saved.append(of_loss))
     with watched() as events:
         net = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

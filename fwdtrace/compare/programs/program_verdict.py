@@ -106,10 +106,11 @@ def _weights(step: OneStep, weights: WeightsApart, number: int) -> str:
     first = f"first {name}" if len(weights.apart) > 1 else name
     which = f"{len(weights.apart)} of {weights.of} parameters and buffers, {first} ({how_far})"
     if step.before and step.before[-1].call == number - 1:
-        return (
-            f"Then the weights part{rounding}, between call {number - 1} and call {number}, where the optimizer steps: "
-            f"{which}.{_optimizer(step)}"
-        )
+        between = f"part{rounding}, between call {number - 1} and call {number}"
+        trained = {each.name for each in step.first.gradients or ()}
+        if trained and not any(name in trained for name, _ in weights.apart):
+            return f"Then buffers {between}, and no parameter does: {which}."
+        return f"Then the weights {between}, where the optimizer steps: {which}.{_optimizer(step)}"
     return f"The weights differ before call {number} already{rounding}: {which}."
 
 

@@ -1,4 +1,4 @@
-"""A trace without what only wraps a model, so that a model and its wrapped self have the same calls and names."""
+"""A trace without what only wraps a model or runs it again, so that it has the calls and names of the plain model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unwrapped:
     """What becomes of the names in a trace whose wrappers are taken off."""
 
     def __init__(self, trace: Trace) -> None:
-        self._trace = trace
+        self._trace = trace = without_recomputed(trace)
         self._wrapped = {
             call.path: WRAPPERS[call.class_name]
             for call in trace.calls
@@ -105,6 +105,16 @@ class Unwrapped:
             return leaf
         parameter, buffer = (name and self.name(name) for name in (source.parameter, source.buffer))
         return replace(leaf, source=replace(source, parameter=parameter, buffer=buffer))
+
+
+def without_recomputed(trace: Trace) -> Trace:
+    """The trace without what backward computed once more, as activation checkpointing does, which gives the same."""
+    outermost = [call for call in trace.calls if call.in_backward and call.parent is None]
+    again = {id for call in outermost for id in range(call.id, trace.end(call) + 1)}
+    if not again:
+        return trace
+    ops = tuple(op for op in trace.ops if op.id not in again) if trace.ops is not None else None
+    return replace(trace, calls=tuple(call for call in trace.calls if call.id not in again), ops=ops)
 
 
 def is_compiled(trace: Trace) -> bool:

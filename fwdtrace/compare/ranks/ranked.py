@@ -172,7 +172,9 @@ def _with_ranks(
     if call is not None and (element := wrong_element(reference, assembly, call)) is not None:
         why.append(element)
     if call is not None and _is_normalized_by_rank(call, assembly):
-        why.append("each rank normalizes by its own examples alone, which SyncBatchNorm does by all")
+        ranked = any(side.trace.run.rank is not None for side in assembly.sides)
+        who, more = ("rank", ", which SyncBatchNorm does by all") if ranked else ("small batch of a step", "")
+        why.append(f"each {who} {'normalizes' if ranked else 'is normalized'} by its own examples alone{more}")
     if call is not None:
         inside = [each for each in assembly.sums if call.id < each.id <= reference.trace.end(call)]
         why += [f"what {path_text(each.path)} gives on each rank is a part of a sum" for each in inside[:1]]

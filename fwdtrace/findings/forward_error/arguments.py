@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from fwdtrace.findings.forward_error.changes import Converted, Given, Proposal, Step
@@ -174,10 +175,13 @@ def dtype(failure: Failure, match: re.Match[str]) -> Explanation | None:
             proposals += _converted(failure, given[0])
         return Explanation(says, proposals)
     mixed = list(dict.fromkeys([*given, *own]))
+    floats = [each for each in mixed if "float" in each]
+    if len(floats) > 1:  # integers beside them are indices, as those of a gather
+        mixed = floats
     if len(mixed) < 2:
         return None
     says = f"needs one dtype, got {' and '.join(mixed)}"
-    return Explanation(says, tuple(each for one in reversed(mixed) for each in as_dtype(failure, one)))
+    return Explanation(says, tuple(each for one in reversed(mixed) for each in as_dtype(failure, one, among=mixed)))
 
 
 def _converted(failure: Failure, dtype: str) -> tuple[Proposal, ...]:
@@ -189,9 +193,15 @@ def _converted(failure: Failure, dtype: str) -> tuple[Proposal, ...]:
     return tuple(Proposal((Converted(path, dtype),), SHAPE + level / 10) for level, path in enumerate(paths))
 
 
-def as_dtype(failure: Failure, dtype: str, *, first: bool = False) -> tuple[Proposal, ...]:
-    """Ways to have the tensors of what raised, or the first one, in a dtype: at the model, or right there."""
+def as_dtype(
+    failure: Failure, dtype: str, *, first: bool = False, among: Sequence[str] | None = None
+) -> tuple[Proposal, ...]:
+    """Ways to have the tensors of what raised, or the first one, in a dtype: at the model, or right there.
+
+    With `among`, tensors of other dtypes than these stay as they are.
+    """
     others = [leaf for leaf in (failure.tensors[:1] if first else failure.tensors) if leaf.dtype != dtype]
+    others = [leaf for leaf in others if among is None or leaf.dtype in among]
     if any("complex" in leaf.dtype for leaf in others):  # a conversion would drop the imaginary parts
         alone = len(others) == 1 and dtype.startswith("float")
         return failure.passed(Step("abs"), tensor=failure.tensors.index(others[0])) if alone else ()

@@ -42,3 +42,10 @@ def test_a_compiled_model_of_which_nothing_is_seen_inside_keeps_its_call() -> No
     assert [each.path for each in Unwrapped(compiled).trace().calls] == [""]
     assert Unwrapped(compiled).name("_orig_mod.wte.weight") == "wte.weight"
     assert is_compiled(compiled) and not is_compiled(trace(call(0, None, "", "Net")))
+
+
+def test_what_backward_computes_again_for_checkpointing_is_left_out() -> None:
+    forward = call(0, None, "", "Net"), call(1, 0, "block", "Block", depth=1)
+    again = call(3, None, "block", "Block", nth=2, in_backward=True), call(4, 3, "block.fc", "Linear", depth=1)
+    recomputed = trace(*forward, *again, ops=(Op(2, 1, "torch.relu"), Op(5, 3, "torch.relu")))
+    assert Unwrapped(recomputed).trace() == trace(*forward, ops=(Op(2, 1, "torch.relu"),))

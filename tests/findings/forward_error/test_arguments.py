@@ -10,7 +10,9 @@ from fwdtrace.findings import find
 from fwdtrace.trace import Call, CallError, Leaf, Source, Uncalled, Value
 from tests.helpers.crashes import (
     advised,
+    advised_op,
     explained,
+    explained_op,
     layer,
     linear,
     ran,
@@ -47,6 +49,16 @@ def test_integers_are_to_be_converted_and_never_the_model() -> None:
     )
     message = "mat1 and mat2 must have the same dtype, but got Long and Float"
     assert advised(call, message) == ["pass input.to(torch.float32) to f5"]
+
+
+def test_indices_stay_integers_where_the_numbers_have_two_dtypes() -> None:
+    message = "index_add_(): self (Float) and source (Double) must have the same scalar type"
+    inputs = tensor("", 4, 2), tensor("", 3, dtype="int64"), tensor("", 3, 2, dtype="float64")
+    assert " needs one dtype, got float32 and float64; " in explained_op("Tensor.index_add", message, *inputs)
+    assert advised_op("Tensor.index_add", message, *inputs) == [
+        "apply .to(torch.float64) to operand 1 of Tensor.index_add in line 31",
+        "apply .to(torch.float32) to operand 3 of Tensor.index_add in line 31",
+    ]
 
 
 def test_a_dtype_that_is_nowhere_in_the_trace_is_not_explained() -> None:
