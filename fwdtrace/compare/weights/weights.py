@@ -23,7 +23,7 @@ from fwdtrace.compare.weights.at_ops import move_at_ops
 from fwdtrace.compare.weights.left_over import left_over
 from fwdtrace.compare.weights.settled import Moves, Settled, run_copy, settled, settled_at_first, without
 from fwdtrace.compare.weights.siblings import as_in_other_layers
-from fwdtrace.compare.weights.units import Unit, state_of, units_of
+from fwdtrace.compare.weights.units import state_of, units_of
 from fwdtrace.compare.weights.uses_outside import forms_of, forms_outside, memory_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
@@ -169,31 +169,40 @@ def _by_running(
     run = ran[0].run if ran is not None else run_copy(before, seed, ops=True)
     ours = units_of(run, before.model)
     theirs, start, found = settled_at_first(source, before, after, ours, given, seed, made)
-    at_first = given
     parameters = [name for name, _ in after.model.named_parameters(remove_duplicate=False) if name in target]
     if any(name not in found.moves for name in parameters):
         other = settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
         found = other if len(other.moves) > len(found.moves) else found
     doubles: Doubles = {}
-    runs = _all_steps(before, after, seed, doubles)
-    steps = None
-    while any(name not in found.moves for name in parameters) and run.error is None:
-        proved = {name: move for name, move in found.moves.items() if move.proof == "run"}
-        more: Moves = {}
-        while not more and (steps := steps or next(runs, None)) is not None:
-            more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
-            steps = steps if more else None
-        if not more:
-            break
-        given = {**given, **more}
-        found = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
+
+    def with_operations(found: Settled, given: Moves) -> Settled:
+        """What is found once weights that are missing are looked for where operations use them."""
+        runs = _all_steps(before, after, seed, doubles)
+        steps = None
+        while any(name not in found.moves for name in parameters) and run.error is None:
+            proved = {name: move for name, move in found.moves.items() if move.proof == "run"}
+            more: Moves = {}
+            while not more and (steps := steps or next(runs, None)) is not None:
+                more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+                steps = steps if more else None
+            if not more:
+                break
+            given = {**given, **more}
+            found = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
+        return found
+
+    found = with_operations(found, given)
     may_be_others = found.outside & forms_of(ours, source) or forms_outside(run.trace, ours, source) & forms_of(
         theirs, target
     )
     if run.error is None and may_be_others:
         values = values_of(found.moves.values(), source, _shapes(target), made)
         if not _agree(run.gave, _results(after, seed, values)):
-            found = _by_operations(source, before, after, (ours, theirs), at_first, seed, made, doubles)
+            more = move_at_ops(watch(before, seed, doubles).steps, source, after, given, seed, doubles)
+            if not _are_among(values_of(more.values(), source, _shapes(target), made), values):
+                more |= given
+                units = ours, without(theirs, more)
+                found = with_operations(settled(source, before, after, units, more, more, seed, made), more)
     moves, ambiguous = found.moves, found.ambiguous
     if any(name not in moves for name in parameters):
         moves = as_in_other_layers(moves, source, target)
@@ -211,23 +220,8 @@ def _by_running(
     return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
 
 
-def _by_operations(
-    source: State,
-    before: Runnable,
-    after: Runnable,
-    units: tuple[list[Unit], list[Unit]],
-    given: Moves,
-    seed: int,
-    made: Made,
-    doubles: Doubles,
-) -> Settled:
-    """What is found where the operations that use weights settle them, in order, before any module does.
-
-    A module whose weights are used without a call of it leaves its counterpart to the next that is like it.
-    """
-    steps = watch(before, seed, doubles).steps
-    start = {**move_at_ops(steps, source, after, given, seed, doubles), **given}
-    return settled(source, before, after, (units[0], without(units[1], start)), start, start, seed, made)
+def _are_among(some: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> bool:
+    return all(name in values and torch.equal(each, values[name]) for name, each in some.items())
 
 
 def _all_steps(before: Runnable, after: Runnable, seed: int, doubles: Doubles) -> Iterator[Steps]:
