@@ -122,7 +122,7 @@ class _Settling:
         best, result = found[0], output
         proved = _is_proved(best, module, *self._given, output)
         if not proved:
-            for candidate in [each for each in found[1:] if each.same_input == best.same_input][: MOST_TRIED - 1]:
+            for candidate in _as_likely(found)[1:MOST_TRIED]:
                 self._load(candidate)
                 tried = _run(module, *self._given)
                 if _is_proved(candidate, module, *self._given, tried):
@@ -154,6 +154,16 @@ class _Settling:
         for move in best.moves:
             moves[move.target] = replace(move, proof=proof)
         self._known.take(best, self._unit, proved)
+
+
+def _as_likely(found: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates of which a check may take one in place of the first.
+
+    On its own input every counterpart is right: that is no reason against one whose name speaks of the same.
+    """
+    first = found[0]
+    by_name = first.by_name and not first.same_input
+    return [each for each in found if each.same_input == first.same_input and (each.by_name or not by_name)]
 
 
 def _is_proved(candidate: Candidate, module: nn.Module, args: Any, kwargs: Any, result: Any) -> bool:
