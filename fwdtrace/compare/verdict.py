@@ -48,7 +48,7 @@ def verdict_of(
     if origin is None:
         return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
     far = _how_far(outputs) if _lines(origin) else ""
-    may_be = f" Weights that were not moved may be the reason: {names}." if not_moved else ""
+    may_be = f" Weights that were not moved, or not with certainty, may be the reason: {names}." if not_moved else ""
     return far + leaves_at(origin, by_results=outputs is not None) + may_be
 
 

@@ -20,11 +20,13 @@ from fwdtrace.compare.two_models.recorded import Once, Runnable, named_tensors
 from fwdtrace.compare.two_models.watched import Doubles, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weights.at_ops import move_at_ops
+from fwdtrace.compare.weights.known import BY_NAME
 from fwdtrace.compare.weights.left_over import left_over
+from fwdtrace.compare.weights.name_parts import likeness
 from fwdtrace.compare.weights.settled import Moves, Settled, run_copy, settled, settled_at_first, without
 from fwdtrace.compare.weights.siblings import as_in_other_layers
 from fwdtrace.compare.weights.units import state_of, units_of
-from fwdtrace.compare.weights.uses_outside import forms_of, forms_outside, memory_of
+from fwdtrace.compare.weights.uses_outside import form_of, forms_of, forms_outside, memory_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.trace.text import first_few
@@ -191,7 +193,7 @@ def _by_running(
             found = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
         return found
 
-    found = with_operations(found, given)
+    found, doubtful = with_operations(found, given), set[str]()
     may_be_others = found.outside & forms_of(ours, source) or forms_outside(run.trace, ours, source) & forms_of(
         theirs, target
     )
@@ -203,7 +205,15 @@ def _by_running(
                 more |= given
                 units = ours, without(theirs, more)
                 found = with_operations(settled(source, before, after, units, more, more, seed, made), more)
-    moves, ambiguous = found.moves, found.ambiguous
+            doubtful = {
+                name
+                for name, move in found.moves.items()
+                if name not in more
+                and form_of(target[name]) in may_be_others
+                and likeness(_holder(name), _holder(move.pieces[0].name)) < BY_NAME
+            }
+    moves, ambiguous = found.moves, [*found.ambiguous, *sorted(doubtful)]
+    moves |= {name: replace(moves[name], proof="place") for name in doubtful}
     if any(name not in moves for name in parameters):
         moves = as_in_other_layers(moves, source, target)
     weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
@@ -218,6 +228,11 @@ def _by_running(
     if ran is not None:
         ran[1].forget()
     return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+
+
+def _holder(name: str) -> str:
+    """The module that holds a weight, or the weight itself if the model does."""
+    return name.rpartition(".")[0] or name
 
 
 def _are_among(some: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> bool:

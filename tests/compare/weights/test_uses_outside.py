@@ -103,3 +103,20 @@ def test_weights_used_by_their_modules_alone_are_not_used_outside() -> None:
         model = Model("abcdefgh", run).eval()
         recorded = run_copy(Runnable(model, (torch.tensor([[1, 5, 3, 4, 0]]),), {}), 0, ops=True)
         assert forms_outside(recorded.trace, units_of(recorded, model), model.state_dict()) == forms
+
+
+def with_another_function(m: Model, ids: Tensor) -> Tensor:
+    x = m[2](m[0](ids) + m[1](ids // 2))
+    x = m[5](m[3](functional.linear(x, m[4].weight, m[4].bias).tanh())).relu()  # type: ignore[arg-type]
+    x = functional.conv1d(x, m[6].weight, m[6].bias, padding=1)  # type: ignore[arg-type]
+    return m[7](x.tanh())  # type: ignore[no-any-return]
+
+
+def test_what_comes_after_a_bug_and_could_be_another_weight_is_not_called_proved() -> None:
+    torch.manual_seed(0)
+    first, second = Model("abcdefgh", by_modules).eval(), Model("stuvwxyz", with_another_function).eval()
+    ids = torch.tensor([[1, 5, 3, 4, 0]])
+    draw_lively(first, 0)
+    found = copy_weights(Runnable(first, (ids,), {}), Runnable(second, (ids,), {}))
+    assert found.ambiguous == ("y.bias", "y.weight", "z.bias", "z.weight")
+    assert {move.target for move in found.moves if move.proof == "run"}.isdisjoint(found.ambiguous)
