@@ -47,6 +47,12 @@ def differences_in_weights(weights: WeightMap | None) -> Iterator[Difference]:
         yield Difference("weight", "structure", name, "none", name, message)
 
 
+def differences_in_doubt(weights: WeightMap | None) -> Iterator[Difference]:
+    """The weights of the second that others of the first may belong to, which only matters where results differ."""
+    for name in weights.ambiguous if weights is not None else ():
+        yield Difference("weight", "structure", name, "", "", f"{name} may be another weight of the first")
+
+
 def differences_in_settings(
     compared: Sequence[ComparedCalls], settings: Callable[[Call, Call], Iterable[str]]
 ) -> Iterator[Difference]:

@@ -19,6 +19,8 @@ def differences_of_modules(one: nn.Module, other: nn.Module) -> Iterator[str]:
         yield f"{type(one).__name__} became {type(other).__name__}"
     yield from differences_of_settings(one, other)
     ours, theirs = _own_tensors(one), _own_tensors(other)
+    if not ours.keys() & theirs.keys() and type(one).__name__ != type(other).__name__:
+        return  # modules of two kinds hold what they need
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in ours or name not in theirs:
             yield f"{name} is only in the {'second' if name in theirs else 'first'}"
@@ -46,17 +48,29 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def differences_of_settings(one: nn.Module, other: nn.Module) -> Iterator[str]:
     """What two modules do not have alike besides their class and what they hold in tensors."""
-    settings = _settings(one), _settings(other)
-    for what, before, after in (("settings", *settings), ("mode", _mode(one), _mode(other))):
+    same_class = type(one).__name__ == type(other).__name__
+    settings = _parts_apart(_settings(one), _settings(other), same_class=same_class)
+    for what, (before, after) in (("settings", settings), ("mode", (_mode(one), _mode(other)))):
         if before != after:
-            one_text, other_text = _parts_apart(before, after)
-            yield f"{what} ({one_text}) became ({other_text})"
+            yield f"{what} ({before}) became ({after})"
     yield from differences_of_attributes(one, other, shown=settings[0] != settings[1])
 
 
-def _parts_apart(before: str, after: str) -> tuple[str, str]:
-    """What is not alike in two lists of settings, `eps=1e-05` and `eps=0.01`; all of it if one is longer."""
+def _parts_apart(before: str, after: str, *, same_class: bool) -> tuple[str, str]:
+    """What is not alike in two lists of settings, `eps=1e-05` and `eps=0.01`; all of it if one is longer.
+
+    Modules of two classes that name other settings are compared by those that both name.
+    """
     ours, theirs = _BETWEEN_SETTINGS.split(before), _BETWEEN_SETTINGS.split(after)
+    names = [
+        {name for name, equals, _ in (part.partition("=") for part in parts) if equals} for parts in (ours, theirs)
+    ]
+    if not same_class and (names[0] != names[1] or len(ours) != len(theirs)):
+        shared = names[0] & names[1]
+        ours, theirs = (
+            sorted(part for part in parts if part.partition("=")[0] in shared and "=" in part)
+            for parts in (ours, theirs)
+        )
     if len(ours) != len(theirs):
         return before, after
     pairs = [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]

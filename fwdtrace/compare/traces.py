@@ -15,6 +15,7 @@ from fwdtrace.compare.by_content import SummariesOf
 from fwdtrace.compare.comparison import Origin, TraceComparison
 from fwdtrace.compare.difference import Difference, worst_first
 from fwdtrace.compare.differences import (
+    differences_in_doubt,
     differences_in_exceptions,
     differences_in_numbers,
     differences_in_outputs,
@@ -117,7 +118,8 @@ def _differences(
         if how.outputs.equal is None:
             results += differences_in_results(alignment)
         numbers = differences_in_numbers(compared) if results else ()
-        return [*results, *how.further, *numbers, *differences_in_weights(how.weights)]
+        doubt = differences_in_doubt(how.weights) if results else ()
+        return [*results, *how.further, *numbers, *differences_in_weights(how.weights), *doubt]
     differences = [*differences_in_numbers(compared), *differences_in_exceptions(alignment), *how.further]
     if alignment.is_port and any(pair.apart is not None for pair in compared):
         return [*differences, *differences_in_results(alignment)]

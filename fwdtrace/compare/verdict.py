@@ -41,13 +41,15 @@ def verdict_of(
     roots = next((pair for pair in compared if pair.call.parent is None and pair.other.parent is None), None)
     if roots is not None and roots.inputs_agree is False:
         return f"The two runs were given other inputs, {_other_inputs(roots)}: {count} found."
-    if outputs is not None and outputs.equal and all(difference.kind == "weight" for difference in differences):
-        names = first_few([difference.path for difference in differences], MOST_NAMED)
+    not_moved = [difference.path for difference in differences if difference.kind == "weight"]
+    names = first_few(not_moved, MOST_NAMED)
+    if outputs is not None and outputs.equal and len(not_moved) == len(differences):
         return f"The results agree, but the second depends on weights that were not moved: {names}."
     if origin is None:
         return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
     far = _how_far(outputs) if _lines(origin) else ""
-    return far + leaves_at(origin, by_results=outputs is not None)
+    may_be = f" Weights that were not moved, or not with certainty, may be the reason: {names}." if not_moved else ""
+    return far + leaves_at(origin, by_results=outputs is not None) + may_be
 
 
 def leaves_at(origin: Origin, *, by_results: bool = False) -> str:

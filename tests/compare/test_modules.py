@@ -72,6 +72,15 @@ def test_only_the_settings_that_are_not_alike_are_told() -> None:
     assert more == [f"settings {whole}) became {whole}, groups=2)", "groups 1 became 2"]
 
 
+def test_settings_of_two_classes_are_compared_where_both_name_them() -> None:
+    assert list(differences_of_modules(nn.ReLU(), nn.Softmax(1))) == ["ReLU became Softmax"]
+    assert list(differences_of_settings(nn.RMSNorm(4, 0.1), nn.LayerNorm(4))) == [
+        "settings (eps=0.1) became (eps=1e-05)"
+    ]
+    lstm, linear_layer = nn.LSTM(2, 3), nn.Linear(2, 3)
+    assert list(differences_of_modules(lstm, linear_layer)) == ["LSTM became Linear"]
+
+
 def test_a_module_whose_settings_cannot_be_told_has_none() -> None:
     assert list(differences_of_modules(linear(Silent), linear(Silent))) == []
 

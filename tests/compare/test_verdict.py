@@ -8,7 +8,9 @@ from typing import Any
 from fwdtrace.compare import How, compare_traces
 from fwdtrace.compare.agreement import Distances
 from fwdtrace.compare.comparison import Growth, Origin
+from fwdtrace.compare.differences import differences_in_weights
 from fwdtrace.compare.numbers.distance import SAME, Distance
+from fwdtrace.compare.weight_map import WeightMap
 from fwdtrace.trace import Call, CallError, Op, Trace, Value
 from tests.helpers.traces import call, tensor, trace
 
@@ -80,6 +82,16 @@ def test_the_origin_leads_with_the_reasons_and_the_growth_from_there() -> None:
         "the model gives other numbers, up to 5 apart, 0.5 of the largest element, 12 ulp"
     )
     assert found.notes == ("a note", TOLERANCE)
+
+
+def test_weights_that_were_not_moved_are_named_as_a_possible_reason() -> None:
+    weights = WeightMap((), 2, ("b.bias", "spare"), matter=("b.bias",))
+    how = How(further=tuple(differences_in_weights(weights)))
+    found = compare_traces(net(), net(), how, apart_from(2, FAR))
+    assert found.verdict == (
+        "The second run leaves the first at b (ReLU): its inputs agree, its output does not. "
+        "Weights that were not moved, or not with certainty, may be the reason: b.bias."
+    )
 
 
 def test_an_origin_that_calls_others_says_where_inside_it_the_numbers_part() -> None:

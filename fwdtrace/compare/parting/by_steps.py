@@ -319,8 +319,15 @@ def _reasons(
         yield f"{class_or_op(two)} runs in the second only"
     elif one is not None:
         yield f"{class_or_op(one)} runs in the first only"
-    if two is not None:
+    if two is not None and not (one is not None and _computes_by_itself(one, two, before)):
         yield from new_constants(two, after)
+
+
+def _computes_by_itself(one: Event, two: Event, before: Side) -> bool:
+    """Whether the first does by an op with no constants what the second does by another, which may need some."""
+    if not isinstance(one, Op) or class_or_op(one) == class_or_op(two):
+        return False
+    return all(before.steps.held[number].follows for number in given_to(one, before))
 
 
 def _holds_others(event: Event, side: Side) -> bool:

@@ -11,7 +11,7 @@ from fwdtrace.compare.numbers.contents import Content
 from fwdtrace.compare.parting.departure import SUMS, Departure, Side, alike, departure_of, only_entering, users_of
 from fwdtrace.compare.parting.handed_over import handed_over
 from fwdtrace.compare.parting.reasons import made_by, with_line
-from fwdtrace.compare.parting.steps import Step
+from fwdtrace.compare.parting.steps import SELECTS, Step
 from fwdtrace.compare.traces import Partner
 from fwdtrace.trace import Call, Event
 from fwdtrace.trace.text import site_text
@@ -269,7 +269,7 @@ def _before_repeated(number: int, side: Side) -> int:
     while not _likes(side, number):
         held = side.steps.held[number]
         step = side.steps.steps[held.made_by] if held.made_by is not None else None
-        if step is None or not step.given or side.is_new(number):
+        if step is None or not step.given or step.name in SELECTS or side.is_new(number):
             break
         number = step.given[0]
     return number

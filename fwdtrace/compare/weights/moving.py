@@ -21,6 +21,7 @@ from fwdtrace.compare.weights.candidates import candidates_for
 from fwdtrace.compare.weights.known import Candidate, Known
 from fwdtrace.compare.weights.seen_units import SeenUnits
 from fwdtrace.compare.weights.units import CLOSE, Sample, State, Unit
+from fwdtrace.compare.weights.uses_outside import Form, UsesOutside
 from fwdtrace.compare.weights.weight_values import made_once, values_of
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.measures.values import version_of
@@ -36,7 +37,7 @@ class Moving:
 
     `last_seen` is the last tensor that was looked at, with its version and its content. With `keeps_scale`, what is a
     multiple of what a counterpart gave goes on as it is, as the model may scale it later. `has_seen_all` says whether
-    the units are what they are by the structure of the model.
+    the units are what they are by its structure; `outside` has the forms of weights that were used without their unit.
     """
 
     moves: dict[str, Move] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Moving:
     last_seen: tuple[weakref.ref[Tensor], int, Content] | None = None
     keeps_scale: bool = True
     has_seen_all: bool = False
+    outside: frozenset[Form] = frozenset()
 
 
 def move_while_running(
@@ -68,7 +70,8 @@ def move_while_running(
             put(state[name], value)
     known.start(start.values())
     seen = SeenUnits(model, units)
-    handles = seen.handles
+    outside = UsesOutside(model, units, state)
+    handles = [*seen.handles, *outside.handles]
     for unit in units:
         settling = _Settling(moving, known, unit, state)
         module = model.get_submodule(unit.path)
@@ -77,13 +80,14 @@ def move_while_running(
     seed_all(seed)
     with torch.no_grad(), not_fused():
         try:
-            model(*args, **kwargs)
+            with outside:
+                model(*args, **kwargs)
         except Exception:  # the model is the user's: what it raises is said when it is compared
             pass
         finally:
             for handle in handles:
                 handle.remove()
-    moving.has_seen_all = seen.are_all
+    moving.has_seen_all, moving.outside = seen.are_all, frozenset(outside.forms)
     return moving
 
 
@@ -118,7 +122,7 @@ class _Settling:
         best, result = found[0], output
         proved = _is_proved(best, module, *self._given, output)
         if not proved:
-            for candidate in [each for each in found[1:] if each.same_input == best.same_input][: MOST_TRIED - 1]:
+            for candidate in _as_likely(found)[1:MOST_TRIED]:
                 self._load(candidate)
                 tried = _run(module, *self._given)
                 if _is_proved(candidate, module, *self._given, tried):
@@ -150,6 +154,16 @@ class _Settling:
         for move in best.moves:
             moves[move.target] = replace(move, proof=proof)
         self._known.take(best, self._unit, proved)
+
+
+def _as_likely(found: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates of which a check may take one in place of the first.
+
+    On its own input every counterpart is right: that is no reason against one whose name speaks of the same.
+    """
+    first = found[0]
+    by_name = first.by_name and not first.same_input
+    return [each for each in found if each.same_input == first.same_input and (each.by_name or not by_name)]
 
 
 def _is_proved(candidate: Candidate, module: nn.Module, args: Any, kwargs: Any, result: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from fwdtrace.compare.two_models.light_copy import light_copy
 from fwdtrace.compare.two_models.recorded import MAX_BYTES, Recorded, Runnable, recorded
@@ -13,9 +14,19 @@ from fwdtrace.compare.weights.known import known_of
 from fwdtrace.compare.weights.left_over import left_over
 from fwdtrace.compare.weights.moving import move_while_running
 from fwdtrace.compare.weights.units import Unit, state_of, units_by_structure, units_of
+from fwdtrace.compare.weights.uses_outside import Form
 from fwdtrace.compare.weights.weight_values import Made, State
 
 Moves = dict[str, Move]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The moves that were found, what is ambiguous, and the forms of weights that were used without their unit."""
+
+    moves: Moves
+    ambiguous: Iterable[str]
+    outside: frozenset[Form]
 
 
 class _OtherUnitsError(Exception):
@@ -24,8 +35,8 @@ class _OtherUnitsError(Exception):
 
 def settled_at_first(
     source: State, before: Runnable, after: Runnable, ours: list[Unit], given: Moves, seed: int, made: Made
-) -> tuple[list[Unit], Moves, Moves, Iterable[str]]:
-    """The units of the second model, the moves with which its runs begin, those that they find, and what is ambiguous.
+) -> tuple[list[Unit], Moves, Settled]:
+    """The units of the second model, the moves with which its runs begin, and what these find.
 
     Where the structure of the model says what its units must be, they are learnt as it runs with the moved weights; if
     they are others, and where it does not say so, it runs once more before that.
@@ -35,10 +46,10 @@ def settled_at_first(
         start = _start(source, after, (ours, theirs), given)
         with contextlib.suppress(_OtherUnitsError):
             found = settled(source, before, after, (ours, theirs), given, start, seed, made, only_if_seen=True)
-            return theirs, start, *found
+            return theirs, start, found
     theirs = units_of(run_copy(after, seed), after.model)
     start = _start(source, after, (ours, theirs), given)
-    return theirs, start, *settled(source, before, after, (ours, theirs), given, start, seed, made)
+    return theirs, start, settled(source, before, after, (ours, theirs), given, start, seed, made)
 
 
 def settled(
@@ -53,7 +64,7 @@ def settled(
     *,
     keeps_scale: bool = True,
     only_if_seen: bool = False,
-) -> tuple[Moves, Iterable[str]]:
+) -> Settled:
     """The moves that runs of the second model find; in a second run, what was left over at first is in its place.
 
     With `only_if_seen`, `_OtherUnitsError` if the units are not those that are seen.
@@ -69,7 +80,7 @@ def settled(
         if all(start.get(name) == move for name, move in more.items()):
             break
         start = {**given, **more}
-    return moves, found.ambiguous
+    return Settled(moves, found.ambiguous, found.outside)
 
 
 def _start(source: State, after: Runnable, units: tuple[list[Unit], list[Unit]], given: Moves) -> Moves:
@@ -78,11 +89,11 @@ def _start(source: State, after: Runnable, units: tuple[list[Unit], list[Unit]],
     return {**given, **left_over(ours, theirs, given)}
 
 
-def run_copy(runnable: Runnable, seed: int) -> Recorded:
+def run_copy(runnable: Runnable, seed: int, *, ops: bool = False) -> Recorded:
     """The run of a copy, in which torch's fused layers run as the modules that they are made of."""
     model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
     with not_fused():
-        return recorded(Runnable(model, args, kwargs), seed, MAX_BYTES // 2, ops=False)
+        return recorded(Runnable(model, args, kwargs), seed, MAX_BYTES // 2, ops=ops)
 
 
 def _outside(state: State, units: Iterable[Unit]) -> State:

@@ -20,10 +20,13 @@ from fwdtrace.compare.two_models.recorded import Once, Runnable, named_tensors
 from fwdtrace.compare.two_models.watched import Doubles, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weights.at_ops import move_at_ops
+from fwdtrace.compare.weights.known import BY_NAME
 from fwdtrace.compare.weights.left_over import left_over
-from fwdtrace.compare.weights.settled import Moves, run_copy, settled, settled_at_first, without
+from fwdtrace.compare.weights.name_parts import likeness
+from fwdtrace.compare.weights.settled import Moves, Settled, run_copy, settled, settled_at_first, without
 from fwdtrace.compare.weights.siblings import as_in_other_layers
 from fwdtrace.compare.weights.units import state_of, units_of
+from fwdtrace.compare.weights.uses_outside import form_of, forms_of, forms_outside, memory_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.trace.text import first_few
@@ -86,13 +89,13 @@ def _apply(
             else:
                 target[name].copy_(value)
         target = state_of(second)
-    by_memory = {_memory(target[name]): move for name, move in done.items()}
+    by_memory = {memory_of(target[name]): move for name, move in done.items()}
     for name in target:  # one tensor may have several names
-        if name not in done and (tied := by_memory.get(_memory(target[name]))) is not None:
+        if name not in done and (tied := by_memory.get(memory_of(target[name]))) is not None:
             done[name] = replace(tied, target=name)
-    used = {_memory(source[name]) for move in done.values() for piece in move.pieces for name in piece.names}
+    used = {memory_of(source[name]) for move in done.values() for piece in move.pieces for name in piece.names}
     left = tuple(name for name in target if name not in done)
-    unused = tuple(name for name in source if _memory(source[name]) not in used)
+    unused = tuple(name for name in source if memory_of(source[name]) not in used)
     rows = tuple(replace(move, shape=tuple(target[name].shape)) for name, move in done.items())
     return WeightMap(rows, len(target), left, unused, tuple(ambiguous))
 
@@ -165,27 +168,52 @@ def _by_running(
     """Move what is found as the second model runs; in a second run, what was left over at first is in its place."""
     target = state_of(after.model)
     made: Made = {}
-    run = ran[0].run if ran is not None else run_copy(before, seed)
+    run = ran[0].run if ran is not None else run_copy(before, seed, ops=True)
     ours = units_of(run, before.model)
-    theirs, start, moves, ambiguous = settled_at_first(source, before, after, ours, given, seed, made)
+    theirs, start, found = settled_at_first(source, before, after, ours, given, seed, made)
     parameters = [name for name, _ in after.model.named_parameters(remove_duplicate=False) if name in target]
-    if any(name not in moves for name in parameters):
+    if any(name not in found.moves for name in parameters):
         other = settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
-        if len(other[0]) > len(moves):
-            moves, ambiguous = other
+        found = other if len(other.moves) > len(found.moves) else found
     doubles: Doubles = {}
-    runs = _all_steps(before, after, seed, doubles)
-    steps = None
-    while any(name not in moves for name in parameters) and run.error is None:
-        proved = {name: move for name, move in moves.items() if move.proof == "run"}
-        more: Moves = {}
-        while not more and (steps := steps or next(runs, None)) is not None:
-            more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
-            steps = steps if more else None
-        if not more:
-            break
-        given = {**given, **more}
-        moves, ambiguous = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
+
+    def with_operations(found: Settled, given: Moves) -> Settled:
+        """What is found once weights that are missing are looked for where operations use them."""
+        runs = _all_steps(before, after, seed, doubles)
+        steps = None
+        while any(name not in found.moves for name in parameters) and run.error is None:
+            proved = {name: move for name, move in found.moves.items() if move.proof == "run"}
+            more: Moves = {}
+            while not more and (steps := steps or next(runs, None)) is not None:
+                more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+                steps = steps if more else None
+            if not more:
+                break
+            given = {**given, **more}
+            found = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
+        return found
+
+    found, doubtful = with_operations(found, given), set[str]()
+    may_be_others = found.outside & forms_of(ours, source) or forms_outside(run.trace, ours, source) & forms_of(
+        theirs, target
+    )
+    if run.error is None and may_be_others:
+        values = values_of(found.moves.values(), source, _shapes(target), made)
+        if not _agree(run.gave, _results(after, seed, values)):
+            more = move_at_ops(watch(before, seed, doubles).steps, source, after, given, seed, doubles)
+            if not _are_among(values_of(more.values(), source, _shapes(target), made), values):
+                more |= given
+                units = ours, without(theirs, more)
+                found = with_operations(settled(source, before, after, units, more, more, seed, made), more)
+            doubtful = {
+                name
+                for name, move in found.moves.items()
+                if name not in more
+                and form_of(target[name]) in may_be_others
+                and likeness(_holder(name), _holder(move.pieces[0].name)) < BY_NAME
+            }
+    moves, ambiguous = found.moves, [*found.ambiguous, *sorted(doubtful)]
+    moves |= {name: replace(moves[name], proof="place") for name in doubtful}
     if any(name not in moves for name in parameters):
         moves = as_in_other_layers(moves, source, target)
     weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
@@ -200,6 +228,15 @@ def _by_running(
     if ran is not None:
         ran[1].forget()
     return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+
+
+def _holder(name: str) -> str:
+    """The module that holds a weight, or the weight itself if the model does."""
+    return name.rpartition(".")[0] or name
+
+
+def _are_among(some: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> bool:
+    return all(name in values and torch.equal(each, values[name]) for name, each in some.items())
 
 
 def _all_steps(before: Runnable, after: Runnable, seed: int, doubles: Doubles) -> Iterator[Steps]:
@@ -222,7 +259,7 @@ def _in_the_right_order(
 
     Head by head, for one of the numbers of heads that the models speak of.
     """
-    shapes = {name: each.shape for name, each in state_of(after.model).items()}
+    shapes = _shapes(state_of(after.model))
     for heads in itertools.islice(_heads_in(first, after.model), MOST_HEADS_TRIED):
         tried = [_head_by_head(move, heads) for move in moves.values()]
         if tried == [*moves.values()]:
@@ -231,6 +268,10 @@ def _in_the_right_order(
         if gave is None or _agree(results, gave):
             return tried if gave is not None else None
     return None
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: each.shape for name, each in state.items()}
 
 
 def _agree(results: Mapping[str, Tensor], gave: Iterable[tuple[str, Tensor]] | None) -> bool:
@@ -290,11 +331,6 @@ def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None])
             return list(named_tensors(model(*args, **kwargs)).items())
     except Exception:  # the model is the user's
         return None
-
-
-def _memory(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
-    """What all names of one tensor have in common."""
-    return tensor.data_ptr(), tuple(tensor.shape)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

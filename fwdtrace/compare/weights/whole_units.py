@@ -18,9 +18,11 @@ _SPELLINGS = {"gamma": "weight", "g": "weight", "scale": "weight", "beta": "bias
 def whole_units(
     unit: Unit, parts: list[Part], state: State, given: Sequence[Content], known: Known, others: Sequence[Unit]
 ) -> Iterator[Candidate]:
-    """All of another unit."""
+    """All of another unit; one matrix is not all of a unit that has several."""
     for other in others:
         theirs = known.parts[other.path]
+        if len(parts) == 1 < len(theirs):
+            continue
         if len(parts) == len(theirs) == 1:
             moves, complete = _moves_of_part(parts[0], theirs[0]), len(unit.names) == len(other.names)
         else:
