@@ -26,7 +26,7 @@ from fwdtrace.compare.ranks.rank_gradients import came_otherwise, part_of
 from fwdtrace.compare.ranks.replicas import Apart
 from fwdtrace.compare.ranks.wrong_element import wrong_element
 from fwdtrace.compare.traces import How
-from fwdtrace.trace import Call, tensors_in
+from fwdtrace.trace import Call, Trace, tensors_in
 from fwdtrace.trace.text import path_text
 
 EXPECTED_OF_RANKS = frozenset(
@@ -172,9 +172,7 @@ def _with_ranks(
     if call is not None and (element := wrong_element(reference, assembly, call)) is not None:
         why.append(element)
     if call is not None and _is_normalized_by_rank(call, assembly):
-        ranked = any(side.trace.run.rank is not None for side in assembly.sides)
-        who, more = ("rank", ", which SyncBatchNorm does by all") if ranked else ("small batch of a step", "")
-        why.append(f"each {who} {'normalizes' if ranked else 'is normalized'} by its own examples alone{more}")
+        why.append(normalized_in_parts([side.trace for side in assembly.sides]))
     if call is not None:
         inside = [each for each in assembly.sums if call.id < each.id <= reference.trace.end(call)]
         why += [f"what {path_text(each.path)} gives on each rank is a part of a sum" for each in inside[:1]]
@@ -219,6 +217,13 @@ def _ranks_apart(assembly: Assembly, call: int) -> list[int]:
     most = max(apart.values(), default=0.0)
     far = [rank for rank in sorted(apart) if apart[rank] > max(most / 10, _ROUNDING)]
     return far if len(far) < len(assembly.sides) else []
+
+
+def normalized_in_parts(traces: Sequence[Trace]) -> str:
+    """That a normalization sees the examples of one rank, or of one small batch of a step, and not all of them."""
+    if all(trace.run.rank is None for trace in traces):
+        return "each small batch of a step is normalized by its own examples alone"
+    return "each rank normalizes by its own examples alone, which SyncBatchNorm does by all"
 
 
 def _is_normalized_by_rank(call: Call, assembly: Assembly) -> bool:

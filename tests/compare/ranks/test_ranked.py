@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 import torch.distributed as dist
 
 from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.ranks.ranked import normalized_in_parts
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.run.saved import compare_saved
 from tests.helpers.forks import run_ranks
 from tests.helpers.ranked_training import rank_main, saved, train
+from tests.helpers.traces import trace
 
 EQUAL = "No difference found: the ranks together are the first, within rounding."
 
@@ -106,6 +109,13 @@ def test_the_process_that_is_alone_may_be_given_second(folder: Path, monkeypatch
     found = compare_saved(str(folder / "alone.rank*.json"), str(folder / "single.json"))
     assert found.verdict.endswith("its output does not. It is so on rank 1.")
     assert "the process that is alone was taken as the first" in found.notes
+
+
+def test_what_is_said_of_a_normalization_in_parts_speaks_of_ranks_only_where_there_are_ranks() -> None:
+    alone = trace()
+    rank = replace(alone, run=replace(alone.run, rank=1))
+    assert normalized_in_parts([rank, rank]).startswith("each rank normalizes by its own examples alone")
+    assert normalized_in_parts([alone, alone]) == "each small batch of a step is normalized by its own examples alone"
 
 
 def test_a_name_of_ranks_that_no_file_has_is_refused(folder: Path) -> None:
