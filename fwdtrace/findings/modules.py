@@ -113,12 +113,14 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
 def _places(trace: Trace, calls: Iterable[Call]) -> list[str]:
     """The lines that called the module, each with the module whose `forward` contains the line."""
     places: dict[tuple[str | None, Site | None], str] = {}
+    looked_at: set[tuple[str | None, int, int]] = set()
     # Of a million calls most come from where others do, and the calls of one line share its Site.
     met = {(call.parent, id(call.site)): call for call in calls}
     for call in met.values():
         caller = trace.caller(call)
-        if caller is None:
+        if caller is None or (key := (caller.path, id(call.site), id(caller.site))) in looked_at:
             continue
+        looked_at.add(key)
         # nn.Sequential and the like have no line of the user's: the call has the site of the container's own call.
         site = call.site if call.site != caller.site else None
         places[caller.path, site] = f"line {site.line} in {name_of(caller)}" if site else name_of(caller)

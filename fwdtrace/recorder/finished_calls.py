@@ -80,7 +80,7 @@ class Finisher:
         self.classes: dict[SeenClass, _Alike] = {}
         self.sites: dict[int, Site] = {}
         self.durations: dict[int, float] = {}  # in microseconds, by nanoseconds: equal ones are one object
-        self.op_names: dict[tuple[int, int], str] = {}
+        self.op_lines: dict[tuple[int, int], tuple[str, Site | None]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
     def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
@@ -132,18 +132,22 @@ class Finisher:
     def _op(self, number: int, op: OpenOp) -> Op:
         draft: Any = OpDraft()
         draft.id, draft.parent = number, self.parents[number]
-        position = op.position
-        key = id(op.function), id(position)
-        draft.name = self.op_names.get(key) or self.op_names.setdefault(key, name_of_op(op.function, op.position))
+        line = self.op_lines.get((id(op.function), id(op.position)))
+        draft.name, draft.site = line if line is not None else self._line(op)
         draft.inputs, draft.outputs = op.inputs, op.outputs
         if self.with_stats:
             draft.outputs = self.with_stats.get(op, op.outputs)
         if self.sources is not None:
             draft.inputs, draft.outputs = self.sources.of_op(op, draft.outputs)
-        draft.site = self.sites.get(id(position)) or self._site(position)
         draft.error, draft.nonfinite, draft.without_grad = op.error, self.nonfinite.get(op), self.without_grad.get(op)
         draft.__class__ = Op
         return draft  # type: ignore[no-any-return]
+
+    def _line(self, op: OpenOp) -> tuple[str, Site | None]:
+        """The name of an op and its line, which are the same each time that this line calls this function."""
+        site = self.sites.get(id(op.position)) or self._site(op.position)
+        line = self.op_lines[id(op.function), id(op.position)] = name_of_op(op.function, op.position), site
+        return line
 
     def _call(self, number: int, call: OpenCall) -> Call:
         seen, rare = call.seen, call.rare

@@ -236,11 +236,13 @@ def _held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
     if module is None:
         return []
     own = module.__dict__
-    tables = ("parameter", own.get("_parameters")), ("buffer", own.get("_buffers")), ("attribute", own)
-    return [
+    tables = ("parameter", own.get("_parameters")), ("buffer", own.get("_buffers"))
+    held = [
         (value, Held(seen, kind, name))
         for kind, table in tables
         if table
         for name, value in table.items()
-        if name not in _NEVER_A_TENSOR and isinstance(value, Tensor)
+        if isinstance(value, Tensor)
     ]
+    plain = {name for name in own.keys() - _NEVER_A_TENSOR if isinstance(own[name], Tensor)}
+    return held + [(own[name], Held(seen, "attribute", name)) for name in own if name in plain] if plain else held
