@@ -46,13 +46,14 @@ def write_for_ever(file: Path, traces: tuple[Trace, Trace], drawn: dict[int, str
 
 def limited(folder: Path, *arguments: str) -> Outcome:
     """Run the command line where no file can be larger than a KiB, as on a full disk."""
+    writes_no_bytecode = {"PYTHONDONTWRITEBYTECODE": "1"}  # else Python cuts it off there, and cannot import it again
     ended = subprocess.run(
         ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "fwdtrace", *arguments],
         capture_output=True,
         text=True,
         cwd=folder,
         timeout=HANG,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "80"} | writes_no_bytecode,
     )
     return Outcome(ended.returncode, ended.stdout, ended.stderr)
 
