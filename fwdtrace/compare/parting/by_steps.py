@@ -277,12 +277,9 @@ def _is_given_another(event: Event, same: Call, after: Side, before: Side, ours:
     numbers = [number for number in given_to(event, after) if after.steps.held[number].follows]
     if not numbers or any(map(after.is_new, numbers)):
         return False
-    is_new = ours.ways.intersection(step for id in _all_inside(same, before) for step in before.own_steps.get(id, ()))
+    inside = (same, *before.trace.walk(same))
+    is_new = ours.ways.intersection(step for call in inside for step in before.own_steps.get(call.id, ()))
     return bool(is_new) and not any(map(before.is_new, given_to(same, before)))
-
-
-def _all_inside(call: Call, side: Side) -> list[int]:
-    return [call.id, *(id for part in side.trace.children(call) for id in _all_inside(part, side))]
 
 
 def _reasons(

@@ -63,7 +63,7 @@ def _holds(call: Call, missing: Event, side: Side, other: Side, partner: Partner
     if mine is not None and caller is not None and mine in (caller, *other.trace.callers(caller)):
         return True
     going_on = {_below(user, caller, other) for user in users}
-    parts = (partner((part.path, part.nth)) for part in _inside(call, side))
+    parts = (partner((part.path, part.nth)) for part in side.trace.walk(call))
     places = {_below(part, caller, other) for part in parts if part is not None}
     return bool(places - going_on - {None})
 
@@ -76,8 +76,3 @@ def _below(event: Event, caller: Call | None, side: Side) -> int | None:
             return at.id
         at = call
     return at.id if caller is None else None
-
-
-def _inside(call: Call, side: Side) -> list[Call]:
-    parts = side.trace.children(call)
-    return [*parts, *(inner for part in parts for inner in _inside(part, side))]
