@@ -22,9 +22,9 @@ def nothing_collected() -> Iterator[None]:
 
 @contextmanager
 def only_new_collected() -> Iterator[None]:
-    """Have Python look for garbage among what is made meanwhile alone: what libraries have made takes long to search.
+    """Have Python look for garbage only among what is made meanwhile: what libraries have made takes long to search.
 
-    `gc.freeze` leaves out what has been made meanwhile as well.
+    A call of `gc.freeze` inside leaves out what has been made up to then, too.
     """
     was_frozen = gc.get_freeze_count() > 0
     gc.freeze()

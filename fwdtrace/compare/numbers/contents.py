@@ -15,9 +15,9 @@ _ENOUGH = 8
 """Of fewer elements, that others have them too says nothing."""
 _NEVER_ZERO = 1e-300
 _A_LITTLE = 1000
-"""So many times the tolerance is the least share of a whole by which a part shows in it."""
+"""A part shows in a whole if its share of it is at least this many times the tolerance."""
 _HUNDREDTH = 0.01
-"""A part with this share of a whole always shows: in coarse types all that is known is vague."""
+"""A part with this share of a whole always shows, however large the tolerance is, as that of bfloat16."""
 _HUGE = 1e8
 """Larger elements are counted alone: each model has another of them, or an infinite one, where it masks."""
 

@@ -55,7 +55,7 @@ def _is_same(one: int, two: int, side: Side) -> bool:
 
 
 def _holds(call: Call, missing: Event, side: Side, other: Side, partner: Partner) -> bool:
-    """Whether a call runs, as far as its parts are known, more than what goes on with what `missing` gave."""
+    """Whether a call also runs parts that do not use what `missing` gave, as far as its parts have partners."""
     users = users_of(missing, other)
     callers = other.trace.callers(missing)
     caller = next((each for each in callers if any(_below(user, each, other) is not None for user in users)), None)
