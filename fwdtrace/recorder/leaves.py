@@ -27,7 +27,7 @@ _traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, torch.Size, type(...)}
 
 
-class _Alike:
+class Alike:
     """Tensors that are described alike: as the only argument of a call, and as its result.
 
     `accepts` says quickly whether a value is one of them. It may refuse one that is, where torch treats that otherwise.
@@ -42,7 +42,7 @@ class _Alike:
         self.named = {leaf.name: leaf for leaf in (*as_input, *as_output)}
 
 
-LIKE_NOTHING = _Alike((), (), lambda value: False)
+LIKE_NOTHING = Alike((), (), lambda value: False)
 
 
 class LeafTable:
@@ -53,16 +53,14 @@ class LeafTable:
     tensors that are found on the way are added to a list: as what is known of them, if that is still so.
     """
 
-    __slots__ = ("_alike", "_hints", "_leaves", "_objects", "_plain", "_tuples", "known", "last", "made_at")
+    __slots__ = ("_alike", "_hints", "_leaves", "_objects", "_plain", "_tuples", "known", "last")
 
     def __init__(self) -> None:
-        self._alike: dict[tuple[Any, ...], _Alike] = {}
+        self._alike: dict[tuple[Any, ...], Alike] = {}
         self.last = LIKE_NOTHING
         self.known: dict[int, Known] = {}
-        self.made_at: dict[int, _Alike] = {}
-        """How that was described which a place in the code has made last; it mostly makes what is like that."""
         # By identity, what a tensor was like when it was last met; what is like that still is accepted quickly.
-        self._hints: dict[int, _Alike] = {}
+        self._hints: dict[int, Alike] = {}
         self._objects = ObjectReader()
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._leaves: dict[tuple[Any, ...], Leaf] = {}
@@ -123,7 +121,7 @@ class LeafTable:
             return None
         return entry if entry.version < 0 or entry.version == tensor._version else None
 
-    def alike_with(self, tensor: Tensor) -> _Alike:
+    def alike_with(self, tensor: Tensor) -> Alike:
         """How tensors like this one are described; like nothing if only the tensor itself can tell."""
         if self.last.accepts(tensor):
             return self.last
@@ -131,7 +129,7 @@ class LeafTable:
             return LIKE_NOTHING
         return self._unlike_last(tensor) or LIKE_NOTHING
 
-    def _unlike_last(self, tensor: Tensor) -> _Alike | None:
+    def _unlike_last(self, tensor: Tensor) -> Alike | None:
         """The same for a tensor that is not like the last one."""
         hint = self._hints.get(id(tensor))
         if hint is not None and hint.accepts(tensor):
@@ -144,7 +142,7 @@ class LeafTable:
             return None
         if alike is None:
             leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
-            alike = self._alike.setdefault(traits, _Alike(*leaves, likeness(tensor) or LIKE_NOTHING.accepts))
+            alike = self._alike.setdefault(traits, Alike(*leaves, likeness(tensor) or LIKE_NOTHING.accepts))
         elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
             alike.accepts = likeness(tensor) or LIKE_NOTHING.accepts
         self.last = self._hints[id(tensor)] = alike
@@ -221,7 +219,7 @@ class LeafTable:
 
     def _of_key(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
         """The leaves of values that a key describes, which has of each tensor what it is like."""
-        likes = iter([part for part in parts if type(part) is _Alike])
+        likes = iter([part for part in parts if type(part) is Alike])
         layouts = iter([part for part in parts if type(part) is Layout])
         leaves: list[Leaf] = []
         for name, value in named:
@@ -239,7 +237,7 @@ class LeafTable:
                         leaves.append(self._named_alike(next(likes), place))
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 
-    def _named_alike(self, alike: _Alike, name: str) -> Leaf:
+    def _named_alike(self, alike: Alike, name: str) -> Leaf:
         """The leaf of a tensor that is like others, under this name."""
         return alike.named.get(name) or alike.named.setdefault(name, replace(alike.as_output[0], name=name))
 

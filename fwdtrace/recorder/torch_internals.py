@@ -86,8 +86,8 @@ without_torch_function = torch._C.DisableTorchFunction
 is_functional: Callable[[torch.Tensor], bool] = torch._is_functional_tensor
 transforms: Callable[[], int | None] = torch._C._functorch.maybe_current_level
 """How many transforms of `torch.func`, such as `vmap` and `grad`, run around this line; None if there is none."""
-push_function_mode: Callable[[Any], None] = torch.overrides._push_mode
-pop_function_mode: Callable[[], Any] = torch.overrides._pop_mode
+push_function_mode: Callable[[Any], None] = torch._C._push_on_torch_function_stack
+pop_function_mode: Callable[[], Any] = torch._C._pop_torch_function_stack
 push_dispatch_mode: Callable[[Any], None] = dispatch_file._push_mode
 pop_dispatch_mode: Callable[[], Any] = dispatch_file._pop_mode
 next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr

@@ -63,6 +63,25 @@ REFLECTED = frozenset(getattr(Tensor, name) for name in _RIGHT_OPERATORS.split()
 """The methods of an operator whose tensor stands on its right, as in `1 - x`."""
 
 
+class FunctionKind:
+    """What is known of a function of torch's from its name, as one lookup."""
+
+    __slots__ = ("is_reflected", "is_silent", "only_reads", "takes_numbers_out")
+
+    def __init__(self, function: Any) -> None:
+        self.is_silent = function in SILENT
+        self.only_reads = function in ONLY_READS
+        self.takes_numbers_out = function in NUMBERS_OUT
+        self.is_reflected = function in REFLECTED
+
+
+PLAIN = FunctionKind(None)
+"""That of all other functions."""
+KINDS: dict[Any, FunctionKind] = {
+    function: FunctionKind(function) for function in (*SILENT, *ONLY_READS, *NUMBERS_OUT, *REFLECTED)
+}
+
+
 def name_of_op(function: Any, position: Position) -> str:
     """The name by which a user knows what is called there: `torch.flatten`, `Tensor.view`, or the operator, `+`."""
     return operator_at(*position) or _function_name(function)

@@ -14,15 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from fwdtrace.recorder.flow import DataFlow, last_changed, version_of
 from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
-from fwdtrace.recorder.measures.functions import (
-    METHOD_WRAPPER,
-    NUMBERS_OUT,
-    ONLY_READS,
-    REFLECTED,
-    SILENT,
-    is_query,
-)
-from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, entries_of
+from fwdtrace.recorder.lines import Line, are_like
+from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
+from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, entries_of
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -30,27 +24,9 @@ from fwdtrace.recorder.torch_internals import (
     leads_to_ops,
     pop_function_mode,
     push_function_mode,
-    top_function_mode,
     torch_function_modes,
     without_torch_function,
 )
-
-_WHOLE = frozenset((type(None), bool, int, float, str, torch.dtype, torch.device))
-"""Arguments of these types are described by themselves alone."""
-
-
-class _Line:
-    """What an op at one place in the code was given and gave last; it is mostly given and gives what is like that."""
-
-    __slots__ = ("given", "inputs", "names")
-
-    def __init__(self, given: list[Any] | None, names: tuple[str, ...], inputs: Leaves) -> None:
-        self.given = given
-        """Of each argument how it is described if it is a tensor, or else itself; None if that does not describe it."""
-        self.names = names
-        """Those of the last arguments, which were given by name."""
-        self.inputs = inputs
-
 
 class Ops(TorchFunctionMode):
     """The measure of functional ops: a mode of torch's, turned on and off with the forwards that show their ops.
@@ -66,7 +42,7 @@ class Ops(TorchFunctionMode):
         self._leaves = session.leaves
         self.here = _InThread(session)
         self.is_stopped = False
-        self._lines: dict[int, _Line] = {}  # by the identity of the position
+        self._lines: dict[int, Line] = {}  # by the identity of the position of an op, or of the entry of a module
         self.flow = DataFlow(session)
         self._began = len(session.log)
 
@@ -79,6 +55,11 @@ class Ops(TorchFunctionMode):
 
     def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The same where no mode of torch's listens."""
+        if len(args) == 1 and not kwargs:
+            entry = self._leaves.known_still(args[0])
+            if entry is not None:
+                call.taken = entry
+                return entry.like.as_input  # type: ignore[no-any-return]
         found: list[Any] = []
         leaves = self._leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
@@ -89,72 +70,56 @@ class Ops(TorchFunctionMode):
         hook = last_changed(call, "forward") if call.hooks else None
         if torch_function_modes():
             with without_torch_function():
-                return self._quiet_outputs(call, output, hook)
-        return self._quiet_outputs(call, output, hook)
-
-    def _quiet_outputs(self, call: OpenCall, output: Any, hook: HookRun | None = None) -> Leaves:
-        """The same where no mode of torch's listens."""
-        entry = self._leaves.known.get(id(output))
-        found: list[Any]
-        if entry is not None and entry() is output and entry.like.accepts(output):
-            leaves, found = entry.like.as_output, [entry]
+                self._ends(call, self._line(call.seen), output, hook=hook)
         else:
-            leaves, found = self._read_output(id(call.seen), output)
-        call.given = self.flow.gives(call, found, call.taken, hook)
-        return leaves  # type: ignore[no-any-return]
+            self._ends(call, self._line(call.seen), output, hook=hook)
+        return call.outputs
 
-    def op_begins(self, op: OpenOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _line(self, of: object) -> Line:
+        line = self._lines.get(id(of))
+        if line is None:
+            line = self._lines[id(of)] = Line(self._leaves.last)
+        return line
+
+    def _begins(self, op: OpenOp, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note what an op is given: mostly what is like that which the same line was given before."""
-        line = self._lines.get(id(op.position))
         found: list[Any] = []
         names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
-        if line is not None and line.given is not None and len(values) == len(line.given) and names == line.names:
-            known = self._leaves.known
-            for value, before in zip(values, line.given, strict=True):
-                if value is before:
-                    continue
-                entry = known.get(id(value))
-                if entry is None or entry.like is not before or entry() is not value or not before.accepts(value):
-                    break
-                if entry.version >= 0 and entry.version != value._version:
-                    break
-                found.append(entry)
-            else:
+        given = line.given
+        if given is not None and len(values) == len(given) and names == line.names:
+            if are_like(values, given, self._leaves.known, found):
                 op.inputs = line.inputs
                 op.taken = found[0] if len(found) == 1 else found or ()
                 return
             found.clear()
         op.inputs = self._leaves.read_inputs(args, kwargs, found)
         op.taken = self.flow.takes(found)
-        if line is None or line.inputs is not op.inputs:
-            self._lines[id(op.position)] = _Line(_given(values, op.taken), names, op.inputs)
+        if line.inputs is not op.inputs:
+            line.expect(values, names, op.inputs, entries_of(op.taken))
 
-    def op_ends(self, op: OpenOp, result: Any, only_reads: bool = False) -> None:
-        """Note what an op gave: mostly one new tensor, which is like the one that the same line gave before."""
-        leaves = self._leaves
-        alike = leaves.made_at.get(id(op.position), leaves.last)
-        if not alike.accepts(result):
-            op.outputs, found = self._read_output(id(op.position), result)
-            op.given = self.flow.gives(op, found, op.taken)
+    def _ends(
+        self, note: Note, line: Line, result: Any, only_reads: bool = False, hook: HookRun | None = None
+    ) -> None:
+        """Note what a call or op gave: mostly one new tensor, which is like the one that the same line gave before."""
+        like, known, key = line.made, self._leaves.known, id(result)
+        if not like.accepts(result):
+            found: list[Any] = []
+            note.outputs = self._leaves.read_output(result, found)
+            line.made = self._leaves.last
+            note.given = self.flow.gives(note, found, note.taken, hook)
             return
-        op.outputs = alike.as_output
-        known, key = leaves.known, id(result)
+        note.outputs = like.as_output
         entry = known.get(key)
         if entry is not None and entry() is result:
-            op.given = self.flow.gives(op, [entry], op.taken)
+            note.given = self.flow.gives(note, [entry], note.taken, hook)
             return
         if not only_reads:
-            self.flow.sees_writes(op, op.taken)
-        entry = op.given = known[key] = Known(result)
-        entry.version, entry.maker, entry.place = version_of(result), op, 0
-        entry.writer, entry.clock, entry.like = None, len(self.session.log), alike
-
-    def _read_output(self, place: int, output: Any) -> tuple[Leaves, list[Any]]:
-        """The leaves of what is given at a place, and its tensors as a LeafTable finds them."""
-        found: list[Any] = []
-        made = self._leaves.read_output(output, found)
-        self._leaves.made_at[place] = self._leaves.last
-        return made, found
+            self.flow.sees_writes(note, note.taken)
+        entry = note.given = known[key] = Known(result)
+        entry.version, entry.maker, entry.place = version_of(result), note, 0
+        entry.writer, entry.clock, entry.like = None, len(self.session.log), like
+        if hook is not None and type(note) is OpenCall:
+            self.flow.replaced[note, 0] = hook
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call's `forward` is given behind its pre-hooks, which may have replaced it."""
@@ -187,10 +152,12 @@ class Ops(TorchFunctionMode):
         if shown:
             push_function_mode(self)
             here.changes.append("pushed")
-        elif top_function_mode() is self:
-            pop_function_mode()
+            return
+        top = pop_function_mode()
+        if top is self:
             here.changes.append("popped")
         else:  # a mode of the user's lies on ours
+            push_function_mode(top)
             here.changes.append("muted")
 
     def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
@@ -204,9 +171,8 @@ class Ops(TorchFunctionMode):
             push_function_mode(self)
         elif change == "pushed":
             above = []
-            while top_function_mode() is not self:  # the user's forward left a mode behind: it stays, ours goes
-                above.append(pop_function_mode())
-            pop_function_mode()
+            while (top := pop_function_mode()) is not self:  # the user's forward left a mode behind: it stays
+                above.append(top)
             for mode in reversed(above):
                 push_function_mode(mode)
 
@@ -223,38 +189,38 @@ class Ops(TorchFunctionMode):
         if is_dynamo_compiling():
             return function(*args, **(kwargs or {}))
         try:
-            if function in SILENT:
-                return function(*args) if kwargs is None else function(*args, **kwargs)
-            only_reads, takes_out = function in ONLY_READS, function in NUMBERS_OUT
-            given = args[::-1] if function in REFLECTED else args
+            kind = KINDS.get(function, PLAIN)
         except TypeError:  # a callable that cannot be hashed
-            only_reads, takes_out, given = False, False, args
+            kind = PLAIN
+        if kind.is_silent:
+            return function(*args) if kwargs is None else function(*args, **kwargs)
         if kwargs is None:
             kwargs = {}
-        session = self.session
-        if type(function) is METHOD_WRAPPER and is_query(function):
-            return function(*args, **kwargs)
-        if takes_out and not _leaves_graph(session, args):
-            return function(*args, **kwargs)
-        here = self.here.state
+        here, session = self.here.state, self.session
         stack = here.stack
+        if not here.shows_ops or here.in_op or not stack or self.is_stopped:
+            return function(*args, **kwargs)
+        if kind is PLAIN and type(function) is METHOD_WRAPPER and is_query(function):
+            return function(*args, **kwargs)
+        if kind.takes_numbers_out and not _leaves_graph(session, args):
+            return function(*args, **kwargs)
         caller = _getframe(1)
-        if not here.shows_ops or not stack or here.in_op or self.is_stopped:
-            return function(*args, **kwargs)
-        if from_torch(caller.f_code) and _shards(caller):
-            return function(*args, **kwargs)
         op = OpenOp()
         parent = op.parent = stack[-1]
+        position = op.position = position_outside_torch(caller, parent.position)
+        if position[0] is not caller.f_code and from_torch(caller.f_code) and _shards(caller):
+            return function(*args, **kwargs)
         op.function = function
-        op.position = position_outside_torch(caller, parent.position)
-        quiet = not torch_function_modes()  # torch has taken ours off
-        if quiet:
-            self.op_begins(op, given, kwargs)
-        else:
-            with without_torch_function():  # a mode of the user's must not see us read attributes
-                self.op_begins(op, given, kwargs)
         op.outputs = ()
         op.error = None
+        given = args[::-1] if kind.is_reflected else args
+        line = self._lines.get(id(position)) or self._line(position)
+        quiet = not torch_function_modes()  # torch has taken ours off
+        if quiet:
+            self._begins(op, line, given, kwargs)
+        else:
+            with without_torch_function():  # a mode of the user's must not see us read attributes
+                self._begins(op, line, given, kwargs)
         others = session.measures
         if others:
             for other in others:
@@ -269,33 +235,16 @@ class Ops(TorchFunctionMode):
         finally:
             here.in_op = False
         if quiet:
-            self.op_ends(op, result, only_reads)
+            self._ends(op, line, result, kind.only_reads)
         else:
             with without_torch_function():
-                self.op_ends(op, result, only_reads)
+                self._ends(op, line, result, kind.only_reads)
         if others:
             for other in others:
                 other.ends(op, result)
-        if op.given or function is Tensor.__setitem__ or takes_out:
+        if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out:
             session.log.append(op)
         return result
-
-
-def _given(values: tuple[Any, ...], taken: Noted) -> list[Any] | None:
-    """The arguments of an op, each tensor as how it is described; None if there is more in them, such as a tuple."""
-    entries = iter(entries_of(taken))
-    given: list[Any] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            entry = next(entries, None)
-            if entry is None:
-                return None
-            given.append(entry.like)
-        elif type(value) in _WHOLE:
-            given.append(value)
-        else:
-            return None
-    return given
 
 
 class _State:
