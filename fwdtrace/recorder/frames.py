@@ -130,10 +130,10 @@ def position_outside_torch(frame: FrameType, inherited: Position, innermost: Cod
     if code is innermost:
         positions = _positions[id(code)]
         return positions.get(frame.f_lasti) or _position_at(frame, positions)
-    return _searched(frame, inherited)
+    return _searched(frame, inherited, innermost)
 
 
-def _searched(frame: FrameType | None, inherited: Position) -> Position:
+def _searched(frame: FrameType | None, inherited: Position, innermost: CodeType | None) -> Position:
     nearest = outermost = None  # of the frames in an installed package
     while frame is not None:
         code = frame.f_code
@@ -144,6 +144,8 @@ def _searched(frame: FrameType | None, inherited: Position) -> Position:
             outermost = positions
             if nearest is None:
                 nearest, its_positions = frame, positions
+            if code is innermost:
+                break
         else:
             role = _roles.get(id(code))
             if role is not None:
