@@ -16,16 +16,15 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
 from fwdtrace.recorder.code_exchange import Observer, exchange
+from fwdtrace.recorder.entered import how_entered, through_override
 from fwdtrace.recorder.frames import (
     codes_between,
     error_of,
     frame_role,
-    how_entered,
     original_of,
     position_of_caller,
     position_outside_torch,
     runs_in_a_call,
-    through_override,
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
 from fwdtrace.recorder.modules import meet
@@ -246,7 +245,7 @@ def _run(
         if frame.f_code is parent.seen.torch_forward:  # nn.Sequential and the like: the line that called them
             call.position = parent.position
         else:
-            call.position = position_outside_torch(frame, parent.position)
+            call.position = position_outside_torch(frame, parent.position, parent.seen.code)
     else:
         _begin_in_thread(session, call, stack, frame)
     ops = session.ops

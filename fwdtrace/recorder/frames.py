@@ -1,4 +1,4 @@
-"""Who called: the user's line behind a call, the functions from `__call__` to `forward`, how `forward` was entered."""
+"""Who called: the user's line behind a call, the functions from `__call__` to `forward`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from bisect import bisect_right
 from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Literal, TypeVar
-
-from torch import nn
 
 from fwdtrace.errors import SKIPPED_BY_WARNINGS
 from fwdtrace.recorder.torch_internals import (
@@ -33,8 +31,6 @@ Those in a call are the same object each time, so that a million calls from one 
 NOWHERE: Position = (compile("", "<nowhere>", "exec"), 0)
 """In place of a position where there is no line of the user's to show."""
 
-Entered = Literal["call", "same call", "override", "direct"]
-
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 Role = Literal["call", "boundary", "forward", "stand-in", "hook"]
@@ -43,13 +39,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What is known of code objects outlives recordings: it never changes. It is kept by id, because hashing a code object
 # takes microseconds; our own code lives as long as its module, and other code as long as these tables do.
 _roles: dict[int, Role] = {}
-_call_ids = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
+IDS_OF_CALLS = frozenset(map(id, (CALL_CODE, INNER_CODE, SLOW_FORWARD_CODE)))
 _chains: dict[tuple[int, ...], tuple[CodeType, ...]] = {(): ()}
 _is_torch: dict[int, bool] = {}
 _renamed: dict[int, CodeType] = {}
 _originals: dict[int, FunctionType] = {}
 _kept: list[CodeType] = []
 _OF_CALLS = frozenset(("call", "boundary", "forward"))
+_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class _Positions(dict[int, Position]):
@@ -122,12 +119,21 @@ def library_of(code: CodeType) -> str:
     return known.library
 
 
-def position_outside_torch(frame: FrameType | None, inherited: Position) -> Position:
+def position_outside_torch(frame: FrameType, inherited: Position, innermost: CodeType | None = None) -> Position:
     """The nearest position in the model's own code, else the nearest outside torch.
 
     The model's own is what is in no installed package, or in that of the forward that runs. `inherited` if one of our
-    wrappers comes first, as below `nn.Sequential`.
+    wrappers comes first, as below `nn.Sequential`. `innermost` is `code_that_ends_search` of the innermost open call's
+    forward, in which most calls and ops are.
     """
+    code = frame.f_code
+    if code is innermost:
+        positions = _positions[id(code)]
+        return positions.get(frame.f_lasti) or _position_at(frame, positions)
+    return _searched(frame, inherited, innermost)
+
+
+def _searched(frame: FrameType | None, inherited: Position, innermost: CodeType | None) -> Position:
     nearest = outermost = None  # of the frames in an installed package
     while frame is not None:
         code = frame.f_code
@@ -138,6 +144,8 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
             outermost = positions
             if nearest is None:
                 nearest, its_positions = frame, positions
+            if code is innermost:
+                break
         else:
             role = _roles.get(id(code))
             if role is not None:
@@ -158,6 +166,26 @@ def position_outside_torch(frame: FrameType | None, inherited: Position) -> Posi
 def _position_at(frame: FrameType, positions: _Positions) -> Position:
     """Where the frame is, as an object that is the same each time."""
     return positions.setdefault(frame.f_lasti, (frame.f_code, frame.f_lasti))
+
+
+def code_that_ends_search(forward: Any) -> CodeType | None:
+    """The code of a forward that is observed, if a position in it is always what `position_outside_torch` would find.
+
+    That is so for the model's own code, and for a library's if only functions that are observed run it: our wrapper is
+    then the next frame outwards. It is of the forward that decorators are around, which are observed with it.
+    """
+    code = getattr(forward, "__code__", None)
+    if code is None:
+        return None
+    inner = forward.__dict__.get("__wrapped__")
+    if type(inner) is FunctionType and inner.__name__ == "forward":
+        return code_that_ends_search(original_of(inner))
+    if from_torch(code):
+        return None
+    positions = _positions.setdefault(id(code), _Positions(library_of(code)))
+    # A generator is resumed from anywhere, and what has variables of an outer function may be what a decorator makes.
+    is_alone = not code.co_flags & _RESUMED and set(code.co_freevars) <= {"__class__"}
+    return code if is_alone or not positions.library else None
 
 
 def position_of_caller(frame: FrameType) -> Position:
@@ -184,53 +212,17 @@ def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:
         if role is None:
             codes.append(frame.f_code)
         frame = frame.f_back
-    return _shared(codes)
+    return one_chain(codes)
 
 
-def through_override(module: nn.Module, override: CodeType, frame: FrameType) -> tuple[tuple[CodeType, ...], FrameType]:
-    """The code objects from the class's own `__call__` in to `frame`, and the frame that called it.
-
-    The empty tuple and `frame` itself if `module` was not called through its own `__call__`.
-    """
-    codes: list[CodeType] = []
-    step: FrameType | None = frame
-    while step is not None and id(step.f_code) not in _roles:
-        codes.append(step.f_code)
-        if step.f_code is override and _first_argument(step) is module:
-            return _shared(codes), step.f_back or step
-        step = step.f_back
-    return (), frame
+def role_of(code: CodeType) -> Role | None:
+    """What a function of ours is there for; None if the code is of no function of ours."""
+    return _roles.get(id(code))
 
 
-def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameType | None) -> Entered:
-    """How `original`, a forward of `module`, came to run: walk outwards from `frame`, the caller of our wrapper.
-
-    "call" is from `Module.__call__`, however decorated; "same call" from another forward of the same module, as in
-    `super().forward(x)`; "override" from a `__call__` of the class's own; "direct" from anywhere else.
-    """
-    override = own_call_code(type(module))
-    forwards = _forwards(type(module))
-    here = _position(original, forwards)
-    while frame is not None:
-        code = frame.f_code
-        if id(code) in _call_ids:
-            return "call" if frame.f_locals.get("self") is module else "direct"
-        role = _roles.get(id(code))
-        if role == "forward":
-            if _first_argument(frame) is not module:
-                return "direct"
-            outer = _position(_originals.get(id(code)), forwards)
-            return "same call" if outer < here or here < 0 else "direct"
-        if role == "hook":
-            return "direct"
-        # A generator's body runs when our wrapper is long gone. Bodies that share code, as decorators', say nothing.
-        bodies = [position for position, forward in enumerate(forwards) if getattr(forward, "__code__", None) is code]
-        if len(bodies) == 1 and _first_argument(frame) is module:
-            return "same call" if bodies[0] < here or here < 0 else "direct"
-        if code is override and _first_argument(frame) is module:
-            return "override"
-        frame = frame.f_back
-    return "direct"
+def run_by(code: CodeType) -> FunctionType | None:
+    """What a code object of ours in the place of a forward's own goes on to; None of all other code."""
+    return _originals.get(id(code))
 
 
 def is_ours(code: CodeType) -> bool:
@@ -246,7 +238,7 @@ def is_boundary(code: CodeType) -> bool:
 def runs_in_a_call(frame: FrameType | None) -> bool:
     """Whether the call of some module is running at this frame or below it."""
     while frame is not None:
-        if id(frame.f_code) in _call_ids:
+        if id(frame.f_code) in IDS_OF_CALLS:
             return True
         frame = frame.f_back
     return False
@@ -294,43 +286,10 @@ def _file(name: str) -> str:
     return cell[1] if cell is not None else name
 
 
-def overridden_call(cls: type[nn.Module]) -> Any:
-    """The `__call__` that the class or a base defines over `nn.Module`'s; None if there is none."""
-    for base in cls.__mro__:
-        if base is nn.Module:
-            return None
-        if "__call__" in base.__dict__:
-            return base.__dict__["__call__"]
-    return None
-
-
-def own_call_code(cls: type[nn.Module]) -> CodeType | None:
-    """The code of the class's own `__call__`; None if it has none or none in Python."""
-    return getattr(overridden_call(cls), "__code__", None)
-
-
-def _shared(inner_first: list[CodeType]) -> tuple[CodeType, ...]:
+def one_chain(inner_first: list[CodeType]) -> tuple[CodeType, ...]:
     """One tuple for all equal chains, so that a chain is known by its id."""
     key = tuple(map(id, inner_first))
     return _chains.get(key) or _chains.setdefault(key, tuple(reversed(inner_first)))
-
-
-def _forwards(cls: type[nn.Module]) -> list[Any]:
-    """The forwards in the class and its bases, most derived first, each as what runs its own code."""
-    return [original_of(base.__dict__["forward"]) for base in cls.__mro__ if "forward" in base.__dict__]
-
-
-def _position(forward: Any, forwards: list[Any]) -> int:
-    return next((position for position, each in enumerate(forwards) if each is forward), -1)
-
-
-def _first_argument(frame: FrameType) -> Any:
-    code = frame.f_code
-    if code.co_argcount:
-        return frame.f_locals.get(code.co_varnames[0])
-    if code.co_flags & inspect.CO_VARARGS:
-        return next(iter(frame.f_locals[code.co_varnames[code.co_kwonlyargcount]]), None)
-    return None
 
 
 _lines: dict[int, tuple[list[int], list[int]]] = {}

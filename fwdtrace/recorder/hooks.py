@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fwdtrace.recorder.frames import frame_role, overridden_call
+from fwdtrace.recorder.entered import overridden_call
+from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.measures.values import same_numbers
 from fwdtrace.recorder.notes import HookRun, OpenCall
 from fwdtrace.recorder.session import Session, changing, running
