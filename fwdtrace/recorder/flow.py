@@ -5,17 +5,14 @@ from __future__ import annotations
 from itertools import count
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, is_inference_mode_enabled, nn
+from torch import Tensor, nn
 
+from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
 from fwdtrace.recorder.earlier import Carried
-from fwdtrace.recorder.leaves import LIKE_NOTHING
 from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of, known_as
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
-_QUIET = (nn.Parameter.__torch_function__, torch._C._disabled_torch_function_impl)
-_NO_VERSION = -1
 _NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
 
@@ -196,19 +193,6 @@ def last_changed(call: OpenCall, kind: str) -> HookRun | None:
     kinds = (kind, f"global_{kind}", f"{kind}_always_call", f"global_{kind}_always_call")
     changed = [run for run in (call.hooks or {}).values() if run.changed and run.kind in kinds]
     return changed[-1] if changed else None
-
-
-def version_of(tensor: Tensor) -> int:
-    """How often the memory of a tensor was written into; no version if reading it would run code of the user's."""
-    kind = type(tensor)
-    if kind is not Tensor and kind.__torch_function__ not in _QUIET:
-        return _NO_VERSION
-    if is_inference_mode_enabled() and tensor.is_inference():
-        return _NO_VERSION
-    try:
-        return tensor._version
-    except RuntimeError:  # made in inference mode, which is over
-        return _NO_VERSION
 
 
 def _writes_by_name(note: Note) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdtrace.recorder.alike import LIKE_NOTHING, Alike
 from fwdtrace.recorder.describe import Leaves, walk
 from fwdtrace.recorder.drafts import plain_tensor
 from fwdtrace.recorder.notes import Known
 from fwdtrace.recorder.objects import MOST_IN_OBJECT, Layout, ObjectReader, text_beside
 from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened
-from fwdtrace.recorder.torch_internals import likeness, placed, torch_function_modes, without_torch_function
+from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, Value
 
 _DEEPEST_PLAIN = 4
@@ -25,24 +26,6 @@ _PLAIN_BOUNDS = {int, type(None)}
 _several = object()
 _traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, torch.Size, type(...)}
-
-
-class Alike:
-    """Tensors that are described alike: as the only argument of a call, and as its result.
-
-    `accepts` says quickly whether a value is one of them. It may refuse one that is, where torch treats that otherwise.
-    """
-
-    __slots__ = ("accepts", "as_input", "as_output", "named")
-
-    def __init__(self, as_input: Leaves, as_output: Leaves, accepts: Callable[[Any], bool]) -> None:
-        self.as_input = as_input
-        self.as_output = as_output
-        self.accepts = accepts
-        self.named = {leaf.name: leaf for leaf in (*as_input, *as_output)}
-
-
-LIKE_NOTHING = Alike((), (), lambda value: False)
 
 
 class LeafTable:
@@ -142,9 +125,9 @@ class LeafTable:
             return None
         if alike is None:
             leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
-            alike = self._alike.setdefault(traits, Alike(*leaves, likeness(tensor) or LIKE_NOTHING.accepts))
+            alike = self._alike.setdefault(traits, Alike(*leaves, tensor))
         elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
-            alike.accepts = likeness(tensor) or LIKE_NOTHING.accepts
+            alike.take_as_example(tensor)
         self.last = self._hints[id(tensor)] = alike
         return alike
 

@@ -7,14 +7,14 @@ from sys import _getframe
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
-from fwdtrace.recorder.flow import DataFlow, last_changed, version_of
+from fwdtrace.recorder.alike import NO_VERSION, version_of
+from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
-from fwdtrace.recorder.lines import Line, are_like
+from fwdtrace.recorder.lines import Given, Line
 from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, entries_of
 from fwdtrace.recorder.outside import with_index_outside
@@ -83,19 +83,18 @@ class Ops(TorchFunctionMode):
 
     def _begins(self, op: OpenOp, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note what an op is given: mostly what is like that which the same line was given before."""
-        found: list[Any] = []
         names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
         given = line.given
-        if given is not None and len(values) == len(given) and names == line.names:
-            if are_like(values, given, self._leaves.known, found):
-                op.inputs = line.inputs
-                op.taken = found[0] if len(found) == 1 else found or ()
+        if given is not None and given.count == len(values) and given.names == names:
+            taken = given.compare(values, given.parts, self._leaves.known.get)
+            if taken is not None:
+                op.taken, op.inputs = taken, given.inputs
                 return
-            found.clear()
+        found: list[Any] = []
         op.inputs = self._leaves.read_inputs(args, kwargs, found)
         op.taken = self.flow.takes(found)
-        if line.inputs is not op.inputs:
-            line.expect(values, names, op.inputs, entries_of(op.taken))
+        if given is None or given.inputs is not op.inputs:
+            line.given = Given(values, names, op.inputs, entries_of(op.taken))
 
     def _ends(
         self, note: Note, line: Line, result: Any, only_reads: bool = False, hook: HookRun | None = None
@@ -116,8 +115,12 @@ class Ops(TorchFunctionMode):
         if not only_reads:
             self.flow.sees_writes(note, note.taken)
         entry = note.given = known[key] = Known(result)
-        entry.version, entry.maker, entry.place = version_of(result), note, 0
-        entry.writer, entry.clock, entry.like = None, len(self.session.log), like
+        try:
+            entry.version = result._version if like.has_version else version_of(result)
+        except RuntimeError:  # made in inference mode, which is over
+            entry.version = NO_VERSION
+        entry.maker, entry.place, entry.writer = note, 0, None
+        entry.clock, entry.like = len(self.session.log), like
         if hook is not None and type(note) is OpenCall:
             self.flow.replaced[note, 0] = hook
 
@@ -207,7 +210,7 @@ class Ops(TorchFunctionMode):
         caller = _getframe(1)
         op = OpenOp()
         parent = op.parent = stack[-1]
-        position = op.position = position_outside_torch(caller, parent.position)
+        position = op.position = position_outside_torch(caller, parent.position, parent.seen.code)
         if position[0] is not caller.f_code and from_torch(caller.f_code) and _shards(caller):
             return function(*args, **kwargs)
         op.function = function
