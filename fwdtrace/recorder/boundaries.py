@@ -165,13 +165,15 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
     session = running.session
     if session is None:
         return original(module, *args, **kwargs)
-    frame = _getframe(2)
     stack = session.threads.stack
-    if frame.f_code is CALL_CODE or frame.f_code is INNER_CODE:
-        call = stack[-1] if stack else None
-        if call is not None and call.chain is None and call.seen.key == id(module):
-            call.chain = codes_between(frame)
-            return _run_between_hooks(original, call, session, module, args, kwargs)
+    inner = stack[-1] if stack and stack[-1].seen.key == id(module) else None
+    if inner is not None and inner.chain is not None and not inner.hooks and id(original) not in inner.seen.of.forwards:
+        return original(module, *args, **kwargs)  # a decorator goes on to what it found: the same call
+    frame = _getframe(2)
+    is_called = frame.f_code is CALL_CODE or frame.f_code is INNER_CODE
+    if is_called and inner is not None and inner.chain is None:
+        inner.chain = codes_between(frame)
+        return _run_between_hooks(original, inner, session, module, args, kwargs)
     seen = None
     if not is_tracing():
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)

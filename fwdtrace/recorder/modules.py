@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.module import Module
 
 from fwdtrace.recorder.code_exchange import take_back_names
+from fwdtrace.recorder.entered import forwards_of
 from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.hooks import StandIn, put_in_place
 from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule, seen_as
@@ -96,6 +97,7 @@ def _look_at(session: Session, module: nn.Module, observe: Observe) -> SeenClass
     of = session.classes[cls] = SeenClass(cls)
     if not of.is_script:
         _observe_forwards(session, cls, observe)
+    of.forwards = frozenset(map(id, forwards_of(cls)))
     return of
 
 

@@ -67,8 +67,8 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *("code", "forward", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class", "own_call"),
-        *("torch_forward", "wraps_compiled"),
+        *("code", "forward", "forwards", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class"),
+        *("own_call", "torch_forward", "wraps_compiled"),
     )
 
     def __init__(self, cls: type[nn.Module]) -> None:
@@ -80,6 +80,8 @@ class SeenClass:
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
+        self.forwards: frozenset[int] = frozenset()
+        """The ids of what runs the forwards in the class and its bases, once those are observed."""
         self.own_call = own_call_code(cls)
         self.code = code_that_ends_search(self.forward)
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
