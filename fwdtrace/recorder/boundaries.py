@@ -78,9 +78,9 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
         session = running.session
         if session is None:
             return found(module, *args, **kwargs)
-        last, inputs = session.leaves.last, None
-        if len(args) == 1 and not kwargs and last.accepts(args[0]):
-            inputs = last.as_input
+        inputs = None
+        if session.ops is None and len(args) == 1 and not kwargs and session.leaves.last.accepts(args[0]):
+            inputs = session.leaves.last.as_input
         elif is_tracing():  # which no tensor is accepted in
             return found(module, *args, **kwargs)
         stack = session.threads.stack
@@ -136,7 +136,7 @@ def _reached(module: Any) -> bool:
     if call.chain is not None or seen.key != id(module) or call.hooks:
         return False
     # To look at a frame takes long: between these two only that can be which torch's own `__call__` goes on to.
-    if seen.goes_straight and session.straight and _getframe(3).f_code is WRAPPED_CALL_CODE:
+    if seen.goes_straight and _getframe(3).f_code is WRAPPED_CALL_CODE:
         call.chain = _FAST_PATH
         return True
     frame = _getframe(2)
@@ -244,10 +244,13 @@ def _run(
     if stack:
         parent = call.parent = stack[-1]
         call.thread = parent.thread
-        if frame.f_code is parent.seen.torch_forward:  # nn.Sequential and the like: the line that called them
+        caller, code = parent.seen, frame.f_code
+        if code is caller.code:
+            call.position = caller.positions.get(frame.f_lasti) or position_outside_torch(frame, parent.position, code)
+        elif code is caller.torch_forward:  # nn.Sequential and the like: the line that called them
             call.position = parent.position
         else:
-            call.position = position_outside_torch(frame, parent.position, parent.seen.code)
+            call.position = position_outside_torch(frame, parent.position, caller.code)
     else:
         _begin_in_thread(session, call, stack, frame)
     ops = session.ops

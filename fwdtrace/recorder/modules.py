@@ -76,6 +76,7 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
     cls = type(module)
     of = session.classes.get(cls) or _look_at(session, module, observe)
     entry = session.seen[id(module)] = seen_as(module, of, _gone)
+    entry.goes_straight &= session.straight
     forward = module.__dict__.get("forward")
     if forward is not None and not of.is_script and callable(forward):
         _watch_own(session, module, forward, observe)
