@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from fwdtrace.recorder.describe import name_by_parameters, named_by_parameters, positional_names
@@ -69,11 +70,10 @@ class Finisher:
         self.memory: dict[OpenCall, int] = {}
         self.flops: dict[OpenCall, int] = {}
         self.backwards: dict[OpenCall, Backward] = {}
-        self.ids: dict[OpenCall | OpenOp, int] = {}
-        self.parents: list[int | None] = []
-        self.depths: list[int] = []
-        self.callers: set[int] = set()
+        self.ids: dict[Any, int] = {}
+        """By the call or op, in order of beginning."""
         self._number(session.log[recorded.start :])
+        self.depths: dict[int, int] = {}
         ops = session.kinds.get(Ops) if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
         self.modules: dict[SeenModule, _OfModule] = {}
@@ -82,6 +82,11 @@ class Finisher:
         self.durations: dict[int, float] = {}  # in microseconds, by nanoseconds: equal ones are one object
         self.op_lines: dict[tuple[int, int], tuple[str, Site | None]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
+
+    @cached_property
+    def callers(self) -> set[OpenCall | None]:
+        """The calls that made others."""
+        return {note.parent for note in self.ids if type(note) is OpenCall}
 
     def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
         """The calls and the ops of this recording, both in order of beginning."""
@@ -92,7 +97,7 @@ class Finisher:
         for note, number in self.ids.items():
             if type(note) is OpenOp:
                 ops.append(self._op(number, note))
-            elif type(note) is OpenCall:
+            else:
                 calls.append(self._call(number, note))
         return calls, ops
 
@@ -112,34 +117,34 @@ class Finisher:
 
     def _number(self, log: list[OpenCall | OpenOp]) -> None:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
-        names, options = self.recorded.names, self.recorded.options
-        ids, parents, depths, callers = self.ids, self.parents, self.depths, self.callers
+        ids, names, options = self.ids, self.recorded.names, self.recorded.options
+        with_ops, with_numbers_out = options.ops, options.gradients
         for note in log:
-            above = ids.get(note.parent) if note.parent is not None else None
-            if above is not None:
-                if type(note) is OpenCall:
-                    callers.add(above)
-                elif not options.ops or (not options.gradients and takes_numbers_out(note)):
+            if isinstance(note, OpenCall):
+                if note.parent not in ids and (note.seen not in names or (note.thread and options.alone)):
                     continue
-                depths.append(depths[above] + 1)
-            elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
-                depths.append(0)
-            else:
+            elif note.parent not in ids or not with_ops:
                 continue
-            parents.append(above)
+            elif note.error is None and not note.given and not with_numbers_out and takes_numbers_out(note):
+                continue
             ids[note] = len(ids)
 
     def _op(self, number: int, op: OpenOp) -> Op:
         draft: Any = OpDraft()
-        draft.id, draft.parent = number, self.parents[number]
+        draft.id, draft.parent = number, self.ids[op.parent]
         line = self.op_lines.get((id(op.function), id(op.position)))
         draft.name, draft.site = line if line is not None else self._line(op)
-        draft.inputs, draft.outputs = op.inputs, op.outputs
+        inputs, outputs, sources = op.inputs, op.outputs, self.sources
         if self.with_stats:
-            draft.outputs = self.with_stats.get(op, op.outputs)
-        if self.sources is not None:
-            draft.inputs, draft.outputs = self.sources.of_op(op, draft.outputs)
-        draft.error, draft.nonfinite, draft.without_grad = op.error, self.nonfinite.get(op), self.without_grad.get(op)
+            outputs = self.with_stats.get(op, outputs)
+        if sources is not None:
+            inputs = sources.of_leaves(inputs, op.taken)
+            if op.error is None:
+                outputs = sources.of_made(outputs, op.given, op)
+        draft.inputs, draft.outputs, draft.error = inputs, outputs, op.error
+        draft.nonfinite = draft.without_grad = None
+        if self.measured:
+            draft.nonfinite, draft.without_grad = self.nonfinite.get(op), self.without_grad.get(op)
         draft.__class__ = Op
         return draft  # type: ignore[no-any-return]
 
@@ -150,12 +155,14 @@ class Finisher:
         return line
 
     def _call(self, number: int, call: OpenCall) -> Call:
-        seen, rare = call.seen, call.rare
+        seen, rare, sources = call.seen, call.rare, self.sources
         module = self.modules.get(seen) or self._module(seen)
         module.calls += 1
         alike = module.alike
         draft: Any = CallDraft()
-        draft.id, draft.parent, draft.depth = number, self.parents[number], self.depths[number]
+        draft.id = number
+        above = draft.parent = self.ids.get(call.parent)
+        draft.depth = self.depths[number] = 0 if above is None else self.depths[above] + 1
         draft.path, draft.aliases, draft.class_name = module.path, module.aliases, module.class_name
         draft.nth, draft.parameters = module.calls, module.parameters
         inputs, outputs, chain = alike.inputs.get(id(call.inputs)), call.outputs, alike.chains.get(id(call.chain))
@@ -172,13 +179,16 @@ class Finisher:
             if rare.base_forward is not None:
                 inputs = None
         if draft.opaque is not None or seen.of.may_be_opaque:
-            draft.opaque = self._opaque(number, call)
+            draft.opaque = self._opaque(call)
         if inputs is None:
             inputs = self._inputs(call, alike)
         if self.with_stats:
             outputs = self.with_stats.get(call, outputs)
-        if self.sources is not None:
-            inputs, outputs = self.sources.of_call(call, inputs, outputs)
+        if sources is not None:
+            if module.path == "":
+                sources.name_arguments(call, inputs)
+            inputs = sources.of_leaves(inputs, getattr(call, "taken", ()))
+            outputs = sources.of_leaves(outputs, getattr(call, "given", ()))
         draft.inputs = inputs
         draft.outputs = outputs
         draft.chain = self._chain(call, alike) if chain is None else chain
@@ -186,7 +196,7 @@ class Finisher:
         draft.hooks = self._hooks(call) if call.hooks else ()
         if call.begin and call.end:
             took = call.end - call.begin
-            draft.duration_us = self.durations.get(took) or self.durations.setdefault(took, took / 1000)
+            draft.duration_us = self.durations.setdefault(took, took / 1000)
         else:
             draft.duration_us = None
         draft.thread = call.thread
@@ -279,8 +289,8 @@ class Finisher:
         module = seen.module()
         return count_parameters(module) if module is not None else 0
 
-    def _opaque(self, number: int, call: OpenCall) -> str | None:
-        if number in self.callers:
+    def _opaque(self, call: OpenCall) -> str | None:
+        if call in self.callers:
             return None
         if call.seen.of.is_script:
             return "script"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 from weakref import ref
 
@@ -16,6 +17,8 @@ from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
 _NOT_ASKED = Source()
+_plain = attrgetter("name", "shape", "dtype", "device", "requires_grad", "layout")
+_rare = attrgetter("stats", "placements", "local_shape")
 
 
 class Sources:
@@ -26,30 +29,27 @@ class Sources:
         self._recorded = recorded
         self._ids = ids
         self._names = _first_names(recorded.root)
-        self._sources: dict[tuple[int, int], Source | None] = {}
-        # By the leaf without a source, kept so that no other has its identity, and by what is known of a tensor.
-        self._leaves: dict[tuple[int, int], tuple[TensorMeta, TensorMeta]] = {}
+        self._sources: dict[tuple[Any, int], Source | None] = {}
+        # By the identity of leaves: they themselves, and the places and identities of the tensors among them.
+        self._tensors: dict[int, tuple[Leaves, list[int], list[int]]] = {}
+        # By the identity of a leaf without a source: the leaf, so that no other has that identity, and what it says.
+        self._said: dict[int, tuple[Any, ...]] = {}
+        # By the same, and by the identity of what is known of a tensor: the leaf with the source, alone in a tuple.
+        self._leaves: dict[tuple[int, int], tuple[Leaf]] = {}
 
-    def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
-        """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
-        taken: Noted = getattr(call, "taken", ())
-        if self._recorded.names.get(call.seen, ())[:1] == ("",):
-            tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
-            for leaf, entry in zip(tensors, entries_of(taken), strict=False):
-                source = self._source(entry.maker, entry.place)
-                if source is None or source.argument is not None:
-                    self._sources[id(entry.maker), entry.place] = Source(argument=leaf.name)
-                    self._leaves.clear()  # which may have been given the argument of an earlier call
-        return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
-
-    def of_op(self, op: OpenOp, outputs: Leaves) -> tuple[Leaves, Leaves]:
-        """The leaves of an op with their sources."""
-        return self._with(op.inputs, getattr(op, "taken", ())), self._with(outputs, getattr(op, "given", ()))
+    def name_arguments(self, call: OpenCall, inputs: Leaves) -> None:
+        """From this call of the root on, what it was given has the names of its arguments."""
+        tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
+        for leaf, entry in zip(tensors, entries_of(getattr(call, "taken", ())), strict=False):
+            source = self._source(entry.maker, entry.place)
+            if source is None or source.argument is not None:
+                self._sources[entry.maker, entry.place] = Source(argument=leaf.name)
+                self._leaves.clear()  # which may have been given the argument of an earlier call
 
     def of_forward(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
         """The leaves of what `forward` itself was given and gave, between the hooks."""
         taken, given = getattr(call, "taken_by_forward", ()), getattr(call, "given_by_forward", ())
-        return self._with(inputs, taken), self._with(outputs, given)
+        return self.of_leaves(inputs, taken), self.of_leaves(outputs, given)
 
     def made(self) -> Iterator[Made]:
         """The tensors that are known, weakly, and where in this recording they were made."""
@@ -60,49 +60,60 @@ class Sources:
                 if source is not None:
                     yield ref(tensor), source  # an entry itself would keep all that was noted
 
-    def _with(self, leaves: Leaves, noted: Noted) -> Leaves:
-        """The leaves with the source of each tensor, in the order of what was noted."""
-        if not noted:
-            return leaves
-        leaf_of, place = self._leaves, 0
-        if type(noted) is Known and len(leaves) == 1:  # as mostly
-            only, key = leaves[0], (id(leaves[0]), id(noted))
-            known = leaf_of.get(key)
-            if known is not None:
-                return (known[1],)
-            if type(only) is TensorMeta:
-                known = leaf_of[key] = only, self._with_source(only, noted)
-                return (known[1],)
-        entries = entries_of(noted)
-        found: list[Leaf] = []
-        for leaf in leaves:
-            if type(leaf) is TensorMeta:
-                entry = entries[place]
-                place += 1
-                key = id(leaf), id(entry)
-                known = leaf_of.get(key)
-                if known is None:
-                    known = leaf_of[key] = leaf, self._with_source(leaf, entry)
-                leaf = known[1]
-            found.append(leaf)
-        return tuple(found)
+    def of_made(self, leaves: Leaves, noted: Noted, op: OpenOp) -> Leaves:
+        """The leaves of what an op gave with their sources: mostly one new tensor, which none has asked for yet."""
+        if type(noted) is Known and len(leaves) == 1 and noted is not getattr(op.parent, "given", None):
+            return (self._leaf(leaves[0], noted),)
+        return self.of_leaves(leaves, noted)
 
-    def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
-        source = self._source(entry.maker, entry.place)
+    def of_leaves(self, leaves: Leaves, noted: Noted) -> Leaves:
+        """The leaves with the source of each tensor, in the order of what was noted."""
+        if type(noted) is not Known or type(leaves[0]) is not TensorMeta:
+            return self._of_several(leaves, noted) if noted else leaves
+        first = leaves[0]
+        key = id(first), id(noted)
+        found = self._leaves.get(key)
+        if found is None:
+            found = self._leaves[key] = (self._leaf(first, noted),)
+        return found + leaves[1:]
+
+    def _of_several(self, leaves: Leaves, noted: Noted) -> Leaves:
+        tensors = self._tensors.get(id(leaves))
+        if tensors is None:
+            places = [place for place, leaf in enumerate(leaves) if type(leaf) is TensorMeta]
+            tensors = self._tensors[id(leaves)] = leaves, places, [id(leaves[place]) for place in places]
+        _, places, ids = tensors
+        entries, known, all_found = entries_of(noted), self._leaves, list(leaves)
+        for place, key, entry in zip(places, zip(ids, map(id, entries), strict=False), entries, strict=False):
+            found = known.get(key)
+            if found is None:
+                found = known[key] = (self._leaf(leaves[place], entry),)
+            all_found[place] = found[0]
+        return tuple(all_found)
+
+    def _leaf(self, leaf: Any, entry: Known) -> Leaf:
+        """The leaf of a tensor with its source."""
+        source = self._sources.get((entry.maker, entry.place), _NOT_ASKED)
+        if source is _NOT_ASKED:
+            source = self._sources[entry.maker, entry.place] = self._new_source(entry.maker, entry.place)
         changed_by = self._ids.get(entry.writer) if entry.writer is not None else None
+        said = self._said.get(id(leaf))
+        if said is None:
+            if type(leaf) is not TensorMeta:
+                return leaf  # type: ignore[no-any-return]
+            said = self._said[id(leaf)] = leaf, *_plain(leaf), _rare(leaf)
         if source is None and changed_by is None:
-            return leaf
-        draft: Any = TensorDraft()
-        draft.name, draft.shape, draft.dtype, draft.device = leaf.name, leaf.shape, leaf.dtype, leaf.device
-        draft.requires_grad, draft.layout, draft.stats = leaf.requires_grad, leaf.layout, leaf.stats
-        draft.placements, draft.local_shape = leaf.placements, leaf.local_shape
-        draft.source, draft.changed_by = source, changed_by
-        draft.__class__ = TensorMeta
-        return draft  # type: ignore[no-any-return]
+            return leaf  # type: ignore[no-any-return]
+        new: Any = TensorDraft()
+        _, new.name, new.shape, new.dtype, new.device, new.requires_grad, new.layout, rare = said
+        new.stats, new.placements, new.local_shape = rare
+        new.source, new.changed_by = source, changed_by
+        new.__class__ = TensorMeta
+        return new  # type: ignore[no-any-return]
 
     def _source(self, maker: Any, place: int) -> Source | None:
         """The source that all entries of one tensor have in common."""
-        key = id(maker), place
+        key = maker, place
         source = self._sources.get(key, _NOT_ASKED)
         if source is _NOT_ASKED:
             source = self._sources[key] = self._new_source(maker, place)
