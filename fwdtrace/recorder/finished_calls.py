@@ -73,7 +73,7 @@ class Finisher:
         self.ids: dict[Any, int] = {}
         """By the call or op, in order of beginning."""
         self._number(session.log[recorded.start :])
-        self.depths: dict[int, int] = {}
+        self.depths: dict[int | None, int] = {None: -1}
         ops = session.kinds.get(Ops) if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
         self.modules: dict[SeenModule, _OfModule] = {}
@@ -121,13 +121,13 @@ class Finisher:
         with_ops, with_numbers_out = options.ops, options.gradients
         for note in log:
             if isinstance(note, OpenCall):
-                if note.parent not in ids and (note.seen not in names or (note.thread and options.alone)):
-                    continue
-            elif note.parent not in ids or not with_ops:
-                continue
-            elif note.error is None and not note.given and not with_numbers_out and takes_numbers_out(note):
-                continue
-            ids[note] = len(ids)
+                belongs = note.parent in ids or (note.seen in names and (note.thread is None or not options.alone))
+            else:
+                belongs = with_ops and note.parent in ids
+                if belongs and not (note.error or note.given or with_numbers_out):
+                    belongs = not takes_numbers_out(note)
+            if belongs:
+                ids[note] = len(ids)
 
     def _op(self, number: int, op: OpenOp) -> Op:
         draft: Any = OpDraft()
@@ -157,23 +157,21 @@ class Finisher:
     def _call(self, number: int, call: OpenCall) -> Call:
         seen, rare, sources = call.seen, call.rare, self.sources
         module = self.modules.get(seen) or self._module(seen)
-        module.calls += 1
-        alike = module.alike
+        alike, path = module.alike, module.path
         draft: Any = CallDraft()
         draft.id = number
         above = draft.parent = self.ids.get(call.parent)
-        draft.depth = self.depths[number] = 0 if above is None else self.depths[above] + 1
-        draft.path, draft.aliases, draft.class_name = module.path, module.aliases, module.class_name
-        draft.nth, draft.parameters = module.calls, module.parameters
+        draft.depth = self.depths[number] = self.depths[above] + 1
+        draft.path, draft.aliases = path, module.aliases
+        draft.class_name, draft.parameters = module.class_name, module.parameters
+        draft.nth = module.calls = module.calls + 1
         inputs, outputs, chain = alike.inputs.get(id(call.inputs)), call.outputs, alike.chains.get(id(call.chain))
-        if rare is None:
-            draft.entry = "__call__"
-            draft.error = draft.opaque = None
-            draft.in_backward = False
-        else:
-            draft.entry, draft.error, draft.opaque, draft.in_backward = (
-                *(rare.entry, rare.error, rare.opaque, rare.in_backward),
-            )
+        draft.entry, draft.in_backward = "__call__", False
+        draft.error = draft.opaque = draft.between_hooks = draft.failed_module = None
+        draft.nonfinite = draft.flops = draft.backward = draft.accelerator = draft.without_grad = draft.cold_us = None
+        if rare is not None:
+            draft.entry, draft.error, draft.opaque = rare.entry, rare.error, rare.opaque
+            draft.in_backward, draft.failed_module = rare.in_backward, rare.failed_module
             if rare.outer:
                 chain = None
             if rare.base_forward is not None:
@@ -185,12 +183,11 @@ class Finisher:
         if self.with_stats:
             outputs = self.with_stats.get(call, outputs)
         if sources is not None:
-            if module.path == "":
+            if path == "":
                 sources.name_arguments(call, inputs)
             inputs = sources.of_leaves(inputs, getattr(call, "taken", ()))
             outputs = sources.of_leaves(outputs, getattr(call, "given", ()))
-        draft.inputs = inputs
-        draft.outputs = outputs
+        draft.inputs, draft.outputs = inputs, outputs
         draft.chain = self._chain(call, alike) if chain is None else chain
         draft.site = self.sites.get(id(call.position)) or self._site(call.position)
         draft.hooks = self._hooks(call) if call.hooks else ()
@@ -200,12 +197,10 @@ class Finisher:
         else:
             draft.duration_us = None
         draft.thread = call.thread
-        draft.between_hooks = draft.failed_module = draft.accelerator = draft.cold_us = None
-        draft.nonfinite = draft.flops = draft.backward = draft.without_grad = None
         if self.measured:
             self._add_measured(draft, call, alike)
         if rare is not None:
-            draft.between_hooks, draft.failed_module = self._between_hooks(call, rare, alike), rare.failed_module
+            draft.between_hooks = self._between_hooks(call, rare, alike)
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
 
