@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 from weakref import ref
-
-from torch import nn
 
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
-from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
+from fwdtrace.recorder.tree import tensors_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
 _said = attrgetter(
@@ -30,7 +29,6 @@ class _SourceByMaker(dict[tuple[Any, int], Source | None]):
         self._replaced = flow.replaced
         self._recorded = recorded
         self._ids = ids
-        self._names = _first_names(recorded.root)
 
     def __missing__(self, key: tuple[Any, int]) -> Source | None:
         maker, place = key
@@ -56,6 +54,11 @@ class _SourceByMaker(dict[tuple[Any, int], Source | None]):
         if isinstance(maker, Carried):
             return maker.source if maker.earlier is self._recorded.earlier else None
         return None
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """The name by which torch lists each parameter and buffer of the model, by identity."""
+        return {id(tensor): name for name, tensor in tensors_and_names(self._recorded.root)}
 
     def _of_held(self, held: Held) -> Source | None:
         paths = self._recorded.names.get(held.seen)
@@ -160,9 +163,3 @@ def _place_among(leaves: Leaves, place: int) -> int:
     places = [index for index, leaf in enumerate(leaves) if type(leaf) is TensorMeta]
     # More were noted of what a hook has replaced than there are in the output of the call.
     return places[place] if place < len(places) else place
-
-
-def _first_names(root: nn.Module) -> dict[int, str]:
-    """The name by which torch lists each parameter and buffer of a model, by identity."""
-    listed = (*buffers_and_names(root), *parameters_and_names(root))
-    return {id(tensor): name for name, tensor in reversed(listed)}
