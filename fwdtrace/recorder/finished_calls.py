@@ -93,12 +93,29 @@ class Finisher:
         self._sum_up_measures()
         tables = (self.device_times, self.nonfinite, self.memory, self.flops, self.backwards, self.without_grad)
         self.measured = any(tables)
-        calls, ops = [], []
-        for note, number in self.ids.items():
-            if type(note) is OpenOp:
-                ops.append(self._op(number, note))
-            else:
+        calls: list[Call] = []
+        ops: list[Op] = []
+        ids, lines, sources = self.ids, self.op_lines, self.sources
+        for note, number in ids.items():
+            if type(note) is OpenCall:
                 calls.append(self._call(number, note))
+                continue
+            draft: Any = OpDraft()
+            draft.id, draft.parent = number, ids[note.parent]
+            line = lines.get((id(note.function), id(note.position)))
+            draft.name, draft.site = line if line is not None else self._line(note)
+            outputs = note.outputs if not self.with_stats else self.with_stats.get(note, note.outputs)
+            if sources is not None:
+                draft.inputs = sources.of_leaves(note.inputs, note.taken)
+                draft.outputs = sources.of_made(outputs, note)
+            else:
+                draft.inputs, draft.outputs = note.inputs, outputs
+            draft.error = note.error
+            draft.nonfinite = draft.without_grad = None
+            if self.measured:
+                draft.nonfinite, draft.without_grad = self.nonfinite.get(note), self.without_grad.get(note)
+            draft.__class__ = Op
+            ops.append(draft)
         return calls, ops
 
     def _sum_up_measures(self) -> None:
@@ -128,25 +145,6 @@ class Finisher:
                     belongs = not takes_numbers_out(note)
             if belongs:
                 ids[note] = len(ids)
-
-    def _op(self, number: int, op: OpenOp) -> Op:
-        draft: Any = OpDraft()
-        draft.id, draft.parent = number, self.ids[op.parent]
-        line = self.op_lines.get((id(op.function), id(op.position)))
-        draft.name, draft.site = line if line is not None else self._line(op)
-        inputs, outputs, sources = op.inputs, op.outputs, self.sources
-        if self.with_stats:
-            outputs = self.with_stats.get(op, outputs)
-        if sources is not None:
-            inputs = sources.of_leaves(inputs, op.taken)
-            if op.error is None:
-                outputs = sources.of_made(outputs, op.given, op)
-        draft.inputs, draft.outputs, draft.error = inputs, outputs, op.error
-        draft.nonfinite = draft.without_grad = None
-        if self.measured:
-            draft.nonfinite, draft.without_grad = self.nonfinite.get(op), self.without_grad.get(op)
-        draft.__class__ = Op
-        return draft  # type: ignore[no-any-return]
 
     def _line(self, op: OpenOp) -> tuple[str, Site | None]:
         """The name of an op and its line, which are the same each time that this line calls this function."""

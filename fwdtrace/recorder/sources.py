@@ -108,8 +108,11 @@ class Sources:
                 if source is not None:
                     yield ref(tensor), source  # an entry itself would keep all that was noted
 
-    def of_made(self, leaves: Leaves, noted: Noted, op: OpenOp) -> Leaves:
+    def of_made(self, leaves: Leaves, op: OpenOp) -> Leaves:
         """The leaves of what an op gave with their sources: mostly one new tensor, which none has asked for yet."""
+        if op.error is not None:
+            return leaves
+        noted = op.given
         if type(noted) is Known and len(leaves) == 1 and noted is not getattr(op.parent, "given", None):
             return (self._leaf(leaves[0], noted),)
         return self.of_leaves(leaves, noted)
@@ -131,7 +134,8 @@ class Sources:
             places = [place for place, leaf in enumerate(leaves) if type(leaf) is TensorMeta]
             tensors = self._tensors[id(leaves)] = leaves, places, [id(leaves[place]) for place in places]
         _, places, ids = tensors
-        entries, known, all_found = entries_of(noted), self._leaves, list(leaves)
+        entries = noted if type(noted) is list else entries_of(noted)
+        known, all_found = self._leaves, list(leaves)
         for place, key, entry in zip(places, zip(ids, map(id, entries), strict=False), entries, strict=False):
             found = known.get(key)
             if found is None:
