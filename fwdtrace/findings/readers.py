@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 
 from fwdtrace.trace import Event, Leaf, TensorMeta, Trace, tensors_in
 from fwdtrace.trace.mechanisms import Mechanism, mechanism_of
@@ -46,9 +48,9 @@ def _held_as(leaf: TensorMeta) -> str:
 def _without_values(trace: Trace) -> dict[str, Reading]:
     """By the path of a module: who computed numbers from a tensor of it that had none, as it was on meta."""
     found: dict[str, Reading] = {}
-    # Calls that were given the same share the leaves that say so: few are to be looked at where nothing is on meta.
-    if not any(map(_first_on_meta, {id(event.inputs): event.inputs for event in trace.events}.values())):
-        return found
+    given = chain.from_iterable(map(attrgetter("inputs"), trace.events))
+    if "meta" not in map(attrgetter("device"), filter(TensorMeta.__instancecheck__, given)):
+        return found  # as mostly
     for event in trace.events:
         empty = _first_on_meta(event.inputs)
         if empty is None or trace.made_by(event) or _takes_shapes_alone(name_of(event)):
@@ -67,10 +69,7 @@ def _without_values(trace: Trace) -> dict[str, Reading]:
 
 
 def _first_on_meta(leaves: tuple[Leaf, ...]) -> TensorMeta | None:
-    for leaf in leaves:  # a loop, because it looks at every input of a trace
-        if type(leaf) is TensorMeta and leaf.device == "meta":
-            return leaf
-    return None
+    return next((leaf for leaf in tensors_in(leaves) if leaf.device == "meta"), None)
 
 
 def _takes_shapes_alone(name: str) -> bool:

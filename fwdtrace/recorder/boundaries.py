@@ -78,9 +78,9 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
         session = running.session
         if session is None:
             return found(module, *args, **kwargs)
-        last, inputs = session.leaves.last, None
-        if len(args) == 1 and not kwargs and last.accepts(args[0]):
-            inputs = last.as_input
+        inputs = None
+        if session.ops is None and len(args) == 1 and not kwargs and session.leaves.last.accepts(args[0]):
+            inputs = session.leaves.last.as_input
         elif is_tracing():  # which no tensor is accepted in
             return found(module, *args, **kwargs)
         stack = session.threads.stack
@@ -136,7 +136,7 @@ def _reached(module: Any) -> bool:
     if call.chain is not None or seen.key != id(module) or call.hooks:
         return False
     # To look at a frame takes long: between these two only that can be which torch's own `__call__` goes on to.
-    if seen.goes_straight and session.straight and _getframe(3).f_code is WRAPPED_CALL_CODE:
+    if seen.goes_straight and _getframe(3).f_code is WRAPPED_CALL_CODE:
         call.chain = _FAST_PATH
         return True
     frame = _getframe(2)
@@ -165,13 +165,15 @@ def _enter_otherwise(original: Callable[..., Any], module: Any, args: tuple[Any,
     session = running.session
     if session is None:
         return original(module, *args, **kwargs)
-    frame = _getframe(2)
     stack = session.threads.stack
-    if frame.f_code is CALL_CODE or frame.f_code is INNER_CODE:
-        call = stack[-1] if stack else None
-        if call is not None and call.chain is None and call.seen.key == id(module):
-            call.chain = codes_between(frame)
-            return _run_between_hooks(original, call, session, module, args, kwargs)
+    inner = stack[-1] if stack and stack[-1].seen.key == id(module) else None
+    if inner is not None and inner.chain is not None and not inner.hooks and id(original) not in inner.seen.of.forwards:
+        return original(module, *args, **kwargs)  # a decorator goes on to what it found: the same call
+    frame = _getframe(2)
+    is_called = frame.f_code is CALL_CODE or frame.f_code is INNER_CODE
+    if is_called and inner is not None and inner.chain is None:
+        inner.chain = codes_between(frame)
+        return _run_between_hooks(original, inner, session, module, args, kwargs)
     seen = None
     if not is_tracing():
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
@@ -242,10 +244,13 @@ def _run(
     if stack:
         parent = call.parent = stack[-1]
         call.thread = parent.thread
-        if frame.f_code is parent.seen.torch_forward:  # nn.Sequential and the like: the line that called them
+        caller, code = parent.seen, frame.f_code
+        if code is caller.code:
+            call.position = caller.positions.get(frame.f_lasti) or position_outside_torch(frame, parent.position, code)
+        elif code is caller.torch_forward:  # nn.Sequential and the like: the line that called them
             call.position = parent.position
         else:
-            call.position = position_outside_torch(frame, parent.position, parent.seen.code)
+            call.position = position_outside_torch(frame, parent.position, caller.code)
     else:
         _begin_in_thread(session, call, stack, frame)
     ops = session.ops

@@ -69,8 +69,13 @@ def name_by_parameters(name: str, parameters: tuple[str, ...], variadic: str) ->
     return f"{variadic}[{position - len(parameters)}]{rest}"
 
 
-def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor | str]]:
-    """The leaves with their names: the tensors themselves, and the text of what is none."""
+def walk(
+    value: Any, name: str, above: tuple[int, ...] = (), reader: ObjectReader | None = None
+) -> Iterator[tuple[str, Tensor | str]]:
+    """The leaves with their names: the tensors themselves, and the text of what is none.
+
+    The reader is asked for what is in an object; one that has read others of the same class finds it sooner.
+    """
     kind = kind_of(type(value))
     if kind == "tensor":
         yield name, value
@@ -84,7 +89,7 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
     above = (*above, id(value))
     children = parts_of(value) if kind != "object" else None
     if children is None:
-        yield from ObjectReader().leaves_in(value, name) if kind != "sealed" else [(name, text_of(value))]
+        yield from (reader or ObjectReader()).leaves_in(value, name) if kind != "sealed" else [(name, text_of(value))]
         return
     if not children:
         yield name, text_of(value)
@@ -94,4 +99,4 @@ def walk(value: Any, name: str, above: tuple[int, ...] = ()) -> Iterator[tuple[s
         yield name, f"[{first}, … {len(children)} items]"
         return
     for suffix, child in children:
-        yield from walk(child, name + suffix, above)
+        yield from walk(child, name + suffix, above, reader)

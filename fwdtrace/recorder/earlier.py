@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,8 +41,9 @@ class EarlierCalls:
         self._made = alive
 
 
-class Carried(NamedTuple):
-    """A tensor that comes back from an earlier call of a root, and where that made it."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Carried:
+    """A tensor that comes back from an earlier call of a root, and where that made it; looked up by its identity."""
 
     earlier: EarlierCalls
     source: Source

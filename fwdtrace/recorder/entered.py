@@ -36,7 +36,7 @@ def how_entered(module: nn.Module, original: Callable[..., Any], frame: FrameTyp
     `super().forward(x)`; "override" from a `__call__` of the class's own; "direct" from anywhere else.
     """
     override = own_call_code(type(module))
-    forwards = _forwards(type(module))
+    forwards = forwards_of(type(module))
     here = _position(original, forwards)
     while frame is not None:
         code = frame.f_code
@@ -75,7 +75,7 @@ def own_call_code(cls: type[nn.Module]) -> CodeType | None:
     return getattr(overridden_call(cls), "__code__", None)
 
 
-def _forwards(cls: type[nn.Module]) -> list[Any]:
+def forwards_of(cls: type[nn.Module]) -> list[Any]:
     """The forwards in the class and its bases, most derived first, each as what runs its own code."""
     return [original_of(base.__dict__["forward"]) for base in cls.__mro__ if "forward" in base.__dict__]
 

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
+from operator import attrgetter, countOf
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from fwdtrace.recorder.around import around_run
 from fwdtrace.recorder.finished_calls import Finisher, hooks_of
 from fwdtrace.recorder.hooks import list_hooks
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
-from fwdtrace.recorder.notes import OpenCall, OpenOp, Recorded
+from fwdtrace.recorder.notes import Recorded, SeenModule
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.recorder.tree import first_parameter, modules_and_names, own_parameters, sizes_of
@@ -75,10 +76,10 @@ def finished_trace(
         replace(surroundings.run, duration_us=duration / 1000, call=recorded.call),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
-        uncalled=_uncalled(recorded, sizes.counts.keys(), finisher.ids, calls),
+        uncalled=_uncalled(recorded, sizes.counts.keys(), finisher.modules, calls),
     )
     made = finisher.sources.made() if finisher.sources is not None else ()
-    recorded.earlier.remember(recorded.call, sum(call.path == "" for call in calls), recorded.first_id, made)
+    recorded.earlier.remember(recorded.call, countOf(map(attrgetter("path"), calls), ""), recorded.first_id, made)
     measure = session.kinds.get(Gradients)
     if recorded.options.gradients and isinstance(measure, Gradients):
         gradients = gradients_of(recorded.root)
@@ -89,17 +90,17 @@ def finished_trace(
 
 
 def _uncalled(
-    recorded: Recorded, modules: Set[int], notes: Iterable[OpenCall | OpenOp], calls: list[Call]
+    recorded: Recorded, modules: Set[int], called: Iterable[SeenModule], calls: list[Call]
 ) -> tuple[Uncalled, ...]:
     """The modules of the tree with parameters of their own that no call is of, though they could be called."""
-    if modules <= {note.seen.key for note in notes if type(note) is OpenCall}:
+    if modules <= {seen.key for seen in called}:
         return ()
-    called = {call.path for call in calls}
+    paths = {call.path for call in calls}
     return tuple(
         Uncalled(names[0], type(module).__name__, count, hooks_of(list_hooks(module, with_own_forward=True)))
         for module, names in modules_and_names(recorded.root)
         if module._parameters
-        and names[0] not in called
+        and names[0] not in paths
         and getattr(type(module), "forward", None) is not NO_FORWARD
         and (count := sum(parameter.numel() for parameter in own_parameters(module)))
     )

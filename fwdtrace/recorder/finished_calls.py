@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from fwdtrace.recorder.describe import name_by_parameters, named_by_parameters, positional_names
@@ -69,11 +70,10 @@ class Finisher:
         self.memory: dict[OpenCall, int] = {}
         self.flops: dict[OpenCall, int] = {}
         self.backwards: dict[OpenCall, Backward] = {}
-        self.ids: dict[OpenCall | OpenOp, int] = {}
-        self.parents: list[int | None] = []
-        self.depths: list[int] = []
-        self.callers: set[int] = set()
+        self.ids: dict[Any, int] = {}
+        """By the call or op, in order of beginning."""
         self._number(session.log[recorded.start :])
+        self.depths: dict[int | None, int] = {None: -1}
         ops = session.kinds.get(Ops) if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
         self.modules: dict[SeenModule, _OfModule] = {}
@@ -83,17 +83,39 @@ class Finisher:
         self.op_lines: dict[tuple[int, int], tuple[str, Site | None]] = {}
         self.hooks: dict[tuple[Hook, ...], tuple[Hook, ...]] = {}
 
+    @cached_property
+    def callers(self) -> set[OpenCall | None]:
+        """The calls that made others."""
+        return {note.parent for note in self.ids if type(note) is OpenCall}
+
     def calls_and_ops(self) -> tuple[list[Call], list[Op]]:
         """The calls and the ops of this recording, both in order of beginning."""
         self._sum_up_measures()
         tables = (self.device_times, self.nonfinite, self.memory, self.flops, self.backwards, self.without_grad)
         self.measured = any(tables)
-        calls, ops = [], []
-        for note, number in self.ids.items():
-            if type(note) is OpenOp:
-                ops.append(self._op(number, note))
-            elif type(note) is OpenCall:
+        calls: list[Call] = []
+        ops: list[Op] = []
+        ids, lines, sources = self.ids, self.op_lines, self.sources
+        for note, number in ids.items():
+            if type(note) is OpenCall:
                 calls.append(self._call(number, note))
+                continue
+            draft: Any = OpDraft()
+            draft.id, draft.parent = number, ids[note.parent]
+            line = lines.get((id(note.function), id(note.position)))
+            draft.name, draft.site = line if line is not None else self._line(note)
+            outputs = note.outputs if not self.with_stats else self.with_stats.get(note, note.outputs)
+            if sources is not None:
+                draft.inputs = sources.of_leaves(note.inputs, note.taken)
+                draft.outputs = sources.of_made(outputs, note)
+            else:
+                draft.inputs, draft.outputs = note.inputs, outputs
+            draft.error = note.error
+            draft.nonfinite = draft.without_grad = None
+            if self.measured:
+                draft.nonfinite, draft.without_grad = self.nonfinite.get(note), self.without_grad.get(note)
+            draft.__class__ = Op
+            ops.append(draft)
         return calls, ops
 
     def _sum_up_measures(self) -> None:
@@ -112,36 +134,17 @@ class Finisher:
 
     def _number(self, log: list[OpenCall | OpenOp]) -> None:
         """Number everything that belongs to this recording: the calls of its tree and all that these made."""
-        names, options = self.recorded.names, self.recorded.options
-        ids, parents, depths, callers = self.ids, self.parents, self.depths, self.callers
+        ids, names, options = self.ids, self.recorded.names, self.recorded.options
+        with_ops, with_numbers_out = options.ops, options.gradients
         for note in log:
-            above = ids.get(note.parent) if note.parent is not None else None
-            if above is not None:
-                if type(note) is OpenCall:
-                    callers.add(above)
-                elif not options.ops or (not options.gradients and takes_numbers_out(note)):
-                    continue
-                depths.append(depths[above] + 1)
-            elif type(note) is OpenCall and note.seen in names and (note.thread is None or not options.alone):
-                depths.append(0)
+            if isinstance(note, OpenCall):
+                belongs = note.parent in ids or (note.seen in names and (note.thread is None or not options.alone))
             else:
-                continue
-            parents.append(above)
-            ids[note] = len(ids)
-
-    def _op(self, number: int, op: OpenOp) -> Op:
-        draft: Any = OpDraft()
-        draft.id, draft.parent = number, self.parents[number]
-        line = self.op_lines.get((id(op.function), id(op.position)))
-        draft.name, draft.site = line if line is not None else self._line(op)
-        draft.inputs, draft.outputs = op.inputs, op.outputs
-        if self.with_stats:
-            draft.outputs = self.with_stats.get(op, op.outputs)
-        if self.sources is not None:
-            draft.inputs, draft.outputs = self.sources.of_op(op, draft.outputs)
-        draft.error, draft.nonfinite, draft.without_grad = op.error, self.nonfinite.get(op), self.without_grad.get(op)
-        draft.__class__ = Op
-        return draft  # type: ignore[no-any-return]
+                belongs = with_ops and note.parent in ids
+                if belongs and not (note.error or note.given or with_numbers_out):
+                    belongs = not takes_numbers_out(note)
+            if belongs:
+                ids[note] = len(ids)
 
     def _line(self, op: OpenOp) -> tuple[str, Site | None]:
         """The name of an op and its line, which are the same each time that this line calls this function."""
@@ -150,52 +153,52 @@ class Finisher:
         return line
 
     def _call(self, number: int, call: OpenCall) -> Call:
-        seen, rare = call.seen, call.rare
+        seen, rare, sources = call.seen, call.rare, self.sources
         module = self.modules.get(seen) or self._module(seen)
-        module.calls += 1
-        alike = module.alike
+        alike, path = module.alike, module.path
         draft: Any = CallDraft()
-        draft.id, draft.parent, draft.depth = number, self.parents[number], self.depths[number]
-        draft.path, draft.aliases, draft.class_name = module.path, module.aliases, module.class_name
-        draft.nth, draft.parameters = module.calls, module.parameters
+        draft.id = number
+        above = draft.parent = self.ids.get(call.parent)
+        draft.depth = self.depths[number] = self.depths[above] + 1
+        draft.path, draft.aliases = path, module.aliases
+        draft.class_name, draft.parameters = module.class_name, module.parameters
+        draft.nth = module.calls = module.calls + 1
         inputs, outputs, chain = alike.inputs.get(id(call.inputs)), call.outputs, alike.chains.get(id(call.chain))
-        if rare is None:
-            draft.entry = "__call__"
-            draft.error = draft.opaque = None
-            draft.in_backward = False
-        else:
-            draft.entry, draft.error, draft.opaque, draft.in_backward = (
-                *(rare.entry, rare.error, rare.opaque, rare.in_backward),
-            )
+        draft.entry, draft.in_backward = "__call__", False
+        draft.error = draft.opaque = draft.between_hooks = draft.failed_module = None
+        draft.nonfinite = draft.flops = draft.backward = draft.accelerator = draft.without_grad = draft.cold_us = None
+        if rare is not None:
+            draft.entry, draft.error, draft.opaque = rare.entry, rare.error, rare.opaque
+            draft.in_backward, draft.failed_module = rare.in_backward, rare.failed_module
             if rare.outer:
                 chain = None
             if rare.base_forward is not None:
                 inputs = None
         if draft.opaque is not None or seen.of.may_be_opaque:
-            draft.opaque = self._opaque(number, call)
+            draft.opaque = self._opaque(call)
         if inputs is None:
             inputs = self._inputs(call, alike)
         if self.with_stats:
             outputs = self.with_stats.get(call, outputs)
-        if self.sources is not None:
-            inputs, outputs = self.sources.of_call(call, inputs, outputs)
-        draft.inputs = inputs
-        draft.outputs = outputs
+        if sources is not None:
+            if path == "":
+                sources.name_arguments(call, inputs)
+            inputs = sources.of_leaves(inputs, getattr(call, "taken", ()))
+            outputs = sources.of_leaves(outputs, getattr(call, "given", ()))
+        draft.inputs, draft.outputs = inputs, outputs
         draft.chain = self._chain(call, alike) if chain is None else chain
         draft.site = self.sites.get(id(call.position)) or self._site(call.position)
         draft.hooks = self._hooks(call) if call.hooks else ()
         if call.begin and call.end:
             took = call.end - call.begin
-            draft.duration_us = self.durations.get(took) or self.durations.setdefault(took, took / 1000)
+            draft.duration_us = self.durations.setdefault(took, took / 1000)
         else:
             draft.duration_us = None
         draft.thread = call.thread
-        draft.between_hooks = draft.failed_module = draft.accelerator = draft.cold_us = None
-        draft.nonfinite = draft.flops = draft.backward = draft.without_grad = None
         if self.measured:
             self._add_measured(draft, call, alike)
         if rare is not None:
-            draft.between_hooks, draft.failed_module = self._between_hooks(call, rare, alike), rare.failed_module
+            draft.between_hooks = self._between_hooks(call, rare, alike)
         draft.__class__ = Call
         return draft  # type: ignore[no-any-return]
 
@@ -279,8 +282,8 @@ class Finisher:
         module = seen.module()
         return count_parameters(module) if module is not None else 0
 
-    def _opaque(self, number: int, call: OpenCall) -> str | None:
-        if number in self.callers:
+    def _opaque(self, call: OpenCall) -> str | None:
+        if call in self.callers:
             return None
         if call.seen.of.is_script:
             return "script"

@@ -59,6 +59,7 @@ class _Positions(dict[int, Position]):
 
 
 _positions: dict[int, _Positions] = {}
+_NO_POSITIONS = _Positions("")
 
 
 def frame_role(role: Role) -> Callable[[F], F]:
@@ -166,6 +167,11 @@ def _searched(frame: FrameType | None, inherited: Position, innermost: CodeType 
 def _position_at(frame: FrameType, positions: _Positions) -> Position:
     """Where the frame is, as an object that is the same each time."""
     return positions.setdefault(frame.f_lasti, (frame.f_code, frame.f_lasti))
+
+
+def positions_in(code: CodeType | None) -> dict[int, Position]:
+    """The positions that were found so far in such a code object, by their instructions: what to ask first."""
+    return _positions.get(id(code), _NO_POSITIONS)
 
 
 def code_that_ends_search(forward: Any) -> CodeType | None:

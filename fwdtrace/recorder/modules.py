@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.module import Module
 
 from fwdtrace.recorder.code_exchange import take_back_names
+from fwdtrace.recorder.entered import forwards_of
 from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.hooks import StandIn, put_in_place
 from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule, seen_as
@@ -75,6 +76,7 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
     cls = type(module)
     of = session.classes.get(cls) or _look_at(session, module, observe)
     entry = session.seen[id(module)] = seen_as(module, of, _gone)
+    entry.goes_straight &= session.straight
     forward = module.__dict__.get("forward")
     if forward is not None and not of.is_script and callable(forward):
         _watch_own(session, module, forward, observe)
@@ -96,6 +98,7 @@ def _look_at(session: Session, module: nn.Module, observe: Observe) -> SeenClass
     of = session.classes[cls] = SeenClass(cls)
     if not of.is_script:
         _observe_forwards(session, cls, observe)
+    of.forwards = frozenset(map(id, forwards_of(cls)))
     return of
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
 from fwdtrace.recorder.entered import own_call_code
-from fwdtrace.recorder.frames import Position, code_that_ends_search, from_torch, original_of
+from fwdtrace.recorder.frames import Position, code_that_ends_search, from_torch, original_of, positions_in
 from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL, wraps_compiled
 from fwdtrace.trace import CallError, Entry, FailedModule, Leaf
 
@@ -67,8 +67,8 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *("code", "forward", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class", "own_call"),
-        *("torch_forward", "wraps_compiled"),
+        *("code", "forward", "forwards", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class"),
+        *("own_call", "torch_forward", "wraps_compiled"),
     )
 
     def __init__(self, cls: type[nn.Module]) -> None:
@@ -80,6 +80,8 @@ class SeenClass:
         self.torch_forward = code if code is not None and from_torch(code) else None
         # The code that torch generates for a graph is in no file, and what it runs is what the user's model ran.
         self.is_users = self.torch_forward is None or self.torch_forward.co_filename.startswith(GENERATED)
+        self.forwards: frozenset[int] = frozenset()
+        """The ids of what runs the forwards in the class and its bases, once those are observed."""
         self.own_call = own_call_code(cls)
         self.code = code_that_ends_search(self.forward)
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
@@ -95,14 +97,15 @@ class SeenModule(weakref.ref[nn.Module]):
     """
 
     __slots__ = (
-        *("calls_awaiting_backward", "code", "goes_straight", "key", "of", "own_call", "parameters", "shows_ops"),
-        "torch_forward",
+        *("calls_awaiting_backward", "code", "goes_straight", "key", "of", "own_call", "parameters", "positions"),
+        *("shows_ops", "torch_forward"),
     )
 
     key: int
     of: SeenClass
     own_call: CodeType | None
     code: CodeType | None
+    positions: dict[int, Position]
     goes_straight: bool
     torch_forward: CodeType | None
     shows_ops: bool
@@ -121,7 +124,7 @@ def seen_as(module: nn.Module, of: SeenClass, gone: Callable[[SeenModule], None]
     """The entry of a module; `gone` is called with it once the module is gone."""
     seen = SeenModule(module, gone)
     seen.key, seen.of, seen.own_call, seen.torch_forward = id(module), of, of.own_call, of.torch_forward
-    seen.code = of.code
+    seen.code, seen.positions = of.code, positions_in(of.code)
     seen.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
     seen.shows_ops = of.is_users and bool(module._modules)
     seen.parameters = seen.calls_awaiting_backward = None

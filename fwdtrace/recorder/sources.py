@@ -2,127 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 from weakref import ref
-
-from torch import nn
 
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
 from fwdtrace.recorder.flow import DataFlow, Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
-from fwdtrace.recorder.tree import buffers_and_names, parameters_and_names
+from fwdtrace.recorder.tree import tensors_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
 
-_NOT_ASKED = Source()
+_said = attrgetter(
+    *("name", "shape", "dtype", "device", "requires_grad", "layout", "stats", "placements", "local_shape")
+)
+"""What a leaf says of a tensor without its source."""
 
 
-class Sources:
-    """Gives the leaves of one recording their sources; asked for its calls and ops in order of beginning."""
+class _SourceByMaker(dict[tuple[Any, int], Source | None]):
+    """The source of a tensor, by what made it and its place there: one object for all leaves that say so."""
 
-    def __init__(self, flow: DataFlow, recorded: Recorded, ids: dict[Note, int]) -> None:
-        self._flow = flow
+    def __init__(self, flow: DataFlow, recorded: Recorded, ids: Mapping[Note, int]) -> None:
+        super().__init__()
+        self._replaced = flow.replaced
         self._recorded = recorded
         self._ids = ids
-        self._names = _first_names(recorded.root)
-        self._sources: dict[tuple[int, int], Source | None] = {}
-        # By the leaf without a source, kept so that no other has its identity, and by what is known of a tensor.
-        self._leaves: dict[tuple[int, int], tuple[TensorMeta, TensorMeta]] = {}
 
-    def of_call(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
-        """The leaves of a call with their sources. From the call of the root on, its arguments have their names."""
-        taken: Noted = getattr(call, "taken", ())
-        if self._recorded.names.get(call.seen, ())[:1] == ("",):
-            tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
-            for leaf, entry in zip(tensors, entries_of(taken), strict=False):
-                source = self._source(entry.maker, entry.place)
-                if source is None or source.argument is not None:
-                    self._sources[id(entry.maker), entry.place] = Source(argument=leaf.name)
-                    self._leaves.clear()  # which may have been given the argument of an earlier call
-        return self._with(inputs, taken), self._with(outputs, getattr(call, "given", ()))
-
-    def of_op(self, op: OpenOp, outputs: Leaves) -> tuple[Leaves, Leaves]:
-        """The leaves of an op with their sources."""
-        return self._with(op.inputs, getattr(op, "taken", ())), self._with(outputs, getattr(op, "given", ()))
-
-    def of_forward(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
-        """The leaves of what `forward` itself was given and gave, between the hooks."""
-        taken, given = getattr(call, "taken_by_forward", ()), getattr(call, "given_by_forward", ())
-        return self._with(inputs, taken), self._with(outputs, given)
-
-    def made(self) -> Iterator[Made]:
-        """The tensors that are known, weakly, and where in this recording they were made."""
-        for entry in self._flow.entries():
-            tensor = entry()
-            if tensor is not None and entry.maker in self._ids:
-                source = self._source(entry.maker, entry.place)
-                if source is not None:
-                    yield ref(tensor), source  # an entry itself would keep all that was noted
-
-    def _with(self, leaves: Leaves, noted: Noted) -> Leaves:
-        """The leaves with the source of each tensor, in the order of what was noted."""
-        if not noted:
-            return leaves
-        leaf_of, place = self._leaves, 0
-        if type(noted) is Known and len(leaves) == 1:  # as mostly
-            only, key = leaves[0], (id(leaves[0]), id(noted))
-            known = leaf_of.get(key)
-            if known is not None:
-                return (known[1],)
-            if type(only) is TensorMeta:
-                known = leaf_of[key] = only, self._with_source(only, noted)
-                return (known[1],)
-        entries = entries_of(noted)
-        found: list[Leaf] = []
-        for leaf in leaves:
-            if type(leaf) is TensorMeta:
-                entry = entries[place]
-                place += 1
-                key = id(leaf), id(entry)
-                known = leaf_of.get(key)
-                if known is None:
-                    known = leaf_of[key] = leaf, self._with_source(leaf, entry)
-                leaf = known[1]
-            found.append(leaf)
-        return tuple(found)
-
-    def _with_source(self, leaf: TensorMeta, entry: Known) -> TensorMeta:
-        source = self._source(entry.maker, entry.place)
-        changed_by = self._ids.get(entry.writer) if entry.writer is not None else None
-        if source is None and changed_by is None:
-            return leaf
-        draft: Any = TensorDraft()
-        draft.name, draft.shape, draft.dtype, draft.device = leaf.name, leaf.shape, leaf.dtype, leaf.device
-        draft.requires_grad, draft.layout, draft.stats = leaf.requires_grad, leaf.layout, leaf.stats
-        draft.placements, draft.local_shape = leaf.placements, leaf.local_shape
-        draft.source, draft.changed_by = source, changed_by
-        draft.__class__ = TensorMeta
-        return draft  # type: ignore[no-any-return]
-
-    def _source(self, maker: Any, place: int) -> Source | None:
-        """The source that all entries of one tensor have in common."""
-        key = id(maker), place
-        source = self._sources.get(key, _NOT_ASKED)
-        if source is _NOT_ASKED:
-            source = self._sources[key] = self._new_source(maker, place)
-        return source
-
-    def _new_source(self, maker: Any, place: int) -> Source | None:
+    def __missing__(self, key: tuple[Any, int]) -> Source | None:
+        maker, place = key
         number = self._ids.get(maker)
         if number is None:
-            return self._from_elsewhere(maker)
-        replaced, outputs = self._flow.replaced, maker.outputs
-        output = place
-        if len(outputs) > 1:
-            places = [index for index, leaf in enumerate(outputs) if type(leaf) is TensorMeta]
-            # More were noted of what a hook has replaced than there are in the output of the call.
-            output = places[place] if place < len(places) else place
+            source = self[key] = self._from_elsewhere(maker)
+            return source
+        outputs, replaced = maker.outputs, self._replaced
         draft: Any = SourceDraft()
-        draft.id, draft.output = number, output
-        draft.hook = replaced[maker, place].name if replaced and (maker, place) in replaced else None
+        draft.id, draft.output = number, place if len(outputs) < 2 else _place_among(outputs, place)
+        draft.hook = replaced[key].name if replaced and key in replaced else None
         draft.argument = draft.parameter = draft.buffer = draft.attribute = draft.call = None
         draft.__class__ = Source
+        self[key] = draft
         return draft  # type: ignore[no-any-return]
 
     def _from_elsewhere(self, maker: Any) -> Source | None:
@@ -135,6 +55,11 @@ class Sources:
             return maker.source if maker.earlier is self._recorded.earlier else None
         return None
 
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """The name by which torch lists each parameter and buffer of the model, by identity."""
+        return {id(tensor): name for name, tensor in tensors_and_names(self._recorded.root)}
+
     def _of_held(self, held: Held) -> Source | None:
         paths = self._recorded.names.get(held.seen)
         if not paths:
@@ -145,7 +70,100 @@ class Sources:
         return Source(buffer=name) if held.kind == "buffer" else Source(attribute=name)
 
 
-def _first_names(root: nn.Module) -> dict[int, str]:
-    """The name by which torch lists each parameter and buffer of a model, by identity."""
-    listed = (*buffers_and_names(root), *parameters_and_names(root))
-    return {id(tensor): name for name, tensor in reversed(listed)}
+class Sources:
+    """Gives the leaves of one recording their sources; asked for its calls and ops in order of beginning."""
+
+    def __init__(self, flow: DataFlow, recorded: Recorded, ids: Mapping[Note, int]) -> None:
+        self._flow = flow
+        self._ids = ids
+        self._sources = _SourceByMaker(flow, recorded, ids)
+        # By the identity of leaves: they themselves, and the places and identities of the tensors among them.
+        self._tensors: dict[int, tuple[Leaves, list[int], list[int]]] = {}
+        # By the identity of a leaf without a source, which is kept so that no other has that identity.
+        self._said: dict[int, tuple[Any, ...]] = {}
+        self._kept: list[Leaf] = []
+        # By the same, and by the identity of what is known of a tensor: the leaf with the source, alone in a tuple.
+        self._leaves: dict[tuple[int, int], tuple[Leaf]] = {}
+
+    def name_arguments(self, call: OpenCall, inputs: Leaves) -> None:
+        """From this call of the root on, what it was given has the names of its arguments."""
+        tensors = (leaf for leaf in inputs if type(leaf) is TensorMeta)
+        for leaf, entry in zip(tensors, entries_of(getattr(call, "taken", ())), strict=False):
+            source = self._sources[entry.maker, entry.place]
+            if source is None or source.argument is not None:
+                self._sources[entry.maker, entry.place] = Source(argument=leaf.name)
+                self._leaves.clear()  # which may have been given the argument of an earlier call
+
+    def of_forward(self, call: OpenCall, inputs: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
+        """The leaves of what `forward` itself was given and gave, between the hooks."""
+        taken, given = getattr(call, "taken_by_forward", ()), getattr(call, "given_by_forward", ())
+        return self.of_leaves(inputs, taken), self.of_leaves(outputs, given)
+
+    def made(self) -> Iterator[Made]:
+        """The tensors that are known, weakly, and where in this recording they were made."""
+        for entry in self._flow.entries():
+            tensor = entry()
+            if tensor is not None and entry.maker in self._ids:
+                source = self._sources[entry.maker, entry.place]
+                if source is not None:
+                    yield ref(tensor), source  # an entry itself would keep all that was noted
+
+    def of_made(self, leaves: Leaves, op: OpenOp) -> Leaves:
+        """The leaves of what an op gave with their sources: mostly one new tensor, which none has asked for yet."""
+        if op.error is not None:
+            return leaves
+        noted = op.given
+        if type(noted) is Known and len(leaves) == 1 and noted is not getattr(op.parent, "given", None):
+            return (self._leaf(leaves[0], noted),)
+        return self.of_leaves(leaves, noted)
+
+    def of_leaves(self, leaves: Leaves, noted: Noted) -> Leaves:
+        """The leaves with the source of each tensor, in the order of what was noted."""
+        if type(noted) is not Known or not leaves or type(leaves[0]) is not TensorMeta:
+            return self._of_several(leaves, noted) if noted else leaves
+        first = leaves[0]
+        key = id(first), id(noted)
+        found = self._leaves.get(key)
+        if found is None:
+            found = self._leaves[key] = (self._leaf(first, noted),)
+        return found + leaves[1:]
+
+    def _of_several(self, leaves: Leaves, noted: Noted) -> Leaves:
+        tensors = self._tensors.get(id(leaves))
+        if tensors is None:
+            places = [place for place, leaf in enumerate(leaves) if type(leaf) is TensorMeta]
+            tensors = self._tensors[id(leaves)] = leaves, places, [id(leaves[place]) for place in places]
+        _, places, ids = tensors
+        entries = noted if type(noted) is list else entries_of(noted)
+        known, all_found = self._leaves, list(leaves)
+        for place, key, entry in zip(places, zip(ids, map(id, entries), strict=False), entries, strict=False):
+            found = known.get(key)
+            if found is None:
+                found = known[key] = (self._leaf(leaves[place], entry),)
+            all_found[place] = found[0]
+        return tuple(all_found)
+
+    def _leaf(self, leaf: Any, entry: Known) -> Leaf:
+        """The leaf of a tensor with its source."""
+        source = self._sources[entry.maker, entry.place]
+        changed_by = self._ids.get(entry.writer) if entry.writer is not None else None
+        said = self._said.get(id(leaf))
+        if said is None:
+            if type(leaf) is not TensorMeta:
+                return leaf  # type: ignore[no-any-return]
+            said = self._said[id(leaf)] = _said(leaf)
+            self._kept.append(leaf)
+        if source is None and changed_by is None:
+            return leaf  # type: ignore[no-any-return]
+        t: Any = TensorDraft()
+        t.name, t.shape, t.dtype, t.device, t.requires_grad, t.layout, t.stats, t.placements, t.local_shape = said
+        t.source, t.changed_by = source, changed_by
+        t.__class__ = TensorMeta
+        return t  # type: ignore[no-any-return]
+
+
+def _place_among(leaves: Leaves, place: int) -> int:
+    """The place of a tensor among all leaves, from that among the tensors."""
+    places = [index for index, leaf in enumerate(leaves) if type(leaf) is TensorMeta]
+    # More were noted of what a hook has replaced than there are in the output of the call.
+    return places[place] if place < len(places) else place

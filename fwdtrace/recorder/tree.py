@@ -65,13 +65,20 @@ def buffers_and_names(root: nn.Module) -> list[tuple[str, Tensor]]:
     return _held(root, "_buffers")
 
 
-def _held(root: nn.Module, table: str) -> list[tuple[str, Tensor]]:
+def tensors_and_names(root: nn.Module) -> list[tuple[str, Tensor]]:
+    """Every buffer of the tree, and every parameter, with its first name."""
+    return _held(root, "_buffers", "_parameters")
+
+
+def _held(root: nn.Module, *tables: str) -> list[tuple[str, Tensor]]:
     # Not by methods of the module, which may be the user's own and fail.
     held: dict[int, tuple[str, Tensor]] = {}
-    for module, names in modules_and_names(root):
-        for name, tensor in getattr(module, table).items():
-            if tensor is not None:
-                held.setdefault(id(tensor), (f"{names[0]}.{name}".lstrip("."), tensor))
+    modules = modules_and_names(root)
+    for table in tables:
+        for module, names in modules:
+            for name, tensor in getattr(module, table).items():
+                if tensor is not None and id(tensor) not in held:
+                    held[id(tensor)] = f"{names[0]}.{name}".lstrip("."), tensor
     return list(held.values())
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.recorder.session import running
-from fwdtrace.trace import Trace
+from fwdtrace.trace import Source, Trace
 
 
 class Steps(nn.Module):
@@ -67,3 +67,27 @@ def test_garbage_is_collected_again_when_a_trace_is_finished_and_never_where_it_
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+class Branches(nn.Module):
+    """Gives one tensor to several layers and ops, once behind a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + 1
+        return self.first(y) + self.second(y) + (2 - y) * y + (2 - y)
+
+
+def test_what_is_given_to_several_is_one_leaf_and_has_its_source_behind_a_number_too() -> None:
+    model = Branches()
+    with torch.no_grad(), fwdtrace.record(model, ops=True) as recording:
+        model(torch.ones(1, 4))
+    trace = recording.trace
+    made = next(op for op in trace.ops or () if op.name == "+")
+    assert trace.at("first")[0].inputs is trace.at("second")[0].inputs
+    behind = [op.inputs for op in trace.ops or () if op.name == "-"]
+    assert [[getattr(leaf, "source", None) for leaf in leaves] for leaves in behind] == [[None, Source(made.id, 0)]] * 2
+    assert behind[0][1] is behind[1][1]

@@ -170,3 +170,25 @@ def test_a_direct_call_shows_what_it_was_given_and_no_defaults() -> None:
 
     calls = [call for call in recorded(Net(), X).calls if call.path == "layer"]
     assert [[leaf.name for leaf in call.inputs] for call in calls] == [["x"], ["x", "shift"]]
+
+
+class Down(nn.Module):
+    """Calls itself until nothing is left."""
+
+    def forward(self, x: Tensor, left: int = 2) -> Tensor:
+        return Down.forward(self, x, left - 1) if left else x
+
+
+def test_a_decorated_forward_that_calls_itself_has_a_call_each_time() -> None:
+    def passing(found: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.wraps(found)(lambda module, x, left=2: found(module, x, left))
+
+    class DecoratesItsBases(Down):
+        forward = passing(Down.forward)
+
+    for model in (Down(), DecoratesItsBases()):
+        assert [(call.entry, call.depth) for call in recorded(model, X).calls] == [
+            ("__call__", 0),
+            ("forward", 1),
+            ("forward", 2),
+        ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.objects import ObjectReader
 
@@ -39,6 +40,8 @@ def test_an_object_that_has_changed_is_described_as_by_a_new_search() -> None:
         change()
         for _ in range(2):
             assert reader.leaves_in(cache, "past") == ObjectReader().leaves_in(cache, "past")
+            output = {"past": cache, "both": (cache, looped)}
+            assert list(walk(output, "", (), reader)) == list(walk(output, ""))
     assert reader.leaves_in(cache, "past") == [("past", "Cache(…)")]
 
 
