@@ -141,7 +141,7 @@ class Finisher:
                 belongs = note.parent in ids or (note.seen in names and (note.thread is None or not options.alone))
             else:
                 belongs = with_ops and note.parent in ids
-                if belongs and not (note.error or note.given or with_numbers_out):
+                if belongs and not (note.error or note.gave() or with_numbers_out):
                     belongs = not takes_numbers_out(note)
             if belongs:
                 ids[note] = len(ids)

@@ -93,7 +93,7 @@ class DataFlow:
         because versions are read.
         """
         for place, tensor in enumerate(found):
-            if type(tensor) is Known:
+            if isinstance(tensor, Known):
                 continue
             entry = self._known.get(id(tensor))
             if entry is None or entry() is not tensor:
@@ -114,7 +114,7 @@ class DataFlow:
         self.sees_writes(note, taken)
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
-            if type(tensor) is Known:
+            if isinstance(tensor, Known):
                 tensor = tensor()
             entry = known.get(id(tensor))
             if entry is None or entry() is not tensor:

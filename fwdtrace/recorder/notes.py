@@ -28,14 +28,14 @@ class Known(weakref.ref[Any]):
     objects. It never changes; `DataFlow` says what each part is.
     """
 
-    __slots__ = ("clock", "like", "maker", "place", "version", "writer")
+    __slots__ = ("clock", "like", "version")
 
     version: int
+    clock: int
+    like: Any
     maker: Any
     place: int
     writer: Note | None
-    clock: int
-    like: Any
 
     if TYPE_CHECKING:
 
@@ -43,11 +43,17 @@ class Known(weakref.ref[Any]):
             """The tensor, None if it is gone."""
 
 
+class KnownOtherwise(Known):
+    """What is known of a tensor that was not the only one which an op has just made."""
+
+    __slots__ = ("maker", "place", "writer")
+
+
 def known_as(
     tensor: torch.Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
 ) -> Known:
     """What is known of a tensor."""
-    known = Known(tensor)
+    known = KnownOtherwise(tensor)
     known.version, known.maker, known.place = version, maker, place
     known.writer, known.clock, known.like = writer, clock, like
     return known
@@ -207,8 +213,11 @@ class OpenCall:
         return self.rare
 
 
-class OpenOp:
-    """One functional op, as noted when it ran."""
+class OpenOp(Known):
+    """One functional op, as noted when it ran, and what is known of the tensor that it made, if that was one.
+
+    `given` is None then. Of any other op the parts that say something of a tensor are not set.
+    """
 
     __slots__ = ("error", "function", "given", "inputs", "outputs", "parent", "position", "taken")
 
@@ -219,11 +228,33 @@ class OpenOp:
     position: Position
     error: CallError | None
     taken: Noted
-    given: Noted
+    given: Noted | None
+
+    place = 0
+    writer = None
+
+    # References are equal if what they refer to is.
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    @property
+    def maker(self) -> OpenOp:  # type: ignore[override]
+        """What made the tensor."""
+        return self
+
+    def gave(self) -> Noted:
+        """What is known of the tensors that it gave."""
+        return self if self.given is None else self.given
 
     def forget_tensors(self) -> None:
         """As in a call."""
         self.taken = self.given = ()
+
+
+class _Nothing:
+    """What an op refers to that made no tensor or several."""
+
+
+NOTHING = _Nothing()
 
 
 Note = OpenCall | OpenOp

@@ -112,14 +112,13 @@ class Sources:
         """The leaves of what an op gave with their sources: mostly one new tensor, which none has asked for yet."""
         if op.error is not None:
             return leaves
-        noted = op.given
-        if type(noted) is Known and len(leaves) == 1 and noted is not getattr(op.parent, "given", None):
-            return (self._leaf(leaves[0], noted),)
-        return self.of_leaves(leaves, noted)
+        if op.given is None and len(leaves) == 1 and op is not getattr(op.parent, "given", None):
+            return (self._leaf(leaves[0], op),)
+        return self.of_leaves(leaves, op.gave())
 
     def of_leaves(self, leaves: Leaves, noted: Noted) -> Leaves:
         """The leaves with the source of each tensor, in the order of what was noted."""
-        if type(noted) is not Known or not leaves or type(leaves[0]) is not TensorMeta:
+        if not isinstance(noted, Known) or not leaves or type(leaves[0]) is not TensorMeta:
             return self._of_several(leaves, noted) if noted else leaves
         first = leaves[0]
         key = id(first), id(noted)

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
-from fwdtrace.recorder.alike import NO_VERSION, version_of
+from fwdtrace.recorder.alike import Alike, version_like
 from fwdtrace.recorder.flow import DataFlow, last_changed
-from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
+from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.lines import Given, Line
 from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
-from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, OpenCall, OpenOp, entries_of
+from fwdtrace.recorder.notes import NOTHING, HookRun, Leaves, Note, Noted, OpenCall, OpenOp, entries_of, known_as
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -27,6 +27,7 @@ from fwdtrace.recorder.torch_internals import (
     torch_function_modes,
     without_torch_function,
 )
+
 
 class Ops(TorchFunctionMode):
     """The measure of functional ops: a mode of torch's, turned on and off with the forwards that show their ops.
@@ -68,12 +69,35 @@ class Ops(TorchFunctionMode):
     def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave; what is new among the tensors was made by it."""
         hook = last_changed(call, "forward") if call.hooks else None
+        line = self._lines.get(id(call.seen)) or self._line(call.seen)
         if torch_function_modes():
             with without_torch_function():
-                self._ends(call, self._line(call.seen), output, hook=hook)
-        else:
-            self._ends(call, self._line(call.seen), output, hook=hook)
-        return call.outputs
+                return self._quiet_outputs(call, line, output, hook)
+        return self._quiet_outputs(call, line, output, hook)
+
+    def _quiet_outputs(self, call: OpenCall, line: Line, output: Any, hook: HookRun | None) -> Leaves:
+        """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
+        like, known = line.made, self._leaves.known
+        if not like.accepts(output):
+            return self._read_output(call, line, output, hook)
+        entry = known.get(id(output))
+        if entry is not None and entry() is output:
+            call.given = self.flow.gives(call, [entry], call.taken, hook)
+            return like.as_output
+        self.flow.sees_writes(call, call.taken)
+        clock = len(self.session.log)
+        entry = call.given = known[id(output)] = known_as(output, version_like(output, like), call, 0, None, clock, like)
+        if hook is not None:
+            self.flow.replaced[call, 0] = hook
+        return like.as_output
+
+    def _read_output(self, note: Note, line: Line, output: Any, hook: HookRun | None = None) -> Leaves:
+        """The leaves of what is not one tensor as last; what is known of its tensors is noted."""
+        found: list[Any] = []
+        leaves = self._leaves.read_output(output, found)
+        line.made = self._leaves.last
+        note.given = self.flow.gives(note, found, note.taken, hook)
+        return leaves
 
     def _line(self, of: object) -> Line:
         line = self._lines.get(id(of))
@@ -81,48 +105,20 @@ class Ops(TorchFunctionMode):
             line = self._lines[id(of)] = Line(self._leaves.last)
         return line
 
-    def _begins(self, op: OpenOp, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note what an op is given: mostly what is like that which the same line was given before."""
+    def _op_inputs(self, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Leaves, Noted]:
+        """The leaves of what an op is given, and what is known of its tensors: mostly like what the same line had."""
         names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
         given = line.given
         if given is not None and given.count == len(values) and given.names == names:
             taken = given.compare(values, given.parts, self._leaves.known.get)
             if taken is not None:
-                op.taken, op.inputs = taken, given.inputs
-                return
+                return given.inputs, taken
         found: list[Any] = []
-        op.inputs = self._leaves.read_inputs(args, kwargs, found)
-        op.taken = self.flow.takes(found)
-        if given is None or given.inputs is not op.inputs:
-            line.given = Given(values, names, op.inputs, entries_of(op.taken))
-
-    def _ends(
-        self, note: Note, line: Line, result: Any, only_reads: bool = False, hook: HookRun | None = None
-    ) -> None:
-        """Note what a call or op gave: mostly one new tensor, which is like the one that the same line gave before."""
-        like, known, key = line.made, self._leaves.known, id(result)
-        if not like.accepts(result):
-            found: list[Any] = []
-            note.outputs = self._leaves.read_output(result, found)
-            line.made = self._leaves.last
-            note.given = self.flow.gives(note, found, note.taken, hook)
-            return
-        note.outputs = like.as_output
-        entry = known.get(key)
-        if entry is not None and entry() is result:
-            note.given = self.flow.gives(note, [entry], note.taken, hook)
-            return
-        if not only_reads:
-            self.flow.sees_writes(note, note.taken)
-        entry = note.given = known[key] = Known(result)
-        try:
-            entry.version = result._version if like.has_version else version_of(result)
-        except RuntimeError:  # made in inference mode, which is over
-            entry.version = NO_VERSION
-        entry.maker, entry.place, entry.writer = note, 0, None
-        entry.clock, entry.like = len(self.session.log), like
-        if hook is not None and type(note) is OpenCall:
-            self.flow.replaced[note, 0] = hook
+        inputs = self._leaves.read_inputs(args, kwargs, found)
+        taken = self.flow.takes(found)
+        if given is None or given.inputs is not inputs:
+            line.given = Given(values, names, inputs, entries_of(taken))
+        return inputs, taken
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call's `forward` is given behind its pre-hooks, which may have replaced it."""
@@ -207,47 +203,75 @@ class Ops(TorchFunctionMode):
             return function(*args, **kwargs)
         if kind.takes_numbers_out and not _leaves_graph(session, args):
             return function(*args, **kwargs)
-        caller = _getframe(1)
-        op = OpenOp()
-        parent = op.parent = stack[-1]
-        position = op.position = position_outside_torch(caller, parent.position, parent.seen.code)
-        if position[0] is not caller.f_code and from_torch(caller.f_code) and _shards(caller):
-            return function(*args, **kwargs)
-        op.function = function
-        op.outputs = ()
-        op.error = None
+        parent, caller = stack[-1], _getframe(1)
+        seen, code = parent.seen, caller.f_code
+        if code is seen.code:
+            position = seen.positions.get(caller.f_lasti) or position_outside_torch(caller, parent.position, code)
+        else:
+            position = position_outside_torch(caller, parent.position, seen.code)
+            if position[0] is not code and from_torch(code) and _shards(caller):
+                return function(*args, **kwargs)
         given = args[::-1] if kind.is_reflected else args
         line = self._lines.get(id(position)) or self._line(position)
         quiet = not torch_function_modes()  # torch has taken ours off
         if quiet:
-            self._begins(op, line, given, kwargs)
+            inputs, taken = self._op_inputs(line, given, kwargs)
         else:
             with without_torch_function():  # a mode of the user's must not see us read attributes
-                self._begins(op, line, given, kwargs)
-        others = session.measures
+                inputs, taken = self._op_inputs(line, given, kwargs)
+        op, others = None, session.measures
         if others:
+            op = _op_of(NOTHING, function, parent, position, inputs, taken)
             for other in others:
                 other.begins(op, given, kwargs)
         here.in_op = True
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
+            op = op or _op_of(NOTHING, function, parent, position, inputs, taken)
             op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
             session.log.append(op)
             raise
         finally:
             here.in_op = False
-        if quiet:
-            self._ends(op, line, result, kind.only_reads)
-        else:
-            with without_torch_function():
-                self._ends(op, line, result, kind.only_reads)
-        if others:
-            for other in others:
-                other.ends(op, result)
+        if quiet and op is None and self._is_new_and_like(line, result):
+            op = _op_of(result, function, parent, position, inputs, taken)
+            self._made(op, line.made, result, kind.only_reads)
+            session.log.append(op)
+            return result
+        op = op or _op_of(NOTHING, function, parent, position, inputs, taken)
+        with without_torch_function():
+            op.outputs = self._read_output(op, line, result)
+        for other in others:
+            other.ends(op, result)
         if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out:
             session.log.append(op)
         return result
+
+    def _is_new_and_like(self, line: Line, result: Any) -> bool:
+        """Whether an op gave one tensor that was not known before, like the one that its line gave last."""
+        if not line.made.accepts(result):
+            return False
+        entry = self._leaves.known.get(id(result))
+        return entry is None or entry() is not result
+
+    def _made(self, op: OpenOp, like: Alike, result: Tensor, only_reads: bool) -> None:
+        """Note that an op made one tensor, which is like others."""
+        if not only_reads:
+            self.flow.sees_writes(op, op.taken)
+        op.given, op.outputs = None, like.as_output
+        op.version, op.clock, op.like = version_like(result, like), len(self.session.log), like
+        self._leaves.known[id(result)] = op
+
+
+def _op_of(
+    referent: Any, function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted
+) -> OpenOp:
+    """An op as it is noted before it has given anything."""
+    op = OpenOp(referent)
+    op.function, op.parent, op.position, op.inputs, op.taken = function, parent, position, inputs, taken
+    op.outputs, op.given, op.error = (), (), None
+    return op
 
 
 class _State:
@@ -286,4 +310,4 @@ def _leaves_graph(session: Session, args: tuple[Any, ...]) -> bool:
 
 def takes_numbers_out(note: Note) -> bool:
     """Whether an op is noted only for those who asked for gradients."""
-    return type(note) is OpenOp and note.error is None and not note.given and note.function in NUMBERS_OUT
+    return type(note) is OpenOp and note.error is None and not note.gave() and note.function in NUMBERS_OUT
