@@ -21,7 +21,7 @@ SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _SAFE_REPRS = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, slice, range, os.PathLike)
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
 _TEXT_IS_REPR = (*SCALARS, *_SAFE_REPRS, enum.Enum)
-_SEALED = (*SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type, ModuleType, nn.Module)
+_SEALED = (*SCALARS, *_SAFE_REPRS, *_FUNCTIONS, type(...), type, ModuleType, nn.Module)
 
 
 def parts_of(value: Any) -> list[tuple[str, Any]] | None:

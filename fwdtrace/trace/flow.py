@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 
 from fwdtrace.trace.values import Call, Event, Leaf, Source, TensorMeta
@@ -41,15 +41,13 @@ class Flow:
         return self._distinct(map(self.producer, event.inputs))
 
     def consumers(self, event: Event, output: int | None = None) -> tuple[Event, ...]:
-        """The calls and ops that used an output, by its place in `outputs`; without a place, any that it produced."""
-        uses = self._uses.get(event.id, ())
+        """The calls and ops that used an output, by its place in `outputs`; without a place, any that it produced.
+
+        An output may have been made further in: what a block gives is used by what comes after the block.
+        """
         if output is None:
-            return self._distinct(user for user, _ in uses)
-        given = event.outputs[output]
-        sources = {Source(event.id, output)}
-        if type(given) is TensorMeta and given.source is not None:
-            sources.add(given.source)  # what was only written into is known by who made it
-        return self._distinct(user for user, leaf in uses if leaf.source in sources)
+            return self._users(event)
+        return self._distinct(self._users_after(event, output, self._below(event)))
 
     def path(self, before: Event, after: Event) -> tuple[Event, ...]:
         """A shortest way that data took from one call or op to another, both included; `()` if it took none."""
@@ -57,7 +55,7 @@ class Flow:
         waiting = deque([before])
         while waiting and after.id not in came_from:
             event = waiting.popleft()
-            for user in self._users(event):
+            for user in self._users(event) if event is not before else self._all_users(event):
                 if user.id not in came_from:
                     came_from[user.id] = event
                     waiting.append(user)
@@ -81,6 +79,34 @@ class Flow:
 
     def _users(self, event: Event) -> tuple[Event, ...]:
         return self._distinct(user for user, _ in self._uses.get(event.id, ()))
+
+    def _all_users(self, event: Event) -> tuple[Event, ...]:
+        """Who used what a call or op produced, and who used what it gave, which may have been made further in."""
+        below = self._below(event)
+        given = (user for output in range(len(event.outputs)) for user in self._users_after(event, output, below))
+        return self._distinct((*self._users(event), *given))
+
+    def _users_after(self, event: Event, output: int, below: set[int]) -> Iterator[Event]:
+        """Who used an output later than the call or op that gave it, and all that is below it."""
+        given = event.outputs[output]
+        sources, makers = {Source(event.id, output)}, {event.id}
+        if type(given) is TensorMeta and given.source is not None:
+            sources.add(given.source)  # what was only written into is known by who made it
+        producer = self.producer(given)
+        if producer is not None:
+            makers.add(producer.id)
+        for maker in sorted(makers):
+            for user, leaf in self._uses.get(maker, ()):
+                if leaf.source in sources and user.id > event.id and user.id not in below:
+                    yield user
+
+    def _below(self, event: Event) -> set[int]:
+        """The ids of all calls and ops below one."""
+        below: set[int] = set()
+        for each in self._events:
+            if each.parent is not None and (each.parent == event.id or each.parent in below):
+                below.add(each.id)
+        return below
 
     def _reached(self, first: Iterable[Event], step: Callable[[Event], tuple[Event, ...]]) -> tuple[Event, ...]:
         reached = {event.id: event for event in first}

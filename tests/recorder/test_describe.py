@@ -77,6 +77,7 @@ def f32(name: str, *shape: int) -> TensorMeta:
         (T.shape, (Value("", "torch.Size([2, 3])"),)),
         (list(range(1000)), (Value("", "[0, 1, 2, … 1000 items]"),)),
         (object(), (Value("", "object(…)"),)),
+        (..., (Value("", "ellipsis(…)"),)),
         (nn.ReLU, (Value("", "<ReLU>"),)),
         (nn.Linear(1, 1), (Value("", "Linear(…)"),)),
     ],

@@ -97,6 +97,18 @@ def test_the_path_between_two_calls_is_a_shortest_way_of_the_data() -> None:
     assert ids(made.flow.path(event(made, 4), event(made, 4))) == [4]
 
 
+def test_what_a_block_gives_is_used_by_what_comes_after_it_and_the_path_begins_there() -> None:
+    inside = replace(layer(2, "block.a", X), parent=1, depth=2)
+    block = call(1, 0, "block", "Block", inputs=(leaf(X),), outputs=(leaf(made(3)),))
+    last = replace(layer(3, "block.b", made(2)), parent=1, depth=2)
+    same = call(4, 0, "drop", "Dropout", inputs=(leaf(made(3)),), outputs=(leaf(made(3)),))
+    of_all = trace(call(0, None, "", "Net"), block, inside, last, same, layer(5, "head", made(3)))
+    assert ids(of_all.flow.consumers(block, 0)) == [4, 5]
+    assert ids(of_all.flow.consumers(same, 0)) == [5]
+    assert ids(of_all.flow.path(block, of_all.call(5))) == [1, 5]
+    assert ids(of_all.flow.path(block, of_all.call(3))) == []
+
+
 def test_a_parameter_reaches_what_its_own_module_gives_and_what_is_given_the_parameter() -> None:
     flow = residual().flow
     assert ids(flow.reached_by("second.weight")) == [3, 4, 5, 6]

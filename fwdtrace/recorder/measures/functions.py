@@ -16,7 +16,7 @@ _QUERY_NAMES = """
     __array__ __bool__ __contains__ __deepcopy__ __float__ __format__ __hash__ __index__ __int__ __len__ __repr__
     __reduce_ex__ backward data_ptr dim element_size get_device is_complex is_contiguous is_floating_point is_pinned
     is_shared is_signed item ndimension nelement numel numpy register_hook requires_grad_ retain_grad size storage
-    storage_offset stride tolist type untyped_storage
+    storage_offset stride tolist untyped_storage
 """
 _METHODS_THAT_READ = frozenset(getattr(Tensor, name) for name in _QUERY_NAMES.split())
 
