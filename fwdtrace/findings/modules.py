@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from fwdtrace.findings.places import all_modules_around, modules_around
 from fwdtrace.findings.readers import Reading, reader_text, readings, unmade
@@ -90,19 +91,25 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
     """
     if len({call.path for call in trace.calls}) == len(trace.calls) and not any(call.aliases for call in trace.calls):
         return  # as mostly
-    by_path: dict[str, list[Call]] = {}
-    for call in trace.calls:
-        if call.path and call.parent is not None and call.parameters:
-            by_path.setdefault(call.path, []).append(call)
-    for calls in by_path.values():
+    # Of a million calls most come from where others do, and the calls of one line share its Site.
+    met = {
+        (call.path, id(call.site), caller.path, id(caller.site)): call
+        for call in reversed(trace.calls)
+        if call.path and call.parameters and (caller := trace.caller(call)) is not None
+    }
+    by_path: dict[str | None, list[Call]] = {}
+    for call in sorted(met.values(), key=attrgetter("id")):  # the first one from each place
+        by_path.setdefault(call.path, []).append(call)
+    for path, calls in by_path.items():
         first = calls[0]
-        if len(calls) == 1 and not first.aliases:
-            continue
         if first.aliases and not _inherits_its_names(trace, first):
             names = (first.path or "", *first.aliases)
             sharing = f"is one module under {len(names)} names: {listed(names)}; state_dict has it under each"
         elif len(places := _places(trace, calls)) > 1:
-            sharing = f"ran {how_often(len(calls))}, from {listed(places)}, with the same weights"
+            same = [
+                call for call in trace.at(path) if call.path == path and call.parent is not None and call.parameters
+            ]
+            sharing = f"ran {how_often(len(same))}, from {listed(places)}, with the same weights"
         else:
             continue
         mixed = " and running statistics, which then mix" if trace.model.training and _is_norm(first) else ""
@@ -113,14 +120,10 @@ def shared_module(trace: Trace) -> Iterator[Finding]:
 def _places(trace: Trace, calls: Iterable[Call]) -> list[str]:
     """The lines that called the module, each with the module whose `forward` contains the line."""
     places: dict[tuple[str | None, Site | None], str] = {}
-    looked_at: set[tuple[str | None, int, int]] = set()
-    # Of a million calls most come from where others do, and the calls of one line share its Site.
-    met = {(call.parent, id(call.site)): call for call in calls}
-    for call in met.values():
+    for call in calls:
         caller = trace.caller(call)
-        if caller is None or (key := (caller.path, id(call.site), id(caller.site))) in looked_at:
+        if caller is None:
             continue
-        looked_at.add(key)
         # nn.Sequential and the like have no line of the user's: the call has the site of the container's own call.
         site = call.site if call.site != caller.site else None
         places[caller.path, site] = f"line {site.line} in {name_of(caller)}" if site else name_of(caller)

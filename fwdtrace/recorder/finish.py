@@ -20,7 +20,7 @@ from fwdtrace.recorder.notes import Recorded, SeenModule
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.recorder.tree import first_parameter, modules_and_names, own_parameters, sizes_of
-from fwdtrace.trace import Call, ModelInfo, RunInfo, Trace, Uncalled, Versions
+from fwdtrace.trace import ModelInfo, RunInfo, Trace, Uncalled, Versions
 from fwdtrace.version import __version__
 
 
@@ -76,7 +76,7 @@ def finished_trace(
         replace(surroundings.run, duration_us=duration / 1000, call=recorded.call),
         tuple(calls),
         tuple(ops) if recorded.options.ops else None,
-        uncalled=_uncalled(recorded, sizes.counts.keys(), finisher.modules, calls),
+        uncalled=_uncalled(recorded, sizes.counts.keys(), finisher.modules),
     )
     made = finisher.sources.made() if finisher.sources is not None else ()
     recorded.earlier.remember(recorded.call, countOf(map(attrgetter("path"), calls), ""), recorded.first_id, made)
@@ -89,13 +89,11 @@ def finished_trace(
     return replace(trace, findings=find(trace))
 
 
-def _uncalled(
-    recorded: Recorded, modules: Set[int], called: Iterable[SeenModule], calls: list[Call]
-) -> tuple[Uncalled, ...]:
+def _uncalled(recorded: Recorded, modules: Set[int], called: Iterable[SeenModule]) -> tuple[Uncalled, ...]:
     """The modules of the tree with parameters of their own that no call is of, though they could be called."""
     if modules <= {seen.key for seen in called}:
         return ()
-    paths = {call.path for call in calls}
+    paths = {recorded.names[seen][0] for seen in called if recorded.names.get(seen)}
     return tuple(
         Uncalled(names[0], type(module).__name__, count, hooks_of(list_hooks(module, with_own_forward=True)))
         for module, names in modules_and_names(recorded.root)

@@ -92,19 +92,19 @@ class Finisher:
         """The calls and the ops of this recording, both in order of beginning."""
         self._sum_up_measures()
         tables = (self.device_times, self.nonfinite, self.memory, self.flops, self.backwards, self.without_grad)
-        self.measured = any(tables)
+        self.measured = measured = any(tables)
         calls: list[Call] = []
         ops: list[Op] = []
-        ids, lines, sources = self.ids, self.op_lines, self.sources
+        ids, lines, sources, with_stats = self.ids, self.op_lines, self.sources, self.with_stats
         for note, number in ids.items():
-            if type(note) is OpenCall:
+            if isinstance(note, OpenCall):
                 calls.append(self._call(number, note))
                 continue
             draft: Any = OpDraft()
             draft.id, draft.parent = number, ids[note.parent]
             line = lines.get((id(note.function), id(note.position)))
             draft.name, draft.site = line if line is not None else self._line(note)
-            outputs = note.outputs if not self.with_stats else self.with_stats.get(note, note.outputs)
+            outputs = with_stats.get(note, note.outputs) if with_stats else note.outputs
             if sources is not None:
                 draft.inputs = sources.of_leaves(note.inputs, note.taken)
                 draft.outputs = sources.of_made(outputs, note)
@@ -112,7 +112,7 @@ class Finisher:
                 draft.inputs, draft.outputs = note.inputs, outputs
             draft.error = note.error
             draft.nonfinite = draft.without_grad = None
-            if self.measured:
+            if measured:
                 draft.nonfinite, draft.without_grad = self.nonfinite.get(note), self.without_grad.get(note)
             draft.__class__ = Op
             ops.append(draft)
