@@ -132,13 +132,14 @@ class DataFlow:
 
     def sees_writes(self, note: Note, taken: Noted) -> None:
         """Note what a call or op wrote into of that which it was given, if nothing inside is known to have done so."""
-        for before in entries_of(taken):
-            if before.version >= 0:
-                written = before()
-                if written is not None and before.version != written._version:
-                    latest = self._known.get(id(written), before)
-                    if latest.version != written._version:
-                        self._changed(written, latest, note)
+        if not taken:
+            return
+        for before in taken if type(taken) is list else (taken,):
+            written = before()
+            if written is not None and before.version >= 0 and before.version != written._version:
+                latest = self._known.get(id(written), before)
+                if latest.version != written._version:
+                    self._changed(written, latest, note)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""

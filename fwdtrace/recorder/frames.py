@@ -55,7 +55,7 @@ class _Positions(dict[int, Position]):
     __slots__ = ("library",)
 
     def __init__(self, library: str) -> None:
-        self.library = library
+        self.library = sys.intern(library)
 
 
 _positions: dict[int, _Positions] = {}
@@ -128,9 +128,18 @@ def position_outside_torch(frame: FrameType, inherited: Position, innermost: Cod
     forward, in which most calls and ops are.
     """
     code = frame.f_code
-    if code is innermost:
-        positions = _positions[id(code)]
-        return positions.get(frame.f_lasti) or _position_at(frame, positions)
+    positions = _positions.get(id(code))
+    if positions is not None:
+        if code is innermost or not positions.library:
+            return positions.get(frame.f_lasti) or _position_at(frame, positions)
+        step = frame.f_back
+        while step is not None:  # out through functions of the same package to the forward that calls them
+            above = _positions.get(id(step.f_code))
+            if above is None or above.library != positions.library:
+                break
+            if step.f_code is innermost:
+                return positions.get(frame.f_lasti) or _position_at(frame, positions)
+            step = step.f_back
     return _searched(frame, inherited, innermost)
 
 

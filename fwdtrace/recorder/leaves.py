@@ -263,7 +263,7 @@ class LeafTable:
             if kind_of(type(value)) == "object":
                 parts = self._objects.leaves_in(value, name)
             else:
-                parts = list(walk(value, name))
+                parts = list(walk(value, name, (), self._objects))
             return tuple([self._leaf(place, part, found) for place, part in parts])
         except Exception:  # a stranger's object: that it cannot be described must not stop the model
             del found[before:]

@@ -55,12 +55,14 @@ class Ops(TorchFunctionMode):
         return self._quiet_inputs(call, args, kwargs)
 
     def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
-        """The same where no mode of torch's listens."""
+        """The same where no mode of torch's listens; mostly one tensor that is as it was when it was met last."""
         if len(args) == 1 and not kwargs:
-            entry = self._leaves.known_still(args[0])
-            if entry is not None:
-                call.taken = entry
-                return entry.like.as_input  # type: ignore[no-any-return]
+            value = args[0]
+            entry = self._leaves.known.get(id(value))
+            if entry is not None and entry() is value and entry.like.accepts(value):
+                if entry.version < 0 or entry.version == value._version:
+                    call.taken = entry
+                    return entry.like.as_input  # type: ignore[no-any-return]
         found: list[Any] = []
         leaves = self._leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
@@ -86,7 +88,9 @@ class Ops(TorchFunctionMode):
             return like.as_output
         self.flow.sees_writes(call, call.taken)
         clock = len(self.session.log)
-        entry = call.given = known[id(output)] = known_as(output, version_like(output, like), call, 0, None, clock, like)
+        entry = call.given = known[id(output)] = known_as(
+            output, version_like(output, like), call, 0, None, clock, like
+        )
         if hook is not None:
             self.flow.replaced[call, 0] = hook
         return like.as_output
@@ -105,17 +109,20 @@ class Ops(TorchFunctionMode):
             line = self._lines[id(of)] = Line(self._leaves.last)
         return line
 
-    def _op_inputs(self, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Leaves, Noted]:
+    def _op_inputs(
+        self, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any], is_quiet: bool
+    ) -> tuple[Leaves, Noted]:
         """The leaves of what an op is given, and what is known of its tensors: mostly like what the same line had."""
         names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
         given = line.given
-        if given is not None and given.count == len(values) and given.names == names:
+        if is_quiet and given is not None and given.count == len(values) and given.names == names:
             taken = given.compare(values, given.parts, self._leaves.known.get)
             if taken is not None:
                 return given.inputs, taken
         found: list[Any] = []
-        inputs = self._leaves.read_inputs(args, kwargs, found)
-        taken = self.flow.takes(found)
+        with without_torch_function():  # a mode of the user's must not see us read attributes
+            inputs = self._leaves.read_inputs(args, kwargs, found)
+            taken = self.flow.takes(found)
         if given is None or given.inputs is not inputs:
             line.given = Given(values, names, inputs, entries_of(taken))
         return inputs, taken
@@ -213,17 +220,12 @@ class Ops(TorchFunctionMode):
                 return function(*args, **kwargs)
         given = args[::-1] if kind.is_reflected else args
         line = self._lines.get(id(position)) or self._line(position)
-        quiet = not torch_function_modes()  # torch has taken ours off
-        if quiet:
-            inputs, taken = self._op_inputs(line, given, kwargs)
-        else:
-            with without_torch_function():  # a mode of the user's must not see us read attributes
-                inputs, taken = self._op_inputs(line, given, kwargs)
-        op, others = None, session.measures
-        if others:
-            op = _op_of(NOTHING, function, parent, position, inputs, taken)
-            for other in others:
-                other.begins(op, given, kwargs)
+        is_quiet = not torch_function_modes()  # torch has taken ours off
+        inputs, taken = self._op_inputs(line, given, kwargs, is_quiet)
+        others = session.measures
+        op = _op_of(NOTHING, function, parent, position, inputs, taken) if others else None
+        for other in others:
+            other.begins(op, given, kwargs)  # type: ignore[arg-type]
         here.in_op = True
         try:
             result = function(*args, **kwargs)
@@ -234,11 +236,18 @@ class Ops(TorchFunctionMode):
             raise
         finally:
             here.in_op = False
-        if quiet and op is None and self._is_new_and_like(line, result):
-            op = _op_of(result, function, parent, position, inputs, taken)
-            self._made(op, line.made, result, kind.only_reads)
-            session.log.append(op)
-            return result
+        like, known = line.made, self._leaves.known
+        if op is None and is_quiet and like.accepts(result):
+            entry = known.get(id(result))
+            if entry is None or entry() is not result:  # one new tensor, as mostly
+                op = known[id(result)] = OpenOp(result)
+                op.function, op.parent, op.position, op.error = function, parent, position, None
+                op.inputs, op.taken, op.outputs, op.given = inputs, taken, like.as_output, None
+                op.version, op.clock, op.like = version_like(result, like), len(session.log), like
+                if not kind.only_reads:
+                    self.flow.sees_writes(op, taken)
+                session.log.append(op)
+                return result
         op = op or _op_of(NOTHING, function, parent, position, inputs, taken)
         with without_torch_function():
             op.outputs = self._read_output(op, line, result)
@@ -248,25 +257,8 @@ class Ops(TorchFunctionMode):
             session.log.append(op)
         return result
 
-    def _is_new_and_like(self, line: Line, result: Any) -> bool:
-        """Whether an op gave one tensor that was not known before, like the one that its line gave last."""
-        if not line.made.accepts(result):
-            return False
-        entry = self._leaves.known.get(id(result))
-        return entry is None or entry() is not result
 
-    def _made(self, op: OpenOp, like: Alike, result: Tensor, only_reads: bool) -> None:
-        """Note that an op made one tensor, which is like others."""
-        if not only_reads:
-            self.flow.sees_writes(op, op.taken)
-        op.given, op.outputs = None, like.as_output
-        op.version, op.clock, op.like = version_like(result, like), len(self.session.log), like
-        self._leaves.known[id(result)] = op
-
-
-def _op_of(
-    referent: Any, function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted
-) -> OpenOp:
+def _op_of(referent: Any, function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OpenOp:
     """An op as it is noted before it has given anything."""
     op = OpenOp(referent)
     op.function, op.parent, op.position, op.inputs, op.taken = function, parent, position, inputs, taken
