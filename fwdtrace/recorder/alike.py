@@ -1,4 +1,4 @@
-"""Tensors that are described alike, how quickly another one is known to be one of them, and how often one is written."""
+"""Tensors that are described alike, what tells quickly that one is among them, and how often one was written."""
 
 from __future__ import annotations
 

@@ -134,7 +134,12 @@ class DataFlow:
         """Note what a call or op wrote into of that which it was given, if nothing inside is known to have done so."""
         if not taken:
             return
-        for before in taken if type(taken) is list else (taken,):
+        if type(taken) is not list:
+            written = taken()
+            if written is None or taken.version < 0 or taken.version == written._version:
+                return
+            taken = [taken]
+        for before in taken:
             written = before()
             if written is not None and before.version >= 0 and before.version != written._version:
                 latest = self._known.get(id(written), before)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.alike import Alike, Leaves
+from fwdtrace.recorder.frames import Position
 from fwdtrace.recorder.notes import Known, Noted
 
 _BY_IDENTITY = frozenset((type(None), bool, float, type(...), torch.dtype, torch.device, torch.memory_format))
@@ -65,11 +66,12 @@ class Given:
 
 
 class Line:
-    """What is known of one place: what was given there last, and what was made if it was one tensor."""
+    """What is known of one place: what was given there last, and what the one tensor was like that was made last."""
 
-    __slots__ = ("given", "made")
+    __slots__ = ("given", "made", "position")
 
-    def __init__(self, made: Alike) -> None:
+    def __init__(self, position: Position, made: Alike) -> None:
+        self.position = position
         self.given: Given | None = None
         self.made = made
 

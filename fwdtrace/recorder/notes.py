@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fwdtrace.recorder.accelerators import TORCHS, Accelerators
+from fwdtrace.recorder.alike import Alike
 from fwdtrace.recorder.entered import own_call_code
 from fwdtrace.recorder.frames import Position, code_that_ends_search, from_torch, original_of, positions_in
 from fwdtrace.recorder.torch_internals import GENERATED, NO_FORWARD, TORCHS_CALL_IMPL, wraps_compiled
@@ -19,6 +20,7 @@ from fwdtrace.trace import CallError, Entry, FailedModule, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.earlier import EarlierCalls
+    from fwdtrace.recorder.lines import Line
 
 Leaves = tuple[Leaf, ...]
 
@@ -73,8 +75,8 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *("code", "forward", "forwards", "goes_straight", "is_script", "is_users", "may_be_opaque", "module_class"),
-        *("own_call", "torch_forward", "wraps_compiled"),
+        *("code", "forward", "forwards", "goes_straight", "is_script", "is_users", "lines", "may_be_opaque"),
+        *("module_class", "own_call", "torch_forward", "wraps_compiled"),
     )
 
     def __init__(self, cls: type[nn.Module]) -> None:
@@ -90,6 +92,8 @@ class SeenClass:
         """The ids of what runs the forwards in the class and its bases, once those are observed."""
         self.own_call = own_call_code(cls)
         self.code = code_that_ends_search(self.forward)
+        self.lines: dict[int, Line] = {}
+        """Where in that code ops were noted, by instruction."""
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = wraps_compiled(cls)
@@ -103,8 +107,8 @@ class SeenModule(weakref.ref[nn.Module]):
     """
 
     __slots__ = (
-        *("calls_awaiting_backward", "code", "goes_straight", "key", "of", "own_call", "parameters", "positions"),
-        *("shows_ops", "torch_forward"),
+        *("calls_awaiting_backward", "code", "goes_straight", "key", "lines", "made", "of", "own_call", "parameters"),
+        *("positions", "shows_ops", "torch_forward"),
     )
 
     key: int
@@ -112,6 +116,9 @@ class SeenModule(weakref.ref[nn.Module]):
     own_call: CodeType | None
     code: CodeType | None
     positions: dict[int, Position]
+    lines: dict[int, Line]
+    made: Alike | None
+    """What the last result was like, if it was one tensor."""
     goes_straight: bool
     torch_forward: CodeType | None
     shows_ops: bool
@@ -130,7 +137,7 @@ def seen_as(module: nn.Module, of: SeenClass, gone: Callable[[SeenModule], None]
     """The entry of a module; `gone` is called with it once the module is gone."""
     seen = SeenModule(module, gone)
     seen.key, seen.of, seen.own_call, seen.torch_forward = id(module), of, of.own_call, of.torch_forward
-    seen.code, seen.positions = of.code, positions_in(of.code)
+    seen.code, seen.positions, seen.lines, seen.made = of.code, positions_in(of.code), of.lines, None
     seen.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
     seen.shows_ops = of.is_users and bool(module._modules)
     seen.parameters = seen.calls_awaiting_backward = None

@@ -43,7 +43,7 @@ class Ops(TorchFunctionMode):
         self._leaves = session.leaves
         self.here = _InThread(session)
         self.is_stopped = False
-        self._lines: dict[int, Line] = {}  # by the identity of the position of an op, or of the entry of a module
+        self._lines: dict[int, Line] = {}  # by the identity of the position
         self.flow = DataFlow(session)
         self._began = len(session.log)
 
@@ -59,10 +59,10 @@ class Ops(TorchFunctionMode):
         if len(args) == 1 and not kwargs:
             value = args[0]
             entry = self._leaves.known.get(id(value))
-            if entry is not None and entry() is value and entry.like.accepts(value):
-                if entry.version < 0 or entry.version == value._version:
-                    call.taken = entry
-                    return entry.like.as_input  # type: ignore[no-any-return]
+            is_same = entry is not None and entry() is value and entry.like.accepts(value)
+            if is_same and (entry.version < 0 or entry.version == value._version):  # type: ignore[union-attr]
+                call.taken = entry  # type: ignore[assignment]
+                return entry.like.as_input  # type: ignore[union-attr, no-any-return]
         found: list[Any] = []
         leaves = self._leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
@@ -70,43 +70,42 @@ class Ops(TorchFunctionMode):
 
     def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave; what is new among the tensors was made by it."""
-        hook = last_changed(call, "forward") if call.hooks else None
-        line = self._lines.get(id(call.seen)) or self._line(call.seen)
         if torch_function_modes():
             with without_torch_function():
-                return self._quiet_outputs(call, line, output, hook)
-        return self._quiet_outputs(call, line, output, hook)
+                return self._quiet_outputs(call, output)
+        return self._quiet_outputs(call, output)
 
-    def _quiet_outputs(self, call: OpenCall, line: Line, output: Any, hook: HookRun | None) -> Leaves:
+    def _quiet_outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
-        like, known = line.made, self._leaves.known
-        if not like.accepts(output):
-            return self._read_output(call, line, output, hook)
-        entry = known.get(id(output))
-        if entry is not None and entry() is output:
-            call.given = self.flow.gives(call, [entry], call.taken, hook)
-            return like.as_output
-        self.flow.sees_writes(call, call.taken)
-        clock = len(self.session.log)
-        entry = call.given = known[id(output)] = known_as(
-            output, version_like(output, like), call, 0, None, clock, like
-        )
-        if hook is not None:
-            self.flow.replaced[call, 0] = hook
-        return like.as_output
-
-    def _read_output(self, note: Note, line: Line, output: Any, hook: HookRun | None = None) -> Leaves:
-        """The leaves of what is not one tensor as last; what is known of its tensors is noted."""
-        found: list[Any] = []
-        leaves = self._leaves.read_output(output, found)
-        line.made = self._leaves.last
-        note.given = self.flow.gives(note, found, note.taken, hook)
+        like, known, key = call.seen.made or self._leaves.last, self._leaves.known, id(output)
+        if like.accepts(output) and not call.hooks:
+            entry = known.get(key)
+            if entry is None or entry() is not output:
+                self.flow.sees_writes(call, call.taken)
+                clock, version = len(self.session.log), version_like(output, like)
+                call.given = known[key] = known_as(output, version, call, 0, None, clock, like)
+                return like.as_output
+        hook = last_changed(call, "forward") if call.hooks else None
+        leaves, call.seen.made = self._read_output(call, output, hook)
         return leaves
 
-    def _line(self, of: object) -> Line:
-        line = self._lines.get(id(of))
+    def _read_output(self, note: Note, output: Any, hook: HookRun | None = None) -> tuple[Leaves, Alike]:
+        """The leaves of anything that is given, and what its last tensor is like; what is known of each is noted."""
+        found: list[Any] = []
+        leaves = self._leaves.read_output(output, found)
+        like = self._leaves.last
+        note.given = self.flow.gives(note, found, note.taken, hook)
+        return leaves, like
+
+    def _line(self, caller: FrameType, parent: OpenCall) -> Line:
+        """The line of an op that the innermost open call, `parent`, has run from a frame."""
+        seen = parent.seen
+        position = position_outside_torch(caller, parent.position, seen.code)
+        line = self._lines.get(id(position))
         if line is None:
-            line = self._lines[id(of)] = Line(self._leaves.last)
+            line = self._lines[id(position)] = Line(position, self._leaves.last)
+        if caller.f_code is seen.code:
+            seen.lines[caller.f_lasti] = line
         return line
 
     def _op_inputs(
@@ -211,26 +210,23 @@ class Ops(TorchFunctionMode):
         if kind.takes_numbers_out and not _leaves_graph(session, args):
             return function(*args, **kwargs)
         parent, caller = stack[-1], _getframe(1)
-        seen, code = parent.seen, caller.f_code
-        if code is seen.code:
-            position = seen.positions.get(caller.f_lasti) or position_outside_torch(caller, parent.position, code)
-        else:
-            position = position_outside_torch(caller, parent.position, seen.code)
-            if position[0] is not code and from_torch(code) and _shards(caller):
+        line = parent.seen.lines.get(caller.f_lasti) if caller.f_code is parent.seen.code else None
+        if line is None:
+            line = self._line(caller, parent)
+            if line.position[0] is not caller.f_code and from_torch(caller.f_code) and _shards(caller):
                 return function(*args, **kwargs)
         given = args[::-1] if kind.is_reflected else args
-        line = self._lines.get(id(position)) or self._line(position)
         is_quiet = not torch_function_modes()  # torch has taken ours off
         inputs, taken = self._op_inputs(line, given, kwargs, is_quiet)
         others = session.measures
-        op = _op_of(NOTHING, function, parent, position, inputs, taken) if others else None
+        op = _op_of(function, parent, line.position, inputs, taken) if others else None
         for other in others:
             other.begins(op, given, kwargs)  # type: ignore[arg-type]
         here.in_op = True
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            op = op or _op_of(NOTHING, function, parent, position, inputs, taken)
+            op = op or _op_of(function, parent, line.position, inputs, taken)
             op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
             session.log.append(op)
             raise
@@ -241,16 +237,16 @@ class Ops(TorchFunctionMode):
             entry = known.get(id(result))
             if entry is None or entry() is not result:  # one new tensor, as mostly
                 op = known[id(result)] = OpenOp(result)
-                op.function, op.parent, op.position, op.error = function, parent, position, None
+                op.function, op.parent, op.position, op.error = function, parent, line.position, None
                 op.inputs, op.taken, op.outputs, op.given = inputs, taken, like.as_output, None
                 op.version, op.clock, op.like = version_like(result, like), len(session.log), like
                 if not kind.only_reads:
                     self.flow.sees_writes(op, taken)
                 session.log.append(op)
                 return result
-        op = op or _op_of(NOTHING, function, parent, position, inputs, taken)
+        op = op or _op_of(function, parent, line.position, inputs, taken)
         with without_torch_function():
-            op.outputs = self._read_output(op, line, result)
+            op.outputs, line.made = self._read_output(op, result)
         for other in others:
             other.ends(op, result)
         if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out:
@@ -258,9 +254,9 @@ class Ops(TorchFunctionMode):
         return result
 
 
-def _op_of(referent: Any, function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OpenOp:
+def _op_of(function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OpenOp:
     """An op as it is noted before it has given anything."""
-    op = OpenOp(referent)
+    op = OpenOp(NOTHING)
     op.function, op.parent, op.position, op.inputs, op.taken = function, parent, position, inputs, taken
     op.outputs, op.given, op.error = (), (), None
     return op
