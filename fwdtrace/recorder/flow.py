@@ -16,6 +16,9 @@ from fwdtrace.recorder.torch_internals import memory_of
 _NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
 
+_NOT_COUNTED = frozenset(("detach_", "resize_", "resize_as_", "share_memory_"))
+"""The methods with such a name that torch does not count as a write, as they write no numbers."""
+
 
 class Held(NamedTuple):
     """The place of a tensor in a module; its kind is the field of a Source that names it."""
@@ -112,6 +115,8 @@ class DataFlow:
         `found` is what a LeafTable found, and becomes the entries.
         """
         self.sees_writes(note, taken)
+        if isinstance(note, OpenOp) and note.function is Tensor.__setitem__:
+            self._sees_item_set(note, entries_of(taken)[0])
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
             if isinstance(tensor, Known):
@@ -138,13 +143,23 @@ class DataFlow:
                 if written is not None and before.version != written._version:
                     latest = self._known.get(id(written), before)
                     if latest.version != written._version:
-                        self._changed(written, latest, note)
+                        self._changed(written, latest, note, wrote=True)
 
-    def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
-        """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
+    def _sees_item_set(self, op: OpenOp, before: Known) -> None:
+        """Note the write of `x[...] = ...` into a tensor that has no version."""
+        written = before()
+        if written is not None and before.version < 0:
+            self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
+
+    def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
+        """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`.
+
+        With `wrote`, it was written while `writer` ran: by that, or by something in it. The version alone does not say
+        who it was: `x.data` shares the memory of `x`, and counts its own writes.
+        """
         version, memory, clock = tensor._version, memory_of(tensor), len(self._session.log)
         last = self._writes.get(memory)
-        if last is not None and last[1] == version and last[2] >= entry.clock:
+        if last is not None and last[1] == version and (_is_in(last[0], writer) if wrote else last[2] >= entry.clock):
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
@@ -195,12 +210,22 @@ def last_changed(call: OpenCall, kind: str) -> HookRun | None:
     return changed[-1] if changed else None
 
 
+def _is_in(note: Note, call: Note | None) -> bool:
+    """Whether a call or op ran while `call` did."""
+    inner: Note | None = note
+    while inner is not None and inner is not call:
+        inner = inner.parent
+    return inner is not None
+
+
 def _writes_by_name(note: Note) -> bool:
     """Whether a call or op that gives back what it was given writes into it, for tensors that have no version."""
     if isinstance(note, OpenOp):
         name = getattr(note.function, "__name__", "")
-        says_so = any(leaf.name in ("inplace", "out") for leaf in note.inputs)
-        return says_so or name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))
+        said = {leaf.name: getattr(leaf, "value", "") for leaf in note.inputs}
+        if "out" in said or said.get("inplace") == "True":
+            return True
+        return name.startswith("__i") or (name.endswith("_") and not name.endswith("__") and name not in _NOT_COUNTED)
     return bool(getattr(note.seen.module(), "inplace", False))
 
 
