@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -116,7 +117,7 @@ class DataFlow:
         """
         self.sees_writes(note, taken)
         if isinstance(note, OpenOp) and note.function is Tensor.__setitem__:
-            self._sees_item_set(note, entries_of(taken)[0])
+            self._sees_item_set(note, entries_of(taken)[:1])
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
             if isinstance(tensor, Known):
@@ -145,11 +146,12 @@ class DataFlow:
                     if latest.version != written._version:
                         self._changed(written, latest, note, wrote=True)
 
-    def _sees_item_set(self, op: OpenOp, before: Known) -> None:
-        """Note the write of `x[...] = ...` into a tensor that has no version."""
-        written = before()
-        if written is not None and before.version < 0:
-            self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
+    def _sees_item_set(self, op: OpenOp, first: Sequence[Known]) -> None:
+        """Note the write of `x[...] = ...` into its first argument, if that has no version."""
+        for before in first:
+            written = before()
+            if written is not None and before.version < 0:
+                self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`.

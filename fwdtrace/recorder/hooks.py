@@ -167,15 +167,13 @@ def _run_of(kind: str, key: int, module: Any) -> HookRun | None:
 
 
 def _replaces(kind: str, result: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a hook's result is anything but what it was given: the output, or for a pre-hook the inputs."""
+    """Whether a hook's result is anything but what it was given: the output, the inputs, or the gradients."""
     if result is None:
         return False
-    if "forward_pre" not in kind:
+    if "forward_pre" in kind and len(args) == 3:  # with_kwargs: the result is (args, kwargs), or torch refuses it
+        return not _same(result, args[1:])
+    if "forward_pre" not in kind and "backward" not in kind:
         return not _same(result, args[-1])
-    if len(args) == 3:  # with_kwargs: the result is (args, kwargs)
-        result, kwargs = result
-        if not _same(kwargs, args[2]):
-            return True
     return not _same(result if isinstance(result, tuple) else (result,), args[1])
 
 
