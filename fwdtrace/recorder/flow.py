@@ -10,7 +10,18 @@ from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
 from fwdtrace.recorder.earlier import Carried
-from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of, known_as
+from fwdtrace.recorder.notes import (
+    NOTHING,
+    HookRun,
+    Known,
+    KnownOtherwise,
+    Note,
+    Noted,
+    OpenCall,
+    OpenOp,
+    SeenModule,
+    entries_of,
+)
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
@@ -35,6 +46,21 @@ class Held(NamedTuple):
             return None
         own = module.__dict__
         return own.get(self.name) if self.kind == "attribute" else dict(own.get(f"_{self.kind}s", {})).get(self.name)
+
+
+class KnownParameter(KnownOtherwise):
+    """What is known of a parameter: found by its place, as torch swaps no tensor that has a weak reference."""
+
+    maker: Held
+
+    # References are equal if what they refer to is, and these refer to nothing.
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    def __call__(self) -> Any:
+        """The parameter, None if it is gone."""
+        module = self.maker.seen()
+        table = None if module is None else module.__dict__.get("_parameters")
+        return dict.get(table, self.maker.name) if isinstance(table, dict) else None
 
 
 class DataFlow:
@@ -77,8 +103,7 @@ class DataFlow:
             entry = self._known.get(key)
             if entry is None or entry() is not tensor:
                 maker = self._carried(tensor) or held
-                number = next(self._numbers)
-                self._known[key] = known_as(tensor, version_of(tensor), maker, number, None, 0, LIKE_NOTHING)
+                self._know(tensor, version_of(tensor), maker, next(self._numbers), None, 0, LIKE_NOTHING)
 
     def entries(self) -> list[Known]:
         """The latest entry of each tensor that is known, and of some that are gone."""
@@ -177,8 +202,12 @@ class DataFlow:
         self, tensor: Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
     ) -> Known:
         """The new entry of a tensor, which takes the place of the one that it had."""
-        entry = self._known[id(tensor)] = known_as(tensor, version, maker, place, writer, clock, like)
-        return entry
+        is_parameter = isinstance(maker, Held) and maker.kind == "parameter"
+        known = KnownParameter(NOTHING) if is_parameter else KnownOtherwise(tensor)
+        known.version, known.maker, known.place = version, maker, place
+        known.writer, known.clock, known.like = writer, clock, like
+        self._known[id(tensor)] = known
+        return known
 
     def _carried(self, tensor: Tensor) -> Carried | None:
         """Where an earlier call of a root that is recorded made the tensor."""
