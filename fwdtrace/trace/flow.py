@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from operator import attrgetter
 
 from fwdtrace.trace.values import Call, Event, Leaf, Source, TensorMeta
 
@@ -57,8 +59,9 @@ class Flow:
         while outer is not None:
             around.add(outer.parent)
             outer = self._by_id.get(outer.parent) if outer.parent is not None else None
-        earlier = (event for event in reversed(handed) if event.id < user.id and event.id not in around)
-        return next((event for event in earlier if event.parent in around), None)
+        last = bisect_left(handed, user.id, key=attrgetter("id")) - 1
+        earlier = (handed[place] for place in range(last, -1, -1))
+        return next((event for event in earlier if event.parent in around and event.id not in around), None)
 
     def consumers(self, event: Event, output: int | None = None) -> tuple[Event, ...]:
         """The calls and ops that used an output, by its place in `outputs`; without a place, any that it produced.
