@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -9,12 +10,26 @@ from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
 from fwdtrace.recorder.earlier import Carried
-from fwdtrace.recorder.notes import HookRun, Known, Note, Noted, OpenCall, OpenOp, SeenModule, entries_of, known_as
+from fwdtrace.recorder.notes import (
+    NOTHING,
+    HookRun,
+    Known,
+    KnownOtherwise,
+    Note,
+    Noted,
+    OpenCall,
+    OpenOp,
+    SeenModule,
+    entries_of,
+)
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
 _NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
+
+_NOT_COUNTED = frozenset(("detach_", "resize_", "resize_as_", "share_memory_"))
+"""The methods with such a name that torch does not count as a write, as they write no numbers."""
 
 
 class Held(NamedTuple):
@@ -31,6 +46,21 @@ class Held(NamedTuple):
             return None
         own = module.__dict__
         return own.get(self.name) if self.kind == "attribute" else dict(own.get(f"_{self.kind}s", {})).get(self.name)
+
+
+class KnownParameter(KnownOtherwise):
+    """What is known of a parameter: found by its place, as torch swaps no tensor that has a weak reference."""
+
+    maker: Held
+
+    # References are equal if what they refer to is, and these refer to nothing.
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
+
+    def __call__(self) -> Any:
+        """The parameter, None if it is gone."""
+        module = self.maker.seen()
+        table = None if module is None else module.__dict__.get("_parameters")
+        return dict.get(table, self.maker.name) if isinstance(table, dict) else None
 
 
 class DataFlow:
@@ -73,8 +103,7 @@ class DataFlow:
             entry = self._known.get(key)
             if entry is None or entry() is not tensor:
                 maker = self._carried(tensor) or held
-                number = next(self._numbers)
-                self._known[key] = known_as(tensor, version_of(tensor), maker, number, None, 0, LIKE_NOTHING)
+                self._know(tensor, version_of(tensor), maker, next(self._numbers), None, 0, LIKE_NOTHING)
 
     def entries(self) -> list[Known]:
         """The latest entry of each tensor that is known, and of some that are gone."""
@@ -112,6 +141,8 @@ class DataFlow:
         `found` is what a LeafTable found, and becomes the entries.
         """
         self.sees_writes(note, taken)
+        if isinstance(note, OpenOp) and note.function is Tensor.__setitem__:
+            self._sees_item_set(note, entries_of(taken)[:1])
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
             if isinstance(tensor, Known):
@@ -144,13 +175,30 @@ class DataFlow:
             if written is not None and before.version >= 0 and before.version != written._version:
                 latest = self._known.get(id(written), before)
                 if latest.version != written._version:
-                    self._changed(written, latest, note)
+                    self._changed(written, latest, note, wrote=True)
 
-    def _changed(self, tensor: Tensor, entry: Known, writer: Note | None) -> Known:
-        """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`."""
+    def wrote(self, op: OpenOp) -> bool:
+        """Whether an op is known to have been the last to write into something that it was given."""
+        given = (before() for before in entries_of(op.taken) if before.version >= 0)
+        writes = (self._writes.get(memory_of(tensor)) for tensor in given if tensor is not None)
+        return any(last is not None and last[0] is op for last in writes)
+
+    def _sees_item_set(self, op: OpenOp, first: Sequence[Known]) -> None:
+        """Note the write of `x[...] = ...` into its first argument, if that has no version."""
+        for before in first:
+            written = before()
+            if written is not None and before.version < 0:
+                self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
+
+    def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
+        """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`.
+
+        With `wrote`, it was written while `writer` ran: by that, or by something in it. The version alone does not say
+        who it was: `x.data` shares the memory of `x`, and counts its own writes.
+        """
         version, memory, clock = tensor._version, memory_of(tensor), len(self._session.log)
         last = self._writes.get(memory)
-        if last is not None and last[1] == version and last[2] >= entry.clock:
+        if last is not None and last[1] == version and (_is_in(last[0], writer) if wrote else last[2] >= entry.clock):
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
@@ -166,8 +214,12 @@ class DataFlow:
         self, tensor: Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
     ) -> Known:
         """The new entry of a tensor, which takes the place of the one that it had."""
-        entry = self._known[id(tensor)] = known_as(tensor, version, maker, place, writer, clock, like)
-        return entry
+        is_parameter = isinstance(maker, Held) and maker.kind == "parameter"
+        known = KnownParameter(NOTHING) if is_parameter else KnownOtherwise(tensor)
+        known.version, known.maker, known.place = version, maker, place
+        known.writer, known.clock, known.like = writer, clock, like
+        self._known[id(tensor)] = known
+        return known
 
     def _carried(self, tensor: Tensor) -> Carried | None:
         """Where an earlier call of a root that is recorded made the tensor."""
@@ -195,18 +247,28 @@ class DataFlow:
 
 
 def last_changed(call: OpenCall, kind: str) -> HookRun | None:
-    """The last hook of this kind, global ones included, that has replaced something in a call."""
+    """The last hook of this kind, global ones included, that has put other tensors in place of those of a call."""
     kinds = (kind, f"global_{kind}", f"{kind}_always_call", f"global_{kind}_always_call")
-    changed = [run for run in (call.hooks or {}).values() if run.changed and run.kind in kinds]
-    return changed[-1] if changed else None
+    replaced = [run for run in (call.hooks or {}).values() if run.replaced and run.kind in kinds]
+    return replaced[-1] if replaced else None
+
+
+def _is_in(note: Note, call: Note | None) -> bool:
+    """Whether a call or op ran while `call` did."""
+    inner: Note | None = note
+    while inner is not None and inner is not call:
+        inner = inner.parent
+    return inner is not None
 
 
 def _writes_by_name(note: Note) -> bool:
     """Whether a call or op that gives back what it was given writes into it, for tensors that have no version."""
     if isinstance(note, OpenOp):
         name = getattr(note.function, "__name__", "")
-        says_so = any(leaf.name in ("inplace", "out") for leaf in note.inputs)
-        return says_so or name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))
+        said = {leaf.name: getattr(leaf, "value", "") for leaf in note.inputs}
+        if "out" in said or said.get("inplace") == "True":
+            return True
+        return name.startswith("__i") or (name.endswith("_") and not name.endswith("__") and name not in _NOT_COUNTED)
     return bool(getattr(note.seen.module(), "inplace", False))
 
 

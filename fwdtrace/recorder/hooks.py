@@ -146,7 +146,8 @@ def _noting(hook: Callable[..., Any], kind: str, key: int) -> Callable[..., Any]
         run = _run_of(kind, key, args[0]) if args else None
         if run is not None:
             run.fired = True
-            run.changed = run.changed or _replaces(kind, result, args)
+            run.replaced = run.replaced or _gives_other(kind, result, args, operator.is_)
+            run.changed = run.changed or (run.replaced and _gives_other(kind, result, args, same_numbers))
         return result
 
     return noting
@@ -166,27 +167,28 @@ def _run_of(kind: str, key: int, module: Any) -> HookRun | None:
     return call.hooks.get(key) if call is not None and call.seen is entry and call.hooks else None
 
 
-def _replaces(kind: str, result: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a hook's result is anything but what it was given: the output, or for a pre-hook the inputs."""
+def _gives_other(kind: str, result: Any, args: tuple[Any, ...], same: Callable[[Any, Any], bool]) -> bool:
+    """Whether a hook's result is anything but what it was given: the output, the inputs, or the gradients.
+
+    `same` says of two tensors whether they count as one.
+    """
     if result is None:
         return False
-    if "forward_pre" not in kind:
-        return not _same(result, args[-1])
-    if len(args) == 3:  # with_kwargs: the result is (args, kwargs)
-        result, kwargs = result
-        if not _same(kwargs, args[2]):
-            return True
-    return not _same(result if isinstance(result, tuple) else (result,), args[1])
+    if "forward_pre" in kind and len(args) == 3:  # with_kwargs: the result is (args, kwargs), or torch refuses it
+        return not _same(result, args[1:], same)
+    if "forward_pre" not in kind and "backward" not in kind:
+        return not _same(result, args[-1], same)
+    return not _same(result if isinstance(result, tuple) else (result,), args[1], same)
 
 
-def _same(value: Any, other: Any) -> bool:
-    """Whether two values are one object, or hold tensors that have the same numbers, as a hook's own copy has."""
+def _same(value: Any, other: Any, same: Callable[[Any, Any], bool]) -> bool:
+    """Whether two values are one object, or hold tensors that count as the same."""
     if value is other:
         return True
     if type(value) is not type(other):
         return False
     if isinstance(value, (tuple, list)):
-        return len(value) == len(other) and all(map(_same, value, other))
+        return len(value) == len(other) and all(_same(*pair, same) for pair in zip(value, other, strict=True))
     if isinstance(value, dict):
-        return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
-    return isinstance(value, torch.Tensor) and same_numbers(value, other)
+        return value.keys() == other.keys() and all(_same(value[key], other[key], same) for key in value)
+    return isinstance(value, torch.Tensor) and same(value, other)

@@ -145,9 +145,12 @@ def seen_as(module: nn.Module, of: SeenClass, gone: Callable[[SeenModule], None]
 
 
 class HookRun:
-    """One hook of one call, and what became of it."""
+    """One hook of one call, and what became of it.
 
-    __slots__ = ("changed", "file", "fired", "kind", "line", "name")
+    `changed` says whether it gave other numbers, `replaced` whether it gave other tensors.
+    """
+
+    __slots__ = ("changed", "file", "fired", "kind", "line", "name", "replaced")
 
     def __init__(self, kind: str, name: str, file: str | None, line: int | None) -> None:
         self.kind = kind
@@ -155,7 +158,7 @@ class HookRun:
         self.file = file
         self.line = line
         self.fired = False
-        self.changed = False
+        self.changed = self.replaced = False
 
 
 class RareNotes:

@@ -7,7 +7,10 @@ from typing import NamedTuple, Protocol
 
 from rich.cells import cell_len
 
-from fwdtrace.render.words import cut
+from fwdtrace.render.words import cut, cut_middle
+
+LEAST_OF_NAME = 12
+"""Where each of several names would be cut to fewer cells than this, the last ones are only counted."""
 
 LEAST_OF_SHAPE = 4
 """In fewer cells a shape that is cut says nothing, and what is there is only counted."""
@@ -76,6 +79,36 @@ class Name(NamedTuple):
 
     def within(self, width: int) -> str:
         """All of it, ending in … if it was longer."""
+        return cut(self.whole, width)
+
+
+class Origins(NamedTuple):
+    """What the inputs of a row came from. Such names differ at their ends, so they are cut in the middle."""
+
+    names: tuple[str, ...]
+
+    @property
+    def whole(self) -> str:
+        """All names."""
+        return ", ".join(self.names)
+
+    @property
+    def least(self) -> str:
+        """All names, which have no shorter form."""
+        return self.whole
+
+    def within(self, width: int) -> str:
+        """All names if they fit, cut alike if need be; else the first ones, and how many are left out."""
+        if cell_len(self.whole) <= width:
+            return self.whole
+        for number in range(min(len(self.names), width // 4), 0, -1):
+            left_out = len(self.names) - number
+            more = f", +{left_out}" if left_out else ""
+            room = max(width - len(more) - 2 * (number - 1), 0)
+            sizes = [cell_len(name) for name in self.names[:number]]
+            share = next(size for size in range(width, -1, -1) if sum(min(size, each) for each in sizes) <= room)
+            if number == 1 or share >= min(LEAST_OF_NAME, max(sizes)):
+                return cut(", ".join(cut_middle(name, share) for name in self.names[:number]) + more, width)
         return cut(self.whole, width)
 
 

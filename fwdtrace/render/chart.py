@@ -164,7 +164,7 @@ class _Ways:
 
 
 def _ways_of_data(plan: _Plan, trace: Trace, sheet: Sheet) -> _Ways:
-    """Which box gave a tensor to which other in the same box.
+    """Which box gave a tensor to which other in the same box; what gives back what it was given lies on the way.
 
     A tensor from further away is given to the outermost box that it goes into, and in there it comes from what is
     given; but if all that is given goes into the first box alone, that is left out.
@@ -178,7 +178,7 @@ def _ways_of_data(plan: _Plan, trace: Trace, sheet: Sheet) -> _Ways:
         if user in plan.inside:  # what is inside an open box is drawn there
             continue
         for leaf in tensors_in(event.inputs):
-            producer = trace.flow.producer(leaf)
+            producer = trace.flow.handed_on_by(leaf, event) or trace.flow.producer(leaf)
             maker = row_of[producer.id] if producer is not None else OUTSIDE
             if maker == user:
                 continue

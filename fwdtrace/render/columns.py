@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fwdtrace.render import calls, shapes, words
-from fwdtrace.render.cells import Cell, Listing, Name, Place, Text
+from fwdtrace.render.cells import Cell, Listing, Name, Origins, Place, Text
 from fwdtrace.render.numbers import BAR, NO_GRADIENT, STATISTICS, Key, Numbers
 from fwdtrace.render.rows import Row
 from fwdtrace.render.sheet import Sheet
@@ -79,7 +79,7 @@ def _from_row(seen: Seen, sheet: Sheet) -> Cell:
         handed = above.inputs if above.id == seen.event.parent else above.outputs
         at_hand = {(leaf.source, leaf.changed_by) for leaf in tensors_in(handed) if leaf.source is not None}
     further = (leaf for leaf in tensors_in(given) if (leaf.source, leaf.changed_by) not in at_hand)
-    return Text(text := ", ".join(dict.fromkeys(_origin(leaf, seen, sheet) for leaf in further)), text)
+    return Origins(tuple(dict.fromkeys(_origin(leaf, seen, sheet) for leaf in further)))
 
 
 def _origin(leaf: TensorMeta, seen: Seen, sheet: Sheet) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from operator import attrgetter
 
 from fwdtrace.trace.values import Call, Event, Leaf, Source, TensorMeta
+
+_Version = tuple[Source | None, int | None]
+"""A tensor between two writes: its source, and the id of what wrote into it last."""
 
 
 class Flow:
@@ -39,6 +44,24 @@ class Flow:
     def producers(self, event: Event) -> tuple[Event, ...]:
         """Where the inputs of a call or op came from, each once, in the order of the inputs."""
         return self._distinct(map(self.producer, event.inputs))
+
+    def handed_on_by(self, leaf: TensorMeta, user: Event) -> Event | None:
+        """The last call or op before `user` that was given this tensor and gave it back, as Dropout does in eval mode.
+
+        It counts if it is beside `user`, or beside a call that `user` is in: what another call did inside, it may have
+        done for itself.
+        """
+        handed = self._handed_on.get((leaf.source, leaf.changed_by))
+        if not handed:
+            return None
+        around: set[int | None] = {user.parent}
+        outer = self._by_id.get(user.parent) if user.parent is not None else None
+        while outer is not None:
+            around.add(outer.parent)
+            outer = self._by_id.get(outer.parent) if outer.parent is not None else None
+        last = bisect_left(handed, user.id, key=attrgetter("id")) - 1
+        earlier = (handed[place] for place in range(last, -1, -1))
+        return next((event for event in earlier if event.parent in around and event.id not in around), None)
 
     def consumers(self, event: Event, output: int | None = None) -> tuple[Event, ...]:
         """The calls and ops that used an output, by its place in `outputs`; without a place, any that it produced.
@@ -130,6 +153,18 @@ class Flow:
         return {event.parent for event in self._events if type(event) is Call}
 
     @cached_property
+    def _handed_on(self) -> dict[_Version, list[Event]]:
+        """What was given a tensor and gave it back as it was, in order."""
+        handed: dict[_Version, list[Event]] = defaultdict(list)
+        for event in self._events:
+            given = {(leaf.source, leaf.changed_by) for leaf in event.inputs if type(leaf) is TensorMeta}
+            back = {(leaf.source, leaf.changed_by) for leaf in event.outputs if type(leaf) is TensorMeta}
+            for version in given & back:
+                if _names_one(version[0], event):
+                    handed[version].append(event)
+        return dict(handed)
+
+    @cached_property
     def _uses(self) -> dict[int, list[tuple[Event, TensorMeta]]]:
         """For each call and op, who was given what it made, and as which leaf."""
         uses: dict[int, list[tuple[Event, TensorMeta]]] = defaultdict(list)
@@ -139,6 +174,13 @@ class Flow:
                 if producer is not None and type(leaf) is TensorMeta:
                     uses[producer.id].append((event, leaf))
         return dict(uses)
+
+
+def _names_one(source: Source | None, event: Event) -> bool:
+    """Whether a source names one tensor beside a call or op; each call of the root has other arguments."""
+    if source is None:
+        return False
+    return source.id is not None or (source.hook is None and event.parent is not None)
 
 
 def _uses_state(event: Event, name: str, owner: str, has_calls: bool) -> bool:

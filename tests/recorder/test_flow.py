@@ -192,6 +192,30 @@ def test_a_hook_that_replaces_is_named() -> None:
     assert sides(layer.forward_inputs or ()).startswith("hook ") and "other_input" in sides(layer.forward_inputs or ())
 
 
+def test_a_hook_that_puts_a_copy_in_place_is_named_though_it_changed_no_number() -> None:
+    def copy(module: nn.Module, args: Any) -> Any:
+        return (args[0].clone(),)
+
+    def hands_on(module: nn.Module, args: Any) -> Any:
+        return args
+
+    class Hooked(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.Sequential(nn.Linear(4, 4))
+
+        def forward(self, x: Tensor) -> Any:
+            return self.block(x)
+
+    model = Hooked()
+    model.block.register_forward_pre_hook(copy)
+    model.block.register_forward_pre_hook(hands_on)
+    trace = recorded(model, torch.ones(2, 4))
+    source = trace.call(2).inputs[0].source
+    assert source is not None and (source.hook or "").endswith("copy")
+    assert not any(hook.changed for hook in trace.call(1).hooks)
+
+
 def test_what_nobody_saw_being_made_has_no_source() -> None:
     constant = torch.ones(4)
 

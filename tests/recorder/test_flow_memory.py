@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import fwdtrace
+from fwdtrace.trace import Source, TensorMeta
 
 
 class Peak(TorchDispatchMode):
@@ -105,3 +106,23 @@ def left_to_the_collector(runs: int) -> int:
 def test_what_was_noted_goes_when_the_recording_ends_and_not_when_python_looks_for_circles() -> None:
     left_to_the_collector(1)
     assert left_to_the_collector(8) == left_to_the_collector(1)
+
+
+def test_parameters_are_swapped_while_a_recording_runs_and_are_still_known() -> None:
+    class Converts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            before = x * self.layer.weight
+            torch.utils.swap_tensors(self.layer.weight, nn.Parameter(torch.zeros(4, 4)))
+            return before + x * self.layer.weight
+
+    model = Converts()
+    with fwdtrace.record(model, ops=True) as recording:
+        assert not torch.equal(model(torch.ones(4, 4)), model(torch.ones(4, 4)))
+        torch.utils.swap_tensors(model.layer.bias, nn.Parameter(torch.ones(4)))
+    weights = [op.inputs[1] for op in recording.trace.ops or () if op.name == "*"]
+    assert len(weights) == 4
+    assert all(isinstance(leaf, TensorMeta) and leaf.source == Source(parameter="layer.weight") for leaf in weights)

@@ -143,3 +143,21 @@ def test_hooks_say_which_file_and_line_they_come_from() -> None:
     assert hook == Hook(
         "forward", "tests.recorder.test_hooks.only_looks", True, False, __file__, only_looks.__code__.co_firstlineno
     )
+
+
+def test_a_backward_hook_that_gives_back_its_gradients_has_changed_none() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_full_backward_hook(lambda module, inputs, outputs: inputs)
+    model[0].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0] * 2,))
+    with fwdtrace.record(model) as recording:
+        model(torch.ones(2, 4, requires_grad=True)).sum().backward()
+    assert [(hook.fired, hook.changed) for hook in recording.trace.at("0")[0].hooks] == [(True, False), (True, True)]
+
+
+def test_what_torch_says_of_a_hook_with_a_wrong_result_is_said_as_without_a_recording() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_forward_pre_hook(lambda module, args, kwargs: args[0], with_kwargs=True)
+    with pytest.raises(RuntimeError, match="forward pre-hook must return None or a tuple"):
+        model(torch.ones(3, 4))
+    with pytest.raises(RuntimeError, match="forward pre-hook must return None or a tuple"), fwdtrace.record(model):
+        model(torch.ones(3, 4))

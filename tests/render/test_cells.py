@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fwdtrace.render.cells import Listing, Name, Place, Text, joined
+from fwdtrace.render.cells import Listing, Name, Origins, Place, Text, joined
 
 SHAPES = Listing("1×7, mask 1×7, b 2×2", "1×7, …2 more", ("1×7", "1×7", "2×2"), leaves=3)
 
@@ -45,3 +45,26 @@ def test_a_text_is_cut_at_its_end_and_a_place_in_its_file() -> None:
 def test_a_name_can_do_without_its_class() -> None:
     name = Name("├╴", "fc", "Linear")
     assert (name.whole, name.least, name.within(6)) == ("├╴fc Linear", "├╴fc", "├╴fc…")
+
+
+ORIGINS = Origins(("encoder.block.0.norm", "+ :7", "encoder.block.1.norm"))
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (48, "encoder.block.0.norm, + :7, encoder.block.1.norm"),
+        (36, "enco…ck.0.norm, + :7, enco…ck.1.norm"),
+        (30, "encoder.block.0.norm, + :7, +1"),
+        (24, "enco…ck.0.norm, + :7, +1"),
+        (12, "en….norm, +2"),
+        (3, "en…"),
+    ],
+)
+def test_origins_are_cut_in_the_middle_and_those_without_room_are_counted(width: int, text: str) -> None:
+    assert ORIGINS.within(width) == text
+
+
+def test_origins_are_never_wider_than_there_is_room() -> None:
+    many = Origins(tuple(f"layer.{number}" for number in range(200)))
+    assert [width for width in range(60) if len(many.within(width)) > width] == []

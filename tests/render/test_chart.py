@@ -59,6 +59,17 @@ def test_an_arrow_is_between_boxes_that_are_in_the_same_one() -> None:
     assert all(around[maker] == around[user] for maker, user in shown.arrows)
 
 
+def test_what_gives_back_what_it_was_given_lies_on_the_way() -> None:
+    calls = (
+        call(0, None, "", "Net", inputs=(made(None, "x"),), outputs=(made(4),)),
+        call(1, 0, "fc", "Linear", inputs=(made(None),), outputs=(made(1),)),
+        call(2, 0, "drop", "Dropout", inputs=(made(1),), outputs=(made(1),)),
+        call(3, 0, "same", "Identity", inputs=(made(1),), outputs=(made(1),)),
+        call(4, 0, "head", "Linear", inputs=(made(1),), outputs=(made(4),)),
+    )
+    assert chart(trace(*calls)).arrows == (("n1", "n2"), ("n2", "n3"), ("n3", "n4"))
+
+
 def test_a_chain_in_a_box_needs_no_mention_of_what_was_given() -> None:
     layers = (
         call(2, 1, "a.0", "Linear", depth=2, inputs=(made(None, "input"),), outputs=(made(2),)),

@@ -137,3 +137,24 @@ def test_a_long_trace_is_answered_in_linear_time() -> None:
         assert len(long.flow.path(long.call(1), long.call(length - 1))) == length - 1
 
     assert takes_at_most(35, lambda: answered(20_000), lambda: answered(2_000))  # not 100 times as long
+
+
+def test_what_gave_a_tensor_back_handed_it_on_to_all_that_come_later_beside_it_or_further_in() -> None:
+    y = leaf(made(1))
+    calls = (
+        call(0, None, "", "Net", inputs=(leaf(X),), outputs=(y,)),
+        layer(1, "first", X),
+        call(2, 0, "drop", "Dropout", inputs=(y,), outputs=(y,)),
+        call(3, 0, "block", "Block", inputs=(y,), outputs=(leaf(made(5)),)),
+        call(4, 3, "block.same", "Identity", inputs=(y,), outputs=(y,)),
+        call(5, 3, "block.fc", "Linear", inputs=(y,), outputs=(leaf(made(5)),)),
+        call(6, 0, "last", "Linear", inputs=(y, leaf(made(1), 5)), outputs=()),
+    )
+    shown = trace(*calls)
+    found = [shown.flow.handed_on_by(leaf, each) for each in calls[1:] for leaf in each.inputs]
+    assert [giver and giver.id for giver in found] == [None, None, 2, 2, 4, 2, None]
+
+
+def test_an_argument_is_not_handed_on_to_another_call_of_the_root() -> None:
+    same = [call(id, None, "", "Net", nth=id + 1, inputs=(leaf(X),), outputs=(leaf(X),)) for id in range(2)]
+    assert trace(*same).flow.handed_on_by(leaf(X), same[1]) is None

@@ -249,9 +249,16 @@ class Ops(TorchFunctionMode):
             op.outputs, line.made = self._read_output(op, result)
         for other in others:
             other.ends(op, result)
-        if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out:
+        if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out or self._only_writes(op, result):
             session.log.append(op)
         return result
+
+    def _only_writes(self, op: OpenOp, result: Any) -> bool:
+        """Whether an op gave nothing, and wrote into what it was given, as operators of other libraries may do."""
+        if result is not None:
+            return False
+        with without_torch_function():
+            return self.flow.wrote(op)
 
 
 def _op_of(function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OpenOp:

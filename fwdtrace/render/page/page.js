@@ -105,17 +105,23 @@ function flowOf(trace, rows) {
     return { made, changed, key: `${made}.${output ?? 0} ${changed}` };
   };
   const uses = new Map();
+  const usesOfChanged = new Map();
+  const add = (users, key, row) => users.set(key, (users.get(key) ?? new Set()).add(row));
   trace.flow.forEach(([inputs], row) => inputs.forEach((leaf) => {
-    const key = tensor(row, leaf)?.key;
-    if (key) uses.set(key, (uses.get(key) ?? new Set()).add(row));
+    const given = tensor(row, leaf);
+    if (given) add(uses, given.key, row);
+    if (given && given.changed !== null) add(usesOfChanged, given.changed, row);
   }));
   const leaves = (row, side) => (trace.flow[row]?.[side] ?? []).map((leaf) => tensor(row, leaf));
   // Who used a tensor after this row had given it; what is inside the row is not told.
-  const users = (row, given) => [...uses.get(given?.key) ?? []]
+  const after = (row, users) => [...users ?? []]
     .filter((user) => user > row && !rows.ancestors(user).includes(row));
+  const usersOfEach = (row) => leaves(row, 1).map((given) => after(row, uses.get(given?.key)));
   return {
     inputs: (row) => leaves(row, 0),
-    usersOfEach: (row) => leaves(row, 1).map((given) => users(row, given)),
+    usersOfEach,
+    // What a row wrote into it need not give: `x[0] = y` gives nothing.
+    users: (row) => [...usersOfEach(row).flat(), ...after(row, usesOfChanged.get(row))],
   };
 }
 
@@ -212,7 +218,7 @@ function view(trace) {
     for (const given of flow.inputs(current)) {
       for (const row of given ? [given.made, given.changed] : []) if (typeof row === "number") light(row, "gives");
     }
-    for (const user of flow.usersOfEach(current).flat()) light(user, "takes");
+    for (const user of flow.users(current)) light(user, "takes");
     return found;
   }
 

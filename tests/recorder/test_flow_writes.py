@@ -1,0 +1,108 @@
+"""Who wrote into a tensor where its version does not say it: in inference mode, and where memory has two versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.helpers.flows import Net, flow, recorded
+
+
+class Data(Net):
+    """Two activations write in place, the second by way of `data`, which has a version of its own."""
+
+    def __init__(self, *, is_known_before: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+        self.is_known_before = is_known_before
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.layer(x)
+        data = y.data
+        if self.is_known_before:
+            data + 1.0
+        self.first(y)
+        self.second(data)
+        return data + 1.0
+
+
+@pytest.mark.parametrize("is_known_before", [False, True])
+def test_who_wrote_into_memory_with_two_versions_is_told_apart(is_known_before: bool) -> None:
+    lines = flow(recorded(Data(is_known_before=is_known_before), torch.ones(2, 4)))
+    first, second, added = lines[-3:]
+    assert first.endswith("-> 1.0 !" + first.split()[0])
+    assert second.endswith("-> 2.0 !" + second.split()[0])
+    assert added.split(" +")[1].startswith("(2.0 !" + second.split()[0])
+
+
+def test_an_op_that_writes_by_way_of_data_after_a_module_did_is_named() -> None:
+    class Adds(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            self.act(y)
+            data = y.data
+            data.add_(1.0)
+            return data + 1.0
+
+    assert flow(recorded(Adds(), torch.ones(2, 4)))[4:] == ["4 Tensor.add_(3.0) -> 3.0 !4", "5 +(3.0 !4) -> 5.0"]
+
+
+def test_what_writes_no_numbers_has_changed_nothing_in_inference_mode() -> None:
+    class HandsOn(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = F.dropout(self.layer(x), 0.5, training=False)
+            y.detach_()
+            return y + 1.0
+
+    with torch.inference_mode():
+        assert flow(recorded(HandsOn(), torch.ones(2, 4)))[2:] == [
+            "2 F.dropout(1.0) -> 1.0",
+            "3 Tensor.detach_(1.0) -> 1.0",
+            "4 +(1.0) -> 4.0",
+        ]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_who_sets_items_is_seen(mode: type) -> None:
+    class Sets(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            y[0] = x[1]
+            return y + 1.0
+
+    with mode():
+        assert flow(recorded(Sets(), torch.ones(2, 4)))[2:] == [
+            "2 [](argument x) -> 2.0",
+            "3 []=(1.0, 2.0) -> ",
+            "4 +(1.0 !3) -> 4.0",
+        ]
+
+
+def double(x: Tensor) -> None:
+    x.mul_(2.0)
+
+
+def test_an_op_that_gives_nothing_and_writes_has_a_row() -> None:
+    library = torch.library.Library("fwdtrace_tests", "FRAGMENT")
+    library.define("doubles(Tensor(a!) x) -> ()")
+    library.impl("doubles", double, "CompositeImplicitAutograd")
+
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            torch.ops.fwdtrace_tests.doubles(y)
+            torch._assert(True, "")
+            return y + 1.0
+
+    with torch.no_grad():
+        lines = flow(recorded(Writes(), torch.ones(2, 4)))
+    assert lines[2].endswith("(1.0) -> ") and "doubles" in lines[2]
+    assert lines[3:] == ["3 +(1.0 !2) -> 3.0"]
