@@ -165,7 +165,7 @@ class DataFlow:
         """Note what a call or op wrote into of that which it was given, if nothing inside is known to have done so."""
         if not taken:
             return
-        if type(taken) is not list:
+        if not isinstance(taken, list):
             written = taken()
             if written is None or taken.version < 0 or taken.version == written._version:
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Union
 
 import torch
 from torch import Tensor
@@ -21,11 +21,12 @@ _BY_IDENTITY = frozenset((type(None), bool, float, type(...), torch.dtype, torch
 _BY_VALUE = frozenset((int, str))
 """Values of these types are described by themselves alone."""
 _BOUNDS = frozenset((type(None), int))
-_PARTED = {"tuple": tuple, "list": list, "slice": slice, "Size": torch.Size}
-_NAMES = {kind: name for name, kind in _PARTED.items()}
-_DEEPEST = 4
+_WITH_PARTS: dict[type, str] = {tuple: "tuple", list: "list", slice: "slice", torch.Size: "Size"}
 _MOST_PARTS = 16
+_DEEPEST = 4
 
+Built = Union[str, tuple[str, tuple["Built", ...]]]
+"""How a value is built: "tensor", "same" or "equal", or a type with how its parts are built."""
 Lookup = Callable[[int], Known | None]
 """Gives what is known of a tensor by its identity."""
 Compare = Callable[[tuple[Any, ...], list[Any], Lookup], Noted | None]
@@ -38,13 +39,13 @@ Returns what is known of the tensors in the arguments if these are like those be
 class Given:
     """Arguments as an op was given them: `count` of them, the last of which were given by these `names`.
 
-    `parts` has of each tensor in them how it is described, and all else itself. `inputs` are their leaves.
+    `parts` has of each tensor in them how it is described, and all else itself. `inputs` are their leaves. `compare`
+    takes as many other arguments; `count` is less than any where there is more in these than can be compared.
     """
 
     __slots__ = ("_built", "compare", "count", "inputs", "names", "parts")
 
     compare: Compare
-    """Tells what is known of the tensors in as many arguments if they are like these."""
 
     def __init__(
         self, values: tuple[Any, ...], names: tuple[str, ...], inputs: Leaves, entries: Sequence[Known]
@@ -53,15 +54,13 @@ class Given:
         self.names = names
         self.inputs = inputs
         rest = iter(entries)
-        built = _built_of(values, rest, self.parts, 0)
-        self.count = len(values) if built is not None and next(rest, None) is None else -1
-        """It is less than any where there is more in the arguments than can be compared."""
-        self._built = built or ""
+        self._built = _built_of(values, rest, self.parts, 0)
+        self.count = len(values) if self._built is not None and next(rest, None) is None else -1
         self.compare = self._compare_first
 
     def _compare_first(self, values: tuple[Any, ...], parts: list[Any], lookup: Lookup) -> Noted | None:
         """Make the function only now, as most lines run once."""
-        self.compare = _comparison(self._built)
+        self.compare = _comparison(self._built or ())
         return self.compare(values, parts, lookup)
 
 
@@ -76,95 +75,78 @@ class Line:
         self.made = made
 
 
-def _built_of(values: Iterable[Any], entries: Iterator[Known], given: list[Any], depth: int) -> str | None:
-    """How values are built, as `_comparison` reads it; what each part is like is added to `given`.
-
-    None if there is more in them than can be compared.
-    """
-    built = ""
+def _built_of(
+    values: Iterable[Any], entries: Iterator[Known], parts: list[Any], depth: int
+) -> tuple[Built, ...] | None:
+    """How values are built; what is compared with each part is added to `parts`. None if there is more in them."""
+    built: list[Built] = []
     for value in values:
         kind = type(value)
         if isinstance(value, Tensor):
             entry = next(entries, None)
             if entry is None:
                 return None
-            given.append(entry.like)
-            built += "tensor "
-        elif kind in _BY_IDENTITY:
-            given.append(value)
-            built += "same "
-        elif kind in _BY_VALUE:
-            given.append(value)
-            built += "equal "
-        elif kind in _NAMES and depth < _DEEPEST:
-            parts = (value.start, value.stop, value.step) if kind is slice else value
-            if kind is slice and not {type(part) for part in parts} <= _BOUNDS:
+            parts.append(entry.like)
+            built.append("tensor")
+        elif kind in _BY_IDENTITY or kind in _BY_VALUE:
+            parts.append(value)
+            built.append("same" if kind in _BY_IDENTITY else "equal")
+        elif kind in _WITH_PARTS and depth < _DEEPEST:
+            children = (value.start, value.stop, value.step) if kind is slice else value
+            if len(children) > _MOST_PARTS or (kind is slice and not {type(child) for child in children} <= _BOUNDS):
                 return None
-            inside = _built_of(parts, entries, given, depth + 1) if len(parts) <= _MOST_PARTS else None
+            inside = _built_of(children, entries, parts, depth + 1)
             if inside is None:
                 return None
-            built += f"{_NAMES[kind]} {inside}) "
+            built.append((_WITH_PARTS[kind], inside))
         else:
             return None
-    return built
+    return tuple(built)
 
 
 _CHECKS = {
-    "same": ["if @value is not @like: return None"],
-    "equal": ["if @value is not @like and (type(@value) is not type(@like) or @value != @like): return None"],
+    "same": ["if @ is not @_like: return None"],
+    "equal": ["if @ is not @_like and (type(@) is not type(@_like) or @ != @_like): return None"],
     "tensor": [
-        "@entry = lookup(id(@value))",
-        "if @entry is None or @entry.like is not @like or @entry() is not @value: return None",
-        "if not @like.accepts(@value) or (@entry.version >= 0 and @entry.version != @value._version): return None",
+        "@_entry = lookup(id(@))",
+        "if @_entry is None or @_entry.like is not @_like or @_entry() is not @ or not @_like.accepts(@): return None",
+        "if @_entry.version >= 0 and @_entry.version != @._version: return None",
     ],
 }
 
 
 @lru_cache(maxsize=512)
-def _comparison(built: str) -> Compare:
+def _comparison(built: tuple[Built, ...]) -> Compare:
     """The function that compares arguments which are built in this way."""
-    lines: list[str] = []
-    entries: list[str] = []
-    count = 0
-
-    def unpacked(words: Iterator[str], taken_from: str) -> int:
-        """Add the lines that take values out of what has them, and those that compare each."""
-        nonlocal count
-        here, names = len(lines), []
-        for word in words:
-            if word == ")":
-                break
-            names.append(name := f"{taken_from}_{len(names)}")
-            if word in _CHECKS:
-                parts = {"@value": name, "@like": f"like_{count}", "@entry": f"entry_{count}"}
-                count += 1
-                if word == "tensor":
-                    entries.append(parts["@entry"])
-                for line in _CHECKS[word]:
-                    for mark, text in parts.items():
-                        line = line.replace(mark, text)
-                    lines.append(line)
-                continue
-            place = len(lines)
-            inside = unpacked(words, name)
-            if word == "slice":
-                check, source = "", f"({name}.start, {name}.stop, {name}.step)"
-            else:
-                check, source = f" or len({name}) != {inside}", name
-            targets = "".join(f"{name}_{part}, " for part in range(inside))
-            lines[place:place] = [
-                f"if type({name}) is not {word}{check}: return None",
-                *([f"{targets}= {source}"] if targets else []),
-            ]
-        if taken_from == "value":
-            lines[here:here] = [f"{''.join(f'{name}, ' for name in names)}= values"] if names else []
-        return len(names)
-
-    unpacked(iter(built.split()), "value")
-    if count:
-        lines.insert(0, f"{''.join(f'like_{place}, ' for place in range(count))}= given")
+    leaves: list[tuple[str, str]] = []
+    checks = _checks_of_parts(built, "value", "values", leaves)
+    entries = [f"{name}_entry" for name, kind in leaves if kind == "tensor"]
     noted = entries[0] if len(entries) == 1 else f"[{', '.join(entries)}]" if entries else "()"
-    text = "\n    ".join(["def compare(values, given, lookup):", *lines, f"return {noted}"])
-    space: dict[str, Any] = dict(_PARTED)
+    likes = _unpacked([f"{name}_like" for name, _ in leaves], "parts")
+    text = "\n    ".join(["def compare(values, parts, lookup):", *likes, *checks, f"return {noted}"])
+    space: dict[str, Any] = {name: kind for kind, name in _WITH_PARTS.items()}
     exec(compile(text, __file__, "exec"), space)
     return space["compare"]  # type: ignore[no-any-return]
+
+
+def _checks_of_parts(built: tuple[Built, ...], name: str, source: str, leaves: list[tuple[str, str]]) -> list[str]:
+    """The lines that take the parts of `source` and compare each; its name and kind are added to `leaves`."""
+    names = [f"{name}_{place}" for place in range(len(built))]
+    lines = _unpacked(names, source)
+    for part, how in zip(names, built, strict=True):
+        if isinstance(how, str):
+            leaves.append((part, how))
+            lines += [line.replace("@", part) for line in _CHECKS[how]]
+            continue
+        kind, inside = how
+        is_other = f"type({part}) is not {kind}"
+        if kind == "slice":
+            children = f"({part}.start, {part}.stop, {part}.step)"
+        else:
+            children, is_other = part, f"{is_other} or len({part}) != {len(inside)}"
+        lines += [f"if {is_other}: return None", *_checks_of_parts(inside, part, children, leaves)]
+    return lines
+
+
+def _unpacked(names: list[str], source: str) -> list[str]:
+    return [f"{''.join(f'{name}, ' for name in names)}= {source}"] if names else []

@@ -247,7 +247,7 @@ class OpenOp(Known):
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     @property
-    def maker(self) -> OpenOp:  # type: ignore[override]
+    def maker(self) -> OpenOp:
         """What made the tensor."""
         return self
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from fwdtrace.recorder.measures.writes import Writes
-from fwdtrace.recorder.notes import OpenOp
+from fwdtrace.recorder.notes import NOTHING, OpenOp
 from fwdtrace.recorder.torch_internals import memory_of
 
 
 def run(writes: Writes, *tensors: Tensor, write: Any = None, inner: OpenOp | None = None) -> OpenOp:
     """An op that is given these tensors, and writes or has another op write within it."""
-    op = OpenOp()
+    op = OpenOp(NOTHING)
     writes.begins(op, tensors, {})
     if inner is not None:
         writes.begins(inner, tensors, {})
@@ -48,7 +48,7 @@ def test_a_write_into_a_view_is_one_into_its_base() -> None:
 
 
 def test_of_nested_ones_the_innermost_wrote() -> None:
-    writes, x, inner = Writes(), torch.ones(3), OpenOp()
+    writes, x, inner = Writes(), torch.ones(3), OpenOp(NOTHING)
     run(writes, x, write=lambda: x.add_(1), inner=inner)
     assert writes.after(memory_of(x), 0, 1) == [inner]
 
@@ -64,7 +64,7 @@ def test_memory_that_is_used_again_has_writers_of_its_own() -> None:
 def test_no_tensor_is_kept_alive_and_what_raised_is_forgotten() -> None:
     writes, x = Writes(), torch.ones(3)
     alive = weakref.ref(x)
-    writes.begins(OpenOp(), (x,), {})
+    writes.begins(OpenOp(NOTHING), (x,), {})
     del x
     gc.collect()
     assert alive() is None
