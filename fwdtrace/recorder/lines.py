@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ _WITH_PARTS: dict[type, str] = {tuple: "tuple", list: "list", slice: "slice", to
 _MOST_PARTS = 16
 _DEEPEST = 4
 
-Built = Union[str, tuple[str, tuple["Built", ...]]]
+Built = str | tuple[str, tuple["Built", ...]]
 """How a value is built: "tensor", "same" or "equal", or a type with how its parts are built."""
 Lookup = Callable[[int], Known | None]
 """Gives what is known of a tensor by its identity."""
