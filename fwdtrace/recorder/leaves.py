@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from operator import attrgetter
@@ -94,10 +95,13 @@ class LeafTable:
                 return self._described([("", value)], found)
             found.append(value)
             return alike.as_output
-        parts: list[Any] = []
-        if not self._add_to_key(parts, (value,), found):
+        named = _parts_of_dict(value) if isinstance(value, dict) else None
+        parts: list[Any] = [name for name, _ in named] if named else []
+        values = [part for _, part in named] if named else (value,)
+        if not self._add_to_key(parts, values, found):
             return self._described([("", value)], found)
-        return self._described_before(parts) or self._remembered(parts, self._of_key([("", value)], parts))
+        named = named or [("", value)]
+        return self._described_before(parts) or self._remembered(parts, self._of_key(named, parts))
 
     def known_still(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
@@ -327,6 +331,17 @@ class LeafTable:
     def _value(self, name: str, text: str) -> Leaf:
         key = (name, text)
         return self._texts.get(key) or self._texts.setdefault(key, Value(name, text))
+
+
+def _parts_of_dict(value: dict[Any, Any]) -> list[tuple[str, Any]] | None:
+    """The parts of a dict that they describe, such as models give; None if to read it might run code of the user's."""
+    items: Any = type(value).items
+    if items is not dict.items and items is not OrderedDict.items:
+        return None
+    pairs = list(value.items())
+    if {type(key) for key, _ in pairs} != {str} or len(pairs) > MOST_SCALARS:
+        return None
+    return [(f".{key}", part) for key, part in pairs]
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
