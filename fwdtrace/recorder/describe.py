@@ -100,3 +100,23 @@ def walk(
         return
     for suffix, child in children:
         yield from walk(child, name + suffix, above, reader)
+
+
+def size_of(size: Any) -> int:
+    """The size of a dimension; a symbol is what it stands for, -1 if that is not known."""
+    if type(size) is int:
+        return size
+    node = getattr(size, "node", None)
+    hint = getattr(node, "hint", None)
+    return hint if type(hint) is int else -1
+
+
+def nested_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a nested tensor; a ragged dimension is -1."""
+    sizes = []
+    for dimension in range(tensor.dim()):
+        try:
+            sizes.append(tensor.size(dimension))
+        except RuntimeError:  # this dimension is ragged
+            sizes.append(-1)
+    return tuple(sizes)

@@ -53,3 +53,14 @@ def plain_tensor(
     draft.local_shape = draft.stats = draft.source = draft.changed_by = None
     draft.__class__ = TensorMeta
     return draft  # type: ignore[no-any-return]
+
+
+def renamed(leaf: TensorMeta, name: str) -> TensorMeta:
+    """The leaf of another tensor that is like the first one in all but its name."""
+    draft: Any = TensorDraft()
+    draft.name, draft.shape, draft.dtype, draft.device = name, leaf.shape, leaf.dtype, leaf.device
+    draft.requires_grad, draft.layout, draft.placements = leaf.requires_grad, leaf.layout, leaf.placements
+    draft.local_shape, draft.stats = leaf.local_shape, leaf.stats
+    draft.source, draft.changed_by = leaf.source, leaf.changed_by
+    draft.__class__ = TensorMeta
+    return draft  # type: ignore[no-any-return]

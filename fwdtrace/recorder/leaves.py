@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -12,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, Alike
-from fwdtrace.recorder.describe import Leaves, walk
-from fwdtrace.recorder.drafts import plain_tensor
+from fwdtrace.recorder.describe import Leaves, nested_shape, size_of, walk
+from fwdtrace.recorder.drafts import plain_tensor, renamed
 from fwdtrace.recorder.notes import Known
-from fwdtrace.recorder.objects import MOST_IN_OBJECT, Layout, ObjectReader, text_beside
-from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened
+from fwdtrace.recorder.objects import MOST_IN_OBJECT, ObjectReader, State, named_alike, text_beside
+from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened, text_of
 from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
-from fwdtrace.trace import Leaf, Value
+from fwdtrace.trace import Leaf, TensorMeta, Value
 
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
@@ -36,7 +37,7 @@ class LeafTable:
     tensors that are found on the way are added to a list: as what is known of them, if that is still so.
     """
 
-    __slots__ = ("_alike", "_hints", "_leaves", "_objects", "_plain", "_tuples", "known", "last")
+    __slots__ = ("_alike", "_hints", "_leaves", "_objects", "_plain", "_states", "_texts", "_tuples", "known", "last")
 
     def __init__(self) -> None:
         self._alike: dict[tuple[Any, ...], Alike] = {}
@@ -46,7 +47,9 @@ class LeafTable:
         self._hints: dict[int, Alike] = {}
         self._objects = ObjectReader()
         self._plain: dict[tuple[Any, ...], Leaves] = {}
-        self._leaves: dict[tuple[Any, ...], Leaf] = {}
+        self._states: dict[tuple[Any, ...], State] = {}
+        self._leaves: dict[tuple[Any, ...], TensorMeta] = {}
+        self._texts: dict[tuple[str, str], Value] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
 
     def of_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
@@ -92,10 +95,13 @@ class LeafTable:
                 return self._described([("", value)], found)
             found.append(value)
             return alike.as_output
-        parts: list[Any] = []
-        if not self._add_to_key(parts, (value,), found):
+        named = _parts_of_dict(value) if isinstance(value, dict) else None
+        parts: list[Any] = [name for name, _ in named] if named else []
+        values = [part for _, part in named] if named else (value,)
+        if not self._add_to_key(parts, values, found):
             return self._described([("", value)], found)
-        return self._described_before(parts) or self._remembered(parts, self._of_key([("", value)], parts))
+        named = named or [("", value)]
+        return self._described_before(parts) or self._remembered(parts, self._of_key(named, parts))
 
     def known_still(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
@@ -124,8 +130,8 @@ class LeafTable:
         except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
             return None
         if alike is None:
-            leaves = (self._new_tensor(tensor, "0"),), (self._new_tensor(tensor, ""),)
-            alike = self._alike.setdefault(traits, Alike(*leaves, tensor))
+            leaf = self._new_tensor(tensor, "")
+            alike = self._alike.setdefault(traits, Alike((renamed(leaf, "0"),), (leaf,), tensor))
         elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
             alike.take_as_example(tensor)
         self.last = self._hints[id(tensor)] = alike
@@ -178,15 +184,31 @@ class LeafTable:
             elif depth or kind_of(kind) != "object":
                 return False
             else:
-                before = self._objects.tensors_in(value)
-                if before is None:
+                state = self._state_of(value, found)
+                if state is None:
                     return False
-                parts.append(before[0])
-                tensors = before[1][:MOST_IN_OBJECT]
-                if not self._add_to_key(parts, tensors, found, 1):
-                    return False
+                parts.append(state)
                 last = self.last
         return True
+
+    def _state_of(self, value: Any, found: list[Known | Tensor]) -> State | None:
+        """What an object is like that is built like the one before of its class; else None."""
+        before = self._objects.tensors_in(value)
+        if before is None:
+            return None
+        layout, tensors = before
+        del tensors[MOST_IN_OBJECT:]
+        parts: list[Any] = [layout]
+        if not self._add_to_key(parts, tensors, found, 1):
+            return None
+        key = tuple(parts)
+        state = self._states.get(key)
+        if state is None:
+            text = text_beside(value, len(layout.names))
+            state = State(tuple(zip(layout.names, parts[1:], strict=False)), text[0] if text else None)
+            if len(self._states) < _MOST_KEYS:
+                self._states[key] = state
+        return state
 
     def _described_before(self, parts: list[Any]) -> Leaves | None:
         try:
@@ -201,28 +223,37 @@ class LeafTable:
         return leaves
 
     def _of_key(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
-        """The leaves of values that a key describes, which has of each tensor what it is like."""
-        likes = iter([part for part in parts if type(part) is Alike])
-        layouts = iter([part for part in parts if type(part) is Layout])
+        """The leaves of values that a key describes, which has of each tensor and object what it is like."""
+        likes = iter([part for part in parts if type(part) is Alike or type(part) is State])
         leaves: list[Leaf] = []
         for name, value in named:
-            if type(value) is Tensor:
-                leaves.append(self._named_alike(next(likes), name))
-            elif kind_of(type(value)) == "object":
-                suffixes = next(layouts).names
-                leaves += [self._named_alike(next(likes), name + suffix) for suffix in suffixes[:MOST_IN_OBJECT]]
-                leaves += [self._value(name, text) for text in text_beside(value, len(suffixes))]
-            else:
-                for place, part in walk(value, name):
-                    if isinstance(part, str):
-                        leaves.append(self._value(place, part))
-                    else:
-                        leaves.append(self._named_alike(next(likes), place))
+            self._add_plain(leaves, name, value, likes)
         return self._tuples.setdefault(tuple(map(id, leaves)), tuple(leaves))
 
-    def _named_alike(self, alike: Alike, name: str) -> Leaf:
-        """The leaf of a tensor that is like others, under this name."""
-        return alike.named.get(name) or alike.named.setdefault(name, replace(alike.as_output[0], name=name))
+    def _add_plain(self, leaves: list[Leaf], name: str, value: Any, likes: Iterator[Any]) -> None:
+        """Add the leaves of one of them, as `walk` finds them."""
+        kind = type(value)
+        if kind is Tensor or kind is nn.Parameter:
+            leaves.append(named_alike(next(likes), name))
+        elif kind in SCALARS:
+            leaves.append(self._value(name, shortened(repr(value))))
+        elif (kind is tuple or kind is list) and value:
+            for place, part in enumerate(value):
+                self._add_plain(leaves, f"{name}[{place}]", part, likes)
+        elif kind_of(kind) == "object":
+            leaves += self._of_state(next(likes), name)
+        else:
+            leaves.append(self._value(name, text_of(value)))
+
+    def _of_state(self, state: State, name: str) -> Leaves:
+        """The leaves of an object that is like this, under this name."""
+        leaves = state.named.get(name)
+        if leaves is None:
+            tensors = [named_alike(like, name + suffix) for suffix, like in state.tensors]
+            if state.text is not None:
+                tensors.append(self._value(name, state.text))
+            leaves = state.named[name] = tuple(tensors)
+        return leaves
 
     def _described(self, named: list[tuple[str, Any]], found: list[Known | Tensor]) -> Leaves:
         leaves: list[Leaf] = []
@@ -278,14 +309,14 @@ class LeafTable:
         alike = self.alike_with(part) if entry is None else entry.like
         if alike is LIKE_NOTHING:
             return self._new_tensor(part, name)
-        return alike.named.get(name) or alike.named.setdefault(name, self._new_tensor(part, name))
+        return named_alike(alike, name)
 
-    def _new_tensor(self, tensor: Tensor, name: str) -> Leaf:
+    def _new_tensor(self, tensor: Tensor, name: str) -> TensorMeta:
         layout = str(tensor.layout).removeprefix("torch.")
         try:
-            shape = tuple(map(_size, tensor.shape))
+            shape = tuple(map(size_of, tensor.shape))
         except RuntimeError:
-            shape, layout = _nested_shape(tensor), "nested"
+            shape, layout = nested_shape(tensor), "nested"
         placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
         key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout, placements, local_shape)
         leaf = self._leaves.get(key)
@@ -299,26 +330,19 @@ class LeafTable:
 
     def _value(self, name: str, text: str) -> Leaf:
         key = (name, text)
-        return self._leaves.get(key) or self._leaves.setdefault(key, Value(name, text))
+        return self._texts.get(key) or self._texts.setdefault(key, Value(name, text))
+
+
+def _parts_of_dict(value: dict[Any, Any]) -> list[tuple[str, Any]] | None:
+    """The parts of a dict that they describe, such as models give; None if to read it might run code of the user's."""
+    items: Any = type(value).items
+    if items is not dict.items and items is not OrderedDict.items:
+        return None
+    pairs = list(value.items())
+    if {type(key) for key, _ in pairs} != {str} or len(pairs) > MOST_SCALARS:
+        return None
+    return [(f".{key}", part) for key, part in pairs]
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     return [*((str(index), value) for index, value in enumerate(args)), *kwargs.items()]
-
-
-def _size(size: Any) -> int:
-    if type(size) is int:
-        return size
-    node = getattr(size, "node", None)
-    hint = getattr(node, "hint", None)
-    return hint if type(hint) is int else -1
-
-
-def _nested_shape(tensor: Tensor) -> tuple[int, ...]:
-    sizes = []
-    for dimension in range(tensor.dim()):
-        try:
-            sizes.append(tensor.size(dimension))
-        except RuntimeError:  # this dimension is ragged
-            sizes.append(-1)
-    return tuple(sizes)

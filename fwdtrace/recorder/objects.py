@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fwdtrace.recorder.alike import Alike
+from fwdtrace.recorder.drafts import renamed
 from fwdtrace.recorder.parts import SCALARS, kind_of, parts_of, text_of
+from fwdtrace.trace import Leaf
 
 Found = list[tuple[str, Tensor | str]]
 
@@ -36,6 +39,20 @@ class Layout:
         self.types = types
         self.steps: list[tuple[int, Layout | None]] = []
         self.names: list[str] = []
+
+
+class State:
+    """What an object is like: `tensors` are the suffix of the name of each tensor in it and what that one is like.
+
+    `text` stands for what else is in it, if anything does. `named` has the leaves under each name it was given by.
+    """
+
+    __slots__ = ("named", "tensors", "text")
+
+    def __init__(self, tensors: tuple[tuple[str, Alike], ...], text: str | None) -> None:
+        self.tensors = tensors
+        self.text = text
+        self.named: dict[str, tuple[Leaf, ...]] = {}
 
 
 class ObjectReader:
@@ -68,6 +85,15 @@ class ObjectReader:
         layout = self._layouts.get(type(value))
         tensors: list[Tensor] = []
         return (layout, tensors) if layout is not None and _add_by_layout(value, layout, tensors) else None
+
+
+def named_alike(alike: Alike, name: str) -> Leaf:
+    """The leaf of a tensor that is like others, under this name."""
+    leaf: Leaf | None = alike.named.get(name)
+    if leaf is None:
+        like: Any = alike.as_output[0]
+        leaf = alike.named[name] = renamed(like, name)
+    return leaf
 
 
 def text_beside(value: Any, tensors: int) -> list[str]:

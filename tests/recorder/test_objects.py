@@ -61,6 +61,10 @@ def test_arguments_with_an_object_among_them_are_described_as_by_a_table_that_ha
             for _ in range(2):
                 assert table.of_inputs(args, kwargs) == LeafTable().of_inputs(args, kwargs)
                 assert table.of_output(args) == LeafTable().of_output(args)
+                output = {"x": x, "sizes": ((), [2.5, (None, "a")], x), **kwargs}
+                assert table.of_output(output) == LeafTable().of_output(output)
+                found = [(leaf.name, getattr(leaf, "value", None)) for leaf in table.of_output(output)]
+                assert found == [(n, None if isinstance(p, torch.Tensor) else p) for n, p in walk(output, "")]
 
 
 def test_objects_of_one_class_that_are_built_differently_are_told_apart() -> None:
