@@ -85,7 +85,8 @@ class LeafTable:
             is_plain = self._add_to_key(parts, kwargs.values(), found)
         if not is_plain:
             return self._described(_named(args, kwargs), found)
-        return self._described_before(parts) or self._remembered(parts, self._of_key(_named(args, kwargs), parts))
+        key = tuple(parts)
+        return self._described_before(key) or self._remembered(key, self._of_key(_named(args, kwargs), key))
 
     def read_output(self, value: Any, found: list[Known | Tensor]) -> Leaves:
         """The leaves of a call's result where no mode of torch's listens; its tensors are added to `found`."""
@@ -95,13 +96,13 @@ class LeafTable:
                 return self._described([("", value)], found)
             found.append(value)
             return alike.as_output
-        named = _parts_of_dict(value) if isinstance(value, dict) else None
+        named = _parts_of_dict(value) if issubclass(type(value), dict) else None
         parts: list[Any] = [name for name, _ in named] if named else []
         values = [part for _, part in named] if named else (value,)
         if not self._add_to_key(parts, values, found):
             return self._described([("", value)], found)
-        named = named or [("", value)]
-        return self._described_before(parts) or self._remembered(parts, self._of_key(named, parts))
+        key = tuple(parts)
+        return self._described_before(key) or self._remembered(key, self._of_key(named or [("", value)], key))
 
     def known_still(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
@@ -210,21 +211,21 @@ class LeafTable:
                 self._states[key] = state
         return state
 
-    def _described_before(self, parts: list[Any]) -> Leaves | None:
+    def _described_before(self, key: tuple[Any, ...]) -> Leaves | None:
         try:
-            return self._plain.get(tuple(parts))
+            return self._plain.get(key)
         except TypeError:  # a shape with a symbol in it has no hash
             return None
 
-    def _remembered(self, parts: list[Any], leaves: Leaves) -> Leaves:
+    def _remembered(self, key: tuple[Any, ...], leaves: Leaves) -> Leaves:
         if len(self._plain) < _MOST_KEYS:  # a value that is another in each call would fill the memory
             with contextlib.suppress(TypeError):
-                self._plain[tuple(parts)] = leaves
+                self._plain[key] = leaves
         return leaves
 
-    def _of_key(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
+    def _of_key(self, named: list[tuple[str, Any]], key: tuple[Any, ...]) -> Leaves:
         """The leaves of values that a key describes, which has of each tensor and object what it is like."""
-        likes = iter([part for part in parts if type(part) is Alike or type(part) is State])
+        likes = iter([part for part in key if type(part) is Alike or type(part) is State])
         leaves: list[Leaf] = []
         for name, value in named:
             self._add_plain(leaves, name, value, likes)
@@ -280,11 +281,12 @@ class LeafTable:
 
     def _of_plain(self, named: list[tuple[str, Any]], parts: list[Any]) -> Leaves:
         """The leaves of arguments that stand between others, and that a key describes."""
-        before = self._described_before(parts)
+        key = tuple(parts)
+        before = self._described_before(key)
         if before is not None:
             return before
         return self._remembered(
-            parts, tuple([self._leaf(*part, []) for name, value in named for part in walk(value, name)])
+            key, tuple([self._leaf(*part, []) for name, value in named for part in walk(value, name)])
         )
 
     def _of_object(self, name: str, value: Any, found: list[Known | Tensor]) -> Leaves:
