@@ -39,13 +39,11 @@ Returns what is known of the tensors in the arguments if these are like those be
 class Given:
     """Arguments as an op was given them: `count` of them, the last of which were given by these `names`.
 
-    `parts` has of each tensor in them how it is described, and all else itself. `inputs` are their leaves. `compare`
-    takes as many other arguments; `count` is less than any where there is more in these than can be compared.
+    `parts` has of each tensor in them how it is described, and all else itself. `inputs` are their leaves. `count` is
+    less than any where there is more in them than can be compared. `compare` takes as many other arguments.
     """
 
     __slots__ = ("_built", "compare", "count", "inputs", "names", "parts")
-
-    compare: Compare
 
     def __init__(
         self, values: tuple[Any, ...], names: tuple[str, ...], inputs: Leaves, entries: Sequence[Known]
@@ -56,12 +54,12 @@ class Given:
         rest = iter(entries)
         self._built = _built_of(values, rest, self.parts, 0)
         self.count = len(values) if self._built is not None and next(rest, None) is None else -1
-        self.compare = self._compare_first
+        self.compare: Compare | None = None
 
-    def _compare_first(self, values: tuple[Any, ...], parts: list[Any], lookup: Lookup) -> Noted | None:
-        """Make the function only now, as most lines run once."""
+    def made_compare(self) -> Compare:
+        """The function that compares, which is made when it is first needed, as most lines run once."""
         self.compare = _comparison(self._built or ())
-        return self.compare(values, parts, lookup)
+        return self.compare
 
 
 class Line:

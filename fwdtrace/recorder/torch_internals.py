@@ -24,9 +24,9 @@ FSDP_FOLDER = os.path.join(TORCH_FOLDER, "distributed", "fsdp", "")
 
 
 def leads_to_ops(file: str) -> bool:
-    """Whether a file of torch only leads to ops: right in its folder, or the one that applies autograd functions."""
-    directly = file.startswith(TORCH_FOLDER) and os.sep not in file[len(TORCH_FOLDER) :]
-    return directly or file == torch.autograd.function.__file__
+    """Whether a file of torch only leads to ops: right in its folder, or that of autograd functions or collectives."""
+    path = file[len(TORCH_FOLDER) :].replace(os.sep, "/") if file.startswith(TORCH_FOLDER) else "/"
+    return "/" not in path or path == "autograd/function.py" or (path.startswith("distributed/") and "c10d" in path)
 
 
 TORCHS_CALL = Module._wrapped_call_impl

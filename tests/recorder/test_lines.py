@@ -31,7 +31,7 @@ class Compared:
     def tensors(self, *values: Any) -> list[Tensor] | None:
         """The tensors in other arguments if they are like those given; else None."""
         assert self.given.count == len(values)
-        noted = self.given.compare(values, self.given.parts, self.known.get)
+        noted = self.given.made_compare()(values, self.given.parts, self.known.get)
         return None if noted is None else [entry() for entry in entries_of(noted)]
 
     def meet(self, tensor: Tensor) -> None:
@@ -112,4 +112,4 @@ def test_a_tensor_with_the_identity_of_one_that_is_gone_is_not_taken_for_it() ->
 @pytest.mark.parametrize("value", [{"a": X}, object(), 1j, slice(X, None), [[[[[1]]]]], list(range(17)), X.to_sparse()])
 def test_what_has_more_in_it_than_can_be_compared_is_never_like_anything(value: Any) -> None:
     given = Compared(X, value).given
-    assert given.count == -1 or given.compare((X, value), given.parts, {}.get) is None
+    assert given.count == -1 or given.made_compare()((X, value), given.parts, {}.get) is None

@@ -115,7 +115,8 @@ class Ops(TorchFunctionMode):
         names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
         given = line.given
         if is_quiet and given is not None and given.count == len(values) and given.names == names:
-            taken = given.compare(values, given.parts, self._leaves.known.get)
+            compare = given.compare or given.made_compare()
+            taken = compare(values, given.parts, self._leaves.known.get)
             if taken is not None:
                 return given.inputs, taken
         found: list[Any] = []
