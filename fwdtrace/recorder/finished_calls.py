@@ -73,7 +73,8 @@ class Finisher:
         self.ids: dict[Any, int] = {}
         """By the call or op, in order of beginning."""
         self._number(session.log[recorded.start :])
-        self.depths: dict[int | None, int] = {None: -1}
+        self.depths: list[int] = []
+        """Those of the calls, by their ids; in the place of an op is nothing that is asked for."""
         ops = session.kinds.get(Ops) if recorded.options.ops else None
         self.sources = Sources(ops.flow, recorded, self.ids) if isinstance(ops, Ops) else None
         self.modules: dict[SeenModule, _OfModule] = {}
@@ -96,6 +97,7 @@ class Finisher:
         calls: list[Call] = []
         ops: list[Op] = []
         ids, lines, sources, with_stats = self.ids, self.op_lines, self.sources, self.with_stats
+        depths = self.depths
         for note, number in ids.items():
             if isinstance(note, OpenCall):
                 calls.append(self._call(number, note))
@@ -116,6 +118,7 @@ class Finisher:
                 draft.nonfinite, draft.without_grad = self.nonfinite.get(note), self.without_grad.get(note)
             draft.__class__ = Op
             ops.append(draft)
+            depths.append(0)
         return calls, ops
 
     def _sum_up_measures(self) -> None:
@@ -159,7 +162,8 @@ class Finisher:
         draft: Any = CallDraft()
         draft.id = number
         above = draft.parent = self.ids.get(call.parent)
-        draft.depth = self.depths[number] = self.depths[above] + 1
+        draft.depth = 0 if above is None else self.depths[above] + 1
+        self.depths.append(draft.depth)
         draft.path, draft.aliases = path, module.aliases
         draft.class_name, draft.parameters = module.class_name, module.parameters
         draft.nth = module.calls = module.calls + 1

@@ -214,7 +214,10 @@ def position_of_caller(frame: FrameType) -> Position:
     if step is None:
         return NOWHERE
     package = sys.modules.get(step.f_globals.get("__package__") or "")
-    return NOWHERE if hasattr(package, "__fwdtrace_calls_models__") else (step.f_code, step.f_lasti)
+    if hasattr(package, "__fwdtrace_calls_models__"):
+        return NOWHERE
+    code = step.f_code
+    return _position_at(step, _positions.get(id(code)) or _positions.setdefault(id(code), _Positions(library_of(code))))
 
 
 def codes_between(frame: FrameType | None) -> tuple[CodeType, ...]:

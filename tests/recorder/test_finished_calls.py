@@ -42,6 +42,14 @@ def test_calls_from_one_line_share_all_but_their_numbers() -> None:
     assert len(set(map(id, durations))) == len(set(durations))
 
 
+def test_calls_of_the_root_from_one_line_share_it_too() -> None:
+    model = Steps()
+    with torch.no_grad(), fwdtrace.record(model) as recording:
+        for _ in range(3):
+            model(torch.ones(1, 4))
+    assert len({id(call.site) for call in recording.trace.at("")}) == 1
+
+
 def test_ops_of_one_line_share_their_site_and_name() -> None:
     ops = [op for op in recorded(ops=True).ops or () if op.name == "+"]
     assert len(ops) == 200
