@@ -56,7 +56,7 @@ def version_of(tensor: Tensor) -> int:
 
 
 def version_like(tensor: Tensor, like: Alike) -> int:
-    """The same, quickly, for a tensor that is like others."""
+    """How often the memory of a tensor was written into that is like others; as `version_of` has it, but quickly."""
     try:
         return tensor._version if like.has_version else version_of(tensor)
     except RuntimeError:  # made in inference mode, which was on with the example

@@ -179,7 +179,7 @@ def _position_at(frame: FrameType, positions: _Positions) -> Position:
 
 
 def positions_in(code: CodeType | None) -> dict[int, Position]:
-    """The positions that were found so far in such a code object, by their instructions: what to ask first."""
+    """The positions that were found so far in a code object, by instruction."""
     return _positions.get(id(code), _NO_POSITIONS)
 
 
@@ -187,7 +187,7 @@ def code_that_ends_search(forward: Any) -> CodeType | None:
     """The code of a forward that is observed, if a position in it is always what `position_outside_torch` would find.
 
     That is so for the model's own code, and for a library's if only functions that are observed run it: our wrapper is
-    then the next frame outwards. It is of the forward that decorators are around, which are observed with it.
+    then the next frame outwards. Where decorators are around a forward, it is the code of the forward itself.
     """
     code = getattr(forward, "__code__", None)
     if code is None:

@@ -46,16 +46,15 @@ class Known(weakref.ref[Any]):
 
 
 class KnownOtherwise(Known):
-    """What is known of a tensor that was not the only one which an op has just made."""
+    """What is known of any tensor that is not the only one made by an op."""
 
     __slots__ = ("maker", "place", "writer")
 
 
-def known_as(
-    tensor: torch.Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
-) -> Known:
-    """What is known of a tensor."""
-    known = KnownOtherwise(tensor)
+def filled(
+    known: KnownOtherwise, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
+) -> KnownOtherwise:
+    """The same entry, with what is known of its tensor."""
     known.version, known.maker, known.place = version, maker, place
     known.writer, known.clock, known.like = writer, clock, like
     return known

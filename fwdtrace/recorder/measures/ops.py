@@ -16,7 +16,18 @@ from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.lines import Given, Line
 from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
-from fwdtrace.recorder.notes import NOTHING, HookRun, Leaves, Note, Noted, OpenCall, OpenOp, entries_of, known_as
+from fwdtrace.recorder.notes import (
+    NOTHING,
+    HookRun,
+    KnownOtherwise,
+    Leaves,
+    Note,
+    Noted,
+    OpenCall,
+    OpenOp,
+    entries_of,
+    filled,
+)
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import (
@@ -83,7 +94,7 @@ class Ops(TorchFunctionMode):
             if entry is None or entry() is not output:
                 self.flow.sees_writes(call, call.taken)
                 clock, version = len(self.session.log), version_like(output, like)
-                call.given = known[key] = known_as(output, version, call, 0, None, clock, like)
+                call.given = known[key] = filled(KnownOtherwise(output), version, call, 0, None, clock, like)
                 return like.as_output
         hook = last_changed(call, "forward") if call.hooks else None
         leaves, call.seen.made = self._read_output(call, output, hook)
