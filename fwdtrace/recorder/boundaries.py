@@ -28,7 +28,7 @@ from fwdtrace.recorder.frames import (
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
 from fwdtrace.recorder.modules import meet
-from fwdtrace.recorder.notes import Leaves, OpenCall
+from fwdtrace.recorder.notes import Leaves, OpenCall, OpenCalls
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session, running
 from fwdtrace.recorder.torch_internals import (
@@ -229,7 +229,7 @@ def _without_defaults(
 def _run(
     session: Session,
     call: OpenCall,
-    stack: list[OpenCall],
+    stack: OpenCalls,
     frame: FrameType,
     inputs: Leaves | None,
     run: Callable[..., Any],
@@ -254,8 +254,7 @@ def _run(
     else:
         _begin_in_thread(session, call, stack, frame)
     ops = session.ops
-    if ops is not None:
-        ops.begins(call, args, kwargs)
+    change = "" if ops is None else ops.begins(stack, call)
     try:
         if ops is not None:
             call.inputs = ops.inputs(call, args, kwargs)
@@ -287,11 +286,11 @@ def _run(
         raise
     finally:
         del stack[depth:]
-        if ops is not None:
-            ops.ends(call, None)
+        if change and ops is not None:
+            ops.ends(stack, change)
 
 
-def _begin_in_thread(session: Session, call: OpenCall, stack: list[OpenCall], frame: FrameType) -> None:
+def _begin_in_thread(session: Session, call: OpenCall, stack: OpenCalls, frame: FrameType) -> None:
     """Fill in what a call gets from its caller when nothing is open in its thread."""
     if graph_task() != -1:
         call.with_rare().in_backward = True

@@ -21,7 +21,6 @@ from fwdtrace.recorder.notes import (
     OpenOp,
     SeenModule,
     entries_of,
-    filled,
 )
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
@@ -217,7 +216,9 @@ class DataFlow:
         """The new entry of a tensor, which takes the place of the one that it had."""
         is_parameter = isinstance(maker, Held) and maker.kind == "parameter"
         known = KnownParameter(NOTHING) if is_parameter else KnownOtherwise(tensor)
-        self._known[id(tensor)] = filled(known, version, maker, place, writer, clock, like)
+        known.version, known.maker, known.place = version, maker, place
+        known.writer, known.clock, known.like = writer, clock, like
+        self._known[id(tensor)] = known
         return known
 
     def _carried(self, tensor: Tensor) -> Carried | None:

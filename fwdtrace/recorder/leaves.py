@@ -16,7 +16,7 @@ from fwdtrace.recorder.alike import LIKE_NOTHING, Alike
 from fwdtrace.recorder.describe import Leaves, nested_shape, size_of, walk
 from fwdtrace.recorder.drafts import plain_tensor, renamed
 from fwdtrace.recorder.notes import Known
-from fwdtrace.recorder.objects import MOST_IN_OBJECT, ObjectReader, State, named_alike, text_beside
+from fwdtrace.recorder.objects import Layout, ObjectReader, State, named_alike, text_beside
 from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened, text_of
 from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
@@ -111,6 +111,32 @@ class LeafTable:
             return None
         return entry if entry.version < 0 or entry.version == tensor._version else None
 
+    def known_in(self, value: Any, layout: Layout) -> list[Known] | None:
+        """What is known of the tensors in an object that is built like this, if all are as they were; else None."""
+        tensors = self._objects.tensors_by(value, layout)
+        if tensors is None:
+            return None
+        known, entries = self.known, []
+        for tensor in tensors:
+            entry = known.get(id(tensor))
+            if entry is None or entry() is not tensor or not entry.like.accepts(tensor):
+                return None
+            if entry.version >= 0 and entry.version != tensor._version:
+                return None
+            entries.append(entry)
+        return entries
+
+    def layout_of(self, value: Any) -> Layout | None:
+        """How an object is built, if it was read and is built like the last one of its class; else None."""
+        before = self._objects.tensors_in(value)
+        return before[0] if before is not None else None
+
+    def restated(self, leaves: Leaves, likes: Iterable[Alike]) -> Leaves:
+        """The same leaves, for tensors that are like these."""
+        rest = iter(likes)
+        changed = [named_alike(next(rest), leaf.name) if type(leaf) is TensorMeta else leaf for leaf in leaves]
+        return self._tuples.setdefault(tuple(map(id, changed)), tuple(changed))
+
     def alike_with(self, tensor: Tensor) -> Alike:
         """How tensors like this one are described; like nothing if only the tensor itself can tell."""
         if self.last.accepts(tensor):
@@ -198,7 +224,6 @@ class LeafTable:
         if before is None:
             return None
         layout, tensors = before
-        del tensors[MOST_IN_OBJECT:]
         parts: list[Any] = [layout]
         if not self._add_to_key(parts, tensors, found, 1):
             return None

@@ -1,13 +1,14 @@
-"""What an op at one place in the code was given and gave last: it is mostly given, and gives, what is like that.
+"""What one place in the code was given and gave last: it is mostly given, and gives, what is built like that.
 
-To compare the arguments of each op with those before must take little time. So for each way of building arguments, such
-as two tensors and an integer, a function is made that does so without a loop.
+To compare arguments with those before must take little time. So for each way of building them, such as two tensors and
+an integer, a function is made that does so without a loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor
 
 from fwdtrace.recorder.alike import Alike, Leaves
 from fwdtrace.recorder.frames import Position
+from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.notes import Known, Noted
+from fwdtrace.recorder.objects import MOST_IN_OBJECT
+from fwdtrace.recorder.parts import kind_of
 
 _BY_IDENTITY = frozenset((type(None), bool, float, type(...), torch.dtype, torch.device, torch.memory_format))
 _BY_VALUE = frozenset((int, str))
@@ -25,41 +29,54 @@ _WITH_PARTS: dict[type, str] = {tuple: "tuple", list: "list", slice: "slice", to
 _MOST_PARTS = 16
 _DEEPEST = 4
 
-Built = str | tuple[str, tuple["Built", ...]]
-"""How a value is built: "tensor", "same" or "equal", or a type with how its parts are built."""
-Lookup = Callable[[int], Known | None]
-"""Gives what is known of a tensor by its identity."""
-Compare = Callable[[tuple[Any, ...], list[Any], Lookup], Noted | None]
-"""Takes arguments, the `parts` of those given before, and the lookup.
+Built = str | tuple[str, tuple["Built", ...]] | int
+"""How a value is built: "tensor", "same", "equal", a type with how its parts are built, or how many tensors an object
+has."""
+Compare = Callable[[tuple[Any, ...], dict[str, Any] | None, "Given", LeafTable], Noted | None]
+"""Takes arguments, those given before and the table that knows tensors.
 
-Returns what is known of the tensors in the arguments if these are like those before; else None.
+Returns what is known of the tensors in the arguments if these are built like those before; then `inputs` of those given
+before are the leaves of these. Else None.
 """
 
 
 class Given:
-    """Arguments as an op was given them: `count` of them, the last of which were given by these `names`.
+    """Arguments as they were given: `inputs` are their leaves, and `names` those of the arguments given by name.
 
-    `parts` has of each tensor in them how it is described, and all else itself. `inputs` are their leaves. `count` is
-    less than any where there is more in them than can be compared. `compare` takes as many other arguments.
+    `likes` has what each tensor in them is like, and `parts` the values that say how the rest is described. `compare`
+    takes other arguments; it is None until it is needed, as most lines run once.
     """
 
-    __slots__ = ("_built", "compare", "count", "inputs", "names", "parts")
+    __slots__ = ("_built", "compare", "inputs", "likes", "names", "parts")
 
     def __init__(
-        self, values: tuple[Any, ...], names: tuple[str, ...], inputs: Leaves, entries: Sequence[Known]
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        inputs: Leaves,
+        noted: Sequence[Known],
+        table: LeafTable,
     ) -> None:
-        self.parts: list[Any] = []
-        self.names = names
+        self.names = tuple(kwargs or ())
         self.inputs = inputs
-        rest = iter(entries)
-        self._built = _built_of(values, rest, self.parts, 0)
-        self.count = len(values) if self._built is not None and next(rest, None) is None else -1
-        self.compare: Compare | None = None
+        self.likes: list[Alike] = [entry.like for entry in noted]
+        self.parts: list[Any] = []
+        built = _built_of(args, self.parts, table, 0)
+        by_name = _built_of((kwargs or {}).values(), self.parts, table, 0) if built is not None else None
+        self._built = None if built is None or by_name is None else (built, by_name)
+        self.compare: Compare | None = None if self._built is not None else _like_nothing
 
     def made_compare(self) -> Compare:
-        """The function that compares, which is made when it is first needed, as most lines run once."""
-        self.compare = _comparison(self._built or ())
+        """The function that compares, which is made now if it has not been."""
+        if self.compare is None:
+            assert self._built is not None
+            self.compare = _comparison(*self._built)
         return self.compare
+
+    def is_given(self, entries: Sequence[Known], table: LeafTable) -> None:
+        """Describe arguments that are built in the same way, of tensors that are like others."""
+        self.likes = [entry.like for entry in entries]
+        self.inputs = table.restated(self.inputs, self.likes)
 
 
 class Line:
@@ -73,18 +90,16 @@ class Line:
         self.made = made
 
 
-def _built_of(
-    values: Iterable[Any], entries: Iterator[Known], parts: list[Any], depth: int
-) -> tuple[Built, ...] | None:
+def _like_nothing(*_: Any) -> None:
+    return None
+
+
+def _built_of(values: Iterable[Any], parts: list[Any], table: LeafTable, depth: int) -> tuple[Built, ...] | None:
     """How values are built; what is compared with each part is added to `parts`. None if there is more in them."""
     built: list[Built] = []
     for value in values:
         kind = type(value)
         if isinstance(value, Tensor):
-            entry = next(entries, None)
-            if entry is None:
-                return None
-            parts.append(entry.like)
             built.append("tensor")
         elif kind in _BY_IDENTITY or kind in _BY_VALUE:
             parts.append(value)
@@ -93,58 +108,92 @@ def _built_of(
             children = (value.start, value.stop, value.step) if kind is slice else value
             if len(children) > _MOST_PARTS or (kind is slice and not {type(child) for child in children} <= _BOUNDS):
                 return None
-            inside = _built_of(children, entries, parts, depth + 1)
+            inside = _built_of(children, parts, table, depth + 1)
             if inside is None:
                 return None
             built.append((_WITH_PARTS[kind], inside))
         else:
-            return None
+            layout = table.layout_of(value) if not depth and kind_of(kind) == "object" else None
+            if layout is None:
+                return None
+            parts.append(layout)
+            built.append(min(len(layout.names), MOST_IN_OBJECT))
     return tuple(built)
 
 
 _CHECKS = {
-    "same": ["if @ is not @_like: return None"],
-    "equal": ["if @ is not @_like and (type(@) is not type(@_like) or @ != @_like): return None"],
+    "same": ["if @ is not parts[#]: return None"],
+    "equal": ["if @ is not parts[#] and (type(@) is not type(parts[#]) or @ != parts[#]): return None"],
     "tensor": [
-        "@_entry = lookup(id(@))",
-        "if @_entry is None or @_entry.like is not @_like or @_entry() is not @ or not @_like.accepts(@): return None",
-        "if @_entry.version >= 0 and @_entry.version != @._version: return None",
+        "@_known = known(id(@))",
+        "if @_known is None or @_known() is not @ or not @_known.like.accepts(@): return None",
+        "if @_known.version >= 0 and @_known.version != @._version: return None",
     ],
+    "object": ["@_known = table.known_in(@, parts[#])", "if @_known is None: return None"],
 }
 
 
-@lru_cache(maxsize=512)
-def _comparison(built: tuple[Built, ...]) -> Compare:
-    """The function that compares arguments which are built in this way."""
-    leaves: list[tuple[str, str]] = []
-    checks = _checks_of_parts(built, "value", "values", leaves)
-    entries = [f"{name}_entry" for name, kind in leaves if kind == "tensor"]
-    noted = entries[0] if len(entries) == 1 else f"[{', '.join(entries)}]" if entries else "()"
-    likes = _unpacked([f"{name}_like" for name, _ in leaves], "parts")
-    text = "\n    ".join(["def compare(values, parts, lookup):", *likes, *checks, f"return {noted}"])
-    space: dict[str, Any] = {name: kind for kind, name in _WITH_PARTS.items()}
-    exec(compile(text, __file__, "exec"), space)
-    return space["compare"]  # type: ignore[no-any-return]
+class _Text:
+    """The text of a comparison, line by line, and what it has found by then."""
 
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.parts = self.tensors = 0
+        self.noted: list[str] = []
+        self.others: list[str] = []
+        """Where what is known of each tensor is, and what says that one is like another than before."""
 
-def _checks_of_parts(built: tuple[Built, ...], name: str, source: str, leaves: list[tuple[str, str]]) -> list[str]:
-    """The lines that take the parts of `source` and compare each; its name and kind are added to `leaves`."""
-    names = [f"{name}_{place}" for place in range(len(built))]
-    lines = _unpacked(names, source)
-    for part, how in zip(names, built, strict=True):
-        if isinstance(how, str):
-            leaves.append((part, how))
-            lines += [line.replace("@", part) for line in _CHECKS[how]]
-            continue
-        kind, inside = how
-        is_other = f"type({part}) is not {kind}"
+    def unpack(self, built: tuple[Built, ...], name: str, source: str) -> None:
+        """Take the parts of `source`, and compare each."""
+        names = [f"{name}_{place}" for place in range(len(built))]
+        if names:
+            self.lines.append(f"{''.join(f'{name}, ' for name in names)}= {source}")
+        for part, how in zip(names, built, strict=True):
+            if isinstance(how, tuple):
+                self._unpack_inside(part, *how)
+            elif how == "tensor":
+                self._check(how, part, f"{part}_known")
+                self.others.append(f"{part}_known.like is not likes[{self.tensors}]")
+                self.tensors += 1
+            elif isinstance(how, str):
+                self._check(how, part)
+                self.parts += 1
+            else:
+                self._check("object", part, f"*{part}_known")
+                before = f"likes[{self.tensors}:{self.tensors + how}]"
+                self.others.append(f"list(map(like_of, {part}_known)) != {before}")
+                self.tensors += how
+                self.parts += 1
+
+    def _check(self, kind: str, part: str, *noted: str) -> None:
+        self.lines += [line.replace("@", part).replace("#", str(self.parts)) for line in _CHECKS[kind]]
+        self.noted += noted
+
+    def _unpack_inside(self, part: str, kind: str, inside: tuple[Built, ...]) -> None:
         if kind == "slice":
-            children = f"({part}.start, {part}.stop, {part}.step)"
+            self.lines.append(f"if type({part}) is not slice: return None")
+            self.unpack(inside, part, f"({part}.start, {part}.stop, {part}.step)")
         else:
-            children, is_other = part, f"{is_other} or len({part}) != {len(inside)}"
-        lines += [f"if {is_other}: return None", *_checks_of_parts(inside, part, children, leaves)]
-    return lines
+            self.lines.append(f"if type({part}) is not {kind} or len({part}) != {len(inside)}: return None")
+            self.unpack(inside, part, part)
 
 
-def _unpacked(names: list[str], source: str) -> list[str]:
-    return [f"{''.join(f'{name}, ' for name in names)}= {source}"] if names else []
+@lru_cache(maxsize=512)
+def _comparison(args: tuple[Built, ...], by_name: tuple[Built, ...]) -> Compare:
+    """The function that compares arguments which are built in this way."""
+    text = _Text()
+    text.unpack(args, "arg", "args")
+    text.unpack(by_name, "named", "kwargs.values()")
+    names = "not kwargs or tuple(kwargs) != given.names" if by_name else "kwargs"
+    noted = f"[{', '.join(text.noted)}]" if text.noted else "()"
+    lines = [
+        "def compare(args, kwargs, given, table):",
+        f"if len(args) != {len(args)} or {names}: return None",
+        "known, parts, likes = table.known.get, given.parts, given.likes",
+        *text.lines,
+        *([f"if {' or '.join(text.others)}: given.is_given({noted}, table)"] if text.others else []),
+        f"return {text.noted[0] if len(text.noted) == 1 and text.noted[0][0] != '*' else noted}",
+    ]
+    space: dict[str, Any] = {"like_of": attrgetter("like"), **{name: kind for kind, name in _WITH_PARTS.items()}}
+    exec(compile("\n    ".join(lines), __file__, "exec"), space)
+    return space["compare"]  # type: ignore[no-any-return]

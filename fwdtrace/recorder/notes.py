@@ -20,7 +20,7 @@ from fwdtrace.trace import CallError, Entry, FailedModule, Leaf
 
 if TYPE_CHECKING:
     from fwdtrace.recorder.earlier import EarlierCalls
-    from fwdtrace.recorder.lines import Line
+    from fwdtrace.recorder.lines import Given, Line
 
 Leaves = tuple[Leaf, ...]
 
@@ -45,19 +45,19 @@ class Known(weakref.ref[Any]):
             """The tensor, None if it is gone."""
 
 
-class KnownOtherwise(Known):
-    """What is known of any tensor that is not the only one made by an op."""
+class KnownResult(Known):
+    """What is known of a tensor that is the first or only one made by a call."""
 
-    __slots__ = ("maker", "place", "writer")
+    __slots__ = ("maker",)
+
+    place = 0
+    writer: Note | None = None
 
 
-def filled(
-    known: KnownOtherwise, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
-) -> KnownOtherwise:
-    """The same entry, with what is known of its tensor."""
-    known.version, known.maker, known.place = version, maker, place
-    known.writer, known.clock, known.like = writer, clock, like
-    return known
+class KnownOtherwise(KnownResult):
+    """What is known of any tensor that is no such result, nor the only one made by an op."""
+
+    __slots__ = ("place", "writer")
 
 
 Noted = Known | list[Known] | tuple[()]
@@ -74,7 +74,7 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *("code", "forward", "forwards", "goes_straight", "is_script", "is_users", "lines", "may_be_opaque"),
+        *("code", "forward", "forwards", "given", "goes_straight", "is_script", "is_users", "lines", "may_be_opaque"),
         *("module_class", "own_call", "torch_forward", "wraps_compiled"),
     )
 
@@ -93,6 +93,8 @@ class SeenClass:
         self.code = code_that_ends_search(self.forward)
         self.lines: dict[int, Line] = {}
         """Where in that code ops were noted, by instruction."""
+        self.given: Given | None = None
+        """What a module of this class was given last, if that was not one tensor alone."""
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = wraps_compiled(cls)
@@ -225,22 +227,21 @@ class OpenCall:
 class OpenOp(Known):
     """One functional op, as noted when it ran, and what is known of the tensor that it made, if that was one.
 
-    `given` is None then. Of any other op the parts that say something of a tensor are not set.
+    `given` is None then. What gave nothing, several tensors, or one that was known, or raised, is an OtherOp.
     """
 
-    __slots__ = ("error", "function", "given", "inputs", "outputs", "parent", "position", "taken")
+    __slots__ = ("function", "inputs", "parent", "position", "taken")
 
     function: Any
     parent: OpenCall
     inputs: Leaves
-    outputs: Leaves
     position: Position
-    error: CallError | None
     taken: Noted
-    given: Noted | None
 
     place = 0
     writer = None
+    error: CallError | None = None
+    given: Noted | None = None
 
     # References are equal if what they refer to is.
     __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
@@ -250,9 +251,29 @@ class OpenOp(Known):
         """What made the tensor."""
         return self
 
+    @property
+    def outputs(self) -> Leaves:
+        """The leaves of what it gave."""
+        return self.like.as_output  # type: ignore[no-any-return]
+
     def gave(self) -> Noted:
         """What is known of the tensors that it gave."""
         return self if self.given is None else self.given
+
+    def forget_tensors(self) -> None:
+        """As in a call."""
+        self.taken = ()
+
+
+class OtherOp(OpenOp):
+    """An op that did not make one new tensor: the parts that say something of such a tensor are not set."""
+
+    __slots__ = ("error", "given", "outputs")
+
+    outputs: Leaves
+
+    def __init__(self, _: _Nothing) -> None:
+        self.outputs, self.given, self.error = (), (), None
 
     def forget_tensors(self) -> None:
         """As in a call."""
@@ -267,6 +288,19 @@ NOTHING = _Nothing()
 
 
 Note = OpenCall | OpenOp
+
+
+class OpenCalls(list[OpenCall]):
+    """The open calls of a thread, outermost first.
+
+    `showing` is the measure of ops whose mode is on in the innermost, None if none is; `in_op` says whether an op runs.
+    """
+
+    __slots__ = ("in_op", "showing")
+
+    def __init__(self) -> None:
+        self.showing: object = None
+        self.in_op = False
 
 
 class NumbersKeeper(Protocol):

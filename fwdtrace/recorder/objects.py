@@ -26,15 +26,16 @@ _HOLD_NOTHING = frozenset((*SCALARS, torch.dtype, torch.device))
 
 
 class Layout:
-    """How an object was built: the keys and the types of its parts, and where among them the tensors were.
+    """How an object was built: its class, the keys and the types of its parts, and where among them the tensors were.
 
     A step is the place of a part, and the layout of what was looked into, or None if the part is a tensor. `names` has
     how the tensors are called behind the name of the object; the layouts in another's have none.
     """
 
-    __slots__ = ("keys", "names", "steps", "types")
+    __slots__ = ("keys", "kind", "names", "steps", "types")
 
-    def __init__(self, keys: tuple[str, ...] | None, types: tuple[type, ...]) -> None:
+    def __init__(self, kind: type, keys: tuple[str, ...] | None, types: tuple[type, ...]) -> None:
+        self.kind = kind
         self.keys = keys
         self.types = types
         self.steps: list[tuple[int, Layout | None]] = []
@@ -76,15 +77,23 @@ class ObjectReader:
             self._layouts.pop(type(value), None)
             if search.is_regular and not isinstance(value, enum.Enum):  # whose members have texts of their own
                 self._layouts[type(value)] = layout
-        found: Found = [(name + suffix, tensor) for suffix, tensor in zip(names, tensors, strict=True)]
-        found[MOST_IN_OBJECT:] = [(name, text) for text in text_beside(value, len(found))]
-        return found
+        described: Found = [
+            (name + suffix, tensor) for suffix, tensor in zip(names, tensors[:MOST_IN_OBJECT], strict=False)
+        ]
+        return described + [(name, text) for text in text_beside(value, len(names))]
 
     def tensors_in(self, value: Any) -> tuple[Layout, list[Tensor]] | None:
         """The layout and the tensors of an object that is built like the one before of its class; else None."""
         layout = self._layouts.get(type(value))
+        tensors = self.tensors_by(value, layout) if layout is not None else None
+        return (layout, tensors) if layout is not None and tensors is not None else None
+
+    def tensors_by(self, value: Any, layout: Layout) -> list[Tensor] | None:
+        """The tensors in an object that are described, if it is built like this; else None."""
         tensors: list[Tensor] = []
-        return (layout, tensors) if layout is not None and _add_by_layout(value, layout, tensors) else None
+        if type(value) is not layout.kind or not _add_by_layout(value, layout, tensors):
+            return None
+        return tensors[:MOST_IN_OBJECT]
 
 
 def named_alike(alike: Alike, name: str) -> Leaf:
@@ -118,7 +127,7 @@ class _Search:
         named, before, after = self._children(value, kind)
         children = list(named)
         keys = None if kind == "sequence" else tuple([key for key, _ in children])
-        layout = Layout(keys, tuple([type(child) for _, child in children]))
+        layout = Layout(type(value), keys, tuple([type(child) for _, child in children]))
         for place, (key, child) in enumerate(children):
             cls = type(child)
             if cls in _HOLD_NOTHING:

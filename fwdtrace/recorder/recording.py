@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from types import TracebackType
+from typing import Any
 
 from torch import nn
 
@@ -23,7 +24,7 @@ from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import include, let_forwards_go, scan
 from fwdtrace.recorder.notes import Options, Recorded
-from fwdtrace.recorder.session import Elsewhere, Measure, Session, changing, listen_for_changes, running
+from fwdtrace.recorder.session import Elsewhere, Measure, OpsMeasure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace
 from fwdtrace.trace.garbage import nothing_collected
@@ -180,7 +181,7 @@ def _end(session: Session, recorded: Recorded) -> None:
     running.session = None
 
 
-def _asked(options: Options) -> Iterator[Callable[[Session], Measure]]:
+def _asked(options: Options) -> Iterator[Callable[[Session], Measure | OpsMeasure]]:
     """The classes of the measures that a recording asked for, in the order in which they measure a call."""
     if options.gradients:
         yield Gradients
@@ -203,8 +204,8 @@ def _share_measures(session: Session) -> None:
     ops = session.kinds.get(Ops)
     keepers = [recorded.options.keeper for recorded in session.recordings if recorded.options.keeper is not None]
     # Last in the order, and so next to the call: what the others do on the device is not the call's.
-    clocks = [session.kinds[kind] for kind in (PeakMemory, DeviceTime) if kind in session.kinds]
-    others = [measure for measure in session.kinds.values() if measure is not ops and measure not in clocks]
+    clocks: list[Any] = [session.kinds[kind] for kind in (PeakMemory, DeviceTime) if kind in session.kinds]
+    others: list[Any] = [measure for measure in session.kinds.values() if measure is not ops and measure not in clocks]
     session.ops = ops if isinstance(ops, Ops) else None
     if session.ops is not None:
         session.ops.in_leaves = any(recorded.options.check_finite for recorded in session.recordings)

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.recorder.leaves import LeafTable
-from fwdtrace.recorder.notes import Leaves, OpenCall, OpenOp, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.notes import Leaves, OpenCall, OpenCalls, OpenOp, Recorded, SeenClass, SeenModule
 from fwdtrace.trace import Entry
 
 
@@ -36,13 +36,22 @@ class Measure(Protocol):
         """Measure no more; what was measured can still be read."""
 
 
-class OpsMeasure(Measure, Protocol):
+class OpsMeasure(Protocol):
     """The measure of ops, which the session holds apart from the others.
 
     Its `begins` comes before the inputs of a call are described, for describing is slow while it listens to torch; its
     `ends` comes also after a call that raised, because it must undo what `begins` did. `inputs` and `outputs` describe
     what a call is given and gives, and note where the tensors came from.
     """
+
+    def begins(self, stack: OpenCalls, call: OpenCall) -> str:
+        """Turn the noting of ops on or off for this call, and say what had to be done, "" if nothing."""
+
+    def ends(self, stack: OpenCalls, change: str) -> None:
+        """Undo what `begins` did."""
+
+    def stop(self) -> None:
+        """As in any measure."""
 
     def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The leaves of what a call is given."""
@@ -61,11 +70,11 @@ Elsewhere = Callable[[Any, Entry], None]
 """Who hears of each call by a thread that no recording is of and that works for none; there, before it runs."""
 
 
-class OpenCalls(threading.local):
-    """The open calls of this thread, outermost first."""
+class Threads(threading.local):
+    """The open calls of this thread."""
 
     def __init__(self) -> None:
-        self.stack: list[OpenCall] = []
+        self.stack = OpenCalls()
 
 
 class Session:
@@ -89,10 +98,10 @@ class Session:
         self.recordings: list[Recorded] = []
         self.seen: dict[int, SeenModule] = {}
         self.log: list[OpenCall | OpenOp] = []
-        self.threads = OpenCalls()
+        self.threads = Threads()
         self.elsewhere: tuple[Elsewhere, ...] = ()
         self.leaves = LeafTable()
-        self.kinds: dict[Callable[[Session], Measure], Measure] = {}
+        self.kinds: dict[Callable[[Session], Measure | OpsMeasure], Measure | OpsMeasure] = {}
         self.measures: tuple[Measure, ...] = ()
         self.ops: OpsMeasure | None = None
         self.straight = True

@@ -1,4 +1,4 @@
-"""What an op is given is like what its line was given before, or it is not; nothing else may be said of it."""
+"""What is given is built like what the same place was given before, or it is not; nothing else may be said of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.flow import DataFlow
+from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.lines import Given
 from fwdtrace.recorder.notes import Known, entries_of
 from fwdtrace.recorder.session import Session
@@ -17,21 +18,28 @@ from fwdtrace.recorder.session import Session
 X, Y, WIDE = torch.ones(2, 3), torch.ones(2, 3), torch.ones(2, 4)
 
 
+class Cache:
+    """An object with tensors in it."""
+
+    def __init__(self, keys: Any, values: Any) -> None:
+        self.keys, self.values = keys, values
+        self.length = 3
+
+
 class Compared:
     """Arguments that were given, and others that are compared with them."""
 
-    def __init__(self, *values: Any) -> None:
+    def __init__(self, *values: Any, **kwargs: Any) -> None:
         self.session = Session()
         self.known = self.session.leaves.known
         self.flow = DataFlow(self.session)
         found: list[Any] = []
-        leaves = self.session.leaves.read_inputs(values, {}, found)
-        self.given = Given(values, (), leaves, entries_of(self.flow.takes(found)))
+        leaves = self.session.leaves.read_inputs(values, kwargs, found)
+        self.given = Given(values, kwargs, leaves, entries_of(self.flow.takes(found)), self.session.leaves)
 
-    def tensors(self, *values: Any) -> list[Tensor] | None:
-        """The tensors in other arguments if they are like those given; else None."""
-        assert self.given.count == len(values)
-        noted = self.given.made_compare()(values, self.given.parts, self.known.get)
+    def tensors(self, *values: Any, **kwargs: Any) -> list[Tensor] | None:
+        """The tensors in other arguments if they are built like those given; else None."""
+        noted = self.given.made_compare()(values, kwargs, self.given, self.session.leaves)
         return None if noted is None else [entry() for entry in entries_of(noted)]
 
     def meet(self, tensor: Tensor) -> None:
@@ -53,9 +61,8 @@ class Compared:
         ((X, (1, 2)), (X, torch.Size((1, 2)))),
         ((X, (..., slice(None, 2))), (X, (..., slice(None, 3)))),
         ((X, slice(0, 2)), (X, slice(0, X))),
-        (([X, Y],), ([X, WIDE],)),
         ((X, 1), (1, X)),
-        ((X,), (WIDE,)),
+        ((X,), (X, X)),
         ((X, torch.float32), (X, torch.float64)),
     ],
 )
@@ -73,6 +80,35 @@ def test_the_tensors_of_arguments_that_are_like_those_before_are_found_in_their_
     other = (Y, [X, X]), int("1000"), slice(None, int("700")), "".join(("su", "m")), Y
     found = compared.tensors(*other)
     assert found is not None and [id(each) for each in found] == [id(each) for each in (Y, X, X, Y)]
+
+
+def test_names_of_arguments_belong_to_what_is_compared() -> None:
+    compared = Compared(X, other=X, alpha=2)
+    assert compared.tensors(X, other=X, alpha=2) is not None
+    for other in ({"other": X}, {"alpha": 2, "other": X}, {"other": X, "beta": 2}, {"other": X, "alpha": 3}, {}):
+        assert compared.tensors(X, **other) is None
+    assert compared.tensors(X, X, 2) is None
+    assert Compared(X).tensors(X, other=X) is None
+
+
+def test_arguments_that_are_built_alike_are_described_anew_where_their_tensors_are_like_others() -> None:
+    cache = Cache(X, Y)
+    compared = Compared([X, Y], cache, 2, scale=X)
+    others = [WIDE, X], Cache(Y, WIDE), 2
+    for tensor in (X, Y, WIDE):
+        compared.meet(tensor)
+    assert compared.tensors(*others, scale=WIDE) is not None
+    assert compared.given.inputs == LeafTable().of_inputs(others, {"scale": WIDE})
+    assert compared.tensors([X, Y], cache, 2, scale=X) is not None
+    assert compared.given.inputs == LeafTable().of_inputs(([X, Y], cache, 2), {"scale": X})
+
+
+def test_an_object_that_is_built_otherwise_or_is_of_another_class_is_not_like_the_one_before() -> None:
+    compared = Compared(X, Cache(X, Y))
+    assert compared.tensors(X, Cache(X, Y)) is not None
+    assert compared.tensors(X, Cache(X, None)) is None
+    assert compared.tensors(X, type("Cache", (Cache,), {})(X, Y)) is None
+    assert compared.tensors(X, Cache(X, torch.ones(2, 3))) is None  # which was not met
 
 
 def changes() -> list[Callable[[Tensor], Any]]:
@@ -109,7 +145,7 @@ def test_a_tensor_with_the_identity_of_one_that_is_gone_is_not_taken_for_it() ->
     assert compared.tensors(X) is None
 
 
-@pytest.mark.parametrize("value", [{"a": X}, object(), 1j, slice(X, None), [[[[[1]]]]], list(range(17)), X.to_sparse()])
+@pytest.mark.parametrize("value", [{"a": X}, len, 1j, slice(X, None), [[[[[1]]]]], list(range(17)), X.to_sparse()])
 def test_what_has_more_in_it_than_can_be_compared_is_never_like_anything(value: Any) -> None:
-    given = Compared(X, value).given
-    assert given.count == -1 or given.made_compare()((X, value), given.parts, {}.get) is None
+    compared = Compared(X, value)
+    assert compared.tensors(X, value) is None

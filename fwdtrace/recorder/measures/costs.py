@@ -10,7 +10,7 @@ from torch.utils.flop_counter import flop_registry
 
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.notes import OpenCall, OpenOp
-from fwdtrace.recorder.session import OpenCalls, Session
+from fwdtrace.recorder.session import Session, Threads
 from fwdtrace.recorder.torch_internals import dispatch_modes, is_composite, run_composite
 
 
@@ -58,7 +58,7 @@ class _CostMode(DispatchMode):
     An operation that torch has no formula for counts as nothing; so does backward, during which no call is open.
     """
 
-    def __init__(self, threads: OpenCalls, counts: dict[OpenCall, int]) -> None:
+    def __init__(self, threads: Threads, counts: dict[OpenCall, int]) -> None:
         super().__init__()
         self._threads = threads
         self._counts = counts

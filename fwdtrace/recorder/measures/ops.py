@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from sys import _getframe
 from types import FrameType
 from typing import Any
@@ -19,14 +18,15 @@ from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_
 from fwdtrace.recorder.notes import (
     NOTHING,
     HookRun,
-    KnownOtherwise,
+    KnownResult,
     Leaves,
     Note,
     Noted,
     OpenCall,
+    OpenCalls,
     OpenOp,
+    OtherOp,
     entries_of,
-    filled,
 )
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session
@@ -52,7 +52,6 @@ class Ops(TorchFunctionMode):
         self.in_leaves = False
         self.session = session
         self._leaves = session.leaves
-        self.here = _InThread(session)
         self.is_stopped = False
         self._lines: dict[int, Line] = {}  # by the identity of the position
         self.flow = DataFlow(session)
@@ -67,17 +66,28 @@ class Ops(TorchFunctionMode):
 
     def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor that is as it was when it was met last."""
+        leaves = self._leaves
         if len(args) == 1 and not kwargs:
             value = args[0]
-            entry = self._leaves.known.get(id(value))
+            entry = leaves.known.get(id(value))
             is_same = entry is not None and entry() is value and entry.like.accepts(value)
             if is_same and (entry.version < 0 or entry.version == value._version):  # type: ignore[union-attr]
                 call.taken = entry  # type: ignore[assignment]
                 return entry.like.as_input  # type: ignore[union-attr, no-any-return]
+            given = None
+        else:
+            given = call.seen.of.given
+            if given is not None:
+                taken = (given.compare or given.made_compare())(args, kwargs, given, leaves)
+                if taken is not None:
+                    call.taken = taken
+                    return given.inputs
         found: list[Any] = []
-        leaves = self._leaves.read_inputs(args, kwargs, found)
+        inputs = leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
-        return leaves
+        if (len(args) != 1 or kwargs) and (given is None or given.inputs is not inputs):
+            call.seen.of.given = Given(args, kwargs, inputs, entries_of(call.taken), leaves)
+        return inputs
 
     def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave; what is new among the tensors was made by it."""
@@ -93,8 +103,9 @@ class Ops(TorchFunctionMode):
             entry = known.get(key)
             if entry is None or entry() is not output:
                 self.flow.sees_writes(call, call.taken)
-                clock, version = len(self.session.log), version_like(output, like)
-                call.given = known[key] = filled(KnownOtherwise(output), version, call, 0, None, clock, like)
+                entry = call.given = known[key] = KnownResult(output)
+                entry.version, entry.maker = version_like(output, like), call
+                entry.clock, entry.like = len(self.session.log), like
                 return like.as_output
         hook = last_changed(call, "forward") if call.hooks else None
         leaves, call.seen.made = self._read_output(call, output, hook)
@@ -119,23 +130,14 @@ class Ops(TorchFunctionMode):
             seen.lines[caller.f_lasti] = line
         return line
 
-    def _op_inputs(
-        self, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any], is_quiet: bool
-    ) -> tuple[Leaves, Noted]:
-        """The leaves of what an op is given, and what is known of its tensors: mostly like what the same line had."""
-        names, values = (tuple(kwargs), (*args, *kwargs.values())) if kwargs else ((), args)
-        given = line.given
-        if is_quiet and given is not None and given.count == len(values) and given.names == names:
-            compare = given.compare or given.made_compare()
-            taken = compare(values, given.parts, self._leaves.known.get)
-            if taken is not None:
-                return given.inputs, taken
+    def _op_inputs(self, line: Line, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> tuple[Leaves, Noted]:
+        """The leaves of what an op is given, and what is known of its tensors; kept for the next op of the line."""
         found: list[Any] = []
         with without_torch_function():  # a mode of the user's must not see us read attributes
-            inputs = self._leaves.read_inputs(args, kwargs, found)
+            inputs = self._leaves.read_inputs(args, kwargs or {}, found)
             taken = self.flow.takes(found)
-        if given is None or given.inputs is not inputs:
-            line.given = Given(values, names, inputs, entries_of(taken))
+        if line.given is None or line.given.inputs is not inputs:
+            line.given = Given(args, kwargs, inputs, entries_of(taken), self._leaves)
         return inputs, taken
 
     def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
@@ -154,44 +156,39 @@ class Ops(TorchFunctionMode):
             call.given_by_forward = self.flow.gives(call, found, call.taken_by_forward)
             return leaves
 
-    def begins(self, call: OpenCall | OpenOp, args: Any, kwargs: Any) -> None:
-        """Turn the noting of ops on or off for this call."""
-        assert type(call) is OpenCall
-        here, seen = self.here.state, call.seen
-        if not here.stack:
+    def begins(self, stack: OpenCalls, call: OpenCall) -> str:
+        """Turn the noting of ops on or off for this call, and say what had to be done, "" if nothing."""
+        seen = call.seen
+        if not stack:
             with without_torch_function():
                 self.flow.learn_what_modules_hold()
-        shown = seen.shows_ops or (seen.of.is_users and (self.in_leaves or not here.stack))
-        if shown == here.shows_ops:
-            here.changes.append("")
-            return
-        here.shows_ops = shown
+        shown = seen.shows_ops or (seen.of.is_users and (self.in_leaves or not stack))
+        if shown == (stack.showing is self):
+            return ""
         if shown:
+            stack.showing = self
             push_function_mode(self)
-            here.changes.append("pushed")
-            return
+            return "pushed"
+        stack.showing = None
         top = pop_function_mode()
         if top is self:
-            here.changes.append("popped")
-        else:  # a mode of the user's lies on ours
-            push_function_mode(top)
-            here.changes.append("muted")
+            return "popped"
+        push_function_mode(top)  # a mode of the user's, which lies on ours
+        return "muted"
 
-    def ends(self, call: OpenCall | OpenOp, output: Any) -> None:
-        """Undo what `begins` did for this call."""
-        here = self.here.state
-        change = here.changes.pop()
-        if not change:
+    def ends(self, stack: OpenCalls, change: str) -> None:
+        """Undo what `begins` did."""
+        if change != "pushed":
+            stack.showing = self
+            if change == "popped":
+                push_function_mode(self)
             return
-        here.shows_ops = not here.shows_ops
-        if change == "popped":
-            push_function_mode(self)
-        elif change == "pushed":
-            above = []
-            while (top := pop_function_mode()) is not self:  # the user's forward left a mode behind: it stays
-                above.append(top)
-            for mode in reversed(above):
-                push_function_mode(mode)
+        stack.showing = None
+        above = []
+        while (top := pop_function_mode()) is not self:  # the user's forward left a mode behind: it stays
+            above.append(top)
+        for mode in reversed(above):
+            push_function_mode(mode)
 
     def stop(self) -> None:
         """Note no more ops; a mode that is on is turned off where its call ends."""
@@ -211,52 +208,56 @@ class Ops(TorchFunctionMode):
             kind = PLAIN
         if kind.is_silent:
             return function(*args) if kwargs is None else function(*args, **kwargs)
-        if kwargs is None:
-            kwargs = {}
-        here, session = self.here.state, self.session
-        stack = here.stack
-        if not here.shows_ops or here.in_op or not stack or self.is_stopped:
-            return function(*args, **kwargs)
+        session = self.session
+        stack = session.threads.stack
+        if stack.showing is not self or stack.in_op or not stack or self.is_stopped:
+            return function(*args) if kwargs is None else function(*args, **kwargs)
         if kind is PLAIN and type(function) is METHOD_WRAPPER and is_query(function):
-            return function(*args, **kwargs)
+            return function(*args) if kwargs is None else function(*args, **kwargs)
         if kind.takes_numbers_out and not _leaves_graph(session, args):
-            return function(*args, **kwargs)
+            return function(*args) if kwargs is None else function(*args, **kwargs)
         parent, caller = stack[-1], _getframe(1)
         line = parent.seen.lines.get(caller.f_lasti) if caller.f_code is parent.seen.code else None
         if line is None:
             line = self._line(caller, parent)
             if line.position[0] is not caller.f_code and from_torch(caller.f_code) and _shards(caller):
-                return function(*args, **kwargs)
-        given = args[::-1] if kind.is_reflected else args
+                return function(*args, **(kwargs or {}))
+        operands = args[::-1] if kind.is_reflected else args
         is_quiet = not torch_function_modes()  # torch has taken ours off
-        inputs, taken = self._op_inputs(line, given, kwargs, is_quiet)
+        leaves, given, taken = self._leaves, line.given, None
+        if is_quiet and given is not None:
+            taken = (given.compare or given.made_compare())(operands, kwargs, given, leaves)
+        if taken is None:
+            inputs, taken = self._op_inputs(line, operands, kwargs)
+        else:
+            inputs = given.inputs  # type: ignore[union-attr]
         others = session.measures
-        op = _op_of(function, parent, line.position, inputs, taken) if others else None
+        op = _other_op(function, parent, line.position, inputs, taken) if others else None
         for other in others:
-            other.begins(op, given, kwargs)  # type: ignore[arg-type]
-        here.in_op = True
+            other.begins(op, operands, kwargs or {})  # type: ignore[arg-type]
+        stack.in_op = True
         try:
-            result = function(*args, **kwargs)
+            result = function(*args, **kwargs) if kwargs else function(*args)
         except BaseException as error:
-            op = op or _op_of(function, parent, line.position, inputs, taken)
+            op = op or _other_op(function, parent, line.position, inputs, taken)
             op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
             session.log.append(op)
             raise
         finally:
-            here.in_op = False
-        like, known = line.made, self._leaves.known
+            stack.in_op = False
+        like, known = line.made, leaves.known
         if op is None and is_quiet and like.accepts(result):
             entry = known.get(id(result))
             if entry is None or entry() is not result:  # one new tensor, as mostly
-                op = known[id(result)] = OpenOp(result)
-                op.function, op.parent, op.position, op.error = function, parent, line.position, None
-                op.inputs, op.taken, op.outputs, op.given = inputs, taken, like.as_output, None
-                op.version, op.clock, op.like = version_like(result, like), len(session.log), like
+                made = known[id(result)] = OpenOp(result)
+                made.function, made.parent, made.position = function, parent, line.position
+                made.inputs, made.taken, made.like, made.clock = inputs, taken, like, len(session.log)
+                made.version = version_like(result, like)
                 if not kind.only_reads:
-                    self.flow.sees_writes(op, taken)
-                session.log.append(op)
+                    self.flow.sees_writes(made, taken)
+                session.log.append(made)
                 return result
-        op = op or _op_of(function, parent, line.position, inputs, taken)
+        op = op or _other_op(function, parent, line.position, inputs, taken)
         with without_torch_function():
             op.outputs, line.made = self._read_output(op, result)
         for other in others:
@@ -273,31 +274,11 @@ class Ops(TorchFunctionMode):
             return self.flow.wrote(op)
 
 
-def _op_of(function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OpenOp:
+def _other_op(function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OtherOp:
     """An op as it is noted before it has given anything."""
-    op = OpenOp(NOTHING)
+    op = OtherOp(NOTHING)
     op.function, op.parent, op.position, op.inputs, op.taken = function, parent, position, inputs, taken
-    op.outputs, op.given, op.error = (), (), None
     return op
-
-
-class _State:
-    """Whether the innermost open call shows its ops, whether one runs, and what each open call changed."""
-
-    __slots__ = ("changes", "in_op", "shows_ops", "stack")
-
-    def __init__(self, stack: list[OpenCall]) -> None:
-        self.stack = stack
-        self.shows_ops = False
-        self.in_op = False
-        self.changes: list[str] = []
-
-
-class _InThread(threading.local):
-    """The state of this thread; to look up one attribute of a thread's own takes as long as three others."""
-
-    def __init__(self, session: Session) -> None:
-        self.state = _State(session.threads.stack)
 
 
 def _shards(frame: FrameType | None) -> bool:
@@ -317,4 +298,4 @@ def _leaves_graph(session: Session, args: tuple[Any, ...]) -> bool:
 
 def takes_numbers_out(note: Note) -> bool:
     """Whether an op is noted only for those who asked for gradients."""
-    return type(note) is OpenOp and note.error is None and not note.gave() and note.function in NUMBERS_OUT
+    return isinstance(note, OpenOp) and note.error is None and not note.gave() and note.function in NUMBERS_OUT
