@@ -21,17 +21,20 @@ from fwdtrace.recorder.notes import Known, Noted
 from fwdtrace.recorder.objects import MOST_IN_OBJECT
 from fwdtrace.recorder.parts import kind_of
 
-_BY_IDENTITY = frozenset((type(None), bool, float, type(...), torch.dtype, torch.device, torch.memory_format))
-_BY_VALUE = frozenset((int, str))
-"""Values of these types are described by themselves alone."""
+_HOW: dict[type, str] = {
+    **dict.fromkeys((type(None), bool, type(...), torch.dtype, torch.device, torch.memory_format), "same"),
+    **dict.fromkeys((int, str), "equal"),
+    float: "equal float",
+}
+"""How values of these types are compared, which are described by themselves alone."""
 _BOUNDS = frozenset((type(None), int))
 _WITH_PARTS: dict[type, str] = {tuple: "tuple", list: "list", slice: "slice", torch.Size: "Size"}
 _MOST_PARTS = 16
 _DEEPEST = 4
 
 Built = str | tuple[str, tuple["Built", ...]] | int
-"""How a value is built: "tensor", "same", "equal", a type with how its parts are built, or how many tensors an object
-has."""
+"""How a value is built: "tensor", how it is compared, a type with how its parts are built, or how many tensors an
+object has."""
 Compare = Callable[[tuple[Any, ...], dict[str, Any] | None, "Given", LeafTable], Noted | None]
 """Takes arguments, those given before and the table that knows tensors.
 
@@ -101,9 +104,9 @@ def _built_of(values: Iterable[Any], parts: list[Any], table: LeafTable, depth: 
         kind = type(value)
         if isinstance(value, Tensor):
             built.append("tensor")
-        elif kind in _BY_IDENTITY or kind in _BY_VALUE:
+        elif kind in _HOW:
             parts.append(value)
-            built.append("same" if kind in _BY_IDENTITY else "equal")
+            built.append(_HOW[kind])
         elif kind in _WITH_PARTS and depth < _DEEPEST:
             children = (value.start, value.stop, value.step) if kind is slice else value
             if len(children) > _MOST_PARTS or (kind is slice and not {type(child) for child in children} <= _BOUNDS):
@@ -124,6 +127,9 @@ def _built_of(values: Iterable[Any], parts: list[Any], table: LeafTable, depth: 
 _CHECKS = {
     "same": ["if @ is not parts[#]: return None"],
     "equal": ["if @ is not parts[#] and (type(@) is not type(parts[#]) or @ != parts[#]): return None"],
+    "equal float": [  # zeros are equal, but one may be negative
+        "if @ is not parts[#] and (type(@) is not float or @ != parts[#] or not @): return None"
+    ],
     "tensor": [
         "@_known = known(id(@))",
         "if @_known is None or @_known() is not @ or not @_known.like.accepts(@): return None",

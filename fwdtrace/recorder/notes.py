@@ -74,7 +74,18 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *("code", "forward", "forwards", "given", "goes_straight", "is_script", "is_users", "lines", "may_be_opaque"),
+        *(
+            "code",
+            "forward",
+            "forwards",
+            "gave",
+            "given",
+            "goes_straight",
+            "is_script",
+            "is_users",
+            "lines",
+            "may_be_opaque",
+        ),
         *("module_class", "own_call", "torch_forward", "wraps_compiled"),
     )
 
@@ -94,7 +105,8 @@ class SeenClass:
         self.lines: dict[int, Line] = {}
         """Where in that code ops were noted, by instruction."""
         self.given: Given | None = None
-        """What a module of this class was given last, if that was not one tensor alone."""
+        self.gave: Given | None = None
+        """What a module of this class was given last, and what it gave, if that was not one tensor alone."""
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = wraps_compiled(cls)

@@ -53,7 +53,8 @@ class Ops(TorchFunctionMode):
         self.session = session
         self._leaves = session.leaves
         self.is_stopped = False
-        self._lines: dict[int, Line] = {}  # by the identity of the position
+        # By the identity of the position, and by where the op is: one line of the user's may run much of a library.
+        self._lines: dict[tuple[int, int, int], Line] = {}
         self.flow = DataFlow(session)
         self._began = len(session.log)
 
@@ -98,18 +99,36 @@ class Ops(TorchFunctionMode):
 
     def _quiet_outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
-        like, known, key = call.seen.made or self._leaves.last, self._leaves.known, id(output)
-        if like.accepts(output) and not call.hooks:
-            entry = known.get(key)
+        leaves, seen = self._leaves, call.seen
+        entry = leaves.known.get(id(output))
+        if not call.hooks:
             if entry is None or entry() is not output:
+                like = seen.made or leaves.last
+                if like.accepts(output):
+                    self.flow.sees_writes(call, call.taken)
+                    made = call.given = leaves.known[id(output)] = KnownResult(output)
+                    made.version, made.maker = version_like(output, like), call
+                    made.clock, made.like = len(self.session.log), like
+                    return like.as_output
+                if seen.of.gave is not None and (given := self._given_on(seen.of.gave, output)) is not None:
+                    self.flow.sees_writes(call, call.taken)
+                    call.given = given
+                    return seen.of.gave.inputs
+            elif entry.version >= 0 and leaves.known_still(output) is entry:
                 self.flow.sees_writes(call, call.taken)
-                entry = call.given = known[key] = KnownResult(output)
-                entry.version, entry.maker = version_like(output, like), call
-                entry.clock, entry.like = len(self.session.log), like
-                return like.as_output
+                call.given = entry
+                return entry.like.as_output  # type: ignore[no-any-return]
         hook = last_changed(call, "forward") if call.hooks else None
-        leaves, call.seen.made = self._read_output(call, output, hook)
-        return leaves
+        outputs, seen.made = self._read_output(call, output, hook)
+        gave = seen.of.gave
+        if not isinstance(output, Tensor) and (gave is None or gave.inputs is not outputs):
+            seen.of.gave = Given((output,), None, outputs, entries_of(call.given), leaves)
+        return outputs
+
+    def _given_on(self, gave: Given, output: Any) -> Noted | None:
+        """What is known of the tensors in an output like the last one, if all are known and none was written into."""
+        given = (gave.compare or gave.made_compare())((output,), None, gave, self._leaves)
+        return given if given and all(entry.version >= 0 for entry in entries_of(given)) else None
 
     def _read_output(self, note: Note, output: Any, hook: HookRun | None = None) -> tuple[Leaves, Alike]:
         """The leaves of anything that is given, and what its last tensor is like; what is known of each is noted."""
@@ -123,9 +142,10 @@ class Ops(TorchFunctionMode):
         """The line of an op that the innermost open call, `parent`, has run from a frame."""
         seen = parent.seen
         position = position_outside_torch(caller, parent.position, seen.code)
-        line = self._lines.get(id(position))
+        key = id(position), id(caller.f_code), caller.f_lasti
+        line = self._lines.get(key)
         if line is None:
-            line = self._lines[id(position)] = Line(position, self._leaves.last)
+            line = self._lines[key] = Line(position, self._leaves.last)
         if caller.f_code is seen.code:
             seen.lines[caller.f_lasti] = line
         return line
@@ -245,17 +265,24 @@ class Ops(TorchFunctionMode):
             raise
         finally:
             stack.in_op = False
-        like, known = line.made, leaves.known
-        if op is None and is_quiet and like.accepts(result):
-            entry = known.get(id(result))
-            if entry is None or entry() is not result:  # one new tensor, as mostly
-                made = known[id(result)] = OpenOp(result)
-                made.function, made.parent, made.position = function, parent, line.position
-                made.inputs, made.taken, made.like, made.clock = inputs, taken, like, len(session.log)
-                made.version = version_like(result, like)
-                if not kind.only_reads:
-                    self.flow.sees_writes(made, taken)
-                session.log.append(made)
+        if op is None and is_quiet:
+            entry = leaves.known.get(id(result))
+            if entry is None or entry() is not result:
+                like = line.made
+                if like.accepts(result):  # one new tensor, as mostly
+                    made = leaves.known[id(result)] = OpenOp(result)
+                    made.function, made.parent, made.position = function, parent, line.position
+                    made.inputs, made.taken, made.like, made.clock = inputs, taken, like, len(session.log)
+                    made.version = version_like(result, like)
+                    if not kind.only_reads:
+                        self.flow.sees_writes(made, taken)
+                    session.log.append(made)
+                    return result
+            elif entry.version >= 0 and leaves.known_still(result) is entry:
+                op = _other_op(function, parent, line.position, inputs, taken)
+                op.given, op.outputs = entry, entry.like.as_output
+                self.flow.sees_writes(op, taken)
+                session.log.append(op)
                 return result
         op = op or _other_op(function, parent, line.position, inputs, taken)
         with without_torch_function():
