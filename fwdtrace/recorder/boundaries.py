@@ -15,6 +15,7 @@ from typing import Any
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules.module import Module
 
+from fwdtrace.recorder.alike import Alike
 from fwdtrace.recorder.code_exchange import Observer, exchange
 from fwdtrace.recorder.entered import how_entered, through_override
 from fwdtrace.recorder.frames import (
@@ -28,7 +29,7 @@ from fwdtrace.recorder.frames import (
 )
 from fwdtrace.recorder.hooks import list_hooks, watch_hooks
 from fwdtrace.recorder.modules import meet
-from fwdtrace.recorder.notes import Leaves, OpenCall, OpenCalls
+from fwdtrace.recorder.notes import OpenCall, OpenCalls
 from fwdtrace.recorder.outside import with_index_outside
 from fwdtrace.recorder.session import Session, running
 from fwdtrace.recorder.torch_internals import (
@@ -78,10 +79,8 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
         session = running.session
         if session is None:
             return found(module, *args, **kwargs)
-        inputs = None
-        if session.ops is None and len(args) == 1 and not kwargs and session.leaves.last.accepts(args[0]):
-            inputs = session.leaves.last.as_input
-        elif is_tracing():  # which no tensor is accepted in
+        like = session.leaves.like_of_known(args[0]) if len(args) == 1 and not kwargs else None
+        if like is None and is_tracing():  # which no tensor is accepted in
             return found(module, *args, **kwargs)
         stack = session.threads.stack
         seen = session.seen.get(id(module)) or meet(session, module, stack, observe_forward)
@@ -103,7 +102,7 @@ def _boundary(found: Callable[..., Any]) -> FunctionType:
             or _PRE or _FORWARD or _BACKWARD_PRE or _BACKWARD
         ):  # fmt: skip
             call.hooks = watch_hooks(module, call)
-        return _run(session, call, stack, frame, inputs, found, module, args, kwargs)
+        return _run(session, call, stack, frame, like, found, module, args, kwargs)
 
     observed_call.fwdtrace_found = found  # type: ignore[attr-defined]
     return observed_call  # type: ignore[return-value]
@@ -231,13 +230,16 @@ def _run(
     call: OpenCall,
     stack: OpenCalls,
     frame: FrameType,
-    inputs: Leaves | None,
+    like: Alike | None,
     run: Callable[..., Any],
     module: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Run what a boundary goes on to, and note what goes in, what comes out and how it ends."""
+    """Run what a boundary goes on to, and note what goes in, what comes out and how it ends.
+
+    `like` is what the only argument is like, if that is known already.
+    """
     depth = len(stack)
     call.outputs = ()
     call.begin = call.end = 0
@@ -257,9 +259,9 @@ def _run(
     change = "" if ops is None else ops.begins(stack, call)
     try:
         if ops is not None:
-            call.inputs = ops.inputs(call, args, kwargs)
+            call.inputs = ops.inputs(call, args, kwargs, like)
         else:
-            call.inputs = session.leaves.of_inputs(args, kwargs) if inputs is None else inputs
+            call.inputs = session.leaves.of_inputs(args, kwargs) if like is None else like.as_input
         session.log.append(call)  # complete: another thread may end a recording now
         measures = session.measures
         if measures:

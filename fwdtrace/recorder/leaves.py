@@ -104,6 +104,12 @@ class LeafTable:
         key = tuple(parts)
         return self._described_before(key) or self._remembered(key, self._of_key(named or [("", value)], key))
 
+    def like_of_known(self, value: Any) -> Alike | None:
+        """What a value is like that may be a tensor: as the last one, or as when it was met; None if as neither."""
+        entry = self.known.get(id(value))
+        like = self.last if entry is None or entry() is not value else entry.like
+        return like if like.accepts(value) else None
+
     def known_still(self, tensor: Tensor) -> Known | None:
         """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
         entry = self.known.get(id(tensor))

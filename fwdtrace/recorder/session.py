@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
+from fwdtrace.recorder.alike import Alike
 from fwdtrace.recorder.leaves import LeafTable
 from fwdtrace.recorder.notes import Leaves, OpenCall, OpenCalls, OpenOp, Recorded, SeenClass, SeenModule
 from fwdtrace.trace import Entry
@@ -53,8 +54,8 @@ class OpsMeasure(Protocol):
     def stop(self) -> None:
         """As in any measure."""
 
-    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
-        """The leaves of what a call is given."""
+    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any], like: Alike | None) -> Leaves:
+        """The leaves of what a call is given; `like` is what the only argument is like, if that is known."""
 
     def outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what it gave."""

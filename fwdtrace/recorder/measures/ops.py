@@ -53,40 +53,43 @@ class Ops(TorchFunctionMode):
         self.session = session
         self._leaves = session.leaves
         self.is_stopped = False
-        # By the identity of the position, and by where the op is: one line of the user's may run much of a library.
-        self._lines: dict[tuple[int, int, int], Line] = {}
+        # By the identity of the position, and by where the op is if that is elsewhere, as in a library's function.
+        self._lines: dict[int | tuple[int, int, int], Line] = {}
         self.flow = DataFlow(session)
         self._began = len(session.log)
 
-    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
-        """The leaves of what a call is given; where its tensors came from is noted."""
+    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any], like: Alike | None) -> Leaves:
+        """The leaves of what a call is given; where its tensors came from is noted.
+
+        `like` is what the only argument is like, if that is known.
+        """
         if torch_function_modes():
             with without_torch_function():  # a mode of the user's must not see us read attributes, nor ours
-                return self._quiet_inputs(call, args, kwargs)
-        return self._quiet_inputs(call, args, kwargs)
+                return self._quiet_inputs(call, args, kwargs, like)
+        return self._quiet_inputs(call, args, kwargs, like)
 
-    def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
+    def _quiet_inputs(
+        self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any], like: Alike | None
+    ) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor that is as it was when it was met last."""
         leaves = self._leaves
-        if len(args) == 1 and not kwargs:
-            value = args[0]
-            entry = leaves.known.get(id(value))
-            is_same = entry is not None and entry() is value and entry.like.accepts(value)
-            if is_same and (entry.version < 0 or entry.version == value._version):  # type: ignore[union-attr]
+        if like is not None:
+            entry = leaves.known.get(id(args[0]))
+            is_same = entry is not None and entry.like is like and entry() is args[0]
+            if is_same and (entry.version < 0 or entry.version == args[0]._version):  # type: ignore[union-attr]
                 call.taken = entry  # type: ignore[assignment]
-                return entry.like.as_input  # type: ignore[union-attr, no-any-return]
-            given = None
-        else:
-            given = call.seen.of.given
-            if given is not None:
-                taken = (given.compare or given.made_compare())(args, kwargs, given, leaves)
-                if taken is not None:
-                    call.taken = taken
-                    return given.inputs
+                return like.as_input
+        is_alone = len(args) == 1 and not kwargs
+        given = None if is_alone else call.seen.of.given
+        if given is not None:
+            taken = (given.compare or given.made_compare())(args, kwargs, given, leaves)
+            if taken is not None:
+                call.taken = taken
+                return given.inputs
         found: list[Any] = []
         inputs = leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
-        if (len(args) != 1 or kwargs) and (given is None or given.inputs is not inputs):
+        if not is_alone and (given is None or given.inputs is not inputs):
             call.seen.of.given = Given(args, kwargs, inputs, entries_of(call.taken), leaves)
         return inputs
 
@@ -142,11 +145,12 @@ class Ops(TorchFunctionMode):
         """The line of an op that the innermost open call, `parent`, has run from a frame."""
         seen = parent.seen
         position = position_outside_torch(caller, parent.position, seen.code)
-        key = id(position), id(caller.f_code), caller.f_lasti
+        code = caller.f_code
+        key = id(position) if position[0] is code else (id(position), id(code), caller.f_lasti)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(position, self._leaves.last)
-        if caller.f_code is seen.code:
+        if code is seen.code:
             seen.lines[caller.f_lasti] = line
         return line
 
