@@ -62,10 +62,11 @@ class Given:
     ) -> None:
         self.names = tuple(kwargs or ())
         self.inputs = inputs
-        self.likes: list[Alike] = [entry.like for entry in noted]
-        self.parts: list[Any] = []
-        built = _built_of(args, self.parts, table, 0)
-        by_name = _built_of((kwargs or {}).values(), self.parts, table, 0) if built is not None else None
+        self.likes: tuple[Alike, ...] = tuple([entry.like for entry in noted])
+        parts: list[Any] = []
+        built = _built_of(args, parts, table, 0)
+        by_name = _built_of((kwargs or {}).values(), parts, table, 0) if built is not None else None
+        self.parts = tuple(parts)
         self._built = None if built is None or by_name is None else (built, by_name)
         self.compare: Compare | None = None if self._built is not None else _like_nothing
 
@@ -78,7 +79,7 @@ class Given:
 
     def is_given(self, entries: Sequence[Known], table: LeafTable) -> None:
         """Describe arguments that are built in the same way, of tensors that are like others."""
-        self.likes = [entry.like for entry in entries]
+        self.likes = tuple([entry.like for entry in entries])
         self.inputs = table.restated(self.inputs, self.likes)
 
 
@@ -139,6 +140,10 @@ _CHECKS = {
 }
 
 
+_NAMES: dict[str, Any] = {"like_of": attrgetter("like"), **{name: kind for kind, name in _WITH_PARTS.items()}}
+"""What comparisons look up: the same for all, as what is looked up seldom takes long."""
+
+
 class _Text:
     """The text of a comparison, line by line, and what it has found by then."""
 
@@ -167,7 +172,7 @@ class _Text:
             else:
                 self._check("object", part, f"*{part}_known")
                 before = f"likes[{self.tensors}:{self.tensors + how}]"
-                self.others.append(f"list(map(like_of, {part}_known)) != {before}")
+                self.others.append(f"tuple(map(like_of, {part}_known)) != {before}")
                 self.tensors += how
                 self.parts += 1
 
@@ -200,6 +205,6 @@ def _comparison(args: tuple[Built, ...], by_name: tuple[Built, ...]) -> Compare:
         *([f"if {' or '.join(text.others)}: given.is_given({noted}, table)"] if text.others else []),
         f"return {text.noted[0] if len(text.noted) == 1 and text.noted[0][0] != '*' else noted}",
     ]
-    space: dict[str, Any] = {"like_of": attrgetter("like"), **{name: kind for kind, name in _WITH_PARTS.items()}}
-    exec(compile("\n    ".join(lines), __file__, "exec"), space)
-    return space["compare"]  # type: ignore[no-any-return]
+    made: dict[str, Compare] = {}
+    exec(compile("\n    ".join(lines), __file__, "exec"), _NAMES, made)
+    return made["compare"]
