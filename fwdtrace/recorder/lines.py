@@ -35,52 +35,57 @@ _DEEPEST = 4
 Built = str | tuple[str, tuple["Built", ...]] | int
 """How a value is built: "tensor", how it is compared, a type with how its parts are built, or how many tensors an
 object has."""
-Compare = Callable[[tuple[Any, ...], dict[str, Any] | None, "Given", LeafTable], Noted | None]
+Described = tuple[Leaves, Noted]
+Compare = Callable[[tuple[Any, ...], dict[str, Any] | None, "Given", LeafTable], Described | None]
 """Takes arguments, those given before and the table that knows tensors.
 
-Returns what is known of the tensors in the arguments if these are built like those before; then `inputs` of those given
-before are the leaves of these. Else None.
+Returns the leaves of the arguments and what is known of their tensors if they are built like those before and nothing
+has been written into the tensors since these were met; else None.
 """
 
 
 class Given:
-    """Arguments as they were given: `inputs` are their leaves, and `names` those of the arguments given by name.
+    """Arguments as they were given, the last ones by these `names`.
 
-    `likes` has what each tensor in them is like, and `parts` the values that say how the rest is described. `compare`
-    takes other arguments; it is None until it is needed, as most lines run once.
+    `described` has what each tensor in them is like, and their leaves; `parts` has the values that say how the rest is
+    described. `compare` takes other arguments.
     """
 
-    __slots__ = ("_built", "compare", "inputs", "likes", "names", "parts")
+    __slots__ = ("_built", "compare", "described", "names", "parts")
 
     def __init__(
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
-        inputs: Leaves,
+        leaves: Leaves,
         noted: Sequence[Known],
         table: LeafTable,
     ) -> None:
         self.names = tuple(kwargs or ())
-        self.inputs = inputs
-        self.likes: tuple[Alike, ...] = tuple([entry.like for entry in noted])
+        self.described: tuple[tuple[Alike, ...], Leaves] = tuple([entry.like for entry in noted]), leaves
         parts: list[Any] = []
         built = _built_of(args, parts, table, 0)
         by_name = _built_of((kwargs or {}).values(), parts, table, 0) if built is not None else None
         self.parts = tuple(parts)
-        self._built = None if built is None or by_name is None else (built, by_name)
-        self.compare: Compare | None = None if self._built is not None else _like_nothing
+        self._built = (built, by_name)
+        self.compare: Compare = _compare_first
+
+    def leaves(self) -> Leaves:
+        """The leaves of what was given last."""
+        return self.described[1]
 
     def made_compare(self) -> Compare:
-        """The function that compares, which is made now if it has not been."""
-        if self.compare is None:
-            assert self._built is not None
-            self.compare = _comparison(*self._built)
+        """The function that compares, which is made now: most lines run once."""
+        args, by_name = self._built
+        self.compare = _like_nothing if args is None or by_name is None else _comparison(args, by_name)
         return self.compare
 
-    def is_given(self, entries: Sequence[Known], table: LeafTable) -> None:
-        """Describe arguments that are built in the same way, of tensors that are like others."""
-        self.likes = tuple([entry.like for entry in entries])
-        self.inputs = table.restated(self.inputs, self.likes)
+    def of_others(self, noted: Sequence[Known], table: LeafTable) -> Leaves:
+        """The leaves of arguments that are built in the same way, of tensors that are like others; they are kept."""
+        likes = tuple([entry.like for entry in noted])
+        leaves = table.restated(self.leaves(), likes)
+        self.described = likes, leaves  # at once, as another thread may compare
+        return leaves
 
 
 class Line:
@@ -92,6 +97,12 @@ class Line:
         self.position = position
         self.given: Given | None = None
         self.made = made
+
+
+def _compare_first(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None, given: Given, table: LeafTable
+) -> Described | None:
+    return given.made_compare()(args, kwargs, given, table)
 
 
 def _like_nothing(*_: Any) -> None:
@@ -200,10 +211,11 @@ def _comparison(args: tuple[Built, ...], by_name: tuple[Built, ...]) -> Compare:
     lines = [
         "def compare(args, kwargs, given, table):",
         f"if len(args) != {len(args)} or {names}: return None",
-        "known, parts, likes = table.known.get, given.parts, given.likes",
+        "known, parts = table.known.get, given.parts",
+        "likes, leaves = given.described",
         *text.lines,
-        *([f"if {' or '.join(text.others)}: given.is_given({noted}, table)"] if text.others else []),
-        f"return {text.noted[0] if len(text.noted) == 1 and text.noted[0][0] != '*' else noted}",
+        *([f"if {' or '.join(text.others)}: leaves = given.of_others({noted}, table)"] if text.others else []),
+        f"return leaves, {text.noted[0] if len(text.noted) == 1 and text.noted[0][0] != '*' else noted}",
     ]
     made: dict[str, Compare] = {}
     exec(compile("\n    ".join(lines), __file__, "exec"), _NAMES, made)

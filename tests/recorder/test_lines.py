@@ -39,8 +39,8 @@ class Compared:
 
     def tensors(self, *values: Any, **kwargs: Any) -> list[Tensor] | None:
         """The tensors in other arguments if they are built like those given; else None."""
-        noted = self.given.made_compare()(values, kwargs, self.given, self.session.leaves)
-        return None if noted is None else [entry() for entry in entries_of(noted)]
+        described = self.given.compare(values, kwargs, self.given, self.session.leaves)
+        return None if described is None else [entry() for entry in entries_of(described[1])]
 
     def meet(self, tensor: Tensor) -> None:
         """Have a tensor known, as that which an op has made is."""
@@ -98,9 +98,9 @@ def test_arguments_that_are_built_alike_are_described_anew_where_their_tensors_a
     for tensor in (X, Y, WIDE):
         compared.meet(tensor)
     assert compared.tensors(*others, scale=WIDE) is not None
-    assert compared.given.inputs == LeafTable().of_inputs(others, {"scale": WIDE})
+    assert compared.given.leaves() == LeafTable().of_inputs(others, {"scale": WIDE})
     assert compared.tensors([X, Y], cache, 2, scale=X) is not None
-    assert compared.given.inputs == LeafTable().of_inputs(([X, Y], cache, 2), {"scale": X})
+    assert compared.given.leaves() == LeafTable().of_inputs(([X, Y], cache, 2), {"scale": X})
 
 
 def test_an_object_that_is_built_otherwise_or_is_of_another_class_is_not_like_the_one_before() -> None:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from fwdtrace.recorder.alike import Alike, version_like
 from fwdtrace.recorder.flow import DataFlow, last_changed
-from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
+from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.lines import Given, Line
 from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
 from fwdtrace.recorder.notes import (
@@ -81,15 +81,14 @@ class Ops(TorchFunctionMode):
                 return like.as_input
         is_alone = len(args) == 1 and not kwargs
         given = None if is_alone else call.seen.of.given
-        if given is not None:
-            taken = (given.compare or given.made_compare())(args, kwargs, given, leaves)
-            if taken is not None:
-                call.taken = taken
-                return given.inputs
+        described = given.compare(args, kwargs, given, leaves) if given is not None else None
+        if described is not None:
+            inputs, call.taken = described
+            return inputs
         found: list[Any] = []
         inputs = leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
-        if not is_alone and (given is None or given.inputs is not inputs):
+        if not is_alone and (given is None or given.leaves() is not inputs):
             call.seen.of.given = Given(args, kwargs, inputs, entries_of(call.taken), leaves)
         return inputs
 
@@ -104,37 +103,38 @@ class Ops(TorchFunctionMode):
         """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
         leaves, seen = self._leaves, call.seen
         entry = leaves.known.get(id(output))
-        if not call.hooks:
-            if entry is None or entry() is not output:
-                like = seen.made or leaves.last
-                if like.accepts(output):
-                    self.flow.sees_writes(call, call.taken)
-                    made = call.given = leaves.known[id(output)] = KnownResult(output)
-                    made.version, made.maker = version_like(output, like), call
-                    made.clock, made.like = len(self.session.log), like
-                    return like.as_output
-                if seen.of.gave is not None and (given := self._given_on(seen.of.gave, output)) is not None:
-                    self.flow.sees_writes(call, call.taken)
-                    call.given = given
-                    return seen.of.gave.inputs
-            elif entry.version >= 0 and leaves.known_still(output) is entry:
-                self.flow.sees_writes(call, call.taken)
-                call.given = entry
-                return entry.like.as_output  # type: ignore[no-any-return]
+        like = seen.made or leaves.last
+        if (entry is None or entry() is not output) and like.accepts(output) and not call.hooks:
+            self.flow.sees_writes(call, call.taken)
+            made = call.given = leaves.known[id(output)] = KnownResult(output)
+            made.version, made.maker = version_like(output, like), call
+            made.clock, made.like = len(self.session.log), like
+            return like.as_output
+        gave = seen.of.gave
+        handed_on = self._handed_on(gave, output) if gave is not None else None
+        if handed_on is not None:
+            self.flow.sees_writes(call, call.taken)
+            outputs, call.given = handed_on
+            return outputs
         hook = last_changed(call, "forward") if call.hooks else None
         outputs, seen.made = self._read_output(call, output, hook)
-        gave = seen.of.gave
-        if not isinstance(output, Tensor) and (gave is None or gave.inputs is not outputs):
+        if not isinstance(output, Tensor) and (gave is None or gave.leaves() is not outputs):
             seen.of.gave = Given((output,), None, outputs, entries_of(call.given), leaves)
         return outputs
 
-    def _given_on(self, gave: Given, output: Any) -> Noted | None:
-        """What is known of the tensors in an output like the last one, if all are known and none was written into."""
-        given = (gave.compare or gave.made_compare())((output,), None, gave, self._leaves)
-        return given if given and all(entry.version >= 0 for entry in entries_of(given)) else None
+    def _handed_on(self, gave: Given, output: Any) -> tuple[Leaves, Noted] | None:
+        """The leaves of an output that is built like another, if its tensors are known and nothing wrote into them."""
+        described = gave.compare((output,), None, gave, self._leaves)
+        is_known = described is not None and all(entry.version >= 0 for entry in entries_of(described[1]))
+        return described if is_known else None
 
     def _read_output(self, note: Note, output: Any, hook: HookRun | None = None) -> tuple[Leaves, Alike]:
         """The leaves of anything that is given, and what its last tensor is like; what is known of each is noted."""
+        entry = self._leaves.known_still(output)
+        if entry is not None and entry.version >= 0:  # one tensor that is handed on as it was
+            self.flow.sees_writes(note, note.taken)
+            note.given = entry
+            return entry.like.as_output, entry.like
         found: list[Any] = []
         leaves = self._leaves.read_output(output, found)
         like = self._leaves.last
@@ -160,7 +160,7 @@ class Ops(TorchFunctionMode):
         with without_torch_function():  # a mode of the user's must not see us read attributes
             inputs = self._leaves.read_inputs(args, kwargs or {}, found)
             taken = self.flow.takes(found)
-        if line.given is None or line.given.inputs is not inputs:
+        if line.given is None or line.given.leaves() is not inputs:
             line.given = Given(args, kwargs, inputs, entries_of(taken), self._leaves)
         return inputs, taken
 
@@ -248,54 +248,46 @@ class Ops(TorchFunctionMode):
                 return function(*args, **(kwargs or {}))
         operands = args[::-1] if kind.is_reflected else args
         is_quiet = not torch_function_modes()  # torch has taken ours off
-        leaves, given, taken = self._leaves, line.given, None
-        if is_quiet and given is not None:
-            taken = (given.compare or given.made_compare())(operands, kwargs, given, leaves)
-        if taken is None:
-            inputs, taken = self._op_inputs(line, operands, kwargs)
-        else:
-            inputs = given.inputs  # type: ignore[union-attr]
-        others = session.measures
-        op = _other_op(function, parent, line.position, inputs, taken) if others else None
-        for other in others:
-            other.begins(op, operands, kwargs or {})  # type: ignore[arg-type]
+        leaves, given = self._leaves, line.given
+        described = given.compare(operands, kwargs, given, leaves) if is_quiet and given is not None else None
+        inputs, taken = described or self._op_inputs(line, operands, kwargs)
+        op = None
+        if session.measures:
+            op = _other_op(function, parent, line, inputs, taken)
+            for measure in session.measures:
+                measure.begins(op, operands, kwargs or {})
         stack.in_op = True
         try:
             result = function(*args, **kwargs) if kwargs else function(*args)
         except BaseException as error:
-            op = op or _other_op(function, parent, line.position, inputs, taken)
+            op = op or _other_op(function, parent, line, inputs, taken)
             op.error = with_index_outside(error_of(error), error, args, args[1] if len(args) > 1 else None)
             session.log.append(op)
             raise
         finally:
             stack.in_op = False
         if op is None and is_quiet:
-            entry = leaves.known.get(id(result))
-            if entry is None or entry() is not result:
-                like = line.made
-                if like.accepts(result):  # one new tensor, as mostly
-                    made = leaves.known[id(result)] = OpenOp(result)
-                    made.function, made.parent, made.position = function, parent, line.position
-                    made.inputs, made.taken, made.like, made.clock = inputs, taken, like, len(session.log)
-                    made.version = version_like(result, like)
-                    if not kind.only_reads:
-                        self.flow.sees_writes(made, taken)
-                    session.log.append(made)
-                    return result
-            elif entry.version >= 0 and leaves.known_still(result) is entry:
-                op = _other_op(function, parent, line.position, inputs, taken)
-                op.given, op.outputs = entry, entry.like.as_output
-                self.flow.sees_writes(op, taken)
-                session.log.append(op)
+            entry, like = leaves.known.get(id(result)), line.made
+            if (entry is None or entry() is not result) and like.accepts(result):  # one new tensor, as mostly
+                made = leaves.known[id(result)] = OpenOp(result)
+                made.function, made.parent, made.position = function, parent, line.position
+                made.inputs, made.taken, made.like, made.clock = inputs, taken, like, len(session.log)
+                made.version = version_like(result, like)
+                if not kind.only_reads:
+                    self.flow.sees_writes(made, taken)
+                session.log.append(made)
                 return result
-        op = op or _other_op(function, parent, line.position, inputs, taken)
+        self._note(op or _other_op(function, parent, line, inputs, taken), line, result, kind.takes_numbers_out)
+        return result
+
+    def _note(self, op: OtherOp, line: Line, result: Any, takes_numbers_out: bool) -> None:
+        """Note what an op gave that is not one new tensor like the last one of its line, or that is measured."""
         with without_torch_function():
             op.outputs, line.made = self._read_output(op, result)
-        for other in others:
-            other.ends(op, result)
-        if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out or self._only_writes(op, result):
-            session.log.append(op)
-        return result
+        for measure in self.session.measures:
+            measure.ends(op, result)
+        if op.given or op.function is Tensor.__setitem__ or takes_numbers_out or self._only_writes(op, result):
+            self.session.log.append(op)
 
     def _only_writes(self, op: OpenOp, result: Any) -> bool:
         """Whether an op gave nothing, and wrote into what it was given, as operators of other libraries may do."""
@@ -305,10 +297,10 @@ class Ops(TorchFunctionMode):
             return self.flow.wrote(op)
 
 
-def _other_op(function: Any, parent: OpenCall, position: Position, inputs: Leaves, taken: Noted) -> OtherOp:
+def _other_op(function: Any, parent: OpenCall, line: Line, inputs: Leaves, taken: Noted) -> OtherOp:
     """An op as it is noted before it has given anything."""
     op = OtherOp(NOTHING)
-    op.function, op.parent, op.position, op.inputs, op.taken = function, parent, position, inputs, taken
+    op.function, op.parent, op.position, op.inputs, op.taken = function, parent, line.position, inputs, taken
     return op
 
 
