@@ -119,7 +119,7 @@ class LeafTable:
 
     def known_in(self, value: Any, layout: Layout) -> list[Known] | None:
         """What is known of the tensors in an object that is built like this, if all are as they were; else None."""
-        tensors = self._objects.tensors_by(value, layout)
+        tensors = layout.read(value) if layout.read is not None else None
         if tensors is None:
             return None
         known, entries = self.known, []

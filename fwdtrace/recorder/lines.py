@@ -22,8 +22,8 @@ from fwdtrace.recorder.objects import MOST_IN_OBJECT
 from fwdtrace.recorder.parts import kind_of
 
 _HOW: dict[type, str] = {
-    **dict.fromkeys((type(None), bool, type(...), torch.dtype, torch.device, torch.memory_format), "same"),
-    **dict.fromkeys((int, str), "equal"),
+    **dict.fromkeys((type(None), bool, type(...), torch.dtype, torch.memory_format), "same"),
+    **dict.fromkeys((int, str, torch.device), "equal"),
     float: "equal float",
 }
 """How values of these types are compared, which are described by themselves alone."""
@@ -70,9 +70,9 @@ class Given:
         self._built = (built, by_name)
         self.compare: Compare = _compare_first
 
-    def leaves(self) -> Leaves:
-        """The leaves of what was given last."""
-        return self.described[1]
+    def says(self, leaves: Leaves) -> bool:
+        """Whether what was given last has these leaves, and can be compared: an object only if it was read before."""
+        return self.described[1] is leaves and None not in self._built
 
     def made_compare(self) -> Compare:
         """The function that compares, which is made now: most lines run once."""
@@ -83,7 +83,7 @@ class Given:
     def of_others(self, noted: Sequence[Known], table: LeafTable) -> Leaves:
         """The leaves of arguments that are built in the same way, of tensors that are like others; they are kept."""
         likes = tuple([entry.like for entry in noted])
-        leaves = table.restated(self.leaves(), likes)
+        leaves = table.restated(self.described[1], likes)
         self.described = likes, leaves  # at once, as another thread may compare
         return leaves
 

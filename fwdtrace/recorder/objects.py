@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import torch
@@ -25,21 +28,23 @@ _HOLD_NOTHING = frozenset((*SCALARS, torch.dtype, torch.device))
 """Most attributes are of these types, and are no tensors and hold none."""
 
 
+@dataclass
 class Layout:
     """How an object was built: its class, the keys and the types of its parts, and where among them the tensors were.
 
     A step is the place of a part, and the layout of what was looked into, or None if the part is a tensor. `names` has
-    how the tensors are called behind the name of the object; the layouts in another's have none.
+    how the tensors are called behind the name of the object; the layouts in another's have none. `read`, which is made
+    once an object is found that is built like the one before, gives the tensors of another such, and None of any other.
     """
 
-    __slots__ = ("keys", "kind", "names", "steps", "types")
+    kind: type
+    keys: tuple[str, ...] | None
+    types: tuple[type, ...]
+    steps: list[tuple[int, Layout | None]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    read: Callable[[Any], list[Tensor] | None] | None = field(default=None, compare=False)
 
-    def __init__(self, kind: type, keys: tuple[str, ...] | None, types: tuple[type, ...]) -> None:
-        self.kind = kind
-        self.keys = keys
-        self.types = types
-        self.steps: list[tuple[int, Layout | None]] = []
-        self.names: list[str] = []
+    __hash__ = object.__hash__
 
 
 class State:
@@ -67,33 +72,24 @@ class ObjectReader:
     def leaves_in(self, value: Any, name: str) -> Found:
         """The first tensors in an object with their names, and a text if there are more or none."""
         before = self.tensors_in(value)
-        if before is not None:
-            names, tensors = before[0].names, before[1]
-        else:
+        if before is None:
             search = _Search()
             layout = search.inside(value, "object", "", (id(value),))
-            layout.names, tensors = search.names, search.tensors
-            names = layout.names
-            self._layouts.pop(type(value), None)
+            layout.names = search.names
+            before = layout, search.tensors[:MOST_IN_OBJECT]
+            last = self._layouts.pop(type(value), None)
             if search.is_regular and not isinstance(value, enum.Enum):  # whose members have texts of their own
                 self._layouts[type(value)] = layout
-        described: Found = [
-            (name + suffix, tensor) for suffix, tensor in zip(names, tensors[:MOST_IN_OBJECT], strict=False)
-        ]
-        return described + [(name, text) for text in text_beside(value, len(names))]
+                layout.read = _reader(layout) if layout == last else None
+        layout, tensors = before
+        found: Found = [(name + suffix, tensor) for suffix, tensor in zip(layout.names, tensors, strict=False)]
+        return found + [(name, text) for text in text_beside(value, len(layout.names))]
 
     def tensors_in(self, value: Any) -> tuple[Layout, list[Tensor]] | None:
-        """The layout and the tensors of an object that is built like the one before of its class; else None."""
+        """The layout and the tensors of an object that is built as two before it were; else None."""
         layout = self._layouts.get(type(value))
-        tensors = self.tensors_by(value, layout) if layout is not None else None
+        tensors = layout.read(value) if layout is not None and layout.read is not None else None
         return (layout, tensors) if layout is not None and tensors is not None else None
-
-    def tensors_by(self, value: Any, layout: Layout) -> list[Tensor] | None:
-        """The tensors in an object that are described, if it is built like this; else None."""
-        tensors: list[Tensor] = []
-        if type(value) is not layout.kind or not _add_by_layout(value, layout, tensors):
-            return None
-        return tensors[:MOST_IN_OBJECT]
 
 
 def named_alike(alike: Alike, name: str) -> Leaf:
@@ -168,23 +164,59 @@ class _Search:
         return dict(attributes or {}).items(), ".", ""
 
 
-def _add_by_layout(value: Any, layout: Layout, tensors: list[Tensor]) -> bool:
-    """Add the tensors in a value to those found; false if it is built otherwise."""
-    if layout.keys is None:
-        parts = tuple(value)
-    else:
-        attributes = _attributes(value)
-        if attributes is None or tuple(attributes) != layout.keys:
-            return False
-        parts = tuple(attributes.values())
-    if tuple(map(type, parts)) != layout.types:
-        return False
-    for place, step in layout.steps:
-        if step is None:
-            tensors.append(parts[place])
-        elif not _add_by_layout(parts[place], step, tensors):
-            return False
-    return True
+def _reader(layout: Layout) -> Callable[[Any], list[Tensor] | None]:
+    """The function that reads the tensors which are described of an object, without a loop."""
+    text = _ReaderText()
+    text.read(layout, "value")
+    lines = [*text.lines, f"return [{', '.join(text.tensors[:MOST_IN_OBJECT])}]"]
+    exec(_compiled("\n    ".join(["def read(value):", *lines])), text.names)
+    return text.names["read"]  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str) -> CodeType:
+    """The code of a text, which is the same for all objects that are built alike of whatever classes."""
+    return compile(text, __file__, "exec")
+
+
+class _ReaderText:
+    """The text of such a function, line by line: what it looks up, and where it has found tensors by then."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.tensors: list[str] = []
+        self.names: dict[str, Any] = {"attributes_of": _attributes}
+
+    def read(self, layout: Layout, name: str) -> None:
+        """Take the parts of what has this name, or give up if it is not built like this."""
+        self._give_up_if(f"type({name}) is not {self._called(layout.kind)}")
+        parts = [f"{name}_{place}" for place in range(len(layout.types))]
+        source = name
+        if layout.keys is None:
+            self._give_up_if(f"len({name}) != {len(parts)}")
+        else:
+            self.lines.append(f"attributes = attributes_of({name})")
+            self._give_up_if(f"attributes is None or tuple(attributes) != {self._called(layout.keys)}")
+            source = "attributes.values()"
+        if parts:
+            self.lines.append(f"{''.join(f'{part}, ' for part in parts)}= {source}")
+        inner = dict(layout.steps)
+        for place, (part, kind) in enumerate(zip(parts, layout.types, strict=True)):
+            if isinstance(step := inner.get(place), Layout):
+                self.read(step, part)
+                continue
+            self._give_up_if(f"type({part}) is not {self._called(kind)}")
+            if place in inner:
+                self.tensors.append(part)
+
+    def _give_up_if(self, condition: str) -> None:
+        self.lines.append(f"if {condition}: return None")
+
+    def _called(self, constant: Any) -> str:
+        """The name by which the text has a constant."""
+        name = f"constant_{len(self.names)}"
+        self.names[name] = constant
+        return name
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ class Ops(TorchFunctionMode):
         found: list[Any] = []
         inputs = leaves.read_inputs(args, kwargs, found)
         call.taken = self.flow.takes(found)
-        if not is_alone and (given is None or given.leaves() is not inputs):
+        if not is_alone and (given is None or not given.says(inputs)):
             call.seen.of.given = Given(args, kwargs, inputs, entries_of(call.taken), leaves)
         return inputs
 
@@ -118,7 +118,7 @@ class Ops(TorchFunctionMode):
             return outputs
         hook = last_changed(call, "forward") if call.hooks else None
         outputs, seen.made = self._read_output(call, output, hook)
-        if not isinstance(output, Tensor) and (gave is None or gave.leaves() is not outputs):
+        if not isinstance(output, Tensor) and (gave is None or not gave.says(outputs)):
             seen.of.gave = Given((output,), None, outputs, entries_of(call.given), leaves)
         return outputs
 
@@ -160,7 +160,7 @@ class Ops(TorchFunctionMode):
         with without_torch_function():  # a mode of the user's must not see us read attributes
             inputs = self._leaves.read_inputs(args, kwargs or {}, found)
             taken = self.flow.takes(found)
-        if line.given is None or line.given.leaves() is not inputs:
+        if line.given is None or not line.given.says(inputs):
             line.given = Given(args, kwargs, inputs, entries_of(taken), self._leaves)
         return inputs, taken
 
