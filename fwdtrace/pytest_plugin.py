@@ -116,7 +116,7 @@ def _compare(expected: str, actual: str, name: str) -> None:
 def _traced(model: Any, inputs: Any) -> Trace:
     import torch
 
-    from fwdtrace.recorder.notes import Options
+    from fwdtrace.recorder.recorded import Options
     from fwdtrace.recorder.recording import Recording
 
     with _in_eval_mode(model), torch.no_grad(), Recording(model, Options()) as recording:

@@ -22,7 +22,7 @@ from fwdtrace.program.state import state_kept
 from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.measures.backward_errors import is_second_pass
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Call, Finding, Leaf, TensorMeta, Trace
 from fwdtrace.trace.text import name_of

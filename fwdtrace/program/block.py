@@ -9,7 +9,7 @@ from fwdtrace.program.crash import explained
 from fwdtrace.program.signals import heed_signal, ignore_signal
 from fwdtrace.program.wanted import Looks, Wanted, slow_factor, what_is_wrong
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.trace import Trace
 
 

@@ -24,7 +24,7 @@ from fwdtrace.program.statement import Again, function_of
 from fwdtrace.program.tracebacks import is_the_programs
 from fwdtrace.recorder.frames import from_torch, name_of_code
 from fwdtrace.recorder.measures.backward_errors import raised_by_backward
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import CALL_CODE, WRAPPED_CALL_CODE, is_compiled, wraps_compiled
 from fwdtrace.trace import Trace

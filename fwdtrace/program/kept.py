@@ -11,7 +11,7 @@ from fwdtrace.program.optimizers import settings_of
 from fwdtrace.program.roots import Root
 from fwdtrace.program.wanted import Round
 from fwdtrace.recorder.measures.training_keeper import KeptValues, TrainingKeeper
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording, forget_our_frames
 from fwdtrace.trace import Trace
 

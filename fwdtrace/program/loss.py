@@ -16,7 +16,7 @@ from fwdtrace.program.moment import Moment
 from fwdtrace.program.replay import Begun, Replay, replayed
 from fwdtrace.program.scopes import Place, Scope
 from fwdtrace.program.statement import callable_alone, expressions_as_function
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.trace import Trace
 
 AND_LOSS = " and loss"

@@ -135,7 +135,7 @@ class ObservedProgram:
     def begin(self) -> None:
         """Watch all that this process runs from now on, and what it forks if that is to be; torch has been imported."""
         from fwdtrace.program.watch import Watch
-        from fwdtrace.recorder.notes import Options
+        from fwdtrace.recorder.recorded import Options
 
         program = self.program
         options = Options(program.ops, program.check_finite, program.with_stats, program.costs, program.backward)

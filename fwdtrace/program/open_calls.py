@@ -19,7 +19,7 @@ from fwdtrace.trace import Trace
 
 if TYPE_CHECKING:
     from fwdtrace.program.kept import KeptCall, Open
-    from fwdtrace.recorder.notes import Options
+    from fwdtrace.recorder.recorded import Options
 
 
 class OpenCalls:

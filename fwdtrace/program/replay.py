@@ -26,7 +26,7 @@ from fwdtrace.program.traces import with_findings
 from fwdtrace.recorder.describe import tensors_of
 from fwdtrace.recorder.frames import NOWHERE, Position, site_at
 from fwdtrace.recorder.measures.values import same_numbers
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import Unseen
 from fwdtrace.trace import Trace

@@ -18,7 +18,7 @@ from fwdtrace.program.passes import Pass
 from fwdtrace.program.replay import TRANSFORMED, Replay, called_at, not_replayed, replayed, sound_again
 from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.steps import Happened, Keep, Optimizer
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.torch_internals import wraps_compiled
 from fwdtrace.trace import Trace

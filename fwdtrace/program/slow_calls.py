@@ -11,7 +11,7 @@ from fwdtrace.program.device_clock import DeviceClock
 from fwdtrace.program.late import LateReplays
 from fwdtrace.program.passes import Pass
 from fwdtrace.program.steps import Happened, Steps
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 
 TIMED = Options(ops=True, alone=True)
 """What the replay of a slow call measures."""

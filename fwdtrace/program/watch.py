@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fwdtrace.program.events import Events
     from fwdtrace.program.kept import KeptCall, Open
     from fwdtrace.program.saved_step import StepToSave
-    from fwdtrace.recorder.notes import Options
+    from fwdtrace.recorder.recorded import Options
 
 
 class Watch:

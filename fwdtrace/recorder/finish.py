@@ -16,7 +16,8 @@ from fwdtrace.recorder.around import around_run
 from fwdtrace.recorder.finished_calls import Finisher, hooks_of
 from fwdtrace.recorder.hooks import list_hooks
 from fwdtrace.recorder.measures.gradients import Gradients, gradients_of
-from fwdtrace.recorder.notes import Recorded, SeenModule
+from fwdtrace.recorder.notes import SeenModule
+from fwdtrace.recorder.recorded import Recorded
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import NO_FORWARD
 from fwdtrace.recorder.tree import first_parameter, modules_and_names, own_parameters, sizes_of

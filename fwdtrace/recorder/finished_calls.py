@@ -17,7 +17,8 @@ from fwdtrace.recorder.measures.gradients import Gradients
 from fwdtrace.recorder.measures.ops import Ops, takes_numbers_out
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
-from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp, RareNotes, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.notes import HookRun, Leaves, OpenCall, OpenOp, RareNotes, SeenClass, SeenModule
+from fwdtrace.recorder.recorded import Recorded
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.sources import Sources
 from fwdtrace.recorder.tree import count_parameters

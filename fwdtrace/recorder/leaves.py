@@ -5,50 +5,40 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, Alike
-from fwdtrace.recorder.describe import Leaves, nested_shape, size_of, walk
-from fwdtrace.recorder.drafts import plain_tensor, renamed
+from fwdtrace.recorder.describe import Leaves, walk
 from fwdtrace.recorder.notes import Known
 from fwdtrace.recorder.objects import Layout, ObjectReader, State, named_alike, text_beside
 from fwdtrace.recorder.parts import MOST_SCALARS, SCALARS, kind_of, shortened, text_of
-from fwdtrace.recorder.torch_internals import placed, torch_function_modes, without_torch_function
+from fwdtrace.recorder.tensor_table import TensorTable
+from fwdtrace.recorder.torch_internals import torch_function_modes, without_torch_function
 from fwdtrace.trace import Leaf, TensorMeta, Value
 
 _DEEPEST_PLAIN = 4
 _MOST_KEYS = 10_000
 _PLAIN_BOUNDS = {int, type(None)}
 _several = object()
-_traits = attrgetter("__class__", "shape", "dtype", "device", "requires_grad", "layout")
 _IMMUTABLE = {torch.dtype, torch.device, torch.memory_format, torch.layout, torch.Size, type(...)}
 
 
-class LeafTable:
+class LeafTable(TensorTable):
     """Describes arguments and results. A second value with the same shapes costs one lookup.
 
-    A single tensor is first compared with the one before it: most modules are given what another has just given.
-    Where data flow is noted, `known` has what is known of each tensor by its identity, how it was described too. The
-    tensors that are found on the way are added to a list: as what is known of them, if that is still so.
+    The tensors that are found on the way are added to a list: as what is known of them, if that is still so.
     """
 
-    __slots__ = ("_alike", "_hints", "_leaves", "_objects", "_plain", "_states", "_texts", "_tuples", "known", "last")
+    __slots__ = ("_objects", "_plain", "_states", "_texts", "_tuples")
 
     def __init__(self) -> None:
-        self._alike: dict[tuple[Any, ...], Alike] = {}
-        self.last = LIKE_NOTHING
-        self.known: dict[int, Known] = {}
-        # By identity, what a tensor was like when it was last met; what is like that still is accepted quickly.
-        self._hints: dict[int, Alike] = {}
+        super().__init__()
         self._objects = ObjectReader()
         self._plain: dict[tuple[Any, ...], Leaves] = {}
         self._states: dict[tuple[Any, ...], State] = {}
-        self._leaves: dict[tuple[Any, ...], TensorMeta] = {}
         self._texts: dict[tuple[str, str], Value] = {}
         self._tuples: dict[tuple[int, ...], Leaves] = {}
 
@@ -104,19 +94,6 @@ class LeafTable:
         key = tuple(parts)
         return self._described_before(key) or self._remembered(key, self._of_key(named or [("", value)], key))
 
-    def like_of_known(self, value: Any) -> Alike | None:
-        """What a value is like that may be a tensor: as the last one, or as when it was met; None if as neither."""
-        entry = self.known.get(id(value))
-        like = self.last if entry is None or entry() is not value else entry.like
-        return like if like.accepts(value) else None
-
-    def known_still(self, tensor: Tensor) -> Known | None:
-        """What is known of a tensor, if nothing has been written into it and it is described as before; else None."""
-        entry = self.known.get(id(tensor))
-        if entry is None or entry() is not tensor or not entry.like.accepts(tensor):
-            return None
-        return entry if entry.version < 0 or entry.version == tensor._version else None
-
     def known_in(self, value: Any, layout: Layout) -> list[Known] | None:
         """What is known of the tensors in an object that is built like this, if all are as they were; else None."""
         tensors = layout.read(value) if layout.read is not None else None
@@ -143,33 +120,6 @@ class LeafTable:
         changed = [named_alike(next(rest), leaf.name) if type(leaf) is TensorMeta else leaf for leaf in leaves]
         return self._tuples.setdefault(tuple(map(id, changed)), tuple(changed))
 
-    def alike_with(self, tensor: Tensor) -> Alike:
-        """How tensors like this one are described; like nothing if only the tensor itself can tell."""
-        if self.last.accepts(tensor):
-            return self.last
-        if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
-            return LIKE_NOTHING
-        return self._unlike_last(tensor) or LIKE_NOTHING
-
-    def _unlike_last(self, tensor: Tensor) -> Alike | None:
-        """The same for a tensor that is not like the last one."""
-        hint = self._hints.get(id(tensor))
-        if hint is not None and hint.accepts(tensor):
-            self.last = hint
-            return hint
-        try:
-            traits = _traits(tensor)
-            alike = self._alike.get(traits)
-        except (RuntimeError, TypeError):  # a nested tensor has no shape, one with a symbol in it no hash
-            return None
-        if alike is None:
-            leaf = self._new_tensor(tensor, "")
-            alike = self._alike.setdefault(traits, Alike((renamed(leaf, "0"),), (leaf,), tensor))
-        elif alike is self.last or alike is hint:  # refused, because torch is in another mode now, autocast for one
-            alike.take_as_example(tensor)
-        self.last = self._hints[id(tensor)] = alike
-        return alike
-
     def _add_to_key(self, parts: list[Any], values: Iterable[Any], found: list[Known | Tensor], depth: int = 0) -> bool:
         """Add all that the leaves of values say: for tensors, scalars and short lists of them; false for all else."""
         last, known = self.last, self.known
@@ -187,7 +137,7 @@ class LeafTable:
                     found.append(entry)
                     continue
                 if not last.accepts(value):
-                    alike = self._unlike_last(value)
+                    alike = self.unlike_last(value)
                     if alike is None:
                         return False
                     last = alike
@@ -341,25 +291,8 @@ class LeafTable:
         found.append(part if entry is None else entry)
         alike = self.alike_with(part) if entry is None else entry.like
         if alike is LIKE_NOTHING:
-            return self._new_tensor(part, name)
+            return self.new_tensor(part, name)
         return named_alike(alike, name)
-
-    def _new_tensor(self, tensor: Tensor, name: str) -> TensorMeta:
-        layout = str(tensor.layout).removeprefix("torch.")
-        try:
-            shape = tuple(map(size_of, tensor.shape))
-        except RuntimeError:
-            shape, layout = nested_shape(tensor), "nested"
-        placements, local_shape = ((), None) if type(tensor) is Tensor else placed(tensor)
-        key = (name, shape, tensor.dtype, tensor.device, tensor.requires_grad, layout, placements, local_shape)
-        leaf = self._leaves.get(key)
-        if leaf is None:
-            dtype, gradient = str(tensor.dtype).removeprefix("torch."), bool(tensor.requires_grad)
-            leaf = plain_tensor(name, shape, dtype, str(tensor.device), gradient, layout)
-            if local_shape is not None:
-                leaf = replace(leaf, placements=placements, local_shape=local_shape)
-            self._leaves[key] = leaf
-        return leaf
 
     def _value(self, name: str, text: str) -> Leaf:
         key = (name, text)

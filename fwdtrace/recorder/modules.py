@@ -13,7 +13,8 @@ from fwdtrace.recorder.code_exchange import take_back_names
 from fwdtrace.recorder.entered import forwards_of
 from fwdtrace.recorder.frames import frame_role
 from fwdtrace.recorder.hooks import StandIn, put_in_place
-from fwdtrace.recorder.notes import OpenCall, Recorded, SeenClass, SeenModule, seen_as
+from fwdtrace.recorder.notes import OpenCall, SeenClass, SeenModule, seen_as
+from fwdtrace.recorder.recorded import Recorded
 from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.recorder.tree import count_parameters, modules_and_names

@@ -23,7 +23,7 @@ from fwdtrace.recorder.measures.ops import Ops
 from fwdtrace.recorder.measures.peak_memory import PeakMemory
 from fwdtrace.recorder.measures.statistics import Statistics
 from fwdtrace.recorder.modules import include, let_forwards_go, scan
-from fwdtrace.recorder.notes import Options, Recorded
+from fwdtrace.recorder.recorded import Options, Recorded
 from fwdtrace.recorder.session import Elsewhere, Measure, OpsMeasure, Session, changing, listen_for_changes, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.trace import Trace

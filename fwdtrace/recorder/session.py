@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from fwdtrace.recorder.alike import Alike
 from fwdtrace.recorder.leaves import LeafTable
-from fwdtrace.recorder.notes import Leaves, OpenCall, OpenCalls, OpenOp, Recorded, SeenClass, SeenModule
+from fwdtrace.recorder.notes import Leaves, OpenCall, OpenCalls, OpenOp, SeenClass, SeenModule
+from fwdtrace.recorder.recorded import Recorded
 from fwdtrace.trace import Entry
 
 

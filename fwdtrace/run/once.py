@@ -24,7 +24,7 @@ from fwdtrace.models.meta import META, fake, needs_values, where_values_are_need
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.models.weights import load_weights
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.same_dtypes import SameDtypes
 from fwdtrace.recorder.session import calls_so_far as calls_so_far

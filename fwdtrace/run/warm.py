@@ -13,7 +13,7 @@ from torch import nn
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.models.inputs import Inputs
 from fwdtrace.models.randomness import RandomState, random_state
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Accelerator, Call, Trace
 

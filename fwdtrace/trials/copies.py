@@ -23,7 +23,7 @@ from fwdtrace.models.meta import META, fake, without_values
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.same_dtypes import SameDtypes
 from fwdtrace.trace import Shape, Trace, tensors_in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trials.failed import with_fixes_for
 

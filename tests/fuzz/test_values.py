@@ -15,7 +15,7 @@ import torch
 from fwdtrace.compare.programs.saved_numbers import SavedValues, save_values, values_of
 from fwdtrace.errors import FwdtraceError
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 from tests.fuzz.mutations import NUMBERS, OTHERS, TEXTS, places_in

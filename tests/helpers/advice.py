@@ -21,7 +21,7 @@ from fwdtrace.models.inputs import build_inputs
 from fwdtrace.models.randomness import random_state
 from fwdtrace.models.spec import Inputs
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Finding, Trace, tensors_in
 from fwdtrace.trials import search

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 
 

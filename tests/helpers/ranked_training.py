@@ -18,7 +18,7 @@ from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 
 WIDTH = 24
 

@@ -12,7 +12,7 @@ from fwdtrace.models.zoo import BUILT_INS
 from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from tests.helpers import real_models
 from tests.helpers.shares import one_in
 from tests.helpers.small_models import SMALL_MODELS

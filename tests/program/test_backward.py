@@ -14,7 +14,7 @@ from fwdtrace.findings import find
 from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.session import running
 from fwdtrace.trace.called import MODES
 

@@ -21,7 +21,7 @@ from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.render.kept_calls import caught_lines
 from fwdtrace.trace.called import Caught
 from tests.helpers.commands import CHILDS_PATH

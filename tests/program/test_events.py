@@ -19,7 +19,7 @@ from fwdtrace.program import events as events_file
 from fwdtrace.program.signals import heed_signal, ignore_signal
 from fwdtrace.program.wanted import Looks, Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.session import running
 from fwdtrace.trace import Trace
 

@@ -13,7 +13,7 @@ from fwdtrace.program.explanation import explanation_of_end
 from fwdtrace.program.traces import ProgramTraces
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 
 
 @pytest.mark.parametrize("suppressed", [False, True])

@@ -8,7 +8,7 @@ import torch
 from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.wanted import Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from tests.program.test_watch import WHOLE, Net, X, told, watched
 
 

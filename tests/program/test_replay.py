@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from fwdtrace.program.moment import Changing, moment_before
 from fwdtrace.program.replay import TRANSFORMED, Replay, replayed
 from fwdtrace.recorder.describe import tensors_of
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 

@@ -13,7 +13,7 @@ from fwdtrace.program.replay import TRANSFORMED
 from fwdtrace.program.saved_step import StepToSave
 from fwdtrace.program.wanted import Looks
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from tests.program.test_events import LOOKS
 
 

@@ -21,7 +21,7 @@ from fwdtrace.program.kept import KeptCall
 from fwdtrace.program.roots import QUIET
 from fwdtrace.program.wanted import MOST_ROOTS, Wanted
 from fwdtrace.program.watch import Watch
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from tests.helpers.footprint import collecting_no_garbage
 from tests.helpers.threads import in_threads
 

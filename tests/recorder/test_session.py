@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import fwdtrace
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.recorder.notes import OpenCall, Options, SeenModule
+from fwdtrace.recorder.notes import OpenCall, SeenModule
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.recorder.session import Session, calls_so_far, running
 

@@ -15,7 +15,7 @@ from fwdtrace.compare.difference import Difference
 from fwdtrace.compare.direct.comparison import Carried, Fired
 from fwdtrace.compare.direct.enter import Enter
 from fwdtrace.compare.direct.step import Snapshot
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Call, Trace
 from fwdtrace.trace.mechanisms import kind_in_words, mechanism_name, short_name

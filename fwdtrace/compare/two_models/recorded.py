@@ -14,7 +14,7 @@ from fwdtrace.compare.two_models.buffers import copies_of_buffers
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.describe import walk
 from fwdtrace.recorder.measures.keeper import Keeper, Sides
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 

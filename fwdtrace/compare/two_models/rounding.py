@@ -20,7 +20,7 @@ from fwdtrace.compare.two_models.watched import Doubles, Watches, in_double
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.measures.keeper import Keeper, Kept, Sides
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Call
 

@@ -17,7 +17,7 @@ from fwdtrace.compare.parting.steps import PartsOf, StepRecorder, Steps
 from fwdtrace.compare.two_models.light_copy import light_copy
 from fwdtrace.compare.two_models.recorded import Runnable, named_tensors
 from fwdtrace.models.randomness import seed_all
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 

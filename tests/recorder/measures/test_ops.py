@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 import fwdtrace
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Op, TensorMeta, Trace, Value
 from tests.helpers.recorded import recorded

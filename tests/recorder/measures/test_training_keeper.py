@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fwdtrace.recorder.measures.keeper import digest_of
 from fwdtrace.recorder.measures.training_keeper import SAMPLED, KeptValues, TrainingKeeper
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import Trace
 

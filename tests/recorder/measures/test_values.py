@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fwdtrace
 from fwdtrace.recorder.measures.keeper import Keeper
-from fwdtrace.recorder.notes import Options
+from fwdtrace.recorder.recorded import Options
 from fwdtrace.recorder.recording import Recording
 from fwdtrace.trace import NonFinite, Operand, Stats, TensorMeta
 from tests.helpers.recorded import recorded
