@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
 from fwdtrace.recorder.earlier import Carried
+from fwdtrace.recorder.measures.functions import gives_nothing, replaces_data
 from fwdtrace.recorder.notes import (
     NOTHING,
     HookRun,
@@ -87,6 +88,8 @@ class DataFlow:
         self._known: dict[int, Known] = session.leaves.known
         self._writes: dict[int, tuple[Note, int, int]] = {}
         """By memory: the last to write into it, the version after that, and how long the log was."""
+        self._apart: set[int] = set()
+        """The memories of which not all tensors may count all writes."""
         self._held: dict[int, Held] = {}
         self._held_at: OpenCall | None = None
         self._numbers = count()
@@ -115,6 +118,7 @@ class DataFlow:
         self._known.clear()
         self._held.clear()
         self._writes.clear()
+        self._apart.clear()
 
     def takes(self, found: list[Any], hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op is given; a hook may have put them there.
@@ -142,8 +146,8 @@ class DataFlow:
         `found` is what a LeafTable found, and becomes the entries.
         """
         self.sees_writes(note, taken)
-        if isinstance(note, OpenOp) and note.function is Tensor.__setitem__:
-            self._sees_item_set(note, entries_of(taken)[:1])
+        if isinstance(note, OpenOp) and gives_nothing(note.function):
+            self._sees_assignment(note, entries_of(taken)[:1])
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
             if isinstance(tensor, Known):
@@ -156,7 +160,8 @@ class DataFlow:
                     self.replaced[note, place] = hook
             elif entry.version >= 0:
                 if entry.version != tensor._version:
-                    entry = self._changed(tensor, entry, note)
+                    is_during = _is_in(entry.maker, note) or any(before() is tensor for before in entries_of(taken))
+                    entry = self._changed(tensor, entry, note if is_during else None)
             elif _writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
                 entry = self._know(tensor, entry.version, entry.maker, entry.place, note, entry.clock, entry.like)
             found[place] = entry
@@ -184,26 +189,49 @@ class DataFlow:
         writes = (self._writes.get(memory_of(tensor)) for tensor in given if tensor is not None)
         return any(last is not None and last[0] is op for last in writes)
 
-    def _sees_item_set(self, op: OpenOp, first: Sequence[Known]) -> None:
-        """Note the write of `x[...] = ...` into its first argument, if that has no version."""
+    def are_written_apart(self, tensors: Sequence[Tensor]) -> None:
+        """From now on, not all tensors in the memory of these may count what is written into it."""
+        self._apart.update(map(memory_of, tensors))
+
+    def _sees_assignment(self, op: OpenOp, first: Sequence[Known]) -> None:
+        """Note what an assignment did to its first argument, if the version of that does not say it."""
         for before in first:
             written = before()
-            if written is not None and before.version < 0:
+            if written is not None and replaces_data(op.function):
+                clock, like = len(self._session.log), self._leaves.alike_with(written)
+                self._know(written, before.version, before.maker, before.place, op, clock, like)
+            elif written is not None and before.version < 0:
                 self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`.
 
         With `wrote`, it was written while `writer` ran: by that, or by something in it. The version alone does not say
-        who it was: `x.data` shares the memory of `x`, and counts its own writes.
+        who it was: `x.data` shares the memory of `x`, and counts its own writes. What a call or op made is of unknown
+        source once nobody knows who wrote into it: `x.set_(y)` is one that torch shows to no mode.
         """
         version, memory, clock = tensor._version, memory_of(tensor), len(self._session.log)
         last = self._writes.get(memory)
+        maker, place = entry.maker, entry.place
         if last is not None and last[1] == version and (_is_in(last[0], writer) if wrote else last[2] >= entry.clock):
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
-        return self._know(tensor, version, entry.maker, entry.place, writer, entry.clock, entry.like)
+            if memory in self._apart:
+                self._wrote_to_others(tensor, memory, writer)
+        else:
+            self._apart.add(memory)
+            if isinstance(maker, (OpenCall, OpenOp)):
+                maker, place = None, next(self._numbers)
+        return self._know(tensor, version, maker, place, writer, entry.clock, entry.like)
+
+    def _wrote_to_others(self, tensor: Tensor, memory: int, writer: Note) -> None:
+        """Note who wrote into a tensor at all others that are known in its memory."""
+        for key, entry in list(self._known.items()):
+            other = entry()
+            if other is None or other is tensor or id(other) != key or memory_of(other) != memory:
+                continue
+            self._know(other, version_of(other), entry.maker, entry.place, writer, entry.clock, entry.like)
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
@@ -252,9 +280,9 @@ def last_changed(call: OpenCall, kind: str) -> HookRun | None:
     return replaced[-1] if replaced else None
 
 
-def _is_in(note: Note, call: Note | None) -> bool:
-    """Whether a call or op ran while `call` did."""
-    inner: Note | None = note
+def _is_in(note: Any, call: Note | None) -> bool:
+    """Whether it is a call or op that ran while `call` did."""
+    inner: Note | None = note if isinstance(note, (OpenCall, OpenOp)) else None
     while inner is not None and inner is not call:
         inner = inner.parent
     return inner is not None

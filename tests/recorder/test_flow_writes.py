@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import fwdtrace
 from tests.helpers.flows import Net, flow, recorded
 
 
@@ -106,3 +107,92 @@ def test_an_op_that_gives_nothing_and_writes_has_a_row() -> None:
         lines = flow(recorded(Writes(), torch.ones(2, 4)))
     assert lines[2].endswith("(1.0) -> ") and "doubles" in lines[2]
     assert lines[3:] == ["3 +(1.0 !2) -> 3.0"]
+
+
+MODES = [torch.enable_grad, torch.no_grad, torch.inference_mode]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_other_data_is_a_write_into_the_tensor_that_has_it_now(mode: Any) -> None:
+    class Replaces(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            z = x * 2.0
+            y.data = z
+            self.layer.weight.data = torch.zeros(4, 4)
+            return y @ self.layer.weight + z
+
+    with mode():
+        assert flow(recorded(Replaces(), torch.ones(2, 4)))[1:] == [
+            "1 layer(argument x) -> 1.0",
+            "2 *(argument x) -> 2.0",
+            "3 Tensor.data=(1.0, 2.0) -> ",
+            "4 torch.zeros() -> 4.0",
+            "5 Tensor.data=(parameter layer.weight, 4.0) -> ",
+            "6 @(1.0 !3, parameter layer.weight !5) -> 6.0",
+            "7 +(6.0, 2.0) -> 7.0",
+        ]
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+def test_a_write_by_way_of_data_is_seen_at_all_that_share_the_memory(mode: Any) -> None:
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Any:
+            y, z = self.layer(x), x * 2.0
+            first = y[0]
+            y.data.add_(1.0)
+            self.layer.weight.data.copy_(torch.ones(4, 4))
+            total = y + first + self.layer.weight[0]
+            z.data = x
+            z.add_(1.0)
+            return total + x
+
+    with mode():
+        assert flow(recorded(Writes(), torch.ones(2, 4)))[4:] == [
+            "4 Tensor.data(1.0) -> 4.0",
+            "5 Tensor.add_(4.0) -> 4.0 !5",
+            "6 Tensor.data(parameter layer.weight) -> 6.0",
+            "7 torch.ones() -> 7.0",
+            "8 Tensor.copy_(6.0, 7.0) -> 6.0 !8",
+            "9 +(1.0 !5, 3.0 !5) -> 9.0",
+            "10 [](parameter layer.weight !8) -> 10.0",
+            "11 +(9.0, 10.0) -> 11.0",
+            "12 Tensor.data=(2.0, argument x) -> ",
+            "13 Tensor.add_(2.0 !12) -> 2.0 !13",
+            "14 +(11.0, argument x !13) -> 14.0",
+        ]
+
+
+def test_what_somebody_unknown_wrote_into_has_no_source() -> None:
+    class Sets(Net):
+        def forward(self, x: Tensor) -> Any:
+            y, z = self.layer(x), x * 2.0
+            y.set_(z)  # torch shows it to no mode
+            total = y + 1.0
+            y.add_(1.0)
+            return total + y + z
+
+    with torch.no_grad():
+        assert flow(recorded(Sets(), torch.ones(2, 4)))[3:] == [
+            "3 +(?) -> 3.0",
+            "4 Tensor.add_(?) -> ? !4",
+            "5 +(3.0, ? !4) -> 5.0",
+            "6 +(5.0, 2.0 !4) -> 6.0",
+        ]
+
+
+def test_what_a_call_gives_was_not_written_by_it_if_it_may_have_been_before() -> None:
+    class Keeps(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("state", torch.zeros(4))
+
+        def forward(self) -> Any:
+            return self.state
+
+    model = Keeps()
+    with fwdtrace.record(model, ops=True) as recording, torch.no_grad():
+        model()
+        model.state.add_(1.0)
+        model()
+    assert flow(recording.trace) == ["0 Keeps() -> buffer state", "1 Keeps() -> buffer state"]

@@ -87,6 +87,21 @@ def name_of_op(function: Any, position: Position) -> str:
     return operator_at(*position) or _function_name(function)
 
 
+def replaces_data(function: Any) -> bool:
+    """Whether it is `x.data = y`, after which `x` is the same tensor in the memory of `y`."""
+    return type(function) is METHOD_WRAPPER and function.__name__ == "__set__" and function.__self__.__name__ == "data"
+
+
+def gives_nothing(function: Any) -> bool:
+    """Whether it is an assignment, which is a step of a computation though it has no result."""
+    return function is Tensor.__setitem__ or replaces_data(function)
+
+
+def counts_writes_apart(function: Any) -> bool:
+    """Whether two tensors share one memory after it, and each counts its own writes only."""
+    return type(function) is METHOD_WRAPPER and function.__self__.__name__ == "data"
+
+
 def is_query(function: Any) -> bool:
     """Whether a function or method only says something of a tensor."""
     try:
@@ -94,13 +109,13 @@ def is_query(function: Any) -> bool:
             return True
     except TypeError:  # a callable that cannot be hashed
         return False
-    is_attribute = type(function) is METHOD_WRAPPER
+    is_attribute = type(function) is METHOD_WRAPPER and not replaces_data(function)
     return is_attribute and (function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS)
 
 
 def _function_name(function: Any) -> str:
     if type(function) is METHOD_WRAPPER:
-        return f"Tensor.{function.__self__.__name__}"
+        return f"Tensor.{function.__self__.__name__}{'=' if function.__name__ == '__set__' else ''}"
     short = getattr(function, "__name__", "")
     if function in NUMBERS_OUT and short.startswith("__"):
         return f"{short.strip('_')}()"

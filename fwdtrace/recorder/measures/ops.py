@@ -15,7 +15,15 @@ from fwdtrace.recorder.alike import Alike, version_like
 from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.lines import Given, Line
-from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
+from fwdtrace.recorder.measures.functions import (
+    KINDS,
+    METHOD_WRAPPER,
+    NUMBERS_OUT,
+    PLAIN,
+    counts_writes_apart,
+    gives_nothing,
+    is_query,
+)
 from fwdtrace.recorder.notes import (
     NOTHING,
     HookRun,
@@ -217,8 +225,12 @@ class Ops(TorchFunctionMode):
         stack = here.stack
         if not here.shows_ops or here.in_op or not stack or self.is_stopped:
             return function(*args, **kwargs)
-        if kind is PLAIN and type(function) is METHOD_WRAPPER and is_query(function):
-            return function(*args, **kwargs)
+        if kind is PLAIN and type(function) is METHOD_WRAPPER:
+            if is_query(function):
+                return function(*args, **kwargs)
+            if counts_writes_apart(function):
+                with without_torch_function():
+                    self.flow.are_written_apart(args)
         if kind.takes_numbers_out and not _leaves_graph(session, args):
             return function(*args, **kwargs)
         parent, caller = stack[-1], _getframe(1)
@@ -261,7 +273,7 @@ class Ops(TorchFunctionMode):
             op.outputs, line.made = self._read_output(op, result)
         for other in others:
             other.ends(op, result)
-        if op.given or function is Tensor.__setitem__ or kind.takes_numbers_out or self._only_writes(op, result):
+        if op.given or kind.takes_numbers_out or gives_nothing(function) or self._only_writes(op, result):
             session.log.append(op)
         return result
 
