@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
 from fwdtrace.recorder.earlier import Carried
+from fwdtrace.recorder.held import Held, all_held, held_by, places_by_tensor
 from fwdtrace.recorder.measures.functions import gives_nothing, replaces_data
 from fwdtrace.recorder.notes import (
     NOTHING,
@@ -20,34 +21,14 @@ from fwdtrace.recorder.notes import (
     Noted,
     OpenCall,
     OpenOp,
-    SeenModule,
     entries_of,
     filled,
 )
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import memory_of
 
-_NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
-"""The attributes that torch gives every module."""
-
 _NOT_COUNTED = frozenset(("detach_", "resize_", "resize_as_", "share_memory_"))
 """The methods with such a name that torch does not count as a write, as they write no numbers."""
-
-
-class Held(NamedTuple):
-    """The place of a tensor in a module; its kind is the field of a Source that names it."""
-
-    seen: SeenModule
-    kind: str
-    name: str
-
-    def content(self) -> Any:
-        """What is in the place now."""
-        module = self.seen.module()
-        if module is None:
-            return None
-        own = module.__dict__
-        return own.get(self.name) if self.kind == "attribute" else dict(own.get(f"_{self.kind}s", {})).get(self.name)
 
 
 class KnownParameter(KnownOtherwise):
@@ -100,8 +81,8 @@ class DataFlow:
         if self._learnt == len(self._session.seen):
             return
         self._learnt = len(self._session.seen)
-        pairs = _all_held(self._session)
-        self._held = _places(pairs)
+        pairs = all_held(self._session)
+        self._held = places_by_tensor(pairs)
         for tensor, held in pairs:
             key = id(tensor)
             entry = self._known.get(key)
@@ -266,10 +247,10 @@ class DataFlow:
             return held
         outermost = stack[0] if stack else None
         if outermost is None or self._held_at is not outermost:
-            self._held, self._held_at = _places(_all_held(self._session)), outermost
+            self._held, self._held_at = places_by_tensor(all_held(self._session)), outermost
             return self._held.get(id(tensor))
         # All modules were looked at in this call: what came since is likely to be where it was put.
-        places = (pair for call in reversed(stack) for pair in _held_by(call.seen))
+        places = (pair for call in reversed(stack) for pair in held_by(call.seen))
         return next((held for content, held in places if content is tensor), None)
 
 
@@ -297,31 +278,3 @@ def _writes_by_name(note: Note) -> bool:
             return True
         return name.startswith("__i") or (name.endswith("_") and not name.endswith("__") and name not in _NOT_COUNTED)
     return bool(getattr(note.seen.module(), "inplace", False))
-
-
-def _all_held(session: Session) -> list[tuple[Tensor, Held]]:
-    """Every tensor that an observed module holds, with its place."""
-    return [pair for seen in list(session.seen.values()) for pair in _held_by(seen)]
-
-
-def _places(pairs: list[tuple[Tensor, Held]]) -> dict[int, Held]:
-    """The places of tensors by their identity; the first place of a tensor that several modules hold."""
-    return {id(tensor): held for tensor, held in reversed(pairs)}
-
-
-def _held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
-    """The tensors that a module itself holds, with their places."""
-    module = seen.module()
-    if module is None:
-        return []
-    own = module.__dict__
-    tables = ("parameter", own.get("_parameters")), ("buffer", own.get("_buffers"))
-    held = [
-        (value, Held(seen, kind, name))
-        for kind, table in tables
-        if table
-        for name, value in table.items()
-        if isinstance(value, Tensor)
-    ]
-    plain = {name for name in own.keys() - _NEVER_A_TENSOR if isinstance(own[name], Tensor)}
-    return held + [(own[name], Held(seen, "attribute", name)) for name in own if name in plain] if plain else held

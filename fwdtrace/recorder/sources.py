@@ -10,7 +10,8 @@ from weakref import ref
 
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
-from fwdtrace.recorder.flow import DataFlow, Held
+from fwdtrace.recorder.flow import DataFlow
+from fwdtrace.recorder.held import Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, Recorded, entries_of
 from fwdtrace.recorder.tree import tensors_and_names
 from fwdtrace.trace import Leaf, Source, TensorMeta
