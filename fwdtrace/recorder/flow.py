@@ -25,10 +25,8 @@ from fwdtrace.recorder.notes import (
     filled,
 )
 from fwdtrace.recorder.session import Session
-from fwdtrace.recorder.torch_internals import memory_of
-
-_NOT_COUNTED = frozenset(("detach_", "resize_", "resize_as_", "share_memory_"))
-"""The methods with such a name that torch does not count as a write, as they write no numbers."""
+from fwdtrace.recorder.torch_internals import holders_of_memory, memory_of, without_torch_function
+from fwdtrace.recorder.written import writes_by_name
 
 
 class KnownParameter(KnownOtherwise):
@@ -143,8 +141,8 @@ class DataFlow:
                 if entry.version != tensor._version:
                     is_during = _is_in(entry.maker, note) or any(before() is tensor for before in entries_of(taken))
                     entry = self._changed(tensor, entry, note if is_during else None)
-            elif _writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
-                entry = self._know(tensor, entry.version, entry.maker, entry.place, note, entry.clock, entry.like)
+            elif writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
+                entry = self._wrote_unversioned(tensor, entry, note)
             found[place] = entry
         return found[0] if len(found) == 1 else found or ()
 
@@ -170,9 +168,9 @@ class DataFlow:
         writes = (self._writes.get(memory_of(tensor)) for tensor in given if tensor is not None)
         return any(last is not None and last[0] is op for last in writes)
 
-    def are_written_apart(self, tensors: Sequence[Tensor]) -> None:
+    def are_written_apart(self, tensors: Sequence[Any]) -> None:
         """From now on, not all tensors in the memory of these may count what is written into it."""
-        self._apart.update(map(memory_of, tensors))
+        self._apart.update(memory_of(tensor) for tensor in tensors if isinstance(tensor, Tensor))
 
     def _sees_assignment(self, op: OpenOp, first: Sequence[Known]) -> None:
         """Note what an assignment did to its first argument, if the version of that does not say it."""
@@ -182,7 +180,14 @@ class DataFlow:
                 clock, like = len(self._session.log), self._leaves.alike_with(written)
                 self._know(written, before.version, before.maker, before.place, op, clock, like)
             elif written is not None and before.version < 0:
-                self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
+                self._wrote_unversioned(written, before, op)
+
+    def _wrote_unversioned(self, tensor: Tensor, entry: Known, writer: Note) -> Known:
+        """The entry of a tensor that has no version, and into which this call or op wrote."""
+        memory = memory_of(tensor)
+        if memory > 0 and holders_of_memory(memory) > 2:
+            self._wrote_to_others(tensor, memory, writer)
+        return self._know(tensor, entry.version, entry.maker, entry.place, writer, entry.clock, entry.like)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`.
@@ -208,11 +213,12 @@ class DataFlow:
 
     def _wrote_to_others(self, tensor: Tensor, memory: int, writer: Note) -> None:
         """Note who wrote into a tensor at all others that are known in its memory."""
-        for key, entry in list(self._known.items()):
-            other = entry()
-            if other is None or other is tensor or id(other) != key or memory_of(other) != memory:
-                continue
-            self._know(other, version_of(other), entry.maker, entry.place, writer, entry.clock, entry.like)
+        with without_torch_function():  # one of them may be of a class of the user's
+            for key, entry in list(self._known.items()):
+                other = entry()
+                if other is None or other is tensor or id(other) != key or memory_of(other) != memory:
+                    continue
+                self._know(other, version_of(other), entry.maker, entry.place, writer, entry.clock, entry.like)
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
@@ -267,14 +273,3 @@ def _is_in(note: Any, call: Note | None) -> bool:
     while inner is not None and inner is not call:
         inner = inner.parent
     return inner is not None
-
-
-def _writes_by_name(note: Note) -> bool:
-    """Whether a call or op that gives back what it was given writes into it, for tensors that have no version."""
-    if isinstance(note, OpenOp):
-        name = getattr(note.function, "__name__", "")
-        said = {leaf.name: getattr(leaf, "value", "") for leaf in note.inputs}
-        if "out" in said or said.get("inplace") == "True":
-            return True
-        return name.startswith("__i") or (name.endswith("_") and not name.endswith("__") and name not in _NOT_COUNTED)
-    return bool(getattr(note.seen.module(), "inplace", False))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fwdtrace
+from fwdtrace.recorder.flow import DataFlow
 from tests.helpers.flows import Net, flow, recorded
 
 
@@ -196,3 +197,77 @@ def test_what_a_call_gives_was_not_written_by_it_if_it_may_have_been_before() ->
         model.state.add_(1.0)
         model()
     assert flow(recording.trace) == ["0 Keeps() -> buffer state", "1 Keeps() -> buffer state"]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_write_through_a_view_is_seen_at_its_base_and_at_other_views_in_every_mode(mode: Any) -> None:
+    class Through(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            first = y[:, 0]
+            first.zero_()
+            y.view(-1)[3] = 1.0
+            y.t().mul_(2.0)
+            torch.add(x, x, out=y[:])
+            F.relu(y.view(-1), True)
+            self.act(y[0])
+            return y + first.sum() + x
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = nn.ReLU(inplace=True)
+
+    with mode():
+        assert flow(recorded(Through(), torch.ones(2, 4)))[2:] == [
+            "2 [](1.0) -> 2.0",
+            "3 Tensor.zero_(2.0) -> 2.0 !3",
+            "4 Tensor.view(1.0 !3) -> 4.0",
+            "5 []=(4.0) -> ",
+            "6 Tensor.t(1.0 !5) -> 6.0",
+            "7 Tensor.mul_(6.0) -> 6.0 !7",
+            "8 [](1.0 !7) -> 8.0",
+            "9 torch.add(argument x, argument x, 8.0) -> 8.0 !9",
+            "10 Tensor.view(1.0 !9) -> 10.0",
+            "11 F.relu(10.0) -> 10.0 !11",
+            "12 [](1.0 !11) -> 12.0",
+            "13 act(12.0) -> 12.0 !13",
+            "14 Tensor.sum(2.0 !13) -> 14.0",
+            "15 +(1.0 !13, 14.0) -> 15.0",
+            "16 +(15.0, argument x) -> 16.0",
+        ]
+
+
+def test_dropout_in_place_that_is_off_has_changed_nothing_in_inference_mode() -> None:
+    class HandsOn(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(inplace=True)
+
+        def forward(self, x: Tensor) -> Any:
+            y = self.drop(self.layer(x))
+            return F.dropout(y, 0.5, False, True) + 1.0
+
+    with torch.inference_mode():
+        assert flow(recorded(HandsOn().eval(), torch.ones(2, 4)))[2:] == [
+            "2 drop(1.0) -> 1.0",
+            "3 F.dropout(1.0) -> 1.0",
+            "4 +(1.0) -> 4.0",
+        ]
+
+
+def test_what_writes_into_memory_that_no_other_holds_does_not_look_at_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Alone(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = self.layer(x)
+            y.relu_()
+            return y + 1.0 if x[0, 0] else y[0].relu_()
+
+    looked: list[int] = []
+    monkeypatch.setattr(DataFlow, "_wrote_to_others", lambda *_: looked.append(1))
+    with torch.inference_mode():
+        recorded(Alone(), torch.ones(2, 4))
+        assert not looked
+        recorded(Alone(), torch.zeros(2, 4))
+        assert looked
