@@ -1,24 +1,35 @@
-"""The tensors that modules hold, each with its place: as parameters, as buffers, or as other attributes."""
+"""The tensors that modules hold, each with its place: as parameters, as buffers, or in other attributes."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from fwdtrace.recorder.notes import SeenModule
+from fwdtrace.recorder.parts import SCALARS, text_of
 from fwdtrace.recorder.session import Session
 
 _NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
+_MAY_HOLD = (Tensor, list, tuple, dict)
+_HOLDS_NOTHING = frozenset(SCALARS)
+_DEEPEST = 4
+_MOST_VISITED = 256
+"""Of one attribute: a list of masks is looked through, a vocabulary is not."""
 
 
 class Held(NamedTuple):
-    """The place of a tensor in a module; its kind is the field of a Source that names it."""
+    """The place of a tensor in a module; its kind is the field of a Source that names it.
+
+    `steps` are the indices and keys that lead to it in an attribute that is a container.
+    """
 
     seen: SeenModule
     kind: str
     name: str
+    steps: tuple[Any, ...] = ()
 
     def content(self) -> Any:
         """What is in the place now."""
@@ -26,12 +37,22 @@ class Held(NamedTuple):
         if module is None:
             return None
         own = module.__dict__
-        return own.get(self.name) if self.kind == "attribute" else dict(own.get(f"_{self.kind}s", {})).get(self.name)
+        if self.kind != "attribute":
+            return dict(own.get(f"_{self.kind}s", {})).get(self.name)
+        value = own.get(self.name)
+        for step in self.steps:
+            value = next((part for other, part in _parts_of(value) if _is_same(other, step)), None)
+        return value
+
+    def label(self) -> str:
+        """The name of the place in its module: `weight`, `masks[0]`, `caches[1].key`."""
+        return self.name + "".join(f".{step}" if isinstance(step, str) else f"[{text_of(step)}]" for step in self.steps)
 
 
 def all_held(session: Session) -> list[tuple[Tensor, Held]]:
-    """Every tensor that an observed module holds, with its place."""
-    return [pair for seen in list(session.seen.values()) for pair in held_by(seen)]
+    """Every tensor that an observed module holds, with its place: first as what it is registered."""
+    pairs = [pair for seen in list(session.seen.values()) for pair in held_by(seen)]
+    return sorted(pairs, key=_how_far)
 
 
 def places_by_tensor(pairs: list[tuple[Tensor, Held]]) -> dict[int, Held]:
@@ -53,5 +74,55 @@ def held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
         for name, value in table.items()
         if isinstance(value, Tensor)
     ]
-    plain = {name for name in own.keys() - _NEVER_A_TENSOR if isinstance(own[name], Tensor)}
-    return held + [(own[name], Held(seen, "attribute", name)) for name in own if name in plain] if plain else held
+    others = {name for name in own.keys() - _NEVER_A_TENSOR if _may_hold(own[name])}
+    if others:
+        for name in [name for name in own if name in others]:
+            held += [(tensor, Held(seen, "attribute", name, steps)) for steps, tensor in _tensors_in(own[name])]
+    return held
+
+
+def _may_hold(value: Any) -> bool:
+    """Whether there may be a tensor in it: mostly it is a tuple of numbers, such as the stride of a convolution."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return len(value) <= _MOST_VISITED and not _HOLDS_NOTHING.issuperset(map(type, value))
+    return isinstance(value, _MAY_HOLD)
+
+
+def _how_far(pair: tuple[Tensor, Held]) -> int:
+    return len(pair[1].steps) + (pair[1].kind == "attribute")
+
+
+def _tensors_in(value: Any) -> list[tuple[tuple[Any, ...], Tensor]]:
+    """The tensors in a value with the steps that lead to each; none in a container that has too much in it."""
+    found: list[tuple[tuple[Any, ...], Tensor]] = []
+    pending: list[tuple[tuple[Any, ...], Any]] = [((), value)]
+    visited, entered = 0, set()
+    while pending:
+        steps, part = pending.pop()
+        if isinstance(part, Tensor):
+            found.append((steps, part))
+        elif len(steps) < _DEEPEST and id(part) not in entered:
+            entered.add(id(part))
+            parts = _parts_of(part)
+            visited += len(parts)
+            if visited > _MOST_VISITED:
+                return []
+            pending += [((*steps, step), inner) for step, inner in reversed(parts) if isinstance(inner, _MAY_HOLD)]
+    return found
+
+
+def _parts_of(value: Any) -> list[tuple[Any, Any]]:
+    """The parts of a container with their indices, fields or keys, read by no method of the user's."""
+    kind = next((kind for kind in (list, tuple, dict) if isinstance(value, kind)), None)
+    if kind is None or kind.__len__(value) > _MOST_VISITED:
+        return []
+    if kind is dict:
+        return list(dict.items(value))
+    fields = getattr(type(value), "_fields", None) if kind is tuple else None
+    return list(zip(fields or itertools.count(), kind.__iter__(value), strict=False))
+
+
+def _is_same(step: Any, other: Any) -> bool:
+    """Whether they are one index or key; keys of a class of the user's are not compared by their own method."""
+    return step is other or (type(step) is type(other) and type(step) in SCALARS and bool(step == other))

@@ -65,7 +65,8 @@ class _SourceByMaker(dict[tuple[Any, int], Source | None]):
         paths = self._recorded.names.get(held.seen)
         if not paths:
             return None
-        name = self._names.get(id(held.content())) or f"{paths[0]}.{held.name}".lstrip(".")
+        registered = self._names.get(id(held.content())) if held.kind != "attribute" else None
+        name = registered or f"{paths[0]}.{held.label()}".lstrip(".")
         if held.kind == "parameter":
             return Source(parameter=name)
         return Source(buffer=name) if held.kind == "buffer" else Source(attribute=name)
