@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
 from fwdtrace.recorder.earlier import Carried
-from fwdtrace.recorder.held import Held, all_held, held_by, places_by_tensor
+from fwdtrace.recorder.held import Held, all_held, held_by, own_tensors, places_by_tensor, versions_in
 from fwdtrace.recorder.measures.functions import gives_nothing, replaces_data
 from fwdtrace.recorder.notes import (
     NOTHING,
@@ -26,7 +26,7 @@ from fwdtrace.recorder.notes import (
 )
 from fwdtrace.recorder.session import Session
 from fwdtrace.recorder.torch_internals import holders_of_memory, memory_of, without_torch_function
-from fwdtrace.recorder.written import writes_by_name
+from fwdtrace.recorder.written import is_norm, statistics_written, writes_by_name
 
 
 class KnownParameter(KnownOtherwise):
@@ -69,6 +69,8 @@ class DataFlow:
         """By memory: the last to write into it, the version after that, and how long the log was."""
         self._apart: set[int] = set()
         """The memories of which not all tensors may count all writes."""
+        self._own: dict[OpenCall, list[tuple[int, int]]] = {}
+        """Of calls that run unseen: the version of each tensor that its module holds, as it was before."""
         self._held: dict[int, Held] = {}
         self._held_at: OpenCall | None = None
         self._numbers = count()
@@ -98,6 +100,7 @@ class DataFlow:
         self._held.clear()
         self._writes.clear()
         self._apart.clear()
+        self._own.clear()
 
     def takes(self, found: list[Any], hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op is given; a hook may have put them there.
@@ -161,6 +164,32 @@ class DataFlow:
                 latest = self._known.get(id(written), before)
                 if latest.version != written._version:
                     self._changed(written, latest, note, wrote=True)
+
+    def looks_at_own(self, call: OpenCall) -> None:
+        """Take down the versions of what a module holds, before it runs by ops that are not shown."""
+        if not is_norm(call):
+            self._own[call] = versions_in(call.seen)
+
+    def sees_own_written(self, call: OpenCall) -> None:
+        """Note what a module wrote into of that which it holds."""
+        before = self._own.pop(call, None)
+        if before is None:
+            self.sees_statistics(call)
+        elif before != versions_in(call.seen):
+            versions = dict(before)
+            for tensor in own_tensors(call.seen):
+                if versions.get(id(tensor), -1) not in (-1, version_of(tensor)):
+                    self._changed(tensor, self._entry(tensor), call, wrote=True)
+
+    def sees_statistics(self, note: Note) -> None:
+        """Note what a norm wrote into of its running mean and variance."""
+        for tensor in statistics_written(note, entries_of(note.taken)):
+            entry = self._entry(tensor)
+            self._know(tensor, version_of(tensor), entry.maker, entry.place, note, entry.clock, entry.like)
+
+    def _entry(self, tensor: Tensor) -> Known:
+        entry = self._known.get(id(tensor))
+        return entry if entry is not None and entry() is tensor else self._met(tensor, None)
 
     def wrote(self, op: OpenOp) -> bool:
         """Whether an op is known to have been the last to write into something that it was given."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from fwdtrace.recorder.alike import version_of
 from fwdtrace.recorder.notes import SeenModule
 from fwdtrace.recorder.parts import SCALARS, text_of
 from fwdtrace.recorder.session import Session
@@ -15,6 +16,7 @@ _NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
 _MAY_HOLD = (Tensor, list, tuple, dict)
 _HOLDS_NOTHING = frozenset(SCALARS)
+_PLAIN = (Tensor, nn.Parameter)
 _DEEPEST = 4
 _MOST_VISITED = 256
 """Of one attribute: a list of masks is looked through, a vocabulary is not."""
@@ -58,6 +60,24 @@ def all_held(session: Session) -> list[tuple[Tensor, Held]]:
 def places_by_tensor(pairs: list[tuple[Tensor, Held]]) -> dict[int, Held]:
     """The places of tensors by their identity; the first place of a tensor that several modules hold."""
     return {id(tensor): held for tensor, held in reversed(pairs)}
+
+
+def own_tensors(seen: SeenModule) -> list[Tensor]:
+    """What a module holds into which it may write by ops that are not shown."""
+    module = seen.module()
+    if module is None:
+        return []
+    own = module.__dict__
+    return [tensor for table in seen.writes_unseen for tensor in own[table].values() if tensor is not None]
+
+
+def versions_in(seen: SeenModule) -> list[tuple[int, int]]:
+    """The identity and version of each of these."""
+    tensors = own_tensors(seen)
+    try:
+        return [(id(each), each._version if type(each) in _PLAIN else version_of(each)) for each in tensors]
+    except RuntimeError:  # made in inference mode
+        return [(id(each), version_of(each)) for each in tensors]
 
 
 def held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:

@@ -75,7 +75,7 @@ class SeenClass:
 
     __slots__ = (
         *("code", "forward", "forwards", "goes_straight", "is_script", "is_users", "lines", "may_be_opaque"),
-        *("module_class", "own_call", "torch_forward", "wraps_compiled"),
+        *("module_class", "own_call", "torch_forward", "wraps_compiled", "writes_in_place"),
     )
 
     def __init__(self, cls: type[nn.Module]) -> None:
@@ -93,6 +93,7 @@ class SeenClass:
         self.code = code_that_ends_search(self.forward)
         self.lines: dict[int, Line] = {}
         """Where in that code ops were noted, by instruction."""
+        self.writes_in_place = False
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = wraps_compiled(cls)
@@ -107,7 +108,7 @@ class SeenModule(weakref.ref[nn.Module]):
 
     __slots__ = (
         *("calls_awaiting_backward", "code", "goes_straight", "key", "lines", "made", "of", "own_call", "parameters"),
-        *("positions", "shows_ops", "torch_forward"),
+        *("positions", "shows_ops", "torch_forward", "writes_unseen"),
     )
 
     key: int
@@ -121,6 +122,8 @@ class SeenModule(weakref.ref[nn.Module]):
     goes_straight: bool
     torch_forward: CodeType | None
     shows_ops: bool
+    writes_unseen: tuple[str, ...]
+    """The tables of the module into whose tensors its forward may write by ops that are not shown."""
     parameters: int | None
     calls_awaiting_backward: list[OpenCall] | None
 
@@ -139,6 +142,7 @@ def seen_as(module: nn.Module, of: SeenClass, gone: Callable[[SeenModule], None]
     seen.code, seen.positions, seen.lines, seen.made = of.code, positions_in(of.code), of.lines, None
     seen.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
     seen.shows_ops = of.is_users and bool(module._modules)
+    seen.writes_unseen = ()
     seen.parameters = seen.calls_awaiting_backward = None
     return seen
 

@@ -63,22 +63,27 @@ REFLECTED = frozenset(getattr(Tensor, name) for name in _RIGHT_OPERATORS.split()
 """The methods of an operator whose tensor stands on its right, as in `1 - x`."""
 
 
+NORMS = frozenset((F.batch_norm, F.instance_norm))
+"""Those that write into statistics which they are given, and torch counts no write."""
+
+
 class FunctionKind:
     """What is known of a function of torch's from its name, as one lookup."""
 
-    __slots__ = ("is_reflected", "is_silent", "only_reads", "takes_numbers_out")
+    __slots__ = ("is_norm", "is_reflected", "is_silent", "only_reads", "takes_numbers_out")
 
     def __init__(self, function: Any) -> None:
         self.is_silent = function in SILENT
         self.only_reads = function in ONLY_READS
         self.takes_numbers_out = function in NUMBERS_OUT
         self.is_reflected = function in REFLECTED
+        self.is_norm = function in NORMS
 
 
 PLAIN = FunctionKind(None)
 """That of all other functions."""
 KINDS: dict[Any, FunctionKind] = {
-    function: FunctionKind(function) for function in (*SILENT, *ONLY_READS, *NUMBERS_OUT, *REFLECTED)
+    function: FunctionKind(function) for function in (*SILENT, *ONLY_READS, *NUMBERS_OUT, *REFLECTED, *NORMS)
 }
 
 

@@ -75,6 +75,8 @@ class Ops(TorchFunctionMode):
 
     def _quiet_inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor that is as it was when it was met last."""
+        if call.seen.writes_unseen:
+            self.flow.looks_at_own(call)
         if len(args) == 1 and not kwargs:
             value = args[0]
             entry = self._leaves.known.get(id(value))
@@ -96,6 +98,8 @@ class Ops(TorchFunctionMode):
 
     def _quiet_outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
+        if call.seen.writes_unseen:
+            self.flow.sees_own_written(call)
         like, known, key = call.seen.made or self._leaves.last, self._leaves.known, id(output)
         if like.accepts(output) and not call.hooks:
             entry = known.get(key)
@@ -266,11 +270,15 @@ class Ops(TorchFunctionMode):
                 op.version, op.clock, op.like = version_like(result, like), len(session.log), like
                 if not kind.only_reads:
                     self.flow.sees_writes(op, taken)
+                    if kind.is_norm:
+                        self.flow.sees_statistics(op)
                 session.log.append(op)
                 return result
         op = op or _op_of(function, parent, line.position, inputs, taken)
         with without_torch_function():
             op.outputs, line.made = self._read_output(op, result)
+            if kind.is_norm:
+                self.flow.sees_statistics(op)
         for other in others:
             other.ends(op, result)
         if op.given or kind.takes_numbers_out or gives_nothing(function) or self._only_writes(op, result):
