@@ -25,12 +25,14 @@ _MOST_VISITED = 256
 class Held(NamedTuple):
     """The place of a tensor in a module; its kind is the field of a Source that names it.
 
-    `steps` are the indices and keys that lead to it in an attribute that is a container.
+    `identity` is that of the tensor. `steps` are the indices and keys that lead to it in an attribute that is a
+    container.
     """
 
     seen: SeenModule
     kind: str
     name: str
+    identity: int
     steps: tuple[Any, ...] = ()
 
     def content(self) -> Any:
@@ -88,7 +90,7 @@ def held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
     own = module.__dict__
     tables = ("parameter", own.get("_parameters")), ("buffer", own.get("_buffers"))
     held = [
-        (value, Held(seen, kind, name))
+        (value, Held(seen, kind, name, id(value)))
         for kind, table in tables
         if table
         for name, value in table.items()
@@ -97,7 +99,9 @@ def held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
     others = {name for name in own.keys() - _NEVER_A_TENSOR if _may_hold(own[name])}
     if others:
         for name in [name for name in own if name in others]:
-            held += [(tensor, Held(seen, "attribute", name, steps)) for steps, tensor in _tensors_in(own[name])]
+            held += [
+                (tensor, Held(seen, "attribute", name, id(tensor), steps)) for steps, tensor in _tensors_in(own[name])
+            ]
     return held
 
 

@@ -65,7 +65,9 @@ class _SourceByMaker(dict[tuple[Any, int], Source | None]):
         paths = self._recorded.names.get(held.seen)
         if not paths:
             return None
-        registered = self._names.get(id(held.content())) if held.kind != "attribute" else None
+        # What is there now may be another one, which has a name of its own.
+        is_there = held.kind != "attribute" and id(held.content()) == held.identity
+        registered = self._names.get(held.identity) if is_there else None
         name = registered or f"{paths[0]}.{held.label()}".lstrip(".")
         if held.kind == "parameter":
             return Source(parameter=name)

@@ -109,3 +109,17 @@ def test_what_is_in_a_place_is_found_again_by_its_steps() -> None:
     assert places[1].content() is model.layer.bias
     model.every_weight = ()  # type: ignore[assignment]
     assert places[1].content() is None
+
+
+def test_a_parameter_is_named_by_its_place_as_it_was_when_it_was_used() -> None:
+    class Ties(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            y = x * self.head.bias
+            self.head.bias = self.layer.bias
+            return y * self.head.bias
+
+    assert second_operands(recorded(Ties(), torch.ones(2, 4))) == ["parameter head.bias", "parameter layer.bias"]
