@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
+from fwdtrace.recorder.alike import LIKE_NOTHING, NO_VERSION, version_of
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.held import Held, all_held, held_by, own_tensors, places_by_tensor, versions_in
 from fwdtrace.recorder.measures.functions import gives_nothing, replaces_data
@@ -162,7 +162,7 @@ class DataFlow:
             written = before()
             if written is not None and before.version >= 0 and before.version != written._version:
                 latest = self._known.get(id(written), before)
-                if latest.version != written._version:
+                if 0 <= latest.version != written._version:
                     self._changed(written, latest, note, wrote=True)
 
     def looks_at_own(self, call: OpenCall) -> None:
@@ -197,9 +197,20 @@ class DataFlow:
         writes = (self._writes.get(memory_of(tensor)) for tensor in given if tensor is not None)
         return any(last is not None and last[0] is op for last in writes)
 
-    def are_written_apart(self, tensors: Sequence[Any]) -> None:
-        """From now on, not all tensors in the memory of these may count what is written into it."""
-        self._apart.update(memory_of(tensor) for tensor in tensors if isinstance(tensor, Tensor))
+    def are_written_apart(self, function: Any, tensors: Sequence[Any]) -> None:
+        """From now on, not all tensors in the memory of these may count what is written into it.
+
+        After `x.data = y`, `x` still counts together with those that were in its memory before and are there alone.
+        """
+        tensors = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+        self._apart.update(map(memory_of, tensors))
+        if replaces_data(function) and tensors:
+            self._entry(tensors[0])
+            together = self._known_in(memory_of(tensors[0]))
+            for tensor, entry in together if len(together) > 1 else ():
+                if 0 <= entry.version != version_of(tensor):
+                    entry = self._changed(tensor, entry, None)
+                self._know(tensor, NO_VERSION, entry.maker, entry.place, entry.writer, entry.clock, entry.like)
 
     def _sees_assignment(self, op: OpenOp, first: Sequence[Known]) -> None:
         """Note what an assignment did to its first argument, if the version of that does not say it."""
@@ -242,12 +253,16 @@ class DataFlow:
 
     def _wrote_to_others(self, tensor: Tensor, memory: int, writer: Note) -> None:
         """Note who wrote into a tensor at all others that are known in its memory."""
+        for other, entry in self._known_in(memory):
+            if other is not tensor:
+                version = entry.version if entry.version < 0 else version_of(other)
+                self._know(other, version, entry.maker, entry.place, writer, entry.clock, entry.like)
+
+    def _known_in(self, memory: int) -> list[tuple[Tensor, Known]]:
+        """The tensors that are known in a memory, with what is known."""
         with without_torch_function():  # one of them may be of a class of the user's
-            for key, entry in list(self._known.items()):
-                other = entry()
-                if other is None or other is tensor or id(other) != key or memory_of(other) != memory:
-                    continue
-                self._know(other, version_of(other), entry.maker, entry.place, writer, entry.clock, entry.like)
+            pairs = [(key, entry(), entry) for key, entry in list(self._known.items())]
+            return [(each, entry) for key, each, entry in pairs if id(each) == key and memory_of(each) == memory]
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""

@@ -271,3 +271,26 @@ def test_what_writes_into_memory_that_no_other_holds_does_not_look_at_the_others
         assert not looked
         recorded(Alone(), torch.zeros(2, 4))
         assert looked
+
+
+def test_views_that_stay_where_a_tensor_was_are_not_written_by_who_writes_into_its_other_data() -> None:
+    class Leaves(Net):
+        def forward(self, x: Tensor) -> Any:
+            y, z = self.layer(x), x * 2.0
+            stays = y.t()
+            stays.mul_(3.0)
+            y.data = z
+            y.add_(1.0)
+            stays.add_(1.0)
+            return stays.t() + y + z
+
+    with torch.no_grad():
+        assert flow(recorded(Leaves(), torch.ones(2, 4)))[4:] == [
+            "4 Tensor.mul_(3.0) -> 3.0 !4",
+            "5 Tensor.data=(1.0 !4, 2.0) -> ",
+            "6 Tensor.add_(1.0 !5) -> 1.0 !6",
+            "7 Tensor.add_(3.0 !4) -> 3.0 !7",
+            "8 Tensor.t(3.0 !7) -> 8.0",
+            "9 +(8.0, 1.0 !6) -> 9.0",
+            "10 +(9.0, 2.0 !6) -> 10.0",
+        ]

@@ -234,7 +234,7 @@ class Ops(TorchFunctionMode):
                 return function(*args, **kwargs)
             if counts_writes_apart(function):
                 with without_torch_function():
-                    self.flow.are_written_apart(args)
+                    self.flow.are_written_apart(function, args)
         if kind.takes_numbers_out and not _leaves_graph(session, args):
             return function(*args, **kwargs)
         parent, caller = stack[-1], _getframe(1)
