@@ -212,6 +212,13 @@ class DataFlow:
                     entry = self._changed(tensor, entry, None)
                 self._know(tensor, NO_VERSION, entry.maker, entry.place, entry.writer, entry.clock, entry.like)
 
+    def is_replaced(self, parameter: Any) -> None:
+        """Go on knowing a parameter whose place another one is about to get."""
+        entry = self._known.get(id(parameter))
+        if isinstance(entry, KnownParameter) and entry() is parameter:
+            parts = entry.version, entry.maker, entry.place, entry.writer, entry.clock, entry.like
+            self._known[id(parameter)] = filled(KnownOtherwise(parameter), *parts)
+
     def _sees_assignment(self, op: OpenOp, first: Sequence[Known]) -> None:
         """Note what an assignment did to its first argument, if the version of that does not say it."""
         for before in first:
@@ -274,8 +281,10 @@ class DataFlow:
         self, tensor: Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
     ) -> Known:
         """The new entry of a tensor, which takes the place of the one that it had."""
-        is_parameter = isinstance(maker, Held) and maker.kind == "parameter"
-        known = KnownParameter(NOTHING) if is_parameter else KnownOtherwise(tensor)
+        if isinstance(maker, Held) and maker.kind == "parameter" and maker.content() is tensor:
+            known: KnownOtherwise = KnownParameter(NOTHING)
+        else:
+            known = KnownOtherwise(tensor)
         self._known[id(tensor)] = filled(known, version, maker, place, writer, clock, like)
         return known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import FrameType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from fwdtrace.recorder.session import Session
 
 _NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
 """The attributes that torch gives every module."""
+_REGISTER_CODE = nn.Module.register_parameter.__code__
 _MAY_HOLD = (Tensor, list, tuple, dict)
 _HOLDS_NOTHING = frozenset(SCALARS)
 _PLAIN = (Tensor, nn.Parameter)
@@ -51,6 +53,13 @@ class Held(NamedTuple):
     def label(self) -> str:
         """The name of the place in its module: `weight`, `masks[0]`, `caches[1].key`."""
         return self.name + "".join(f".{step}" if isinstance(step, str) else f"[{text_of(step)}]" for step in self.steps)
+
+
+def about_to_be_replaced(frame: FrameType) -> Any:
+    """The parameter whose place another one gets, if the frame is of `Module.register_parameter`; else None."""
+    if frame.f_code is not _REGISTER_CODE:
+        return None
+    return frame.f_locals["self"].__dict__.get("_parameters", {}).get(frame.f_locals["name"])
 
 
 def all_held(session: Session) -> list[tuple[Tensor, Held]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, NamedTuple
 
 import torch
@@ -123,3 +124,29 @@ def test_a_parameter_is_named_by_its_place_as_it_was_when_it_was_used() -> None:
             return y * self.head.bias
 
     assert second_operands(recorded(Ties(), torch.ones(2, 4))) == ["parameter head.bias", "parameter layer.bias"]
+
+
+def test_a_parameter_that_was_replaced_is_still_known_by_the_place_that_it_had() -> None:
+    class Replaces(Net):
+        def forward(self, x: Tensor) -> Any:
+            before = self.layer.bias
+            self.layer.bias = nn.Parameter(before + 2.0)
+            with torch.no_grad():
+                before.add_(1.0)
+            return x * before * self.layer.bias
+
+    trace = recorded(Replaces(), torch.ones(2, 4))
+    assert second_operands(trace) == ["parameter layer.bias !2", "parameter layer.bias"]
+
+
+def test_a_parameter_that_nothing_holds_any_more_goes() -> None:
+    class Replaces(Net):
+        def forward(self, x: Tensor) -> Any:
+            reference = weakref.ref(self.layer.bias)
+            self.layer.bias = nn.Parameter(torch.zeros(4))
+            alive.append(reference() is not None)
+            return x * nn.Parameter(torch.ones(4))
+
+    alive: list[bool] = []
+    assert second_operands(recorded(Replaces(), torch.ones(2, 4))) == ["?"]
+    assert alive == [False]

@@ -37,8 +37,11 @@ _QUERIES = _METHODS_THAT_READ.union(
 )
 """Methods that read a tensor or say something of it, and the attributes that do; no step of the computation."""
 
-SILENT = _QUERIES - NUMBERS_OUT
-"""Those that are never noted."""
+READS_GRAPH: Any = Tensor.grad_fn.__get__  # type: ignore[union-attr]
+"""What `Module.register_parameter` asks of a parameter before it puts that in its place."""
+
+SILENT = _QUERIES - NUMBERS_OUT - {READS_GRAPH}
+"""Those that are never noted, nor heard of."""
 
 _OPERATORS = """
     __add__ __radd__ __sub__ __mul__ __rmul__ __truediv__ __div__ __floordiv__ __mod__ __matmul__ __getitem__

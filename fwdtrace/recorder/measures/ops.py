@@ -14,12 +14,14 @@ from torch.overrides import TorchFunctionMode
 from fwdtrace.recorder.alike import Alike, version_like
 from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import Position, error_of, frame_role, from_torch, position_outside_torch
+from fwdtrace.recorder.held import about_to_be_replaced
 from fwdtrace.recorder.lines import Given, Line
 from fwdtrace.recorder.measures.functions import (
     KINDS,
     METHOD_WRAPPER,
     NUMBERS_OUT,
     PLAIN,
+    READS_GRAPH,
     counts_writes_apart,
     gives_nothing,
     is_query,
@@ -231,6 +233,8 @@ class Ops(TorchFunctionMode):
             return function(*args, **kwargs)
         if kind is PLAIN and type(function) is METHOD_WRAPPER:
             if is_query(function):
+                if function == READS_GRAPH:
+                    self.flow.is_replaced(about_to_be_replaced(_getframe(1)))
                 return function(*args, **kwargs)
             if counts_writes_apart(function):
                 with without_torch_function():
