@@ -173,9 +173,9 @@ class DataFlow:
     def sees_own_written(self, call: OpenCall) -> None:
         """Note what a module wrote into of that which it holds."""
         before = self._own.pop(call, None)
-        if before is None:
+        if is_norm(call):
             self.sees_statistics(call)
-        elif before != versions_in(call.seen):
+        elif before is not None and before != versions_in(call.seen):
             versions = dict(before)
             for tensor in own_tensors(call.seen):
                 if versions.get(id(tensor), -1) not in (-1, version_of(tensor)):
@@ -231,9 +231,8 @@ class DataFlow:
 
     def _wrote_unversioned(self, tensor: Tensor, entry: Known, writer: Note) -> Known:
         """The entry of a tensor that has no version, and into which this call or op wrote."""
-        memory = memory_of(tensor)
-        if memory > 0 and holders_of_memory(memory) > 2:
-            self._wrote_to_others(tensor, memory, writer)
+        with without_torch_function():  # it may be of a class of the user's
+            self._wrote_to_others(tensor, memory_of(tensor), writer)
         return self._know(tensor, entry.version, entry.maker, entry.place, writer, entry.clock, entry.like)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
@@ -259,7 +258,9 @@ class DataFlow:
         return self._know(tensor, version, maker, place, writer, entry.clock, entry.like)
 
     def _wrote_to_others(self, tensor: Tensor, memory: int, writer: Note) -> None:
-        """Note who wrote into a tensor at all others that are known in its memory."""
+        """Note who wrote into a tensor at all others that are known in its memory, if somebody else holds that."""
+        if not _is_shared(tensor):
+            return
         for other, entry in self._known_in(memory):
             if other is not tensor:
                 version = entry.version if entry.version < 0 else version_of(other)
@@ -326,3 +327,12 @@ def _is_in(note: Any, call: Note | None) -> bool:
     while inner is not None and inner is not call:
         inner = inner.parent
     return inner is not None
+
+
+def _is_shared(tensor: Tensor) -> bool:
+    """Whether somebody else has the memory of a tensor, too."""
+    try:
+        storage = tensor.untyped_storage()  # which must live while its holders are counted
+        return holders_of_memory(storage._cdata) > 2
+    except (RuntimeError, NotImplementedError):  # as in `memory_of`
+        return False

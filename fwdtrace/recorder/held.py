@@ -78,8 +78,8 @@ def own_tensors(seen: SeenModule) -> list[Tensor]:
     module = seen.module()
     if module is None:
         return []
-    own = module.__dict__
-    return [tensor for table in seen.writes_unseen for tensor in own[table].values() if tensor is not None]
+    tables = [module.__dict__.get(table, {}) for table in seen.writes_unseen]
+    return [tensor for table in tables for tensor in list(table.values()) if isinstance(tensor, Tensor)]
 
 
 def versions_in(seen: SeenModule) -> list[tuple[int, int]]:

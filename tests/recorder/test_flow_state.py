@@ -159,3 +159,27 @@ def test_a_class_names_what_writes_in_place_in_its_forward_or_in_what_that_leads
             return next(weight.add_(1.0) for weight in (self.weight,))
 
     assert [writes_in_place(cls) for cls in (Plain, Sets, Inherits, Decorated)] == [False, True, True, True]
+
+
+def test_a_recording_may_end_while_a_leaf_runs_that_holds_a_buffer() -> None:
+    class Ends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("state", torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.state += 1.0
+            recording.__exit__(None, None, None)
+            return x * 1.0
+
+    class Holds(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ends = Ends()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.ends(x) + self.ends.state
+
+    model = Holds()
+    recording = fwdtrace.record(model, ops=True).__enter__()
+    assert torch.equal(model(torch.ones(2, 4)), torch.full((2, 4), 2.0))

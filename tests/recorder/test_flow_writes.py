@@ -262,15 +262,16 @@ def test_what_writes_into_memory_that_no_other_holds_does_not_look_at_the_others
         def forward(self, x: Tensor) -> Any:
             y = self.layer(x)
             y.relu_()
+            y.data.relu_()
             return y + 1.0 if x[0, 0] else y[0].relu_()
 
     looked: list[int] = []
-    monkeypatch.setattr(DataFlow, "_wrote_to_others", lambda *_: looked.append(1))
+    monkeypatch.setattr(DataFlow, "_known_in", lambda *_: looked.append(1) or [])
     with torch.inference_mode():
         recorded(Alone(), torch.ones(2, 4))
-        assert not looked
+        assert len(looked) == 1
         recorded(Alone(), torch.zeros(2, 4))
-        assert looked
+        assert len(looked) == 3
 
 
 def test_views_that_stay_where_a_tensor_was_are_not_written_by_who_writes_into_its_other_data() -> None:
@@ -294,3 +295,30 @@ def test_views_that_stay_where_a_tensor_was_are_not_written_by_who_writes_into_i
             "9 +(8.0, 1.0 !6) -> 9.0",
             "10 +(9.0, 2.0 !6) -> 10.0",
         ]
+
+
+def test_a_tensor_of_a_class_of_the_users_does_not_see_us_look_at_its_memory() -> None:
+    class Watches(Tensor):
+        @classmethod
+        def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(getattr(function, "__name__", ""))
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    class Writes(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Any:
+            self.act(x)
+            x[0] = 1.0
+            x.data.add_(1.0)
+            return x + 1.0
+
+    seen: list[str] = []
+    model, x = Writes(), torch.ones(2, 4).as_subclass(Watches)
+    model(x)
+    without, seen[:] = list(seen), []
+    trace = recorded(model, x)
+    assert seen == without
+    assert flow(trace)[-1] == "5 +(argument x !4) -> 5.0"
