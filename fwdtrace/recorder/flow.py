@@ -142,8 +142,10 @@ class DataFlow:
                     self.replaced[note, place] = hook
             elif entry.version >= 0:
                 if entry.version != tensor._version:
-                    is_during = _is_in(entry.maker, note) or any(before() is tensor for before in entries_of(taken))
-                    entry = self._changed(tensor, entry, note if is_during else None)
+                    is_written = any(before() is tensor for before in entries_of(taken)) or (
+                        _is_in(entry.maker, note) and memory_of(tensor) not in self._apart
+                    )
+                    entry = self._changed(tensor, entry, note if is_written else None)
             elif writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
                 entry = self._wrote_unversioned(tensor, entry, note)
             found[place] = entry

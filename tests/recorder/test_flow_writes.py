@@ -322,3 +322,17 @@ def test_a_tensor_of_a_class_of_the_users_does_not_see_us_look_at_its_memory() -
     trace = recorded(model, x)
     assert seen == without
     assert flow(trace)[-1] == "5 +(argument x !4) -> 5.0"
+
+
+def test_a_view_that_counts_together_with_tensors_of_other_memory_has_no_source_rather_than_a_wrong_one() -> None:
+    class Counts(Net):
+        def forward(self, x: Tensor) -> Any:
+            y, z = self.layer(x), x * 2.0
+            stays = y.t()
+            y.data = z
+            view = y[:]
+            stays += 1.0
+            return view
+
+    with torch.no_grad():
+        assert flow(recorded(Counts(), torch.ones(2, 4)))[0] == "0 Counts(argument x) -> ?"
