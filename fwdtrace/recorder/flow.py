@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
-from fwdtrace.recorder.alike import LIKE_NOTHING, version_of
+from fwdtrace.recorder.alike import LIKE_NOTHING, NO_VERSION, version_of
 from fwdtrace.recorder.earlier import Carried
+from fwdtrace.recorder.held import Held, all_held, held_by, own_tensors, places_by_tensor, versions_in
+from fwdtrace.recorder.measures.functions import gives_nothing, replaces_data
 from fwdtrace.recorder.notes import (
     NOTHING,
     HookRun,
@@ -19,33 +21,11 @@ from fwdtrace.recorder.notes import (
     Noted,
     OpenCall,
     OpenOp,
-    SeenModule,
     entries_of,
 )
 from fwdtrace.recorder.session import Session
-from fwdtrace.recorder.torch_internals import memory_of
-
-_NEVER_A_TENSOR = frozenset(nn.Module.__annotations__)
-"""The attributes that torch gives every module."""
-
-_NOT_COUNTED = frozenset(("detach_", "resize_", "resize_as_", "share_memory_"))
-"""The methods with such a name that torch does not count as a write, as they write no numbers."""
-
-
-class Held(NamedTuple):
-    """The place of a tensor in a module; its kind is the field of a Source that names it."""
-
-    seen: SeenModule
-    kind: str
-    name: str
-
-    def content(self) -> Any:
-        """What is in the place now."""
-        module = self.seen.module()
-        if module is None:
-            return None
-        own = module.__dict__
-        return own.get(self.name) if self.kind == "attribute" else dict(own.get(f"_{self.kind}s", {})).get(self.name)
+from fwdtrace.recorder.torch_internals import holders_of_memory, memory_of, without_torch_function
+from fwdtrace.recorder.written import is_norm, statistics_written, writes_by_name
 
 
 class KnownParameter(KnownOtherwise):
@@ -86,6 +66,10 @@ class DataFlow:
         self._known: dict[int, Known] = session.leaves.known
         self._writes: dict[int, tuple[Note, int, int]] = {}
         """By memory: the last to write into it, the version after that, and how long the log was."""
+        self._apart: set[int] = set()
+        """The memories of which not all tensors may count all writes."""
+        self._own: dict[OpenCall, list[tuple[int, int]]] = {}
+        """Of calls that run unseen: the version of each tensor that its module holds, as it was before."""
         self._held: dict[int, Held] = {}
         self._held_at: OpenCall | None = None
         self._numbers = count()
@@ -96,8 +80,8 @@ class DataFlow:
         if self._learnt == len(self._session.seen):
             return
         self._learnt = len(self._session.seen)
-        pairs = _all_held(self._session)
-        self._held = _places(pairs)
+        pairs = all_held(self._session)
+        self._held = places_by_tensor(pairs)
         for tensor, held in pairs:
             key = id(tensor)
             entry = self._known.get(key)
@@ -114,6 +98,8 @@ class DataFlow:
         self._known.clear()
         self._held.clear()
         self._writes.clear()
+        self._apart.clear()
+        self._own.clear()
 
     def takes(self, found: list[Any], hook: HookRun | None = None) -> Noted:
         """The entries of the tensors that a call or op is given; a hook may have put them there.
@@ -141,8 +127,8 @@ class DataFlow:
         `found` is what a LeafTable found, and becomes the entries.
         """
         self.sees_writes(note, taken)
-        if isinstance(note, OpenOp) and note.function is Tensor.__setitem__:
-            self._sees_item_set(note, entries_of(taken)[:1])
+        if isinstance(note, OpenOp) and gives_nothing(note.function):
+            self._sees_assignment(note, entries_of(taken)[:1])
         known, clock = self._known, len(self._session.log)
         for place, tensor in enumerate(found):
             if isinstance(tensor, Known):
@@ -155,9 +141,12 @@ class DataFlow:
                     self.replaced[note, place] = hook
             elif entry.version >= 0:
                 if entry.version != tensor._version:
-                    entry = self._changed(tensor, entry, note)
-            elif _writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
-                entry = self._know(tensor, entry.version, entry.maker, entry.place, note, entry.clock, entry.like)
+                    is_written = any(before() is tensor for before in entries_of(taken)) or (
+                        _is_in(entry.maker, note) and memory_of(tensor) not in self._apart
+                    )
+                    entry = self._changed(tensor, entry, note if is_written else None)
+            elif writes_by_name(note) and any(before() is tensor for before in entries_of(taken)):
+                entry = self._wrote_unversioned(tensor, entry, note)
             found[place] = entry
         return found[0] if len(found) == 1 else found or ()
 
@@ -174,8 +163,34 @@ class DataFlow:
             written = before()
             if written is not None and before.version >= 0 and before.version != written._version:
                 latest = self._known.get(id(written), before)
-                if latest.version != written._version:
+                if 0 <= latest.version != written._version:
                     self._changed(written, latest, note, wrote=True)
+
+    def looks_at_own(self, call: OpenCall) -> None:
+        """Take down the versions of what a module holds, before it runs by ops that are not shown."""
+        if not is_norm(call):
+            self._own[call] = versions_in(call.seen)
+
+    def sees_own_written(self, call: OpenCall) -> None:
+        """Note what a module wrote into of that which it holds."""
+        before = self._own.pop(call, None)
+        if is_norm(call):
+            self.sees_statistics(call)
+        elif before is not None and before != versions_in(call.seen):
+            versions = dict(before)
+            for tensor in own_tensors(call.seen):
+                if versions.get(id(tensor), -1) not in (-1, version_of(tensor)):
+                    self._changed(tensor, self._entry(tensor), call, wrote=True)
+
+    def sees_statistics(self, note: Note) -> None:
+        """Note what a norm wrote into of its running mean and variance."""
+        for tensor in statistics_written(note, entries_of(note.taken)):
+            entry = self._entry(tensor)
+            self._know(tensor, version_of(tensor), entry.maker, entry.place, note, entry.clock, entry.like)
+
+    def _entry(self, tensor: Tensor) -> Known:
+        entry = self._known.get(id(tensor))
+        return entry if entry is not None and entry() is tensor else self._met(tensor, None)
 
     def wrote(self, op: OpenOp) -> bool:
         """Whether an op is known to have been the last to write into something that it was given."""
@@ -183,26 +198,80 @@ class DataFlow:
         writes = (self._writes.get(memory_of(tensor)) for tensor in given if tensor is not None)
         return any(last is not None and last[0] is op for last in writes)
 
-    def _sees_item_set(self, op: OpenOp, first: Sequence[Known]) -> None:
-        """Note the write of `x[...] = ...` into its first argument, if that has no version."""
+    def are_written_apart(self, function: Any, tensors: Sequence[Any]) -> None:
+        """From now on, not all tensors in the memory of these may count what is written into it.
+
+        After `x.data = y`, `x` still counts together with those that were in its memory before and are there alone.
+        """
+        tensors = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+        self._apart.update(map(memory_of, tensors))
+        if replaces_data(function) and tensors:
+            self._entry(tensors[0])
+            together = self._known_in(memory_of(tensors[0]))
+            for tensor, entry in together if len(together) > 1 else ():
+                if 0 <= entry.version != version_of(tensor):
+                    entry = self._changed(tensor, entry, None)
+                self._know(tensor, NO_VERSION, entry.maker, entry.place, entry.writer, entry.clock, entry.like)
+
+    def is_replaced(self, parameter: Any) -> None:
+        """Go on knowing a parameter whose place another one is about to get."""
+        entry = self._known.get(id(parameter))
+        if isinstance(entry, KnownParameter) and entry() is parameter:
+            parts = entry.version, entry.maker, entry.place, entry.writer, entry.clock, entry.like
+            self._known[id(parameter)] = _filled(KnownOtherwise(parameter), *parts)
+
+    def _sees_assignment(self, op: OpenOp, first: Sequence[Known]) -> None:
+        """Note what an assignment did to its first argument, if the version of that does not say it."""
         for before in first:
             written = before()
-            if written is not None and before.version < 0:
-                self._know(written, before.version, before.maker, before.place, op, before.clock, before.like)
+            if written is not None and replaces_data(op.function):
+                clock, like = len(self._session.log), self._leaves.alike_with(written)
+                self._know(written, before.version, before.maker, before.place, op, clock, like)
+            elif written is not None and before.version < 0:
+                self._wrote_unversioned(written, before, op)
+
+    def _wrote_unversioned(self, tensor: Tensor, entry: Known, writer: Note) -> Known:
+        """The entry of a tensor that has no version, and into which this call or op wrote."""
+        with without_torch_function():  # it may be of a class of the user's
+            self._wrote_to_others(tensor, memory_of(tensor), writer)
+        return self._know(tensor, entry.version, entry.maker, entry.place, writer, entry.clock, entry.like)
 
     def _changed(self, tensor: Tensor, entry: Known, writer: Note | None, *, wrote: bool = False) -> Known:
         """The entry of a tensor that has another version now: written by what is known to have, or else by `writer`.
 
         With `wrote`, it was written while `writer` ran: by that, or by something in it. The version alone does not say
-        who it was: `x.data` shares the memory of `x`, and counts its own writes.
+        who it was: `x.data` shares the memory of `x`, and counts its own writes. What a call or op made is of unknown
+        source once nobody knows who wrote into it: `x.set_(y)` is one that torch shows to no mode.
         """
         version, memory, clock = tensor._version, memory_of(tensor), len(self._session.log)
         last = self._writes.get(memory)
+        maker, place = entry.maker, entry.place
         if last is not None and last[1] == version and (_is_in(last[0], writer) if wrote else last[2] >= entry.clock):
             writer = last[0]
         elif writer is not None:
             self._writes[memory] = writer, version, clock
-        return self._know(tensor, version, entry.maker, entry.place, writer, entry.clock, entry.like)
+            if memory in self._apart:
+                self._wrote_to_others(tensor, memory, writer)
+        else:
+            self._apart.add(memory)
+            if isinstance(maker, (OpenCall, OpenOp)):
+                maker, place = None, next(self._numbers)
+        return self._know(tensor, version, maker, place, writer, entry.clock, entry.like)
+
+    def _wrote_to_others(self, tensor: Tensor, memory: int, writer: Note) -> None:
+        """Note who wrote into a tensor at all others that are known in its memory, if somebody else holds that."""
+        if not _is_shared(tensor):
+            return
+        for other, entry in self._known_in(memory):
+            if other is not tensor:
+                version = entry.version if entry.version < 0 else version_of(other)
+                self._know(other, version, entry.maker, entry.place, writer, entry.clock, entry.like)
+
+    def _known_in(self, memory: int) -> list[tuple[Tensor, Known]]:
+        """The tensors that are known in a memory, with what is known."""
+        with without_torch_function():  # one of them may be of a class of the user's
+            pairs = [(key, entry(), entry) for key, entry in list(self._known.items())]
+            return [(each, entry) for key, each, entry in pairs if id(each) == key and memory_of(each) == memory]
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
@@ -214,11 +283,11 @@ class DataFlow:
         self, tensor: Tensor, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
     ) -> Known:
         """The new entry of a tensor, which takes the place of the one that it had."""
-        is_parameter = isinstance(maker, Held) and maker.kind == "parameter"
-        known = KnownParameter(NOTHING) if is_parameter else KnownOtherwise(tensor)
-        known.version, known.maker, known.place = version, maker, place
-        known.writer, known.clock, known.like = writer, clock, like
-        self._known[id(tensor)] = known
+        if isinstance(maker, Held) and maker.kind == "parameter" and maker.content() is tensor:
+            known: KnownOtherwise = KnownParameter(NOTHING)
+        else:
+            known = KnownOtherwise(tensor)
+        self._known[id(tensor)] = _filled(known, version, maker, place, writer, clock, like)
         return known
 
     def _carried(self, tensor: Tensor) -> Carried | None:
@@ -239,11 +308,20 @@ class DataFlow:
             return held
         outermost = stack[0] if stack else None
         if outermost is None or self._held_at is not outermost:
-            self._held, self._held_at = _places(_all_held(self._session)), outermost
+            self._held, self._held_at = places_by_tensor(all_held(self._session)), outermost
             return self._held.get(id(tensor))
         # All modules were looked at in this call: what came since is likely to be where it was put.
-        places = (pair for call in reversed(stack) for pair in _held_by(call.seen))
+        places = (pair for call in reversed(stack) for pair in held_by(call.seen))
         return next((held for content, held in places if content is tensor), None)
+
+
+def _filled(
+    known: KnownOtherwise, version: int, maker: Any, place: int, writer: Note | None, clock: int, like: Any
+) -> KnownOtherwise:
+    """The same entry, with what is known of its tensor."""
+    known.version, known.maker, known.place = version, maker, place
+    known.writer, known.clock, known.like = writer, clock, like
+    return known
 
 
 def last_changed(call: OpenCall, kind: str) -> HookRun | None:
@@ -253,48 +331,18 @@ def last_changed(call: OpenCall, kind: str) -> HookRun | None:
     return replaced[-1] if replaced else None
 
 
-def _is_in(note: Note, call: Note | None) -> bool:
-    """Whether a call or op ran while `call` did."""
-    inner: Note | None = note
+def _is_in(note: Any, call: Note | None) -> bool:
+    """Whether it is a call or op that ran while `call` did."""
+    inner: Note | None = note if isinstance(note, (OpenCall, OpenOp)) else None
     while inner is not None and inner is not call:
         inner = inner.parent
     return inner is not None
 
 
-def _writes_by_name(note: Note) -> bool:
-    """Whether a call or op that gives back what it was given writes into it, for tensors that have no version."""
-    if isinstance(note, OpenOp):
-        name = getattr(note.function, "__name__", "")
-        said = {leaf.name: getattr(leaf, "value", "") for leaf in note.inputs}
-        if "out" in said or said.get("inplace") == "True":
-            return True
-        return name.startswith("__i") or (name.endswith("_") and not name.endswith("__") and name not in _NOT_COUNTED)
-    return bool(getattr(note.seen.module(), "inplace", False))
-
-
-def _all_held(session: Session) -> list[tuple[Tensor, Held]]:
-    """Every tensor that an observed module holds, with its place."""
-    return [pair for seen in list(session.seen.values()) for pair in _held_by(seen)]
-
-
-def _places(pairs: list[tuple[Tensor, Held]]) -> dict[int, Held]:
-    """The places of tensors by their identity; the first place of a tensor that several modules hold."""
-    return {id(tensor): held for tensor, held in reversed(pairs)}
-
-
-def _held_by(seen: SeenModule) -> list[tuple[Tensor, Held]]:
-    """The tensors that a module itself holds, with their places."""
-    module = seen.module()
-    if module is None:
-        return []
-    own = module.__dict__
-    tables = ("parameter", own.get("_parameters")), ("buffer", own.get("_buffers"))
-    held = [
-        (value, Held(seen, kind, name))
-        for kind, table in tables
-        if table
-        for name, value in table.items()
-        if isinstance(value, Tensor)
-    ]
-    plain = {name for name in own.keys() - _NEVER_A_TENSOR if isinstance(own[name], Tensor)}
-    return held + [(own[name], Held(seen, "attribute", name)) for name in own if name in plain] if plain else held
+def _is_shared(tensor: Tensor) -> bool:
+    """Whether somebody else has the memory of a tensor, too."""
+    try:
+        storage = tensor.untyped_storage()  # which must live while its holders are counted
+        return holders_of_memory(storage._cdata) > 2
+    except (RuntimeError, NotImplementedError):  # as in `memory_of`
+        return False

@@ -18,6 +18,7 @@ from fwdtrace.recorder.recorded import Recorded
 from fwdtrace.recorder.session import Session, changing, running
 from fwdtrace.recorder.torch_internals import without_torch_function
 from fwdtrace.recorder.tree import count_parameters, modules_and_names
+from fwdtrace.recorder.written import tables_written, writes_in_place
 
 Observe = Callable[[FunctionType], Callable[[], None]]
 """Has a forward observed, and gives what ends that."""
@@ -78,6 +79,7 @@ def _add(session: Session, module: nn.Module, observe: Observe) -> SeenModule:
     of = session.classes.get(cls) or _look_at(session, module, observe)
     entry = session.seen[id(module)] = seen_as(module, of, _gone)
     entry.goes_straight &= session.straight
+    entry.writes_unseen = tables_written(module, entry)
     forward = module.__dict__.get("forward")
     if forward is not None and not of.is_script and callable(forward):
         _watch_own(session, module, forward, observe)
@@ -97,6 +99,7 @@ def _look_at(session: Session, module: nn.Module, observe: Observe) -> SeenClass
     if hasattr(cls, "real_recompile"):  # a lazy fx.GraphModule has another forward from its first call on
         module.real_recompile()  # type: ignore[operator]
     of = session.classes[cls] = SeenClass(cls)
+    of.writes_in_place = of.is_users and writes_in_place(cls)
     if not of.is_script:
         _observe_forwards(session, cls, observe)
     of.forwards = frozenset(map(id, forwards_of(cls)))

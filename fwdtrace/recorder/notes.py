@@ -71,19 +71,8 @@ class SeenClass:
     """What all modules of one class have in common."""
 
     __slots__ = (
-        *(
-            "code",
-            "forward",
-            "forwards",
-            "gave",
-            "given",
-            "goes_straight",
-            "is_script",
-            "is_users",
-            "lines",
-            "may_be_opaque",
-        ),
-        *("module_class", "own_call", "torch_forward", "wraps_compiled"),
+        *("code", "forward", "forwards", "gave", "given", "goes_straight", "is_script", "is_users", "lines"),
+        *("may_be_opaque", "module_class", "own_call", "torch_forward", "wraps_compiled", "writes_in_place"),
     )
 
     def __init__(self, cls: type[nn.Module]) -> None:
@@ -104,6 +93,7 @@ class SeenClass:
         self.given: Given | None = None
         self.gave: Given | None = None
         """What a module of this class was given last, and what it gave, if that was not one tensor alone."""
+        self.writes_in_place = False
         self.goes_straight = cls._call_impl is TORCHS_CALL_IMPL
         self.is_script = issubclass(cls, torch.jit.ScriptModule)
         self.wraps_compiled = wraps_compiled(cls)
@@ -118,7 +108,7 @@ class SeenModule(weakref.ref[nn.Module]):
 
     __slots__ = (
         *("calls_awaiting_backward", "code", "goes_straight", "key", "lines", "made", "of", "own_call", "parameters"),
-        *("positions", "shows_ops", "torch_forward"),
+        *("positions", "shows_ops", "torch_forward", "writes_unseen"),
     )
 
     key: int
@@ -132,6 +122,8 @@ class SeenModule(weakref.ref[nn.Module]):
     goes_straight: bool
     torch_forward: CodeType | None
     shows_ops: bool
+    writes_unseen: tuple[str, ...]
+    """The tables of the module into whose tensors its forward may write by ops that are not shown."""
     parameters: int | None
     calls_awaiting_backward: list[OpenCall] | None
 
@@ -150,6 +142,7 @@ def seen_as(module: nn.Module, of: SeenClass, gone: Callable[[SeenModule], None]
     seen.code, seen.positions, seen.lines, seen.made = of.code, positions_in(of.code), of.lines, None
     seen.goes_straight = of.goes_straight and "_call_impl" not in module.__dict__
     seen.shows_ops = of.is_users and bool(module._modules)
+    seen.writes_unseen = ()
     seen.parameters = seen.calls_awaiting_backward = None
     return seen
 

@@ -10,7 +10,8 @@ from weakref import ref
 
 from fwdtrace.recorder.drafts import SourceDraft, TensorDraft
 from fwdtrace.recorder.earlier import Carried, Made
-from fwdtrace.recorder.flow import DataFlow, Held
+from fwdtrace.recorder.flow import DataFlow
+from fwdtrace.recorder.held import Held
 from fwdtrace.recorder.notes import HookRun, Known, Leaves, Note, Noted, OpenCall, OpenOp, entries_of
 from fwdtrace.recorder.recorded import Recorded
 from fwdtrace.recorder.tree import tensors_and_names
@@ -65,7 +66,10 @@ class _SourceByMaker(dict[tuple[Any, int], Source | None]):
         paths = self._recorded.names.get(held.seen)
         if not paths:
             return None
-        name = self._names.get(id(held.content())) or f"{paths[0]}.{held.name}".lstrip(".")
+        # What is there now may be another one, which has a name of its own.
+        is_there = held.kind != "attribute" and id(held.content()) == held.identity
+        registered = self._names.get(held.identity) if is_there else None
+        name = registered or f"{paths[0]}.{held.label()}".lstrip(".")
         if held.kind == "parameter":
             return Source(parameter=name)
         return Source(buffer=name) if held.kind == "buffer" else Source(attribute=name)

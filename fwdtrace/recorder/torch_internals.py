@@ -37,10 +37,8 @@ TORCHS_CALL_IMPL = Module._call_impl
 
 WRAPPED_CALL_CODE: CodeType = Module._wrapped_call_impl.__code__
 CALL_CODE: CodeType = Module._call_impl.__code__
-INNER_CODE: CodeType = next(
-    (constant for constant in CALL_CODE.co_consts if isinstance(constant, CodeType) and constant.co_name == "inner"),
-    CALL_CODE,
-)
+_INNER_CODES = (each for each in CALL_CODE.co_consts if isinstance(each, CodeType) and each.co_name == "inner")
+INNER_CODE: CodeType = next(_INNER_CODES, CALL_CODE)
 """What runs hooks; before torch 2.5 `_call_impl` does so itself."""
 SLOW_FORWARD_CODE: CodeType = Module._slow_forward.__code__
 NAMES_OF_CODES = {
@@ -90,6 +88,8 @@ push_function_mode: Callable[[Any], None] = torch._C._push_on_torch_function_sta
 pop_function_mode: Callable[[], Any] = torch._C._pop_torch_function_stack
 push_dispatch_mode: Callable[[Any], None] = dispatch_file._push_mode
 pop_dispatch_mode: Callable[[], Any] = dispatch_file._pop_mode
+holders_of_memory: Callable[[int], int] = torch._C._storage_Use_Count
+"""How many hold the storage at this address, two for a single tensor."""
 next_node_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node of the graph will get that is made in this thread."""
 graph_task: Callable[[], int] = torch._C._current_graph_task_id

@@ -35,8 +35,9 @@ class Source:
     `id` and `output`: it is that output, by its place in `outputs`, of the call or op with this id: the innermost one
     that made it. What only hands a tensor on did not make it, and a view is made by its op. With `call`, the id counts
     in the trace of an earlier call of the same root, the `call` of its `run`. Otherwise the tensor was an `argument` of
-    the root, by the name of its leaf, or a module held it as a `parameter`, a `buffer` or a plain `attribute`, by its
-    qualified name. `hook` names the hook that put the tensor in the place of what a call was given, or of its output.
+    the root, by the name of its leaf, or a module held it as a `parameter`, a `buffer` or a plain `attribute`, or in a
+    container that is one, by its qualified name, as `masks[0]`. `hook` names the hook that put the tensor in the place
+    of what a call was given, or of its output.
     """
 
     id: int | None = None

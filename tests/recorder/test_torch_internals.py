@@ -270,3 +270,13 @@ def test_a_function_of_the_users_that_has_let_go_of_what_it_saved_is_unusable() 
     y.sum().backward()
     name, why = torch_internals.why_unusable(y.grad_fn)
     assert name == "tensors" and "second time" in why
+
+
+def test_the_storage_of_a_single_tensor_has_two_holders_and_each_view_is_one_more() -> None:
+    tensor = torch.ones(4)
+    memory = torch_internals.memory_of(tensor)
+    assert torch_internals.holders_of_memory(memory) == 2
+    view = tensor[0]
+    assert torch_internals.holders_of_memory(memory) == 3
+    del view
+    assert torch_internals.holders_of_memory(memory) == 2

@@ -37,8 +37,11 @@ _QUERIES = _METHODS_THAT_READ.union(
 )
 """Methods that read a tensor or say something of it, and the attributes that do; no step of the computation."""
 
-SILENT = _QUERIES - NUMBERS_OUT
-"""Those that are never noted."""
+READS_GRAPH: Any = Tensor.grad_fn.__get__  # type: ignore[union-attr]
+"""What `Module.register_parameter` asks of a parameter before it puts that in its place."""
+
+SILENT = _QUERIES - NUMBERS_OUT - {READS_GRAPH}
+"""Those that are never noted, nor heard of."""
 
 _OPERATORS = """
     __add__ __radd__ __sub__ __mul__ __rmul__ __truediv__ __div__ __floordiv__ __mod__ __matmul__ __getitem__
@@ -63,28 +66,48 @@ REFLECTED = frozenset(getattr(Tensor, name) for name in _RIGHT_OPERATORS.split()
 """The methods of an operator whose tensor stands on its right, as in `1 - x`."""
 
 
+NORMS = frozenset((F.batch_norm, F.instance_norm))
+"""Those that write into statistics which they are given, and torch counts no write."""
+
+
 class FunctionKind:
     """What is known of a function of torch's from its name, as one lookup."""
 
-    __slots__ = ("is_reflected", "is_silent", "only_reads", "takes_numbers_out")
+    __slots__ = ("is_norm", "is_reflected", "is_silent", "only_reads", "takes_numbers_out")
 
     def __init__(self, function: Any) -> None:
         self.is_silent = function in SILENT
         self.only_reads = function in ONLY_READS
         self.takes_numbers_out = function in NUMBERS_OUT
         self.is_reflected = function in REFLECTED
+        self.is_norm = function in NORMS
 
 
 PLAIN = FunctionKind(None)
 """That of all other functions."""
 KINDS: dict[Any, FunctionKind] = {
-    function: FunctionKind(function) for function in (*SILENT, *ONLY_READS, *NUMBERS_OUT, *REFLECTED)
+    function: FunctionKind(function) for function in (*SILENT, *ONLY_READS, *NUMBERS_OUT, *REFLECTED, *NORMS)
 }
 
 
 def name_of_op(function: Any, position: Position) -> str:
     """The name by which a user knows what is called there: `torch.flatten`, `Tensor.view`, or the operator, `+`."""
     return operator_at(*position) or _function_name(function)
+
+
+def replaces_data(function: Any) -> bool:
+    """Whether it is `x.data = y`, after which `x` is the same tensor in the memory of `y`."""
+    return type(function) is METHOD_WRAPPER and function.__name__ == "__set__" and function.__self__.__name__ == "data"
+
+
+def gives_nothing(function: Any) -> bool:
+    """Whether it is an assignment, which is a step of a computation though it has no result."""
+    return function is Tensor.__setitem__ or replaces_data(function)
+
+
+def counts_writes_apart(function: Any) -> bool:
+    """Whether two tensors share one memory after it, and each counts its own writes only."""
+    return type(function) is METHOD_WRAPPER and function.__self__.__name__ == "data"
 
 
 def is_query(function: Any) -> bool:
@@ -94,13 +117,13 @@ def is_query(function: Any) -> bool:
             return True
     except TypeError:  # a callable that cannot be hashed
         return False
-    is_attribute = type(function) is METHOD_WRAPPER
+    is_attribute = type(function) is METHOD_WRAPPER and not replaces_data(function)
     return is_attribute and (function.__name__ != "__get__" or function.__self__.__name__ not in _VIEWS)
 
 
 def _function_name(function: Any) -> str:
     if type(function) is METHOD_WRAPPER:
-        return f"Tensor.{function.__self__.__name__}"
+        return f"Tensor.{function.__self__.__name__}{'=' if function.__name__ == '__set__' else ''}"
     short = getattr(function, "__name__", "")
     if function in NUMBERS_OUT and short.startswith("__"):
         return f"{short.strip('_')}()"

@@ -13,8 +13,19 @@ from torch.overrides import TorchFunctionMode
 from fwdtrace.recorder.alike import Alike, version_like
 from fwdtrace.recorder.flow import DataFlow, last_changed
 from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
+from fwdtrace.recorder.held import about_to_be_replaced
 from fwdtrace.recorder.lines import Given, Line
-from fwdtrace.recorder.measures.functions import KINDS, METHOD_WRAPPER, NUMBERS_OUT, PLAIN, is_query
+from fwdtrace.recorder.measures.functions import (
+    KINDS,
+    METHOD_WRAPPER,
+    NUMBERS_OUT,
+    PLAIN,
+    READS_GRAPH,
+    FunctionKind,
+    counts_writes_apart,
+    gives_nothing,
+    is_query,
+)
 from fwdtrace.recorder.notes import (
     NOTHING,
     HookRun,
@@ -73,6 +84,8 @@ class Ops(TorchFunctionMode):
     ) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor that is as it was when it was met last."""
         leaves = self._leaves
+        if call.seen.writes_unseen:
+            self.flow.looks_at_own(call)
         if like is not None:
             entry = leaves.known.get(id(args[0]))
             is_same = entry is not None and entry.like is like and entry() is args[0]
@@ -102,6 +115,8 @@ class Ops(TorchFunctionMode):
     def _quiet_outputs(self, call: OpenCall, output: Any) -> Leaves:
         """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
         leaves, seen = self._leaves, call.seen
+        if seen.writes_unseen:
+            self.flow.sees_own_written(call)
         entry = leaves.known.get(id(output))
         like = seen.made or leaves.last
         if (entry is None or entry() is not output) and like.accepts(output) and not call.hooks:
@@ -236,8 +251,14 @@ class Ops(TorchFunctionMode):
         stack = session.threads.stack
         if stack.showing is not self or stack.in_op or not stack or self.is_stopped:
             return function(*args) if kwargs is None else function(*args, **kwargs)
-        if kind is PLAIN and type(function) is METHOD_WRAPPER and is_query(function):
-            return function(*args) if kwargs is None else function(*args, **kwargs)
+        if kind is PLAIN and type(function) is METHOD_WRAPPER:
+            if is_query(function):
+                if function == READS_GRAPH:
+                    self.flow.is_replaced(about_to_be_replaced(_getframe(1)))
+                return function(*args) if kwargs is None else function(*args, **kwargs)
+            if counts_writes_apart(function):
+                with without_torch_function():
+                    self.flow.are_written_apart(function, args)
         if kind.takes_numbers_out and not _leaves_graph(session, args):
             return function(*args) if kwargs is None else function(*args, **kwargs)
         parent, caller = stack[-1], _getframe(1)
@@ -275,18 +296,22 @@ class Ops(TorchFunctionMode):
                 made.version = version_like(result, like)
                 if not kind.only_reads:
                     self.flow.sees_writes(made, taken)
+                    if kind.is_norm:
+                        self.flow.sees_statistics(made)
                 session.log.append(made)
                 return result
-        self._note(op or _other_op(function, parent, line, inputs, taken), line, result, kind.takes_numbers_out)
+        self._note(op or _other_op(function, parent, line, inputs, taken), line, result, kind)
         return result
 
-    def _note(self, op: OtherOp, line: Line, result: Any, takes_numbers_out: bool) -> None:
+    def _note(self, op: OtherOp, line: Line, result: Any, kind: FunctionKind) -> None:
         """Note what an op gave that is not one new tensor like the last one of its line, or that is measured."""
         with without_torch_function():
             op.outputs, line.made = self._read_output(op, result)
+            if kind.is_norm:
+                self.flow.sees_statistics(op)
         for measure in self.session.measures:
             measure.ends(op, result)
-        if op.given or op.function is Tensor.__setitem__ or takes_numbers_out or self._only_writes(op, result):
+        if op.given or kind.takes_numbers_out or gives_nothing(op.function) or self._only_writes(op, result):
             self.session.log.append(op)
 
     def _only_writes(self, op: OpenOp, result: Any) -> bool:
