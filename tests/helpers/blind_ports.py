@@ -1,7 +1,4 @@
-"""Attention and other layers of equal shape, ported with names that say nothing, in other orders, and joined or apart.
-
-Those that end with `Wrong` use a weight in place of another: with other weights they would be equal.
-"""
+"""Attention and other layers of equal shape, ported with names that say nothing, in other orders, joined and apart."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTH, HEADS = 16, 4
+WIDTH, HALF, HEADS = 16, 8, 4
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, divisor: float = 4.0) -> Tensor:
@@ -177,6 +174,85 @@ class Groups(nn.Module):
         return self.end(x.sigmoid() if self.bug == "act" else x.tanh())  # type: ignore[no-any-return]  # act
 
 
+class Ends(nn.Module):
+    """Two groups of layers that are given the same, one of them at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Named()
+        self.first, self.second = linears(2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.inner(x)
+        return self.first(x), self.second(x).tanh()
+
+
+class EndsBlind(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Blind()
+        self.y, self.z = linears(2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.part(x)
+        z = self.z(x).tanh()
+        return self.y(x), z
+
+
+class Gates(nn.Module):
+    """The gates of a `GRU`, each with matrices of its own, in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.xz, self.xr, self.xn = (nn.Linear(HALF, WIDTH) for _ in range(3))
+        self.hz, self.hr, self.hn = linears(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, found = torch.zeros_like(x[:, 0]), []
+        for now in x[..., :HALF].unbind(1):
+            z, r = (self.xz(now) + self.hz(h)).sigmoid(), (self.xr(now) + self.hr(h)).sigmoid()
+            n = (self.xn(now) + r * self.hn(h)).tanh()
+            h = n + z * (h - n)
+            found.append(h)
+        return torch.stack(found, 1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(HALF, WIDTH, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x[..., :HALF])[0]  # type: ignore[no-any-return]
+
+
+class FewerKeys(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.o = linears(2)
+        self.k, self.v = nn.Linear(WIDTH, WIDTH // HEADS), nn.Linear(WIDTH, WIDTH // HEADS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, v = self.k(x)[:, None], self.v(x)[:, None]
+        return self.o(attention(in_heads(self.q(x)), k, v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class FewerKeysJoined(nn.Module):
+    """`FewerKeys` with one matrix joined of three, which have other sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.d = linears(2)
+        self.a, self.b = nn.Linear(WIDTH, WIDTH // HEADS), nn.Linear(WIDTH, WIDTH // HEADS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.a, self.b, self.c
+        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+        v, k, q = functional.linear(x, weight, bias).split([WIDTH // HEADS] * 2 + [WIDTH], -1)
+        found = attention(in_heads(q), k[:, None], v[:, None]).transpose(1, 2).flatten(2)
+        return self.d(found)  # type: ignore[no-any-return]
+
+
 class Norms(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -239,99 +315,3 @@ class RotatedHalves(nn.Module):
 
         found = attention(rotated(self.q_proj(x)), rotated(self.k_proj(x)), in_heads(self.v_proj(x)))
         return self.o_proj(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-
-class KeyForQueryWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.query, self.key, self.value, self.out = linears(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(attention(self.key(x), self.query(x), self.value(x)))  # type: ignore[no-any-return]
-
-
-class JoinedWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.wq, self.wk, self.wv, self.wo = linears(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = torch.cat([self.wq.weight, self.wv.weight, self.wk.weight])
-        bias = torch.cat([self.wq.bias, self.wv.bias, self.wk.bias])
-        return self.wo(attention(*functional.linear(x, weight, bias).chunk(3, -1)))  # type: ignore[no-any-return]
-
-
-class BareWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.wq, self.wk, self.wv, self.wo = (nn.Parameter(torch.randn(WIDTH, WIDTH) / 4) for _ in range(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (functional.linear(x, each) for each in (self.wk, self.wq, self.wv))
-        return functional.linear(attention(q, k, v), self.wo)
-
-
-class TurnedWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c, self.d = linears(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q = x @ self.a.weight + self.a.bias
-        return self.d(attention(q, self.b(x), self.c(x)))  # type: ignore[no-any-return]
-
-
-class BiasWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c, self.d = linears(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k = functional.linear(x, self.a.weight, self.b.bias), functional.linear(x, self.b.weight, self.a.bias)
-        return self.d(attention(q, k, self.c(x)))  # type: ignore[no-any-return]
-
-
-class NormsWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.c, self.n, self.l = nn.Conv1d(WIDTH, WIDTH, 1), nn.BatchNorm1d(WIDTH), nn.LayerNorm(WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.n(self.c(x.mT)).mT
-        return functional.layer_norm(x, (WIDTH,), self.l.bias, self.l.weight)
-
-
-class List(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(linears(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.branches[0](x).tanh() * self.branches[1](x)  # type: ignore[no-any-return]
-
-
-class ListWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.paths = nn.ModuleList(linears(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.paths[1](x).tanh() * self.paths[0](x)  # type: ignore[no-any-return]
-
-
-class Scaled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale, self.shift = linears(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (1 + self.scale(x)) + self.shift(x)
-
-
-class ScaledWrong(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.to_scale, self.to_shift = linears(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (1 + self.to_shift(x)) + self.to_scale(x)

@@ -60,7 +60,13 @@ def exchanges_in(moves: Iterable[Move], source: State, target: State, first: Ste
     alike: dict[object, list[_Group]] = {}
     for group in _groups(moves, source, target, first):
         alike.setdefault(group.form, []).append(group)
-    return [found for groups in alike.values() if (found := [*_exchanges(groups)])]
+    kinds = list(alike.values())
+    rows: dict[object, list[_Group]] = {}
+    for group in itertools.chain(*kinds):
+        if all(part.of > 1 for part in group.parts):  # as the gates of two matrices of a recurrent layer
+            rows.setdefault(tuple((part.place, part.of) for part in group.parts), []).append(group)
+    together = [groups for groups in rows.values() if groups not in kinds]
+    return [found for groups in (*together, *kinds) if (found := [*_exchanges(groups)])]
 
 
 def _groups(moves: Iterable[Move], source: State, target: State, first: Steps) -> Iterator[_Group]:

@@ -64,8 +64,10 @@ def with_exchanges(
     ends = time.monotonic() + MOST_RUNS * (time.monotonic() - began) + MOST_SECONDS
     shapes, known = shapes_of(target), Contents(first.contents, max(_EXACT, 8 * torch.finfo(first.coarsest).eps))
 
+    stay: set[str] = set()
+
     def after_exchange(of: Moves, exchange: Exchange) -> Exchanged:
-        new = exchanged(of.values(), exchange, source)
+        new = {name: of[name] for name in stay} | exchanged(of.values(), exchange, source)
         found = settle(of, new)
         gave = results_with(after, seed, values_of(found.values(), source, shapes, made))
         return Exchanged(found, agree(results, gave))
@@ -99,6 +101,7 @@ def with_exchanges(
         fitting = [each for count, each in tries if count == most]
         if len(fitting) == 1 and len(tries) > len(kind):
             sure |= {name for _, each in tries for name, move in each.items() if move != found.get(name)}
+        stay |= {name for exchange in kind for name in exchanged(found.values(), exchange, source)}
         found = fitting[0]
     return Exchanged(found, False, frozenset(sure))
 

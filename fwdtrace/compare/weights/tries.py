@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from fwdtrace.compare.weights.name_parts import kind_of, likeness
 from fwdtrace.compare.weights.named_parts import Part, is_against, keys_of, part_of
 from fwdtrace.compare.weights.weight_values import State
 from fwdtrace.compare.weights.wholes import Whole, cut, wholes_in
+
+MOST_ORDERED = 4
+"""Of more weights that the first gives the same data, the order stays."""
 
 Moved = tuple[Move, ...]
 
@@ -118,16 +122,28 @@ class Tries:
         for whole in self.wholes:
             if len(matrices or vectors) == len(whole.names) == 1:
                 continue
-            for moves in cut(whole, matrices or vectors, self._target, self._source):
-                if not all(map(self._is_free, moves)):
-                    continue
-                if not matrices or not vectors:
-                    yield moves
-                    continue
-                for bias in self._biases(whole):
-                    biases = next(cut(bias, vectors, self._target, self._source), ())
-                    if biases and all(map(self._is_free, biases)):
-                        yield (*moves, *biases)
+            for ordered in self._orders(whole, matrices or vectors):
+                for moves in cut(ordered, matrices or vectors, self._target, self._source):
+                    if not all(map(self._is_free, moves)):
+                        continue
+                    if not matrices or not vectors:
+                        yield moves
+                        continue
+                    for bias in self._biases(ordered):
+                        biases = next(cut(bias, vectors, self._target, self._source), ())
+                        if biases and all(map(self._is_free, biases)):
+                            yield (*moves, *biases)
+
+    def _orders(self, whole: Whole, names: Sequence[str]) -> Iterator[Whole]:
+        """The whole; of what the first does not join, in the order of the sizes wanted that fits the names best."""
+        if whole.gave is None or len(whole.names) != len(names) or len(names) > MOST_ORDERED:
+            yield whole
+            return
+        sizes = [self._target[name].numel() for name in names]
+        orders = itertools.permutations(whole.names)
+        fitting = [order for order in orders if [self._source[name].numel() for name in order] == sizes]
+        if fitting:
+            yield replace(whole, names=max(fitting, key=lambda order: sum(map(likeness, names, order))))
 
     def _biases(self, whole: Whole) -> Iterator[Whole]:
         """The biases of the modules of a whole together, or else any vector."""

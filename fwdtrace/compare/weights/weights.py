@@ -213,6 +213,7 @@ def _by_running(
             more = move_at_ops(watch(before, seed, doubles).steps, source, after, given, seed, doubles, rows_first)
             if not _are_among(values_of(more.values(), source, shapes_of(target), made), values):
                 more |= given
+                by_ops.update(more)
                 units = ours, without(theirs, more)
                 found = with_operations(settled(source, before, after, units, more, more, seed, made), more)
             doubtful = {

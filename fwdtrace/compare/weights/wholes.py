@@ -44,7 +44,7 @@ def _with_same_data(first: Steps, source: State) -> Iterator[Whole]:
             continue
         for group in alike:
             other, data, _ = group[0]
-            if source[other].shape == source[name].shape and data.same_elements(use.data, _CLOSE):
+            if source[other].shape[1:] == source[name].shape[1:] and data.same_elements(use.data, _CLOSE):
                 group.append((name, use.data, use.alone))
                 break
         else:
