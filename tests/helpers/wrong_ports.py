@@ -103,3 +103,62 @@ class ScaledTurned(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (1 + self.to_shift(x)) + self.to_scale(x)
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(WIDTH, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attn(x, x, x, need_weights=False)[0]  # type: ignore[no-any-return]
+
+
+class HeadsTurned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = linears(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_proj(attention(self.q_proj(x), self.v_proj(x), self.k_proj(x)))  # type: ignore[no-any-return]
+
+
+class Chain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(linears(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step(x).tanh()
+        return x
+
+
+class ChainTurned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ws = nn.ParameterList(torch.randn(WIDTH, WIDTH) / 4 for _ in range(3))
+        self.bs = nn.ParameterList(torch.randn(WIDTH) / 4 for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number in (1, 0, 2):
+            x = functional.linear(x, self.ws[number], self.bs[number]).tanh()
+        return x
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.student, self.teacher = linears(2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.student(x).tanh() - self.teacher(x)  # type: ignore[no-any-return]
+
+
+class TwoTurned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.of = nn.ParameterDict({name: torch.randn(WIDTH, WIDTH) / 4 for name in ("student", "teacher")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.of["teacher"]).tanh() - functional.linear(x, self.of["student"])

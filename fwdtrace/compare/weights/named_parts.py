@@ -65,10 +65,19 @@ def _share_word(one: str, other: str) -> bool:
 
 
 def keys_of(state: State) -> dict[str, str]:
-    """For each weight the module that has it, if that has one matrix at most, else the weight itself."""
+    """For each weight the module that has it, if that has one matrix at most, else the weight itself.
+
+    What is called `in_proj_weight` goes with `in_proj_bias`.
+    """
     matrices = Counter(name.rpartition(".")[0] for name, tensor in state.items() if tensor.dim() > 1)
-    holders = {name: name.rpartition(".")[0] for name in state}
-    return {name: holder if holder and matrices[holder] < 2 else name for name, holder in holders.items()}
+
+    def key_of(name: str) -> str:
+        holder, _, last = name.rpartition(".")
+        if (named := re.sub(r"_(weight|bias)$", "", last)) != last:
+            return f"{holder}.{named}" if holder else named
+        return holder if holder and matrices[holder] < 2 else name
+
+    return {name: key_of(name) for name in state}
 
 
 def part_of(piece: Piece, keys: Mapping[str, str], source: State) -> Part | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from fwdtrace.compare.parting.steps import Steps
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import kind_of, likeness
+from fwdtrace.compare.weights.first_uses import first_uses
+from fwdtrace.compare.weights.name_parts import kind_of, likeness, template
 from fwdtrace.compare.weights.named_parts import Part, is_against, keys_of, part_of
 from fwdtrace.compare.weights.weight_values import State
 from fwdtrace.compare.weights.wholes import Whole, cut, wholes_in
@@ -45,6 +46,8 @@ class Tries:
         self._holders: dict[str, dict[str | None, tuple[Part, ...]]] = {}
         self.take(moves)
         self._alike = _weights_by_op(first)
+        self._uses = first_uses(first)
+        self._lists = tuple(_lists(keys) for keys in self._keys)
         self.wholes = wholes_in(first, source)
 
     def take(self, moves: Iterable[Move]) -> None:
@@ -73,7 +76,30 @@ class Tries:
         holders = self._made_of(move)
         known = self._holders.get(self._keys[1][move.target], {})
         torn = any(other != holders for kind, other in known.items() if kind != kind_of(move.target) and other)
-        return bool(holders and torn) or is_against(move, self._source, self._keys)
+        if (holders and torn) or is_against(move, self._source, self._keys):
+            return True
+        piece = move.pieces[0]
+        if len(move.pieces) > 1 or piece.start is not None:
+            return False
+        user, part = Part(self._keys[1][move.target]), Part(self._keys[0][piece.name])
+        return user.meant_among(self._siblings(piece.name)) not in (None, part) or self._is_out_of_order(user, part)
+
+    def _siblings(self, name: str) -> list[Part]:
+        """The parts of the first model with weights of the same shape that meet the same data."""
+        use, shape = self._uses.get(name), self._source[name].shape
+        if use is None:
+            return []
+        alike = (
+            other
+            for other, each in self._uses.items()
+            if other in self._source and self._source[other].shape == shape and each.data == use.data
+        )
+        return [*{Part(self._keys[0][other]): None for other in alike}]
+
+    def _is_out_of_order(self, user: Part, part: Part) -> bool:
+        """Whether both are of lists of one length, and at other places there."""
+        ours, theirs = (lists[template(each.key)] for lists, each in zip(self._lists, (part, user), strict=True))
+        return len(ours) == len(theirs) > 1 and ours.index(part.key) != theirs.index(user.key)
 
     def _made_of(self, move: Move) -> tuple[Part, ...]:
         """The parts of modules that a weight of a module is made of; nothing if one of the two is in no module."""
@@ -191,6 +217,14 @@ def _weights_by_op(first: Steps) -> dict[str, list[tuple[str | None, ...]]]:
         weights = tuple(first.held[number].weight for number in step.given)
         if any(weights):
             found.setdefault(step.name, []).append(weights)
+    return found
+
+
+def _lists(keys: Mapping[str, str]) -> dict[str, list[str]]:
+    """What is called the same but for its numbers, in order."""
+    found: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys.values()):
+        found.setdefault(template(key), []).append(key)
     return found
 
 

@@ -49,6 +49,9 @@ WRONG = [
     ("Norms", "NormsTurned"),
     ("List", "ListTurned"),
     ("Scaled", "ScaledTurned"),
+    ("Heads", "HeadsTurned"),
+    ("Chain", "ChainTurned"),
+    ("Two", "TwoTurned"),
 ]
 
 
