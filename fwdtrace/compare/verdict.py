@@ -18,6 +18,8 @@ from fwdtrace.trace import Call, Trace, shapes_in, tensors_in
 from fwdtrace.trace.text import first_few, path_text, plural, site_text
 
 MOST_NAMED = 3
+_NOT_MOVED = "Weights that were not moved, or not with certainty, may be the reason"
+_SAY_WHICH = "say by --map which is which, or load both by --weights and --weights-of-second"
 
 
 def verdict_of(
@@ -48,7 +50,7 @@ def verdict_of(
     if origin is None:
         return f"{_how_far(outputs)}{count} found, the first: {differences[0].message}."
     far = _how_far(outputs) if _lines(origin) else ""
-    may_be = f" Weights that were not moved, or not with certainty, may be the reason: {names}." if not_moved else ""
+    may_be = f" {_NOT_MOVED}: {names}; {_SAY_WHICH}." if not_moved else ""
     return far + leaves_at(origin, by_results=outputs is not None) + may_be
 
 

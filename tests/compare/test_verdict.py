@@ -90,7 +90,8 @@ def test_weights_that_were_not_moved_are_named_as_a_possible_reason() -> None:
     found = compare_traces(net(), net(), how, apart_from(2, FAR))
     assert found.verdict == (
         "The second run leaves the first at b (ReLU): its inputs agree, its output does not. "
-        "Weights that were not moved, or not with certainty, may be the reason: b.bias."
+        "Weights that were not moved, or not with certainty, may be the reason: b.bias; "
+        "say by --map which is which, or load both by --weights and --weights-of-second."
     )
 
 

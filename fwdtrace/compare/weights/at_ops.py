@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
+import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,30 +15,41 @@ from torch import Tensor
 
 from fwdtrace.compare.numbers.contents import Contents, content_of
 from fwdtrace.compare.numbers.tensors import tensors_in
-from fwdtrace.compare.parting.steps import Steps, name_of
+from fwdtrace.compare.parting.steps import ELEMENTS_STAY, Steps, name_of
 from fwdtrace.compare.two_models.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.two_models.recorded import Runnable
 from fwdtrace.compare.two_models.watched import Doubles, in_double
-from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import likeness
+from fwdtrace.compare.weight_map import Move
+from fwdtrace.compare.weights.tries import Tries
+from fwdtrace.compare.weights.units import laid_out
 from fwdtrace.compare.weights.weight_values import State, value_of, values_of
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.dispatch_mode import DispatchMode
 from fwdtrace.recorder.torch_internals import Unseen
 
 MOST_TRIED = 48
-MOST_TIMES = 3
+MOST_TIMES = 5
 """So many operations that use a weight are looked at."""
+MOST_RUNS = 2
+"""All tries may take as long as so many runs of the model, and `MOST_SECONDS` besides."""
+MOST_SECONDS = 1.0
 _EXACT = 1e-8
 
 
 def move_at_ops(
-    first: Steps, source: State, after: Runnable, moves: Mapping[str, Move], seed: int, doubles: Doubles
+    first: Steps,
+    source: State,
+    after: Runnable,
+    moves: Mapping[str, Move],
+    seed: int,
+    doubles: Doubles,
+    laid_out_first: frozenset[str],
 ) -> dict[str, Move]:
     """Moves for weights of the second model that `moves` has not, found as a copy of it runs in float64.
 
     Under a weight of the first model, turned around or in part where that fits, an operation on what depends on the
-    input must give what the first has as well. `source` has the weights of the first, `first` the steps of its run.
+    input must give what the first has as well. `source` has the weights of the first, `first` the steps of its run, and
+    `laid_out_first` those of its weights that have a row for each output.
     """
     doubled = {name: each.double() if each.is_floating_point() else each for name, each in source.items()}
     model, args, kwargs = in_double(*light_copy(after.model, after.args, after.kwargs), doubles)
@@ -48,8 +60,9 @@ def move_at_ops(
     missing = {name: each for name, each in state.items() if name not in moves and each.is_floating_point()}
     for each in missing.values():
         put(each, each.detach().clone())
-    used = [piece for move in moves.values() for piece in move.pieces]
-    settling = _SettlingAtOps(first, doubled, missing, used, (args, kwargs))
+    known = (move for name, move in moves.items() if name in state)
+    tries = Tries(first, doubled, state, known, (laid_out_first, laid_out(after.model)))
+    settling = _SettlingAtOps(first, doubled, missing, tries, (args, kwargs))
     seed_all(seed)
     # What the model raises is said when it is compared.
     with contextlib.suppress(Exception), torch.no_grad(), settling:
@@ -58,66 +71,76 @@ def move_at_ops(
 
 
 class _SettlingAtOps(DispatchMode):
-    """Follows what depends on the input and what depends on missing weights alone; where both meet, tries weights."""
+    """Follows what depends on the input and what on missing weights; where both meet and after that, tries weights."""
 
-    def __init__(
-        self, first: Steps, source: State, missing: Mapping[str, Tensor], used: Iterable[Piece], given: Any
-    ) -> None:
+    def __init__(self, first: Steps, source: State, missing: Mapping[str, Tensor], tries: Tries, given: Any) -> None:
         super().__init__()
         self.found: dict[str, Move] = {}
-        self._alike = _weights_by_op(first)
-        self._known = Contents(first.contents, max(_EXACT, 8 * torch.finfo(first.coarsest).eps))
+        self._tries = tries
+        together = ((whole.gave, -1) for whole in tries.wholes if whole.gave is not None)
+        tolerance = max(_EXACT, 8 * torch.finfo(first.coarsest).eps)
+        self._known = Contents(itertools.chain(first.contents, together), tolerance)
         self._source = source
         self._missing = dict(missing)
-        self._used = list(used)
         self._times = dict.fromkeys(missing, 0)
         self._follows = {id(leaf): weakref.ref(leaf) for leaf in tensors_in(given)}
         self._made_of: dict[int, tuple[Tensor, tuple[str, ...]]] = {
             id(tensor): (tensor, (name,)) for name, tensor in missing.items()
         }
-        self._computed: list[tuple[Any, Any, Any, Tensor]] = []
+        self._computed: list[_Computed] = []
+        self._began, self._spent = time.monotonic(), 0.0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, with other weights if these give what the first model has."""
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         given = tensors_in((args, kwargs))
-        of = dict.fromkeys(name for each in given if id(each) in self._made_of for name in self._made_of[id(each)][1])
-        open_names = [name for name in of if name not in self.found]
+        names = [name for each in given for name in self._open_names(each)]
         with Unseen():
-            if any(map(self._does_follow, given)):
-                if open_names and not function._schema.is_mutable:
-                    result = self._settled(open_names, function, args, kwargs, result)
+            follows = any(map(self._does_follow, given))
+            if function._schema.is_mutable:
+                self._times |= dict.fromkeys(names, MOST_TIMES)  # what was written into cannot be made again
+            elif names and follows and name_of(function) not in ELEMENTS_STAY and self._has_time():
+                began = time.monotonic()
+                result = self._settled([*dict.fromkeys(names)], function, args, kwargs, result)
+                self._spent += time.monotonic() - began
+            if names := [name for each in given for name in self._open_names(each)]:
+                self._note(_Computed(function, args, kwargs, result, frozenset(names)), tuple(dict.fromkeys(names)))
+            if follows:
                 self._follows.update((id(leaf), weakref.ref(leaf)) for leaf in tensors_in(result))
-            elif of:
-                self._note(function, args, kwargs, result, tuple(of))
         return result
+
+    def _has_time(self) -> bool:
+        run = time.monotonic() - self._began - self._spent
+        return self._spent < MOST_RUNS * run + MOST_SECONDS
+
+    def _open_names(self, tensor: Tensor) -> tuple[str, ...]:
+        """The missing weights that the tensor is made of, unless each was looked for often enough."""
+        _, names = self._made_of.get(id(tensor), (None, ()))
+        return tuple(name for name in names if name not in self.found and self._times[name] < MOST_TIMES)
 
     def _does_follow(self, tensor: Tensor) -> bool:
         known = self._follows.get(id(tensor))
         return known is not None and known() is tensor
 
-    def _note(self, function: Any, args: Any, kwargs: Any, result: Any, names: tuple[str, ...]) -> None:
-        """Remember what is made of missing weights alone, so that it can be made of others."""
-        for leaf in tensors_in(result):
-            self._made_of[id(leaf)] = leaf, names
-            if not leaf._is_view() and not any(leaf is each for each in tensors_in(args)):
-                self._computed.append((function, args, kwargs, leaf))
+    def _note(self, computed: _Computed, names: tuple[str, ...]) -> None:
+        """Remember what is made of missing weights, so that it can be made of others."""
+        given = tensors_in((computed.args, computed.kwargs))
+        leaves = tensors_in(computed.result)
+        self._made_of |= {id(leaf): (leaf, names) for leaf in leaves}
+        if not any(leaf._is_view() or any(leaf is each for each in given) for leaf in leaves):
+            self._computed.append(computed)
 
     def _settled(self, names: list[str], function: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        names = [name for name in names if self._times[name] < MOST_TIMES]
-        if not names:
-            return result
         own = {name: self._missing[name].clone() for name in names}
         given = tensors_in((args, kwargs))
         places = [self._made_of[id(each)][1] if id(each) in self._made_of else () for each in given]
-        candidates = itertools.chain(self._in_places(name_of(function), places), self._candidates(names))
-        for moves in itertools.islice(candidates, MOST_TRIED):
+        for moves in itertools.islice(self._tries.for_op(name_of(function), places, names), MOST_TRIED):
             self._put({move.target: value_of(move, self._source, own[move.target].shape) for move in moves})
             tried = function(*args, **kwargs)
             if self._is_known(tried, moves):
                 self.found |= {move.target: move for move in moves}
-                self._used += [piece for move in moves for piece in move.pieces]
+                self._tries.take(moves)
                 return tried
         for name in names:
             self._times[name] += 1
@@ -127,8 +150,11 @@ class _SettlingAtOps(DispatchMode):
     def _put(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
             self._missing[name].copy_(value)
-        for function, args, kwargs, made in self._computed:
-            made.copy_(function(*args, **kwargs))
+        for each in self._computed:
+            if not each.names.isdisjoint(values):
+                made = each.function(*each.args, **each.kwargs)
+                for old, new in zip(tensors_in(each.result), tensors_in(made), strict=True):
+                    old.copy_(new)
 
     def _is_known(self, result: Any, moves: tuple[Move, ...]) -> bool:
         """Whether the first model has this result, or has it once it has added the bias of the same module."""
@@ -153,91 +179,13 @@ class _SettlingAtOps(DispatchMode):
         """Whether all elements are one number, which many have."""
         return tensor.numel() > 1 and bool((tensor == tensor.reshape(-1)[0]).all())
 
-    def _in_places(self, name: str, places: list[tuple[str, ...]]) -> Iterator[tuple[Move, ...]]:
-        """The weights that the first model gives to an operation of this name, in the same places."""
-        for weights in self._alike.get(name, ()):
-            if len(weights) != len(places):
-                continue
-            pairs = [(of[0], old) for of, old in zip(places, weights, strict=True) if len(of) == 1 and old is not None]
-            moves = tuple(Move(target, (Piece(old),), proof="run") for target, old in pairs if target not in self.found)
-            if moves and all(self._may_be(move) for move in moves):
-                yield moves
 
-    def _may_be(self, move: Move) -> bool:
-        piece, target = move.pieces[0], self._missing[move.target]
-        same = piece.name in self._source and self._source[piece.name].numel() == target.numel()
-        return same and not any(_overlap(piece, each) for each in self._used)
+@dataclass(frozen=True, eq=False)
+class _Computed:
+    """What an operation has made of missing weights, whose names it has."""
 
-    def _candidates(self, names: list[str]) -> Iterator[tuple[Move, ...]]:
-        """Weights of the first for one weight or for two, those of likely names first."""
-        if len(names) > 2:
-            return
-        names = sorted(names, key=lambda name: -self._missing[name].dim())
-        for move in self._of_one(names[0], ""):
-            if len(names) == 1:
-                yield (move,)
-                continue
-            head = move.pieces[0].name.rpartition(".")[0]
-            others = [other for other in self._of_one(names[1], head) if other.pieces != move.pieces]
-            yield from ((move, other) for other in others[:3])
-
-    def _of_one(self, name: str, beside: str) -> list[Move]:
-        target = self._missing[name]
-        moves = [
-            move
-            for old, tensor in self._source.items()
-            if tensor.is_floating_point() and tensor.numel() >= target.numel()
-            for move in _moves(name, target, old, tensor)
-            if not any(_overlap(move.pieces[0], piece) for piece in self._used)
-        ]
-
-        def rank(move: Move) -> tuple[bool, bool, float]:
-            old = move.pieces[0].name
-            return old.rpartition(".")[0] != beside, move.pieces[0].start is not None, -likeness(name, old)
-
-        return sorted(moves, key=rank)
-
-
-def _weights_by_op(first: Steps) -> dict[str, list[tuple[str | None, ...]]]:
-    """For each operation of the first model that is given weights, by its name, their names in their places."""
-    found: dict[str, list[tuple[str | None, ...]]] = {}
-    for step in first.steps:
-        weights = tuple(first.held[number].weight for number in step.given)
-        if any(weights):
-            found.setdefault(step.name, []).append(weights)
-    return found
-
-
-def _moves(name: str, target: Tensor, old: str, tensor: Tensor) -> Iterator[Move]:
-    """What a weight may be of another: the same in any shape, turned around, or some rows of it."""
-    count, rows = target.numel(), len(tensor) if tensor.dim() else 1
-    if tensor.numel() == count:
-        if tensor.dim() < 2 or _columns(target) == _columns(tensor) or target.dim() > 2:
-            yield Move(name, (Piece(old),), proof="run")
-        if tensor.dim() > 1 and target.dim() > 1:
-            yield Move(name, (Piece(old),), True, proof="run")
-        return
-    size = count * rows // tensor.numel()
-    if size == 0 or rows % size or count * rows % tensor.numel() or tensor.dim() > 2:
-        return
-    if (target.dim() < 2) != (tensor.dim() < 2):
-        return
-    columns = math.prod(tensor.shape[1:])
-    for start in range(0, rows, size):
-        pieces = (Piece(old, start, start + size),)
-        if target.dim() < 2 or _columns(target) == columns or target.dim() > 2:
-            yield Move(name, pieces, proof="run")
-        if target.dim() > 1 and len(target) == columns:
-            yield Move(name, pieces, True, proof="run")
-
-
-def _columns(tensor: Tensor) -> int:
-    return math.prod(tensor.shape[1:])
-
-
-def _overlap(one: Piece, other: Piece) -> bool:
-    if one.name not in other.names:
-        return False
-    if one.start is None or other.start is None or one.stop is None or other.stop is None:
-        return True
-    return one.start < other.stop and other.start < one.stop
+    function: Any
+    args: Any
+    kwargs: Any
+    result: Any
+    names: frozenset[str]

@@ -27,6 +27,13 @@ _ROLES = {
     "cls": "cls class_token cls_token",
     "scale": "gamma layer_scale layerscale ls scale",
 }
+_KINDS = {
+    "weight": "weight gamma weight_v",
+    "bias": "bias beta",
+    "mean": "running_mean mean",
+    "variance": "running_var var",
+}
+_KIND_OF = {spelling: kind for kind, spellings in _KINDS.items() for spelling in spellings.split()}
 _BY_SPELLING: dict[str, set[str]] = {}
 for _role, _spellings in _ROLES.items():
     for _spelling in _spellings.split():
@@ -45,6 +52,11 @@ def roles_of(name: str) -> frozenset[str]:
     return frozenset()
 
 
+def kind_of(name: str) -> str | None:
+    """Whether it is called a weight, a bias or a statistic of a module; None if it says none of these."""
+    return _KIND_OF.get(name.rpartition(".")[2])
+
+
 @lru_cache(maxsize=65536)
 def likeness(name: str, other: str) -> float:
     """How much two qualified names speak of the same, from 0: by their last parts, what these are for, and indices."""
@@ -56,12 +68,19 @@ def likeness(name: str, other: str) -> float:
         last, other_last = ours[-1], theirs[-1]
         if last == other_last:
             score += 3
-        elif last.startswith(other_last) or other_last.startswith(last):
+        elif last.startswith(other_last) or other_last.startswith(last) or share_letters(name, other):
             score += 1
     if _numbers(name) == _numbers(other):
         score += 0.5
     common = len(set(ours) & set(theirs))
     return score + common / (1 + max(len(ours), len(theirs)))
+
+
+def share_letters(name: str, other: str) -> bool:
+    """Whether the last part of one name has all letters of the other's in a row, as `log_var` and `fc_logvar`."""
+    letters = (re.sub(r"[\W\d_]", "", each.rpartition(".")[2].lower()) for each in (name, other))
+    shorter, longer = sorted(letters, key=len)
+    return len(shorter) > 1 and shorter in longer
 
 
 def template(name: str) -> str:

@@ -101,6 +101,19 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def laid_out(model: nn.Module) -> frozenset[str]:
+    """The weights of which the class of their module says that they have a row for each output."""
+    of_linear = {"weight"}
+    of_attention = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"}
+    return frozenset(
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Linear | nn.MultiheadAttention)
+        for name, _ in module.named_parameters(recurse=False)
+        if name in (of_linear if isinstance(module, nn.Linear) else of_attention)
+    )
+
+
 def units_of(run: Recorded, model: nn.Module) -> list[Unit]:
     """The units in the order in which they ran, as far as the model came.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,26 +14,32 @@ from torch.nn.parameter import is_lazy
 from fwdtrace.compare.names import renamed
 from fwdtrace.compare.parting.in_parts import cuts_into_rows
 from fwdtrace.compare.parting.steps import Steps
-from fwdtrace.compare.two_models.light_copy import light_copy, put, tensors_of
+from fwdtrace.compare.two_models.light_copy import put, tensors_of
 from fwdtrace.compare.two_models.outputs import outputs_of
-from fwdtrace.compare.two_models.recorded import Once, Runnable, named_tensors
+from fwdtrace.compare.two_models.recorded import Once, Runnable
 from fwdtrace.compare.two_models.watched import Doubles, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weights.at_ops import move_at_ops
+from fwdtrace.compare.weights.exchanging import with_exchanges
+from fwdtrace.compare.weights.in_turns import in_the_right_order
 from fwdtrace.compare.weights.known import BY_NAME
 from fwdtrace.compare.weights.left_over import left_over
 from fwdtrace.compare.weights.name_parts import likeness
 from fwdtrace.compare.weights.settled import Moves, Settled, run_copy, settled, settled_at_first, without
 from fwdtrace.compare.weights.siblings import as_in_other_layers
-from fwdtrace.compare.weights.units import state_of, units_of
+from fwdtrace.compare.weights.tried import agree, results_with, shapes_of
+from fwdtrace.compare.weights.units import laid_out, state_of, units_of
 from fwdtrace.compare.weights.uses_outside import form_of, forms_of, forms_outside, memory_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of
-from fwdtrace.models.randomness import seed_all
 from fwdtrace.trace.text import first_few
 
 MOST_NAMED = 3
-MOST_HEADS_TRIED = 6
 MOST_CUTS = 3
+MOST_RUNS = 6
+"""Weights are looked for at operations again as long as so many runs take, and `MOST_SECONDS` besides."""
+MOST_SECONDS = 2.0
+MOST_ROUNDS = 2
+"""So often weights are looked for at operations, and parts are exchanged."""
 
 
 def copy_weights(
@@ -141,10 +147,10 @@ def those_that_matter(runnable: Runnable, names: Sequence[str], seed: int) -> tu
     ]
     if not floating:
         return ()
-    before = _results(runnable, seed, {})
+    before = results_with(runnable, seed, {})
 
     def matters(some: Sequence[str]) -> bool:
-        after = _results(runnable, seed, dict.fromkeys(some, None))
+        after = results_with(runnable, seed, dict.fromkeys(some, None))
         return before is not None and after is not None and outputs_of(before, after).equal is False
 
     if not matters(floating):
@@ -176,19 +182,23 @@ def _by_running(
         other = settled(source, before, after, (ours, theirs), given, start, seed, made, keeps_scale=False)
         found = other if len(other.moves) > len(found.moves) else found
     doubles: Doubles = {}
+    by_ops = set[str]()
+    rows_first = laid_out(before.model)
 
     def with_operations(found: Settled, given: Moves) -> Settled:
         """What is found once weights that are missing are looked for where operations use them."""
         runs = _all_steps(before, after, seed, doubles)
         steps = None
-        while any(name not in found.moves for name in parameters) and run.error is None:
+        ends = time.monotonic() + MOST_RUNS * run.trace.run.duration_us / 1e6 + MOST_SECONDS
+        while any(name not in found.moves for name in parameters) and run.error is None and time.monotonic() < ends:
             proved = {name: move for name, move in found.moves.items() if move.proof == "run"}
             more: Moves = {}
             while not more and (steps := steps or next(runs, None)) is not None:
-                more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles)
+                more = move_at_ops(steps, source, after, {**proved, **given}, seed, doubles, rows_first)
                 steps = steps if more else None
             if not more:
                 break
+            by_ops.update(more)
             given = {**given, **more}
             found = settled(source, before, after, (ours, without(theirs, given)), given, given, seed, made)
         return found
@@ -198,11 +208,12 @@ def _by_running(
         theirs, target
     )
     if run.error is None and may_be_others:
-        values = values_of(found.moves.values(), source, _shapes(target), made)
-        if not _agree(run.gave, _results(after, seed, values)):
-            more = move_at_ops(watch(before, seed, doubles).steps, source, after, given, seed, doubles)
-            if not _are_among(values_of(more.values(), source, _shapes(target), made), values):
+        values = values_of(found.moves.values(), source, shapes_of(target), made)
+        if not agree(run.gave, results_with(after, seed, values)):
+            more = move_at_ops(watch(before, seed, doubles).steps, source, after, given, seed, doubles, rows_first)
+            if not _are_among(values_of(more.values(), source, shapes_of(target), made), values):
                 more |= given
+                by_ops.update(more)
                 units = ours, without(theirs, more)
                 found = with_operations(settled(source, before, after, units, more, more, seed, made), more)
             doubtful = {
@@ -217,17 +228,53 @@ def _by_running(
     if any(name not in moves for name in parameters):
         moves = as_in_other_layers(moves, source, target)
     weights = _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
-    if run.error is not None or not (ambiguous or any(map(_is_matrix, moves.values()))):
+    is_clear = not ambiguous and not any(map(_is_matrix, moves.values()))
+    if run.error is not None or (is_clear and ran is None):  # to look at the results would take a run more
         return weights
-    gave = ran[1].run.gave.items() if ran is not None else _results(after, seed, {})
-    if _agree(run.gave, gave):
+    gave = ran[1].run.gave.items() if ran is not None else results_with(after, seed, {})
+    if agree(run.gave, gave):
         return replace(weights, moves=_proved(weights.moves), ambiguous=())
-    in_order = _in_the_right_order(source, before.model, after, moves, run.gave, seed, made)
-    if in_order is None:
-        return weights
+
+    def settle(of: Moves, new: Moves) -> Moves:
+        """The moves with new ones among them: those of units are found anew, those of operations stay."""
+        start = {**{name: move for name, move in of.items() if name in by_ops}, **new, **given}
+        units = ours, without(theirs, start)
+        return {**of, **settled(source, before, after, units, start, start, seed, made).moves, **start}
+
+    steps, shapes, does_agree = watch(before, seed, doubles).steps, shapes_of(target), False
+    for place in range(MOST_ROUNDS):
+        kept = {name: move for name, move in moves.items() if _is_sure(move)} | given
+        again: Moves = {}
+        if any(name not in kept for name, tensor in target.items() if tensor.is_floating_point()):
+            again = move_at_ops(steps, source, after, kept, seed, doubles, rows_first)
+            by_ops |= again.keys()
+        if again:
+            moves = settle(moves, again)
+            does_agree = agree(run.gave, results_with(after, seed, values_of(moves.values(), source, shapes, made)))
+        if does_agree or (place and not again):
+            break
+        exchanged = with_exchanges(moves, source, after, steps, run.gave, settle, seed, made)
+        if exchanged is None:
+            break
+        are_new, moves, does_agree = exchanged.moves != moves, exchanged.moves, exchanged.do_agree
+        ambiguous = [name for name in ambiguous if name not in {*exchanged.sure, *map(_holder, exchanged.sure)}]
+        if does_agree or not are_new:
+            break
+    if not does_agree and (in_order := in_the_right_order(source, before.model, after, moves, run.gave, seed, made)):
+        moves, does_agree = {move.target: move for move in in_order}, True
     if ran is not None:
         ran[1].forget()
-    return _apply(_proved(in_order), source, after.model, (), made, share=ran is not None)
+    if does_agree:
+        return _apply(_proved(moves.values()), source, after.model, (), made, share=ran is not None)
+    moves |= {name: replace(moves[name], proof="place") for name in ambiguous if name in moves}
+    return _apply(moves.values(), source, after.model, tuple(ambiguous), made, share=ran is not None)
+
+
+def _is_sure(move: Move | None) -> bool:
+    """Whether a check says where the weight comes from, or its name does."""
+    if move is None or move.proof == "run":
+        return move is not None
+    return likeness(_holder(move.target), _holder(move.pieces[0].name)) >= BY_NAME
 
 
 def _holder(name: str) -> str:
@@ -246,42 +293,6 @@ def _all_steps(before: Runnable, after: Runnable, seed: int, doubles: Doubles) -
     yield from (watch(before, seed, doubles, parts_of=cut.parts_of).steps for cut in cuts[:MOST_CUTS])
 
 
-def _in_the_right_order(
-    source: State,
-    first: nn.Module,
-    after: Runnable,
-    moves: Moves,
-    results: Mapping[str, Tensor],
-    seed: int,
-    made: Made,
-) -> list[Move] | None:
-    """The moves under which the second model gives the results of the first, if the parts of fused matrices take turns.
-
-    Head by head, for one of the numbers of heads that the models speak of.
-    """
-    shapes = _shapes(state_of(after.model))
-    for heads in itertools.islice(_heads_in(first, after.model), MOST_HEADS_TRIED):
-        tried = [_head_by_head(move, heads) for move in moves.values()]
-        if tried == [*moves.values()]:
-            return None
-        gave = _results(after, seed, values_of(tried, source, shapes, made))
-        if gave is None or _agree(results, gave):
-            return tried if gave is not None else None
-    return None
-
-
-def _shapes(state: State) -> dict[str, torch.Size]:
-    return {name: each.shape for name, each in state.items()}
-
-
-def _agree(results: Mapping[str, Tensor], gave: Iterable[tuple[str, Tensor]] | None) -> bool:
-    if gave is None:
-        return False
-    outputs = outputs_of(list(results.items()), list(gave))
-    distances = [pair.apart.relative for pair in outputs.pairs if not pair.apart.same]
-    return bool(outputs.pairs) and all(distance is not None and distance < 1e-4 for distance in distances)
-
-
 def _proved(moves: Iterable[Move]) -> tuple[Move, ...]:
     """The moves, of which those of matrices in parts are proved by the run of the whole model."""
     return tuple(replace(move, proof="run") if _is_matrix(move) else move for move in moves)
@@ -289,48 +300,6 @@ def _proved(moves: Iterable[Move]) -> tuple[Move, ...]:
 
 def _is_matrix(move: Move) -> bool:
     return len(move.pieces) > 1 or any(piece.start is not None for piece in move.pieces)
-
-
-def _head_by_head(move: Move, heads: int) -> Move:
-    if len(move.pieces) > 1 and all(piece.start is None for piece in move.pieces):
-        return replace(move, heads=heads)
-    if len(move.pieces) == 1 and move.pieces[0].start is not None:
-        return replace(move, pieces=(replace(move.pieces[0], heads=heads),))
-    return move
-
-
-def _heads_in(*models: nn.Module) -> Iterator[int]:
-    """The numbers of heads that the modules and their configurations speak of."""
-    holders = (holder for model in models for module in model.modules() for holder in (module, _config(module)))
-    found = (
-        value
-        for holder in holders
-        for name, value in vars(holder).items()
-        if "head" in name.lower() and type(value) is int and value > 1
-    )
-    return iter(dict.fromkeys(found))
-
-
-def _config(module: nn.Module) -> object:
-    """The configuration that a module of transformers holds; the module itself if it has none."""
-    config = vars(module).get("config", module)
-    return config if hasattr(config, "__dict__") else module
-
-
-def _results(runnable: Runnable, seed: int, values: Mapping[str, Tensor | None]) -> list[tuple[str, Tensor]] | None:
-    """What a copy of the model gives with these weights, or with noise in place of one; None if it raises."""
-    try:
-        model, args, kwargs = light_copy(runnable.model, runnable.args, runnable.kwargs)
-        state = tensors_of(model)
-        generator = torch.Generator().manual_seed(seed)
-        seed_all(seed)
-        with torch.no_grad():
-            for name, value in values.items():
-                noise = torch.randn(state[name].shape, generator=generator).to(state[name]) if value is None else value
-                put(state[name], noise)
-            return list(named_tensors(model(*args, **kwargs)).items())
-    except Exception:  # the model is the user's
-        return None
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
