@@ -150,11 +150,13 @@ def _run_between_hooks(
     original: Callable[..., Any], call: OpenCall, session: Session, module: Any, args: Any, kwargs: Any
 ) -> Any:
     args, kwargs = _without_defaults(original, args, kwargs)
-    ops, leaves = session.ops, session.leaves
+    leaves, calls = session.leaves, None if session.ops is None else session.ops.calls
     rare = call.with_rare()
-    rare.forward_inputs = leaves.of_inputs(args, kwargs) if ops is None else ops.inputs_of_forward(call, args, kwargs)
+    rare.forward_inputs = (
+        leaves.of_inputs(args, kwargs) if calls is None else calls.inputs_of_forward(call, args, kwargs)
+    )
     output = original(module, *args, **kwargs)
-    rare.forward_outputs = leaves.of_output(output) if ops is None else ops.outputs_of_forward(call, output)
+    rare.forward_outputs = leaves.of_output(output) if calls is None else calls.outputs_of_forward(call, output)
     return output
 
 
@@ -259,7 +261,7 @@ def _run(
     change = "" if ops is None else ops.begins(stack, call)
     try:
         if ops is not None:
-            call.inputs = ops.inputs(call, args, kwargs, like)
+            call.inputs = ops.calls.inputs(call, args, kwargs, like)
         else:
             call.inputs = session.leaves.of_inputs(args, kwargs) if like is None else like.as_input
         session.log.append(call)  # complete: another thread may end a recording now
@@ -272,7 +274,7 @@ def _run(
         output = run(module, args[0]) if len(args) == 1 and not kwargs else run(module, *args, **kwargs)
         call.end = perf_counter_ns()
         if ops is not None:
-            call.outputs = ops.outputs(call, output)
+            call.outputs = ops.calls.outputs(call, output)
         else:
             last = session.leaves.last
             call.outputs = last.as_output if last.accepts(output) else session.leaves.of_output(output)

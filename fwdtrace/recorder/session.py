@@ -38,22 +38,8 @@ class Measure(Protocol):
         """Measure no more; what was measured can still be read."""
 
 
-class OpsMeasure(Protocol):
-    """The measure of ops, which the session holds apart from the others.
-
-    Its `begins` comes before the inputs of a call are described, for describing is slow while it listens to torch; its
-    `ends` comes also after a call that raised, because it must undo what `begins` did. `inputs` and `outputs` describe
-    what a call is given and gives, and note where the tensors came from.
-    """
-
-    def begins(self, stack: OpenCalls, call: OpenCall) -> str:
-        """Turn the noting of ops on or off for this call, and say what had to be done, "" if nothing."""
-
-    def ends(self, stack: OpenCalls, change: str) -> None:
-        """Undo what `begins` did."""
-
-    def stop(self) -> None:
-        """As in any measure."""
+class DescribesCalls(Protocol):
+    """Describes what a call is given and gives, and notes where the tensors came from."""
 
     def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any], like: Alike | None) -> Leaves:
         """The leaves of what a call is given; `like` is what the only argument is like, if that is known."""
@@ -66,6 +52,27 @@ class OpsMeasure(Protocol):
 
     def outputs_of_forward(self, call: OpenCall, output: Any) -> Leaves:
         """The leaves of what a call's `forward` gives to its forward hooks."""
+
+
+class OpsMeasure(Protocol):
+    """The measure of ops, which the session holds apart from the others.
+
+    Its `begins` comes before the inputs of a call are described, for describing is slow while it listens to torch; its
+    `ends` comes also after a call that raised, because it must undo what `begins` did. `calls` describes the calls.
+    """
+
+    @property
+    def calls(self) -> DescribesCalls:
+        """What describes the calls while ops are noted."""
+
+    def begins(self, stack: OpenCalls, call: OpenCall) -> str:
+        """Turn the noting of ops on or off for this call, and say what had to be done, "" if nothing."""
+
+    def ends(self, stack: OpenCalls, change: str) -> None:
+        """Undo what `begins` did."""
+
+    def stop(self) -> None:
+        """As in any measure."""
 
 
 Elsewhere = Callable[[Any, Entry], None]

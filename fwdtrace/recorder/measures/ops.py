@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import TorchFunctionMode
 
-from fwdtrace.recorder.alike import Alike, version_like
-from fwdtrace.recorder.flow import DataFlow, last_changed
+from fwdtrace.recorder.alike import version_like
+from fwdtrace.recorder.call_flow import CallFlow
+from fwdtrace.recorder.flow import DataFlow
 from fwdtrace.recorder.frames import error_of, frame_role, from_torch, position_outside_torch
 from fwdtrace.recorder.held import about_to_be_replaced
 from fwdtrace.recorder.lines import Given, Line
@@ -28,8 +29,6 @@ from fwdtrace.recorder.measures.functions import (
 )
 from fwdtrace.recorder.notes import (
     NOTHING,
-    HookRun,
-    KnownResult,
     Leaves,
     Note,
     Noted,
@@ -67,94 +66,8 @@ class Ops(TorchFunctionMode):
         # By the identity of the position, and by where the op is if that is elsewhere, as in a library's function.
         self._lines: dict[int | tuple[int, int, int], Line] = {}
         self.flow = DataFlow(session)
+        self.calls = CallFlow(session, self.flow)
         self._began = len(session.log)
-
-    def inputs(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any], like: Alike | None) -> Leaves:
-        """The leaves of what a call is given; where its tensors came from is noted.
-
-        `like` is what the only argument is like, if that is known.
-        """
-        if torch_function_modes():
-            with without_torch_function():  # a mode of the user's must not see us read attributes, nor ours
-                return self._quiet_inputs(call, args, kwargs, like)
-        return self._quiet_inputs(call, args, kwargs, like)
-
-    def _quiet_inputs(
-        self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any], like: Alike | None
-    ) -> Leaves:
-        """The same where no mode of torch's listens; mostly one tensor that is as it was when it was met last."""
-        leaves = self._leaves
-        if call.seen.writes_unseen:
-            self.flow.looks_at_own(call)
-        if like is not None:
-            entry = leaves.known.get(id(args[0]))
-            is_same = entry is not None and entry.like is like and entry() is args[0]
-            if is_same and (entry.version < 0 or entry.version == args[0]._version):  # type: ignore[union-attr]
-                call.taken = entry  # type: ignore[assignment]
-                return like.as_input
-        is_alone = len(args) == 1 and not kwargs
-        given = None if is_alone else call.seen.of.given
-        described = given.compare(args, kwargs, given, leaves) if given is not None else None
-        if described is not None:
-            inputs, call.taken = described
-            return inputs
-        found: list[Any] = []
-        inputs = leaves.read_inputs(args, kwargs, found)
-        call.taken = self.flow.takes(found)
-        if not is_alone and (given is None or not given.says(inputs)):
-            call.seen.of.given = Given(args, kwargs, inputs, entries_of(call.taken), leaves)
-        return inputs
-
-    def outputs(self, call: OpenCall, output: Any) -> Leaves:
-        """The leaves of what it gave; what is new among the tensors was made by it."""
-        if torch_function_modes():
-            with without_torch_function():
-                return self._quiet_outputs(call, output)
-        return self._quiet_outputs(call, output)
-
-    def _quiet_outputs(self, call: OpenCall, output: Any) -> Leaves:
-        """The same where no mode of torch's listens; mostly one tensor, like the one that the same module gave last."""
-        leaves, seen = self._leaves, call.seen
-        if seen.writes_unseen:
-            self.flow.sees_own_written(call)
-        entry = leaves.known.get(id(output))
-        like = seen.made or leaves.last
-        if (entry is None or entry() is not output) and like.accepts(output) and not call.hooks:
-            self.flow.sees_writes(call, call.taken)
-            made = call.given = leaves.known[id(output)] = KnownResult(output)
-            made.version, made.maker = version_like(output, like), call
-            made.clock, made.like = len(self.session.log), like
-            return like.as_output
-        gave = seen.of.gave
-        handed_on = self._handed_on(gave, output) if gave is not None else None
-        if handed_on is not None:
-            self.flow.sees_writes(call, call.taken)
-            outputs, call.given = handed_on
-            return outputs
-        hook = last_changed(call, "forward") if call.hooks else None
-        outputs, seen.made = self._read_output(call, output, hook)
-        if not isinstance(output, Tensor) and (gave is None or not gave.says(outputs)):
-            seen.of.gave = Given((output,), None, outputs, entries_of(call.given), leaves)
-        return outputs
-
-    def _handed_on(self, gave: Given, output: Any) -> tuple[Leaves, Noted] | None:
-        """The leaves of an output that is built like another, if its tensors are known and nothing wrote into them."""
-        described = gave.compare((output,), None, gave, self._leaves)
-        is_known = described is not None and all(entry.version >= 0 for entry in entries_of(described[1]))
-        return described if is_known else None
-
-    def _read_output(self, note: Note, output: Any, hook: HookRun | None = None) -> tuple[Leaves, Alike]:
-        """The leaves of anything that is given, and what its last tensor is like; what is known of each is noted."""
-        entry = self._leaves.known_still(output)
-        if entry is not None and entry.version >= 0:  # one tensor that is handed on as it was
-            self.flow.sees_writes(note, note.taken)
-            note.given = entry
-            return entry.like.as_output, entry.like
-        found: list[Any] = []
-        leaves = self._leaves.read_output(output, found)
-        like = self._leaves.last
-        note.given = self.flow.gives(note, found, note.taken, hook)
-        return leaves, like
 
     def _line(self, caller: FrameType, parent: OpenCall) -> Line:
         """The line of an op that the innermost open call, `parent`, has run from a frame."""
@@ -178,22 +91,6 @@ class Ops(TorchFunctionMode):
         if line.given is None or not line.given.says(inputs):
             line.given = Given(args, kwargs, inputs, entries_of(taken), self._leaves)
         return inputs, taken
-
-    def inputs_of_forward(self, call: OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Leaves:
-        """The leaves of what a call's `forward` is given behind its pre-hooks, which may have replaced it."""
-        with without_torch_function():
-            found: list[Any] = []
-            leaves = self._leaves.read_inputs(args, kwargs, found)
-            call.taken_by_forward = self.flow.takes(found, last_changed(call, "forward_pre"))
-            return leaves
-
-    def outputs_of_forward(self, call: OpenCall, output: Any) -> Leaves:
-        """The leaves of what a call's `forward` gives to its forward hooks, which may replace it."""
-        with without_torch_function():
-            found: list[Any] = []
-            leaves = self._leaves.read_output(output, found)
-            call.given_by_forward = self.flow.gives(call, found, call.taken_by_forward)
-            return leaves
 
     def begins(self, stack: OpenCalls, call: OpenCall) -> str:
         """Turn the noting of ops on or off for this call, and say what had to be done, "" if nothing."""
@@ -306,7 +203,7 @@ class Ops(TorchFunctionMode):
     def _note(self, op: OtherOp, line: Line, result: Any, kind: FunctionKind) -> None:
         """Note what an op gave that is not one new tensor like the last one of its line, or that is measured."""
         with without_torch_function():
-            op.outputs, line.made = self._read_output(op, result)
+            op.outputs, line.made = self.calls.read_output(op, result)
             if kind.is_norm:
                 self.flow.sees_statistics(op)
         for measure in self.session.measures:
