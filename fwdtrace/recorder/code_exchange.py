@@ -12,6 +12,7 @@ import inspect
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from fwdtrace.recorder.frames import declare_observed, forget_observed
 
 _PREFIX = "_fwdtrace_"
 _VARIADIC, _KEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
+_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 # It has no locals and no constants but literals, so that it can have those of any function, and torch.compile, which
 # runs the first two lines alone, can take it. The names that it looks up are in `builtins` while it is in place.
@@ -97,17 +99,17 @@ def exchange(function: FunctionType, observer: Observer) -> Callable[[], None]:
         setattr(builtins, own_names[name], value)
         _unused.discard(own_names[name])
     declare_observed(code, original)
-    function.__code__ = code
+    _have_run(function, code)
     function.__dict__["__wrapped__"] = original  # where the source is looked for
 
     def put_back() -> None:
         above = layers[layers.index(layer) + 1 :]
         if above:
             above[0].found, above[0].wrapped = layer.found, layer.wrapped
-            above[0].original.__code__ = layer.found
+            _have_run(above[0].original, layer.found)
             _set_wrapped(above[0].original, layer.wrapped)
         elif function.__code__ is code:
-            function.__code__ = layer.found
+            _have_run(function, layer.found)
             _set_wrapped(function, layer.wrapped)
         layers.remove(layer)
         if not layers:
@@ -118,6 +120,16 @@ def exchange(function: FunctionType, observer: Observer) -> Callable[[], None]:
             _unused.update(name for name in vars(builtins) if name.startswith(_PREFIX))
 
     return put_back
+
+
+def _have_run(function: FunctionType, code: CodeType) -> None:
+    """Have the function run this code. From Python 3.13 on that warns where only one of both makes a generator."""
+    if not (function.__code__.co_flags ^ code.co_flags) & _RESUMED:
+        function.__code__ = code
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        function.__code__ = code
 
 
 def take_back_names() -> None:

@@ -26,7 +26,9 @@ def _operators_in(code: CodeType) -> dict[int, str]:
 
 _OPERATORS = {
     "BINARY_SUBSCR": "[]",
+    "BINARY_SLICE": "[]",
     "STORE_SUBSCR": "[]=",
+    "STORE_SLICE": "[]=",
     "UNARY_NEGATIVE": "-",
     "UNARY_INVERT": "~",
     "BINARY_ADD": "+",
@@ -46,4 +48,7 @@ _OPERATORS = {
     "INPLACE_TRUE_DIVIDE": "/=",
     "INPLACE_MATRIX_MULTIPLY": "@=",
 }
-"""By the instruction's name, where it does not carry the operator itself (the binary ones up to Python 3.10)."""
+"""By the instruction's name, where it does not carry the operator itself (the binary ones up to Python 3.10).
+
+Those of a slice come from Python 3.12 on.
+"""
