@@ -48,6 +48,7 @@ class Runs(nn.Module):
         (lambda self, x: x > 0, [">"]),
         (lambda self, x: x[0], ["[]"]),
         (lambda self, x: x[...], ["[]"]),
+        (lambda self, x: x[:1], ["[]"]),
         (lambda self, x: x.type(torch.float64), ["Tensor.type"]),
         (lambda self, x: x.__setitem__(0, 1), ["Tensor.__setitem__"]),
         (lambda self, x: F.relu(x), ["F.relu"]),
