@@ -20,7 +20,7 @@ from fwdtrace.compare.two_models.light_copy import light_copy, put, tensors_of
 from fwdtrace.compare.two_models.recorded import Runnable
 from fwdtrace.compare.two_models.watched import Doubles, in_double
 from fwdtrace.compare.weight_map import Move
-from fwdtrace.compare.weights.tries import Tries
+from fwdtrace.compare.weights.candidates_at_ops import CandidatesAtOps
 from fwdtrace.compare.weights.units import laid_out
 from fwdtrace.compare.weights.weight_values import State, value_of, values_of
 from fwdtrace.models.randomness import seed_all
@@ -61,8 +61,8 @@ def move_at_ops(
     for each in missing.values():
         put(each, each.detach().clone())
     known = (move for name, move in moves.items() if name in state)
-    tries = Tries(first, doubled, state, known, (laid_out_first, laid_out(after.model)))
-    settling = _SettlingAtOps(first, doubled, missing, tries, (args, kwargs))
+    candidates = CandidatesAtOps(first, doubled, state, known, (laid_out_first, laid_out(after.model)))
+    settling = _SettlingAtOps(first, doubled, missing, candidates, (args, kwargs))
     seed_all(seed)
     # What the model raises is said when it is compared.
     with contextlib.suppress(Exception), torch.no_grad(), settling:
@@ -73,11 +73,13 @@ def move_at_ops(
 class _SettlingAtOps(DispatchMode):
     """Follows what depends on the input and what on missing weights; where both meet and after that, tries weights."""
 
-    def __init__(self, first: Steps, source: State, missing: Mapping[str, Tensor], tries: Tries, given: Any) -> None:
+    def __init__(
+        self, first: Steps, source: State, missing: Mapping[str, Tensor], candidates: CandidatesAtOps, given: Any
+    ) -> None:
         super().__init__()
         self.found: dict[str, Move] = {}
-        self._tries = tries
-        together = ((whole.gave, -1) for whole in tries.wholes if whole.gave is not None)
+        self._candidates = candidates
+        together = ((whole.gave, -1) for whole in candidates.wholes if whole.gave is not None)
         tolerance = max(_EXACT, 8 * torch.finfo(first.coarsest).eps)
         self._known = Contents(itertools.chain(first.contents, together), tolerance)
         self._source = source
@@ -135,12 +137,12 @@ class _SettlingAtOps(DispatchMode):
         own = {name: self._missing[name].clone() for name in names}
         given = tensors_in((args, kwargs))
         places = [self._made_of[id(each)][1] if id(each) in self._made_of else () for each in given]
-        for moves in itertools.islice(self._tries.for_op(name_of(function), places, names), MOST_TRIED):
+        for moves in itertools.islice(self._candidates.for_op(name_of(function), places, names), MOST_TRIED):
             self._put({move.target: value_of(move, self._source, own[move.target].shape) for move in moves})
             tried = function(*args, **kwargs)
             if self._is_known(tried, moves):
                 self.found |= {move.target: move for move in moves}
-                self._tries.take(moves)
+                self._candidates.take(moves)
                 return tried
         for name in names:
             self._times[name] += 1

@@ -10,8 +10,8 @@ from fwdtrace.compare.numbers.contents import Content
 from fwdtrace.compare.parting.steps import Steps
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weights.first_uses import first_uses
-from fwdtrace.compare.weights.name_parts import template
-from fwdtrace.compare.weights.named_parts import Part, keys_of, part_of
+from fwdtrace.compare.weights.named_parts import NamedPart, keys_of, part_of
+from fwdtrace.compare.weights.spellings import template
 from fwdtrace.compare.weights.weight_values import State
 
 MOST_PERMUTED = 4
@@ -19,7 +19,7 @@ MOST_PERMUTED = 4
 _CLOSE = 1e-6
 
 
-Exchange = Mapping[Part, Part]
+Exchange = Mapping[NamedPart, NamedPart]
 """For each part the one that takes its place."""
 
 
@@ -27,8 +27,8 @@ Exchange = Mapping[Part, Part]
 class _Group:
     """Parts that may change places, in the order of the first model, with those of the second that are made of each."""
 
-    parts: tuple[Part, ...]
-    users: tuple[tuple[Part, ...], ...]
+    parts: tuple[NamedPart, ...]
+    users: tuple[tuple[NamedPart, ...], ...]
 
     @property
     def form(self) -> tuple[object, ...]:
@@ -72,18 +72,18 @@ def exchanges_in(moves: Iterable[Move], source: State, target: State, first: Ste
 def _groups(moves: Iterable[Move], source: State, target: State, first: Steps) -> Iterator[_Group]:
     """The parts of the first that the moves use, of each kind and with the same data, where there are several."""
     keys, theirs = keys_of(source), keys_of(target)
-    users: dict[Part, dict[Part, None]] = {}
-    forms: dict[Part, set[tuple[str, tuple[int, ...]]]] = {}
+    users: dict[NamedPart, dict[NamedPart, None]] = {}
+    forms: dict[NamedPart, set[tuple[str, tuple[int, ...]]]] = {}
     for move in moves:
         for place, piece in enumerate(move.pieces):
             if (part := part_of(piece, keys, source)) is not None:
-                users.setdefault(part, {})[Part(theirs[move.target], place, len(move.pieces))] = None
+                users.setdefault(part, {})[NamedPart(theirs[move.target], place, len(move.pieces))] = None
                 forms.setdefault(part, set()).add(_form(piece, part, source))
     data: dict[str, Content] = {}
     for name, use in first_uses(first).items():
         data.setdefault(keys.get(name, ""), use.data)
     begins = {key: place for place, key in reversed([*enumerate(keys.values())])}
-    groups: list[list[Part]] = []
+    groups: list[list[NamedPart]] = []
     for part in sorted((part for part in users if part.key in data), key=lambda part: (begins[part.key], part.place)):
         for group in groups:
             content = data[group[0].key]
@@ -106,7 +106,7 @@ def exchanged(moves: Iterable[Move], exchange: Exchange, source: State) -> dict[
     return found
 
 
-def _exchanged(piece: Piece, part: Part | None, exchange: Exchange) -> Piece:
+def _exchanged(piece: Piece, part: NamedPart | None, exchange: Exchange) -> Piece:
     new = exchange.get(part) if part is not None else None
     if part is None or new is None:
         return piece
@@ -129,13 +129,13 @@ def _exchanges(groups: Sequence[_Group]) -> Iterator[Exchange]:
             yield {group.parts[place]: group.parts[new] for group in groups for place, new in enumerate(order)}
 
 
-def _form(piece: Piece, part: Part, source: State) -> tuple[str, tuple[int, ...]]:
+def _form(piece: Piece, part: NamedPart, source: State) -> tuple[str, tuple[int, ...]]:
     """What the weight is called in its module, and the shape of what the part has of it."""
     rows, *others = reversed(source[piece.name].shape) if piece.transposed else source[piece.name].shape or (1,)
     return piece.name[len(part.key) :], (rows // part.of, *others, int(piece.transposed))
 
 
-def _is_list(parts: tuple[Part, Part]) -> bool:
+def _is_list(parts: tuple[NamedPart, NamedPart]) -> bool:
     """Whether both are of one list of modules or weights, by their names."""
     one, two = parts
     return one.of == two.of == 1 and one.key != two.key and template(one.key) == template(two.key)

@@ -20,14 +20,14 @@ from fwdtrace.compare.two_models.recorded import Once, Runnable
 from fwdtrace.compare.two_models.watched import Doubles, watch
 from fwdtrace.compare.weight_map import Move, Piece, WeightMap
 from fwdtrace.compare.weights.at_ops import move_at_ops
-from fwdtrace.compare.weights.exchanging import with_exchanges
-from fwdtrace.compare.weights.in_turns import in_the_right_order
+from fwdtrace.compare.weights.head_by_head import in_the_right_order
 from fwdtrace.compare.weights.known import BY_NAME
 from fwdtrace.compare.weights.left_over import left_over
-from fwdtrace.compare.weights.name_parts import likeness
+from fwdtrace.compare.weights.results import agree, results_with, shapes_of
 from fwdtrace.compare.weights.settled import Moves, Settled, run_copy, settled, settled_at_first, without
 from fwdtrace.compare.weights.siblings import as_in_other_layers
-from fwdtrace.compare.weights.tried import agree, results_with, shapes_of
+from fwdtrace.compare.weights.spellings import likeness
+from fwdtrace.compare.weights.trying_exchanges import with_exchanges
 from fwdtrace.compare.weights.units import laid_out, state_of, units_of
 from fwdtrace.compare.weights.uses_outside import form_of, forms_of, forms_outside, memory_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of

@@ -1,4 +1,4 @@
-"""The parts of qualified names that say what a weight is for, in the many ways in which libraries spell them."""
+"""The spellings of names: the many ways in which libraries say what a weight is for."""
 
 from __future__ import annotations
 

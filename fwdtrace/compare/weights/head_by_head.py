@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.two_models.recorded import Runnable
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import roles_of
-from fwdtrace.compare.weights.tried import agree, results_with, shapes_of
+from fwdtrace.compare.weights.results import agree, results_with, shapes_of
+from fwdtrace.compare.weights.spellings import roles_of
 from fwdtrace.compare.weights.units import state_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of
 

@@ -16,7 +16,7 @@ from fwdtrace.compare.two_models.recorded import Runnable
 from fwdtrace.compare.two_models.watched import watch
 from fwdtrace.compare.weight_map import Move
 from fwdtrace.compare.weights.exchanges import Exchange, exchanged, exchanges_in
-from fwdtrace.compare.weights.tried import agree, results_with, shapes_of
+from fwdtrace.compare.weights.results import agree, results_with, shapes_of
 from fwdtrace.compare.weights.units import state_of
 from fwdtrace.compare.weights.weight_values import Made, State, values_of
 
