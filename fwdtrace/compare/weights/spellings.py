@@ -57,6 +57,11 @@ def kind_of(name: str) -> str | None:
     return _KIND_OF.get(name.rpartition(".")[2])
 
 
+def holder_of(name: str) -> str:
+    """The module that holds a weight, or the weight itself if the model does."""
+    return name.rpartition(".")[0] or name
+
+
 @lru_cache(maxsize=65536)
 def likeness(name: str, other: str) -> float:
     """How much two qualified names speak of the same, from 0: by their last parts, what these are for, and indices."""
