@@ -43,7 +43,7 @@ def copy_weights(
     if len(moves) < len(target):
         try:
             return moved_by_running(source, before, after, moves if maps else {}, seed, ran)
-        except CannotCopyError:
+        except (CannotCopyError, RuntimeError):  # torch raises the latter where tensors of a kind cannot do something
             if ran is not None:
                 ran[1].forget()
             moves |= left_over(source, target, moves)
