@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,7 @@ class _SettlingAtOps(DispatchMode):
         self._made_of: dict[int, tuple[Tensor, tuple[str, ...]]] = {
             id(tensor): (tensor, (name,)) for name, tensor in missing.items()
         }
+        self._lost: dict[int, weakref.ref[Tensor]] = {}
         self._computed: list[_Computed] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -96,13 +97,30 @@ class _SettlingAtOps(DispatchMode):
             follows = any(map(self._does_follow, given))
             if function._schema.is_mutable:
                 self._times |= dict.fromkeys(names, MOST_TIMES)  # what was written into cannot be made again
-            elif names and follows and name_of(function) not in ELEMENTS_STAY:
+            elif names and follows and name_of(function) not in ELEMENTS_STAY and not self._is_beyond(given):
                 result = self._settled([*dict.fromkeys(names)], function, args, kwargs, result)
             if names := [name for each in given for name in self._open_names(each)]:
                 self._note(_Computed(function, args, kwargs, result, frozenset(names)), tuple(dict.fromkeys(names)))
             if follows:
                 self._follows.update((id(leaf), weakref.ref(leaf)) for leaf in tensors_in(result))
+            if any(map(self._is_lost, given)):
+                self._lost.update((id(leaf), weakref.ref(leaf)) for leaf in tensors_in(result))
         return result
+
+    def _is_lost(self, tensor: Tensor) -> bool:
+        """Whether it comes of a weight that was looked for often enough and not found."""
+        known = self._lost.get(id(tensor))
+        if known is not None and known() is tensor:
+            return True
+        _, names = self._made_of.get(id(tensor), (None, ()))
+        return any(name not in self.found and self._times[name] >= MOST_TIMES for name in names)
+
+    def _is_beyond(self, given: Sequence[Tensor]) -> bool:
+        """Whether all that depends on the input is lost here, and nothing that the first has: no result will be."""
+        data = [each for each in given if self._does_follow(each)]
+        return all(map(self._is_lost, data)) and not any(
+            next(self._known.like(content_of(each)), None) is not None for each in data
+        )
 
     def _open_names(self, tensor: Tensor) -> tuple[str, ...]:
         """The missing weights that the tensor is made of, unless each was looked for often enough."""
