@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fwdtrace.compare.numbers.contents import Content
-from fwdtrace.compare.parting.steps import Steps
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weights.first_uses import first_uses
 from fwdtrace.compare.weights.named_parts import NamedPart, keys_of, part_of
+from fwdtrace.compare.weights.pair import Pair
 from fwdtrace.compare.weights.spellings import template
 from fwdtrace.compare.weights.weight_values import State
 
@@ -21,6 +22,9 @@ _CLOSE = 1e-6
 
 Exchange = Mapping[NamedPart, NamedPart]
 """For each part the one that takes its place."""
+
+
+_Form = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,10 @@ class _Group:
         return _is_list(new) and any(_is_list(pair) for pair in itertools.product(self.users[one], self.users[two]))
 
 
-def exchanges_in(moves: Iterable[Move], source: State, target: State, first: Steps) -> list[list[Exchange]]:
+def exchanges_in(pair: Pair, moves: Iterable[Move]) -> list[list[Exchange]]:
     """For each kind of group, all exchanges that its names allow, each done in all layers, the smallest first."""
     alike: dict[object, list[_Group]] = {}
-    for group in _groups(moves, source, target, first):
+    for group in _groups(pair, moves):
         alike.setdefault(group.form, []).append(group)
     kinds = list(alike.values())
     rows: dict[object, list[_Group]] = {}
@@ -69,18 +73,24 @@ def exchanges_in(moves: Iterable[Move], source: State, target: State, first: Ste
     return [found for groups in (*together, *kinds) if (found := [*_exchanges(groups)])]
 
 
-def _groups(moves: Iterable[Move], source: State, target: State, first: Steps) -> Iterator[_Group]:
-    """The parts of the first that the moves use, of each kind and with the same data, where there are several."""
-    keys, theirs = keys_of(source), keys_of(target)
+def _groups(pair: Pair, moves: Iterable[Move]) -> Iterator[_Group]:
+    """The parts of the first that the moves use, of each kind and with the same data, where there are several.
+
+    What has the data is run only where there are two that may change places.
+    """
+    keys, theirs = keys_of(pair.source), keys_of(pair.target)
     users: dict[NamedPart, dict[NamedPart, None]] = {}
-    forms: dict[NamedPart, set[tuple[str, tuple[int, ...]]]] = {}
+    forms: dict[NamedPart, set[_Form]] = {}
     for move in moves:
         for place, piece in enumerate(move.pieces):
-            if (part := part_of(piece, keys, source)) is not None:
+            if (part := part_of(piece, keys, pair.source)) is not None:
                 users.setdefault(part, {})[NamedPart(theirs[move.target], place, len(move.pieces))] = None
-                forms.setdefault(part, set()).add(_form(piece, part, source))
+                forms.setdefault(part, set()).add(_form(piece, part, pair.source))
+    free = Counter(frozenset(forms[part]) for part, of in users.items() if not any(map(part.tells_same, of)))
+    if max(free.values(), default=0) < 2:
+        return iter(())
     data: dict[str, Content] = {}
-    for name, use in first_uses(first).items():
+    for name, use in first_uses(pair.steps).items():
         data.setdefault(keys.get(name, ""), use.data)
     begins = {key: place for place, key in reversed([*enumerate(keys.values())])}
     groups: list[list[NamedPart]] = []
@@ -129,7 +139,7 @@ def _exchanges(groups: Sequence[_Group]) -> Iterator[Exchange]:
             yield {group.parts[place]: group.parts[new] for group in groups for place, new in enumerate(order)}
 
 
-def _form(piece: Piece, part: NamedPart, source: State) -> tuple[str, tuple[int, ...]]:
+def _form(piece: Piece, part: NamedPart, source: State) -> _Form:
     """What the weight is called in its module, and the shape of what the part has of it."""
     rows, *others = reversed(source[piece.name].shape) if piece.transposed else source[piece.name].shape or (1,)
     return piece.name[len(part.key) :], (rows // part.of, *others, int(piece.transposed))

@@ -25,7 +25,9 @@ def with_exchanges(pair: Pair, found: Settled) -> Settled:
 
     Where the results do not agree, what one part fits better than all others is ambiguous no more.
     """
-    kinds = exchanges_in(found.moves.values(), pair.source, pair.target, pair.steps)
+    kinds = exchanges_in(pair, found.moves.values())
+    if not kinds:
+        return found
     alone: list[list[Settled]] = []
     for kind in kinds:
         alone.append(_each_tried(pair, found, kind))
