@@ -9,10 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 
+class CannotCopyError(Exception):
+    """A model or its arguments cannot be copied; the cause is what they raised."""
+
+
 def light_copy(model: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any, Any]:
     """Copies of a model and its arguments; the parameters are others that share the memory of the model's own.
 
-    What a forward writes into a parameter, as an embedding with `max_norm` does, is written into that of the model.
+    CannotCopyError if they raise. What a forward writes into a parameter, as an embedding with `max_norm` does, is
+    written into that of the model.
     """
     shared: dict[int, Any] = {}
     for parameter in model.parameters():
@@ -24,7 +29,10 @@ def light_copy(model: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any
                 shared[id(value)] = value.detach().clone()
             elif type(value) in (dict, OrderedDict) and not value:  # each module has a dozen, for hooks of each kind
                 shared[id(value)] = type(value)()
-    copied: tuple[nn.Module, Any, Any] = copy.deepcopy((model, args, kwargs), shared)
+    try:
+        copied: tuple[nn.Module, Any, Any] = copy.deepcopy((model, args, kwargs), shared)
+    except Exception as error:  # the model is the user's
+        raise CannotCopyError from error
     return copied
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,11 @@ from fwdtrace.compare.numbers.contents import Contents, content_of
 from fwdtrace.compare.numbers.tensors import tensors_in
 from fwdtrace.compare.parting.steps import ELEMENTS_STAY, Steps, name_of
 from fwdtrace.compare.two_models.light_copy import light_copy, put, tensors_of
-from fwdtrace.compare.two_models.recorded import Runnable
-from fwdtrace.compare.two_models.watched import Doubles, in_double
+from fwdtrace.compare.two_models.watched import in_double
 from fwdtrace.compare.weight_map import Move
-from fwdtrace.compare.weights.tries import Tries
-from fwdtrace.compare.weights.units import laid_out
+from fwdtrace.compare.weights.candidates_at_ops import CandidatesAtOps
+from fwdtrace.compare.weights.pair import Pair
+from fwdtrace.compare.weights.results import shapes_of
 from fwdtrace.compare.weights.weight_values import State, value_of, values_of
 from fwdtrace.models.randomness import seed_all
 from fwdtrace.recorder.dispatch_mode import DispatchMode
@@ -30,40 +29,29 @@ from fwdtrace.recorder.torch_internals import Unseen
 MOST_TRIED = 48
 MOST_TIMES = 5
 """So many operations that use a weight are looked at."""
-MOST_RUNS = 2
-"""All tries may take as long as so many runs of the model, and `MOST_SECONDS` besides."""
-MOST_SECONDS = 1.0
 _EXACT = 1e-8
 
 
-def move_at_ops(
-    first: Steps,
-    source: State,
-    after: Runnable,
-    moves: Mapping[str, Move],
-    seed: int,
-    doubles: Doubles,
-    laid_out_first: frozenset[str],
-) -> dict[str, Move]:
+def move_at_ops(pair: Pair, first: Steps, moves: Mapping[str, Move]) -> dict[str, Move]:
     """Moves for weights of the second model that `moves` has not, found as a copy of it runs in float64.
 
     Under a weight of the first model, turned around or in part where that fits, an operation on what depends on the
-    input must give what the first has as well. `source` has the weights of the first, `first` the steps of its run, and
-    `laid_out_first` those of its weights that have a row for each output.
+    input must give what the first has as well, by its steps.
     """
-    doubled = {name: each.double() if each.is_floating_point() else each for name, each in source.items()}
-    model, args, kwargs = in_double(*light_copy(after.model, after.args, after.kwargs), doubles)
+    if not pair.has_time:
+        return {}
+    source = {name: each.double() if each.is_floating_point() else each for name, each in pair.source.items()}
+    model, args, kwargs = in_double(*light_copy(pair.after.model, pair.after.args, pair.after.kwargs), pair.doubles)
     state = tensors_of(model)
-    shapes = {name: each.shape for name, each in state.items()}
-    for name, value in values_of(moves.values(), doubled, shapes).items():
+    for name, value in values_of(moves.values(), source, shapes_of(state)).items():
         put(state[name], value)
     missing = {name: each for name, each in state.items() if name not in moves and each.is_floating_point()}
     for each in missing.values():
         put(each, each.detach().clone())
     known = (move for name, move in moves.items() if name in state)
-    tries = Tries(first, doubled, state, known, (laid_out_first, laid_out(after.model)))
-    settling = _SettlingAtOps(first, doubled, missing, tries, (args, kwargs))
-    seed_all(seed)
+    candidates = CandidatesAtOps(first, source, state, known, pair.laid_out)
+    settling = _SettlingAtOps(pair, first, source, missing, candidates, (args, kwargs))
+    seed_all(pair.seed)
     # What the model raises is said when it is compared.
     with contextlib.suppress(Exception), torch.no_grad(), settling:
         model(*args, **kwargs)
@@ -73,11 +61,20 @@ def move_at_ops(
 class _SettlingAtOps(DispatchMode):
     """Follows what depends on the input and what on missing weights; where both meet and after that, tries weights."""
 
-    def __init__(self, first: Steps, source: State, missing: Mapping[str, Tensor], tries: Tries, given: Any) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        first: Steps,
+        source: State,
+        missing: Mapping[str, Tensor],
+        candidates: CandidatesAtOps,
+        given: Any,
+    ) -> None:
         super().__init__()
         self.found: dict[str, Move] = {}
-        self._tries = tries
-        together = ((whole.gave, -1) for whole in tries.wholes if whole.gave is not None)
+        self._pair = pair
+        self._candidates = candidates
+        together = ((whole.gave, -1) for whole in candidates.wholes if whole.gave is not None)
         tolerance = max(_EXACT, 8 * torch.finfo(first.coarsest).eps)
         self._known = Contents(itertools.chain(first.contents, together), tolerance)
         self._source = source
@@ -87,8 +84,8 @@ class _SettlingAtOps(DispatchMode):
         self._made_of: dict[int, tuple[Tensor, tuple[str, ...]]] = {
             id(tensor): (tensor, (name,)) for name, tensor in missing.items()
         }
+        self._lost: dict[int, weakref.ref[Tensor]] = {}
         self._computed: list[_Computed] = []
-        self._began, self._spent = time.monotonic(), 0.0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, with other weights if these give what the first model has."""
@@ -100,19 +97,30 @@ class _SettlingAtOps(DispatchMode):
             follows = any(map(self._does_follow, given))
             if function._schema.is_mutable:
                 self._times |= dict.fromkeys(names, MOST_TIMES)  # what was written into cannot be made again
-            elif names and follows and name_of(function) not in ELEMENTS_STAY and self._has_time():
-                began = time.monotonic()
+            elif names and follows and name_of(function) not in ELEMENTS_STAY and not self._is_beyond(given):
                 result = self._settled([*dict.fromkeys(names)], function, args, kwargs, result)
-                self._spent += time.monotonic() - began
             if names := [name for each in given for name in self._open_names(each)]:
                 self._note(_Computed(function, args, kwargs, result, frozenset(names)), tuple(dict.fromkeys(names)))
             if follows:
                 self._follows.update((id(leaf), weakref.ref(leaf)) for leaf in tensors_in(result))
+            if any(map(self._is_lost, given)):
+                self._lost.update((id(leaf), weakref.ref(leaf)) for leaf in tensors_in(result))
         return result
 
-    def _has_time(self) -> bool:
-        run = time.monotonic() - self._began - self._spent
-        return self._spent < MOST_RUNS * run + MOST_SECONDS
+    def _is_lost(self, tensor: Tensor) -> bool:
+        """Whether it comes of a weight that was looked for often enough and not found."""
+        known = self._lost.get(id(tensor))
+        if known is not None and known() is tensor:
+            return True
+        _, names = self._made_of.get(id(tensor), (None, ()))
+        return any(name not in self.found and self._times[name] >= MOST_TIMES for name in names)
+
+    def _is_beyond(self, given: Sequence[Tensor]) -> bool:
+        """Whether all that depends on the input is lost here, and nothing that the first has: no result will be."""
+        data = [each for each in given if self._does_follow(each)]
+        return all(map(self._is_lost, data)) and not any(
+            next(self._known.like(content_of(each)), None) is not None for each in data
+        )
 
     def _open_names(self, tensor: Tensor) -> tuple[str, ...]:
         """The missing weights that the tensor is made of, unless each was looked for often enough."""
@@ -135,12 +143,14 @@ class _SettlingAtOps(DispatchMode):
         own = {name: self._missing[name].clone() for name in names}
         given = tensors_in((args, kwargs))
         places = [self._made_of[id(each)][1] if id(each) in self._made_of else () for each in given]
-        for moves in itertools.islice(self._tries.for_op(name_of(function), places, names), MOST_TRIED):
+        for moves in itertools.islice(self._candidates.for_op(name_of(function), places, names), MOST_TRIED):
+            if not self._pair.has_time:
+                break
             self._put({move.target: value_of(move, self._source, own[move.target].shape) for move in moves})
             tried = function(*args, **kwargs)
             if self._is_known(tried, moves):
                 self.found |= {move.target: move for move in moves}
-                self._tries.take(moves)
+                self._candidates.take(moves)
                 return tried
         for name in names:
             self._times[name] += 1

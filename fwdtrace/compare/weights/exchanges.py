@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fwdtrace.compare.numbers.contents import Content
-from fwdtrace.compare.parting.steps import Steps
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weights.first_uses import first_uses
-from fwdtrace.compare.weights.name_parts import template
-from fwdtrace.compare.weights.named_parts import Part, keys_of, part_of
+from fwdtrace.compare.weights.named_parts import NamedPart, keys_of, part_of
+from fwdtrace.compare.weights.pair import Pair
+from fwdtrace.compare.weights.spellings import template
 from fwdtrace.compare.weights.weight_values import State
 
 MOST_PERMUTED = 4
@@ -19,16 +20,19 @@ MOST_PERMUTED = 4
 _CLOSE = 1e-6
 
 
-Exchange = Mapping[Part, Part]
+Exchange = Mapping[NamedPart, NamedPart]
 """For each part the one that takes its place."""
+
+
+_Form = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class _Group:
     """Parts that may change places, in the order of the first model, with those of the second that are made of each."""
 
-    parts: tuple[Part, ...]
-    users: tuple[tuple[Part, ...], ...]
+    parts: tuple[NamedPart, ...]
+    users: tuple[tuple[NamedPart, ...], ...]
 
     @property
     def form(self) -> tuple[object, ...]:
@@ -55,10 +59,10 @@ class _Group:
         return _is_list(new) and any(_is_list(pair) for pair in itertools.product(self.users[one], self.users[two]))
 
 
-def exchanges_in(moves: Iterable[Move], source: State, target: State, first: Steps) -> list[list[Exchange]]:
+def exchanges_in(pair: Pair, moves: Iterable[Move]) -> list[list[Exchange]]:
     """For each kind of group, all exchanges that its names allow, each done in all layers, the smallest first."""
     alike: dict[object, list[_Group]] = {}
-    for group in _groups(moves, source, target, first):
+    for group in _groups(pair, moves):
         alike.setdefault(group.form, []).append(group)
     kinds = list(alike.values())
     rows: dict[object, list[_Group]] = {}
@@ -69,21 +73,27 @@ def exchanges_in(moves: Iterable[Move], source: State, target: State, first: Ste
     return [found for groups in (*together, *kinds) if (found := [*_exchanges(groups)])]
 
 
-def _groups(moves: Iterable[Move], source: State, target: State, first: Steps) -> Iterator[_Group]:
-    """The parts of the first that the moves use, of each kind and with the same data, where there are several."""
-    keys, theirs = keys_of(source), keys_of(target)
-    users: dict[Part, dict[Part, None]] = {}
-    forms: dict[Part, set[tuple[str, tuple[int, ...]]]] = {}
+def _groups(pair: Pair, moves: Iterable[Move]) -> Iterator[_Group]:
+    """The parts of the first that the moves use, of each kind and with the same data, where there are several.
+
+    What has the data is run only where there are two that may change places.
+    """
+    keys, theirs = keys_of(pair.source), keys_of(pair.target)
+    users: dict[NamedPart, dict[NamedPart, None]] = {}
+    forms: dict[NamedPart, set[_Form]] = {}
     for move in moves:
         for place, piece in enumerate(move.pieces):
-            if (part := part_of(piece, keys, source)) is not None:
-                users.setdefault(part, {})[Part(theirs[move.target], place, len(move.pieces))] = None
-                forms.setdefault(part, set()).add(_form(piece, part, source))
+            if (part := part_of(piece, keys, pair.source)) is not None:
+                users.setdefault(part, {})[NamedPart(theirs[move.target], place, len(move.pieces))] = None
+                forms.setdefault(part, set()).add(_form(piece, part, pair.source))
+    free = Counter(frozenset(forms[part]) for part, of in users.items() if not any(map(part.tells_same, of)))
+    if max(free.values(), default=0) < 2:
+        return iter(())
     data: dict[str, Content] = {}
-    for name, use in first_uses(first).items():
+    for name, use in first_uses(pair.steps).items():
         data.setdefault(keys.get(name, ""), use.data)
     begins = {key: place for place, key in reversed([*enumerate(keys.values())])}
-    groups: list[list[Part]] = []
+    groups: list[list[NamedPart]] = []
     for part in sorted((part for part in users if part.key in data), key=lambda part: (begins[part.key], part.place)):
         for group in groups:
             content = data[group[0].key]
@@ -106,7 +116,7 @@ def exchanged(moves: Iterable[Move], exchange: Exchange, source: State) -> dict[
     return found
 
 
-def _exchanged(piece: Piece, part: Part | None, exchange: Exchange) -> Piece:
+def _exchanged(piece: Piece, part: NamedPart | None, exchange: Exchange) -> Piece:
     new = exchange.get(part) if part is not None else None
     if part is None or new is None:
         return piece
@@ -129,13 +139,13 @@ def _exchanges(groups: Sequence[_Group]) -> Iterator[Exchange]:
             yield {group.parts[place]: group.parts[new] for group in groups for place, new in enumerate(order)}
 
 
-def _form(piece: Piece, part: Part, source: State) -> tuple[str, tuple[int, ...]]:
+def _form(piece: Piece, part: NamedPart, source: State) -> _Form:
     """What the weight is called in its module, and the shape of what the part has of it."""
     rows, *others = reversed(source[piece.name].shape) if piece.transposed else source[piece.name].shape or (1,)
     return piece.name[len(part.key) :], (rows // part.of, *others, int(piece.transposed))
 
 
-def _is_list(parts: tuple[Part, Part]) -> bool:
+def _is_list(parts: tuple[NamedPart, NamedPart]) -> bool:
     """Whether both are of one list of modules or weights, by their names."""
     one, two = parts
     return one.of == two.of == 1 and one.key != two.key and template(one.key) == template(two.key)

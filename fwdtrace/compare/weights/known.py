@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fwdtrace.compare.numbers.contents import Content, Contents, content_of
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import likeness, template
+from fwdtrace.compare.weights.spellings import likeness, template
 from fwdtrace.compare.weights.units import CLOSE, Part, Sample, State, Unit, parts_of
 from fwdtrace.compare.weights.weight_values import Made
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import likeness, template
+from fwdtrace.compare.weights.spellings import likeness, template
 from fwdtrace.compare.weights.stacked import stacked
 from fwdtrace.compare.weights.weight_values import State
 

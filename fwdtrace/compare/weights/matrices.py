@@ -11,7 +11,7 @@ from torch import Tensor
 from fwdtrace.compare.numbers.contents import Content
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weights.known import BY_NAME, Candidate, Known, same_first
-from fwdtrace.compare.weights.name_parts import ORDER, likeness
+from fwdtrace.compare.weights.spellings import ORDER, likeness
 from fwdtrace.compare.weights.units import Part, Sample, Unit
 from fwdtrace.compare.weights.whole_units import moves_of
 

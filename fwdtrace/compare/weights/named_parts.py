@@ -1,4 +1,4 @@
-"""Part: the weights of a module, or rows of them, and what their name says that they are for."""
+"""NamedPart: the weights of a module, or rows of them, and what their name says that they are for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import kind_of, roles_of, share_letters
+from fwdtrace.compare.weights.spellings import kind_of, roles_of, share_letters
 from fwdtrace.compare.weights.weight_values import State
 
 _FUSED = {"qkv": ("q", "k", "v"), "kv": ("k", "v"), "gate_up": ("gate", "up")}
@@ -19,7 +19,7 @@ _UNGATED = frozenset(("w1", "fc1", "c_fc", "lin1", "linear1", "intermediate", "d
 
 
 @dataclass(frozen=True, order=True)
-class Part:
+class NamedPart:
     """The weights of a module, or one weight, by its name; of `of` equal parts of their rows, the one at `place`."""
 
     key: str
@@ -39,20 +39,20 @@ class Part:
             return roles
         return frozenset(_FUSED[role][self.place] for role in roles & _FUSED.keys() if len(_FUSED[role]) == self.of)
 
-    def tells_same(self, other: Part) -> bool:
+    def tells_same(self, other: NamedPart) -> bool:
         """Whether the names speak of the same."""
         if self.roles or other.roles:
             return bool(self.roles & other.roles)
         return self.of == other.of == 1 and self.word == other.word
 
-    def tells_other(self, other: Part) -> bool:
+    def tells_other(self, other: NamedPart) -> bool:
         """Whether the names speak of two things, as of a query and a key."""
         ours, theirs = self.roles, other.roles
         if ours & theirs or self.word in _UNGATED or other.word in _UNGATED:
             return False
         return any(ours & apart and theirs & apart for apart in _APART)
 
-    def meant_among(self, others: Collection[Part]) -> Part | None:
+    def meant_among(self, others: Collection[NamedPart]) -> NamedPart | None:
         """The only one of the others whose name has a word in common with this one; None if there is not one alone."""
         meant = [other for other in others if self.of == other.of == 1 and _share_word(self.word, other.word)]
         return meant[0] if len(meant) == 1 else None
@@ -80,16 +80,16 @@ def keys_of(state: State) -> dict[str, str]:
     return {name: key_of(name) for name in state}
 
 
-def part_of(piece: Piece, keys: Mapping[str, str], source: State) -> Part | None:
+def part_of(piece: Piece, keys: Mapping[str, str], source: State) -> NamedPart | None:
     """The part that a piece is of; None if its rows are of no equal parts."""
     if piece.name not in keys or piece.heads is not None or piece.norms or piece.stacked:
         return None
     if piece.start is None or piece.stop is None:
-        return Part(keys[piece.name])
+        return NamedPart(keys[piece.name])
     rows, size = source[piece.name].shape[1 if piece.transposed else 0], piece.stop - piece.start
     if rows % size or piece.start % size:
         return None
-    return Part(keys[piece.name], piece.start // size, rows // size)
+    return NamedPart(keys[piece.name], piece.start // size, rows // size)
 
 
 def is_against(move: Move, source: State, keys: tuple[Mapping[str, str], Mapping[str, str]]) -> bool:
@@ -102,6 +102,6 @@ def is_against(move: Move, source: State, keys: tuple[Mapping[str, str], Mapping
         if kind is not None and kind_of(piece.name) not in (None, kind):
             return True
         part = part_of(piece, keys[0], source)
-        if part is not None and Part(keys[1][move.target], place, len(move.pieces)).tells_other(part):
+        if part is not None and NamedPart(keys[1][move.target], place, len(move.pieces)).tells_other(part):
             return True
     return False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import roles_of, template
+from fwdtrace.compare.weights.spellings import roles_of, template
 from fwdtrace.compare.weights.weight_values import State
 
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from fwdtrace.compare.numbers.contents import Content, content_of
 from fwdtrace.compare.two_models.recorded import Recorded
 from fwdtrace.compare.weight_map import Piece
-from fwdtrace.compare.weights.name_parts import roles_of
+from fwdtrace.compare.weights.spellings import roles_of
 from fwdtrace.recorder.measures.keeper import Kept
 from fwdtrace.trace import Call, Trace
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from fwdtrace.compare.comparison import TraceComparison
+from fwdtrace.compare.weights.pair import Pair
 from fwdtrace.run.two import TwoRunsPlan, compare_two
 from tests.helpers import blind_ports, wrong_ports
 
@@ -70,6 +71,23 @@ def test_a_port_whose_names_say_nothing_is_equal_with_every_weight_moved(first: 
     assert found.equal, found.verdict
     assert found.weights is not None and len(found.weights.moves) == found.weights.of
     assert not found.weights.ambiguous
+
+
+@pytest.mark.parametrize(("first", "second"), [("Named", "Blind()"), ("Plain", "StackedBare")])
+def test_nothing_is_looked_for_once_the_time_of_all_searches_is_over(
+    first: str, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def has_time(pair: Pair) -> bool:
+        asked.append(pair)
+        return len(asked) < 2
+
+    monkeypatch.setattr(Pair, "has_time", property(has_time))
+    found = compared(first, second)
+    assert len(asked) > 1
+    assert not found.equal
+    assert found.weights is not None and (found.weights.ambiguous or found.weights.left)
 
 
 @pytest.mark.parametrize(("first", "second", "bug"), BUGS)

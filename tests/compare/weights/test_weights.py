@@ -269,3 +269,35 @@ def test_a_model_runs_once_to_be_moved_into_if_each_layer_with_weights_is_called
     copy_weights(Runnable(first, (x,), {}), Runnable(second, (x,), {}))
     assert len(second.calls) == runs
     assert torch.equal(second.start.weight, first.get_parameter("a.weight"))
+
+
+class NotCopied(nn.Linear):
+    """A layer that cannot be copied."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NotCopied:
+        raise KeyError("there is one of it")
+
+
+class NotHooked(nn.Linear):
+    """A layer that takes no hooks, as none of TorchScript does."""
+
+    def register_forward_pre_hook(self, *given: Any, **named: Any) -> Any:
+        raise RuntimeError("it is not supported")
+
+
+@pytest.mark.parametrize("second", [NotCopied(4, 4), NotHooked(4, 4)])
+def test_the_weights_of_a_model_that_cannot_be_looked_into_go_by_their_names(second: nn.Module) -> None:
+    first, others = nn.ModuleDict({"a": nn.Linear(4, 4)}), nn.ModuleDict({"b": second})
+    found = copy_weights(Runnable(first, (), {}), Runnable(others, (), {}))
+    assert {move.target: move.pieces[0].name for move in found.moves} == {"b.weight": "a.weight", "b.bias": "a.bias"}
+    assert torch.equal(others.get_parameter("b.weight"), first.get_parameter("a.weight"))
+
+
+def test_a_mistake_of_ours_in_the_search_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(*given: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("fwdtrace.compare.weights.by_running.settled_at_first", mistaken)
+    first, second = layers(nn.Linear(4, 4), names="a"), layers(nn.Linear(4, 4), names="b")
+    with pytest.raises(KeyError, match="ours"):
+        copy_weights(*(Runnable(each, (torch.rand(3, 4),), {}) for each in (first, second)))

@@ -1,4 +1,4 @@
-"""The parts of qualified names that say what a weight is for, in the many ways in which libraries spell them."""
+"""The spellings of names: the many ways in which libraries say what a weight is for."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ def roles_of(name: str) -> frozenset[str]:
 def kind_of(name: str) -> str | None:
     """Whether it is called a weight, a bias or a statistic of a module; None if it says none of these."""
     return _KIND_OF.get(name.rpartition(".")[2])
+
+
+def holder_of(name: str) -> str:
+    """The module that holds a weight, or the weight itself if the model does."""
+    return name.rpartition(".")[0] or name
 
 
 @lru_cache(maxsize=65536)

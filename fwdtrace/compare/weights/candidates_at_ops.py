@@ -1,4 +1,4 @@
-"""The weights of the first model that an operation of the second may be given for missing ones, the likeliest first."""
+"""Which weights of the first model an operation of the second may be given for missing ones, the likeliest first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from fwdtrace.compare.parting.steps import Steps
 from fwdtrace.compare.weight_map import Move, Piece
 from fwdtrace.compare.weights.first_uses import first_uses
-from fwdtrace.compare.weights.name_parts import kind_of, likeness, template
-from fwdtrace.compare.weights.named_parts import Part, is_against, keys_of, part_of
+from fwdtrace.compare.weights.named_parts import NamedPart, is_against, keys_of, part_of
+from fwdtrace.compare.weights.spellings import kind_of, likeness, template
 from fwdtrace.compare.weights.weight_values import State
 from fwdtrace.compare.weights.wholes import Whole, cut, wholes_in
 
@@ -23,11 +23,12 @@ MOST_ORDERED = 4
 Moved = tuple[Move, ...]
 
 
-class Tries:
-    """What may be tried: `source` has the weights of the first model, `target` of the second, `moves` what is known.
+class CandidatesAtOps:
+    """What may be tried at an operation, as far as is known by the `moves` so far.
 
-    `first` has the steps of the first model. A piece that is used is not tried again, and nothing that would hide a
-    fault. `laid_out` has the weights of both that have a row for each output.
+    `source` has the weights of the first model, `target` of the second, `first` the steps of the first. A piece that is
+    used is not tried again, and nothing that would hide a fault. `laid_out` has the weights of both that have a row for
+    each output.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Tries:
         self._target = target
         self._keys = keys_of(source), keys_of(target)
         self._used: list[Piece] = []
-        self._holders: dict[str, dict[str | None, tuple[Part, ...]]] = {}
+        self._holders: dict[str, dict[str | None, tuple[NamedPart, ...]]] = {}
         self.take(moves)
         self._alike = _weights_by_op(first)
         self._uses = first_uses(first)
@@ -81,10 +82,10 @@ class Tries:
         piece = move.pieces[0]
         if len(move.pieces) > 1 or piece.start is not None:
             return False
-        user, part = Part(self._keys[1][move.target]), Part(self._keys[0][piece.name])
+        user, part = NamedPart(self._keys[1][move.target]), NamedPart(self._keys[0][piece.name])
         return user.meant_among(self._siblings(piece.name)) not in (None, part) or self._is_out_of_order(user, part)
 
-    def _siblings(self, name: str) -> list[Part]:
+    def _siblings(self, name: str) -> list[NamedPart]:
         """The parts of the first model with weights of the same shape that meet the same data."""
         use, shape = self._uses.get(name), self._source[name].shape
         if use is None:
@@ -94,14 +95,14 @@ class Tries:
             for other, each in self._uses.items()
             if other in self._source and self._source[other].shape == shape and each.data == use.data
         )
-        return [*{Part(self._keys[0][other]): None for other in alike}]
+        return [*{NamedPart(self._keys[0][other]): None for other in alike}]
 
-    def _is_out_of_order(self, user: Part, part: Part) -> bool:
+    def _is_out_of_order(self, user: NamedPart, part: NamedPart) -> bool:
         """Whether both are of lists of one length, and at other places there."""
         ours, theirs = (lists[template(each.key)] for lists, each in zip(self._lists, (part, user), strict=True))
         return len(ours) == len(theirs) > 1 and ours.index(part.key) != theirs.index(user.key)
 
-    def _made_of(self, move: Move) -> tuple[Part, ...]:
+    def _made_of(self, move: Move) -> tuple[NamedPart, ...]:
         """The parts of modules that a weight of a module is made of; nothing if one of the two is in no module."""
         if self._keys[1][move.target] == move.target:
             return ()

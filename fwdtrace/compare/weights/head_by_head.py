@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from fwdtrace.compare.two_models.recorded import Runnable
 from fwdtrace.compare.weight_map import Move, Piece
-from fwdtrace.compare.weights.name_parts import roles_of
-from fwdtrace.compare.weights.tried import agree, results_with, shapes_of
-from fwdtrace.compare.weights.units import state_of
-from fwdtrace.compare.weights.weight_values import Made, State, values_of
+from fwdtrace.compare.weights.pair import Pair
+from fwdtrace.compare.weights.settled import Settled
+from fwdtrace.compare.weights.spellings import holder_of, roles_of
+from fwdtrace.compare.weights.weight_values import State
 
 MOST_HEADS_TRIED = 6
 
 
-def in_the_right_order(
-    source: State,
-    first: nn.Module,
-    after: Runnable,
-    moves: Mapping[str, Move],
-    results: Mapping[str, Tensor],
-    seed: int,
-    made: Made,
-) -> list[Move] | None:
-    """The moves under which the second model gives the results of the first, if rows lie otherwise head by head.
+def head_by_head(pair: Pair, found: Settled) -> Settled:
+    """What was found with rows in another order head by head, if the second then gives the results of the first.
 
     The parts of a fused matrix may take turns, and what is rotated be the halves of each head or neighbours in it. All
     is tried for the numbers of heads that the models speak of.
     """
-    shapes = shapes_of(state_of(after.model))
-    ways = partial(_head_by_head), partial(_neighbours_apart, source), partial(_halves_as_neighbours, source)
-    for way, heads in itertools.product(ways, itertools.islice(_heads_in(first, after.model), MOST_HEADS_TRIED)):
-        tried = [way(move, heads) for move in moves.values()]
-        if tried == [*moves.values()]:
+    ways: tuple[Callable[[Move, int], Move], ...]
+    ways = _in_turns, partial(_neighbours_apart, pair.source), partial(_halves_as_neighbours, pair.source)
+    numbers = itertools.islice(_heads_in(pair.before.model, pair.after.model), MOST_HEADS_TRIED)
+    for way, heads in itertools.product(ways, numbers):
+        moves = {name: way(move, heads) for name, move in found.moves.items()}
+        if moves == found.moves:
             continue
-        gave = results_with(after, seed, values_of(tried, source, shapes, made))
-        if gave is None:
-            return None
-        if agree(results, gave):
-            return tried
-    return None
+        if not pair.has_time:
+            break
+        if pair.agrees(moves):
+            return replace(found, moves=moves, agrees=True)
+    return found
 
 
-def _head_by_head(move: Move, heads: int) -> Move:
+def _in_turns(move: Move, heads: int) -> Move:
     if len(move.pieces) > 1 and all(piece.start is None for piece in move.pieces):
         return replace(move, heads=heads)
     if len(move.pieces) == 1 and move.pieces[0].start is not None:
@@ -73,10 +64,14 @@ def _halves_as_neighbours(source: State, move: Move, heads: int) -> Move:
 
 def _rotated(source: State, move: Move) -> int | None:
     """How many rows a query or key has by itself; None if the move is of something else."""
-    holder = move.target.rpartition(".")[0] or move.target
     piece = move.pieces[0]
     is_whole = len(move.pieces) == 1 and piece.start is None and move.heads is None and len(piece.names) == 1
-    if not is_whole or piece.transposed or move.transposed or not roles_of(holder.rpartition(".")[2]) & {"q", "k"}:
+    if (
+        not is_whole
+        or piece.transposed
+        or move.transposed
+        or not roles_of(holder_of(move.target).rpartition(".")[2]) & {"q", "k"}
+    ):
         return None
     return len(source[piece.name]) if source[piece.name].dim() else None
 

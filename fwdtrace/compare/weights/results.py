@@ -1,4 +1,4 @@
-"""What a copy of the second model gives with some weights, and whether that is what the first gave."""
+"""What a copy of a model gives with some weights, and whether that is what the first model gave."""
 
 from __future__ import annotations
 
