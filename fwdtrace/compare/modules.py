@@ -83,7 +83,7 @@ def differences_of_attributes(one: nn.Module, other: nn.Module, *, shown: bool =
     Modules of two classes may name them otherwise: then a number that only one name of each has is compared.
     """
     ours, theirs = _attributes(one), _attributes(other)
-    for name in ours.keys() & theirs.keys():
+    for name in [name for name in ours if name in theirs]:
         if not _is_alike(ours[name], theirs[name]) and not (shown and f"{name}=" in _settings(one)):
             yield f"{name} {ours[name]} became {theirs[name]}"
     if type(one).__name__ == type(other).__name__:

@@ -72,6 +72,15 @@ def test_only_the_settings_that_are_not_alike_are_told() -> None:
     assert more == [f"settings {whole}) became {whole}, groups=2)", "groups 1 became 2"]
 
 
+def test_attributes_are_told_in_the_order_in_which_the_first_module_got_them() -> None:
+    one, other = nn.Identity(), nn.Identity()
+    names = ["momentum", "eps", "scale", "depth", "rate", "bound", "alpha", "beta"]
+    for name in names:
+        setattr(one, name, 1)
+        setattr(other, name, 2)
+    assert list(differences_of_settings(one, other)) == [f"{name} 1 became 2" for name in names]
+
+
 def test_settings_of_two_classes_are_compared_where_both_name_them() -> None:
     assert list(differences_of_modules(nn.ReLU(), nn.Softmax(1))) == ["ReLU became Softmax"]
     assert list(differences_of_settings(nn.RMSNorm(4, 0.1), nn.LayerNorm(4))) == [
