@@ -12,6 +12,7 @@ from fwdtrace.recorder.alike import LIKE_NOTHING, NO_VERSION, version_of
 from fwdtrace.recorder.earlier import Carried
 from fwdtrace.recorder.held import Held, all_held, held_by, own_tensors, places_by_tensor, versions_in
 from fwdtrace.recorder.measures.functions import gives_nothing, replaces_data
+from fwdtrace.recorder.memories import Memories, is_shared
 from fwdtrace.recorder.notes import (
     NOTHING,
     HookRun,
@@ -24,7 +25,7 @@ from fwdtrace.recorder.notes import (
     entries_of,
 )
 from fwdtrace.recorder.session import Session
-from fwdtrace.recorder.torch_internals import holders_of_memory, memory_of, without_torch_function
+from fwdtrace.recorder.torch_internals import memory_of, without_torch_function
 from fwdtrace.recorder.written import is_norm, statistics_written, writes_by_name
 
 
@@ -68,6 +69,7 @@ class DataFlow:
         """By memory: the last to write into it, the version after that, and how long the log was."""
         self._apart: set[int] = set()
         """The memories of which not all tensors may count all writes."""
+        self._memories = Memories(session)
         self._own: dict[OpenCall, list[tuple[int, int]]] = {}
         """Of calls that run unseen: the version of each tensor that its module holds, as it was before."""
         self._held: dict[int, Held] = {}
@@ -99,6 +101,7 @@ class DataFlow:
         self._held.clear()
         self._writes.clear()
         self._apart.clear()
+        self._memories.forget()
         self._own.clear()
 
     def takes(self, found: list[Any], hook: HookRun | None = None) -> Noted:
@@ -207,7 +210,7 @@ class DataFlow:
         self._apart.update(map(memory_of, tensors))
         if replaces_data(function) and tensors:
             self._entry(tensors[0])
-            together = self._known_in(memory_of(tensors[0]))
+            together = self._memories.known_in(memory_of(tensors[0]))
             for tensor, entry in together if len(together) > 1 else ():
                 if 0 <= entry.version != version_of(tensor):
                     entry = self._changed(tensor, entry, None)
@@ -260,18 +263,12 @@ class DataFlow:
 
     def _wrote_to_others(self, tensor: Tensor, memory: int, writer: Note) -> None:
         """Note who wrote into a tensor at all others that are known in its memory, if somebody else holds that."""
-        if not _is_shared(tensor):
+        if not is_shared(tensor):
             return
-        for other, entry in self._known_in(memory):
+        for other, entry in self._memories.known_in(memory):
             if other is not tensor:
                 version = entry.version if entry.version < 0 else version_of(other)
                 self._know(other, version, entry.maker, entry.place, writer, entry.clock, entry.like)
-
-    def _known_in(self, memory: int) -> list[tuple[Tensor, Known]]:
-        """The tensors that are known in a memory, with what is known."""
-        with without_torch_function():  # one of them may be of a class of the user's
-            pairs = [(key, entry(), entry) for key, entry in list(self._known.items())]
-            return [(each, entry) for key, each, entry in pairs if id(each) == key and memory_of(each) == memory]
 
     def _met(self, tensor: Tensor, hook: HookRun | None) -> Known:
         """The new entry of a tensor that nothing observed has made."""
@@ -288,6 +285,7 @@ class DataFlow:
         else:
             known = KnownOtherwise(tensor)
         self._known[id(tensor)] = _filled(known, version, maker, place, writer, clock, like)
+        self._memories.met(tensor)
         return known
 
     def _carried(self, tensor: Tensor) -> Carried | None:
@@ -337,12 +335,3 @@ def _is_in(note: Any, call: Note | None) -> bool:
     while inner is not None and inner is not call:
         inner = inner.parent
     return inner is not None
-
-
-def _is_shared(tensor: Tensor) -> bool:
-    """Whether somebody else has the memory of a tensor, too."""
-    try:
-        storage = tensor.untyped_storage()  # which must live while its holders are counted
-        return holders_of_memory(storage._cdata) > 2
-    except (RuntimeError, NotImplementedError):  # as in `memory_of`
-        return False

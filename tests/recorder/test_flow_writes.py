@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fwdtrace
-from fwdtrace.recorder.flow import DataFlow
+from fwdtrace.recorder.memories import Memories
 from tests.helpers.flows import Net, flow, recorded
 
 
@@ -266,7 +266,7 @@ def test_what_writes_into_memory_that_no_other_holds_does_not_look_at_the_others
             return y + 1.0 if x[0, 0] else y[0].relu_()
 
     looked: list[int] = []
-    monkeypatch.setattr(DataFlow, "_known_in", lambda *_: looked.append(1) or [])
+    monkeypatch.setattr(Memories, "known_in", lambda *_: looked.append(1) or [])
     with torch.inference_mode():
         recorded(Alone(), torch.ones(2, 4))
         assert len(looked) == 1
