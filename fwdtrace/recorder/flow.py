@@ -170,7 +170,7 @@ class DataFlow:
                     self._changed(written, latest, note, wrote=True)
 
     def looks_at_own(self, call: OpenCall) -> None:
-        """Take down the versions of what a module holds, before it runs by ops that are not shown."""
+        """Note the versions of what a module holds, before it runs by ops that are not shown."""
         if not is_norm(call):
             self._own[call] = versions_in(call.seen)
 

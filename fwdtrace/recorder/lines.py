@@ -81,7 +81,7 @@ class Given:
         return self.compare
 
     def of_others(self, noted: Sequence[Known], table: LeafTable) -> Leaves:
-        """The leaves of arguments that are built in the same way, of tensors that are like others; they are kept."""
+        """The leaves of arguments that are built in the same way with tensors of other shapes; they are kept."""
         likes = tuple([entry.like for entry in noted])
         leaves = table.restated(self.described[1], likes)
         self.described = likes, leaves  # at once, as another thread may compare

@@ -24,7 +24,7 @@ class Memories:
         """So much of the log was read; the calls in it that had not given anything are open."""
 
     def met(self, tensor: Tensor) -> None:
-        """Note that a tensor is known that no call or op in the log has as its only result, or is elsewhere now."""
+        """Note a tensor that is no result in the log, or that may be in another memory now."""
         self._unread[id(tensor)] = None
 
     def known_in(self, memory: int) -> list[tuple[Tensor, Known]]:
